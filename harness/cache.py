@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""Content-keyed cache entries that are either whole or not there.
+
+An entry is a folder `<root>/<kind>/<key>`. It is made as `.<key>.partial`
+under a lock of its own and renamed into place when it is complete, so that a
+run which is killed half-way leaves nothing that a later run would take for an
+entry, and two runs that want the same entry make it once.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from harness.errors import DiskFullError
+
+# Long enough that a clash is out of the question, short enough to read aloud.
+KEY_LENGTH = 16
+_CHUNK = 1 << 20
+
+
+def digest(*parts: str | bytes) -> str:
+    """A key over `parts`; their borders count, so ("ab", "c") is not ("a", "bc")."""
+    state = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        state.update(len(data).to_bytes(8, "big"))
+        state.update(data)
+    return state.hexdigest()[:KEY_LENGTH]
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, as 64 hex digits."""
+    state = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+def tree_digest(*roots: Path) -> str:
+    """A key over the names and contents of all files below `roots`."""
+    parts: list[str | bytes] = []
+    for root in roots:
+        files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
+        for path in files:
+            if "__pycache__" in path.parts:
+                continue
+            parts += [str(path.relative_to(root.parent)), path.read_bytes()]
+    return digest(*parts)
+
+
+@contextmanager
+def disk_full_named(where: Path) -> Iterator[None]:
+    """Turns ENOSPC and EDQUOT into an error that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                f"no space left on the disk that holds {where}",
+                hint="free some space, or set XDG_CACHE_HOME to a larger disk; "
+                "`./inv clean --cache` removes what the harness stored",
+            ) from error
+        raise
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The entries below `root`."""
+
+    root: Path
+
+    def path(self, kind: str, key: str) -> Path:
+        """Where the entry is or would be."""
+        return self.root / kind / key
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Holds a lock that other runs on this machine respect; waits for it."""
+        folder = self.root / "locks"
+        with disk_full_named(self.root):
+            folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{name}.lock"):
+            yield
+
+    def ensure(self, kind: str, key: str, make: Callable[[Path], None]) -> Path:
+        """The entry, made by `make(folder)` if it is not there yet.
+
+        `make` fills an empty folder. If it raises, the folder is removed and
+        the error goes on.
+        """
+        entry = self.path(kind, key)
+        if entry.is_dir():
+            return entry
+        with self.lock(f"{kind}-{key}"), disk_full_named(self.root):
+            if entry.is_dir():
+                return entry
+            partial = entry.with_name(f".{key}.partial")
+            # Only a run that was killed leaves one behind: the lock is ours.
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            try:
+                make(partial)
+                partial.rename(entry)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+        return entry
