@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: MIT
+"""Kill records: the lines with which the kernel says whom it killed and why.
+
+One line per kill, at level KERN_ERR, tabs after the commas:
+
+    uid=10070, uRSS=…, mm_max=…, pid=…, pRSS=… [, total_run_time=… | , badness=…]
+    [, policy=…, trigger=… [, sharer_of=…], comm=…]
+
+The 2020 report's lines end behind pRSS, and have tabs, spaces or nothing after
+the commas. All sizes are bytes, total_run_time is nanoseconds.
+
+A log can be cut anywhere and a console mixes writers, so a line is a record
+only if it is one from its beginning to its line end. What looks like a piece
+of a record and is none is handed back as torn: a caller that counts kills must
+know that it may have missed one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# TASK_COMM_LEN less its NUL. A longer name is two lines that ran together; it
+# is also why no name can hold a whole record.
+COMM_BYTES = 15
+_MAX_UID = 2**32 - 1
+_MAX_PID = 2**31 - 1
+_MAX_LONG = 2**64 - 1
+# Levels are 0 to 7. What a user writes to /dev/kmsg gets facility 1 or above,
+# which the kernel adds as a multiple of 8.
+_KERNEL_LEVELS = 8
+
+FIGURE_OF_POLICY = {"rss": None, "runtime": "total_run_time", "badness": "badness"}
+_POLICY_OF_FIGURE = {"total_run_time": "runtime", "badness": "badness"}
+
+
+@dataclass(frozen=True)
+class KernelLine:
+    """A log line without its prefix.
+
+    `priority` is the number in `<…>` (level plus 8 times the facility), `time`
+    seconds since boot; each is None where the line does not say.
+    """
+
+    priority: int | None
+    time: float | None
+    text: str
+
+    @property
+    def from_kernel(self) -> bool:
+        """Whether nothing says that a user's program wrote it."""
+        return self.priority is None or self.priority < _KERNEL_LEVELS
+
+
+@dataclass(frozen=True)
+class KillRecord:
+    """One kill. Sizes in bytes; `comm` with its bytes as Latin-1 characters.
+
+    `figure` is what the policy compared: CPU time in nanoseconds for runtime,
+    points for badness, None for rss. `policy`, `trigger` and `comm` are empty in
+    the older form, but for a policy that its figure gives away.
+    """
+
+    time: float | None
+    uid: int
+    user_rss: int
+    mm_max: int
+    pid: int
+    rss: int
+    figure: int | None
+    policy: str
+    trigger: str
+    sharer_of: int | None
+    comm: str
+
+
+@dataclass(frozen=True)
+class ParsedRecords:
+    """The records of a log, and the lines that look like pieces of one."""
+
+    records: tuple[KillRecord, ...]
+    torn: tuple[str, ...]
+
+
+_PREFIX = re.compile(
+    r"(?:<(?P<priority>[0-9]{1,4})>)?"
+    r"(?:\[ *(?P<time>[0-9]{1,9}\.[0-9]{1,9})\](?:\[ *[TC][0-9]+\])? ?)?"
+)
+_NUMBER = r"(?:0|[1-9][0-9]{0,19})"
+_COMMA = r",[ \t]*"
+_RECORD = re.compile(
+    rf"uid=(?P<uid>{_NUMBER}){_COMMA}uRSS=(?P<user_rss>{_NUMBER}){_COMMA}"
+    rf"mm_max=(?P<mm_max>{_NUMBER}){_COMMA}pid=(?P<pid>{_NUMBER}){_COMMA}pRSS=(?P<rss>{_NUMBER})"
+    rf"(?:{_COMMA}(?P<figure_name>total_run_time|badness)=(?P<figure>-?{_NUMBER}))?"
+    rf"(?:{_COMMA}policy=(?P<policy>[A-Za-z0-9_.-]+){_COMMA}trigger=(?P<trigger>[a-z_]+)"
+    rf"(?:{_COMMA}sharer_of=(?P<sharer_of>{_NUMBER}))?"
+    rf"{_COMMA}comm=(?P<comm>(?:[\x20-\x5b\x5d-\x7e]|\\x[0-9a-fA-F]{{2}})*))?"
+)
+_PIECE = re.compile(r"uRSS=|pRSS=|(?:^|[\]>] ?)uid=[0-9]+,(?![ \t]*mm_max=)|trigger=[a-z_]*,")
+# The only other kernel line with these words in it.
+_NOBODY_LEFT = re.compile(
+    rf"mm_limits: uid={_NUMBER} is over its limit and has nobody left to kill: "
+    rf"uRSS={_NUMBER}, mm_max={_NUMBER}"
+)
+_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
+
+
+def split_prefix(line: str) -> KernelLine:
+    """A log line (without its line end) cut into prefix and text."""
+    match = _PREFIX.match(line)
+    assert match is not None  # every part of the prefix may be missing
+    priority, time = match["priority"], match["time"]
+    return KernelLine(
+        priority=None if priority is None else int(priority),
+        time=None if time is None else float(time),
+        text=line[match.end() :],
+    )
+
+
+def unescape(text: str) -> str:
+    r"""The bytes that the kernel wrote as `\xHH`, each as one Latin-1 character."""
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
+
+
+def escape(name: str) -> str:
+    r"""The kernel's form of a name: `\xHH` for all but printable ASCII, and for the backslash."""
+    return "".join(
+        character if " " <= character <= "~" and character != "\\" else f"\\x{ord(character):02x}"
+        for character in name
+    )
+
+
+def format_record(record: KillRecord) -> str:
+    """The line that the kernel prints for `record`, without a prefix."""
+    fields = [
+        f"uid={record.uid}",
+        f"uRSS={record.user_rss}",
+        f"mm_max={record.mm_max}",
+        f"pid={record.pid}",
+        f"pRSS={record.rss}",
+    ]
+    figure_name = FIGURE_OF_POLICY.get(record.policy)
+    if figure_name is not None and record.figure is not None:
+        fields.append(f"{figure_name}={record.figure}")
+    if record.trigger:
+        fields += [f"policy={record.policy}", f"trigger={record.trigger}"]
+        if record.sharer_of is not None:
+            fields.append(f"sharer_of={record.sharer_of}")
+        fields.append(f"comm={escape(record.comm)}")
+    return ",\t".join(fields)
+
+
+def lines_of(text: str) -> list[tuple[str, bool]]:
+    """The lines of a log without their ends, each with whether it has its end.
+
+    Only line feeds end a line: `splitlines` would also cut at characters that a
+    log may hold inside a line.
+    """
+    *whole, rest = text.split("\n")
+    lines = [(line.rstrip("\r"), True) for line in whole]
+    return [*lines, (rest, False)] if rest else lines
+
+
+def parse_log(text: str, *, raw: bool = False) -> ParsedRecords:
+    """The records in a log, in its order, and the torn lines. Never raises.
+
+    `raw` says that the text is the kernel's own log, each line with its level
+    in front: then a line without a level is no record, whatever it looks like.
+    Without `raw` (a console, a saved report) a level is respected where there
+    is one.
+    """
+    records: list[KillRecord] = []
+    torn: list[str] = []
+    for line, whole in lines_of(text):
+        parts = split_prefix(line)
+        if not parts.from_kernel:
+            continue
+        record = _record(parts) if whole and not (raw and parts.priority is None) else None
+        if record is not None:
+            records.append(record)
+        elif _PIECE.search(line) and not _NOBODY_LEFT.fullmatch(parts.text):
+            torn.append(line)
+    return ParsedRecords(tuple(records), tuple(torn))
+
+
+def parse_records(text: str) -> list[KillRecord]:
+    """The records in a kernel log or a console, in its order. Never raises."""
+    return list(parse_log(text).records)
+
+
+def _record(line: KernelLine) -> KillRecord | None:
+    """The record that the line is from its beginning to its end, or None."""
+    match = _RECORD.fullmatch(line.text.lstrip(" \t"))
+    if match is None:
+        return None
+    figure_name, policy = match["figure_name"], match["policy"]
+    if policy in FIGURE_OF_POLICY and FIGURE_OF_POLICY[policy] != figure_name:
+        return None
+    record = KillRecord(
+        time=line.time,
+        uid=int(match["uid"]),
+        user_rss=int(match["user_rss"]),
+        mm_max=int(match["mm_max"]),
+        pid=int(match["pid"]),
+        rss=int(match["rss"]),
+        figure=None if match["figure"] is None else int(match["figure"]),
+        policy=policy or _POLICY_OF_FIGURE.get(figure_name or "", ""),
+        trigger=match["trigger"] or "",
+        sharer_of=None if match["sharer_of"] is None else int(match["sharer_of"]),
+        comm=unescape(match["comm"] or ""),
+    )
+    return record if _possible(record) else None
+
+
+def _possible(record: KillRecord) -> bool:
+    """Whether the kernel's types can hold the record's numbers and name."""
+    return (
+        record.uid <= _MAX_UID
+        and 0 < record.pid <= _MAX_PID
+        and (record.sharer_of is None or 0 < record.sharer_of <= _MAX_PID)
+        and max(record.user_rss, record.mm_max, record.rss, abs(record.figure or 0)) <= _MAX_LONG
+        and len(record.comm) <= COMM_BYTES
+    )
