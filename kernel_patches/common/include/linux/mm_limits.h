@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A limit on the resident memory of a user, and an OOM killer of its own.
+ *
+ * The table of limits is my_mm_limits, defined in init_task.c. Setting a limit
+ * is set_mm_limits(), a kill on request is my_oom_killer(); both syscalls are
+ * supplied by modules. See mm/mm_limits/ for how it works.
+ */
+#ifndef _LINUX_MM_LIMITS_H
+#define _LINUX_MM_LIMITS_H
+
+#include <linux/gfp.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/types.h>
+#include <linux/mm_limits_compat.h>
+
+#ifdef CONFIG_MM_LIMITS
+
+/* As many buckets as slots, within reason: a look-up is one short chain. */
+#define MM_LIMITS_HASH_BITS				\
+	(CONFIG_MM_LIMITS_SLOTS <= 16 ? 4 :		\
+	 CONFIG_MM_LIMITS_SLOTS <= 256 ? 8 : 12)
+
+/**
+ * struct mm_limits - every user's limit
+ * @lock:	held to change the table or to walk @entries; may sleep
+ * @count:	entries in the table, at most CONFIG_MM_LIMITS_SLOTS
+ * @entries:	all entries, the least recently set one first
+ * @hash:	the same entries by uid; readers hold rcu_read_lock()
+ */
+struct mm_limits {
+	struct mutex lock;	/* see above */
+	unsigned int count;
+	struct list_head entries;
+	struct hlist_head hash[1 << MM_LIMITS_HASH_BITS];
+};
+
+extern struct mm_limits my_mm_limits;
+
+/**
+ * struct mm_limits_usage - what a policy may know of a process's memory
+ * @rss:	resident pages of its mm, all kinds
+ * @swap:	pages of it that are swapped out
+ * @pgtables:	pages that its page tables take
+ */
+struct mm_limits_usage {
+	unsigned long rss;
+	unsigned long swap;
+	unsigned long pgtables;
+};
+
+/**
+ * struct mm_limits_policy - how to choose among a user's processes
+ * @name:	unique, without white space, at most MM_LIMITS_POLICY_LEN - 1 bytes
+ * @figure:	what the score is called in the kill record, NULL to leave it out
+ * @score:	how much a process deserves to die; the largest does. It is
+ *		called under rcu_read_lock() and must not sleep. The first
+ *		argument is the leader of the thread group, perhaps exited.
+ * @list:	for the registry
+ *
+ * Equal scores are decided by the larger RSS, then for the younger process.
+ */
+struct mm_limits_policy {
+	const char *name;
+	const char *figure;
+	s64 (*score)(struct task_struct *p, const struct mm_limits_usage *usage);
+	struct list_head list;
+};
+
+#define MM_LIMITS_POLICY_LEN	16
+
+int mm_limits_register_policy(struct mm_limits_policy *policy);
+void mm_limits_unregister_policy(struct mm_limits_policy *policy);
+bool mm_limits_policy_exists(const char *name);
+
+/**
+ * struct mm_limits_provider - a module that supplies syscalls
+ * @set_mm_limits:	the body of set_mm_limits(), or NULL
+ * @my_oom_killer:	the body of my_oom_killer(), or NULL
+ */
+struct mm_limits_provider {
+	long (*set_mm_limits)(uid_t uid, unsigned long mm_max);
+	long (*my_oom_killer)(void);
+};
+
+int mm_limits_register_provider(const struct mm_limits_provider *provider);
+void mm_limits_unregister_provider(const struct mm_limits_provider *provider);
+
+int mm_limits_set(kuid_t uid, unsigned long mm_max, bool privileged);
+void mm_limits_print(void);
+long mm_limits_enforce_all(const char *policy);
+
+asmlinkage long sys_set_mm_limits(uid_t uid, unsigned long mm_max);
+asmlinkage long sys_my_oom_killer(void);
+
+MM_LIMITS_DECLARE_KEY(mm_limits_key);
+void __mm_limits_alloc(gfp_t gfp, unsigned int order);
+
+/**
+ * mm_limits_alloc - check the current user's limit before an allocation
+ * @gfp:	the allocation's flags
+ * @order:	its size
+ *
+ * For the page allocator's entry. Any context: where a check would not be
+ * safe, nothing happens. Where no limit is set it is a jump that is not taken.
+ */
+static inline void mm_limits_alloc(gfp_t gfp, unsigned int order)
+{
+	if (mm_limits_key_enabled(&mm_limits_key))
+		__mm_limits_alloc(gfp, order);
+}
+
+#else /* !CONFIG_MM_LIMITS */
+
+static inline void mm_limits_alloc(gfp_t gfp, unsigned int order)
+{
+}
+
+#endif /* CONFIG_MM_LIMITS */
+#endif /* _LINUX_MM_LIMITS_H */

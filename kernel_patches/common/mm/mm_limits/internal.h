@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Between the files of mm/mm_limits/.
+ *
+ * Locks, outermost first:
+ *   the provider's rw_semaphore	syscalls.c: a module may not go away
+ *   my_mm_limits.lock			the table changes, or is walked
+ *   mm_limits_mutex			one scan, decision or kill at a time
+ *   RCU, task_lock, siglock		inside a scan or a kill
+ *
+ * A memory allocation that may sleep can end in mm_limits_mutex, so nobody
+ * allocates that way while holding it; the two outer locks may be held.
+ */
+#ifndef _MM_LIMITS_INTERNAL_H
+#define _MM_LIMITS_INTERNAL_H
+
+#include <linux/atomic.h>
+#include <linux/mm_limits.h>
+#include <linux/sched.h>
+
+/* A name in which every byte became \xHH, and its end. */
+#define MM_LIMITS_COMM_LEN	(4 * (TASK_COMM_LEN - 1) + 1)
+
+enum mm_limits_trigger {
+	MM_LIMITS_BY_ALLOC,
+	MM_LIMITS_BY_SYSCALL,
+	MM_LIMITS_BY_SET,
+};
+
+/**
+ * struct mm_limit - one user's limit and what became of it
+ * @hash, @list:	in my_mm_limits
+ * @rcu:		frees it after its last reader
+ * @refs:		the table's own reference, and one for each user of it
+ * @uid:		whose limit it is
+ * @max:		bytes; read without a lock
+ * @credit:		pages that the user may still allocate before its usage
+ *			is worked out again
+ *
+ * The rest belongs to whoever holds mm_limits_mutex.
+ *
+ * @usage:		resident pages at the last scan, without @dying
+ * @dying:		resident pages of what is dying and is credited for it
+ * @peak:		the largest @usage ever seen, in pages
+ * @overshoot:		the most that @usage was ever seen above the limit, in pages
+ * @kills:		processes killed
+ * @stuck:		it has been said that nobody is left to kill
+ * @last_pid:		the last process killed
+ * @last_comm:		its name, escaped
+ */
+struct mm_limit {
+	struct hlist_node hash;
+	struct list_head list;
+	struct rcu_head rcu;
+	atomic_t refs;
+	kuid_t uid;
+	unsigned long max;
+	atomic_long_t credit;
+
+	unsigned long usage;
+	unsigned long dying;
+	unsigned long peak;
+	unsigned long overshoot;
+	unsigned long kills;
+	bool stuck;
+	pid_t last_pid;
+	char last_comm[MM_LIMITS_COMM_LEN];
+};
+
+/**
+ * struct mm_limits_victim - a process that a scan chose
+ * @task:	leader of its thread group, with a reference
+ * @mm:		its memory, pinned: only good to be compared
+ * @rss:	resident pages of @mm
+ * @score:	what the policy gave it
+ */
+struct mm_limits_victim {
+	struct task_struct *task;
+	struct mm_struct *mm;
+	unsigned long rss;
+	s64 score;
+};
+
+extern struct mutex mm_limits_mutex;
+
+/* In pages: exactly what a comparison in bytes would say, without overflow. */
+static inline unsigned long mm_limits_max_pages(const struct mm_limit *limit)
+{
+	return READ_ONCE(limit->max) / PAGE_SIZE;
+}
+
+/* By the last scan. */
+static inline bool mm_limits_exceeded(const struct mm_limit *limit)
+{
+	return limit->usage > mm_limits_max_pages(limit);
+}
+
+/* table.c */
+struct mm_limit *mm_limits_find(kuid_t uid);
+struct mm_limit *mm_limits_get(kuid_t uid);
+void mm_limits_put(struct mm_limit *limit);
+
+/* scan.c */
+void mm_limits_scan_all(void);
+int mm_limits_scan(struct mm_limit *limit, const struct mm_limits_policy *policy,
+		   struct mm_limits_victim *victim);
+bool mm_limits_protected(struct task_struct *p);
+void mm_limits_mark_dying(struct mm_struct *mm);
+
+/* kill.c */
+unsigned int mm_limits_kill(struct mm_limit *limit, const struct mm_limits_policy *policy,
+			    struct mm_limits_victim *victim, enum mm_limits_trigger trigger);
+
+/* enforce.c */
+unsigned int mm_limits_enforce(struct mm_limit *limit, const struct mm_limits_policy *policy,
+			       enum mm_limits_trigger trigger);
+void mm_limits_enforce_set(struct mm_limit *limit);
+unsigned long mm_limits_bytes(unsigned long pages);
+
+/* policy.c */
+const struct mm_limits_policy *mm_limits_find_policy(const char *name);
+extern const struct mm_limits_policy *mm_limits_policy;
+
+/* sysctl.c */
+extern bool mm_limits_on_alloc;
+
+#endif /* _MM_LIMITS_INTERNAL_H */

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The policies: which of a user's processes dies.
+ */
+#include <linux/capability.h>
+#include <linux/ctype.h>
+#include <linux/errno.h>
+#include <linux/export.h>
+#include <linux/init.h>
+#include <linux/kernel.h>
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/sched/cputime.h>
+#include <linux/sched/signal.h>
+#include <linux/string.h>
+#include <linux/swap.h>
+
+#include "internal.h"
+
+/* What stock kernels before 4.17 gave CAP_SYS_ADMIN, in percent of all memory. */
+#define MM_LIMITS_ADMIN_BONUS	3
+
+/* The largest resident set, in pages. */
+static s64 oom_killer_highest_rss(struct task_struct *p, const struct mm_limits_usage *usage)
+{
+	return usage->rss;
+}
+
+/* The longest CPU time of the whole thread group, exited threads too, in ns. */
+static s64 oom_killer_longest_run_time(struct task_struct *p, const struct mm_limits_usage *usage)
+{
+	struct task_cputime time;
+
+	thread_group_cputime(p, &time);
+	return time.sum_exec_runtime;
+}
+
+/*
+ * The stock OOM killer's measure, in pages: all memory that the process's
+ * death would free, a bonus for administrators, and oom_score_adj thousandths
+ * of all memory.
+ */
+static s64 oom_killer_worst(struct task_struct *p, const struct mm_limits_usage *usage)
+{
+	long total = totalram_pages() + total_swap_pages;
+	long points = usage->rss + usage->swap + usage->pgtables;
+
+	if (has_capability_noaudit(p, CAP_SYS_ADMIN))
+		points -= total / 100 * MM_LIMITS_ADMIN_BONUS;
+	return points + total / 1000 * p->signal->oom_score_adj;
+}
+
+static struct mm_limits_policy mm_limits_rss = {
+	.name	= "rss",
+	.score	= oom_killer_highest_rss,
+};
+
+static struct mm_limits_policy mm_limits_runtime = {
+	.name	= "runtime",
+	.figure	= "total_run_time",
+	.score	= oom_killer_longest_run_time,
+};
+
+static struct mm_limits_policy mm_limits_badness = {
+	.name	= "badness",
+	.figure	= "badness",
+	.score	= oom_killer_worst,
+};
+
+/* Both under mm_limits_mutex. */
+static LIST_HEAD(mm_limits_policies);
+const struct mm_limits_policy *mm_limits_policy = &mm_limits_rss;
+
+/**
+ * mm_limits_find_policy - a registered policy
+ * @name:	its name
+ *
+ * Context: mm_limits_mutex held, for as long as the answer is used.
+ * Return: the policy, or NULL.
+ */
+const struct mm_limits_policy *mm_limits_find_policy(const char *name)
+{
+	const struct mm_limits_policy *policy;
+
+	list_for_each_entry(policy, &mm_limits_policies, list)
+		if (!strcmp(policy->name, name))
+			return policy;
+	return NULL;
+}
+
+/**
+ * mm_limits_policy_exists - whether a name is a policy's
+ * @name:	the name
+ *
+ * Context: process context, may sleep.
+ */
+bool mm_limits_policy_exists(const char *name)
+{
+	bool exists;
+
+	mutex_lock(&mm_limits_mutex);
+	exists = mm_limits_find_policy(name);
+	mutex_unlock(&mm_limits_mutex);
+	return exists;
+}
+EXPORT_SYMBOL_GPL(mm_limits_policy_exists);
+
+/* A name goes into a record and a one-word file. */
+static bool mm_limits_good_name(const char *name)
+{
+	size_t i;
+
+	for (i = 0; name[i]; i++)
+		if (i >= MM_LIMITS_POLICY_LEN - 1 || !(isalnum(name[i]) || name[i] == '_'))
+			return false;
+	return i > 0;
+}
+
+/**
+ * mm_limits_register_policy - add a policy
+ * @policy:	stays in use until it is unregistered
+ *
+ * Context: process context, may sleep.
+ * Return: 0; -EEXIST if the name is taken; -EINVAL without a score or with a
+ * name that is not 1 to MM_LIMITS_POLICY_LEN - 1 letters, digits and underscores.
+ */
+int mm_limits_register_policy(struct mm_limits_policy *policy)
+{
+	int ret = 0;
+
+	if (!policy->score || !policy->name || !mm_limits_good_name(policy->name))
+		return -EINVAL;
+	if (policy->figure && !mm_limits_good_name(policy->figure))
+		return -EINVAL;
+	mutex_lock(&mm_limits_mutex);
+	if (mm_limits_find_policy(policy->name))
+		ret = -EEXIST;
+	else
+		list_add_tail(&policy->list, &mm_limits_policies);
+	mutex_unlock(&mm_limits_mutex);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(mm_limits_register_policy);
+
+/**
+ * mm_limits_unregister_policy - take a policy away
+ * @policy:	registered before; not in use any more on return
+ *
+ * Where it was the current one, rss takes its place, and a line says so.
+ *
+ * Context: process context, may sleep.
+ */
+void mm_limits_unregister_policy(struct mm_limits_policy *policy)
+{
+	mutex_lock(&mm_limits_mutex);
+	list_del(&policy->list);
+	if (mm_limits_policy == policy) {
+		mm_limits_policy = &mm_limits_rss;
+		pr_info("mm_limits: policy %s is gone: %s from now on\n", policy->name,
+			mm_limits_policy->name);
+	}
+	mutex_unlock(&mm_limits_mutex);
+}
+EXPORT_SYMBOL_GPL(mm_limits_unregister_policy);
+
+/* Early: before any module can register one, and before user space runs. */
+static int __init mm_limits_policy_init(void)
+{
+	mm_limits_register_policy(&mm_limits_rss);
+	mm_limits_register_policy(&mm_limits_runtime);
+	mm_limits_register_policy(&mm_limits_badness);
+	mutex_lock(&mm_limits_mutex);
+	mm_limits_policy = mm_limits_find_policy(CONFIG_MM_LIMITS_DEFAULT_POLICY);
+	mutex_unlock(&mm_limits_mutex);
+	return 0;
+}
+core_initcall(mm_limits_policy_init);

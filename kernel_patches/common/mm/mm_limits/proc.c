@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * /proc/mm_limits: every limit, and what became of it.
+ */
+#include <linux/cred.h>
+#include <linux/init.h>
+#include <linux/mm.h>
+#include <linux/proc_fs.h>
+#include <linux/seq_file.h>
+#include <linux/uidgid.h>
+
+#include "internal.h"
+
+static void *mm_limits_seq_start(struct seq_file *m, loff_t *pos)
+{
+	mutex_lock(&my_mm_limits.lock);
+	mutex_lock(&mm_limits_mutex);
+	mm_limits_scan_all();
+	mutex_unlock(&mm_limits_mutex);
+	return seq_list_start_head(&my_mm_limits.entries, *pos);
+}
+
+static void *mm_limits_seq_next(struct seq_file *m, void *v, loff_t *pos)
+{
+	return seq_list_next(v, &my_mm_limits.entries, pos);
+}
+
+static void mm_limits_seq_stop(struct seq_file *m, void *v)
+{
+	mutex_unlock(&my_mm_limits.lock);
+}
+
+static int mm_limits_seq_show(struct seq_file *m, void *v)
+{
+	struct mm_limit *limit;
+
+	if (v == &my_mm_limits.entries) {
+		seq_puts(m, "uid mm_max rss peak_rss overshoot kills last_pid last_comm\n");
+		return 0;
+	}
+	limit = list_entry(v, struct mm_limit, list);
+	mutex_lock(&mm_limits_mutex);
+	seq_printf(m, "%u %lu %lu %lu %lu %lu %d %s\n",
+		   from_kuid_munged(current_user_ns(), limit->uid), limit->max,
+		   mm_limits_bytes(limit->usage + limit->dying), mm_limits_bytes(limit->peak),
+		   mm_limits_bytes(limit->overshoot), limit->kills, limit->last_pid,
+		   limit->kills ? limit->last_comm : "-");
+	mutex_unlock(&mm_limits_mutex);
+	return 0;
+}
+
+static const struct seq_operations mm_limits_seq_ops = {
+	.start	= mm_limits_seq_start,
+	.next	= mm_limits_seq_next,
+	.stop	= mm_limits_seq_stop,
+	.show	= mm_limits_seq_show,
+};
+
+static int __init mm_limits_proc_init(void)
+{
+	return proc_create_seq("mm_limits", 0444, NULL, &mm_limits_seq_ops) ? 0 : -ENOMEM;
+}
+late_initcall(mm_limits_proc_init);

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * How much memory each user has, and whom a policy would have die for it.
+ *
+ * The ownership rule: an mm is counted once, for the real uid of the oldest
+ * process that uses it. Threads share their group's mm and the group's leader
+ * answers for all of them; a vfork child's memory is its parent's; after
+ * setuid() the memory is the new user's.
+ *
+ * A scan walks all processes twice. The first walk notes on each mm whether a
+ * protected process uses it and whether anybody who is not dying does; only
+ * then can the second one count it and weigh its owner. The notes are bits of
+ * mm_struct.mm_limits_scan under the scan's number, so they need no clearing.
+ */
+#include <linux/jiffies.h>
+#include <linux/kernel.h>
+#include <linux/mm.h>
+#include <linux/oom.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/uidgid.h>
+
+#include "internal.h"
+
+#define MM_LIMITS_COUNTED	1UL	/* added to its owner's usage */
+#define MM_LIMITS_PROTECTED	2UL	/* killing its users is forbidden, or frees nothing */
+#define MM_LIMITS_LIVE		4UL	/* somebody who is not dying uses it */
+#define MM_LIMITS_NOTES		7UL
+
+/* mm_struct.mm_limits_dying: 0, since when it has been dying, or this. */
+#define MM_LIMITS_GIVEN_UP	1UL
+/* Set in every time stamp, which is then neither 0 nor MM_LIMITS_GIVEN_UP. */
+#define MM_LIMITS_STAMPED	2UL
+
+/* How long a dying process is taken for memory that is as good as free. */
+#define MM_LIMITS_PATIENCE_MS	5000
+
+/*
+ * One at a time: a scan's notes, the decision that rests on it and the kill
+ * that follows. Also holds the list of policies still.
+ */
+DEFINE_MUTEX(mm_limits_mutex);
+
+/* No mm that has not been scanned has the number 0 of a scan. */
+static unsigned long mm_limits_scan_number;
+
+struct mm_limits_walk {
+	/* The one user of interest; NULL: everybody who has a limit. */
+	struct mm_limit *only;
+	const struct mm_limits_policy *policy;
+	struct mm_limits_victim *victim;
+};
+
+static unsigned long mm_limits_notes(const struct mm_struct *mm)
+{
+	if ((mm->mm_limits_scan & ~MM_LIMITS_NOTES) != mm_limits_scan_number)
+		return 0;
+	return mm->mm_limits_scan & MM_LIMITS_NOTES;
+}
+
+static void mm_limits_note(struct mm_struct *mm, unsigned long notes)
+{
+	mm->mm_limits_scan = mm_limits_scan_number | mm_limits_notes(mm) | notes;
+}
+
+/**
+ * mm_limits_protected - whether a process must never be a victim
+ * @p:	leader of its thread group
+ *
+ * Context: under rcu_read_lock().
+ */
+bool mm_limits_protected(struct task_struct *p)
+{
+	return is_global_init(p) || (p->flags & PF_KTHREAD) ||
+	       p->signal->oom_score_adj == OOM_SCORE_ADJ_MIN;
+}
+
+/* @t is a thread of @p with an mm. */
+static bool mm_limits_is_dying(struct task_struct *p, struct task_struct *t)
+{
+	return (p->signal->flags & SIGNAL_GROUP_EXIT) ||
+	       (thread_group_empty(t) && (t->flags & PF_EXITING));
+}
+
+static unsigned long mm_limits_notes_of(struct task_struct *p, struct task_struct *t)
+{
+	unsigned long notes = 0;
+
+	if (mm_limits_protected(p))
+		notes |= MM_LIMITS_PROTECTED;
+	/* A kernel thread borrows an mm and keeps nothing in it alive. */
+	if (!(p->flags & PF_KTHREAD) && !mm_limits_is_dying(p, t))
+		notes |= MM_LIMITS_LIVE;
+	return notes;
+}
+
+/**
+ * mm_limits_mark_dying - credit an mm from now on
+ * @mm:	of a process that was sent SIGKILL
+ *
+ * Called after the signal: a child that is being forked copies the mm, and
+ * only once the signal is pending is it certain not to be born.
+ *
+ * Context: mm_limits_mutex held.
+ */
+void mm_limits_mark_dying(struct mm_struct *mm)
+{
+	if (!mm->mm_limits_dying)
+		mm->mm_limits_dying = jiffies | MM_LIMITS_STAMPED;
+}
+
+/* Whether to go on as if the mm of @p were free already. */
+static bool mm_limits_credited(struct task_struct *p, struct mm_struct *mm, bool live)
+{
+	if (!mm->mm_limits_dying) {
+		if (live)
+			return false;
+		mm_limits_mark_dying(mm);
+	}
+	if (mm->mm_limits_dying == MM_LIMITS_GIVEN_UP)
+		return false;
+	if (time_before(jiffies, mm->mm_limits_dying + msecs_to_jiffies(MM_LIMITS_PATIENCE_MS)))
+		return true;
+	mm->mm_limits_dying = MM_LIMITS_GIVEN_UP;
+	pr_warn("mm_limits: pid=%d has not exited within %u ms; going on without it\n",
+		task_tgid_nr(p), MM_LIMITS_PATIENCE_MS);
+	return false;
+}
+
+/* Keeps the better of @p and the walk's victim so far. Younger ones come later. */
+static void mm_limits_weigh(struct mm_limits_walk *walk, struct task_struct *p,
+			    struct mm_struct *mm, const struct mm_limits_usage *usage)
+{
+	struct mm_limits_victim *best = walk->victim;
+	s64 score = walk->policy->score(p, usage);
+
+	if (best->task) {
+		if (score < best->score)
+			return;
+		if (score == best->score && usage->rss < best->rss)
+			return;
+	}
+	best->task = p;
+	best->mm = mm;
+	best->rss = usage->rss;
+	best->score = score;
+}
+
+static struct mm_limit *mm_limits_payer(struct mm_limits_walk *walk, struct task_struct *p)
+{
+	kuid_t uid = task_uid(p);
+
+	if (!walk->only)
+		return mm_limits_find(uid);
+	return uid_eq(walk->only->uid, uid) ? walk->only : NULL;
+}
+
+static void mm_limits_count(struct mm_limits_walk *walk, struct task_struct *p)
+{
+	struct mm_limits_usage usage;
+	struct mm_limit *limit;
+	struct task_struct *t;
+	struct mm_struct *mm;
+	unsigned long notes;
+	bool weigh = false;
+
+	t = find_lock_task_mm(p);
+	if (!t)
+		return;
+	mm = t->mm;
+	/* Once more: the process may have got this mm after the first walk. */
+	notes = mm_limits_notes(mm) | mm_limits_notes_of(p, t);
+	limit = notes & MM_LIMITS_COUNTED ? NULL : mm_limits_payer(walk, p);
+	mm_limits_note(mm, notes | MM_LIMITS_COUNTED);
+	if (limit) {
+		usage.rss = get_mm_rss(mm);
+		usage.swap = get_mm_counter(mm, MM_SWAPENTS);
+		usage.pgtables = mm_pgtables_bytes(mm) / PAGE_SIZE;
+		if (mm_limits_credited(p, mm, notes & MM_LIMITS_LIVE))
+			limit->dying += usage.rss;
+		else
+			limit->usage += usage.rss;
+		weigh = walk->policy && !(notes & MM_LIMITS_PROTECTED) && !mm->mm_limits_dying;
+	}
+	task_unlock(t);
+	if (weigh)
+		mm_limits_weigh(walk, p, mm, &usage);
+}
+
+static void mm_limits_walk(struct mm_limits_walk *walk)
+{
+	struct task_struct *p, *t;
+
+	mm_limits_scan_number += MM_LIMITS_NOTES + 1;
+	for_each_process(p) {
+		t = find_lock_task_mm(p);
+		if (!t)
+			continue;
+		mm_limits_note(t->mm, mm_limits_notes_of(p, t));
+		task_unlock(t);
+	}
+	for_each_process(p)
+		if (!(p->flags & PF_KTHREAD))
+			mm_limits_count(walk, p);
+}
+
+static void mm_limits_clear(struct mm_limit *limit)
+{
+	limit->usage = 0;
+	limit->dying = 0;
+}
+
+/* What the usage just counted says about the worst ever seen. */
+static void mm_limits_remember(struct mm_limit *limit)
+{
+	unsigned long max = mm_limits_max_pages(limit);
+
+	limit->peak = max(limit->peak, limit->usage);
+	if (limit->usage > max)
+		limit->overshoot = max(limit->overshoot, limit->usage - max);
+}
+
+/**
+ * mm_limits_scan_all - work out the usage of every user that has a limit
+ *
+ * Context: my_mm_limits.lock and mm_limits_mutex held.
+ */
+void mm_limits_scan_all(void)
+{
+	struct mm_limits_walk walk = { };
+	struct mm_limit *limit;
+
+	list_for_each_entry(limit, &my_mm_limits.entries, list)
+		mm_limits_clear(limit);
+	rcu_read_lock();
+	mm_limits_walk(&walk);
+	rcu_read_unlock();
+	list_for_each_entry(limit, &my_mm_limits.entries, list)
+		mm_limits_remember(limit);
+}
+
+/* Takes references to a victim that is only held by RCU so far. */
+static bool mm_limits_pin(struct mm_limits_victim *victim)
+{
+	struct task_struct *t = find_lock_task_mm(victim->task);
+	bool same;
+
+	if (!t)
+		return false;
+	same = t->mm == victim->mm;
+	if (same) {
+		get_task_struct(victim->task);
+		mmgrab(victim->mm);
+	}
+	task_unlock(t);
+	return same;
+}
+
+/**
+ * mm_limits_scan - work out one user's usage, and who has to die for it
+ * @limit:	the user's; its usage is updated
+ * @policy:	who decides
+ * @victim:	the answer, if the user exceeds its limit; the caller drops the
+ *		references to its task and mm
+ *
+ * Context: process context, mm_limits_mutex held.
+ * Return: 0 if there is a victim; -ESRCH if there is none, for whatever
+ * reason; -EAGAIN if the victim went by itself meanwhile.
+ */
+int mm_limits_scan(struct mm_limit *limit, const struct mm_limits_policy *policy,
+		   struct mm_limits_victim *victim)
+{
+	struct mm_limits_walk walk = { .only = limit, .policy = policy, .victim = victim };
+	int ret = -ESRCH;
+
+	memset(victim, 0, sizeof(*victim));
+	/* This task's share of the counters, up to 64 pages that it holds back. */
+	if (current->mm)
+		sync_mm_rss(current->mm);
+	mm_limits_clear(limit);
+	rcu_read_lock();
+	mm_limits_walk(&walk);
+	if (victim->task && mm_limits_exceeded(limit))
+		ret = mm_limits_pin(victim) ? 0 : -EAGAIN;
+	rcu_read_unlock();
+	mm_limits_remember(limit);
+	return ret;
+}

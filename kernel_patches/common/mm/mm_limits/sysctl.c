@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * /proc/sys/vm/mm_limits_policy and /proc/sys/vm/mm_limits_trigger: a word each.
+ */
+#include <linux/errno.h>
+#include <linux/init.h>
+#include <linux/kernel.h>
+#include <linux/string.h>
+#include <linux/sysctl.h>
+
+#include "internal.h"
+
+/* Whether an allocation, or a new limit, may lead to a kill. */
+bool mm_limits_on_alloc = true;
+
+/* As proc_dostring(), on @word, which holds MM_LIMITS_POLICY_LEN bytes. */
+static int mm_limits_do_word(struct ctl_table *table, int write, void *buffer, size_t *lenp,
+			     loff_t *ppos, char *word)
+{
+	struct ctl_table copy = *table;
+
+	copy.data = word;
+	copy.maxlen = MM_LIMITS_POLICY_LEN;
+	return proc_dostring(&copy, write, buffer, lenp, ppos);
+}
+
+static int mm_limits_do_policy(struct ctl_table *table, int write, void *buffer, size_t *lenp,
+			       loff_t *ppos)
+{
+	const struct mm_limits_policy *policy;
+	char word[MM_LIMITS_POLICY_LEN];
+	int ret;
+
+	mutex_lock(&mm_limits_mutex);
+	strscpy(word, mm_limits_policy->name, sizeof(word));
+	mutex_unlock(&mm_limits_mutex);
+	ret = mm_limits_do_word(table, write, buffer, lenp, ppos, word);
+	if (ret || !write)
+		return ret;
+
+	mutex_lock(&mm_limits_mutex);
+	policy = mm_limits_find_policy(strim(word));
+	if (policy)
+		mm_limits_policy = policy;
+	else
+		ret = -EINVAL;
+	mutex_unlock(&mm_limits_mutex);
+	return ret;
+}
+
+static int mm_limits_do_trigger(struct ctl_table *table, int write, void *buffer, size_t *lenp,
+				loff_t *ppos)
+{
+	char word[MM_LIMITS_POLICY_LEN];
+	int ret;
+
+	strscpy(word, READ_ONCE(mm_limits_on_alloc) ? "alloc" : "none", sizeof(word));
+	ret = mm_limits_do_word(table, write, buffer, lenp, ppos, word);
+	if (ret || !write)
+		return ret;
+
+	if (!strcmp(strim(word), "alloc"))
+		WRITE_ONCE(mm_limits_on_alloc, true);
+	else if (!strcmp(strim(word), "none"))
+		WRITE_ONCE(mm_limits_on_alloc, false);
+	else
+		return -EINVAL;
+	return 0;
+}
+
+static struct ctl_table mm_limits_sysctls[] = {
+	{
+		.procname	= "mm_limits_policy",
+		.mode		= 0644,
+		.proc_handler	= mm_limits_do_policy,
+	},
+	{
+		.procname	= "mm_limits_trigger",
+		.mode		= 0644,
+		.proc_handler	= mm_limits_do_trigger,
+	},
+	{ }
+};
+
+static int __init mm_limits_sysctl_init(void)
+{
+	return register_sysctl("vm", mm_limits_sysctls) ? 0 : -ENOMEM;
+}
+late_initcall(mm_limits_sysctl_init);
