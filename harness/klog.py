@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: MIT
+"""The kernel log: the part that belongs to a scenario, and what is wrong in it.
+
+A scenario's part lies between two marker lines with a fresh nonce. Trouble is
+what a kernel says when it is broken (an oops, a lock held wrongly, a task that
+hangs), and every line at KERN_WARNING or worse that is not explained here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.records import KernelLine, lines_of, parse_log, split_prefix
+
+# KERN_WARNING is 4; smaller is worse.
+_WARNING = 4
+# A log that ends without these is short of what the caller asked for.
+_MARKER = "goldfish-oom: {edge} {nonce}"
+
+
+@dataclass(frozen=True)
+class Section:
+    """The lines between two markers; `text` keeps their line ends.
+
+    Without `has_begin` the log has already lost the section's beginning, and
+    without `has_end` its end was never written: the kernel or the device went
+    away before.
+    """
+
+    text: str
+    has_begin: bool
+    has_end: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing of the section is missing."""
+        return self.has_begin and self.has_end
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One line of a log that a healthy kernel does not write.
+
+    `fatal` says that the kernel does not go on after it.
+    """
+
+    kind: str
+    line: str
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What a kind of trouble looks like, whatever level it was written at."""
+
+    kind: str
+    expression: str
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """A line at KERN_WARNING or worse that is as it should be, and why."""
+
+    expression: str
+    reason: str
+
+
+# Tried in this order: the first that fits names the line.
+PATTERNS: tuple[Pattern, ...] = (
+    Pattern("panic", r"Kernel panic - not syncing", fatal=True),
+    Pattern("KASAN report", r"BUG: KASAN: "),
+    Pattern("soft lockup", r"BUG: soft lockup|watchdog: BUG: soft lockup"),
+    Pattern("hard lockup", r"Watchdog detected hard LOCKUP|BUG: hard lockup"),
+    Pattern("scheduling while atomic", r"BUG: scheduling while atomic"),
+    Pattern("sleep in atomic context", r"BUG: sleeping function called from invalid context"),
+    Pattern("oops", r"Internal error: |Unable to handle kernel |Oops(?: - |: |\[)"),
+    Pattern("hung task", r"INFO: task .* blocked for more than \d+ seconds"),
+    Pattern("RCU stall", r"rcu.*(?:detected (?:expedited )?stalls?|self-detected stall)"),
+    Pattern(
+        "lockdep report",
+        r"(?:possible (?:circular locking dependency|recursive locking|irq lock inversion)"
+        r"|inconsistent lock state|suspicious RCU usage|held lock freed"
+        r"|lock held when returning to user space|bad unlock balance|Invalid wait context"
+        r"|possible deadlock|INFO: trying to register non-static key)",
+    ),
+    Pattern("BUG", r"kernel BUG at |BUG: |------------\[ cut here \]"),
+    Pattern("WARNING", r"WARNING: "),
+    Pattern("memory leak", r"kmemleak: \d+ new suspected memory leaks"),
+    Pattern("object error", r"ODEBUG: |refcount_t: "),
+    Pattern("stock OOM kill", r"Out of memory(?: \(|: )|invoked oom-killer|Memory cgroup out of"),
+    Pattern("allocation failure", r"page allocation failure|SLUB: Unable to allocate memory"),
+)
+
+_UNEXPLAINED = "warning"
+
+# Said by our own code: the judge of a scenario decides whether it belongs there.
+OWN_LINES: tuple[Allowed, ...] = (
+    Allowed(
+        r"mm_limits: table full: dropped uid=\d+, mm_max=\d+",
+        "an entry was evicted; a scenario that fills the table expects it",
+    ),
+    Allowed(
+        r"mm_limits: uid=\d+ is over its limit and has nobody left to kill: uRSS=\d+, mm_max=\d+",
+        "all that is left is protected; a scenario that protects all expects it",
+    ),
+)
+
+BOOT_LINES: tuple[Allowed, ...] = ()
+
+_COMPILED = tuple((pattern, re.compile(pattern.expression)) for pattern in PATTERNS)
+_ALLOWED = tuple(re.compile(allowed.expression) for allowed in (*OWN_LINES, *BOOT_LINES))
+
+
+def marker(edge: str, nonce: str) -> str:
+    """The text of a marker line; `edge` is "begin" or "end"."""
+    return _MARKER.format(edge=edge, nonce=nonce)
+
+
+def section(log: str, nonce: str) -> Section:
+    """The part of `log` between the markers with `nonce`, markers not included.
+
+    Where the begin is missing the section starts with the log, and where the end
+    is missing it reaches to the log's end.
+    """
+    begin, end = marker("begin", nonce), marker("end", nonce)
+    kept: list[str] = []
+    has_begin = has_end = False
+    for line, whole in lines_of(log):
+        text = split_prefix(line).text.rstrip()
+        if text == begin:
+            has_begin = True
+            kept.clear()
+        elif text == end:
+            has_end = True
+            break
+        else:
+            kept.append(line + ("\n" if whole else ""))
+    return Section("".join(kept), has_begin, has_end)
+
+
+def find_trouble(log: str, allowed: Sequence[Allowed] = ()) -> tuple[Trouble, ...]:
+    """What a healthy kernel would not have written, in the log's order.
+
+    Lines with a level are judged by pattern and by level, lines without one (a
+    console) by pattern only. What a user's program wrote does not count.
+    `allowed` adds to the lines that are explained here.
+    """
+    explained = (*_ALLOWED, *(re.compile(line.expression) for line in allowed))
+    found: list[Trouble] = []
+    for line, _ in lines_of(log):
+        trouble = _trouble(line, explained)
+        if trouble is not None:
+            found.append(trouble)
+    return tuple(found)
+
+
+def _trouble(line: str, explained: Sequence[re.Pattern[str]]) -> Trouble | None:
+    """What is wrong with one line, or None."""
+    parts = split_prefix(line)
+    if not parts.from_kernel or any(pattern.fullmatch(parts.text) for pattern in explained):
+        return None
+    # A victim's name is its user's: it must not look like the kernel's trouble.
+    if parse_log(line + "\n").records:
+        return None
+    for pattern, expression in _COMPILED:
+        if expression.search(parts.text):
+            return Trouble(pattern.kind, line, pattern.fatal)
+    return Trouble(_UNEXPLAINED, line) if _is_warning(parts) else None
+
+
+def _is_warning(line: KernelLine) -> bool:
+    """Whether the kernel itself gave the line KERN_WARNING or worse."""
+    return line.priority is not None and line.priority <= _WARNING and bool(line.text.strip())

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""The kernel log: sections between markers, and trouble, on saved logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.klog import (
+    BOOT_LINES,
+    OWN_LINES,
+    PATTERNS,
+    Allowed,
+    Section,
+    find_trouble,
+    marker,
+    section,
+)
+
+LOGS = Path(__file__).parent / "logs"
+BEGIN = f"<12>[    1.000000] {marker('begin', 'cafe')}\n"
+END = f"<12>[    2.000000] {marker('end', 'cafe')}\n"
+
+
+@pytest.mark.parametrize("path", sorted(LOGS.glob("klog-*.log")), ids=lambda path: path.stem)
+def test_saved_logs(path: Path) -> None:
+    """The first line of a log names its troubles in order; `!` marks what is fatal."""
+    title, text = path.read_bytes().decode("latin-1").split("\n", 1)
+    kinds = [trouble.kind + ("!" if trouble.fatal else "") for trouble in find_trouble(text)]
+    assert f"# {', '.join(kinds)}" == title
+
+
+def test_each_pattern_is_met_in_a_saved_log() -> None:
+    titles = ", ".join(path.read_text("latin-1").split("\n", 1)[0] for path in LOGS.glob("klog-*"))
+    rare = {"hard lockup", "memory leak", "object error"}
+    assert {pattern.kind for pattern in PATTERNS} - rare == {
+        pattern.kind for pattern in PATTERNS if pattern.kind in titles
+    }
+
+
+def test_each_allowed_line_has_a_reason() -> None:
+    assert all(line.reason for line in (*OWN_LINES, *BOOT_LINES))
+
+
+def test_the_caller_can_allow_more() -> None:
+    line = "<4>[    1.000000] known: 12\n"
+    assert [trouble.kind for trouble in find_trouble(line)] == ["warning"]
+    assert find_trouble(line, [Allowed(r"known: \d+", "because")]) == ()
+    assert find_trouble(line, [Allowed(r"known", "not the whole line")]) != ()
+
+
+def test_a_section() -> None:
+    log = "<6>[ 0.5] before\n" + BEGIN + "<6>[ 1.5] inside\n" + END + "<6>[ 2.5] behind\n"
+    assert section(log, "cafe") == Section("<6>[ 1.5] inside\n", has_begin=True, has_end=True)
+    assert section(log, "cafe").whole
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        ("a\n" + END, Section("a\n", has_begin=False, has_end=True)),
+        ("a\n" + BEGIN + "b\nc", Section("b\nc", has_begin=True, has_end=False)),
+        ("a\n", Section("a\n", has_begin=False, has_end=False)),
+        ("", Section("", has_begin=False, has_end=False)),
+    ],
+)
+def test_a_section_with_an_edge_missing_says_so(log: str, expected: Section) -> None:
+    assert section(log, "cafe") == expected
+    assert not expected.whole
+
+
+def test_another_runs_markers_are_lines_like_others() -> None:
+    log = BEGIN + BEGIN.replace("cafe", "beef") + END
+    assert section(log, "cafe").text == BEGIN.replace("cafe", "beef")
+    assert not section(log, "caf").has_begin
+
+
+@given(st.text(), st.text(alphabet="0123456789abcdef", min_size=1))
+def test_any_text_is_read_without_an_error(text: str, nonce: str) -> None:
+    find_trouble(text)
+    section(text, nonce)
+
+
+@given(st.integers(0, 7), st.sampled_from(["x", "y: z", "mm_limits: other"]))
+def test_the_level_decides_about_lines_that_no_pattern_names(level: int, text: str) -> None:
+    assert bool(find_trouble(f"<{level}>[    1.000000] {text}\n")) == (level <= 4)
+    assert not find_trouble(f"<{level + 8}>[    1.000000] {text}\n")
