@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""Reading what a compiler left, and saying why it would not run on the device."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.constants import E_FLAGS
+from elftools.elf.dynamic import DynamicSegment
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import ARMAttributesSection
+from elftools.elf.segments import InterpSegment
+
+from harness.errors import BuildError
+from harness.targets import ElfAbi
+
+# The value of Tag_ABI_VFP_args that says "in VFP registers".
+_VFP_ARGS_HARD = 1
+
+
+@dataclass(frozen=True)
+class ElfFacts:
+    """What an ELF file says about itself, in pyelftools' names.
+
+    `interpreter` is the dynamic linker it asks for, `needed` its shared
+    libraries. `hard_float` is None for machines without that distinction.
+    """
+
+    machine: str
+    elf_class: int
+    file_type: str
+    interpreter: str | None
+    needed: tuple[str, ...]
+    hard_float: bool | None
+
+
+def read_elf(path: Path) -> ElfFacts:
+    """The facts about the file at `path`; BuildError if it is no ELF file."""
+    try:
+        with path.open("rb") as stream:
+            return _facts(ELFFile(stream))
+    except (ELFError, UnicodeDecodeError) as error:
+        raise BuildError(f"{path.name} is not a whole ELF file: {error or 'cut short'}") from error
+
+
+def _facts(elf: ELFFile) -> ElfFacts:
+    segments = list(elf.iter_segments())
+    interpreters = [s.get_interp_name() for s in segments if isinstance(s, InterpSegment)]
+    needed = [
+        tag.needed  # type: ignore[attr-defined]  # pyelftools adds it to tags of this kind
+        for segment in segments
+        if isinstance(segment, DynamicSegment)
+        for tag in segment.iter_tags("DT_NEEDED")
+    ]
+    return ElfFacts(
+        machine=str(elf["e_machine"]),
+        elf_class=elf.elfclass,
+        file_type=str(elf["e_type"]),
+        interpreter=interpreters[0] if interpreters else None,
+        needed=tuple(needed),
+        hard_float=_hard_float(elf) if elf["e_machine"] == "EM_ARM" else None,
+    )
+
+
+def _hard_float(elf: ELFFile) -> bool:
+    """Whether floating-point arguments travel in VFP registers.
+
+    Linkers mark programs in the header's flags. Those that do not, and object
+    files, have it in the build attributes, where soft float may go unsaid.
+    """
+    flags = elf["e_flags"]
+    if flags & (E_FLAGS.EF_ARM_ABI_FLOAT_HARD | E_FLAGS.EF_ARM_ABI_FLOAT_SOFT):
+        return bool(flags & E_FLAGS.EF_ARM_ABI_FLOAT_HARD)
+    return any(
+        attribute.value == _VFP_ARGS_HARD
+        for section in elf.iter_sections()
+        if isinstance(section, ARMAttributesSection)
+        for subsection in section.iter_subsections()
+        for part in subsection.iter_subsubsections()
+        for attribute in part.iter_attributes("TAG_ABI_VFP_ARGS")
+    )
+
+
+def static_program_problems(facts: ElfFacts, abi: ElfAbi) -> list[str]:
+    """Why a file cannot be a static program for `abi`, one phrase a reason."""
+    problems = []
+    if facts.machine != abi.machine:
+        problems.append(f"it is for {facts.machine}, not {abi.machine}")
+    if facts.elf_class != abi.elf_class:
+        problems.append(f"it has {facts.elf_class} bits, not {abi.elf_class}")
+    if facts.file_type not in ("ET_EXEC", "ET_DYN"):
+        problems.append(f"it is no program ({facts.file_type})")
+    if facts.interpreter is not None:
+        problems.append(f"it is not static: it asks for {facts.interpreter}")
+    if facts.needed:
+        problems.append(f"it is not static: it needs {', '.join(facts.needed)}")
+    if facts.hard_float is not None and facts.hard_float != abi.hard_float:
+        names = {True: "hard", False: "soft"}
+        problems.append(f"its float ABI is {names[facts.hard_float]}, not {names[abi.hard_float]}")
+    return problems
+
+
+def check_static_program(path: Path, abi: ElfAbi) -> None:
+    """Raises BuildError, with all that is wrong, if `path` would not run on the device."""
+    if not path.is_file():
+        raise BuildError(f"{path.name} was not built")
+    problems = static_program_problems(read_elf(path), abi)
+    if not os.access(path, os.X_OK):
+        problems.append("it is not executable")
+    if problems:
+        raise BuildError(f"{path.name} is not what it should be: {'; '.join(problems)}")

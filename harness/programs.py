@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""Building the programs that run on the device, from `ndk_tests/`.
+
+A plain cross-compiler builds them here; the make file in `ndk_tests/build/`
+reads the same `jni/Android.mk` files as `ndk-build` does.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.cache import digest, tree_digest
+from harness.elfcheck import check_static_program
+from harness.errors import BuildError
+from harness.paths import NDK_TESTS
+from harness.process import require, run
+from harness.progress import Phase
+from harness.targets import Target
+from harness.workspace import Workspace
+
+PROGRAMS = ("test_set_mm_limits", "oom_test_kernel", "oom_daemon", "oom_test_daemon")
+HEADER = "mm_limits_syscalls.h"
+
+_KIND = "programs"
+# What GCC and its linker say when there is a compiler and no C library for it.
+_NO_LIBC = re.compile(r"cannot find -lc\b|fatal error: \w+\.h: No such file")
+
+
+@dataclass(frozen=True)
+class ProgramBuild:
+    """The programs for one target, static and checked, in `folder`.
+
+    `include/` below it holds the header with the syscall numbers.
+    """
+
+    folder: Path
+    key: str
+    names: tuple[str, ...] = PROGRAMS
+
+    def path(self, name: str) -> Path:
+        """The file of the program `name`, which must be one of `names`."""
+        if name not in self.names:
+            raise KeyError(name)
+        return self.folder / name
+
+
+def syscall_header(syscalls: Mapping[str, int]) -> str:
+    """The header that tells the programs their syscalls' numbers."""
+    defines = "".join(f"#define __NR_{name} {number}\n" for name, number in syscalls.items())
+    return (
+        "/* SPDX-License-Identifier: GPL-2.0-only */\n"
+        "/* Made by the build from the target's data. */\n"
+        "#ifndef MM_LIMITS_SYSCALLS_H\n"
+        "#define MM_LIMITS_SYSCALLS_H\n\n"
+        f"{defines}\n"
+        "#endif\n"
+    )
+
+
+def compile_programs(
+    folder: Path,
+    *,
+    syscalls: Mapping[str, int],
+    cross_compile: str,
+    jobs: int,
+    log: Path,
+    on_line: Callable[[str], None] | None = None,
+) -> None:
+    """Writes the header and all programs to `folder`; BuildError if it cannot be done."""
+    include = folder / "include"
+    include.mkdir(parents=True, exist_ok=True)
+    (include / HEADER).write_text(syscall_header(syscalls))
+    try:
+        run(
+            [
+                "make",
+                f"--jobs={jobs}",
+                f"--file={NDK_TESTS / 'build' / 'Makefile'}",
+                f"OUT={folder}",
+                f"MM_LIMITS_INCLUDE={include}",
+                f"CROSS_COMPILE={cross_compile}",
+            ],
+            cwd=folder,
+            log=log,
+            on_line=on_line,
+            error=BuildError,
+            what="the build of the test programs",
+        )
+    except BuildError as error:
+        if _NO_LIBC.search(error.tail):
+            error.hint = f"install the C library for {cross_compile}gcc: ./inv setup"
+        raise
+    shutil.rmtree(folder / "obj")
+
+
+def build(ws: Workspace, target: Target) -> ProgramBuild:
+    """The programs for `target`, from the cache if nothing changed."""
+    require("make", f"{target.cross_compile}gcc")
+    key = _key(target)
+    with ws.reporter.phase("build test programs") as phase:
+        phase.mark_cached()
+        folder = ws.cache.ensure(_KIND, key, lambda partial: _make(ws, target, partial, phase))
+    return ProgramBuild(folder, key)
+
+
+def _key(target: Target) -> str:
+    """Over all that goes in: sources, make files, compiler, numbers, expectations."""
+    roots = [NDK_TESTS / "build", NDK_TESTS / "common"]
+    roots += [NDK_TESTS / name / "jni" for name in PROGRAMS]
+    compiler = run([f"{target.cross_compile}gcc", "--version"], error=BuildError).output
+    return digest(
+        tree_digest(*roots),
+        compiler,
+        target.cross_compile,
+        syscall_header(target.syscalls),
+        repr(target.elf),
+    )
+
+
+def _make(ws: Workspace, target: Target, folder: Path, phase: Phase) -> None:
+    phase.cached = False
+    compile_programs(
+        folder,
+        syscalls=target.syscalls,
+        cross_compile=target.cross_compile,
+        jobs=ws.jobs,
+        log=ws.logs / f"programs-{target.name}.log",
+        on_line=phase.note,
+    )
+    for name in PROGRAMS:
+        check_static_program(folder / name, target.elf)
