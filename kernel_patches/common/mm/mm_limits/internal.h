@@ -21,6 +21,9 @@
 /* A name in which every byte became \xHH, and its end. */
 #define MM_LIMITS_COMM_LEN	(4 * (TASK_COMM_LEN - 1) + 1)
 
+/* Tells sparse what find_lock_task_mm() did: it has no annotation of its own. */
+#define MM_LIMITS_LOCKED(t)	__acquire(&(t)->alloc_lock)
+
 enum mm_limits_trigger {
 	MM_LIMITS_BY_ALLOC,
 	MM_LIMITS_BY_SYSCALL,
@@ -83,10 +86,15 @@ struct mm_limits_victim {
 
 extern struct mutex mm_limits_mutex;
 
-/* In pages: exactly what a comparison in bytes would say, without overflow. */
+/*
+ * In pages: exactly what a comparison in bytes would say, without overflow. An
+ * entry that was removed under somebody's hands has ULONG_MAX, and no limit.
+ */
 static inline unsigned long mm_limits_max_pages(const struct mm_limit *limit)
 {
-	return READ_ONCE(limit->max) / PAGE_SIZE;
+	unsigned long max = READ_ONCE(limit->max);
+
+	return max == ULONG_MAX ? ULONG_MAX : max / PAGE_SIZE;
 }
 
 /* By the last scan. */

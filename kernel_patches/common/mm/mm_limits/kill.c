@@ -83,10 +83,13 @@ static unsigned int mm_limits_kill_one(const struct mm_limits_kill *kill, struct
 static bool mm_limits_uses(struct task_struct *p, const struct mm_struct *mm)
 {
 	struct task_struct *t = find_lock_task_mm(p);
-	bool same = t && t->mm == mm;
+	bool same;
 
-	if (t)
-		task_unlock(t);
+	if (!t)
+		return false;
+	MM_LIMITS_LOCKED(t);
+	same = t->mm == mm;
+	task_unlock(t);
 	return same;
 }
 

@@ -169,6 +169,7 @@ static void mm_limits_count(struct mm_limits_walk *walk, struct task_struct *p)
 	t = find_lock_task_mm(p);
 	if (!t)
 		return;
+	MM_LIMITS_LOCKED(t);
 	mm = t->mm;
 	/* Once more: the process may have got this mm after the first walk. */
 	notes = mm_limits_notes(mm) | mm_limits_notes_of(p, t);
@@ -198,6 +199,7 @@ static void mm_limits_walk(struct mm_limits_walk *walk)
 		t = find_lock_task_mm(p);
 		if (!t)
 			continue;
+		MM_LIMITS_LOCKED(t);
 		mm_limits_note(t->mm, mm_limits_notes_of(p, t));
 		task_unlock(t);
 	}
@@ -249,6 +251,7 @@ static bool mm_limits_pin(struct mm_limits_victim *victim)
 
 	if (!t)
 		return false;
+	MM_LIMITS_LOCKED(t);
 	same = t->mm == victim->mm;
 	if (same) {
 		get_task_struct(victim->task);
