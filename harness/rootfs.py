@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: MIT
+"""The guest's file system: an initramfs that behaves like a small Android.
+
+Debian's packages for the target's architecture are only downloaded and
+unpacked (mmdebstrap's variant "extract"): nothing of them runs here. The mode
+"chrootless" needs neither root nor user namespaces, and so is the same for
+everybody.
+
+Two cache entries: the programs from the packages, which are resolved once and
+then stay as they are until the cache is cleaned (a run without network works,
+and a guest does not change under a series of measurements), and the initramfs,
+which follows the files in harness/guest/.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from harness.cache import digest, tree_digest
+from harness.errors import BuildError, SourceError
+from harness.paths import GUEST
+from harness.process import require, run
+from harness.targets import Target
+from harness.workspace import Workspace
+
+# adbd is the device end of adb; toybox and mksh are Android's own tools and
+# shell; busybox has what Debian's toybox lacks.
+PACKAGES = ("adbd", "busybox-static", "mksh", "toybox")
+# What is kept of the packages, as tar patterns: programs, and the shared
+# libraries without the character set converters.
+KEPT = (
+    "./usr/bin/busybox",
+    "./usr/bin/mksh",
+    "./usr/bin/toybox",
+    "./usr/lib/android-sdk/platform-tools/adbd",
+    "./usr/lib/*/*.so*",
+    "./usr/lib/ld-linux*",
+)
+DROPPED = ("*/gconv/*", "*/libc_malloc_debug.so*", "*/libmemusage.so*", "*/libpcprofile.so*")
+# The order of the empty folders does not matter: cpio gets a sorted list.
+FOLDERS = ("data", "dev", "etc", "proc", "root", "sys", "system/bin", "tmp")
+LINKS = (("bin", "system/bin"), ("sbin", "system/bin"), ("lib", "usr/lib"))
+PROGRAMS = ("busybox", "mksh", "toybox")
+APP_USERS = 100
+FIRST_APP_UID = 10000
+HOME = "/data/local/tmp"
+SHELL = "/system/bin/sh"
+_SYSTEM_USERS = (("root", 0, "/"), ("system", 1000, "/"), ("shell", 2000, HOME))
+
+
+@dataclass(frozen=True)
+class Rootfs:
+    """An initramfs (gzipped cpio) and the packages in it, as `name=version`."""
+
+    initramfs: Path
+    key: str
+    packages: tuple[str, ...]
+
+
+def build(ws: Workspace, target: Target) -> Rootfs:
+    """The guest of `target`.
+
+    Raises SourceError if the packages cannot be had, BuildError if su does not
+    compile, ToolMissingError.
+    """
+    with ws.reporter.phase("build guest") as phase:
+        programs = _programs(ws, target)
+        listing = (programs / "packages").read_text()
+        key = digest(
+            target.name,
+            target.cross_compile,
+            listing,
+            tree_digest(GUEST),
+            Path(__file__).read_bytes(),
+        )
+        if ws.cache.path("rootfs", key).is_dir():
+            phase.mark_cached()
+        entry = ws.cache.ensure("rootfs", key, lambda folder: _assemble(target, programs, folder))
+    return Rootfs(entry / "initramfs.cpio.gz", key, tuple(listing.split()))
+
+
+def users() -> list[tuple[str, int, str]]:
+    """Name, uid and home of each user: Android's u0_aN is 10000+N."""
+    return [*_SYSTEM_USERS, *((f"u0_a{n}", FIRST_APP_UID + n, HOME) for n in range(APP_USERS))]
+
+
+def passwd_lines() -> list[str]:
+    """/etc/passwd of the guest."""
+    return [f"{name}:x:{uid}:{uid}:{name}:{home}:{SHELL}" for name, uid, home in users()]
+
+
+def group_lines() -> list[str]:
+    """/etc/group: a group for each user, of the same number, and the terminals' group."""
+    return [*(f"{name}:x:{uid}:" for name, uid, _ in users()), "tty:x:5:"]
+
+
+def pick_mirror(targets: str) -> str | None:
+    """The Debian archive among apt's index targets; None if there is none.
+
+    `targets` are lines `origin|label|uri`. Origin and label are empty until
+    apt has fetched its lists; then the address has to tell.
+    """
+    rows = [line.strip().split("|") for line in targets.splitlines() if line.count("|") == 2]
+    for origin, label, uri in rows:
+        if origin == label == "Debian":
+            return uri.rstrip("/")
+    for origin, _, uri in rows:
+        if not origin and uri.rstrip("/").endswith("/debian"):
+            return uri.rstrip("/")
+    return None
+
+
+def package_name(archive: str) -> str:
+    """`name=version` from the name of a package's file in apt's cache."""
+    name, version, _ = archive.removesuffix(".deb").split("_")
+    return f"{name}={unquote(version)}"
+
+
+def _programs(ws: Workspace, target: Target) -> Path:
+    """The cache entry with the packages' programs and their list."""
+    key = digest(target.guest_suite, target.guest_arch, *PACKAGES, *KEPT, *DROPPED)
+    return ws.cache.ensure("guest-packages", key, lambda folder: _fetch(ws, target, folder))
+
+
+def _fetch(ws: Workspace, target: Target, folder: Path) -> None:
+    """Downloads and unpacks the packages into `folder`/root, the list beside it."""
+    require("mmdebstrap", "apt-get", "tar")
+    log = ws.logs / "guest-packages.log"
+    with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as scratch:
+        # apt drops root for its downloads and must get through.
+        Path(scratch).chmod(0o755)
+        archive = Path(scratch) / "root.tar"
+        result = run(
+            _mmdebstrap(target, archive),
+            # Its temporary folder goes with ours, also when it is killed.
+            env={"TMPDIR": scratch},
+            log=log,
+            error=SourceError,
+            what="get the guest's packages",
+        )
+        (folder / "root").mkdir()
+        run(
+            [
+                *("tar", "-x", "-f", archive, "-C", folder / "root"),
+                *("--no-same-owner", "--wildcards"),
+                *(f"--exclude={pattern}" for pattern in DROPPED),
+                *KEPT,
+            ],
+            log=log,
+            what="unpack the guest's packages",
+        )
+    names = {package_name(line) for line in result.output.splitlines() if line.endswith(".deb")}
+    (folder / "packages").write_text("".join(f"{name}\n" for name in sorted(names)))
+
+
+def _mmdebstrap(target: Target, archive: Path) -> list[str]:
+    """The command that makes `archive`, and lists the packages' files."""
+    mirror = pick_mirror(
+        run(
+            [
+                *("apt-get", "indextargets"),
+                *("--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Identifier: Packages"),
+            ]
+        ).output
+    )
+    # How this host reaches the network (proxies, certificates) holds here too.
+    network = [
+        line.strip()
+        for line in run(["apt-config", "dump"]).output.splitlines()
+        if line.startswith(("Acquire::http::", "Acquire::https::", "Acquire::Retries"))
+    ]
+    return [
+        "mmdebstrap",
+        "--mode=chrootless",
+        "--variant=extract",
+        "--format=tar",
+        f"--architectures={target.guest_arch}",
+        f"--include={','.join(PACKAGES)}",
+        *(f"--aptopt={line}" for line in network),
+        '--extract-hook=ls "$1/var/cache/apt/archives"',
+        target.guest_suite,
+        str(archive),
+        # Without a mirror mmdebstrap takes Debian's own for a suite of Debian's.
+        *([mirror] if mirror else []),
+    ]
+
+
+def _assemble(target: Target, programs: Path, folder: Path) -> None:
+    """Makes `folder`/initramfs.cpio.gz from the programs and harness/guest/."""
+    require("cpio", f"{target.cross_compile}gcc")
+    stage = folder / "stage"
+    shutil.copytree(programs / "root", stage, symlinks=True)
+    for name in FOLDERS:
+        (stage / name).mkdir(parents=True, exist_ok=True)
+    for name, to in LINKS:
+        (stage / name).symlink_to(to)
+    _commands(stage)
+    _compile_su(target, stage / "system/bin/su")
+    _write(stage / "etc/passwd", passwd_lines())
+    _write(stage / "etc/group", group_lines())
+    shutil.copyfile(GUEST / "init", stage / "init")
+    (stage / "init").chmod(0o755)
+    _pack(stage, folder)
+    shutil.rmtree(stage)
+
+
+def _commands(stage: Path) -> None:
+    """Fills /system/bin: the programs, and a link to one of them per applet."""
+    commands = stage / "system/bin"
+    for name in PROGRAMS:
+        (stage / "usr/bin" / name).rename(commands / name)
+    (stage / "usr/bin").rmdir()
+    (stage / "usr/lib/android-sdk/platform-tools/adbd").rename(commands / "adbd")
+    shutil.rmtree(stage / "usr/lib/android-sdk")
+    (commands / "sh").symlink_to("mksh")
+    for program in ("toybox", "busybox"):
+        for applet in (GUEST / f"{program}.applets").read_text().splitlines():
+            if applet and not applet.startswith("#"):
+                (commands / applet).symlink_to(program)
+
+
+def _compile_su(target: Target, program: Path) -> None:
+    run(
+        [
+            *(f"{target.cross_compile}gcc", "-static", "-O2", "-s", "-Wall", "-Wextra", "-Werror"),
+            *("-o", program, GUEST / "su.c"),
+        ],
+        error=BuildError,
+        what="compile su",
+    )
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _pack(stage: Path, folder: Path) -> None:
+    """The same bytes for the same files: sorted, root's, dated 1970."""
+    paths = sorted(stage.rglob("*"))
+    for path in paths:
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+        os.utime(path, (0, 0), follow_symlinks=False)
+    names, archive = folder / "names", folder / "initramfs.cpio"
+    _write(names, (str(path.relative_to(stage)) for path in paths))
+    run(
+        [
+            *("sh", "-c", 'exec cpio -o -H newc -R 0:0 --reproducible --quiet <"$1" >"$2"', "sh"),
+            *(names, archive),
+        ],
+        cwd=stage,
+        error=BuildError,
+        what="pack the guest",
+    )
+    data = gzip.compress(archive.read_bytes(), compresslevel=6, mtime=0)
+    archive.with_name("initramfs.cpio.gz").write_bytes(data)
+    archive.unlink()
+    names.unlink()
