@@ -1,0 +1,485 @@
+# SPDX-License-Identifier: MIT
+"""Kernel sources: Debian's package, a directory, a tar archive or a git commit.
+
+Whatever the origin, the result is a pristine tree in the cache, keyed by what
+is in it. Nothing writes to that tree afterwards, and nothing ever writes to
+what `--source` names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from harness.cache import KEY_LENGTH, digest, disk_full_named, file_sha256
+from harness.errors import CommandError, SourceError, ToolMissingError, UsageError
+from harness.process import end_group, require, run
+from harness.progress import Phase
+from harness.targets import Target
+from harness.workspace import Workspace
+
+# What `--source` looks like when it is a git URL: everything up to the last @.
+_GIT_SOURCE = re.compile(r"(?P<url>.+)@(?P<commit>[^@/]*)")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_URL = re.compile(r"[a-z][a-z0-9+]*://|[^/]+@[^/]+:|[^/:]+\.[^/:]+:")
+_APT_URI = re.compile(
+    r"^'(?P<uri>[^']+)' (?P<name>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$", re.MULTILINE
+)
+_MAKE_VARIABLE = re.compile(
+    r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*=[ \t]*(\S*)[ \t]*$", re.MULTILINE
+)
+_DECOMPRESSORS = (
+    (b"\xfd7zXZ\x00", ("xz", "-dc", "-T0")),
+    (b"\x1f\x8b", ("gzip", "-dc")),
+    (b"BZh", ("bzip2", "-dc")),
+    (b"\x28\xb5\x2f\xfd", ("zstd", "-dcq")),
+)
+# A file changed later than this before it is looked at may change again
+# without its times telling (their grain is a few milliseconds).
+_SETTLED_NS = 2_000_000_000
+_MIB = 1 << 20
+_APT_ENV = {"LC_ALL": "C"}
+_OTHER_SOURCE = "give a source by hand: --source DIRECTORY|TARBALL|URL@COMMIT"
+
+
+@dataclass(frozen=True)
+class KernelSource:
+    """A pristine kernel tree. `tree` is never written to; `origin` is for people."""
+
+    target: Target
+    tree: Path
+    key: str
+    version: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class _Package:
+    """A file that apt offers, and the hash that apt vouches for."""
+
+    name: str
+    version: str
+    file_name: str
+    sha256: str
+
+    @property
+    def key(self) -> str:
+        safe = re.sub(r"[^A-Za-z0-9.+-]", "-", self.version)
+        return f"{self.name}-{safe}-{self.sha256[:KEY_LENGTH]}"
+
+
+def fetch(ws: Workspace, target: Target, source: str | None = None) -> KernelSource:
+    """The pristine source of `target`: Debian's, or what `source` names.
+
+    `source` is a directory, a tar archive (also compressed with xz, gzip,
+    bzip2 or zstd), or a git URL with `@` and a full commit hash. Raises
+    UsageError where it is none of these, and SourceError where it cannot be
+    had, is damaged, or is another kernel than the target's.
+    """
+    with ws.reporter.phase("fetch kernel source") as phase:
+        if source is None:
+            return _from_debian(ws, target, phase)
+        path = Path(source).expanduser()
+        if path.is_dir():
+            return _from_directory(ws, target, path.resolve(), phase)
+        if path.is_file():
+            return _from_tarball(ws, target, path.resolve(), phase)
+        return _from_git(ws, target, source, phase)
+
+
+def tree_version(tree: Path) -> str:
+    """The version that the Makefile of a kernel tree states, such as `6.1.192`.
+
+    Raises SourceError where there is no such Makefile.
+    """
+    try:
+        with (tree / "Makefile").open(errors="replace") as stream:
+            # The four lines are the first of the file, in every kernel.
+            head = stream.read(4096)
+    except OSError:
+        head = ""
+    found: dict[str, str] = dict(_MAKE_VARIABLE.findall(head))
+    if not {"VERSION", "PATCHLEVEL", "SUBLEVEL"} <= found.keys():
+        raise SourceError(
+            f"not a kernel tree: {tree} has no Makefile with a VERSION", hint=_OTHER_SOURCE
+        )
+    numbers = [found["VERSION"], found["PATCHLEVEL"], found["SUBLEVEL"]]
+    return ".".join(number for number in numbers if number) + found.get("EXTRAVERSION", "")
+
+
+def check_version(version: str, target: Target, origin: str) -> None:
+    """Raises SourceError unless `version` is one of the target's."""
+    if not re.match(rf"{re.escape(target.version)}(?![0-9])", version):
+        raise SourceError(
+            f"{origin} is Linux {version}, but {target.name} needs {target.version}",
+            hint="name the right one with --source, or another target with --kernel",
+        )
+
+
+# --- one way to make an entry ---------------------------------------------
+
+
+def _entry(
+    ws: Workspace,
+    target: Target,
+    key: str,
+    origin: str,
+    phase: Phase,
+    unpack: Callable[[Path], None],
+) -> KernelSource:
+    """The source entry `key`; `unpack(tree)` makes the tree where it is not there."""
+
+    def make(folder: Path) -> None:
+        phase.note("unpack")
+        started = time.monotonic()
+        tree = folder / "tree"
+        unpack(tree)
+        check_version(tree_version(tree), target, origin)
+        _clean(ws, target, tree, origin)
+        (folder / "origin.json").write_text(json.dumps({"origin": origin}) + "\n")
+        ws.reporter.say(f"unpacked {origin} in {time.monotonic() - started:.1f} s")
+
+    if ws.cache.path("sources", key).is_dir():
+        phase.mark_cached()
+    tree = ws.cache.ensure("sources", key, make) / "tree"
+    version = tree_version(tree)
+    check_version(version, target, origin)
+    return KernelSource(target, tree, key, version, origin)
+
+
+def _built_in(tree: Path, target: Target) -> bool:
+    """Whether a build left files in the tree that keep `make O=` from working."""
+    leftovers = (".config", "include/config", f"arch/{target.arch}/include/generated")
+    return any((tree / name).exists() for name in leftovers)
+
+
+def _clean(ws: Workspace, target: Target, tree: Path, origin: str) -> None:
+    """Removes what an in-tree build left in our copy."""
+    if not _built_in(tree, target):
+        return
+    ws.reporter.say(f"{origin} has been built in: its copy is cleaned with `make mrproper`")
+    run(
+        ["make", "-s", "-C", tree, f"ARCH={target.arch}", "mrproper"],
+        log=ws.logs / "mrproper.log",
+        env={"MAKEFLAGS": "", "KBUILD_OUTPUT": "", "LC_ALL": "C"},
+        error=SourceError,
+        what="make mrproper",
+    )
+    if _built_in(tree, target):
+        raise SourceError(
+            f"{origin} holds a build that `make mrproper` does not remove",
+            hint="clean it by hand, and build with O= in future",
+        )
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A scratch folder on the disk of `path`, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=path.parent) as name:
+        yield Path(name)
+
+
+# --- Debian ----------------------------------------------------------------
+
+
+def _from_debian(ws: Workspace, target: Target, phase: Phase) -> KernelSource:
+    package = _candidate(target.source.package)
+    origin = f"Debian's {package.name} {package.version}"
+
+    def unpack(tree: Path) -> None:
+        deb = _download(ws, package, phase)
+        phase.note("unpack")
+        with _beside(tree) as scratch:
+            run(["dpkg-deb", "-x", deb, scratch], error=SourceError)
+            archives = sorted((scratch / "usr" / "src").glob("linux-source-*.tar.*"))
+            if len(archives) != 1:
+                raise SourceError(f"{deb.name} holds {len(archives)} kernel archives, not one")
+            # Its hash is known, so it needs no filter; tar is four times as fast as tarfile.
+            tree.mkdir()
+            words = ["tar", "-x", "--use-compress-program=xz -T0", "--strip-components=1"]
+            run([*words, "-C", tree, "-f", archives[0]], error=SourceError, what="tar")
+
+    return _entry(ws, target, package.key, origin, phase, unpack)
+
+
+def _candidate(package: str) -> _Package:
+    """What apt would install as `package`. It reads apt's lists, not the network."""
+    try:
+        answer = run(["apt-get", "download", "--print-uris", package], env=_APT_ENV, check=False)
+    except ToolMissingError:
+        raise SourceError(
+            f"no apt-get on this machine: {package} cannot be downloaded", hint=_OTHER_SOURCE
+        ) from None
+    found = _APT_URI.search(answer.output)
+    if found is None:
+        raise SourceError(
+            f"apt has no candidate for {package}",
+            hint=f"apt-get update (or ./inv setup); on a system without it, {_OTHER_SOURCE}",
+            tail="\n".join(answer.output.splitlines()[-3:]),
+        )
+    file_name = found["name"].replace("%3a", ":")
+    # package_version_architecture.deb; the version may hold anything but "_".
+    return _Package(package, file_name.split("_")[1], file_name, found["sha256"])
+
+
+def _download(ws: Workspace, package: _Package, phase: Phase) -> Path:
+    """The package's file, with the hash that apt states; fetched again if it has another."""
+    for fetched_again in (False, True):
+        entry = ws.cache.ensure(
+            "downloads", package.key, lambda folder: _apt_download(ws, package, folder, phase)
+        )
+        deb = entry / package.file_name
+        found = _hash_of(deb)
+        if found == package.sha256:
+            return deb
+        message = (
+            f"{deb} is damaged ({_size(deb)} bytes): its SHA-256 is {found[:12]}…, "
+            f"apt states {package.sha256[:12]}…"
+        )
+        with ws.cache.lock(f"downloads-{package.key}"):
+            shutil.rmtree(entry, ignore_errors=True)
+        if fetched_again:
+            break
+        ws.reporter.say(f"{message}; it is fetched again")
+    raise SourceError(message, hint="apt-get update, and look at the apt proxy or mirror in use")
+
+
+def _apt_download(ws: Workspace, package: _Package, folder: Path, phase: Phase) -> None:
+    phase.note(f"download {package.file_name}")
+    log = ws.logs / f"download-{package.key}.log"
+    log.unlink(missing_ok=True)
+    # Without the option apt warns that its own user cannot write to a cache folder.
+    options = ["-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2"]
+    words = ["apt-get", *options, "download", f"{package.name}={package.version}"]
+    try:
+        run(words, cwd=folder, env=_APT_ENV, log=log, error=SourceError)
+    except SourceError as failed:
+        said = [x for x in failed.tail.splitlines() if x.startswith(("E:", "W:", "Err:"))]
+        raise SourceError(
+            f"apt-get could not download {package.name} {package.version}",
+            hint="look at the network; then apt-get update (the version may have been replaced), "
+            f"or {_OTHER_SOURCE}",
+            log=log,
+            tail="\n".join(said[-3:]) or failed.tail,
+        ) from failed
+    if not (folder / package.file_name).is_file():
+        names = sorted(path.name for path in folder.iterdir())
+        raise SourceError(
+            f"apt-get downloaded {', '.join(names) or 'nothing'}, not {package.file_name}", log=log
+        )
+
+
+def _hash_of(path: Path) -> str:
+    return file_sha256(path) if path.is_file() else "none"
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+# --- a tar archive ---------------------------------------------------------
+
+
+def _from_tarball(ws: Workspace, target: Target, path: Path, phase: Phase) -> KernelSource:
+    phase.note(f"hash {path.name}")
+    key = f"tarball-{file_sha256(path)[:KEY_LENGTH]}"
+    return _entry(
+        ws, target, key, str(path), phase, lambda tree: _unpack_tar(path, tree, str(path))
+    )
+
+
+def _unpack_tar(archive: Path, tree: Path, name: str) -> None:
+    """Unpacks a tar archive with one folder at its top; that folder becomes `tree`.
+
+    Members that would land outside are refused (tarfile's "data" filter).
+    """
+    with _beside(tree) as scratch:
+        try:
+            with _plain_stream(archive) as stream:
+                with tarfile.open(fileobj=stream, mode="r|", bufsize=_MIB) as tar:
+                    tar.extractall(scratch, filter="data")
+                # To its end, so that a decompressor can say whether all was well.
+                while stream.read(_MIB):
+                    pass
+        except tarfile.FilterError as error:
+            raise SourceError(f"{name} is refused: {error}") from error
+        except (tarfile.TarError, EOFError, CommandError) as error:
+            raise SourceError(
+                f"{name} is truncated or not a tar archive ({error})", hint="fetch it again"
+            ) from error
+        tops = list(scratch.iterdir())
+        top = tops[0] if len(tops) == 1 and tops[0].is_dir() else scratch
+        tree_version(top)
+        tree.mkdir()
+        for path in top.iterdir():
+            path.rename(tree / path.name)
+
+
+@contextmanager
+def _plain_stream(archive: Path) -> Iterator[IO[bytes]]:
+    """The archive's content without its compression, whichever that is."""
+    with archive.open("rb") as plain:
+        magic = plain.read(6)
+    argv = next((tool for head, tool in _DECOMPRESSORS if magic.startswith(head)), None)
+    if argv is None:
+        with archive.open("rb") as plain:
+            yield plain
+        return
+    require(argv[0])
+    with archive.open("rb") as packed, tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            argv, stdin=packed, stdout=subprocess.PIPE, stderr=said, start_new_session=True
+        )
+        assert process.stdout is not None
+        try:
+            yield process.stdout
+            if process.wait() != 0:
+                said.seek(0)
+                words = said.read().decode(errors="replace").strip()
+                raise CommandError(words or f"{argv[0]} failed")
+        finally:
+            process.stdout.close()
+            if process.poll() is None:
+                end_group(process)
+
+
+# --- a directory -----------------------------------------------------------
+
+
+def _from_directory(ws: Workspace, target: Target, path: Path, phase: Phase) -> KernelSource:
+    # Before 80,000 files are read.
+    check_version(tree_version(path), target, str(path))
+    phase.note(f"read {path}")
+    key = f"directory-{directory_digest(ws, path)}"
+    return _entry(ws, target, key, str(path), phase, lambda tree: _copy_directory(path, tree))
+
+
+def _copy_directory(path: Path, tree: Path) -> None:
+    """Copies a tree without git's own folder, which is larger than the tree."""
+    tree.mkdir()
+    entries = [entry for entry in sorted(path.iterdir()) if entry.name != ".git"]
+    run(["cp", "-a", "--reflink=auto", "-t", tree, "--", *entries], error=SourceError, what="copy")
+
+
+def directory_digest(ws: Workspace, path: Path) -> str:
+    """A key over names, kinds, modes and contents of a directory, without `.git`.
+
+    Reading every file takes seconds, so the key is kept together with the
+    files' sizes, times (ctime too, which nobody can set) and inodes, as git's
+    index does, and read from there as long as these are the same.
+    """
+    began = time.time_ns()
+    state = hashlib.sha256()
+    newest = 0
+    names = []
+    for name, status in _walk(path):
+        fields = (
+            status.st_mode,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_ino,
+        )
+        state.update(f"{name}\0{fields}\0".encode(errors="surrogateescape"))
+        newest = max(newest, status.st_ctime_ns)
+        names.append(name)
+    signature = state.hexdigest()
+    memory = ws.cache.root / "directories" / f"{digest(os.fsencode(path))}.json"
+    try:
+        known = json.loads(memory.read_text())
+        if known["signature"] == signature:
+            return str(known["digest"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not known yet, or not readable: it is only a memory
+    result = _content_digest(path, names)
+    if newest < began - _SETTLED_NS:
+        with disk_full_named(ws.cache.root):
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            memory.write_text(json.dumps({"signature": signature, "digest": result}))
+    return result
+
+
+def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Every file and link below `root` but git's, by name, in order."""
+    for top in sorted(path for path in root.iterdir() if path.name != ".git"):
+        for path in (top, *sorted(top.rglob("*"))):
+            status = path.lstat()
+            if not stat.S_ISDIR(status.st_mode):
+                yield str(path.relative_to(root)), status
+
+
+def _content_digest(root: Path, names: list[str]) -> str:
+    state = hashlib.sha256()
+    for name in names:
+        path = root / name
+        mode = path.lstat().st_mode
+        if path.is_symlink():
+            kind, data = "link", os.fsencode(path.readlink())
+        else:
+            kind, data = ("program" if mode & 0o100 else "file"), path.read_bytes()
+        head = f"{name}\0{kind}\0{len(data)}\0".encode(errors="surrogateescape")
+        state.update(head + data)
+    return state.hexdigest()[:KEY_LENGTH]
+
+
+# --- a git commit ----------------------------------------------------------
+
+
+def _from_git(ws: Workspace, target: Target, source: str, phase: Phase) -> KernelSource:
+    url, commit = parse_git_source(source)
+    origin = f"{url} at {commit[:12]}"
+
+    def unpack(tree: Path) -> None:
+        phase.note(f"fetch {commit[:12]}")
+        _git_checkout(ws, url, commit, tree)
+
+    return _entry(ws, target, f"git-{commit[:KEY_LENGTH]}", origin, phase, unpack)
+
+
+def parse_git_source(source: str) -> tuple[str, str]:
+    """The URL and the commit of `URL@COMMIT`; UsageError says what is missing."""
+    found = _GIT_SOURCE.fullmatch(source)
+    if found is not None and _COMMIT.fullmatch(found["commit"]):
+        return found["url"], found["commit"]
+    if _URL.match(source):
+        raise UsageError(
+            f"--source {source}: a git URL needs @ and a full commit hash behind it",
+            hint="git ls-remote URL prints the hashes of branches and tags",
+        )
+    raise UsageError(f"--source {source}: there is no such file or directory", hint=_OTHER_SOURCE)
+
+
+def _git_checkout(ws: Workspace, url: str, commit: str, tree: Path) -> None:
+    """Fetches one commit, no history, and checks it out without git's folder."""
+    log = ws.logs / f"git-{commit[:KEY_LENGTH]}.log"
+    log.unlink(missing_ok=True)
+    # A user's hooks and line-end settings must not change what is checked out.
+    git = ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false", "-C", str(tree)]
+    git += ["-c", "advice.detachedHead=false", "-c", "init.defaultBranch=main"]
+    tree.mkdir()
+    for words in (
+        ["init", "-q"],
+        ["fetch", "-q", "--depth=1", "--no-tags", "--end-of-options", url, commit],
+        ["checkout", "-q", commit],
+    ):
+        run(
+            git + words,
+            env={"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+            log=log,
+            error=SourceError,
+            what=f"git {words[0]} of {url}",
+        )
+    shutil.rmtree(tree / ".git")
