@@ -44,14 +44,14 @@ struct hog {
 	const struct hog_spec *spec;
 	struct hog_result *result;
 	enum hog_state state;
+	int answer;			/* what it writes into; -1 once it is gone */
 	bool ended_by_us;
 };
 
 struct run {
 	const struct hog_options *options;
 	struct hog *hogs;
-	/* One a child; its fd is -1 once the child is gone, and poll() skips it. */
-	struct pollfd *answers;
+	struct pollfd *polled;		/* the answers of those who are not gone */
 	int gate[2];
 	int end[2];
 	uint64_t deadline;
@@ -100,33 +100,31 @@ static enum hog_outcome outcome_of(const struct hog *hog)
 	return HOG_OTHER;
 }
 
-static void reap(struct run *run, unsigned int index)
+static void reap(struct hog *hog)
 {
-	struct hog *hog = &run->hogs[index];
-
 	while (waitpid(hog->result->pid, &hog->result->status, 0) < 0) {
 		if (errno != EINTR)
 			give_up("waitpid");
 	}
-	close(run->answers[index].fd);
-	run->answers[index].fd = -1;
+	close(hog->answer);
+	hog->answer = -1;
 	hog->state = STATE_ENDED;
 	hog->result->outcome = outcome_of(hog);
 }
 
 /* Takes in what a child wrote; returns whether it has died. */
-static bool hear(struct run *run, unsigned int index)
+static bool hear(struct hog *hog)
 {
 	char message;
-	ssize_t got = read(run->answers[index].fd, &message, 1);
+	ssize_t got = read(hog->answer, &message, 1);
 
 	if (got < 0 && errno == EINTR)
 		return false;
 	if (got <= 0) {
-		reap(run, index);
+		reap(hog);
 		return true;
 	}
-	run->hogs[index].state = message == HOG_FINISHED ? STATE_FINISHED : STATE_READY;
+	hog->state = message == HOG_FINISHED ? STATE_FINISHED : STATE_READY;
 	return false;
 }
 
@@ -138,17 +136,24 @@ static bool listen_until(struct run *run, uint64_t until)
 {
 	uint64_t time = now();
 	uint64_t left = until > time ? until - time : 0;
-	unsigned int index;
+	unsigned int index, count = 0, next = 0;
 	bool died = false;
 
-	if (poll(run->answers, run->options->count, (int)earlier(left, INT_MAX)) < 0) {
+	for (index = 0; index < run->options->count; index++) {
+		if (run->hogs[index].answer >= 0)
+			run->polled[count++] = (struct pollfd){
+				.fd = run->hogs[index].answer,
+				.events = POLLIN,
+			};
+	}
+	if (poll(run->polled, count, (int)earlier(left, INT_MAX)) < 0) {
 		if (errno != EINTR)
 			give_up("poll");
 		return false;
 	}
-	for (index = 0; index < run->options->count; index++) {
-		if (run->answers[index].fd >= 0 && run->answers[index].revents != 0)
-			died |= hear(run, index);
+	for (index = 0; next < count; index++) {
+		if (run->hogs[index].answer >= 0 && run->polled[next++].revents != 0)
+			died |= hear(&run->hogs[index]);
 	}
 	return died;
 }
@@ -193,8 +198,8 @@ static void become_child(const struct run *run, unsigned int index, int answer, 
 		close(run->gate[WRITE_END]);
 	close(run->end[WRITE_END]);
 	for (other = 0; other < index; other++) {
-		if (run->answers[other].fd >= 0)
-			close(run->answers[other].fd);
+		if (run->hogs[other].answer >= 0)
+			close(run->hogs[other].answer);
 	}
 	hog_child(run->hogs[index].spec, &pipes);
 }
@@ -221,7 +226,7 @@ static void start(struct run *run, unsigned int index)
 		close(answer[READ_END]);
 		return;
 	}
-	run->answers[index].fd = answer[READ_END];
+	hog->answer = answer[READ_END];
 	hog->state = STATE_STARTED;
 	hog->result->pid = pid;
 }
@@ -324,11 +329,13 @@ static void end_all(struct run *run)
 	close(run->end[WRITE_END]);
 	await(run, 0, last, STATE_ENDED, now() + GRACE_MS);
 	for (index = 0; index <= last; index++) {
-		if (run->hogs[index].state == STATE_ENDED)
+		struct hog *hog = &run->hogs[index];
+
+		if (hog->state == STATE_ENDED)
 			continue;
-		run->hogs[index].ended_by_us = true;
-		kill(run->hogs[index].result->pid, SIGKILL);
-		reap(run, index);
+		hog->ended_by_us = true;
+		kill(hog->result->pid, SIGKILL);
+		reap(hog);
 	}
 }
 
@@ -352,15 +359,16 @@ void hog_run(const struct hog_options *options, struct hog_result *results)
 	alarm((unsigned int)(options->timeout_ms / 1000) + ALARM_SECONDS);
 	run.deadline = now() + options->timeout_ms;
 	run.hogs = allocate(options->count, sizeof(*run.hogs));
-	run.answers = allocate(options->count, sizeof(*run.answers));
+	run.polled = allocate(options->count, sizeof(*run.polled));
 	for (index = 0; index < options->count; index++) {
 		/* What stays so if the child cannot even be started. */
 		results[index] = (struct hog_result){ .outcome = HOG_OTHER };
-		run.hogs[index].state = STATE_ENDED;
-		run.hogs[index].spec = &options->specs[index];
-		run.hogs[index].result = &results[index];
-		run.answers[index].fd = -1;
-		run.answers[index].events = POLLIN;
+		run.hogs[index] = (struct hog){
+			.spec = &options->specs[index],
+			.result = &results[index],
+			.state = STATE_ENDED,
+			.answer = -1,
+		};
 	}
 	if (pipe(run.gate) < 0 || pipe(run.end) < 0)
 		give_up("pipe");
@@ -372,6 +380,6 @@ void hog_run(const struct hog_options *options, struct hog_result *results)
 	settle(&run);
 	hold(&run);
 	end_all(&run);
-	free(run.answers);
+	free(run.polled);
 	free(run.hogs);
 }

@@ -1,0 +1,549 @@
+# SPDX-License-Identifier: MIT
+"""The device's programs, built for this machine and run on it.
+
+Two builds: one for a kernel that does not have the syscalls (this one), and one
+in which both numbers are those of a syscall that returns 0 and does nothing, so
+that what comes after a limit was set can be seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import platform
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.programs import PROGRAMS, compile_programs
+from harness.programs_output import parse_output
+
+# More than any of them takes, also on a busy machine.
+TIMEOUT = 60
+ABSENT = 500
+SCHED_YIELD = {"x86_64": 24, "aarch64": 124}
+HOGS = ("oom_test_kernel", "oom_test_daemon")
+MIB = 1 << 20
+
+
+def compiled(folder: Path, syscalls: Mapping[str, int]) -> Path:
+    compile_programs(folder, syscalls=syscalls, cross_compile="", jobs=2, log=folder / "build.log")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs as they are on a kernel without the syscalls."""
+    return compiled(
+        tmp_path_factory.mktemp("absent"), {"set_mm_limits": ABSENT, "my_oom_killer": ABSENT + 1}
+    )
+
+
+@pytest.fixture(scope="module")
+def willing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs on a kernel whose syscalls succeed and do nothing."""
+    number = SCHED_YIELD[platform.machine()]
+    return compiled(
+        tmp_path_factory.mktemp("willing"), {"set_mm_limits": number, "my_oom_killer": number}
+    )
+
+
+@dataclass(frozen=True)
+class Ended:
+    status: int
+    out: str
+    err: str
+    seconds: float
+
+
+def run(program: Path, *arguments: str | bytes, prepare: Callable[[], None] | None = None) -> Ended:
+    started = time.monotonic()
+    ended = subprocess.run(
+        [program, *arguments],
+        capture_output=True,
+        timeout=TIMEOUT,
+        preexec_fn=prepare,
+        check=False,
+    )
+    return Ended(
+        ended.returncode,
+        ended.stdout.decode(),
+        ended.stderr.decode(errors="replace"),
+        time.monotonic() - started,
+    )
+
+
+@contextlib.contextmanager
+def running(program: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A program whose output is read while it runs; it is gone afterwards."""
+    with subprocess.Popen([program, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_until(process: subprocess.Popen[str], prefix: str) -> str:
+    """The output up to the first line that begins with `prefix`, and with it."""
+    assert process.stdout is not None
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if line.startswith(prefix):
+            return seen
+    raise AssertionError(f"no line begins with {prefix!r} in: {seen}")
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    rest, _ = process.communicate(timeout=TIMEOUT)
+    return process.returncode, rest
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def name_of_absent() -> str:
+    """What this kernel (or what filters its syscalls) says of a number without a syscall."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.syscall(ABSENT, 1000, 0) == -1
+    return errno.errorcode[ctypes.get_errno()]
+
+
+# Arguments
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_help(programs: Path, name: str) -> None:
+    ended = run(programs / name, "-h")
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith(f"usage: {name} ")
+
+
+BAD_LIMITS: Sequence[Sequence[str]] = [
+    [],
+    ["root"],
+    ["nobody-is-called-so", "5000"],
+    ["", "5000"],
+    ["root:x", "5000"],
+    ["4294967296", "5000"],
+    ["u0_a", "5000"],
+    ["u0_a10000", "5000"],
+    ["u0_a-1", "5000"],
+    ["u0_a7x", "5000"],
+    ["root", ""],
+    ["root", "5000 "],
+    ["root", "+5000"],
+    ["root", "0x5000"],
+    ["root", "18446744073709551616"],
+    ["root", "5000", "6000"],
+    ["-e", "EWHAT", "root", "5000"],
+    ["-e", "2", "root", "5000"],
+    ["-e"],
+    ["-m", "", "root", "5000"],
+    ["-m", "two words", "root", "5000"],
+    ["-m", "m" * 65, "root", "5000"],
+    ["-z", "root", "5000"],
+]
+BAD_INTERVALS: Sequence[Sequence[str]] = [
+    [],
+    ["0"],
+    ["0.000"],
+    [""],
+    ["."],
+    [".5"],
+    ["1."],
+    ["1.2345"],
+    ["-1"],
+    ["1e3"],
+    ["nan"],
+    ["inf"],
+    ["86401"],
+    ["99999999999999999999"],
+    ["1", "2"],
+    ["-c", "0", "1"],
+    ["-c", "x", "1"],
+    ["-c"],
+]
+BAD_HOGS: Sequence[Sequence[str]] = [
+    [],
+    ["root", "0"],
+    ["root", "x", "5000"],
+    ["root", "-5", "5000"],
+    ["root", "0", "0"],
+    ["root", "0", "-5000"],
+    ["root", "0", ""],
+    ["root", "0", "5000x"],
+    ["root", "0", "5000,"],
+    ["root", "0", ",cpu=5"],
+    ["root", "0", "5000,cpu="],
+    ["root", "0", "5000,cpu=1.5"],
+    ["root", "0", "5000,adj=1001"],
+    ["root", "0", "5000,adj=--5"],
+    ["root", "0", "5000,adj=-"],
+    ["root", "0", "5000,size=7"],
+    ["root", "0", "5000,cpus=7"],
+    ["root", "0", "5000,name=sixteen.letters!"],
+    ["root", "0", "5000,name=\\"],
+    ["root", "0", "5000,name=\\q"],
+    ["root", "0", "5000,name=\\x4"],
+    ["root", "0", "5000,name=\\x00"],
+    ["root", "0", "5000,name=" + "n" * 500],
+    ["root", "0", "18446744073709551616"],
+    ["-e", "LL", "root", "0", "5000"],
+    ["-e", "X", "root", "0", "5000"],
+    ["-e", "", "root", "0", "5000"],
+    ["-s", "-1", "root", "0", "5000"],
+    ["-s", "99999999999", "root", "0", "5000"],
+    ["-t", "soon", "root", "0", "5000"],
+    ["root", "0", *["5000"] * 1001],
+]
+BAD = [
+    *[("test_set_mm_limits", words) for words in BAD_LIMITS],
+    *[("oom_daemon", words) for words in BAD_INTERVALS],
+    *[(name, words) for name in HOGS for words in BAD_HOGS],
+    ("oom_test_kernel", ["-w", "1", "root", "0", "5000"]),
+    ("oom_test_daemon", ["-w", "x", "root", "0", "5000"]),
+]
+
+
+@pytest.mark.parametrize(("name", "words"), BAD)
+def test_bad_arguments(programs: Path, name: str, words: Sequence[str]) -> None:
+    ended = run(programs / name, *words)
+    assert (ended.status, ended.out) == (2, "")
+    assert len(ended.err.splitlines()[0]) > len(name)
+    assert f"usage: {name} " in ended.err
+
+
+OPTIONS = ["-a", "-c", "-e", "-m", "-n", "-s", "-t", "-u", "-v", "-w", "--", "-"]
+GOOD = ["root", "u0_a70", "0", "1", "5000", "max", "K", "L", "EPERM", "5000,cpu=1", "5000,name=x"]
+# Arguments are bytes, of any value but NUL.
+WORDS = st.sampled_from([os.fsencode(word) for word in OPTIONS + GOOD]) | st.binary(
+    max_size=40
+).map(lambda word: word.replace(b"\0", b""))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(words=st.lists(WORDS, max_size=8))
+def test_no_arguments_crash_a_program(programs: Path, name: str, words: list[bytes]) -> None:
+    # The last words cannot be right, whatever stands before them: nothing is run.
+    ended = run(programs / name, *words, b"bad,", b"bad,")
+    assert ended.status in (0, 2)
+    assert (ended.out if ended.status == 0 else ended.err).count("usage: ") == 1
+    # Only help ends well.
+    assert ended.status == 2 or any(word.startswith(b"-") and b"h" in word for word in words)
+
+
+# test_set_mm_limits
+
+
+def test_a_kernel_without_the_syscall(programs: Path) -> None:
+    program = programs / "test_set_mm_limits"
+    name = name_of_absent()
+    number = getattr(errno, name)
+    line = f"set_mm_limits: uid=10070, mm_max=100000000, ret=-1, errno={number}\n"
+    done = "done: program=test_set_mm_limits, marker={}, checks={}/1\n"
+    ended = run(program, "-m", "m-1", "u0_a70", "100000000")
+    assert (ended.status, ended.out) == (1, line + done.format("m-1", 0))
+    ended = run(program, "-e", name, "10070", "100000000")
+    assert (ended.status, ended.out) == (0, line + done.format("none", 1))
+    assert run(program, "-e", "0", "10070", "5000").status == 1
+
+
+@pytest.mark.parametrize(
+    ("user", "uid"), [("root", 0), ("u0_a0", 10000), ("u0_a9999", 19999), ("4294967295", 2**32 - 1)]
+)
+def test_users_and_removal(willing: Path, user: str, uid: int) -> None:
+    ended = run(willing / "test_set_mm_limits", user, "max")
+    (limit,) = parse_output(ended.out).limits
+    assert (limit.uid, limit.mm_max, limit.ret, limit.errno) == (uid, 2**64 - 1, 0, 0)
+    assert ended.status == 0
+
+
+@pytest.mark.parametrize(("expected", "status"), [("0", 0), ("1", 1), ("EPERM", 1)])
+def test_what_was_expected(willing: Path, expected: str, status: int) -> None:
+    ended = run(willing / "test_set_mm_limits", "-e", expected, "root", "5000")
+    assert ended.status == status
+
+
+# oom_daemon
+
+
+def test_the_daemon_ends_without_its_syscall(programs: Path) -> None:
+    ended = run(programs / "oom_daemon", "-v", "0.001")
+    number = getattr(errno, name_of_absent())
+    assert (ended.status, ended.out) == (1, f"my_oom_killer: ret=-1, errno={number}\n")
+    assert ended.err == f"oom_daemon: my_oom_killer: {os.strerror(number)}\n"
+
+
+def test_the_daemon_counts_and_keeps_its_interval(willing: Path) -> None:
+    ended = run(willing / "oom_daemon", "-v", "-c", "4", "0.1")
+    assert (ended.status, ended.out) == (0, "my_oom_killer: ret=0, errno=0\n" * 4)
+    assert ended.seconds >= 0.3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_daemon_ends_when_told_to(willing: Path, number: signal.Signals) -> None:
+    with running(willing / "oom_daemon", "-v", "1000") as process:
+        read_until(process, "my_oom_killer")
+        process.send_signal(number)
+        assert finish(process) == (0, "")
+
+
+# oom_test_kernel and oom_test_daemon
+
+
+def order(out: str) -> list[str]:
+    """The words "start" and "finish" of the children's lines, as they came."""
+    return [line.split()[2] for line in out.splitlines() if line.startswith("child process")]
+
+
+@pytest.mark.parametrize("name", HOGS)
+def test_bystanders_live(programs: Path, name: str) -> None:
+    sizes = [20000, 40000, 1, 4096, 200000, 2 * MIB]
+    wait = ["-w", "0.1"] if name == "oom_test_daemon" else []
+    ended = run(programs / name, *wait, "-m", "x", "u0_a70", "0", *map(str, sizes))
+    output = parse_output(ended.out)
+    assert ended.status == 0
+    assert (output.limit_uid, output.uid, output.limits) == (10070, os.getuid(), ())
+    assert [child.mem for child in output.started] == sizes
+    assert output.started == output.finished
+    assert order(ended.out) == ["start", "finish"] * len(sizes)
+    assert output.holding is not None
+    assert (output.holding.marker, output.holding.alive) == ("x", len(sizes))
+    assert [(c.index, c.pid, c.mem, c.outcome, c.status) for c in output.children] == [
+        (index, child.pid, child.mem, "lived", 0) for index, child in enumerate(output.started)
+    ]
+    assert output.done is not None
+    assert (output.done.program, output.done.passed, output.done.total) == (name, 1, 1)
+    assert (output.strange, ended.err) == ((), "")
+
+
+def test_all_at_the_same_time(programs: Path) -> None:
+    count = 40
+    ended = run(programs / "oom_test_kernel", "-a", "root", "0", *["100000"] * count)
+    output = parse_output(ended.out)
+    assert ended.status == 0
+    assert len({child.pid for child in output.finished}) == count
+    assert set(output.started) == set(output.finished)
+    # Whole lines, though all write at once.
+    assert output.strange == ()
+    assert len(ended.out.splitlines()) == 3 + 2 * count + 1 + count + 1
+
+
+@pytest.mark.parametrize(
+    ("letters", "passed"), [("LL", 2), ("L?", 2), ("LK", 1), ("FK", 0), ("??", 2)]
+)
+def test_letters(programs: Path, letters: str, passed: int) -> None:
+    ended = run(programs / "oom_test_kernel", "-s", "10", "-e", letters, "1", "0", "5000", "6000")
+    assert f"checks={passed}/2\n" in ended.out
+    assert ended.status == (0 if passed == 2 else 1)
+
+
+def test_a_limit_that_cannot_be_set(programs: Path) -> None:
+    ended = run(programs / "oom_test_kernel", "-e", "LL", "u0_a70", "100000", "5000", "6000")
+    output = parse_output(ended.out)
+    assert (ended.status, output.started, output.children) == (1, (), ())
+    assert output.limits[0].ret == -1
+    assert "checks=0/3\n" in ended.out
+
+
+def test_sizes_beyond_the_limit_want_a_kill(willing: Path) -> None:
+    program = willing / "oom_test_kernel"
+    under = run(program, "-s", "10", "u0_a70", "100000", "40000", "60000")
+    assert (under.status, "checks=2/2\n" in under.out) == (0, True)
+    over = run(program, "-s", "10", "u0_a70", "100000", "40000", "60001")
+    assert (over.status, "checks=1/2\n" in over.out) == (1, True)
+    already = run(program, "-n", "-s", "10", "u0_a70", "100000", "100001")
+    assert parse_output(already.out).limits == ()
+    assert (already.status, "checks=0/1\n" in already.out) == (1, True)
+
+
+def test_a_child_that_is_killed_while_it_holds(willing: Path, tmp_path: Path) -> None:
+    until = tmp_path / "until"
+    words = ["-u", f"{until}", "-e", "LKL", "u0_a70", "100000", "5000", "90000", "6000"]
+    with running(willing / "oom_test_kernel", *words) as process:
+        output = parse_output(read_until(process, "holding: "))
+        os.kill(output.finished[1].pid, signal.SIGKILL)
+        until.touch()
+        status, rest = finish(process)
+    children = parse_output(rest).children
+    assert [child.outcome for child in children] == ["lived", "killed", "lived"]
+    assert [child.status for child in children] == [0, signal.SIGKILL, 0]
+    assert (status, "checks=4/4\n" in rest) == (0, True)
+
+
+def test_a_child_that_another_signal_kills(programs: Path, tmp_path: Path) -> None:
+    until = tmp_path / "until"
+    with running(programs / "oom_test_kernel", "-u", f"{until}", "1", "0", "5000") as process:
+        output = parse_output(read_until(process, "holding: "))
+        os.kill(output.finished[0].pid, signal.SIGTERM)
+        until.touch()
+        status, rest = finish(process)
+    (child,) = parse_output(rest).children
+    assert (child.outcome, child.status, status) == ("other", signal.SIGTERM, 1)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_child_that_is_killed_before_it_allocates(programs: Path, together: bool) -> None:
+    words = ["-e", "LKL", "1", "0", "5000", "6000,cpu=1000000,name=burns", "7000"]
+    with running(programs / "oom_test_kernel", *["-a"] * together, *words) as process:
+        parent = psutil.Process(process.pid)
+
+        def burning() -> list[psutil.Process]:
+            return [child for child in parent.children() if child.name() == "burns"]
+
+        eventually(lambda: bool(burning()))
+        burning()[0].kill()
+        out, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0, out
+    assert sorted(child.mem for child in parse_output(out).finished) == [5000, 7000]
+
+
+def test_children_die_with_their_parent(programs: Path, tmp_path: Path) -> None:
+    words = ["-u", f"{tmp_path / 'never'}", "1", "0", "5000", "6000"]
+    with running(programs / "oom_test_kernel", *words) as process:
+        output = parse_output(read_until(process, "holding: "))
+        process.kill()
+        process.wait()
+    eventually(lambda: not any(alive(child.pid) for child in output.finished))
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def little_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (64 * MIB, 64 * MIB))
+
+
+@pytest.mark.parametrize("size", [100 * MIB, 3_000_000_000, 2**64 - 1])
+def test_malloc_that_fails(programs: Path, size: int) -> None:
+    words = ["-e", "LFL", "1", "0", "5000", str(size), "6000"]
+    ended = run(programs / "oom_test_kernel", *words, prepare=little_memory)
+    output = parse_output(ended.out)
+    assert ended.status == 0
+    assert [failed.mem for failed in output.failed] == [size]
+    assert f"mem={size}, errno={errno.ENOMEM}\n" in ended.out
+    assert output.children[1].status == 3 << 8
+
+
+def test_a_child_that_never_answers(programs: Path) -> None:
+    words = ["-t", "0.5", "1", "0", "5000", "6000,cpu=1000000", "7000"]
+    ended = run(programs / "oom_test_kernel", *words)
+    children = parse_output(ended.out).children
+    # The second is killed by the program itself, the third never started.
+    assert [child.outcome for child in children] == ["lived", "other", "other"]
+    assert (children[1].status, children[2].pid) == (signal.SIGKILL, 0)
+    assert ended.status == 1
+    assert ended.seconds < 10
+
+
+def test_a_file_that_never_comes(programs: Path, tmp_path: Path) -> None:
+    never = tmp_path / "never"
+    ended = run(programs / "oom_test_kernel", "-t", "0.5", "-u", f"{never}", "1", "0", "5000")
+    assert (ended.status, ended.err) == (0, f"oom_test_kernel: {never} has not come\n")
+    assert 0.5 <= ended.seconds < 10
+
+
+def test_what_a_child_is_told_to_be(programs: Path, tmp_path: Path) -> None:
+    until = tmp_path / "until"
+    size = 20 * MIB
+    words = [
+        f"{size},name=a\\n,adj=500,cpu=150",
+        f"{size},cpu=150,name=\\x7b\\\\\\t\\xff}} b",
+        f"{size},name=",
+    ]
+    with running(programs / "oom_test_kernel", "-u", f"{until}", "1", "0", *words) as process:
+        finished = parse_output(read_until(process, "holding: ")).finished
+        folders = [Path(f"/proc/{child.pid}") for child in finished]
+        names = [folder.joinpath("comm").read_bytes() for folder in folders]
+        adj = folders[0].joinpath("oom_score_adj").read_text()
+        used = [psutil.Process(child.pid).cpu_times() for child in finished]
+        rss = [psutil.Process(child.pid).memory_info().rss for child in finished]
+        parent_rss = psutil.Process(process.pid).memory_info().rss
+        until.touch()
+        status, _ = finish(process)
+    assert status == 0
+    assert names == [b"a\n\n", b"{\\\t\xff} b\n", b"\n"]
+    assert adj == "500\n"
+    # /proc counts in hundredths.
+    assert all(times.user + times.system >= 0.13 for times in used[:2])
+    assert all(size <= each < size + 2 * MIB for each in rss)
+    assert parent_rss < 2 * MIB
+
+
+def test_the_daemons_test_waits_for_a_kill(willing: Path) -> None:
+    words = ["-w", "30", "-s", "50", "1", "1000", "5000", "6000"]
+    with running(willing / "oom_test_daemon", *words) as process:
+        started = time.monotonic()
+        read_until(process, "child process finish")
+        out = read_until(process, "child process finish")
+        os.kill(parse_output(out).finished[0].pid, signal.SIGKILL)
+        status, rest = finish(process)
+    assert time.monotonic() - started < 20
+    assert (status, "checks=2/2\n" in rest) == (0, True)
+    assert "alive=1\n" in rest
+
+
+def test_the_daemons_test_does_not_wait_for_ever(willing: Path) -> None:
+    words = ["-w", "0.5", "-s", "10", "1", "1000", "5000"]
+    ended = run(willing / "oom_test_daemon", *words)
+    assert (ended.status, "checks=1/2\n" in ended.out) == (1, True)
+    assert ended.seconds >= 0.5
+
+
+def hostile_start() -> None:
+    """What a careless parent may leave to a program."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM, signal.SIGCHLD})
+
+
+def test_inherited_signals_do_not_matter(programs: Path) -> None:
+    ended = run(programs / "oom_test_kernel", "1", "0", "5000", "6000", prepare=hostile_start)
+    assert (ended.status, parse_output(ended.out).children[1].outcome) == (0, "lived")
+
+
+def few_files() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
+
+
+def test_children_that_cannot_be_started(programs: Path) -> None:
+    ended = run(programs / "oom_test_kernel", "1", "0", *["5000"] * 20, prepare=few_files)
+    children = parse_output(ended.out).children
+    assert ended.status == 1
+    assert {child.outcome for child in children} == {"lived", "other"}
+    assert children[-1].pid == 0
+    assert "child 19: pipe: Too many open files\n" in ended.err
+
+
+def test_nobody_listens(programs: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        status = subprocess.run(
+            [programs / "oom_test_kernel", "1", "0", "5000"],
+            stdout=full,
+            timeout=TIMEOUT,
+            check=False,
+        ).returncode
+    assert status == 0

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+"""The build of the device's programs: with the real cross-compiler, and its failures."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness import programs
+from harness.cache import Cache
+from harness.elfcheck import read_elf
+from harness.errors import BuildError, ToolMissingError
+from harness.paths import NDK_TESTS
+from harness.progress import Reporter
+from harness.targets import LINUX_6_1
+from harness.workspace import Workspace
+
+
+def workspace(root: Path) -> Workspace:
+    return Workspace(cache=Cache(root), reporter=Reporter(Console(file=StringIO())))
+
+
+def entries(ws: Workspace) -> list[Path]:
+    """All that a build has left in the cache, whole or not."""
+    folder = ws.cache.root / "programs"
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+@pytest.fixture
+def own_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the sources that a test may spoil."""
+    copy = tmp_path / "ndk_tests"
+    shutil.copytree(NDK_TESTS, copy)
+    monkeypatch.setattr(programs, "NDK_TESTS", copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, programs.ProgramBuild]:
+    ws = workspace(tmp_path_factory.mktemp("cache"))
+    return ws, programs.build(ws, LINUX_6_1)
+
+
+def test_every_program_is_static_and_for_the_target(
+    built: tuple[Workspace, programs.ProgramBuild],
+) -> None:
+    _, build = built
+    assert sorted(build.names) == sorted(p.parent.name for p in NDK_TESTS.glob("*/jni"))
+    for name in build.names:
+        facts = read_elf(build.path(name))
+        assert (facts.machine, facts.interpreter, facts.needed) == ("EM_ARM", None, ())
+        assert facts.hard_float is True
+    with pytest.raises(KeyError):
+        build.path("oom_test_kernelARM")
+
+
+def test_nothing_is_built_twice_or_left_over(
+    built: tuple[Workspace, programs.ProgramBuild],
+) -> None:
+    ws, build = built
+    before = build.path("oom_daemon").stat().st_mtime_ns
+    assert programs.build(ws, LINUX_6_1) == build
+    assert build.path("oom_daemon").stat().st_mtime_ns == before
+    assert sorted(p.name for p in build.folder.iterdir()) == sorted([*build.names, "include"])
+
+
+def test_other_numbers_make_other_programs(
+    built: tuple[Workspace, programs.ProgramBuild], tmp_path: Path
+) -> None:
+    _, build = built
+    other = programs.build(
+        workspace(tmp_path),
+        replace(LINUX_6_1, syscalls={"set_mm_limits": 378, "my_oom_killer": 382}),
+    )
+    assert other.key != build.key
+    header = (other.folder / "include" / programs.HEADER).read_text()
+    assert "#define __NR_set_mm_limits 378\n#define __NR_my_oom_killer 382\n" in header
+
+
+def test_a_changed_source_makes_another_key(
+    built: tuple[Workspace, programs.ProgramBuild], own_sources: Path, tmp_path: Path
+) -> None:
+    _, build = built
+    with (own_sources / "common" / "hog.c").open("a") as stream:
+        stream.write("/* changed */\n")
+    ws = workspace(tmp_path / "cache")
+    changed = programs.build(ws, LINUX_6_1).key
+    assert changed != build.key
+    (own_sources / "README.md").write_text("other words\n")
+    assert programs.build(ws, LINUX_6_1).key == changed
+
+
+def test_a_mistake_in_c_is_told_and_leaves_no_entry(own_sources: Path, tmp_path: Path) -> None:
+    with (own_sources / "oom_daemon" / "jni" / "oom_daemon.c").open("a") as stream:
+        stream.write("static int unused;\n")
+    ws = workspace(tmp_path / "cache")
+    with pytest.raises(BuildError, match="build of the test programs failed") as caught:
+        programs.build(ws, LINUX_6_1)
+    assert caught.value.log is not None
+    assert "unused" in caught.value.log.read_text()
+    assert entries(ws) == []
+
+
+def test_a_program_that_would_not_run_leaves_no_entry(tmp_path: Path) -> None:
+    ws = workspace(tmp_path)
+    soft = replace(LINUX_6_1, elf=replace(LINUX_6_1.elf, hard_float=False))
+    with pytest.raises(BuildError, match="float ABI is hard, not soft"):
+        programs.build(ws, soft)
+    assert entries(ws) == []
+
+
+def test_a_program_that_is_not_built_is_missed(own_sources: Path, tmp_path: Path) -> None:
+    (own_sources / "oom_daemon" / "jni" / "Android.mk").unlink()
+    with pytest.raises(BuildError, match="oom_daemon was not built"):
+        programs.build(workspace(tmp_path / "cache"), LINUX_6_1)
+
+
+def test_a_missing_compiler_is_named_with_its_package(tmp_path: Path) -> None:
+    absent = replace(LINUX_6_1, cross_compile="arm-none-such-")
+    with pytest.raises(ToolMissingError, match="arm-none-such-gcc"):
+        programs.build(workspace(tmp_path), absent)
+
+
+def test_a_missing_c_library_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A compiler without its library cannot be had here; its words can.
+    compiler = tmp_path / "bare-gcc"
+    compiler.write_text("#!/bin/sh\necho 'ld: cannot find -lc: No such file' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}", prepend=":")
+    with pytest.raises(BuildError) as caught:
+        programs.compile_programs(
+            tmp_path / "out", syscalls={}, cross_compile="bare-", jobs=1, log=tmp_path / "log"
+        )
+    assert "C library" in caught.value.hint
+
+
+def test_the_make_file_says_what_it_needs(tmp_path: Path) -> None:
+    makefile = NDK_TESTS / "build" / "Makefile"
+    for given, missing in (([], "OUT"), ([f"OUT={tmp_path}"], "MM_LIMITS_INCLUDE")):
+        ended = subprocess.run(
+            ["make", "-f", makefile, *given], capture_output=True, text=True, check=False
+        )
+        assert ended.returncode != 0
+        assert f"{missing} must name the folder" in ended.stderr
