@@ -16,7 +16,7 @@ from typing import Any
 
 from invoke.config import Config, merge_dicts
 from invoke.exceptions import Exit, ParseError, UnexpectedExit
-from invoke.parser import Argument
+from invoke.parser.argument import Argument
 from invoke.program import Program
 
 from harness import cli
@@ -79,7 +79,8 @@ class InvProgram(Program):
     def execute(self) -> None:
         """Runs the tasks; an error becomes a short text and an exit status."""
         debug = bool(self.args.debug.value) or os.environ.get("INV_DEBUG", "0") not in ("", "0")
-        status = cli.guarded(super().execute, debug=debug, passing=(Exit, ParseError, UnexpectedExit))
+        passing = (Exit, ParseError, UnexpectedExit)
+        status = cli.guarded(super().execute, debug=debug, passing=passing)
         if status:
             raise Exit(code=status)
 

@@ -56,7 +56,8 @@ def doctor(ctx: Context, json: bool = False, kernel: str | None = None) -> None:
     from harness import cli
     from harness import doctor as job
 
-    cli.finish(job.run(_workspace(ctx), _target(ctx, kernel), as_json=json))
+    source = _source(ctx, None)
+    cli.finish(job.run(_workspace(ctx), _target(ctx, kernel), source, as_json=json))
 
 
 @task(help=BUILD_HELP)
@@ -209,7 +210,7 @@ def test(ctx: Context) -> None:
     """Run everything that CI runs: lint, unit tests, boot tests."""
     from harness import checks
 
-    checks.run(_workspace(ctx), checks.EVERYTHING)
+    checks.run(_workspace(ctx), checks.LINT, checks.UNIT_TESTS, checks.BOOT_TESTS)
 
 
 namespace = Collection(

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from harness.errors import DiskFullError
+from harness.errors import DiskFullError, InfrastructureError
 
 # Long enough that a clash is out of the question, short enough to read aloud.
 KEY_LENGTH = 16
@@ -72,6 +72,18 @@ def disk_full_named(where: Path) -> Iterator[None]:
         raise
 
 
+def _remove_partial(partial: Path) -> None:
+    """Removes what a run that was killed left half-made."""
+    try:
+        shutil.rmtree(partial)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InfrastructureError(
+            f"cannot remove a half-made cache entry: {error}", hint=f"remove {partial} by hand"
+        ) from error
+
+
 @dataclass(frozen=True)
 class Cache:
     """The entries below `root`."""
@@ -86,10 +98,20 @@ class Cache:
     def lock(self, name: str) -> Iterator[None]:
         """Holds a lock that other runs on this machine respect; waits for it."""
         folder = self.root / "locks"
-        with disk_full_named(self.root):
-            folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{name}.lock"):
+        lock = FileLock(folder / f"{name}.lock")
+        try:
+            with disk_full_named(self.root):
+                folder.mkdir(parents=True, exist_ok=True)
+                lock.acquire()
+        except OSError as error:
+            raise InfrastructureError(
+                f"cannot write to the cache: {error}",
+                hint="set XDG_CACHE_HOME to a folder that you may write to",
+            ) from error
+        try:
             yield
+        finally:
+            lock.release()
 
     def ensure(self, kind: str, key: str, make: Callable[[Path], None]) -> Path:
         """The entry, made by `make(folder)` if it is not there yet.
@@ -105,7 +127,7 @@ class Cache:
                 return entry
             partial = entry.with_name(f".{key}.partial")
             # Only a run that was killed leaves one behind: the lock is ours.
-            shutil.rmtree(partial, ignore_errors=True)
+            _remove_partial(partial)
             partial.mkdir(parents=True)
             try:
                 make(partial)

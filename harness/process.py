@@ -9,13 +9,14 @@ process group goes with it.
 from __future__ import annotations
 
 import os
+import selectors
 import shlex
 import shutil
 import signal
 import subprocess
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -26,8 +27,20 @@ from harness.tools import package_of
 
 TAIL_LINES = 8
 # What a group that was asked to end may take before it is made to.
-_GRACE_SECONDS = 2.0
+GRACE_SECONDS = 2.0
+# A daemon that a program leaves behind may hold its output open for ever: that
+# is how long the harness reads on after the program itself has ended.
+_LINGER_SECONDS = 1.0
+# How often a program is looked at that prints nothing.
+_POLL_SECONDS = 0.2
+_CHUNK = 1 << 16
 _NO_SPACE = "No space left on device"
+# Messages are read here and shown in bug reports: they come in one language.
+_ENVIRONMENT = {"LC_ALL": "C"}
+
+
+class _TimedOutError(Exception):
+    """A program took longer than it may."""
 
 
 @dataclass(frozen=True)
@@ -50,18 +63,16 @@ def require(*tools: str) -> None:
         )
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process and its group: SIGTERM, then SIGKILL after a short while."""
-    for number, patience in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, None)):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
-            if number == signal.SIGTERM:
-                # The leader is gone; a child that ignored SIGTERM may not be.
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-            return
+def end_group(process: subprocess.Popen[bytes], grace: float = GRACE_SECONDS) -> None:
+    """Ends a process and its group: SIGTERM, then SIGKILL after `grace` seconds."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(grace)
+    # Also when the leader is gone: a child that ignored SIGTERM may not be.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def run(
@@ -75,6 +86,7 @@ def run(
     on_line: Callable[[str], None] | None = None,
     error: type[HarnessError] = CommandError,
     what: str = "",
+    grace: float = GRACE_SECONDS,
 ) -> Completed:
     """Runs a program to its end and returns its status and output.
 
@@ -82,15 +94,58 @@ def run(
     `log` as it comes, and each line is given to `on_line`. With `check`, a
     status other than 0 raises `error(message, log=…, tail=…)`, whose message
     begins with `what` (default: the program's name); a full disk raises
-    DiskFullError instead. `timeout` is in seconds.
+    DiskFullError instead. `timeout` is in seconds; after it the program is
+    ended and CommandError is raised, with or without `check`. A program that
+    is ended early gets `grace` seconds to clean up.
     """
     words = tuple(os.fspath(word) for word in argv)
     name = what or Path(words[0]).name
+    output = bytearray()
+    with _opened(log, words) as stream:
+        process = _start(words, cwd, env, name)
+        try:
+            for line in _lines(process, timeout):
+                output += line
+                if stream is not None:
+                    stream.write(line)
+                    stream.flush()
+                if on_line is not None:
+                    on_line(line.decode(errors="replace").rstrip("\n"))
+            status = process.wait()
+        except _TimedOutError as late:
+            end_group(process, grace)
+            raise CommandError(
+                f"{name} did not end within {timeout:g} s",
+                log=log,
+                tail=_tail(output.decode(errors="replace")),
+            ) from late
+        except BaseException:
+            end_group(process, grace)
+            raise
+        finally:
+            assert process.stdout is not None
+            process.stdout.close()
+    text = output.decode(errors="replace")
+    if check and status != 0:
+        raise _failure(words, name, status, text, log, error)
+    return Completed(words, status, text)
+
+
+def run_on_terminal(argv: Sequence[str]) -> int:
+    """Runs a program that talks to the person, such as sudo; returns its status."""
+    with subprocess.Popen(argv, env={**os.environ, **_ENVIRONMENT}) as process:
+        return process.wait()
+
+
+def _start(
+    words: tuple[str, ...], cwd: Path | None, env: Mapping[str, str] | None, name: str
+) -> subprocess.Popen[bytes]:
+    """Starts the program; ToolMissingError if it is not there."""
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             words,
             cwd=cwd,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, **_ENVIRONMENT, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -104,65 +159,78 @@ def run(
             f"{name}: {tool} is not installed",
             hint=f"./inv setup (or: apt-get install {package_of(tool)})",
         ) from missing
-    try:
-        output = _drain(process, words, log, on_line, timeout, name)
-        status = process.wait()
-    finally:
-        if process.poll() is None:
-            end_group(process)
-        if process.stdout is not None:
-            process.stdout.close()
-    if check and status != 0:
-        tail = "\n".join(output.splitlines()[-TAIL_LINES:])
-        if _NO_SPACE in output:
-            raise DiskFullError(
-                f"{name}: no space left on the disk", log=log, tail=tail, hint="free some space"
-            )
-        ended = f"signal {-status}" if status < 0 else f"status {status}"
-        raise error(f"{name} failed ({ended}): {shlex.join(words)[:200]}", log=log, tail=tail)
-    return Completed(words, status, output)
 
 
-def _drain(
-    process: subprocess.Popen[bytes],
-    words: tuple[str, ...],
-    log: Path | None,
-    on_line: Callable[[str], None] | None,
-    timeout: float | None,
-    name: str,
-) -> str:
-    """Reads the program's output to its end, into the log and the answer."""
-    timed_out = threading.Event()
-
-    def give_up() -> None:
-        timed_out.set()
-        end_group(process)
-
-    timer = threading.Timer(timeout or 0.0, give_up)
-    timer.daemon = True
-    lines: list[str] = []
-    with ExitStack() as stack:
-        stream: IO[bytes] | None = None
-        if log is not None:
-            stack.enter_context(disk_full_named(log.parent))
-            log.parent.mkdir(parents=True, exist_ok=True)
-            stream = stack.enter_context(log.open("ab"))
+@contextmanager
+def _opened(log: Path | None, words: tuple[str, ...]) -> Iterator[IO[bytes] | None]:
+    """The log, with the command as its next line; None without a log."""
+    if log is None:
+        yield None
+        return
+    with disk_full_named(log.parent):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as stream:
             stream.write(f"$ {shlex.join(words)}\n".encode())
-        if timeout is not None:
-            timer.start()
-            stack.callback(timer.cancel)
-        assert process.stdout is not None
-        for raw in process.stdout:
-            if stream is not None:
-                stream.write(raw)
-                stream.flush()
-            lines.append(raw.decode(errors="replace"))
-            if on_line is not None:
-                on_line(lines[-1].rstrip("\n"))
-    if timed_out.is_set():
-        raise CommandError(
-            f"{name} did not end within {timeout:g} s",
-            log=log,
-            tail="".join(lines[-TAIL_LINES:]),
+            stream.flush()
+            yield stream
+
+
+def _lines(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator[bytes]:
+    """The program's output, line by line, until it has ended; _TimedOutError when that is late."""
+    pending = b""
+    for chunk in _chunks(process, timeout):
+        *whole, pending = (pending + chunk).split(b"\n")
+        for line in whole:
+            yield line + b"\n"
+    if pending:
+        yield pending
+
+
+def _chunks(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator[bytes]:
+    """What the program prints, as it comes, until it has ended or closed its output."""
+    assert process.stdout is not None
+    now = time.monotonic()
+    deadline = now + timeout if timeout is not None else float("inf")
+    linger = float("inf")
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        open_end = True
+        while open_end or process.poll() is None:
+            now = time.monotonic()
+            if now >= deadline:
+                raise _TimedOutError
+            if now >= linger:
+                return
+            if linger == float("inf") and process.poll() is not None:
+                linger = now + _LINGER_SECONDS
+            if not open_end:
+                # Its output is closed; only its end is awaited.
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_POLL_SECONDS)
+            elif selector.select(_POLL_SECONDS):
+                chunk = os.read(process.stdout.fileno(), _CHUNK)
+                open_end = chunk != b""
+                yield chunk
+
+
+def _tail(output: str) -> str:
+    """The last lines of an output."""
+    return "\n".join(output.splitlines()[-TAIL_LINES:])
+
+
+def _failure(
+    words: tuple[str, ...],
+    name: str,
+    status: int,
+    output: str,
+    log: Path | None,
+    error: type[HarnessError],
+) -> HarnessError:
+    """The error for a program that ended with `status`."""
+    tail = _tail(output)
+    if _NO_SPACE in output:
+        return DiskFullError(
+            f"{name}: no space left on the disk", log=log, tail=tail, hint="free some space"
         )
-    return "".join(lines)
+    ended = f"signal {-status}" if status < 0 else f"status {status}"
+    return error(f"{name} failed ({ended}): {shlex.join(words)[:200]}", log=log, tail=tail)

@@ -17,6 +17,14 @@ from rich.markup import escape
 from rich.status import Status
 
 
+class PlainConsole(Console):
+    """Rich's console, except that a reader that went away is an error like any other."""
+
+    def on_broken_pipe(self) -> None:
+        """Passes BrokenPipeError on; Rich would exit with 1, which means a failed test here."""
+        raise
+
+
 @dataclass
 class Phase:
     """One running phase; `note` says in a few words what it is doing now."""
@@ -39,7 +47,7 @@ class Phase:
 class Reporter:
     """Prints to `console`, and keeps the time of each phase, in seconds."""
 
-    console: Console = field(default_factory=Console)
+    console: Console = field(default_factory=PlainConsole)
     phases: list[tuple[str, float]] = field(default_factory=list)
 
     @contextmanager

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The programs that the harness runs, and the Debian package of each."""
+"""What the harness needs of Debian: programs, files, and the package of each."""
 
 from __future__ import annotations
 
@@ -22,13 +22,33 @@ TOOL_PACKAGES: Mapping[str, str] = MappingProxyType(
         "gzip": "gzip",
         "make": "make",
         "mmdebstrap": "mmdebstrap",
+        # mmdebstrap makes the guest with it where the user is not root.
+        "newuidmap": "uidmap",
         "patch": "patch",
         "perl": "perl",
         "qemu-img": "qemu-utils",
         "qemu-system-arm": "qemu-system-arm",
+        "rsync": "rsync",
         "sparse": "sparse",
         "tar": "tar",
         "xz": "xz-utils",
+        # modinfo and depmod are in /sbin, which is not on every user's PATH.
+        "kmod": "kmod",
+    }
+)
+
+# Packages of which no program shows that they are there: a file of each.
+FILE_PACKAGES: Mapping[str, str] = MappingProxyType(
+    {
+        "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
+        # The kernel's host programs: extract-cert, objtool, sorttable.
+        "/usr/include/openssl/ssl.h": "libssl-dev",
+        "/usr/include/libelf.h": "libelf-dev",
+        # gcc only recommends the C library's headers.
+        "/usr/include/stdio.h": "libc6-dev",
+        "/usr/arm-linux-gnueabihf/lib/libc.a": "libc6-dev-armhf-cross",
+        # trixie's packages of the guest are signed with keys from it.
+        "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
     }
 )
 

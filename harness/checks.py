@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""What CI runs: style, types, shell scripts, unit tests, boot tests."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import process
+from harness.errors import InfrastructureError, VerdictError
+from harness.paths import REPO
+from harness.workspace import Workspace
+
+# A pytest that is told to stop ends its machines first.
+_GRACE_SECONDS = 30.0
+# ruff, mypy, shellcheck and pytest: the check ran, and found something.
+_FOUND_SOMETHING = 1
+
+
+@dataclass(frozen=True)
+class Check:
+    """One program that looks at the repository; `argv` is made when it runs."""
+
+    name: str
+    argv: Callable[[], Sequence[str]]
+    # Its output is shown as it comes, and not only where it found something.
+    shown: bool = False
+
+
+def _python(*arguments: str) -> Callable[[], Sequence[str]]:
+    return lambda: (sys.executable, "-m", *arguments)
+
+
+def shell_scripts() -> tuple[str, ...]:
+    """The repository's shell scripts: all that begin with `#!` and a shell."""
+    listed = process.run(
+        # As root in another user's clone, git would refuse.
+        ["git", "-c", "safe.directory=*", "ls-files", "-co", "--exclude-standard", "-z"],
+        cwd=REPO,
+        what="git ls-files",
+    )
+    return tuple(sorted(name for name in listed.output.split("\0") if _is_shell(REPO / name)))
+
+
+def _is_shell(path: Path) -> bool:
+    """Whether the file's first line names a shell."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        first = stream.readline(200).split()
+    return bool(first) and first[0].startswith(b"#!") and first[-1].rpartition(b"/")[2] == b"sh"
+
+
+def _shellcheck() -> Sequence[str]:
+    return (str(Path(sys.executable).with_name("shellcheck")), "-s", "sh", *shell_scripts())
+
+
+LINT = (
+    Check("ruff check", _python("ruff", "check", "--no-fix")),
+    Check("ruff format", _python("ruff", "format", "--diff")),
+    Check("mypy", _python("mypy")),
+    Check("shellcheck", _shellcheck),
+)
+UNIT_TESTS = (Check("unit tests", _python("pytest", "tests/unit"), shown=True),)
+BOOT_TESTS = (Check("boot tests", _python("pytest", "tests/boot"), shown=True),)
+
+
+def run(ws: Workspace, *groups: Sequence[Check]) -> None:
+    """Runs groups of checks; a group is run to its end, and the next only if it passed.
+
+    Raises VerdictError where a check found something, and InfrastructureError
+    where one did not run.
+    """
+    for group in groups:
+        failed = [check.name for check in group if not _passes(ws, check)]
+        if failed:
+            raise VerdictError(f"not passed: {', '.join(failed)}")
+
+
+def _passes(ws: Workspace, check: Check) -> bool:
+    """Runs one check and shows what it found."""
+    say = ws.reporter.say
+    with ws.reporter.phase(check.name):
+        done = process.run(
+            check.argv(),
+            cwd=REPO,
+            check=False,
+            on_line=say if check.shown else None,
+            grace=_GRACE_SECONDS,
+        )
+    if done.status != 0 and not check.shown:
+        say(done.output.rstrip())
+    if done.status not in (0, _FOUND_SOMETHING):
+        raise InfrastructureError(f"{check.name} did not run (status {done.status})")
+    return done.status == 0

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: MIT
+"""What is here, what is missing, and what to run."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from harness import packages, process
+from harness.errors import EXIT_INFRASTRUCTURE, EXIT_PASSED
+from harness.targets import Target
+from harness.tools import FILE_PACKAGES, TOOL_PACKAGES
+from harness.workspace import Workspace
+
+_GIB = 1 << 30
+# The kernel's archive, two trees, a build and the guest; once they are there,
+# what a rebuild takes.
+_DISK_FIRST = 6 * _GIB
+_DISK_LATER = 2 * _GIB
+# Beside the guest's own memory: QEMU, the compiler and the harness.
+_MEMORY_BESIDE_GUEST = _GIB
+_OS_RELEASE = Path("/etc/os-release")
+# The system that all of this is tried on, as /etc/os-release calls it.
+_HOME_SYSTEM = ("debian", "12")
+_SETUP = "./inv setup"
+# Programs that tell their version when they are asked in another way.
+_VERSION_ARGUMENT: Mapping[str, str] = {"adb": "version", "bison": "-V", "perl": "-V:version"}
+_VERSION_SECONDS = 10.0
+# adb tells the version of its protocol first.
+_ADB_VERSION = re.compile(r"^Version \d+(\.\d+)+", re.MULTILINE)
+_VERSION = re.compile(r"\d+(\.\d+)+")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    `fix` is the command to run, or what to do, where it is not `ok`. The default
+    job can run without what is not `required`.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+    required: bool = True
+
+
+def run(
+    ws: Workspace,
+    target: Target,
+    source: str | None = None,
+    *,
+    as_json: bool = False,
+    os_release: Path = _OS_RELEASE,
+) -> int:
+    """Tells what is here; returns 0 when the default job can run and 3 when not."""
+    findings = list(examine(ws, target, source, os_release=os_release))
+    ready = all(finding.ok for finding in findings if finding.required)
+    ws.reporter.say(_as_json(findings, ready) if as_json else _as_text(findings, ready))
+    return EXIT_PASSED if ready else EXIT_INFRASTRUCTURE
+
+
+def examine(
+    ws: Workspace, target: Target, source: str | None = None, *, os_release: Path = _OS_RELEASE
+) -> Iterator[Finding]:
+    """Looks at everything that the default job needs."""
+    yield _system(os_release)
+    yield Finding("python", sys.version_info >= (3, 11), platform.python_version())
+    yield from _tools()
+    yield from _files()
+    yield _kernel_source(target, source)
+    yield _disk(ws)
+    yield _memory(target)
+    if os.geteuid() != 0:
+        yield _user_namespaces()
+
+
+def _os_release(path: Path) -> dict[str, str]:
+    """The fields of an os-release file; empty where there is none."""
+    if not path.is_file():
+        return {}
+    pairs = (line.partition("=") for line in path.read_text().splitlines() if "=" in line)
+    return {name: value.strip("\"'") for name, _, value in pairs}
+
+
+def _system(os_release: Path) -> Finding:
+    """The distribution, and what is different where it is not the one this is tried on."""
+    fields = _os_release(os_release)
+    name = fields.get("PRETTY_NAME", "unknown")
+    if (fields.get("ID"), fields.get("VERSION_ID")) == _HOME_SYSTEM:
+        return Finding("system", True, name)
+    if shutil.which("apt-get") is None:
+        fix = "install what is missing with this system's own package manager"
+        return Finding("system", False, f"{name}: has no apt-get", fix, required=False)
+    detail = (
+        f"{name}: tried on Debian 12 only; compilers, QEMU and adb have other versions here, "
+        "and the kernel's source may have to be given with --source"
+    )
+    return Finding("system", True, detail, required=False)
+
+
+def _tools() -> Iterator[Finding]:
+    """Every program that the harness runs, with its version."""
+    for tool, package in TOOL_PACKAGES.items():
+        if packages.find_tool(tool) is None:
+            yield Finding(tool, False, f"not installed (package {package})", _SETUP)
+        else:
+            yield Finding(tool, True, _tool_version(tool))
+
+
+def _tool_version(tool: str) -> str:
+    """What the program says that its version is; "here" where it says nothing."""
+    path = packages.find_tool(tool) or tool
+    said = process.run(
+        [path, _VERSION_ARGUMENT.get(tool, "--version")], check=False, timeout=_VERSION_SECONDS
+    )
+    if said.status != 0:
+        return "here"
+    found = _ADB_VERSION.search(said.output) or _VERSION.search(said.output)
+    return found[0].removeprefix("Version ") if found else "here"
+
+
+def _files() -> Iterator[Finding]:
+    """Packages that are files and no programs."""
+    for path, package in FILE_PACKAGES.items():
+        if Path(path).exists():
+            yield Finding(package, True, "here")
+        else:
+            yield Finding(package, False, f"not installed ({path} is missing)", _SETUP)
+
+
+def _kernel_source(target: Target, source: str | None) -> Finding:
+    """Whether the kernel's source can be had."""
+    name = f"source of {target.name}"
+    if source is not None:
+        return Finding(name, True, source)
+    package = target.source.package
+    version = packages.candidate(package)
+    if version is not None:
+        return Finding(name, True, f"{package} {version}")
+    if packages.lists_age() == float("inf"):
+        return Finding(name, False, "apt has no package lists", _SETUP)
+    return Finding(
+        name,
+        False,
+        f"this system's package lists have no {package}",
+        "give it: --source DIRECTORY, TARBALL or GIT-URL@COMMIT (or INVOKE_GOLDFISH_OOM_SOURCE)",
+    )
+
+
+def _disk(ws: Workspace) -> Finding:
+    """Whether what is built fits on the cache's disk."""
+    root = ws.cache.root
+    needed = _DISK_LATER if (root / "sources").is_dir() else _DISK_FIRST
+    existing = next(folder for folder in (root, *root.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    detail = f"{free / _GIB:.1f} GiB free in {root}, {needed / _GIB:.0f} needed"
+    fix = "free some space, or set XDG_CACHE_HOME to a larger disk"
+    return Finding("disk", free >= needed, detail, "" if free >= needed else fix)
+
+
+def _memory(target: Target) -> Finding:
+    """Whether the guest fits into this machine."""
+    needed = (target.machine.memory_mib << 20) + _MEMORY_BESIDE_GUEST
+    free = psutil.virtual_memory().available
+    detail = f"{free / _GIB:.1f} GiB available, {needed / _GIB:.0f} needed"
+    return Finding("memory", free >= needed, detail, "" if free >= needed else "end other programs")
+
+
+def _user_namespaces() -> Finding:
+    """Whether a plain user may make a user namespace, which mmdebstrap does for the guest."""
+    name = "user namespaces"
+    done = process.run(["unshare", "--user", "--map-root-user", "true"], check=False)
+    if done.status == 0:
+        return Finding(name, True, "allowed")
+    return Finding(
+        name,
+        False,
+        "not allowed: mmdebstrap cannot make the guest's files as this user",
+        "as root: sysctl kernel.unprivileged_userns_clone=1, and on Ubuntu "
+        "kernel.apparmor_restrict_unprivileged_userns=0; or run ./inv as root",
+        required=False,
+    )
+
+
+def _to_do(findings: list[Finding]) -> list[str]:
+    """What to run or do, each once, in the order in which it came up."""
+    return list(dict.fromkeys(finding.fix for finding in findings if finding.fix))
+
+
+def _as_json(findings: list[Finding], ready: bool) -> str:
+    """One object: `ready`, `findings`, and `to_do`, the fixes."""
+    return json.dumps(
+        {
+            "ready": ready,
+            "findings": [asdict(finding) for finding in findings],
+            "to_do": _to_do(findings),
+        },
+        indent=2,
+    )
+
+
+def _as_text(findings: list[Finding], ready: bool) -> str:
+    """A line for each finding, and what to do."""
+    width = max(len(finding.name) for finding in findings)
+    marks = {True: "ok  ", False: "MISS"}
+    lines = [f"{marks[f.ok]}  {f.name:<{width}}  {f.detail}" for f in findings]
+    lines += [f"to do: {fix}" for fix in _to_do(findings)]
+    lines.append("ready: ./inv emulator-test can run" if ready else "not ready")
+    return "\n".join(lines)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""What apt knows: which packages are missing here, and which it could install."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness import process
+from harness.tools import FILE_PACKAGES, TOOL_PACKAGES
+
+_LISTS = Path("/var/lib/apt/lists")
+_CANDIDATE = re.compile(r"^  Candidate: (?!\(none\))(\S+)$", re.MULTILINE)
+# Debian keeps these out of a plain user's PATH.
+_SYSTEM_FOLDERS = ("/usr/sbin", "/sbin")
+
+
+def find_tool(tool: str) -> str | None:
+    """Where `tool` is, also in the folders that only root has on its PATH."""
+    folders = [*os.environ.get("PATH", os.defpath).split(os.pathsep), *_SYSTEM_FOLDERS]
+    return shutil.which(tool, path=os.pathsep.join(folders))
+
+
+def missing(root: Path = Path("/")) -> tuple[str, ...]:
+    """The Debian packages that the harness needs and that are not installed."""
+    packages = {package for tool, package in TOOL_PACKAGES.items() if find_tool(tool) is None}
+    packages |= {
+        package for path, package in FILE_PACKAGES.items() if not (root / path.lstrip("/")).exists()
+    }
+    return tuple(sorted(packages))
+
+
+def candidate(package: str) -> str | None:
+    """The version of `package` that apt would install; None where it has none."""
+    if shutil.which("apt-cache") is None:
+        return None
+    found = _CANDIDATE.search(process.run(["apt-cache", "policy", package], check=False).output)
+    return found[1] if found else None
+
+
+def lists_age(lists: Path = _LISTS) -> float:
+    """Seconds since apt's package lists were last brought up to date; inf without lists."""
+    try:
+        names = os.listdir(lists)  # noqa: PTH208 - names are all that is needed
+    except OSError:
+        return float("inf")
+    if not any("Release" in name for name in names):
+        return float("inf")
+    # The lists themselves carry the server's times; apt works in these folders.
+    return time.time() - max(_times((lists, lists / "partial")))
+
+
+def _times(folders: Iterable[Path]) -> list[float]:
+    """When each of `folders` that exists was changed last."""
+    return [folder.stat().st_mtime for folder in folders if folder.exists()]
