@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.records import KernelLine, lines_of, parse_log, split_prefix
+from harness.records import KernelLine, ParsedRecords, lines_of, parse_log, split_prefix
 
 # KERN_WARNING is 4; smaller is worse.
 _WARNING = 4
@@ -163,7 +163,8 @@ def _trouble(line: str, explained: Sequence[re.Pattern[str]]) -> Trouble | None:
     if not parts.from_kernel or any(pattern.fullmatch(parts.text) for pattern in explained):
         return None
     # A victim's name is its user's: it must not look like the kernel's trouble.
-    if parse_log(line + "\n").records:
+    # Torn records are for the judge of records.
+    if parse_log(line + "\n") != ParsedRecords((), ()):
         return None
     for pattern, expression in _COMPILED:
         if expression.search(parts.text):
