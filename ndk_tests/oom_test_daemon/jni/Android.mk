@@ -3,13 +3,6 @@ LOCAL_PATH := $(call my-dir)
 
 include $(CLEAR_VARS)
 LOCAL_MODULE := oom_test_daemon
-LOCAL_SRC_FILES := oom_test_daemon.c \
-	../../common/args.c \
-	../../common/hog.c \
-	../../common/hog_child.c \
-	../../common/hog_args.c \
-	../../common/hog_main.c \
-	../../common/output.c \
-	../../common/set_limit.c
-include $(LOCAL_PATH)/../../common/flags.mk
+LOCAL_SRC_FILES := oom_test_daemon.c
+include $(LOCAL_PATH)/../../common/hog.mk
 include $(BUILD_EXECUTABLE)
