@@ -461,13 +461,16 @@ class _Warnings:
         found = _DIAGNOSTIC.fullmatch(line)
         if found is None or found["kind"] != "warning":
             return
-        place = Path(os.path.normpath(self.tree.build / found["file"]))
-        if not place.is_relative_to(self.tree.tree):
-            return
-        name = place.relative_to(self.tree.tree).as_posix()
-        if self.files.get(name) is not None:
-            with self._memory.open("a") as memory:
-                memory.write(name + line[len(found["file"]) :] + "\n")
+        # Absolute, or relative to where the compiler ran: ccache makes it so.
+        for folder in (self.tree.build, self.tree.tree):
+            place = Path(os.path.normpath(folder / found["file"]))
+            if not place.is_relative_to(self.tree.tree):
+                continue
+            name = place.relative_to(self.tree.tree).as_posix()
+            if self.files.get(name) is not None:
+                with self._memory.open("a") as memory:
+                    memory.write(name + line[len(found["file"]) :] + "\n")
+                return
 
     def judge(self, log: Path) -> None:
         """Raises BuildError if there were any."""

@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -63,7 +63,7 @@ class KernelSource:
     tree: Path
     key: str
     version: str
-    origin: str
+    origin: str = field(compare=False)
 
 
 @dataclass(frozen=True)

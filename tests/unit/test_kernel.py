@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: MIT
+"""Building a kernel, tried on the tree in miniature."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fakekernel import LIMITS_C, FakeRepository, make_repository
+
+from harness.errors import BuildError, KconfigError, ToolMissingError, UsageError
+from harness.kernel import KernelBuild, KernelMake, build, patch
+from harness.patching import WorkTree
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRepository:
+    return make_repository(tmp_path, monkeypatch)
+
+
+def build_it(fake: FakeRepository, *extra: Path, config: Path | None = None) -> KernelBuild:
+    return build(fake.ws, fake.target, str(fake.pristine), extra, config)
+
+
+def log_of(fake: FakeRepository) -> str:
+    """The log of the newest build."""
+    logs = sorted(fake.ws.logs.glob("kernel-*.log"), key=lambda path: path.stat().st_mtime_ns)
+    return logs[-1].read_text()
+
+
+def entries(fake: FakeRepository) -> list[str]:
+    folder = fake.ws.cache.root / "kernel"
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def write_limits(fake: FakeRepository, text: str) -> None:
+    (fake.common / "mm/limits.c").write_text(text)
+
+
+def test_a_kernel_and_its_proof(fake: FakeRepository) -> None:
+    kernel = build_it(fake)
+    assert kernel.release == f"6.1.99-gfoom-{kernel.key[:12]}"
+    assert f"Linux version {kernel.release} " in kernel.image.read_bytes().decode("latin1")
+    assert kernel.config.read_text() == "CONFIG_MMU=y\n# CONFIG_MODULES is not set\nCONFIG_SMP=y\n"
+    assert {path.name for path in kernel.folder.iterdir()} == {
+        *("zImage", "vmlinux", "config", "System.map", "Module.symvers"),
+        *("build.log", "build.json", "overlay"),
+    }
+    record = json.loads((kernel.folder / "build.json").read_text())
+    assert record["release"] == kernel.release
+    assert "common/mm/limits.c" in record["inputs"]
+    assert f"LOCALVERSION=-gfoom-{kernel.key[:12]}" in record["command"]
+    assert sorted(kernel.overlay) == ["include/linux/mm.h", "mm/limits.c", "mm/page_alloc.c"]
+
+
+def test_nothing_is_touched_where_the_entry_is_there(fake: FakeRepository) -> None:
+    kernel = build_it(fake)
+    WorkTree.of(fake.ws, kernel.source).folder.rename(fake.folder / "elsewhere")
+    assert build_it(fake) == kernel
+    assert not WorkTree.of(fake.ws, kernel.source).folder.exists()
+    assert "build kernel: up to date" in fake.said.getvalue()
+
+
+def test_every_input_makes_another_kernel(fake: FakeRepository, tmp_path: Path) -> None:
+    keys = [build_it(fake).key]
+    write_limits(fake, LIMITS_C + "/* changed */\n")
+    keys.append(build_it(fake).key)
+    extra = tmp_path / "extra.patch"
+    extra.write_text(
+        "--- a/mm/limits.c\n+++ b/mm/limits.c\n@@ -5 +5 @@\n-\treturn 0;\n+\treturn 1;\n"
+    )
+    keys.append(build_it(fake, extra).key)
+    config = tmp_path / "extra.config"
+    config.write_text("CONFIG_MODULES=y\n# CONFIG_SMP is not set\n")
+    keys.append(build_it(fake, config=config).key)
+    (fake.pristine / "init/version.c").open("a").write("/* changed */\n")
+    keys.append(build_it(fake).key)
+    assert len(set(keys)) == len(keys) == len(entries(fake))
+
+
+def test_only_what_changed_is_compiled_again(fake: FakeRepository) -> None:
+    build_it(fake)
+    write_limits(fake, LIMITS_C.replace("return 0", "return 7"))
+    build_it(fake)
+    compiled = [line for line in log_of(fake).splitlines() if line.startswith("  CC")]
+    # In miniature every file is compiled with the release; here it is the tree that counts.
+    assert "  CC      mm/limits.o" in compiled
+    page_alloc = WorkTree.of(fake.ws, build_it(fake).source).tree / "mm/page_alloc.c"
+    first = page_alloc.stat().st_mtime_ns
+    write_limits(fake, LIMITS_C)
+    build_it(fake)
+    assert page_alloc.stat().st_mtime_ns == first
+
+
+def test_extra_configuration_is_merged_and_checked(fake: FakeRepository, tmp_path: Path) -> None:
+    config = tmp_path / "extra.config"
+    config.write_text("CONFIG_MODULES=y\n")
+    assert "CONFIG_MODULES=y" in build_it(fake, config=config).config.read_text()
+    config.write_text("CONFIG_KASAN=y\n")
+    with pytest.raises(KconfigError) as caught:
+        build_it(fake, config=config)
+    assert caught.value.message == "Kconfig dropped 1 of 3 requested lines"
+    assert caught.value.tail == "CONFIG_KASAN=y (got: n)"
+    assert len(entries(fake)) == 1
+    with pytest.raises(UsageError, match="no such configuration fragment"):
+        build_it(fake, config=tmp_path / "none.config")
+
+
+def test_a_compiler_error_is_shown_first(fake: FakeRepository) -> None:
+    write_limits(fake, "int check_limits(void)\n{\n\treturn missing;\n}\n")
+    with pytest.raises(BuildError) as caught:
+        build_it(fake)
+    assert caught.value.message.startswith("make modules failed: mm/limits.c:3:16: error: ")
+    assert "missing" in caught.value.message
+    assert caught.value.log is not None
+    assert "CC      mm/limits.o" in caught.value.log.read_text()
+    assert entries(fake) == []
+    write_limits(fake, LIMITS_C)
+    assert build_it(fake).image.is_file()
+
+
+UNUSED = "int check_limits(void)\n{\n\tint unused;\n\n\treturn 0;\n}\n"
+
+
+def test_a_warning_in_our_files_stops_the_build_each_time(fake: FakeRepository) -> None:
+    write_limits(fake, UNUSED)
+    for _ in range(2):
+        with pytest.raises(BuildError, match=r"1 compiler warning\(s\) in our own files: mm/limit"):
+            build_it(fake)
+    assert entries(fake) == []
+    write_limits(fake, LIMITS_C)
+    build_it(fake)
+
+
+def test_a_warning_counts_though_the_build_was_stopped_behind_it(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_limits(fake, UNUSED)
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.kernel._Warnings.judge", lambda *_: stop())
+        with pytest.raises(KeyboardInterrupt):
+            build_it(fake)
+    assert entries(fake) == []
+    with pytest.raises(BuildError, match="unused"):
+        build_it(fake)
+
+
+def stop() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_warning_elsewhere_is_not_ours(fake: FakeRepository) -> None:
+    (fake.pristine / "mm/other.c").write_text(UNUSED.replace("check_limits", "other"))
+    build_it(fake)
+    assert "warning: unused variable" in log_of(fake)
+
+
+def test_an_interrupted_build_leaves_no_entry_and_goes_on(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.kernel._collect", lambda *_: stop())
+        with pytest.raises(KeyboardInterrupt):
+            build_it(fake)
+    assert entries(fake) == []
+    build_it(fake)
+    # Nothing was compiled a second time.
+    assert "  CC" not in log_of(fake)
+
+
+def test_a_kernel_with_another_release_is_refused(fake: FakeRepository) -> None:
+    makefile = fake.pristine / "Makefile"
+    makefile.write_text(makefile.read_text().replace("$(LOCALVERSION)", "-other"))
+    with pytest.raises(BuildError, match=r"calls itself 6\.1\.99-other, not 6\.1\.99-gfoom-"):
+        build_it(fake)
+    assert entries(fake) == []
+
+
+def test_a_kernel_whose_image_lies_is_refused(fake: FakeRepository) -> None:
+    (fake.pristine / "init/version.c").write_text('const char x[] = "Linux version 6.1.99 ";\n')
+    with pytest.raises(BuildError, match="vmlinux does not call itself"):
+        build_it(fake)
+    assert entries(fake) == []
+
+
+def test_a_missing_compiler_is_named(fake: FakeRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(fake.folder))
+    with pytest.raises(ToolMissingError, match="not installed: gcc"):
+        build_it(fake)
+
+
+def test_a_users_own_variables_stay_out(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KBUILD_OUTPUT", "/nowhere")
+    monkeypatch.setenv("LOCALVERSION", "-mine")
+    monkeypatch.setenv("MAKEFLAGS", "-n")
+    assert build_it(fake).release.startswith("6.1.99-gfoom-")
+
+
+def test_patch_gives_the_tree(fake: FakeRepository) -> None:
+    tree = patch(fake.ws, fake.target, str(fake.pristine))
+    assert (tree / "mm/limits.c").read_text() == LIMITS_C
+    patch(fake.ws, fake.target, str(fake.pristine))
+    assert "patch kernel: up to date" in fake.said.getvalue()
+
+
+def test_a_half_patched_tree_is_told(fake: FakeRepository) -> None:
+    tree = patch(fake.ws, fake.target, str(fake.pristine))
+    state = tree.parent / "state.json"
+    state.write_text(state.read_text().replace("true", "false"))
+    patch(fake.ws, fake.target, str(fake.pristine))
+    assert "left half-patched" in fake.said.getvalue()
+
+
+def test_paths_in_messages_are_those_of_the_kernel(fake: FakeRepository) -> None:
+    tree = WorkTree.of(fake.ws, fake.source)
+    make = KernelMake(fake.ws, fake.target, tree, "", "", fake.ws.logs / "x.log")
+    assert make.shorten(f"{tree.tree}/mm/x.c:1: error: a") == "mm/x.c:1: error: a"
+    assert make.shorten("../source/mm/x.c:1: error: a") == "mm/x.c:1: error: a"

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""Modules built outside the tree, tried on the tree in miniature."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fakekernel import LIMITS_C, MODULE_C, FakeRepository, make_repository
+
+from harness.errors import BuildError
+from harness.kernel import KernelBuild
+from harness.kernel import build as build_kernel
+from harness.modules import build, check_module, module_info
+from harness.patching import WorkTree
+from harness.targets import ElfAbi
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRepository:
+    return make_repository(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def kernel(fake: FakeRepository) -> KernelBuild:
+    return build_kernel(fake.ws, fake.target, str(fake.pristine))
+
+
+def test_modules_are_built_for_the_kernel_once(fake: FakeRepository, kernel: KernelBuild) -> None:
+    before = sorted(fake.module.iterdir())
+    built = build(fake.ws, kernel)
+    assert module_info(built.path("limiter"))["vermagic"] == f"{kernel.release} SMP"
+    assert built.path("limiter.ko") == built.path("limiter")
+    assert sorted(fake.module.iterdir()) == before
+    log = (built.folder / "build.log").read_text()
+    assert "modules_prepare" not in log
+    assert build(fake.ws, kernel) == built
+    assert "build modules: up to date" in fake.said.getvalue()
+
+
+def test_what_a_build_in_the_folder_left_is_ignored(
+    fake: FakeRepository, kernel: KernelBuild
+) -> None:
+    key = build(fake.ws, kernel).key
+    for name in ("limiter.ko", "limiter.o", "limiter.mod.c", ".limiter.o.cmd", "Module.symvers"):
+        (fake.module / name).write_text("x")
+    assert build(fake.ws, kernel).key == key
+
+
+def test_another_kernel_has_other_modules(fake: FakeRepository, kernel: KernelBuild) -> None:
+    first = build(fake.ws, kernel)
+    (fake.common / "mm/limits.c").write_text(LIMITS_C + "\n")
+    other = build_kernel(fake.ws, fake.target, str(fake.pristine))
+    assert build(fake.ws, other).key != first.key
+
+
+def test_the_tree_is_brought_back_to_the_kernel(fake: FakeRepository, kernel: KernelBuild) -> None:
+    (fake.common / "mm/limits.c").write_text(LIMITS_C.replace("return 0", "return 1"))
+    build_kernel(fake.ws, fake.target, str(fake.pristine))
+    tree = WorkTree.of(fake.ws, kernel.source)
+    assert "return 1" in (tree.tree / "mm/limits.c").read_text()
+    built = build(fake.ws, kernel)
+    assert module_info(built.path("limiter"))["vermagic"] == f"{kernel.release} SMP"
+    assert (tree.tree / "mm/limits.c").read_text() == LIMITS_C
+
+
+def test_a_tree_that_is_gone_is_made_again(fake: FakeRepository, kernel: KernelBuild) -> None:
+    shutil.rmtree(WorkTree.of(fake.ws, kernel.source).folder)
+    built = build(fake.ws, kernel)
+    assert module_info(built.path("limiter"))["vermagic"] == f"{kernel.release} SMP"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MODULE_C.replace("check_limits()", "gone()"), r"warning\(s\) in module/: .*gone"),
+        (MODULE_C.replace("return", "int unused; return"), "unused variable"),
+        (MODULE_C.replace("return", "retrun"), "make modules failed: .*error"),
+    ],
+)
+def test_warnings_and_errors_stop_the_build(
+    fake: FakeRepository, kernel: KernelBuild, text: str, message: str
+) -> None:
+    (fake.module / "limiter.c").write_text(text)
+    with pytest.raises(BuildError, match=message):
+        build(fake.ws, kernel)
+    folder = fake.ws.cache.root / "modules"
+    assert list(folder.iterdir()) == []
+
+
+def test_a_symbol_that_the_kernel_lacks_stops_the_build(
+    fake: FakeRepository, kernel: KernelBuild
+) -> None:
+    (fake.module / "limiter.c").write_text("int absent(void);\nint f(void) { return absent(); }\n")
+    with pytest.raises(BuildError, match=r"absent.* undefined"):
+        build(fake.ws, kernel)
+
+
+def test_a_module_of_another_kernel_or_cpu_is_refused(
+    fake: FakeRepository, kernel: KernelBuild
+) -> None:
+    module = build(fake.ws, kernel).path("limiter")
+    with pytest.raises(BuildError, match=r"for the kernel '6\.1\.99-gfoom-.* SMP', not 6\.1\.98"):
+        check_module(module, replace(kernel, release="6.1.98"))
+    abi = ElfAbi(machine="EM_68K", elf_class=32, hard_float=False)
+    with pytest.raises(BuildError, match="not EM_68K"):
+        check_module(module, replace(kernel, target=replace(kernel.target, elf=abi)))
+
+
+def test_a_name_that_is_no_module_is_an_error(fake: FakeRepository, kernel: KernelBuild) -> None:
+    with pytest.raises(BuildError, match="module/ has no nothing"):
+        build(fake.ws, kernel).path("nothing")

@@ -1,0 +1,429 @@
+# SPDX-License-Identifier: MIT
+"""Kernel sources: what is accepted, what is refused, and what the errors say."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fakekernel import TREE, FakeRepository, make_repository
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import SourceError, UsageError
+from harness.patching import read_file
+from harness.source import check_version, directory_digest, fetch, parse_git_source, tree_version
+from harness.targets import LINUX_6_1
+
+# Stands in for apt: it offers $APT_DEB as linux-source-6.1, and counts downloads.
+APT = """\
+#!/bin/sh
+case "$*" in
+*--print-uris*)
+    test -n "$APT_SHA" || { echo "E: Unable to locate package linux-source-6.1"; exit 100; }
+    echo "'http://x/p.deb' linux-source-6.1_6.1.99-1_all.deb 1 SHA256:$APT_SHA";;
+*download*)
+    echo download >> "$APT_COUNT"
+    test -f "$APT_DEB" || { echo "Err:1 http://x"; echo "E: Failed to fetch: no route"; exit 100; }
+    cp "$APT_DEB" linux-source-6.1_6.1.99-1_all.deb;;
+esac
+"""
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRepository:
+    return make_repository(tmp_path, monkeypatch)
+
+
+def files_of(folder: Path) -> dict[str, object]:
+    return {
+        path.relative_to(folder).as_posix(): read_file(path)
+        for path in folder.rglob("*")
+        if not path.is_dir() or path.is_symlink()
+    }
+
+
+def no_entry_left(fake: FakeRepository) -> bool:
+    folder = fake.ws.cache.root / "sources"
+    return not folder.exists() or not list(folder.iterdir())
+
+
+# --- versions ---------------------------------------------------------------
+
+
+def test_the_version_is_read_from_the_makefile(tmp_path: Path) -> None:
+    assert tree_version(TREE) == "6.1.99"
+    (tmp_path / "Makefile").write_text("VERSION = 3\nPATCHLEVEL = 4\nSUBLEVEL = 67\n")
+    assert tree_version(tmp_path) == "3.4.67"
+    (tmp_path / "Makefile").write_text(
+        "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 0\nEXTRAVERSION = -rc1\n"
+    )
+    assert tree_version(tmp_path) == "6.1.0-rc1"
+
+
+def test_a_folder_that_is_no_kernel_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="not a kernel tree"):
+        tree_version(tmp_path)
+    (tmp_path / "Makefile").write_text("all:\n")
+    with pytest.raises(SourceError, match="not a kernel tree"):
+        tree_version(tmp_path)
+
+
+@pytest.mark.parametrize("version", ["6.1", "6.1.0", "6.1.192", "6.1-rc8", "6.1.9-x"])
+def test_versions_of_the_target(version: str) -> None:
+    check_version(version, LINUX_6_1, "it")
+
+
+@pytest.mark.parametrize("version", ["6.12.1", "6.10", "5.6.1", "16.1.1", "3.4.67"])
+def test_other_versions_are_named_together_with_the_right_one(version: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        check_version(version, LINUX_6_1, "/some/tree")
+    assert caught.value.message == f"/some/tree is Linux {version}, but linux-6.1 needs 6.1"
+
+
+# --- a directory ------------------------------------------------------------
+
+
+def test_a_directory_is_copied_without_git_and_left_alone(fake: FakeRepository) -> None:
+    given_tree = fake.pristine
+    (given_tree / ".git").mkdir()
+    (given_tree / ".git" / "config").write_text("x")
+    before = files_of(given_tree)
+    source = fetch(fake.ws, fake.target, str(given_tree))
+    assert source.version == "6.1.99"
+    assert files_of(source.tree) == files_of(TREE)
+    assert files_of(given_tree) == before
+    assert source.tree.is_relative_to(fake.ws.cache.root)
+    assert fetch(fake.ws, fake.target, str(given_tree)) == source
+    assert "fetch kernel source: up to date" in fake.said.getvalue()
+
+
+def test_a_changed_directory_is_another_source(fake: FakeRepository) -> None:
+    keys = {fetch(fake.ws, fake.target, str(fake.pristine)).key}
+    file = fake.pristine / "mm/page_alloc.c"
+    text, times = file.read_text(), file.stat()
+    # As long, and as old, as before: only the content tells.
+    file.write_text(text.replace("taken", "TAKEN"))
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    keys.add(fetch(fake.ws, fake.target, str(fake.pristine)).key)
+    file.chmod(0o755)
+    keys.add(fetch(fake.ws, fake.target, str(fake.pristine)).key)
+    (fake.pristine / "link").symlink_to("mm")
+    keys.add(fetch(fake.ws, fake.target, str(fake.pristine)).key)
+    assert len(keys) == 4
+
+
+def test_a_directory_that_has_settled_is_read_once(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.source._SETTLED_NS", -(10**12))
+    key = directory_digest(fake.ws, fake.pristine)
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.source._content_digest", lambda *_: "read again")
+        assert directory_digest(fake.ws, fake.pristine) == key
+        (fake.pristine / "mm/page_alloc.c").write_text("x")
+        assert directory_digest(fake.ws, fake.pristine) == "read again"
+    (memory,) = (fake.ws.cache.root / "directories").iterdir()
+    memory.write_text("damaged")
+    assert directory_digest(fake.ws, fake.pristine) != key
+
+
+def test_the_leftovers_of_a_build_are_cleaned_in_the_copy(fake: FakeRepository) -> None:
+    (fake.pristine / ".config").write_text("CONFIG_X=y\n")
+    (fake.pristine / "include/config").mkdir()
+    source = fetch(fake.ws, fake.target, str(fake.pristine))
+    assert files_of(source.tree) == files_of(TREE)
+    assert (fake.pristine / ".config").is_file()
+
+
+def test_leftovers_that_stay_are_an_error(fake: FakeRepository) -> None:
+    (fake.pristine / ".config").write_text("CONFIG_X=y\n")
+    makefile = fake.pristine / "Makefile"
+    makefile.write_text(makefile.read_text().replace("rm -rf .config", "rm -rf"))
+    with pytest.raises(SourceError, match="holds a build that `make mrproper` does not remove"):
+        fetch(fake.ws, fake.target, str(fake.pristine))
+    assert no_entry_left(fake)
+
+
+def test_a_directory_of_another_version_is_refused(fake: FakeRepository) -> None:
+    makefile = fake.pristine / "Makefile"
+    makefile.write_text(makefile.read_text().replace("PATCHLEVEL = 1", "PATCHLEVEL = 12"))
+    with pytest.raises(SourceError, match=r"is Linux 6\.12\.99, but linux-6\.1 needs 6\.1"):
+        fetch(fake.ws, fake.target, str(fake.pristine))
+    assert no_entry_left(fake)
+
+
+# --- a tar archive ----------------------------------------------------------
+
+
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+}
+
+
+def pack(path: Path, kind: str = "", top: str = "linux-6.1.99") -> Path:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:") as tar:
+        tar.add(TREE, top)
+    path.write_bytes(COMPRESSORS[kind](buffer.getvalue()))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["", "gz", "bz2", "xz"])
+def test_archives_of_each_kind(fake: FakeRepository, tmp_path: Path, kind: str) -> None:
+    # The content tells what it is, not the name.
+    source = fetch(fake.ws, fake.target, str(pack(tmp_path / "kernel", kind)))
+    assert files_of(source.tree) == files_of(TREE)
+    assert [path.name for path in source.tree.parent.iterdir() if path.name != "tree"] == [
+        "origin.json"
+    ]
+
+
+@pytest.mark.skipif(shutil.which("zstd") is None, reason="an archive is made with zstd")
+def test_an_archive_packed_with_zstd(fake: FakeRepository, tmp_path: Path) -> None:
+    plain = pack(tmp_path / "kernel.tar")
+    subprocess.run(["zstd", "-q", plain], check=True)
+    source = fetch(fake.ws, fake.target, str(plain.with_suffix(".tar.zst")))
+    assert files_of(source.tree) == files_of(TREE)
+
+
+@pytest.mark.parametrize("kind", ["", "gz", "bz2", "xz"])
+@pytest.mark.parametrize("part", [0.3, 0.9])
+def test_a_truncated_archive_is_named(
+    fake: FakeRepository, tmp_path: Path, kind: str, part: float
+) -> None:
+    path = pack(tmp_path / "kernel.tar", kind)
+    data = path.read_bytes().rstrip(b"\0")
+    path.write_bytes(data[: int(len(data) * part)])
+    with pytest.raises(SourceError, match=r"kernel\.tar is truncated or not a tar archive"):
+        fetch(fake.ws, fake.target, str(path))
+    assert no_entry_left(fake)
+
+
+def test_a_file_that_is_no_archive_is_named(fake: FakeRepository, tmp_path: Path) -> None:
+    (tmp_path / "kernel.tar").write_text("<html>not found</html>\n" * 100)
+    with pytest.raises(SourceError, match=r"kernel\.tar is truncated or not a tar archive"):
+        fetch(fake.ws, fake.target, str(tmp_path / "kernel.tar"))
+
+
+def member(name: str, link: str = "") -> Callable[[tarfile.TarFile], None]:
+    def add(tar: tarfile.TarFile) -> None:
+        info = tarfile.TarInfo(name)
+        if link:
+            info.type, info.linkname = tarfile.SYMTYPE, link
+            tar.addfile(info)
+        else:
+            info.size = 4
+            tar.addfile(info, io.BytesIO(b"evil"))
+
+    return add
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        member("../outside"),
+        member("linux-6.1.99/../../outside"),
+        member("linux-6.1.99/link", "../../outside"),
+        member("linux-6.1.99/link", "/etc/passwd"),
+    ],
+)
+def test_a_member_that_leads_outside_is_refused(
+    fake: FakeRepository, tmp_path: Path, add: Callable[[tarfile.TarFile], None]
+) -> None:
+    path = pack(tmp_path / "kernel.tar")
+    with tarfile.open(path, "a:") as tar:
+        add(tar)
+    with pytest.raises(SourceError, match=r"kernel\.tar is refused"):
+        fetch(fake.ws, fake.target, str(path))
+    assert no_entry_left(fake)
+    assert not list(tmp_path.rglob("outside"))
+
+
+def test_an_archive_without_a_kernel_is_refused(fake: FakeRepository, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w:") as tar:
+        member("a")(tar)
+    with pytest.raises(SourceError, match="not a kernel tree"):
+        fetch(fake.ws, fake.target, str(tmp_path / "x.tar"))
+    assert no_entry_left(fake)
+
+
+# --- git --------------------------------------------------------------------
+
+
+def git(folder: Path, *words: str) -> str:
+    settings = ["-c", "user.name=x", "-c", "user.email=x@invalid", "-c", "commit.gpgsign=false"]
+    return subprocess.run(
+        ["git", *settings, *words], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def repository(fake: FakeRepository) -> Path:
+    git(fake.pristine, "init", "-q")
+    git(fake.pristine, "add", ".")
+    git(fake.pristine, "commit", "-qm", "one")
+    return fake.pristine
+
+
+def test_a_commit_is_fetched_also_when_it_is_not_the_newest(
+    fake: FakeRepository, repository: Path
+) -> None:
+    commit = git(repository, "rev-parse", "HEAD")
+    (repository / "Makefile").write_text("broken")
+    git(repository, "commit", "-qam", "two")
+    source = fetch(fake.ws, fake.target, f"file://{repository}@{commit}")
+    assert files_of(source.tree) == files_of(TREE)
+    assert source.key == f"git-{commit[:16]}"
+    assert fetch(fake.ws, fake.target, f"{repository}@{commit}") == source
+
+
+def test_a_commit_that_is_not_there_is_an_error(fake: FakeRepository, repository: Path) -> None:
+    with pytest.raises(SourceError, match=r"git fetch of .* failed"):
+        fetch(fake.ws, fake.target, f"{repository}@{'0' * 39}1")
+    assert no_entry_left(fake)
+
+
+HASH = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://host.invalid/a/linux.git", "git@host.invalid:linux.git", "/srv/linux", "ssh://u@h/x"],
+)
+def test_url_and_commit(url: str) -> None:
+    assert parse_git_source(f"{url}@{HASH}") == (url, HASH)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "https://host.invalid/linux.git",
+        "https://host.invalid/linux.git@master",
+        f"https://host.invalid/linux.git@{HASH[:12]}",
+        "git@host.invalid:linux.git",
+        "ssh://user@host/linux",
+    ],
+)
+def test_a_url_without_a_full_commit_is_wrong_usage(source: str) -> None:
+    with pytest.raises(UsageError, match="needs @ and a full commit hash"):
+        parse_git_source(source)
+
+
+def test_what_is_not_there_is_wrong_usage(fake: FakeRepository) -> None:
+    with pytest.raises(UsageError, match="no such file or directory"):
+        fetch(fake.ws, fake.target, "/no/such/kernel")
+
+
+@given(st.text())
+def test_any_text_is_a_git_source_or_wrong_usage(text: str) -> None:
+    try:
+        url, commit = parse_git_source(text)
+    except UsageError:
+        return
+    assert f"{url}@{commit}" == text
+
+
+# --- Debian -----------------------------------------------------------------
+
+
+@pytest.fixture
+def apt(fake: FakeRepository, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An apt that offers a package; returns the package's file."""
+    root = fake.folder / "package"
+    (root / "DEBIAN").mkdir(parents=True)
+    (root / "usr/src").mkdir(parents=True)
+    (root / "DEBIAN/control").write_text(
+        "Package: linux-source-6.1\nVersion: 6.1.99-1\nArchitecture: all\n"
+        "Maintainer: x <x@invalid>\nDescription: x\n"
+    )
+    pack(root / "usr/src/linux-source-6.1.tar.xz", "xz", "linux-source-6.1")
+    deb = fake.folder / "offered.deb"
+    subprocess.run(["dpkg-deb", "-b", root, deb], check=True, capture_output=True)
+    tools = fake.folder / "tools"
+    tools.mkdir()
+    (tools / "apt-get").write_text(APT)
+    (tools / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setenv("APT_DEB", str(deb))
+    monkeypatch.setenv("APT_SHA", hashlib.sha256(deb.read_bytes()).hexdigest())
+    monkeypatch.setenv("APT_COUNT", str(fake.folder / "downloads"))
+    return deb
+
+
+def downloads(fake: FakeRepository) -> int:
+    return len((fake.folder / "downloads").read_text().splitlines())
+
+
+def test_the_package_is_downloaded_and_unpacked_once(fake: FakeRepository, apt: Path) -> None:
+    source = fetch(fake.ws, fake.target)
+    assert files_of(source.tree) == files_of(TREE)
+    assert source.origin == "Debian's linux-source-6.1 6.1.99-1"
+    assert source.key.startswith("linux-source-6.1-6.1.99-1-")
+    assert fetch(fake.ws, fake.target) == source
+    shutil.rmtree(source.tree.parent)
+    assert fetch(fake.ws, fake.target) == source
+    assert downloads(fake) == 1
+
+
+def test_a_stored_file_that_is_damaged_is_named_and_fetched_again(
+    fake: FakeRepository, apt: Path
+) -> None:
+    source = fetch(fake.ws, fake.target)
+    shutil.rmtree(source.tree.parent)
+    (stored,) = (fake.ws.cache.root / "downloads").rglob("*.deb")
+    stored.write_bytes(stored.read_bytes()[:1000])
+    assert fetch(fake.ws, fake.target) == source
+    said = " ".join(fake.said.getvalue().split())
+    assert "linux-source-6.1_6.1.99-1_all.deb is damaged (1000 bytes)" in said
+    assert downloads(fake) == 2
+
+
+def test_a_file_that_stays_damaged_is_an_error(fake: FakeRepository, apt: Path) -> None:
+    apt.write_bytes(apt.read_bytes()[:1000])
+    with pytest.raises(SourceError, match=r"6\.1\.99-1_all\.deb is damaged \(1000 bytes\)"):
+        fetch(fake.ws, fake.target)
+    assert downloads(fake) == 2
+    assert no_entry_left(fake)
+    assert not list((fake.ws.cache.root / "downloads").iterdir())
+
+
+def test_a_package_that_apt_does_not_know(
+    fake: FakeRepository, apt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APT_SHA", "")
+    with pytest.raises(SourceError) as caught:
+        fetch(fake.ws, fake.target)
+    assert caught.value.message == "apt has no candidate for linux-source-6.1"
+    assert "--source" in caught.value.hint
+    assert "Unable to locate" in caught.value.tail
+
+
+def test_no_network_is_a_short_error(fake: FakeRepository, apt: Path) -> None:
+    apt.unlink()
+    with pytest.raises(SourceError) as caught:
+        fetch(fake.ws, fake.target)
+    assert caught.value.message == "apt-get could not download linux-source-6.1 6.1.99-1"
+    assert caught.value.tail == "Err:1 http://x\nE: Failed to fetch: no route"
+    assert caught.value.log is not None
+    assert no_entry_left(fake)
+
+
+def test_a_system_without_apt(fake: FakeRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(fake.folder))
+    with pytest.raises(SourceError, match="no apt-get on this machine") as caught:
+        fetch(fake.ws, fake.target)
+    assert "--source" in caught.value.hint
