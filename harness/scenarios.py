@@ -70,7 +70,14 @@ class SetLimit:
     expect: str = "0"
 
 
-Step = Run | SetLimit
+@dataclass(frozen=True)
+class Modules:
+    """Loads, or unloads, the modules that supply the syscalls."""
+
+    loaded: bool
+
+
+Step = Run | SetLimit | Modules
 
 
 @dataclass(frozen=True)
@@ -348,6 +355,21 @@ SCENARIOS: tuple[Scenario, ...] = (
             NEIGHBOUR: 100 * MB,
         },
         dropped=(_FILLERS[1],),
+    ),
+    Scenario(
+        name="modules",
+        title="without its modules a syscall is none; with them it is one again",
+        steps=(
+            SetLimit("root", OFFENDER, 100 * MB),
+            Modules(loaded=False),
+            SetLimit("root", OFFENDER, 50 * MB, expect="ENOSYS"),
+            SetLimit(OFFENDER, OFFENDER, 50 * MB, expect="ENOSYS"),
+            Modules(loaded=True),
+            SetLimit(OFFENDER, OFFENDER, 90 * MB),
+        ),
+        expected=_always(None),
+        triggers=("alloc",),
+        limits={OFFENDER: 90 * MB},
     ),
 )
 

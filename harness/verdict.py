@@ -29,7 +29,8 @@ OVERSHOOT = 2_000_000
 CHILD_OVERHEAD = 3_000_000
 # How much less than it allocated a child may be counted for: 64 pages held back.
 HELD_BACK = 64 * PAGE
-_PROGRAMS = {"alloc": "oom_test_kernel", "daemon": "oom_test_daemon"}
+# What runs a scenario's children, by trigger.
+PROGRAMS = {"alloc": "oom_test_kernel", "daemon": "oom_test_daemon"}
 _COMM_BYTES = 15
 
 
@@ -73,7 +74,8 @@ class Observations:
     steps. `section` is the scenario's part of the kernel log. `limits` is
     /proc/mm_limits while the survivors still held their memory, None if it
     could not be read. `daemon_calls` counts the daemon's calls that returned
-    without an error, None where no daemon ran. `died` says how the kernel died,
+    without an error, None where no daemon ran. `module_problems` says which module
+    could not be loaded or unloaded. `died` says how the kernel died,
     and `problem` what went wrong around the test.
     """
 
@@ -83,6 +85,9 @@ class Observations:
     section: Section
     limits: tuple[LimitEntry, ...] | None
     daemon_calls: int | None = None
+    module_problems: tuple[str, ...] = ()
+    # The whole kernel log behind the scenario: not judged here, but kept.
+    log: str = ""
     died: str = ""
     problem: str = ""
 
@@ -197,13 +202,36 @@ def judge(
     )
 
 
+def judge_log(name: str, trigger: str, log: str) -> ScenarioVerdict:
+    """The verdict on a kernel log that belongs to no scenario; there is no policy in it."""
+    findings = tuple(_troubles(log))
+    return ScenarioVerdict(
+        scenario=name,
+        policy="",
+        trigger=trigger,
+        outcome=findings[0].outcome if findings else Outcome.NOTHING_TO_KILL,
+        findings=findings,
+        records=(),
+    )
+
+
+def _troubles(log: str) -> list[Finding]:
+    """What the kernel says against itself, gravest first."""
+    found = [
+        Finding(
+            Outcome.KERNEL_DIED if trouble.fatal else Outcome.KERNEL_COMPLAINED,
+            f"{trouble.kind}: {trouble.line.strip()}",
+        )
+        for trouble in find_trouble(log)
+    ]
+    return sorted(found, key=lambda finding: _GRAVITY[finding.outcome])
+
+
 def _kernel(case: _Case) -> Iterator[Finding]:
     """The kernel lives, and has nothing to complain about."""
     if case.seen.died:
         yield Finding(Outcome.KERNEL_DIED, case.seen.died)
-    for trouble in find_trouble(case.seen.section.text):
-        outcome = Outcome.KERNEL_DIED if trouble.fatal else Outcome.KERNEL_COMPLAINED
-        yield Finding(outcome, f"{trouble.kind}: {trouble.line.strip()}")
+    yield from _troubles(case.seen.section.text)
 
 
 def _allocations(case: _Case) -> Iterator[Finding]:
@@ -293,7 +321,9 @@ def _in_order_of_death(case: _Case) -> list[tuple[Run, ChildEnd]]:
 
 
 def _answers(case: _Case) -> Iterator[Finding]:
-    """Every set_mm_limits() returned what it must."""
+    """Every set_mm_limits() returned what it must; modules came and went."""
+    for problem in case.seen.module_problems:
+        yield Finding(Outcome.WRONG_ANSWER, problem)
     for step, seen in zip(case.scenario.settings, case.seen.settings, strict=False):
         answer = _only(seen.output.limits)
         if answer is not None and not _as_expected(seen):
@@ -357,7 +387,7 @@ def _flaws(case: _Case, record: KillRecord) -> Iterator[str]:
         yield f"pRSS {record.rss} of a child that has all of its {end.mem}"
     if child is None:
         return
-    name = _PROGRAMS[case.trigger][:_COMM_BYTES] if child.name is None else child.name
+    name = PROGRAMS[case.trigger][:_COMM_BYTES] if child.name is None else child.name
     if record.comm != name:
         yield f"comm {record.comm!r}, but it is called {name!r}"
     if record.policy == "runtime" and (record.figure or 0) < child.cpu_ms * 1_000_000:
@@ -518,7 +548,7 @@ def _run_gaps(case: _Case, run: Run, seen: ProgramRun) -> Iterator[str]:
     if output.pid in killed:
         return
     checks = len(run.children) + bool(run.limit)
-    yield from _done_gaps(run.name, _PROGRAMS[case.trigger], checks, case.seen.nonce, seen)
+    yield from _done_gaps(run.name, PROGRAMS[case.trigger], checks, case.seen.nonce, seen)
     if output.uid != uid_of(run.user):
         yield f"{run.name} ran as uid {output.uid}, not as {run.user}"
     if bool(run.limit) != bool(output.limits) or any(

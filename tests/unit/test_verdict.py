@@ -35,7 +35,7 @@ from harness.scenarios import (
 from harness.verdict import Observations, Outcome, ProgramRun, judge, letters
 
 NONCE = "5f0c12ab"
-ERRNOS = {"EPERM": 1, "EINVAL": 22, "ENOSPC": 28}
+ERRNOS = {"EPERM": 1, "EINVAL": 22, "ENOSPC": 28, "ENOSYS": 38}
 PROGRAM = {"alloc": "oom_test_kernel", "daemon": "oom_test_daemon"}
 
 
@@ -339,7 +339,7 @@ def malloc_fails(case: Case, observations: Observations) -> Observations:
 
 def setting_refused(case: Case, observations: Observations) -> Observations:
     first, *rest = observations.settings
-    answer = replace(first.output.limits[0], ret=-1, errno=38)
+    answer = replace(first.output.limits[0], ret=-1, errno=12)
     done = replace(first.output.done, passed=0) if first.output.done else None
     output = replace(first.output, limits=(answer,), done=done)
     return replace(observations, settings=(ProgramRun(1, output), *rest))
@@ -369,6 +369,7 @@ FALSIFICATIONS: list[tuple[str, list[Case], Change, Outcome]] = [
     ("the parent is the victim", KILLING, parent_dies, Outcome.WRONG_VICTIM),
     ("a stranger is a victim", CASES, logged(RECORD), Outcome.WRONG_VICTIM),
     ("a syscall is refused", SETTING, setting_refused, Outcome.WRONG_ANSWER),
+    ("rmmod fails", SETTING, changed(module_problems=("rmmod",)), Outcome.WRONG_ANSWER),
     (
         "another limit stands in the end",
         [case for case in CASES if any(case[0].limits.values())],

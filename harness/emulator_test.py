@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: MIT
+"""The main job: build everything, boot it, run the scenarios, judge, and tell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from harness import kernel, modules, programs, rootfs
+from harness.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
+from harness.kernel import KernelBuild
+from harness.modules import ModuleBuild
+from harness.paths import RESULTS
+from harness.programs import ProgramBuild
+from harness.results import Judged, ResultFolder, Summary, kill_table, scenario_table
+from harness.rootfs import Rootfs
+from harness.scenario_run import DEVICE_FOLDER, MODULES, load_modules, observe
+from harness.scenarios import Scenario, check_trigger, policies_of, select
+from harness.session import Session, open_session
+from harness.targets import Target
+from harness.verdict import Outcome, ScenarioVerdict, judge, judge_log
+from harness.workspace import Workspace
+
+# A task that cannot go on is noticed after one to two of these. The children
+# themselves wait interruptibly, so they do not count.
+_HUNG_TASK_SECONDS = 10
+_MOST_REASONS = 5
+
+
+@dataclass(frozen=True)
+class _Built:
+    """Everything that is booted or pushed."""
+
+    kernel: KernelBuild
+    modules: ModuleBuild
+    programs: ProgramBuild
+    rootfs: Rootfs
+
+
+@dataclass
+class _Run:
+    """A run on its way: what it is, where it writes, and how far it has come."""
+
+    ws: Workspace
+    trigger: str
+    folder: ResultFolder
+    summary: Summary
+    kernel_log: str = ""
+
+    def save(self) -> None:
+        """Brings the result folder up to date."""
+        self.folder.write(self.summary, self.kernel_log)
+
+    def note(self, **changes: object) -> None:
+        """Changes the summary, and saves it."""
+        self.summary = replace(self.summary, **changes)  # type: ignore[arg-type]
+        self.save()
+
+    def add(self, verdict: ScenarioVerdict, seconds: float) -> None:
+        """One more verdict."""
+        self.note(judged=(*self.summary.judged, Judged(verdict, seconds)))
+
+
+def run(
+    ws: Workspace,
+    target: Target,
+    *,
+    policy: str,
+    trigger: str,
+    source: str | None = None,
+    scenarios: tuple[str, ...] | None = None,
+    extra_patches: Sequence[Path] = (),
+    extra_config: Path | None = None,
+    results: Path | None = None,
+) -> int:
+    """Tests a kernel under `policy` (or "all") and `trigger`; returns the exit status.
+
+    That is 0 if every scenario passed and 1 if the kernel did something wrong.
+    Raises UsageError for a word that means nothing, and other HarnessErrors
+    where nothing is known about the kernel. Whatever happens, what was found by
+    then is in a folder below `results`.
+    """
+    policies = policies_of(policy)
+    chosen = select(scenarios, check_trigger(trigger))
+    command = ["./inv", "emulator-test", "--policy", policy, "--trigger", trigger]
+    command += ["--kernel", target.name, *(("--source", source) if source else ())]
+    notes = [f"with {path} on top" for path in extra_patches]
+    notes += [f"with the configuration of {extra_config}"] if extra_config else []
+    notes += [f"only {', '.join(scenarios)}"] if scenarios else []
+    folder = ResultFolder.create(results or RESULTS, target.name, policy, datetime.now())
+    test = _Run(
+        ws=ws,
+        trigger=trigger,
+        folder=folder,
+        summary=Summary(target.name, policy, trigger, tuple(command), tuple(notes)),
+    )
+    with _told(test):
+        built = _build(ws, target, source, extra_patches, extra_config)
+        test.note(release=built.kernel.release)
+        with open_session(
+            ws,
+            built.kernel.image,
+            built.rootfs.initramfs,
+            target,
+            folder=folder.path,
+            expect_release=built.kernel.release,
+        ) as session:
+            _prepare(test, session, built)
+            _perform(test, session, chosen, policies)
+    return _finish(test)
+
+
+@contextmanager
+def _told(test: _Run) -> Iterator[None]:
+    """Whatever ends the run, the results say it and are complete as far as it came."""
+    try:
+        test.save()
+        yield
+    except BaseException as error:
+        text = error.message if isinstance(error, HarnessError) else type(error).__name__
+        test.note(problem=text)
+        _tell(test)
+        raise
+
+
+def _build(
+    ws: Workspace,
+    target: Target,
+    source: str | None,
+    extra_patches: Sequence[Path],
+    extra_config: Path | None,
+) -> _Built:
+    """Everything that is booted or pushed, built as far as it is not up to date."""
+    built = kernel.build(ws, target, source, extra_patches, extra_config)
+    return _Built(
+        kernel=built,
+        modules=modules.build(ws, built),
+        programs=programs.build(ws, target),
+        rootfs=rootfs.build(ws, target),
+    )
+
+
+def _prepare(test: _Run, session: Session, built: _Built) -> None:
+    """Brings the programs and modules to the device, and loads the modules."""
+    device = session.device
+    with test.ws.reporter.phase("push programs and modules"):
+        for name in built.programs.names:
+            device.push(built.programs.path(name), f"{DEVICE_FOLDER}/{name}")
+        for name in MODULES:
+            device.push(built.modules.path(f"{name}.ko"), f"{DEVICE_FOLDER}/{name}.ko")
+        device.write_file("/proc/sys/kernel/hung_task_timeout_secs", str(_HUNG_TASK_SECONDS))
+        load_modules(device)
+        test.kernel_log = device.kernel_log()
+    test.add(judge_log("boot", test.trigger, test.kernel_log), 0.0)
+
+
+def _perform(
+    test: _Run, session: Session, scenarios: Sequence[Scenario], policies: Sequence[str]
+) -> None:
+    """Runs and judges every scenario under every policy, while the kernel lives."""
+    for policy in policies:
+        with test.ws.reporter.phase(f"scenarios, policy {policy}, trigger {test.trigger}") as phase:
+            for scenario in scenarios:
+                phase.note(f"{scenario.name}: {scenario.title}")
+                if not _one(test, session, scenario, policy):
+                    return
+    test.kernel_log = session.device.kernel_log()
+    test.add(judge_log("whole log", test.trigger, test.kernel_log), 0.0)
+    test.note(finished=True)
+
+
+def _one(test: _Run, session: Session, scenario: Scenario, policy: str) -> bool:
+    """Runs and judges one scenario; returns whether the kernel is still there."""
+    started = time.monotonic()
+    seen = observe(session, scenario, policy, test.trigger)
+    test.kernel_log = seen.log or test.kernel_log
+    verdict = judge(scenario, policy, test.trigger, seen)
+    test.add(verdict, time.monotonic() - started)
+    if verdict.outcome is Outcome.KERNEL_DIED:
+        return False
+    session.check()
+    return True
+
+
+def _finish(test: _Run) -> int:
+    """Tells the result; the exit status, or an error if nothing is known about the kernel."""
+    _tell(test)
+    if test.summary.passed:
+        return EXIT_PASSED
+    if all(verdict.outcome is Outcome.INFRASTRUCTURE_FAILED for verdict in test.summary.failed):
+        reasons = [reason for verdict in test.summary.failed for reason in verdict.reasons]
+        raise InfrastructureError(
+            test.summary.last_line,
+            tail="\n".join(reasons[:_MOST_REASONS]),
+            log=test.folder.console_log,
+            hint=f"again: cat {test.folder.path}/command.txt",
+        )
+    return EXIT_FAILED
+
+
+def _tell(test: _Run) -> None:
+    """The tables, what speaks against what failed, the folder, and the last line."""
+    reporter, summary = test.ws.reporter, test.summary
+    if summary.judged:
+        reporter.console.print(scenario_table(summary.judged))
+        reporter.console.print(kill_table(summary.judged))
+    for verdict in summary.failed:
+        reporter.say(f"{verdict.scenario} {verdict.policy}: {verdict.outcome.value}")
+        for reason in verdict.reasons[:_MOST_REASONS]:
+            reporter.say(f"  {reason}")
+        if len(verdict.reasons) > _MOST_REASONS:
+            reporter.say(f"  … and {len(verdict.reasons) - _MOST_REASONS} more")
+    reporter.say(f"results: {test.folder.path}")
+    reporter.say(summary.last_line)

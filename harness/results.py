@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: MIT
+"""What a run leaves behind: `results/<time>-<kernel>-<policy>/` and `results/latest`.
+
+The files are written anew after each step of the run, each in one go, so that
+a run that ends half-way leaves what it had found by then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+
+from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
+from rich.markup import escape as escape_markup
+from rich.table import Table
+
+from harness.cache import disk_full_named
+from harness.records import FIGURE_OF_POLICY, KillRecord
+from harness.records import escape as escape_name
+from harness.verdict import Outcome, ScenarioVerdict
+
+LATEST = "latest"
+CONSOLE_LOG = "console.log"
+KERNEL_LOG = "kernel.log"
+_TIME = "%Y%m%d-%H%M%S"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict and the seconds that the scenario took."""
+
+    verdict: ScenarioVerdict
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run, as far as it has come.
+
+    `release` is the booted kernel's, empty before that is known. `problem` is
+    what ended the run before its time. `finished` says that all of it was done.
+    """
+
+    kernel: str
+    policy: str
+    trigger: str
+    command: tuple[str, ...]
+    # What the command cannot say, for people.
+    notes: tuple[str, ...] = ()
+    release: str = ""
+    judged: tuple[Judged, ...] = ()
+    problem: str = ""
+    finished: bool = False
+
+    @property
+    def failed(self) -> tuple[ScenarioVerdict, ...]:
+        """The verdicts that are not a pass, the kernel's faults first."""
+        failed = [one.verdict for one in self.judged if not one.verdict.passed]
+        failed.sort(key=lambda verdict: verdict.outcome is Outcome.INFRASTRUCTURE_FAILED)
+        return tuple(failed)
+
+    @property
+    def passed(self) -> bool:
+        """Whether all was done and nothing failed."""
+        return self.finished and bool(self.judged) and not self.failed and not self.problem
+
+    @property
+    def last_line(self) -> str:
+        """PASS, or FAIL with the reason."""
+        if self.passed:
+            return f"PASS: {len(self.judged)} scenarios on {self.release}"
+        if self.failed:
+            first = self.failed[0]
+            where = f"{first.scenario} (policy {first.policy})" if first.policy else first.scenario
+            return f"FAIL: {first.outcome.value} in {where}"
+        return f"FAIL: {self.problem or 'the run did not finish'}"
+
+
+class ResultFolder:
+    """The folder of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, root: Path, kernel: str, policy: str, now: datetime) -> ResultFolder:
+        """A folder of this run's own below `root`, to which `latest` points from now on."""
+        base = f"{now.strftime(_TIME)}-{kernel}-{policy}"
+        with disk_full_named(root):
+            root.mkdir(parents=True, exist_ok=True)
+            for number in count(1):
+                path = root / (base if number == 1 else f"{base}.{number}")
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    continue
+                break
+            _point(root / LATEST, path.name)
+        return cls(path)
+
+    @property
+    def console_log(self) -> Path:
+        """Where the machine's console goes."""
+        return self.path / CONSOLE_LOG
+
+    def write(self, summary: Summary, kernel_log: str) -> None:
+        """Writes all files but the console's."""
+        with disk_full_named(self.path):
+            notes = "".join(f"# {note}\n" for note in summary.notes)
+            self._put("command.txt", f"{shlex.join(summary.command)}\n{notes}")
+            self._put(KERNEL_LOG, kernel_log)
+            self._put("kills.json", _json(_kills(summary)))
+            self._put("verdict.json", _json(_verdict(summary)))
+            self._put("junit.xml", _junit(summary))
+
+    def _put(self, name: str, text: str) -> None:
+        """Replaces a file as a whole."""
+        partial = self.path / f".{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self.path / name)
+
+
+def scenario_table(judged: Sequence[Judged]) -> Table:
+    """The scenarios and their outcomes, with what speaks against those that failed."""
+    table = Table(title="Scenarios", title_justify="left")
+    for name in ("scenario", "policy", "trigger", "outcome", "kills"):
+        table.add_column(name, justify="right" if name == "kills" else "left", no_wrap=True)
+    table.add_column("s", justify="right", no_wrap=True)
+    for one in judged:
+        verdict = one.verdict
+        style = "green" if verdict.passed else "bold red"
+        table.add_row(
+            verdict.scenario,
+            verdict.policy,
+            verdict.trigger,
+            f"[{style}]{verdict.outcome.value}[/]",
+            str(len(verdict.records)),
+            f"{one.seconds:.1f}",
+        )
+    return table
+
+
+def kill_table(judged: Sequence[Judged]) -> Table:
+    """The kill records; a scenario's fourth and later kills are left out, and counted."""
+    table = Table(title="Kill records (bytes; CPU time in ns)", title_justify="left")
+    for name in ("scenario", "user", "sum", "limit", "pid", "its RSS", "figure", "trigger", "name"):
+        right = name in ("sum", "limit", "pid", "its RSS", "figure")
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    for one in judged:
+        records = one.verdict.records
+        for record in records[:_SHOWN]:
+            table.add_row(one.verdict.scenario, *_cells(record))
+        if len(records) > _SHOWN:
+            table.add_row(one.verdict.scenario, f"… and {len(records) - _SHOWN} more")
+    return table
+
+
+_SHOWN = 3
+
+
+def _cells(record: KillRecord) -> tuple[str, ...]:
+    name = FIGURE_OF_POLICY.get(record.policy)
+    figure = "" if name is None else f"{name}={record.figure}"
+    return (
+        str(record.uid),
+        str(record.user_rss),
+        str(record.mm_max),
+        str(record.pid),
+        str(record.rss),
+        figure or record.policy,
+        record.trigger,
+        escape_markup(escape_name(record.comm)),
+    )
+
+
+def _point(link: Path, target: str) -> None:
+    """Makes `link` a symbolic link to `target`, in one step."""
+    fresh = link.with_name(f".{link.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    fresh.symlink_to(target)
+    fresh.replace(link)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2) + "\n"
+
+
+def _kills(summary: Summary) -> list[dict[str, object]]:
+    return [
+        {"scenario": one.verdict.scenario, **asdict(record)}
+        for one in summary.judged
+        for record in one.verdict.records
+    ]
+
+
+def _verdict(summary: Summary) -> dict[str, object]:
+    return {
+        "passed": summary.passed,
+        "result": summary.last_line,
+        "finished": summary.finished,
+        "problem": summary.problem,
+        "kernel": summary.kernel,
+        "release": summary.release,
+        "policy": summary.policy,
+        "trigger": summary.trigger,
+        "scenarios": [
+            {
+                "scenario": one.verdict.scenario,
+                "policy": one.verdict.policy,
+                "trigger": one.verdict.trigger,
+                "passed": one.verdict.passed,
+                "outcome": one.verdict.outcome.name,
+                "reasons": list(one.verdict.reasons),
+                "kills": len(one.verdict.records),
+                "seconds": round(one.seconds, 3),
+            }
+            for one in summary.judged
+        ],
+    }
+
+
+def _junit(summary: Summary) -> str:
+    """One suite a run; a test case is a scenario under a policy."""
+    suite = TestSuite(f"emulator-test {summary.kernel} {summary.policy} {summary.trigger}")
+    for one in summary.judged:
+        case = TestCase(
+            one.verdict.scenario, classname=f"{summary.kernel}.{one.verdict.policy or 'log'}"
+        )
+        case.time = round(one.seconds, 3)
+        text = "\n".join(_xml_text(reason) for reason in one.verdict.reasons)
+        if one.verdict.outcome is Outcome.INFRASTRUCTURE_FAILED:
+            case.result = [_result(Error, one.verdict.outcome.value, text)]
+        elif not one.verdict.passed:
+            case.result = [_result(Failure, one.verdict.outcome.value, text)]
+        suite.add_testcase(case)
+    if summary.problem:
+        case = TestCase("run", classname=summary.kernel)
+        case.result = [_result(Error, _xml_text(summary.problem), "")]
+        suite.add_testcase(case)
+    xml = JUnitXml()
+    xml.add_testsuite(suite)
+    content: bytes = xml.tostring()  # type: ignore[no-untyped-call]
+    return content.decode()
+
+
+def _result(kind: type[Error] | type[Failure], message: str, text: str) -> Error | Failure:
+    result = kind(message)
+    result.text = text
+    return result
+
+
+def _xml_text(text: str) -> str:
+    """`text` without the characters that XML cannot hold."""
+    return "".join(
+        character if character in "\t\n" or character.isprintable() else "?" for character in text
+    )

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: MIT
+"""Runs a scenario on a device, and hands back what was seen of it.
+
+Nothing is judged here: what does not come, or comes wrong, is missing from the
+observations or stands in them as it came.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from harness.adb import Device, RunningCommand
+from harness.errors import BootError, DeviceError, HarnessError
+from harness.klog import Section, marker, section
+from harness.proc_mm_limits import LimitEntry, parse_mm_limits
+from harness.programs_output import holding_line, parse_output
+from harness.scenarios import (
+    NO_LIMIT,
+    SHIELD_ADJ,
+    Child,
+    Modules,
+    Run,
+    Scenario,
+    SetLimit,
+    uid_of,
+)
+from harness.session import Session
+from harness.verdict import PROGRAMS, Observations, ProgramRun, letters
+
+DEVICE_FOLDER = PurePosixPath("/data/local/tmp")
+MODULES = ("set_mm_limits", "my_oom_killer")
+_PROC = "/proc/mm_limits"
+_POLICY = "/proc/sys/vm/mm_limits_policy"
+_TRIGGER = "/proc/sys/vm/mm_limits_trigger"
+_DAEMON_POLICY = "/sys/module/my_oom_killer/parameters/policy"
+
+# How often the daemon looks, and how long it gets to act on a last step: some rounds.
+_DAEMON_SECONDS = 0.1
+_DAEMON_ROUNDS_SECONDS = 0.6
+# The children are quiet for this long before they count as settled.
+_SETTLE_MS = 100
+# For the daemon's first kill: long where one must come, short where none may.
+_KILL_WAIT_SECONDS = 10.0
+_NO_KILL_WAIT_SECONDS = 0.4
+# A program gives up by itself before we do: then its output says how far it came.
+_PROGRAM_SECONDS = 25
+_WAIT_SECONDS = 40.0
+_SHELL_SECONDS = 20.0
+
+
+@dataclass
+class _Seen:
+    """What has been seen so far; each part is there from when it is known."""
+
+    runs: dict[str, ProgramRun] = field(default_factory=dict)
+    settings: list[ProgramRun] = field(default_factory=list)
+    module_problems: list[str] = field(default_factory=list)
+    limits: tuple[LimitEntry, ...] | None = None
+    daemon_calls: int | None = None
+    log: str = ""
+    section: Section = field(default_factory=lambda: Section("", False, False))
+
+
+def run_command(
+    run: Run, policy: str, trigger: str, scenario: Scenario, *, nonce: str, until: str
+) -> str:
+    """The device's shell command, for root, that runs an oom test program as the user.
+
+    The oom_score_adj is written in any case: adbd is protected and its children inherit that.
+    """
+    words = [
+        f"./{PROGRAMS[trigger]}",
+        *("-m", nonce),
+        *("-e", letters(scenario, run, policy)),
+        *("-s", str(_SETTLE_MS)),
+        *("-t", str(_PROGRAM_SECONDS)),
+        *("-u", until),
+    ]
+    if trigger == "daemon":
+        words += ["-w", f"{_kill_wait(run, policy, scenario):g}"]
+    if run.together:
+        words.append("-a")
+    words += [run.user, str(run.limit), *map(child_argument, run.children)]
+    adj = SHIELD_ADJ if run.shielded else 0
+    return (
+        f"cd {DEVICE_FOLDER} && echo {adj} > /proc/$$/oom_score_adj"
+        f" && exec su {uid_of(run.user)} {shlex.join(words)}"
+    )
+
+
+def child_argument(child: Child) -> str:
+    """One child as the oom test programs want it."""
+    words = [str(child.size)]
+    if child.cpu_ms:
+        words.append(f"cpu={child.cpu_ms}")
+    if child.adj is not None:
+        words.append(f"adj={child.adj}")
+    if child.name is not None:
+        words.append("name=" + "".join(f"\\x{ord(character):02x}" for character in child.name))
+    return ",".join(words)
+
+
+def _kill_wait(run: Run, policy: str, scenario: Scenario) -> float:
+    """How long the daemon may take until its first kill, in seconds."""
+    expected = scenario.expected[policy]
+    last = scenario.steps[-1]
+    if expected is None or expected.run != run.name or last is not run:
+        return _NO_KILL_WAIT_SECONDS
+    return _KILL_WAIT_SECONDS
+
+
+def set_limit_command(step: SetLimit, nonce: str) -> str:
+    """The device's shell command, for root, that calls set_mm_limits() as the caller."""
+    words = [
+        "./test_set_mm_limits",
+        *("-m", nonce),
+        *("-e", step.expect),
+        str(uid_of(step.user)),
+        str(step.limit),
+    ]
+    return f"cd {DEVICE_FOLDER} && exec su {uid_of(step.caller)} {shlex.join(words)}"
+
+
+def load_modules(device: Device) -> None:
+    """Loads the modules that the syscalls need."""
+    commands = [f"insmod {DEVICE_FOLDER}/{name}.ko" for name in MODULES]
+    device.shell(" && ".join(commands), timeout=_SHELL_SECONDS)
+
+
+def unload_modules(device: Device) -> None:
+    """Unloads them again."""
+    commands = [f"rmmod {name}" for name in reversed(MODULES)]
+    device.shell(" && ".join(commands), timeout=_SHELL_SECONDS)
+
+
+def observe(session: Session, scenario: Scenario, policy: str, trigger: str) -> Observations:
+    """Runs `scenario` on the session's device. Never raises a HarnessError.
+
+    What the kernel did wrong and what went wrong around it is told apart: a
+    BootError is the kernel's (a panic, an oops, a hang), others are not.
+    """
+    nonce = secrets.token_hex(8)
+    seen = _Seen()
+    died = problem = ""
+    try:
+        _Stage(session.device, scenario, policy, trigger, nonce, seen).perform()
+    except HarnessError as error:
+        problem = _one_line(error)
+        try:
+            session.check()
+        except BootError as cause:
+            died, problem = _one_line(cause), ""
+        except HarnessError as cause:
+            problem = _one_line(cause)
+    return Observations(
+        nonce=nonce,
+        runs=seen.runs,
+        settings=tuple(seen.settings),
+        section=seen.section,
+        limits=seen.limits,
+        daemon_calls=seen.daemon_calls,
+        module_problems=tuple(seen.module_problems),
+        log=seen.log,
+        died=died,
+        problem=problem,
+    )
+
+
+def _one_line(error: HarnessError) -> str:
+    """The error and the last line that explains it."""
+    last = error.tail.strip().splitlines()[-1:]
+    return ": ".join([error.message, *(line.strip() for line in last)])
+
+
+@dataclass
+class _Stage:
+    """One scenario on its way; `seen` collects what comes."""
+
+    device: Device
+    scenario: Scenario
+    policy: str
+    trigger: str
+    nonce: str
+    seen: _Seen
+    running: dict[str, RunningCommand] = field(default_factory=dict)
+
+    @property
+    def until(self) -> str:
+        """The file that tells the programs to end."""
+        return f"{DEVICE_FOLDER}/end-{self.nonce}"
+
+    def perform(self) -> None:
+        """All of it. Raises the first failure; what was seen before stands in `seen`."""
+        self._reset()
+        self.device.mark_kernel_log(marker("begin", self.nonce))
+        try:
+            with self._daemon():
+                for step in self.scenario.steps:
+                    self._do(step)
+                self._settle()
+                self._read_limits()
+                self._end_runs()
+        finally:
+            for command in self.running.values():
+                command.close()
+        self._read_log()
+
+    def _reset(self) -> None:
+        """No limits, and the policy and trigger that are to be tested."""
+        entries = parse_limits(self.device)
+        on_alloc = "alloc" if self.trigger == "alloc" else "none"
+        commands = [
+            f"cd {DEVICE_FOLDER}",
+            *(f"./test_set_mm_limits -e 0 {entry.uid} {NO_LIMIT}" for entry in entries),
+            f"echo {on_alloc} > {_TRIGGER}",
+            f"echo {self.policy} > {_POLICY}",
+            f"echo {self.policy if self.trigger == 'daemon' else ''} > {_DAEMON_POLICY}",
+            f"cat {_TRIGGER} {_POLICY}",
+        ]
+        answer = self.device.shell(" && ".join(commands), timeout=_SHELL_SECONDS).output
+        if answer.split()[-2:] != [on_alloc, self.policy]:
+            raise DeviceError(f"the kernel did not take trigger {on_alloc}, policy {self.policy}")
+
+    def _do(self, step: Run | SetLimit | Modules) -> None:
+        if isinstance(step, Run):
+            self._start(step)
+        elif isinstance(step, SetLimit):
+            command = set_limit_command(step, self.nonce)
+            done = self.device.shell(command, timeout=_SHELL_SECONDS, check=False)
+            self.seen.settings.append(ProgramRun(done.status, parse_output(done.output)))
+        else:
+            self._change_modules(step)
+
+    def _start(self, run: Run) -> None:
+        """Starts a run, and waits until it holds or has ended."""
+        command = run_command(
+            run, self.policy, self.trigger, self.scenario, nonce=self.nonce, until=self.until
+        )
+        running = self.device.start(command)
+        self.running[run.name] = running
+        running.wait_line(
+            re.compile(rf"^{holding_line(self.nonce)}$|^done: "), timeout=_WAIT_SECONDS
+        )
+
+    def _change_modules(self, step: Modules) -> None:
+        try:
+            if step.loaded:
+                load_modules(self.device)
+            else:
+                unload_modules(self.device)
+        except DeviceError as error:
+            self.device.health.check()
+            self.seen.module_problems.append(_one_line(error))
+
+    def _settle(self) -> None:
+        """Gives a daemon the time to act on the last step, or to wrongly do so."""
+        if self.trigger == "daemon" and not isinstance(self.scenario.steps[-1], Run):
+            time.sleep(_DAEMON_ROUNDS_SECONDS)
+
+    def _read_limits(self) -> None:
+        self.seen.limits = parse_limits(self.device)
+
+    def _end_runs(self) -> None:
+        if not self.running:
+            return
+        self.device.shell(f": > {self.until}", timeout=_SHELL_SECONDS)
+        for name, command in self.running.items():
+            result = command.wait(_WAIT_SECONDS)
+            self.seen.runs[name] = ProgramRun(result.status, parse_output(result.output))
+
+    def _read_log(self) -> None:
+        self.device.mark_kernel_log(marker("end", self.nonce))
+        self.seen.log = self.device.kernel_log()
+        self.seen.section = section(self.seen.log, self.nonce)
+
+    @contextmanager
+    def _daemon(self) -> Iterator[None]:
+        """The daemon runs within, if it is the trigger; its calls are counted."""
+        if self.trigger != "daemon":
+            yield
+            return
+        daemon = self.device.start(
+            f"cd {DEVICE_FOLDER} && echo $$ && exec ./oom_daemon -v {_DAEMON_SECONDS:g}"
+        )
+        self.running["(daemon)"] = daemon
+        pid = daemon.wait_line(re.compile(r"^\d+$"), timeout=_WAIT_SECONDS)
+        daemon.wait_line("my_oom_killer: ", timeout=_WAIT_SECONDS)
+        yield
+        self.device.shell(f"kill {pid}", timeout=_SHELL_SECONDS)
+        result = daemon.wait(_WAIT_SECONDS)
+        calls = re.findall(r"^my_oom_killer: ret=\d+, errno=0$", result.output, re.MULTILINE)
+        self.seen.daemon_calls = len(calls) if result.status == 0 else 0
+
+
+def parse_limits(device: Device) -> tuple[LimitEntry, ...]:
+    """The device's /proc/mm_limits; DeviceError if it does not have its form."""
+    try:
+        return parse_mm_limits(device.read_file(_PROC))
+    except ValueError as error:
+        raise DeviceError(str(error)) from error
