@@ -76,11 +76,11 @@ def patch_kernel(
 ) -> None:
     """Patch a copy of the kernel's source."""
     from harness import kernel as job
-    from harness import patching
+    from harness import patch_check
 
     ws, target = _workspace(ctx), _target(ctx, kernel)
     if check:
-        patching.check_and_tell(ws, target, _source(ctx, source))
+        patch_check.run(ws, target, _source(ctx, source))
     else:
         ws.reporter.say(str(job.patch(ws, target, _source(ctx, source))))
 

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: MIT
+"""What all tests share: a run that is told to stop ends what it started."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+import pytest
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes SIGTERM, which `./inv test` sends, end the tests as Ctrl-C does: with clean-up."""
+    del config
+    signal.signal(signal.SIGTERM, _interrupt)
