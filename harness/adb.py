@@ -1,0 +1,464 @@
+# SPDX-License-Identifier: MIT
+"""The device, as adb shows it: the one place that uses adbutils.
+
+The adb server is a child of ours, on a port of its own, with a home of its
+own. The user's server is neither asked nor started nor ended.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import secrets
+import shlex
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import adbutils  # type: ignore[import-untyped]
+from adbutils import AdbConnection
+
+from harness.errors import DeviceError
+from harness.lifetime import Health, bound_to_us
+from harness.ports import LOOPBACK, PORT_ATTEMPTS, answers, free_port
+from harness.process import end_group, require
+
+TAIL_LINES = 8
+# Starting includes making the server's key: 0.2 s, on a loaded host seconds.
+_SERVER_SECONDS = 20.0
+_POLL_SECONDS = 0.05
+# What opening a connection through the server to the device may take.
+_OPEN_SECONDS = 10.0
+# When a connection breaks, the console may know why, a moment later.
+_CAUSE_SECONDS = 1.5
+# A guest that does not answer an echo for this long is not merely busy.
+_ECHO_SECONDS = 5.0
+_PUSH_SECONDS = 60.0
+# The shell protocol's packets (adb's docs call it "shell,v2"): kind, length.
+_HEADER = struct.Struct("<BI")
+_STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = 1, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class ShellResult:
+    """How a command ended: its status, and what it wrote to stdout and stderr."""
+
+    status: int
+    output: str
+
+
+class _Connection(AdbConnection):  # type: ignore[misc]  # adbutils has no types
+    """A connection that fails where adbutils would start the user's adb server."""
+
+    def _safe_connect(self) -> object:
+        return self._create_socket()
+
+
+class _Client(adbutils.AdbClient):  # type: ignore[misc]  # adbutils has no types
+    """adbutils' client over connections of the kind above."""
+
+    def make_connection(self, timeout: float | None = None) -> AdbConnection:
+        connection = _Connection(self.host, self.port)
+        connection.conn.settimeout(timeout)
+        return connection
+
+
+class AdbServer:
+    """An adb server of our own. `scratch` becomes its home, `log` gets what it says.
+
+    Raises DeviceError if it does not come up, ToolMissingError without adb.
+    """
+
+    def __init__(self, scratch: Path, log: Path) -> None:
+        require("adb", "setpriv")
+        self.log = log
+        for _ in range(PORT_ATTEMPTS):
+            self.port = free_port()
+            self._process = self._start(scratch)
+            try:
+                if self._comes_up():
+                    return
+            except BaseException:
+                self.close()
+                raise
+            self.close()
+        raise DeviceError("adb's server does not start", log=log, tail=_tail(log.read_text()))
+
+    def client(self) -> adbutils.AdbClient:
+        """A client of this server."""
+        return _Client(LOOPBACK, self.port)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server still runs."""
+        return self._process.poll() is None
+
+    def environment(self) -> dict[str, str]:
+        """The environment in which the stock adb program talks to this server."""
+        return {**_foreign_removed(), "ANDROID_ADB_SERVER_PORT": str(self.port)}
+
+    def close(self) -> None:
+        """Ends the server."""
+        end_group(self._process)
+
+    def _start(self, scratch: Path) -> subprocess.Popen[bytes]:
+        ours = {
+            # Keys and settings: not the user's.
+            "HOME": str(scratch),
+            "ANDROID_USER_HOME": str(scratch),
+            "ANDROID_SDK_HOME": str(scratch),
+            "TMPDIR": str(scratch),
+            # No search for emulators (ports up to this one), on USB, on the network.
+            "ADB_LOCAL_TRANSPORT_MAX_PORT": "5553",
+            "ADB_USB": "0",
+            "ADB_MDNS": "0",
+            "ADB_MDNS_AUTO_CONNECT": "0",
+        }
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                bound_to_us(["adb", "-P", str(self.port), "server", "nodaemon"]),
+                env={**_foreign_removed(), **ours},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _comes_up(self) -> bool:
+        """Whether it answers; False if it ended, as when somebody took the port."""
+        deadline = time.monotonic() + _SERVER_SECONDS
+        while self.alive and time.monotonic() < deadline:
+            if answers(self.port):
+                # If it is not ours that answers, ours could not listen and is about to end.
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_POLL_SECONDS)
+                return self.alive
+            time.sleep(_POLL_SECONDS)
+        return False
+
+
+class RunningCommand:
+    """A command on the device; a thread collects its lines as they come.
+
+    Its standard input is empty. stdout and stderr come together.
+    """
+
+    def __init__(self, device: Device, command: str, name: str) -> None:
+        self.name = name
+        self._device = device
+        self._command = command
+        self._changed = threading.Condition()
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._lines: list[str] = []
+        self._rest = ""
+        self._status: int | None = None
+        self._lost: str | None = None
+        # How many lines are behind us: up to the one that wait_line returned last.
+        self._passed = 0
+        self._connection: AdbConnection | None = None
+        device.health.listen(self._wake)
+        threading.Thread(target=self._collect, name="adb-command", daemon=True).start()
+
+    @property
+    def output(self) -> str:
+        """All that it has written so far."""
+        with self._changed:
+            return "".join(f"{line}\n" for line in self._lines) + self._rest
+
+    @property
+    def lines(self) -> list[str]:
+        """The whole lines that it has written so far; when it has ended, the rest too."""
+        with self._changed:
+            return [*self._lines, self._rest] if self._rest and self._over else [*self._lines]
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, or the connection to it has."""
+        return self._over
+
+    def wait_line(self, wanted: str | re.Pattern[str], timeout: float) -> str:
+        """The next line (behind the one returned last) that begins with or matches `wanted`.
+
+        Raises DeviceError if the command ends without it, or it has not come
+        after `timeout` seconds; the session's first cause if there is one.
+        """
+        found: list[str] = []
+
+        def look() -> bool:
+            line = self._next(wanted)
+            if line is not None:
+                found.append(line)
+            return line is not None or self._over
+
+        done = self._wait(look, timeout)
+        if found:
+            return found[0]
+        missing = f"no line like {_shown(wanted)}"
+        self._check(done, timeout, missing)
+        raise DeviceError(
+            f"{self.name!r} ended with status {self._status} and {missing}",
+            tail=_tail(self.output),
+        )
+
+    def wait(self, timeout: float) -> ShellResult:
+        """How it ended. Raises DeviceError after `timeout` seconds, or the first cause."""
+        done = self._wait(lambda: self._over, timeout)
+        self._check(done, timeout, "it has not ended")
+        assert self._status is not None
+        return ShellResult(self._status, self.output)
+
+    def answered(self, timeout: float) -> bool:
+        """Whether it has ended by itself within `timeout` seconds. Raises nothing."""
+        self._wait(lambda: self._over, timeout)
+        return self._status is not None
+
+    def close(self) -> None:
+        """Stops listening to it. On the device it gets SIGPIPE if it goes on writing."""
+        self._device.health.unlisten(self._wake)
+        connection = self._connection
+        if connection is not None and not connection.closed:
+            # Wakes the thread, which then closes it.
+            with suppress(OSError, adbutils.AdbError):
+                connection.conn.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def _over(self) -> bool:
+        return self._status is not None or self._lost is not None
+
+    def _next(self, wanted: str | re.Pattern[str]) -> str | None:
+        """The next line that is wanted, which then is behind us; so are those before it."""
+        lines = [*self._lines[self._passed :], *([self._rest] if self._over else [])]
+        for line in lines:
+            self._passed += 1
+            if line.startswith(wanted) if isinstance(wanted, str) else wanted.search(line):
+                return line
+        return None
+
+    def _wait(self, ready: Callable[[], bool], timeout: float) -> bool:
+        health = self._device.health
+        with self._changed:
+            done = False
+
+            def over() -> bool:
+                nonlocal done
+                done = ready()
+                return done or health.failed
+
+            self._changed.wait_for(over, timeout)
+            return done
+
+    def _check(self, done: bool, timeout: float, missing: str) -> None:
+        """Raises what kept the command from being done, if something did."""
+        if not done:
+            self._device.health.check()
+            self._device.check_answers(self.name)
+            raise DeviceError(
+                f"{self.name!r}: {missing} within {timeout:g} s", tail=_tail(self.output)
+            )
+        if self._lost is not None:
+            self._device.fail_lost(self.name, self._lost, _tail(self.output))
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _collect(self) -> None:
+        """The thread: from the opening of the shell to its last packet."""
+        lost = "the connection ended"
+        try:
+            self._connection = self._device.open_shell(self._command)
+            while self._status is None:
+                self._accept(*_packet(self._connection))
+        except (adbutils.AdbError, OSError, EOFError) as error:
+            lost = str(error) or lost
+        finally:
+            with self._changed:
+                if self._status is None:
+                    self._lost = lost
+                self._changed.notify_all()
+            if self._connection is not None:
+                self._connection.close()
+
+    def _accept(self, kind: int, data: bytes) -> None:
+        with self._changed:
+            if kind in (_STDOUT, _STDERR):
+                *whole, self._rest = (self._rest + self._decoder.decode(data)).split("\n")
+                self._lines += whole
+            elif kind == _EXIT:
+                self._status = data[0]
+            self._changed.notify_all()
+
+
+class Device:
+    """The machine's Android side. Every wait ends with the session's first cause."""
+
+    def __init__(self, server: AdbServer, address: str, health: Health) -> None:
+        self.health = health
+        self.address = address
+        self.server = server
+        self._client = server.client()
+        self._device = self._client.device(address)
+
+    def connect(self, timeout: float) -> None:
+        """Connects the server to the device, and waits for a marker to come back.
+
+        Raises DeviceError, or the session's first cause.
+        """
+        deadline = time.monotonic() + timeout
+        while not self._connected():
+            if self.health.pause(_POLL_SECONDS) or time.monotonic() > deadline:
+                self.health.check()
+                raise DeviceError(
+                    f"adb did not reach the device within {timeout:g} s",
+                    log=self.server.log,
+                    tail=_tail(self.server.log.read_text()),
+                )
+        # In two halves, so that no echo of the command can be taken for its output.
+        first, second = secrets.token_hex(8), secrets.token_hex(8)
+        answer = self.shell(f"echo {first}''{second}", timeout=timeout).output.strip()
+        if answer != first + second:
+            raise DeviceError(f"the device's shell does not echo: {answer[:80]!r}")
+
+    def shell(
+        self, command: str, *, user: int | None = None, timeout: float = 30, check: bool = True
+    ) -> ShellResult:
+        """Runs `command` in a shell on the device, as root or as `user` (a uid), to its end.
+
+        With `check` a status other than 0 raises DeviceError. `timeout` is in seconds.
+        """
+        running = self.start(command, user=user)
+        try:
+            result = running.wait(timeout)
+        finally:
+            running.close()
+        if check and result.status != 0:
+            raise DeviceError(
+                f"on the device: {command!r} ended with status {result.status}",
+                tail=_tail(result.output),
+            )
+        return result
+
+    def start(self, command: str, *, user: int | None = None) -> RunningCommand:
+        """Starts `command` as `shell` does, and returns at once."""
+        self.health.check()
+        whole = command if user is None else f"su {user} sh -c {shlex.quote(command)}"
+        return RunningCommand(self, whole, command)
+
+    def push(self, local: Path, remote: str, mode: int = 0o755) -> None:
+        """Copies the file `local` to the file `remote` on the device, with mode `mode`."""
+        self.health.check()
+        errors: list[Exception] = []
+        done = threading.Event()
+
+        def work() -> None:
+            try:
+                self._device.sync.push(local, remote, mode, check=True)
+            except (adbutils.AdbError, OSError, EOFError, AssertionError) as error:
+                errors.append(error)
+            finally:
+                done.set()
+
+        # If it hangs, its thread ends with the server: adbutils has no time limit here.
+        self.health.listen(done.set)
+        threading.Thread(target=work, name="adb-push", daemon=True).start()
+        in_time = done.wait(_PUSH_SECONDS)
+        self.health.unlisten(done.set)
+        self.health.check()
+        if not in_time or errors:
+            self.check_answers(f"push {remote}")
+            why = f": {errors[0]}" if errors else f" within {_PUSH_SECONDS:g} s"
+            raise DeviceError(f"cannot push {local.name} to {remote}{why}")
+        # adbd gives group and others what the owner has.
+        self.shell(f"chmod {mode:o} {shlex.quote(remote)}")
+
+    def read_file(self, path: str) -> str:
+        """The text of a file on the device, also of one in /proc or /sys."""
+        return self.shell(f"cat {shlex.quote(path)}").output
+
+    def write_file(self, path: str, text: str) -> None:
+        """Writes `text` into a file on the device in one go, also in /proc or /sys."""
+        self.shell(f"printf %s {shlex.quote(text)} > {shlex.quote(path)}")
+
+    def kernel_log(self) -> str:
+        """The kernel's log, each line as `<level>[seconds] text`.
+
+        By busybox: toybox reads /dev/kmsg, which escapes the records' tabs.
+        """
+        return self.shell("busybox dmesg -r").output
+
+    def mark_kernel_log(self, text: str) -> None:
+        """Puts a line of ours into the kernel's log."""
+        self.write_file("/dev/kmsg", f"{text}\n")
+
+    def open_shell(self, command: str) -> AdbConnection:
+        """A connection that speaks shell protocol 2: it knows the exit status."""
+        connection = self._device.open_transport(timeout=_OPEN_SECONDS)
+        try:
+            connection.send_command(f"shell,v2,raw:{command}")
+            connection.check_okay()
+            connection.conn.settimeout(None)
+            connection.conn.sendall(_HEADER.pack(_CLOSE_STDIN, 0))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def check_answers(self, doing: str) -> None:
+        """Raises DeviceError, which then is the first cause, if the guest answers nothing."""
+        echo = RunningCommand(self, "echo", "echo")
+        try:
+            if echo.answered(_ECHO_SECONDS):
+                return
+        finally:
+            echo.close()
+        self.health.check()
+        self.health.fail(DeviceError(f"the guest does not answer any more (in {doing!r})"))
+        self.health.check()
+
+    def fail_lost(self, doing: str, why: str, tail: str) -> NoReturn:
+        """Raises the first cause of a broken connection; it is that itself if there is none."""
+        self.health.pause(_CAUSE_SECONDS)
+        server = "" if self.server.alive else "; adb's server has ended"
+        message = f"the connection to the device broke in {doing!r}: {why}{server}"
+        self.health.fail(DeviceError(message, tail=tail, log=self.server.log))
+        self.health.check()
+        raise AssertionError("unreachable: there is a first cause")
+
+    def _connected(self) -> bool:
+        try:
+            self._client.connect(self.address, timeout=_OPEN_SECONDS)
+            if self._device.get_state() == "device":
+                return True
+            # A connection that was made before adbd listened never becomes one.
+            self._client.disconnect(self.address)
+        except (adbutils.AdbError, OSError):
+            return False
+        return False
+
+
+def _foreign_removed() -> dict[str, str]:
+    """Our environment without what the user has set for adb."""
+    foreign = ("ADB_", "ANDROID_")
+    return {name: text for name, text in os.environ.items() if not name.startswith(foreign)}
+
+
+def _packet(connection: AdbConnection) -> tuple[int, bytes]:
+    """One packet of the shell protocol: its kind and its data."""
+    kind, length = _HEADER.unpack(connection.read_exact(_HEADER.size))
+    return kind, connection.read_exact(length)
+
+
+def _shown(wanted: str | re.Pattern[str]) -> str:
+    return repr(wanted if isinstance(wanted, str) else wanted.pattern)
+
+
+def _tail(text: str) -> str:
+    return "\n".join(text.splitlines()[-TAIL_LINES:])

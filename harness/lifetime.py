@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""How long the processes behind a session live, and who learns of their end."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Sequence
+
+from harness.errors import HarnessError
+
+
+def bound_to_us(argv: Sequence[str]) -> list[str]:
+    """`argv` as a command that the kernel kills when the harness dies, however that is.
+
+    The signal comes when the thread that started the command ends: start it
+    from one that lives as long as the command should.
+    """
+    return ["setpriv", "--pdeathsig", "KILL", *argv]
+
+
+class Health:
+    """The first cause of a session's end.
+
+    Whoever finds that something went wrong says so once; from then on
+    everybody who waits, and everybody who comes later, gets that error.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._cause: HarnessError | None = None
+        self._listeners: list[Callable[[], None]] = []
+
+    def fail(self, cause: HarnessError) -> None:
+        """Poisons the session with `cause`, unless there is an earlier one."""
+        with self._changed:
+            if self._cause is not None:
+                return
+            self._cause = cause
+            listeners = tuple(self._listeners)
+            self._changed.notify_all()
+        for listener in listeners:
+            listener()
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is a first cause."""
+        return self._cause is not None
+
+    def check(self) -> None:
+        """Raises the first cause if there is one."""
+        if self._cause is not None:
+            # A copy: an exception that is raised twice would collect both tracebacks.
+            raise copy.copy(self._cause)
+
+    def pause(self, seconds: float) -> bool:
+        """Sleeps, or returns True at once when there is a first cause."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._cause is not None, seconds)
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Calls `listener` on the first failure; at once if that has been."""
+        with self._changed:
+            self._listeners.append(listener)
+            failed = self._cause is not None
+        if failed:
+            listener()
+
+    def unlisten(self, listener: Callable[[], None]) -> None:
+        """Ends what `listen` began."""
+        with self._changed:
+            self._listeners.remove(listener)
