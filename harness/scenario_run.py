@@ -71,10 +71,7 @@ class _Seen:
 def run_command(
     run: Run, policy: str, trigger: str, scenario: Scenario, *, nonce: str, until: str
 ) -> str:
-    """The device's shell command, for root, that runs an oom test program as the user.
-
-    The oom_score_adj is written in any case: adbd is protected and its children inherit that.
-    """
+    """The device's shell command, for root, that runs an oom test program as the user."""
     words = [
         f"./{PROGRAMS[trigger]}",
         *("-m", nonce),
@@ -88,10 +85,13 @@ def run_command(
     if run.together:
         words.append("-a")
     words += [run.user, str(run.limit), *map(child_argument, run.children)]
-    adj = SHIELD_ADJ if run.shielded else 0
+    program = shlex.join(words)
+    if not run.shielded:
+        return f"cd {DEVICE_FOLDER} && exec su {uid_of(run.user)} {program}"
+    # Android's su gives its command an oom_score_adj of 0 again; busybox's leaves it alone.
     return (
-        f"cd {DEVICE_FOLDER} && echo {adj} > /proc/$$/oom_score_adj"
-        f" && exec su {uid_of(run.user)} {shlex.join(words)}"
+        f"cd {DEVICE_FOLDER} && echo {SHIELD_ADJ} > /proc/$$/oom_score_adj"
+        f" && exec busybox su {run.user} -c {shlex.quote(f'exec {program}')}"
     )
 
 

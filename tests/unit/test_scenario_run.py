@@ -20,7 +20,7 @@ def command(name: str, run: str, policy: str, trigger: str) -> str:
 
 def test_the_reports_own_command() -> None:
     assert command("report", "main", "rss", "alloc") == (
-        "cd /data/local/tmp && echo 0 > /proc/$$/oom_score_adj && exec su 10070 ./oom_test_kernel"
+        "cd /data/local/tmp && exec su 10070 ./oom_test_kernel"
         " -m 5f0c -e LLLLLK -s 100 -t 25 -u /tmp/end"
         " u0_a70 100000000 20000 40000 20000 30000 200000 100000000"
     )
@@ -37,7 +37,7 @@ def test_the_daemons_program_waits_for_a_kill_only_where_one_must_come() -> None
 
 def test_a_shielded_run() -> None:
     words = command("all-protected", "main", "rss", "alloc")
-    assert "echo -1000 > /proc/$$/oom_score_adj" in words
+    assert "echo -1000 > /proc/$$/oom_score_adj && exec busybox su u0_a70 -c 'exec ./" in words
 
 
 def test_the_policys_own_victim() -> None:
