@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""Opens a session for a test that ends this process: PHASE IMAGE INITRAMFS RELEASE.
+
+Prints PHASE when that phase is reached, and goes on: `start` QEMU runs, `boot`
+the kernel prints, `device` adb is asked, `command` a command runs.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console as Terminal
+
+from harness import adb, console, qmp
+from harness.errors import EXIT_INTERRUPTED
+from harness.progress import Reporter
+from harness.session import open_session
+from harness.targets import DEFAULT_TARGET, get_target
+from harness.workspace import Workspace
+
+
+def announce(name: str) -> None:
+    """Says that a phase is reached, and gives the test the time to act."""
+    print(name, flush=True)  # noqa: T201
+
+
+def before(owner: object, method: str, name: str) -> None:
+    """Announces `name` and lingers just before `owner.method` is called."""
+    original: Callable[..., object] = getattr(owner, method)
+
+    def lingering(*arguments: object, **options: object) -> object:
+        announce(name)
+        time.sleep(30)
+        return original(*arguments, **options)
+
+    setattr(owner, method, lingering)
+
+
+def main() -> None:
+    """Opens the session, up to the phase and beyond."""
+    phase, image, initramfs, release = sys.argv[1:]
+    if phase == "start":
+        before(qmp.Qmp, "accept", phase)
+    elif phase == "boot":
+        before(console.Console, "wait_for", phase)
+    elif phase == "device":
+        before(adb.Device, "connect", phase)
+    workspace = Workspace(reporter=Reporter(Terminal(file=io.StringIO())))
+    with open_session(
+        workspace,
+        Path(image),
+        Path(initramfs),
+        get_target(DEFAULT_TARGET),
+        folder=Path("results"),
+        expect_release=release,
+    ) as session:
+        command = session.device.start("echo runs; sleep 600")
+        command.wait_line("runs", 60)
+        announce(phase)
+        command.wait(600)
+
+
+if __name__ == "__main__":
+    assert threading.current_thread() is threading.main_thread()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: MIT
+"""What goes wrong around a kernel: each failure is noticed at once and told apart.
+
+After each of them no process and no temporary folder is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+import pytest
+
+from harness.errors import BootError, DeviceError, HarnessError
+from harness.kernel import KernelBuild
+from harness.paths import REPO
+from harness.ports import LOOPBACK, answers
+from harness.rootfs import Rootfs
+from harness.session import BootLimits, Session, open_session
+from harness.targets import Target
+from harness.workspace import Workspace
+
+# How soon a failure must be noticed, in seconds.
+AT_ONCE = 3.0
+LONG = 60.0
+
+
+class Boot(Protocol):
+    def __call__(
+        self,
+        *,
+        image: Path | None = None,
+        initramfs: Path | None = None,
+        release: str = "",
+        limits: BootLimits = ...,
+        name: str = "session",
+    ) -> AbstractContextManager[Session]: ...
+
+
+def our_processes() -> list[str]:
+    """QEMU and adb processes below this one."""
+    names = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.name().startswith(("qemu", "adb")):
+                names.append(process.name())
+    return sorted(names)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    before = our_processes()
+    # Short: sockets lie in it.
+    with tempfile.TemporaryDirectory(prefix="t-") as scratch:
+        monkeypatch.setattr(tempfile, "tempdir", scratch)
+        yield
+        assert list(Path(scratch).iterdir()) == []
+    assert our_processes() == before
+
+
+@pytest.fixture
+def boot(
+    workspace: Workspace, target: Target, kernel: KernelBuild, rootfs: Rootfs, tmp_path: Path
+) -> Boot:
+    def open_one(
+        *,
+        image: Path | None = None,
+        initramfs: Path | None = None,
+        release: str = "",
+        limits: BootLimits = BootLimits(),  # noqa: B008  # frozen
+        name: str = "session",
+    ) -> AbstractContextManager[Session]:
+        return open_session(
+            workspace,
+            image or kernel.image,
+            initramfs or rootfs.initramfs,
+            target,
+            folder=tmp_path / name,
+            expect_release=release or kernel.release,
+            limits=limits,
+        )
+
+    return open_one
+
+
+def noticed(session: Session, begun: float) -> HarnessError:
+    """The first cause; that it came at once; that it is raised again and again."""
+    assert time.monotonic() - begun < AT_ONCE
+    errors = []
+    for use in (session.check, lambda: session.device.shell("true")):
+        with pytest.raises((BootError, DeviceError)) as caught:
+            use()
+        errors.append(caught.value)
+    assert errors[0].message == errors[1].message
+    assert errors[0].exit_status == 3
+    return errors[0]
+
+
+def test_qemu_is_killed_while_a_command_runs(boot: Boot) -> None:
+    with boot() as session:
+        command = session.device.start("echo runs; sleep 60")
+        command.wait_line("runs", LONG)
+        begun = time.monotonic()
+        os.kill(session.machine.pid, signal.SIGKILL)
+        with pytest.raises(DeviceError, match=r"machine \(QEMU\) was killed by SIGKILL"):
+            command.wait(LONG)
+        error = noticed(session, begun)
+        assert "init ready" in error.log.read_text() if error.log else False
+
+
+def test_a_panic_while_a_command_runs(boot: Boot) -> None:
+    with boot() as session:
+        command = session.device.start("sleep 60")
+        begun = time.monotonic()
+        session.device.start("echo c > /proc/sysrq-trigger")
+        with pytest.raises(BootError, match=r"kernel panic: .*sysrq triggered crash") as caught:
+            command.wait_line("never", LONG)
+        noticed(session, begun)
+        # The call trace is shown, and is in the log.
+        assert "sysrq_handle_crash" in caught.value.tail
+        assert "sysrq_handle_crash" in session.console_log.read_text()
+
+
+def test_a_panic_is_noticed_without_adb(boot: Boot) -> None:
+    with boot() as session:
+        session.device.start("sleep 0.5; echo c > /proc/sysrq-trigger")
+        assert session.machine.health.pause(LONG)
+        with pytest.raises(BootError, match="kernel panic"):
+            session.check()
+
+
+def test_a_kernel_that_switches_the_machine_off(boot: Boot) -> None:
+    with boot() as session:
+        command = session.device.start("sync; echo o > /proc/sysrq-trigger; sleep 60")
+        begun = time.monotonic()
+        with pytest.raises(BootError, match="ended unasked"):
+            command.wait(LONG)
+        noticed(session, begun)
+
+
+def test_a_frozen_guest(boot: Boot) -> None:
+    with boot() as session:
+        command = session.device.start("echo runs; sleep 600")
+        command.wait_line("runs", LONG)
+        session.machine.qmp.execute("stop")
+        with pytest.raises(DeviceError, match="the guest does not answer any more"):
+            command.wait(1.0)
+        begun = time.monotonic()
+        noticed(session, begun)
+
+
+def test_the_wrong_kernel_is_named(boot: Boot, kernel: KernelBuild) -> None:
+    with (
+        pytest.raises(BootError, match=f"{kernel.release}, not 6.1.0-other"),
+        boot(release="6.1.0-other"),
+    ):
+        pytest.fail("it was taken for the kernel that was meant")
+
+
+def test_a_file_that_is_no_kernel(boot: Boot, tmp_path: Path) -> None:
+    garbage = tmp_path / "zImage"
+    garbage.write_bytes(os.urandom(1 << 20))
+    begun = time.monotonic()
+    with (
+        pytest.raises(BootError, match=r"silent for 2 s.*nothing at all"),
+        boot(image=garbage, limits=BootLimits(silence=2.0)),
+    ):
+        pytest.fail("garbage booted")
+    assert time.monotonic() - begun < 2.0 + AT_ONCE
+
+
+def test_a_guest_without_an_init(boot: Boot, tmp_path: Path) -> None:
+    empty = tmp_path / "initramfs"
+    empty.write_bytes(b"")
+    begun = time.monotonic()
+    with pytest.raises(BootError, match=r"kernel panic: .*") as caught, boot(initramfs=empty):
+        pytest.fail("it booted into nothing")
+    assert time.monotonic() - begun < LONG
+    assert "Call trace" in caught.value.tail or "VFS" in str(caught.value)
+
+
+def test_adbs_server_dies(boot: Boot) -> None:
+    with boot() as session:
+        servers = [p for p in psutil.Process().children() if p.name() == "adb"]
+        command = session.device.start("sleep 60")
+        begun = time.monotonic()
+        # The last one: the others belong to other sessions of this run.
+        max(servers, key=lambda p: (p.create_time(), p.pid)).kill()
+        with pytest.raises(DeviceError, match=r"connection to the device broke.*server has ended"):
+            command.wait(LONG)
+        noticed(session, begun)
+
+
+def test_two_sessions_at_once(boot: Boot) -> None:
+    with boot(name="one") as one, boot(name="two") as two:
+        one.device.shell("echo 1 > /tmp/who")
+        two.device.shell("echo 2 > /tmp/who")
+        assert one.device.read_file("/tmp/who") == "1\n"
+        assert two.device.read_file("/tmp/who") == "2\n"
+        os.kill(one.machine.pid, signal.SIGKILL)
+        assert one.machine.health.pause(AT_ONCE)
+        # The other one does not care.
+        assert two.device.read_file("/tmp/who") == "2\n"
+        two.check()
+
+
+def test_the_users_adb_server_is_neither_used_nor_ended(
+    boot: Boot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if answers(5037):
+        users = None
+    else:
+        environment = {**os.environ, "HOME": str(tmp_path)}
+        users = subprocess.Popen(["adb", "server", "nodaemon"], env=environment)
+    try:
+        deadline = time.monotonic() + LONG
+        while not answers(5037) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        # What a user may have set must not lead us to that server.
+        monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", "5037")
+        monkeypatch.setenv("ANDROID_SERIAL", "emulator-5554")
+        with boot() as session:
+            session.device.shell("true")
+            adb = ["adb", "-P", "5037", "devices"]
+            listed = subprocess.run(adb, capture_output=True, text=True, check=True).stdout
+            assert LOOPBACK not in listed
+        assert answers(5037)
+        assert users is None or users.poll() is None
+    finally:
+        if users is not None:
+            users.terminate()
+            users.wait()
+
+
+def test_no_adb_server_of_the_users_is_started(boot: Boot) -> None:
+    if answers(5037):
+        pytest.fail("an adb server runs on this machine: stop it (adb kill-server) for this test")
+    with boot() as session:
+        session.device.shell("true")
+        assert not answers(5037)
+    assert not answers(5037)
+
+
+# Opens a session, says so, and waits; its argument names the phase to stop in.
+_RUNNER = Path(__file__).with_name("open_a_session.py")
+
+
+@pytest.mark.parametrize("phase", ["start", "boot", "device", "command"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_ended_leaves_nothing(
+    phase: str, number: signal.Signals, kernel: KernelBuild, rootfs: Rootfs, tmp_path: Path
+) -> None:
+    scratch = Path(tempfile.gettempdir()) / "run"
+    scratch.mkdir()
+    runner = subprocess.Popen(
+        [sys.executable, str(_RUNNER), phase, kernel.image, rootfs.initramfs, kernel.release],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPO), "TMPDIR": str(scratch)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert runner.stdout is not None
+    try:
+        assert runner.stdout.readline() == f"{phase}\n"
+        children = psutil.Process(runner.pid).children(recursive=True)
+        assert any(child.name().startswith("qemu") for child in children)
+        runner.send_signal(number)
+        runner.communicate(timeout=LONG)
+    finally:
+        runner.kill()
+    assert psutil.wait_procs(children, timeout=AT_ONCE)[1] == []
+    if number == signal.SIGINT:
+        assert runner.returncode == 130
+        assert list(scratch.iterdir()) == []
+    subprocess.run(["rm", "-r", str(scratch)], check=True)
