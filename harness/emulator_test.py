@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import tarfile
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +20,8 @@ from harness.paths import RESULTS
 from harness.programs import ProgramBuild
 from harness.results import Judged, ResultFolder, Summary, kill_table, scenario_table
 from harness.rootfs import Rootfs
-from harness.scenario_run import DEVICE_FOLDER, MODULES, load_modules, observe
-from harness.scenarios import Scenario, check_trigger, policies_of, select
+from harness.scenario_run import DEVICE_FOLDER, MODULES, modules_command, observe
+from harness.scenarios import Modules, Scenario, check_trigger, policies_of, select
 from harness.session import Session, open_session
 from harness.targets import Target
 from harness.verdict import Outcome, ScenarioVerdict, judge, judge_log
@@ -29,6 +31,7 @@ from harness.workspace import Workspace
 # themselves wait interruptibly, so they do not count.
 _HUNG_TASK_SECONDS = 10
 _MOST_REASONS = 5
+_PREPARE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -145,17 +148,45 @@ def _build(
 
 
 def _prepare(test: _Run, session: Session, built: _Built) -> None:
-    """Brings the programs and modules to the device, and loads the modules."""
+    """Brings the programs and modules to the device, and loads the modules.
+
+    As one archive and one command: over adb each costs a round of processes.
+    """
     device = session.device
-    with test.ws.reporter.phase("push programs and modules"):
-        for name in built.programs.names:
-            device.push(built.programs.path(name), f"{DEVICE_FOLDER}/{name}")
-        for name in MODULES:
-            device.push(built.modules.path(f"{name}.ko"), f"{DEVICE_FOLDER}/{name}.ko")
-        device.write_file("/proc/sys/kernel/hung_task_timeout_secs", str(_HUNG_TASK_SECONDS))
-        load_modules(device)
-        test.kernel_log = device.kernel_log()
+    files = [built.programs.path(name) for name in built.programs.names]
+    files += [built.modules.path(name) for name in MODULES]
+    remote = f"{DEVICE_FOLDER}/pushed.tar"
+    commands = [
+        f"cd {DEVICE_FOLDER}",
+        f"busybox tar -xf {remote}",
+        f"rm {remote}",
+        f"echo {_HUNG_TASK_SECONDS} > /proc/sys/kernel/hung_task_timeout_secs",
+        modules_command(Modules(loaded=True)),
+        "busybox dmesg -r",
+    ]
+    with (
+        test.ws.reporter.phase("push programs and modules"),
+        tempfile.TemporaryDirectory(prefix="goldfish-oom-") as folder,
+    ):
+        archive = Path(folder) / "pushed.tar"
+        _pack(archive, files)
+        device.push(archive, remote)
+        test.kernel_log = device.shell(" && ".join(commands), timeout=_PREPARE_SECONDS).output
     test.add(judge_log("boot", test.trigger, test.kernel_log), 0.0)
+
+
+def _pack(archive: Path, files: Sequence[Path]) -> None:
+    """Writes `files` into a tar archive: root's, and everybody may run them."""
+
+    def everybodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid = member.gid = 0
+        member.uname = member.gname = "root"
+        member.mode = 0o755
+        return member
+
+    with tarfile.open(archive, "w") as tar:
+        for path in files:
+            tar.add(path, path.name, filter=everybodys)
 
 
 def _perform(

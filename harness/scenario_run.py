@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 from harness.adb import Device, RunningCommand
 from harness.errors import BootError, DeviceError, HarnessError
 from harness.klog import Section, marker, section
-from harness.proc_mm_limits import LimitEntry, parse_mm_limits
+from harness.proc_mm_limits import COLUMNS, LimitEntry, parse_mm_limits
 from harness.programs_output import holding_line, parse_output
 from harness.scenarios import (
     NO_LIMIT,
@@ -41,6 +41,8 @@ _POLICY = "/proc/sys/vm/mm_limits_policy"
 _TRIGGER = "/proc/sys/vm/mm_limits_trigger"
 _DAEMON_POLICY = "/sys/module/my_oom_killer/parameters/policy"
 
+# The daemon's name among what runs; no scenario's run is called so.
+_DAEMON = "(daemon)"
 # How often the daemon looks, and how long it gets to act on a last step: some rounds.
 _DAEMON_SECONDS = 0.1
 _DAEMON_ROUNDS_SECONDS = 0.6
@@ -53,6 +55,8 @@ _NO_KILL_WAIT_SECONDS = 0.4
 _PROGRAM_SECONDS = 25
 _WAIT_SECONDS = 40.0
 _SHELL_SECONDS = 20.0
+# Long enough to ask whether something has ended already.
+_POLL_SECONDS = 0.1
 
 
 @dataclass
@@ -128,16 +132,28 @@ def set_limit_command(step: SetLimit, nonce: str) -> str:
     return f"cd {DEVICE_FOLDER} && exec su {uid_of(step.caller)} {shlex.join(words)}"
 
 
+def modules_command(step: Modules) -> str:
+    """The device's shell command, for root, that loads or unloads the modules."""
+    if step.loaded:
+        return " && ".join(f"insmod {DEVICE_FOLDER}/{name}.ko" for name in MODULES)
+    return " && ".join(f"rmmod {name}" for name in reversed(MODULES))
+
+
 def load_modules(device: Device) -> None:
     """Loads the modules that the syscalls need."""
-    commands = [f"insmod {DEVICE_FOLDER}/{name}.ko" for name in MODULES]
-    device.shell(" && ".join(commands), timeout=_SHELL_SECONDS)
+    device.shell(modules_command(Modules(loaded=True)), timeout=_SHELL_SECONDS)
 
 
-def unload_modules(device: Device) -> None:
-    """Unloads them again."""
-    commands = [f"rmmod {name}" for name in reversed(MODULES)]
-    device.shell(" && ".join(commands), timeout=_SHELL_SECONDS)
+def parse_limits(device: Device) -> tuple[LimitEntry, ...]:
+    """The device's /proc/mm_limits; DeviceError if it does not have its form."""
+    return _limits_in(device.read_file(_PROC))
+
+
+def _limits_in(text: str) -> tuple[LimitEntry, ...]:
+    try:
+        return parse_mm_limits(text)
+    except ValueError as error:
+        raise DeviceError(str(error)) from error
 
 
 def observe(session: Session, scenario: Scenario, policy: str, trigger: str) -> Observations:
@@ -197,36 +213,53 @@ class _Stage:
         return f"{DEVICE_FOLDER}/end-{self.nonce}"
 
     def perform(self) -> None:
-        """All of it. Raises the first failure; what was seen before stands in `seen`."""
-        self._reset()
-        self.device.mark_kernel_log(marker("begin", self.nonce))
+        """All of it. Raises the first failure; what was seen then stands in `seen`."""
+        self._begin()
+        try:
+            self._act()
+        except DeviceError:
+            # The log tells more, if there is still somebody who can be asked for it.
+            self.device.health.check()
+            self._end()
+            raise
+        self._end()
+
+    def _act(self) -> None:
+        """The steps, and the end of all runs."""
         try:
             with self._daemon():
                 for step in self.scenario.steps:
                     self._do(step)
                 self._settle()
-                self._read_limits()
                 self._end_runs()
         finally:
             for command in self.running.values():
                 command.close()
-        self._read_log()
 
-    def _reset(self) -> None:
-        """No limits, and the policy and trigger that are to be tested."""
-        entries = parse_limits(self.device)
+    def _begin(self) -> None:
+        """No limits, the policy and trigger that are to be tested, the log's marker.
+
+        In one command: each costs the guest a shell, and the time of several.
+        """
         on_alloc = "alloc" if self.trigger == "alloc" else "none"
+        by_daemon = self.policy if self.trigger == "daemon" else ""
+        remove = f"./test_set_mm_limits -e 0 $uid {NO_LIMIT} || exit"
         commands = [
             f"cd {DEVICE_FOLDER}",
-            *(f"./test_set_mm_limits -e 0 {entry.uid} {NO_LIMIT}" for entry in entries),
+            f"{{ read -r names; while read -r uid rest; do {remove}; done; }} < {_PROC}",
             f"echo {on_alloc} > {_TRIGGER}",
             f"echo {self.policy} > {_POLICY}",
-            f"echo {self.policy if self.trigger == 'daemon' else ''} > {_DAEMON_POLICY}",
-            f"cat {_TRIGGER} {_POLICY}",
+            f"echo {by_daemon} > {_DAEMON_POLICY}",
+            f"echo {shlex.quote(marker('begin', self.nonce))} > /dev/kmsg",
+            f"cat {_TRIGGER} {_POLICY} {_PROC}",
         ]
         answer = self.device.shell(" && ".join(commands), timeout=_SHELL_SECONDS).output
-        if answer.split()[-2:] != [on_alloc, self.policy]:
-            raise DeviceError(f"the kernel did not take trigger {on_alloc}, policy {self.policy}")
+        lines = answer.splitlines()[-3:]
+        if lines != [on_alloc, self.policy, " ".join(COLUMNS)]:
+            raise DeviceError(
+                f"the kernel did not take trigger {on_alloc}, policy {self.policy} and no limits",
+                tail="\n".join(lines),
+            )
 
     def _do(self, step: Run | SetLimit | Modules) -> None:
         if isinstance(step, Run):
@@ -239,45 +272,44 @@ class _Stage:
             self._change_modules(step)
 
     def _start(self, run: Run) -> None:
-        """Starts a run, and waits until it holds or has ended."""
+        """Starts a run, and waits until it holds, or has ended: that is for the judge."""
         command = run_command(
             run, self.policy, self.trigger, self.scenario, nonce=self.nonce, until=self.until
         )
         running = self.device.start(command)
         self.running[run.name] = running
-        running.wait_line(
-            re.compile(rf"^{holding_line(self.nonce)}$|^done: "), timeout=_WAIT_SECONDS
-        )
+        try:
+            running.wait_line(re.compile(rf"^{holding_line(self.nonce)}$"), timeout=_WAIT_SECONDS)
+        except DeviceError:
+            self.device.health.check()
+            running.wait(_POLL_SECONDS)
 
     def _change_modules(self, step: Modules) -> None:
-        try:
-            if step.loaded:
-                load_modules(self.device)
-            else:
-                unload_modules(self.device)
-        except DeviceError as error:
-            self.device.health.check()
-            self.seen.module_problems.append(_one_line(error))
+        command = modules_command(step)
+        done = self.device.shell(command, timeout=_SHELL_SECONDS, check=False)
+        if done.status != 0:
+            self.seen.module_problems.append(f"{command}: {done.output.strip()}")
 
     def _settle(self) -> None:
         """Gives a daemon the time to act on the last step, or to wrongly do so."""
         if self.trigger == "daemon" and not isinstance(self.scenario.steps[-1], Run):
             time.sleep(_DAEMON_ROUNDS_SECONDS)
 
-    def _read_limits(self) -> None:
-        self.seen.limits = parse_limits(self.device)
-
     def _end_runs(self) -> None:
-        if not self.running:
-            return
-        self.device.shell(f": > {self.until}", timeout=_SHELL_SECONDS)
-        for name, command in self.running.items():
-            result = command.wait(_WAIT_SECONDS)
-            self.seen.runs[name] = ProgramRun(result.status, parse_output(result.output))
+        """Reads what the kernel says of the survivors, then lets them end."""
+        command = f"cat {_PROC} && : > {self.until}"
+        answer = self.device.shell(command, timeout=_SHELL_SECONDS).output
+        self.seen.limits = _limits_in(answer)
+        for name, running in self.running.items():
+            if name != _DAEMON:
+                result = running.wait(_WAIT_SECONDS)
+                self.seen.runs[name] = ProgramRun(result.status, parse_output(result.output))
 
-    def _read_log(self) -> None:
-        self.device.mark_kernel_log(marker("end", self.nonce))
-        self.seen.log = self.device.kernel_log()
+    def _end(self) -> None:
+        """The log's marker, and the log. By busybox: see Device.kernel_log()."""
+        end = shlex.quote(marker("end", self.nonce))
+        command = f"rm {self.until} && echo {end} > /dev/kmsg && busybox dmesg -r"
+        self.seen.log = self.device.shell(command, timeout=_SHELL_SECONDS).output
         self.seen.section = section(self.seen.log, self.nonce)
 
     @contextmanager
@@ -289,7 +321,7 @@ class _Stage:
         daemon = self.device.start(
             f"cd {DEVICE_FOLDER} && echo $$ && exec ./oom_daemon -v {_DAEMON_SECONDS:g}"
         )
-        self.running["(daemon)"] = daemon
+        self.running[_DAEMON] = daemon
         pid = daemon.wait_line(re.compile(r"^\d+$"), timeout=_WAIT_SECONDS)
         daemon.wait_line("my_oom_killer: ", timeout=_WAIT_SECONDS)
         yield
@@ -297,11 +329,3 @@ class _Stage:
         result = daemon.wait(_WAIT_SECONDS)
         calls = re.findall(r"^my_oom_killer: ret=\d+, errno=0$", result.output, re.MULTILINE)
         self.seen.daemon_calls = len(calls) if result.status == 0 else 0
-
-
-def parse_limits(device: Device) -> tuple[LimitEntry, ...]:
-    """The device's /proc/mm_limits; DeviceError if it does not have its form."""
-    try:
-        return parse_mm_limits(device.read_file(_PROC))
-    except ValueError as error:
-        raise DeviceError(str(error)) from error
