@@ -41,8 +41,8 @@ def test_a_shielded_run() -> None:
 
 
 def test_the_policys_own_victim() -> None:
-    assert " -e KLL " in command("runtime-pick", "main", "runtime", "alloc")
-    assert " -e LLK " in command("runtime-pick", "main", "rss", "alloc")
+    assert " -e KL " in command("runtime-pick", "main", "runtime", "alloc")
+    assert " -e LK " in command("runtime-pick", "main", "rss", "alloc")
 
 
 @pytest.mark.parametrize(

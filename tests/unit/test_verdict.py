@@ -4,170 +4,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from world import World
 
 from harness.klog import Section
-from harness.proc_mm_limits import LimitEntry
-from harness.programs_output import (
-    Allocation,
-    ChildEnd,
-    Done,
-    Holding,
-    LimitSet,
-    ProgramOutput,
-)
 from harness.records import KillRecord, format_record
 from harness.scenarios import (
     POLICIES,
     SCENARIOS,
     Enough,
-    Run,
     Scenario,
-    SetLimit,
     Victims,
     uid_of,
 )
 from harness.verdict import Observations, Outcome, ProgramRun, judge, letters
-
-NONCE = "5f0c12ab"
-ERRNOS = {"EPERM": 1, "EINVAL": 22, "ENOSPC": 28, "ENOSYS": 38}
-PROGRAM = {"alloc": "oom_test_kernel", "daemon": "oom_test_daemon"}
-
-
-@dataclass
-class World:
-    """A kernel and a device that do exactly what the scenario wants."""
-
-    scenario: Scenario
-    policy: str
-    trigger: str
-
-    def __post_init__(self) -> None:
-        self.next_pid = 200
-        self.records: list[KillRecord] = []
-
-    def observe(self) -> Observations:
-        runs = {run.name: self.run(run) for run in self.scenario.runs}
-        settings = tuple(self.set_limit(step) for step in self.scenario.settings)
-        lines = [f"<3>[   12.000000] {format_record(record)}" for record in self.records]
-        lines += [
-            f"<3>[   12.500000] mm_limits: uid={uid_of(user)} is over its limit and has nobody"
-            " left to kill: uRSS=60000000, mm_max=40000000"
-            for user in self.scenario.nobody_left
-        ]
-        lines += [
-            f"<3>[   12.600000] mm_limits: table full: dropped uid={uid_of(user)}, mm_max=5"
-            for user in self.scenario.dropped
-        ]
-        return Observations(
-            nonce=NONCE,
-            runs=runs,
-            settings=settings,
-            section=Section("".join(line + "\n" for line in lines), True, True),
-            limits=self.entries(),
-            daemon_calls=7 if self.trigger == "daemon" else None,
-        )
-
-    def pid(self) -> int:
-        self.next_pid += 1
-        return self.next_pid
-
-    def victims(self, run: Run) -> tuple[int, ...]:
-        expected = self.scenario.expected[self.policy]
-        if expected is None or expected.run != run.name:
-            return ()
-        if isinstance(expected, Victims):
-            return expected.indexes
-        return tuple(range(len(run.children) - 30))
-
-    def run(self, run: Run) -> ProgramRun:
-        parent = self.pid()
-        uid = uid_of(run.user)
-        dead = self.victims(run)
-        ends, started, finished = [], [], []
-        for index, child in enumerate(run.children):
-            pid = self.pid()
-            killed = index in dead
-            status = 9 if killed else 0
-            ends.append(ChildEnd(index, pid, child.size, "killed" if killed else "lived", status))
-            started.append(Allocation(pid, uid, child.size))
-            if not killed or self.trigger == "daemon":
-                finished.append(Allocation(pid, uid, child.size))
-            if killed:
-                self.kill(run, index, pid)
-        checks = len(run.children) + bool(run.limit)
-        output = ProgramOutput(
-            limit_uid=uid,
-            uid=uid,
-            pid=parent,
-            limits=(LimitSet(uid, run.limit, 0, 0),) if run.limit else (),
-            started=tuple(started),
-            finished=tuple(finished),
-            holding=Holding(NONCE, len(ends) - len(dead)),
-            children=tuple(ends),
-            done=Done(PROGRAM[self.trigger], NONCE, checks, checks),
-        )
-        return ProgramRun(0, output)
-
-    def kill(self, run: Run, index: int, pid: int) -> None:
-        child = run.children[index]
-        limit = self.scenario.limits[run.user]
-        assert limit is not None
-        figure = {"rss": None, "runtime": child.cpu_ms * 10**6 + 12345678, "badness": 1234}
-        rss = child.size if self.trigger == "daemon" else min(child.size, limit)
-        by_alloc = "set" if self.scenario.settings else "alloc"
-        self.records.append(
-            KillRecord(
-                time=12.0,
-                uid=uid_of(run.user),
-                user_rss=max(limit, rss) + 4096,
-                mm_max=limit,
-                pid=pid,
-                rss=rss,
-                figure=figure[self.policy],
-                policy=self.policy,
-                trigger="syscall" if self.trigger == "daemon" else by_alloc,
-                sharer_of=None,
-                comm=PROGRAM[self.trigger] if child.name is None else child.name,
-            )
-        )
-
-    def set_limit(self, step: SetLimit) -> ProgramRun:
-        limit = 2**32 - 1 if step.limit == "max" else int(step.limit)
-        errno = ERRNOS.get(step.expect, 0)
-        ret = -1 if errno else int(step.expect)
-        output = ProgramOutput(
-            limits=(LimitSet(uid_of(step.user), limit, ret, errno),),
-            done=Done("test_set_mm_limits", NONCE, 1, 1),
-        )
-        return ProgramRun(0, output)
-
-    def entries(self) -> tuple[LimitEntry, ...]:
-        entries = []
-        for user, limit in self.scenario.limits.items():
-            if limit is None:
-                continue
-            records = [record for record in self.records if record.uid == uid_of(user)]
-            over = user in self.scenario.nobody_left
-            entries.append(
-                LimitEntry(
-                    uid=uid_of(user),
-                    mm_max=limit,
-                    rss=limit + 20_000_000 if over else limit - 1_000_000,
-                    peak_rss=max((record.user_rss for record in records), default=limit),
-                    overshoot=4096 if records else 0,
-                    kills=len(records),
-                    last_pid=records[-1].pid if records else 0,
-                    last_comm=records[-1].comm if records else "",
-                )
-            )
-        return tuple(entries)
-
 
 CASES = [
     (scenario, policy, trigger)
@@ -206,13 +61,13 @@ def test_what_went_as_it_should_passes(case: Case) -> None:
 # -- falsifications ----------------------------------------------------------
 
 
-def with_run(observations: Observations, name: str, **changes: Any) -> Observations:  # noqa: ANN401
+def with_run(observations: Observations, name: str, **changes: Any) -> Observations:
     run = observations.runs[name]
     runs = {**observations.runs, name: replace(run, output=replace(run.output, **changes))}
     return replace(observations, runs=runs)
 
 
-def with_end(observations: Observations, name: str, at: int, **changes: Any) -> Observations:  # noqa: ANN401
+def with_end(observations: Observations, name: str, at: int, **changes: Any) -> Observations:
     ends = list(observations.runs[name].output.children)
     ends[at] = replace(ends[at], **changes)
     return with_run(observations, name, children=tuple(ends))
@@ -253,7 +108,7 @@ def edit_record(field: str, value: str) -> Change:
     return change
 
 
-def entry_changed(**changes: Any) -> Change:  # noqa: ANN401
+def entry_changed(**changes: Any) -> Change:
     def change(case: Case, observations: Observations) -> Observations:
         assert observations.limits
         first, *rest = observations.limits
@@ -262,7 +117,7 @@ def entry_changed(**changes: Any) -> Change:  # noqa: ANN401
     return change
 
 
-def done_changed(**changes: Any) -> Change:  # noqa: ANN401
+def done_changed(**changes: Any) -> Change:
     def change(case: Case, observations: Observations) -> Observations:
         name = first_run(case)
         done = observations.runs[name].output.done
@@ -272,7 +127,7 @@ def done_changed(**changes: Any) -> Change:  # noqa: ANN401
     return change
 
 
-def run_changed(**changes: Any) -> Change:  # noqa: ANN401
+def run_changed(**changes: Any) -> Change:
     return lambda case, observations: with_run(observations, first_run(case), **changes)
 
 
@@ -280,7 +135,7 @@ def logged(text: str) -> Change:
     return lambda case, observations: with_log(observations, text)
 
 
-def changed(**changes: Any) -> Change:  # noqa: ANN401
+def changed(**changes: Any) -> Change:
     return lambda case, observations: replace(observations, **changes)
 
 
