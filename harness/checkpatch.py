@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+"""The kernel's own checks of our C: `checkpatch.pl --strict`, and sparse."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.errors import VerdictError
+from harness.kernel import KernelBuild, KernelMake, prepared
+from harness.modules import copy_sources, module_sources
+from harness.patching import Overlay, patch_files
+from harness.paths import COMMON
+from harness.process import require, run
+from harness.source import KernelSource
+from harness.workspace import Workspace
+
+_SHOWN = 20
+_FINDING = re.compile(r"(?P<file>[^\s:]+):(?P<line>\d+):\d+: (?:warning|error): .*")
+# The kernel names these files; checkpatch reads no others.
+_CHECKED = re.compile(r".*\.[chS]|Kconfig.*|Makefile|Kbuild")
+
+
+def run_checkpatch(ws: Workspace, source: KernelSource) -> int:
+    """Checks every file of `common/` and `module/`, and every patch; returns how many.
+
+    The script is that of `source`. Raises VerdictError with what it found.
+    """
+    require("perl")
+    script = source.tree / "scripts" / "checkpatch.pl"
+    files = [path for path in sorted(COMMON.rglob("*")) if path.is_file()]
+    files = [path for path in (*files, *module_sources()) if _CHECKED.fullmatch(path.name)]
+    patches = patch_files(source.target)
+    options = ["--no-tree", "--strict", "--terse", "--show-types", "--no-summary", "--color=never"]
+    # Not for files: they are whole, and have no commit message.
+    checks = [["-f", *map(str, files)], list(map(str, patches))]
+    findings: list[str] = []
+    with ws.reporter.phase("checkpatch"):
+        for words in checks:
+            done = run(["perl", script, *options, *words], check=False, env={"LC_ALL": "C"})
+            if done.status != 0 or done.output.strip():
+                findings += done.output.splitlines() or [f"status {done.status}"]
+    _judge("checkpatch", findings)
+    return len(files) + len(patches)
+
+
+def run_sparse(ws: Workspace, kernel: KernelBuild) -> int:
+    """Has sparse read what `kernel` has of ours, and the modules; returns how many files.
+
+    Of a file that the kernel had before, only lines that it did not have count.
+    Raises VerdictError with what sparse found.
+    """
+    require("sparse")
+    log = ws.logs / f"sparse-{kernel.target.name}-{kernel.key}.log"
+    files = kernel.overlay
+    ours = [path for path, file in files.items() if file is not None and path.endswith(".c")]
+    with ws.reporter.phase("sparse"), prepared(ws, kernel, log) as make:
+        objects = [f"{path.removesuffix('.c')}.o" for path in ours]
+        said = make("C=2", "CHECK=sparse", *objects).splitlines()
+        findings = list(_new_findings(make, files, said))
+        folder = copy_sources(make)
+        said = make(f"M={folder}", "C=2", "CHECK=sparse", "modules").splitlines()
+        findings += [line for line in said if _FINDING.fullmatch(line)]
+    _judge("sparse", findings, log)
+    return len(ours) + len(list(folder.glob("*.ko")))
+
+
+def _new_findings(make: KernelMake, files: Overlay, said: Iterable[str]) -> Iterable[str]:
+    """Those findings in `said` that are about lines of our own."""
+    for line in said:
+        found = _FINDING.fullmatch(line)
+        if found is None:
+            continue
+        place = Path(os.path.normpath(make.tree.build / found["file"]))
+        if not place.is_relative_to(make.tree.tree):
+            continue
+        path = place.relative_to(make.tree.tree)
+        file = files.get(path.as_posix())
+        if file is None:
+            continue
+        before = make.tree.pristine / path
+        old = set(before.read_bytes().splitlines()) if before.is_file() else set()
+        text = file.data.splitlines()[int(found["line"]) - 1]
+        if text not in old:
+            yield make.shorten(line)
+
+
+def _judge(name: str, findings: list[str], log: Path | None = None) -> None:
+    if findings:
+        raise VerdictError(
+            f"{name} found {len(findings)} thing(s)", tail="\n".join(findings[:_SHOWN]), log=log
+        )
