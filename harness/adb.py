@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import adbutils  # type: ignore[import-untyped]
+import psutil
 from adbutils import AdbConnection
 
 from harness.errors import DeviceError
 from harness.lifetime import Health, bound_to_us
-from harness.ports import LOOPBACK, PORT_ATTEMPTS, answers, free_port
+from harness.ports import LOOPBACK, PORT_ATTEMPTS, free_port
 from harness.process import end_group, require
 
 TAIL_LINES = 8
@@ -133,16 +134,21 @@ class AdbServer:
             )
 
     def _comes_up(self) -> bool:
-        """Whether it answers; False if it ended, as when somebody took the port."""
+        """Whether it listens; False if it ended, as when somebody took the port."""
         deadline = time.monotonic() + _SERVER_SECONDS
         while self.alive and time.monotonic() < deadline:
-            if answers(self.port):
-                # If it is not ours that answers, ours could not listen and is about to end.
-                with suppress(subprocess.TimeoutExpired):
-                    self._process.wait(_POLL_SECONDS)
-                return self.alive
+            if self._listens():
+                return True
             time.sleep(_POLL_SECONDS)
         return False
+
+    def _listens(self) -> bool:
+        """Whether our process has the port: to call it could reach somebody else's server."""
+        try:
+            sockets = psutil.Process(self._process.pid).net_connections(kind="tcp")
+        except psutil.Error:
+            return False
+        return any(s.status == psutil.CONN_LISTEN and s.laddr[1] == self.port for s in sockets)
 
 
 class RunningCommand:

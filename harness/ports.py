@@ -17,10 +17,3 @@ def free_port() -> int:
         listener.bind((LOOPBACK, 0))
         port: int = listener.getsockname()[1]
     return port
-
-
-def answers(port: int) -> bool:
-    """Whether somebody listens on `port`."""
-    with socket.socket() as caller:
-        caller.settimeout(1.0)
-        return caller.connect_ex((LOOPBACK, port)) == 0

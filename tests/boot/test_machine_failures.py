@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ import pytest
 from harness.errors import BootError, DeviceError, HarnessError
 from harness.kernel import KernelBuild
 from harness.paths import REPO
-from harness.ports import LOOPBACK, answers
+from harness.ports import LOOPBACK
 from harness.rootfs import Rootfs
 from harness.session import BootLimits, Session, open_session
 from harness.targets import Target
@@ -45,6 +46,13 @@ class Boot(Protocol):
         limits: BootLimits = ...,
         name: str = "session",
     ) -> AbstractContextManager[Session]: ...
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens on `port` of the loopback interface."""
+    with socket.socket() as caller:
+        caller.settimeout(1.0)
+        return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
 def our_processes() -> list[str]:

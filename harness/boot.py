@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""The `boot` task: a shell on the patched kernel, for a person or a script."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from harness import kernel, modules, programs, rootfs
+from harness.adb import AdbServer
+from harness.errors import EXIT_PASSED, UsageError
+from harness.modules import ModuleBuild
+from harness.paths import RESULTS
+from harness.programs import ProgramBuild
+from harness.session import Session, open_session
+from harness.targets import Target
+from harness.workspace import Workspace
+
+ROOT = "root"
+_MODULES = ("set_mm_limits", "my_oom_killer")
+
+
+def run(ws: Workspace, target: Target, user: str, source: str | None = None) -> int:
+    """Builds what is out of date, boots it, and gives a shell as `user` on it.
+
+    `user` is a name that the guest knows, or a uid. The modules are loaded and
+    the test programs lie in the shell's folder. When the shell ends, the
+    machine does. Raises UsageError for an unknown user, and whatever building
+    and booting raise; the first cause if the machine goes down meanwhile.
+    """
+    check_user(user)
+    built = kernel.build(ws, target, source)
+    loadable, tools = modules.build(ws, built), programs.build(ws, target)
+    guest = rootfs.build(ws, target)
+    with open_session(
+        ws,
+        built.image,
+        guest.initramfs,
+        target,
+        folder=_folder(target),
+        expect_release=built.release,
+    ) as session:
+        _equip(session, loadable, tools)
+        ws.reporter.say(
+            f"{user} on {built.release}; `exit` ends it; console: {session.console_log}"
+        )
+        _shell(session, user)
+        session.check()
+    return EXIT_PASSED
+
+
+def check_user(user: str) -> None:
+    """Raises UsageError if the guest has no `user` and it is no uid."""
+    known = {name for name, _, _ in rootfs.users()}
+    if user not in known and not (user.isascii() and user.isdigit()):
+        raise UsageError(
+            f"no user is called {user!r}",
+            hint=f"root, shell, u0_a0 to u0_a{rootfs.APP_USERS - 1}, or a uid",
+        )
+
+
+def shell_command(server: AdbServer, address: str, user: str, *, terminal: bool) -> list[str]:
+    """The stock adb program's command line for a shell on the device."""
+    port = str(server.port)
+    login = f"cd {rootfs.HOME} && exec " + (rootfs.SHELL if user == ROOT else f"su {user}")
+    # -t: a terminal over there as well, whose Ctrl-C is the guest's; -T: none.
+    return ["adb", "-P", port, "-s", address, "shell", "-t" if terminal else "-T", login]
+
+
+def _folder(target: Target) -> Path:
+    """A folder for the logs, among the results."""
+    return RESULTS / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{target.name}-boot"
+
+
+def _equip(session: Session, loadable: ModuleBuild, tools: ProgramBuild) -> None:
+    """Brings the programs to the device and loads the modules."""
+    device = session.device
+    for name in tools.names:
+        device.push(tools.path(name), f"{rootfs.HOME}/{name}")
+    for name in _MODULES:
+        device.push(loadable.path(name), f"{rootfs.HOME}/{name}.ko", 0o644)
+        device.shell(f"insmod {rootfs.HOME}/{name}.ko")
+
+
+def _shell(session: Session, user: str) -> None:
+    """Passes our terminal, or our standard input and output, through to the device."""
+    server = session.device.server
+    argv = shell_command(server, session.device.address, user, terminal=sys.stdin.isatty())
+    with subprocess.Popen(argv, env=server.environment()) as client:
+        try:
+            client.wait()
+        finally:
+            client.terminate()
