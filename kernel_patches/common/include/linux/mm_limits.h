@@ -10,10 +10,14 @@
 #define _LINUX_MM_LIMITS_H
 
 #include <linux/gfp.h>
+#include <linux/linkage.h>
 #include <linux/list.h>
+#include <linux/mm_types.h>
 #include <linux/mutex.h>
 #include <linux/types.h>
 #include <linux/mm_limits_compat.h>
+
+struct task_struct;
 
 #ifdef CONFIG_MM_LIMITS
 
@@ -111,9 +115,23 @@ static inline void mm_limits_alloc(gfp_t gfp, unsigned int order)
 		__mm_limits_alloc(gfp, order);
 }
 
+/**
+ * mm_limits_mm_init - forget what a new mm took over
+ * @mm:	not in use yet, perhaps a copy of its parent's
+ */
+static inline void mm_limits_mm_init(struct mm_struct *mm)
+{
+	mm->mm_limits_scan = 0;
+	mm->mm_limits_dying = 0;
+}
+
 #else /* !CONFIG_MM_LIMITS */
 
 static inline void mm_limits_alloc(gfp_t gfp, unsigned int order)
+{
+}
+
+static inline void mm_limits_mm_init(struct mm_struct *mm)
 {
 }
 

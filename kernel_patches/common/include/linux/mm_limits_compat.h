@@ -19,4 +19,7 @@
 #define mm_limits_key_inc(key)		static_branch_inc(key)
 #define mm_limits_key_dec(key)		static_branch_dec(key)
 
+/* 5.16: core_state moved here from the mm. Whether @p, which uses @mm, dumps core. */
+#define mm_limits_is_dumping(p, mm)	((p)->signal->core_state)
+
 #endif /* _LINUX_MM_LIMITS_COMPAT_H */

@@ -7,6 +7,7 @@
  * mm_limits_enforce().
  */
 #include <linux/cred.h>
+#include <linux/export.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
@@ -18,12 +19,13 @@
 
 /*
  * Pages that a user may allocate between two looks at its usage: as many as
- * are left below the limit, but not so many that growth without allocations
- * (a fork, pages of the page cache) stays unseen for long, and not so few that
- * a user who lives at its limit is looked at for every page.
+ * are left below the limit, but not so many that growth with few allocations
+ * stays unseen (a fork adds 512 pages for each page table that it allocates,
+ * and so does mapping what the page cache holds), and not so few that a user
+ * who lives at its limit is looked at for every page.
  */
 #define MM_LIMITS_CREDIT_MIN	8UL
-#define MM_LIMITS_CREDIT_MAX	256UL
+#define MM_LIMITS_CREDIT_MAX	64UL
 
 /**
  * mm_limits_bytes - pages as bytes
@@ -38,61 +40,85 @@ unsigned long mm_limits_bytes(unsigned long pages)
 
 static void mm_limits_give_credit(struct mm_limit *limit)
 {
-	unsigned long max = mm_limits_max_pages(limit);
+	unsigned long max = READ_ONCE(limit->max) / PAGE_SIZE;
 	unsigned long room = limit->usage < max ? max - limit->usage : 0;
 
 	atomic_long_set(&limit->credit, clamp(room, MM_LIMITS_CREDIT_MIN, MM_LIMITS_CREDIT_MAX));
 }
 
-static void mm_limits_say_stuck(struct mm_limit *limit)
+static void mm_limits_say_stuck(struct mm_limit *limit, unsigned long max)
 {
 	if (limit->stuck)
 		return;
 	limit->stuck = true;
 	pr_err("mm_limits: uid=%u is over its limit and has nobody left to kill: uRSS=%lu, mm_max=%lu\n",
-	       from_kuid(&init_user_ns, limit->uid), mm_limits_bytes(limit->usage),
-	       READ_ONCE(limit->max));
+	       from_kuid(&init_user_ns, limit->uid), mm_limits_bytes(limit->usage), max);
+}
+
+/*
+ * One scan and what follows from it, with mm_limits_mutex held. Adds to @killed.
+ * Returns whether there has to be another one.
+ */
+static bool mm_limits_round(struct mm_limit *limit, const struct mm_limits_policy *policy,
+			    enum mm_limits_trigger trigger, unsigned int *killed)
+{
+	struct mm_limits_victim victim;
+
+	switch (mm_limits_scan(limit, policy, &victim)) {
+	case MM_LIMITS_WITHIN:
+		limit->stuck = false;
+		return false;
+	case MM_LIMITS_NOBODY:
+		mm_limits_say_stuck(limit, victim.max);
+		return false;
+	case MM_LIMITS_AGAIN:
+		return true;
+	case MM_LIMITS_VICTIM:
+		break;
+	}
+	/* Nobody dies for a limit that is no more. */
+	if (READ_ONCE(limit->max) == victim.max)
+		*killed += mm_limits_kill(limit, policy, &victim, trigger);
+	put_task_struct(victim.task);
+	mmdrop(victim.mm);
+	return true;
 }
 
 /**
  * mm_limits_enforce - kill until a user is within its limit
  * @limit:	the user's
- * @policy:	chooses the victims
+ * @name:	of the policy that chooses the victims, or NULL for the current one
  * @trigger:	why this is called
  *
- * Ends because every round makes one more mm ineligible, and what is dying is
- * credited. With nobody left to kill it says so once, and again only after the
- * user was within its limit.
+ * Ends because every kill makes one more mm ineligible, and what is dying is
+ * credited. A request can be given up by killing who made it: a user whose
+ * processes fork without end, with nothing to stop them, could make it last.
+ * With nobody left to kill it says so once, and again only after the user was
+ * within its limit.
  *
- * Context: process context that may sleep, mm_limits_mutex held, no siglock,
+ * Context: process context that may sleep; no mm_limits_mutex, siglock,
  * task_lock or tasklist_lock held. Allocates nothing.
  * Return: how many processes were killed.
  */
-unsigned int mm_limits_enforce(struct mm_limit *limit, const struct mm_limits_policy *policy,
+unsigned int mm_limits_enforce(struct mm_limit *limit, const char *name,
 			       enum mm_limits_trigger trigger)
 {
-	struct mm_limits_victim victim;
+	const struct mm_limits_policy *policy;
 	unsigned int killed = 0;
+	bool more;
 
-	for (;;) {
-		int ret = mm_limits_scan(limit, policy, &victim);
-
-		if (!mm_limits_exceeded(limit)) {
-			limit->stuck = false;
-			break;
-		}
-		if (ret == -ESRCH) {
-			mm_limits_say_stuck(limit);
-			break;
-		}
-		if (!ret) {
-			killed += mm_limits_kill(limit, policy, &victim, trigger);
-			put_task_struct(victim.task);
-			mmdrop(victim.mm);
-		}
+	do {
+		/* Dropped in between, for whoever else waits. */
+		mutex_lock(&mm_limits_mutex);
+		policy = name ? mm_limits_find_policy(name) : mm_limits_policy;
+		more = policy && mm_limits_round(limit, policy, trigger, &killed);
+		if (!more)
+			mm_limits_give_credit(limit);
+		mutex_unlock(&mm_limits_mutex);
 		cond_resched();
-	}
-	mm_limits_give_credit(limit);
+		if (trigger == MM_LIMITS_BY_SYSCALL && fatal_signal_pending(current))
+			break;
+	} while (more);
 	return killed;
 }
 
@@ -104,11 +130,34 @@ unsigned int mm_limits_enforce(struct mm_limit *limit, const struct mm_limits_po
  */
 void mm_limits_enforce_set(struct mm_limit *limit)
 {
-	if (!READ_ONCE(mm_limits_on_alloc))
-		return;
+	if (READ_ONCE(mm_limits_on_alloc))
+		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_SET);
+}
+
+/*
+ * The next user over its limit that the request @turn has not seen to, with a
+ * reference; NULL if there is none. Newer requests do this one's work.
+ */
+static struct mm_limit *mm_limits_next_exceeded(unsigned long turn)
+{
+	struct mm_limit *limit, *found = NULL;
+
+	mutex_lock(&my_mm_limits.lock);
 	mutex_lock(&mm_limits_mutex);
-	mm_limits_enforce(limit, mm_limits_policy, MM_LIMITS_BY_SET);
+	mm_limits_scan_all();
+	list_for_each_entry(limit, &my_mm_limits.entries, list) {
+		if (!mm_limits_exceeds(limit->usage, limit->max)) {
+			limit->stuck = false;
+		} else if ((long)(limit->turn - turn) < 0) {
+			limit->turn = turn;
+			atomic_inc(&limit->refs);
+			found = limit;
+			break;
+		}
+	}
 	mutex_unlock(&mm_limits_mutex);
+	mutex_unlock(&my_mm_limits.lock);
+	return found;
 }
 
 /**
@@ -120,25 +169,20 @@ void mm_limits_enforce_set(struct mm_limit *limit)
  */
 long mm_limits_enforce_all(const char *name)
 {
-	const struct mm_limits_policy *policy;
+	static atomic_long_t turns = ATOMIC_LONG_INIT(0);
+	unsigned long turn = atomic_long_inc_return(&turns);
 	struct mm_limit *limit;
 	long killed = 0;
 
-	mutex_lock(&my_mm_limits.lock);
-	mutex_lock(&mm_limits_mutex);
-	policy = name ? mm_limits_find_policy(name) : mm_limits_policy;
-	if (!policy) {
-		killed = -EINVAL;
-	} else {
-		mm_limits_scan_all();
-		list_for_each_entry(limit, &my_mm_limits.entries, list)
-			if (mm_limits_exceeded(limit))
-				killed += mm_limits_enforce(limit, policy, MM_LIMITS_BY_SYSCALL);
-			else
-				limit->stuck = false;
+	if (name && !mm_limits_policy_exists(name))
+		return -EINVAL;
+	while (!fatal_signal_pending(current)) {
+		limit = mm_limits_next_exceeded(turn);
+		if (!limit)
+			break;
+		killed += mm_limits_enforce(limit, name, MM_LIMITS_BY_SYSCALL);
+		mm_limits_put(limit);
 	}
-	mutex_unlock(&mm_limits_mutex);
-	mutex_unlock(&my_mm_limits.lock);
 	return killed;
 }
 EXPORT_SYMBOL_GPL(mm_limits_enforce_all);
@@ -153,6 +197,24 @@ static bool mm_limits_may_check(gfp_t gfp)
 	return gfpflags_allow_blocking(gfp) && READ_ONCE(mm_limits_on_alloc) && current->mm &&
 	       !(current->flags & (PF_KTHREAD | PF_EXITING | PF_MEMALLOC)) &&
 	       !fatal_signal_pending(current);
+}
+
+/*
+ * Waits for whoever looks at any user's usage now. Another thread of this user
+ * may have given new credit by then; and who gets killed while it waits has to
+ * go, not to look.
+ */
+static bool mm_limits_my_turn(struct mm_limit *limit)
+{
+	bool mine;
+
+	if (mutex_lock_killable(&mm_limits_mutex))
+		return false;
+	mine = atomic_long_read(&limit->credit) < 0;
+	if (mine)
+		atomic_long_set(&limit->credit, MM_LIMITS_CREDIT_MIN);
+	mutex_unlock(&mm_limits_mutex);
+	return mine;
 }
 
 /**
@@ -174,12 +236,7 @@ void __mm_limits_alloc(gfp_t gfp, unsigned int order)
 	limit = mm_limits_get(task_uid(current->group_leader));
 	if (!limit)
 		return;
-	if (atomic_long_sub_return(1L << order, &limit->credit) < 0) {
-		mutex_lock(&mm_limits_mutex);
-		/* Another thread of the user may have looked while this one waited. */
-		if (atomic_long_read(&limit->credit) < 0)
-			mm_limits_enforce(limit, mm_limits_policy, MM_LIMITS_BY_ALLOC);
-		mutex_unlock(&mm_limits_mutex);
-	}
+	if (atomic_long_sub_return(1L << order, &limit->credit) < 0 && mm_limits_my_turn(limit))
+		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
 	mm_limits_put(limit);
 }

@@ -44,11 +44,12 @@ enum mm_limits_trigger {
  *
  * @usage:		resident pages at the last scan, without @dying
  * @dying:		resident pages of what is dying and is credited for it
- * @peak:		the largest @usage ever seen, in pages
- * @overshoot:		the most that @usage was ever seen above the limit, in pages
+ * @peak:		the largest sum of both ever seen, in pages
+ * @overshoot:		the most that the sum was ever seen above the limit, in pages
  * @kills:		processes killed
+ * @turn:		the last request to enforce all limits that saw to it
  * @stuck:		it has been said that nobody is left to kill
- * @last_pid:		the last process killed
+ * @last_pid:		the last victim
  * @last_comm:		its name, escaped
  */
 struct mm_limit {
@@ -65,6 +66,7 @@ struct mm_limit {
 	unsigned long peak;
 	unsigned long overshoot;
 	unsigned long kills;
+	unsigned long turn;
 	bool stuck;
 	pid_t last_pid;
 	char last_comm[MM_LIMITS_COMM_LEN];
@@ -76,31 +78,33 @@ struct mm_limit {
  * @mm:		its memory, pinned: only good to be compared
  * @rss:	resident pages of @mm
  * @score:	what the policy gave it
+ * @max:	the limit, in bytes, that the user was found to exceed
  */
 struct mm_limits_victim {
 	struct task_struct *task;
 	struct mm_struct *mm;
 	unsigned long rss;
 	s64 score;
+	unsigned long max;
+};
+
+/* What a scan of one user comes to. */
+enum mm_limits_found {
+	MM_LIMITS_WITHIN,	/* it is within its limit */
+	MM_LIMITS_VICTIM,	/* it is not, and there is a victim */
+	MM_LIMITS_NOBODY,	/* it is not, and nobody is left to kill */
+	MM_LIMITS_AGAIN,	/* the victim, or the limit, went meanwhile */
 };
 
 extern struct mutex mm_limits_mutex;
 
 /*
- * In pages: exactly what a comparison in bytes would say, without overflow. An
- * entry that was removed under somebody's hands has ULONG_MAX, and no limit.
+ * Exactly what a comparison in bytes would say, without overflow. An entry that
+ * was removed under somebody's hands has ULONG_MAX, and no limit.
  */
-static inline unsigned long mm_limits_max_pages(const struct mm_limit *limit)
+static inline bool mm_limits_exceeds(unsigned long pages, unsigned long max)
 {
-	unsigned long max = READ_ONCE(limit->max);
-
-	return max == ULONG_MAX ? ULONG_MAX : max / PAGE_SIZE;
-}
-
-/* By the last scan. */
-static inline bool mm_limits_exceeded(const struct mm_limit *limit)
-{
-	return limit->usage > mm_limits_max_pages(limit);
+	return max != ULONG_MAX && pages > max / PAGE_SIZE;
 }
 
 /* table.c */
@@ -110,8 +114,8 @@ void mm_limits_put(struct mm_limit *limit);
 
 /* scan.c */
 void mm_limits_scan_all(void);
-int mm_limits_scan(struct mm_limit *limit, const struct mm_limits_policy *policy,
-		   struct mm_limits_victim *victim);
+enum mm_limits_found mm_limits_scan(struct mm_limit *limit, const struct mm_limits_policy *policy,
+				    struct mm_limits_victim *victim);
 bool mm_limits_protected(struct task_struct *p);
 void mm_limits_mark_dying(struct mm_struct *mm);
 
@@ -120,7 +124,7 @@ unsigned int mm_limits_kill(struct mm_limit *limit, const struct mm_limits_polic
 			    struct mm_limits_victim *victim, enum mm_limits_trigger trigger);
 
 /* enforce.c */
-unsigned int mm_limits_enforce(struct mm_limit *limit, const struct mm_limits_policy *policy,
+unsigned int mm_limits_enforce(struct mm_limit *limit, const char *policy,
 			       enum mm_limits_trigger trigger);
 void mm_limits_enforce_set(struct mm_limit *limit);
 unsigned long mm_limits_bytes(unsigned long pages);

@@ -9,6 +9,8 @@
 #include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/string.h>
 #include <linux/uidgid.h>
 
 #include "internal.h"
@@ -56,41 +58,83 @@ static void mm_limits_record(const struct mm_limits_kill *kill, struct task_stru
 	if (policy->figure)
 		snprintf(figure, sizeof(figure), ",\t%s=%lld", policy->figure,
 			 (long long)victim->score);
-	if (p != victim->task)
+	if (!same_thread_group(p, victim->task))
 		snprintf(sharer, sizeof(sharer), ",\tsharer_of=%d", task_tgid_nr(victim->task));
 	pr_err("uid=%u,\tuRSS=%lu,\tmm_max=%lu,\tpid=%d,\tpRSS=%lu%s,\tpolicy=%s,\ttrigger=%s%s,\tcomm=%s\n",
 	       from_kuid(&init_user_ns, limit->uid), mm_limits_bytes(limit->usage),
-	       READ_ONCE(limit->max), task_tgid_nr(p), mm_limits_bytes(victim->rss), figure,
+	       victim->max, task_tgid_nr(p), mm_limits_bytes(victim->rss), figure,
 	       policy->name, mm_limits_trigger_names[kill->trigger], sharer, comm);
 }
 
-/* Returns the number of processes killed, which is 0 if @p was gone already. */
+/* Returns the number of processes killed, which is 0 if @p was dying already. */
 static unsigned int mm_limits_kill_one(const struct mm_limits_kill *kill, struct task_struct *p)
 {
 	struct mm_limit *limit = kill->limit;
+	char escaped[MM_LIMITS_COMM_LEN];
 	char comm[TASK_COMM_LEN];
 
+	/* A signal to it would be dropped, and reported as sent. */
+	if ((p->signal->flags & SIGNAL_GROUP_EXIT) && !mm_limits_is_dumping(p, kill->victim->mm))
+		return 0;
 	get_task_comm(comm, p);
+	mm_limits_escape(escaped, comm);
 	if (do_send_sig_info(SIGKILL, SEND_SIG_PRIV, p, PIDTYPE_TGID))
 		return 0;
-	limit->last_pid = task_tgid_nr(p);
-	mm_limits_escape(limit->last_comm, comm);
 	limit->kills++;
-	mm_limits_record(kill, p, limit->last_comm);
+	if (same_thread_group(p, kill->victim->task)) {
+		limit->last_pid = task_tgid_nr(p);
+		strscpy(limit->last_comm, escaped, sizeof(limit->last_comm));
+	}
+	mm_limits_record(kill, p, escaped);
 	return 1;
 }
 
-static bool mm_limits_uses(struct task_struct *p, const struct mm_struct *mm)
+/* Whether @p has to die because it uses @mm. */
+static bool mm_limits_shares(struct task_struct *p, const struct mm_struct *mm)
 {
-	struct task_struct *t = find_lock_task_mm(p);
+	struct task_struct *t;
 	bool same;
 
+	if (mm_limits_protected(p))
+		return false;
+	t = find_lock_task_mm(p);
 	if (!t)
 		return false;
 	MM_LIMITS_LOCKED(t);
 	same = t->mm == mm;
 	task_unlock(t);
 	return same;
+}
+
+/*
+ * One record can take long on a slow console, and there can be thousands, so
+ * RCU is left for each.
+ */
+static unsigned int mm_limits_kill_sharers(const struct mm_limits_kill *kill)
+{
+	unsigned int killed = 0;
+	struct task_struct *p;
+
+	rcu_read_lock();
+	for_each_process(p) {
+		bool alive;
+
+		if (!mm_limits_shares(p, kill->victim->mm))
+			continue;
+		get_task_struct(p);
+		rcu_read_unlock();
+		killed += mm_limits_kill_one(kill, p);
+		cond_resched();
+		rcu_read_lock();
+		alive = pid_alive(p);
+		/* This can free it, but not while it is alive and RCU is held. */
+		put_task_struct(p);
+		/* If it is off the list there is no next one: from the start again. */
+		if (!alive)
+			p = &init_task;
+	}
+	rcu_read_unlock();
+	return killed;
 }
 
 /**
@@ -115,15 +159,10 @@ unsigned int mm_limits_kill(struct mm_limit *limit, const struct mm_limits_polic
 		.victim = victim,
 		.trigger = trigger,
 	};
-	struct task_struct *p;
 	unsigned int killed;
 
 	killed = mm_limits_kill_one(&kill, victim->task);
-	rcu_read_lock();
-	for_each_process(p)
-		if (p != victim->task && !mm_limits_protected(p) && mm_limits_uses(p, victim->mm))
-			killed += mm_limits_kill_one(&kill, p);
-	rcu_read_unlock();
+	killed += mm_limits_kill_sharers(&kill);
 	mm_limits_mark_dying(victim->mm);
 	return killed;
 }

@@ -14,9 +14,12 @@
 static void *mm_limits_seq_start(struct seq_file *m, loff_t *pos)
 {
 	mutex_lock(&my_mm_limits.lock);
-	mutex_lock(&mm_limits_mutex);
-	mm_limits_scan_all();
-	mutex_unlock(&mm_limits_mutex);
+	/* Once for each reading from the start, not for each piece of it. */
+	if (!*pos) {
+		mutex_lock(&mm_limits_mutex);
+		mm_limits_scan_all();
+		mutex_unlock(&mm_limits_mutex);
+	}
 	return seq_list_start_head(&my_mm_limits.entries, *pos);
 }
 
@@ -28,6 +31,14 @@ static void *mm_limits_seq_next(struct seq_file *m, void *v, loff_t *pos)
 static void mm_limits_seq_stop(struct seq_file *m, void *v)
 {
 	mutex_unlock(&my_mm_limits.lock);
+}
+
+/* Never empty, so that every line has all columns; no name can hold \x00. */
+static const char *mm_limits_last_comm(const struct mm_limit *limit)
+{
+	if (!limit->kills)
+		return "-";
+	return *limit->last_comm ? limit->last_comm : "\\x00";
 }
 
 static int mm_limits_seq_show(struct seq_file *m, void *v)
@@ -44,7 +55,7 @@ static int mm_limits_seq_show(struct seq_file *m, void *v)
 		   from_kuid_munged(current_user_ns(), limit->uid), limit->max,
 		   mm_limits_bytes(limit->usage + limit->dying), mm_limits_bytes(limit->peak),
 		   mm_limits_bytes(limit->overshoot), limit->kills, limit->last_pid,
-		   limit->kills ? limit->last_comm : "-");
+		   mm_limits_last_comm(limit));
 	mutex_unlock(&mm_limits_mutex);
 	return 0;
 }

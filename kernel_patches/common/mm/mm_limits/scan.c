@@ -80,8 +80,15 @@ bool mm_limits_protected(struct task_struct *p)
 /* @t is a thread of @p with an mm. */
 static bool mm_limits_is_dying(struct task_struct *p, struct task_struct *t)
 {
-	return (p->signal->flags & SIGNAL_GROUP_EXIT) ||
-	       (thread_group_empty(t) && (t->flags & PF_EXITING));
+	if (p->signal->flags & SIGNAL_GROUP_EXIT) {
+		/*
+		 * A core dump begins with the flag, is announced before it, and
+		 * can take for ever: until it is over this is a candidate.
+		 */
+		smp_rmb();
+		return !mm_limits_is_dumping(p, t->mm);
+	}
+	return thread_group_empty(t) && (t->flags & PF_EXITING);
 }
 
 static unsigned long mm_limits_notes_of(struct task_struct *p, struct task_struct *t)
@@ -99,9 +106,6 @@ static unsigned long mm_limits_notes_of(struct task_struct *p, struct task_struc
 /**
  * mm_limits_mark_dying - credit an mm from now on
  * @mm:	of a process that was sent SIGKILL
- *
- * Called after the signal: a child that is being forked copies the mm, and
- * only once the signal is pending is it certain not to be born.
  *
  * Context: mm_limits_mutex held.
  */
@@ -217,11 +221,12 @@ static void mm_limits_clear(struct mm_limit *limit)
 /* What the usage just counted says about the worst ever seen. */
 static void mm_limits_remember(struct mm_limit *limit)
 {
-	unsigned long max = mm_limits_max_pages(limit);
+	unsigned long max = READ_ONCE(limit->max);
+	unsigned long sum = limit->usage + limit->dying;
 
-	limit->peak = max(limit->peak, limit->usage);
-	if (limit->usage > max)
-		limit->overshoot = max(limit->overshoot, limit->usage - max);
+	limit->peak = max(limit->peak, sum);
+	if (mm_limits_exceeds(sum, max))
+		limit->overshoot = max(limit->overshoot, sum - max / PAGE_SIZE);
 }
 
 /**
@@ -265,29 +270,36 @@ static bool mm_limits_pin(struct mm_limits_victim *victim)
  * mm_limits_scan - work out one user's usage, and who has to die for it
  * @limit:	the user's; its usage is updated
  * @policy:	who decides
- * @victim:	the answer, if the user exceeds its limit; the caller drops the
- *		references to its task and mm
+ * @victim:	the answer to MM_LIMITS_VICTIM; the caller drops the references
+ *		to its task and mm
  *
  * Context: process context, mm_limits_mutex held.
- * Return: 0 if there is a victim; -ESRCH if there is none, for whatever
- * reason; -EAGAIN if the victim went by itself meanwhile.
+ * Return: MM_LIMITS_AGAIN if the victim went by itself meanwhile, otherwise
+ * what was found.
  */
-int mm_limits_scan(struct mm_limit *limit, const struct mm_limits_policy *policy,
-		   struct mm_limits_victim *victim)
+enum mm_limits_found mm_limits_scan(struct mm_limit *limit, const struct mm_limits_policy *policy,
+				    struct mm_limits_victim *victim)
 {
 	struct mm_limits_walk walk = { .only = limit, .policy = policy, .victim = victim };
-	int ret = -ESRCH;
+	enum mm_limits_found found;
 
 	memset(victim, 0, sizeof(*victim));
+	victim->max = READ_ONCE(limit->max);
 	/* This task's share of the counters, up to 64 pages that it holds back. */
 	if (current->mm)
 		sync_mm_rss(current->mm);
 	mm_limits_clear(limit);
 	rcu_read_lock();
 	mm_limits_walk(&walk);
-	if (victim->task && mm_limits_exceeded(limit))
-		ret = mm_limits_pin(victim) ? 0 : -EAGAIN;
+	if (!mm_limits_exceeds(limit->usage, victim->max))
+		found = MM_LIMITS_WITHIN;
+	else if (!victim->task)
+		found = MM_LIMITS_NOBODY;
+	else if (!mm_limits_pin(victim))
+		found = MM_LIMITS_AGAIN;
+	else
+		found = MM_LIMITS_VICTIM;
 	rcu_read_unlock();
 	mm_limits_remember(limit);
-	return ret;
+	return found;
 }

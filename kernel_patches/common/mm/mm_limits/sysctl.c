@@ -13,14 +13,17 @@
 /* Whether an allocation, or a new limit, may lead to a kill. */
 bool mm_limits_on_alloc = true;
 
-/* As proc_dostring(), on @word, which holds MM_LIMITS_POLICY_LEN bytes. */
+/* One more than a word can have: what does not fit must not match what was cut. */
+#define MM_LIMITS_WORD_LEN	(MM_LIMITS_POLICY_LEN + 1)
+
+/* As proc_dostring(), on @word, which holds MM_LIMITS_WORD_LEN bytes. */
 static int mm_limits_do_word(struct ctl_table *table, int write, void *buffer, size_t *lenp,
 			     loff_t *ppos, char *word)
 {
 	struct ctl_table copy = *table;
 
 	copy.data = word;
-	copy.maxlen = MM_LIMITS_POLICY_LEN;
+	copy.maxlen = MM_LIMITS_WORD_LEN;
 	return proc_dostring(&copy, write, buffer, lenp, ppos);
 }
 
@@ -28,7 +31,7 @@ static int mm_limits_do_policy(struct ctl_table *table, int write, void *buffer,
 			       loff_t *ppos)
 {
 	const struct mm_limits_policy *policy;
-	char word[MM_LIMITS_POLICY_LEN];
+	char word[MM_LIMITS_WORD_LEN];
 	int ret;
 
 	mutex_lock(&mm_limits_mutex);
@@ -51,7 +54,7 @@ static int mm_limits_do_policy(struct ctl_table *table, int write, void *buffer,
 static int mm_limits_do_trigger(struct ctl_table *table, int write, void *buffer, size_t *lenp,
 				loff_t *ppos)
 {
-	char word[MM_LIMITS_POLICY_LEN];
+	char word[MM_LIMITS_WORD_LEN];
 	int ret;
 
 	strscpy(word, READ_ONCE(mm_limits_on_alloc) ? "alloc" : "none", sizeof(word));

@@ -11,6 +11,7 @@
 #include <linux/kernel.h>
 #include <linux/mm.h>
 #include <linux/rculist.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/uidgid.h>
 
@@ -90,11 +91,13 @@ static void mm_limits_remove(struct mm_limit *limit)
 	mm_limits_put(limit);
 }
 
-static void mm_limits_update(struct mm_limit *limit, unsigned long mm_max)
+/* Who may not evict may not decide either who is evicted next. */
+static void mm_limits_update(struct mm_limit *limit, unsigned long mm_max, bool privileged)
 {
 	WRITE_ONCE(limit->max, mm_max);
 	atomic_long_set(&limit->credit, 0);
-	list_move_tail(&limit->list, &my_mm_limits.entries);
+	if (privileged)
+		list_move_tail(&limit->list, &my_mm_limits.entries);
 }
 
 /* Like RLIMIT_AS and the others: one's own, and downwards only. */
@@ -158,7 +161,7 @@ static int mm_limits_change(kuid_t uid, unsigned long mm_max, bool privileged,
 		return 0;
 	}
 	if (limit) {
-		mm_limits_update(limit, mm_max);
+		mm_limits_update(limit, mm_max, privileged);
 		return 0;
 	}
 	ret = mm_limits_add(*fresh, privileged);
@@ -234,8 +237,10 @@ void mm_limits_print(void)
 	struct mm_limit *limit;
 
 	mutex_lock(&my_mm_limits.lock);
-	list_for_each_entry(limit, &my_mm_limits.entries, list)
+	list_for_each_entry(limit, &my_mm_limits.entries, list) {
 		pr_info("uid=%u, mm_max=%lu\n", from_kuid(&init_user_ns, limit->uid), limit->max);
+		cond_resched();
+	}
 	mutex_unlock(&my_mm_limits.lock);
 }
 EXPORT_SYMBOL_GPL(mm_limits_print);

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""What boot tests share: one build, one booted machine, and a device in a known state.
+
+Nothing here skips: where a tool is missing or a build fails, the tests fail.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from harness import kernel as kernels
+from harness import modules as module_builds
+from harness import programs as program_builds
+from harness import rootfs as rootfs_builds
+from harness.adb import Device
+from harness.kernel import KernelBuild
+from harness.klog import find_trouble, marker, section
+from harness.modules import ModuleBuild
+from harness.programs import ProgramBuild
+from harness.rootfs import Rootfs
+from harness.scenario_run import DEVICE_FOLDER, MODULES, load_modules, parse_limits
+from harness.session import Session, open_session
+from harness.targets import DEFAULT_TARGET, Target, get_target
+from harness.workspace import Workspace
+
+
+@pytest.fixture(scope="session")
+def workspace() -> Workspace:
+    return Workspace()
+
+
+@pytest.fixture(scope="session")
+def target() -> Target:
+    return get_target(DEFAULT_TARGET)
+
+
+@pytest.fixture(scope="session")
+def kernel(workspace: Workspace, target: Target) -> KernelBuild:
+    return kernels.build(workspace, target)
+
+
+@pytest.fixture(scope="session")
+def modules(workspace: Workspace, kernel: KernelBuild) -> ModuleBuild:
+    return module_builds.build(workspace, kernel)
+
+
+@pytest.fixture(scope="session")
+def programs(workspace: Workspace, target: Target) -> ProgramBuild:
+    return program_builds.build(workspace, target)
+
+
+@pytest.fixture(scope="session")
+def rootfs(workspace: Workspace, target: Target) -> Rootfs:
+    return rootfs_builds.build(workspace, target)
+
+
+@pytest.fixture(scope="session")
+def booted(
+    workspace: Workspace,
+    target: Target,
+    kernel: KernelBuild,
+    rootfs: Rootfs,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Session]:
+    """One machine for all tests that leave it as they found it."""
+    with open_session(
+        workspace,
+        kernel.image,
+        rootfs.initramfs,
+        target,
+        folder=tmp_path_factory.mktemp("booted"),
+        expect_release=kernel.release,
+    ) as session:
+        yield session
+
+
+@pytest.fixture(scope="session")
+def equipped(booted: Session, modules: ModuleBuild, programs: ProgramBuild) -> Device:
+    """The booted device with the modules loaded and the programs on it."""
+    for name in MODULES:
+        booted.device.push(modules.path(f"{name}.ko"), f"{DEVICE_FOLDER}/{name}.ko", 0o644)
+    for name in programs.names:
+        booted.device.push(programs.path(name), f"{DEVICE_FOLDER}/{name}")
+    load_modules(booted.device)
+    return booted.device
+
+
+@pytest.fixture
+def device(equipped: Device) -> Iterator[Device]:
+    """The equipped device: no limits, policy rss, trigger alloc; its log clean afterwards."""
+    for entry in parse_limits(equipped):
+        equipped.shell(f"{DEVICE_FOLDER}/test_set_mm_limits {entry.uid} max")
+    for path, word in (
+        ("/proc/sys/vm/mm_limits_policy", "rss"),
+        ("/proc/sys/vm/mm_limits_trigger", "alloc"),
+        ("/sys/module/my_oom_killer/parameters/policy", ""),
+    ):
+        equipped.shell(f"echo {word} > {path}")
+    nonce = secrets.token_hex(8)
+    equipped.mark_kernel_log(marker("begin", nonce))
+    yield equipped
+    equipped.mark_kernel_log(marker("end", nonce))
+    part = section(equipped.kernel_log(), nonce)
+    assert part.whole
+    assert find_trouble(part.text) == ()

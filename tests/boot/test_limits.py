@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""The table of limits, who may change it, the switches, and the modules, on a booted kernel."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from harness.adb import Device
+
+APP, OTHER = 10070, 10071
+SLOTS = 10
+PROGRAMS = "/data/local/tmp"
+MIB = 1 << 20
+
+
+def set_limit(
+    device: Device, uid: int | str, size: int | str, expect: str = "0", user: int | None = None
+) -> str:
+    """Calls set_mm_limits() on the device; fails unless it answers `expect`."""
+    result = device.shell(
+        f"{PROGRAMS}/test_set_mm_limits -e {expect} {uid} {size}", user=user, check=False
+    )
+    assert result.status == 0, result.output
+    return result.output
+
+
+def limits(device: Device) -> dict[int, int]:
+    """What /proc/mm_limits says: uid to limit, in the order of the table."""
+    lines = device.shell("cat /proc/mm_limits", user=OTHER).output.splitlines()
+    assert lines[0].split() == (
+        "uid mm_max rss peak_rss overshoot kills last_pid last_comm".split()
+    )
+    rows = [line.split() for line in lines[1:]]
+    assert all(len(row) == 8 for row in rows)
+    return {int(row[0]): int(row[1]) for row in rows}
+
+
+def test_a_limit_is_set_updated_and_removed(device: Device) -> None:
+    set_limit(device, APP, 64 * MIB)
+    assert limits(device) == {APP: 64 * MIB}
+    set_limit(device, APP, 128 * MIB)
+    assert limits(device) == {APP: 128 * MIB}
+    set_limit(device, APP, "max")
+    assert limits(device) == {}
+
+
+def test_setting_a_limit_prints_every_entry(device: Device) -> None:
+    set_limit(device, APP, 64 * MIB)
+    device.mark_kernel_log("test: before the second one")
+    set_limit(device, OTHER, 32 * MIB)
+    log = device.kernel_log().rpartition("test: before the second one")[2]
+    assert re.findall(r"uid=(\d+), mm_max=(\d+)$", log, re.MULTILINE) == [
+        (str(APP), str(64 * MIB)),
+        (str(OTHER), str(32 * MIB)),
+    ]
+
+
+def test_a_full_table_drops_the_least_recently_set_entry(device: Device) -> None:
+    uids = [10000 + i for i in range(SLOTS)]
+    for uid in uids:
+        set_limit(device, uid, 64 * MIB)
+    set_limit(device, uids[0], 65 * MIB)
+    device.mark_kernel_log("test: full")
+    set_limit(device, APP, MIB, expect="1")
+    log = device.kernel_log().rpartition("test: full")[2]
+    assert re.search(
+        rf"<3>.*mm_limits: table full: dropped uid={uids[1]}, mm_max={64 * MIB}$",
+        log,
+        re.MULTILINE,
+    )
+    assert list(limits(device)) == [*uids[2:], uids[0], APP]
+
+
+@pytest.mark.parametrize(
+    ("uid", "size"),
+    [(0, MIB), (0xFFFFFFFF, MIB), (APP, 0), (APP, 4095), (0, "max")],
+)
+def test_nonsense_is_refused(device: Device, uid: int, size: int | str) -> None:
+    set_limit(device, uid, size, expect="EINVAL")
+    assert limits(device) == {}
+
+
+def test_one_page_is_enough(device: Device) -> None:
+    set_limit(device, 10099, 4096)
+    assert limits(device) == {10099: 4096}
+
+
+def test_limits_beyond_two_gigabytes_are_kept_whole(device: Device) -> None:
+    set_limit(device, APP, 4294967294)
+    assert limits(device) == {APP: 4294967294}
+
+
+def test_a_user_may_lower_its_own_limit_and_nothing_else(device: Device) -> None:
+    set_limit(device, APP, 64 * MIB, user=APP)
+    set_limit(device, APP, 64 * MIB, user=APP)
+    set_limit(device, APP, 32 * MIB, user=APP)
+    set_limit(device, APP, 33 * MIB, expect="EPERM", user=APP)
+    set_limit(device, APP, "max", expect="EPERM", user=APP)
+    set_limit(device, OTHER, 16 * MIB, expect="EPERM", user=APP)
+    assert limits(device) == {APP: 32 * MIB}
+    set_limit(device, APP, 64 * MIB)
+    assert limits(device) == {APP: 64 * MIB}
+
+
+def test_an_unprivileged_user_evicts_nobody(device: Device) -> None:
+    for i in range(SLOTS):
+        set_limit(device, 10000 + i, 64 * MIB)
+    before = limits(device)
+    set_limit(device, APP, 64 * MIB, expect="ENOSPC", user=APP)
+    assert limits(device) == before
+
+
+def test_the_switches_take_their_words_and_no_others(device: Device) -> None:
+    for name, good, bad in (
+        ("policy", ("runtime", "badness", "rss"), "oldest"),
+        ("trigger", ("none", "alloc"), "timer"),
+    ):
+        path = f"/proc/sys/vm/mm_limits_{name}"
+        for word in good:
+            device.shell(f"echo {word} > {path}")
+            assert device.read_file(path).strip() == word
+        refused = device.shell(f"echo {bad} > {path}", check=False)
+        assert refused.status != 0
+        assert "Invalid argument" in refused.output
+        assert device.read_file(path).strip() == good[-1]
+        assert device.shell(f"echo {good[0]} > {path}", user=APP, check=False).status != 0
+
+
+def test_the_modules_policy_is_checked(device: Device) -> None:
+    path = "/sys/module/my_oom_killer/parameters/policy"
+    device.shell(f"echo badness > {path}")
+    assert device.read_file(path).strip() == "badness"
+    assert device.shell(f"echo worst > {path}", check=False).status != 0
+    assert device.read_file(path).strip() == "badness"
+    device.shell(f"echo > {path}")
+    assert device.read_file(path).strip() == ""
+
+
+def test_a_kill_on_request_needs_cap_kill(device: Device) -> None:
+    refused = device.shell(f"{PROGRAMS}/oom_daemon -v -c 1 0.1", user=APP, check=False)
+    assert refused.status == 1
+    assert "errno=1" in refused.output
+    allowed = device.shell(f"{PROGRAMS}/oom_daemon -v -c 1 0.1")
+    assert "ret=0" in allowed.output
+
+
+def test_modules_come_and_go_while_syscalls_are_in_flight(device: Device) -> None:
+    set_limit(device, APP, 64 * MIB)
+    storm = device.start(
+        "n=0; while [ ! -e /tmp/calm ]; do "
+        f"{PROGRAMS}/test_set_mm_limits -e 0 {APP} {64 * MIB} >/dev/null; "
+        f"{PROGRAMS}/oom_daemon -c 1 0 >/dev/null 2>&1; n=$((n+1)); done; echo rounds $n"
+    )
+    try:
+        for _ in range(10):
+            device.shell("rmmod my_oom_killer && rmmod set_mm_limits")
+            device.shell(f"insmod {PROGRAMS}/set_mm_limits.ko")
+            device.shell(f"insmod {PROGRAMS}/my_oom_killer.ko policy=runtime")
+    finally:
+        device.shell("touch /tmp/calm")
+        result = storm.wait(30)
+        device.shell("rm /tmp/calm")
+    assert int(result.output.split("rounds")[1]) > 10
+    assert device.read_file("/sys/module/my_oom_killer/parameters/policy").strip() == "runtime"
+    set_limit(device, APP, 32 * MIB)
+
+
+def test_without_the_modules_there_is_no_such_syscall(device: Device) -> None:
+    device.shell("rmmod my_oom_killer && rmmod set_mm_limits")
+    try:
+        set_limit(device, APP, MIB, expect="ENOSYS")
+        assert device.shell(f"{PROGRAMS}/oom_daemon -c 1 0.1", check=False).status == 1
+    finally:
+        device.shell(f"insmod {PROGRAMS}/set_mm_limits.ko")
+        device.shell(f"insmod {PROGRAMS}/my_oom_killer.ko")

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""The main job on a real kernel: it passes, and it fails where the kernel is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import emulator_test
+from harness.errors import EXIT_FAILED, EXIT_PASSED
+from harness.results import LATEST
+from harness.scenarios import TRIGGERS
+from harness.targets import Target
+from harness.verdict import Outcome
+from harness.workspace import Workspace
+
+FAULTS = Path(__file__).parent / "faults"
+
+
+def verdict(results: Path) -> Any:
+    return json.loads((results / LATEST / "verdict.json").read_text())
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS)
+def test_every_policy_passes(
+    workspace: Workspace, target: Target, tmp_path: Path, trigger: str
+) -> None:
+    status = emulator_test.run(
+        workspace, target, policy="all", trigger=trigger, results=tmp_path
+    )
+    assert status == EXIT_PASSED
+    kills = json.loads((tmp_path / LATEST / "kills.json").read_text())
+    assert {kill["policy"] for kill in kills} == {"rss", "runtime", "badness"}
+    for name in ("console.log", "kernel.log", "junit.xml", "command.txt"):
+        assert (tmp_path / LATEST / name).stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        ("no-allocation-hook", Outcome.NOT_KILLED),
+        ("limit-ignored", Outcome.NOT_KILLED),
+        ("comparison-inverted", Outcome.WRONG_VICTIM),
+        ("dying-not-credited", Outcome.TOO_MANY_KILLED),
+    ],
+)
+def test_a_wrong_kernel_does_not_pass(
+    workspace: Workspace, target: Target, tmp_path: Path, fault: str, outcome: Outcome
+) -> None:
+    status = emulator_test.run(
+        workspace,
+        target,
+        policy="rss",
+        trigger="alloc",
+        scenarios=("report", "many-small", "two-users"),
+        extra_patches=(FAULTS / f"{fault}.patch",),
+        results=tmp_path,
+    )
+    assert status == EXIT_FAILED
+    outcomes = {one["outcome"] for one in verdict(tmp_path)["scenarios"]}
+    assert outcome.name in outcomes
