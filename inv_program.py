@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Invoke as `./inv` runs it: its exit statuses are those of the harness.
+"""Invoke as `./inv` runs it: its errors and exit statuses are those of the harness.
 
 Invoke itself ends with 1 when it does not understand its arguments; here 1
 means that a test failed, and wrong usage is 2.
@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from invoke.config import Config, merge_dicts
-from invoke.exceptions import Exit, ParseError, UnexpectedExit
+from invoke.exceptions import Exit, ParseError
 from invoke.parser.argument import Argument
 from invoke.program import Program
 
 from harness import cli
-from harness.errors import EXIT_USAGE
+from harness.errors import UsageError
 
 
 class InvConfig(Config):
@@ -34,15 +32,6 @@ class InvConfig(Config):
         return merge_dicts(defaults, {"tasks": {"search_root": root}})
 
 
-@contextmanager
-def _usage_errors() -> Iterator[None]:
-    """Gives Invoke's complaints about its arguments the status for wrong usage."""
-    try:
-        yield
-    except ParseError as error:
-        raise Exit(f"{error}\ntry: ./inv --list, or ./inv --help TASK", code=EXIT_USAGE) from error
-
-
 class InvProgram(Program):
     """The `inv` command."""
 
@@ -54,35 +43,40 @@ class InvProgram(Program):
                 argument.help = "Show the traceback of an error; before a task, Invoke's log too."
         return arguments
 
-    def parse_core(self, argv: list[str] | None) -> None:
-        """Reads the options before the first task."""
-        with _usage_errors():
-            super().parse_core(argv)
-        # Invoke turns bytecode off, which makes each start slower than the one before it.
-        sys.dont_write_bytecode = False
+    def run(self, argv: list[str] | None = None, exit: bool = True) -> None:  # noqa: A002
+        """Runs the tasks that `argv` names, and ends with their exit status."""
+        status = cli.guarded(lambda: self._run(argv), debug=self._debug)
+        if exit:
+            sys.exit(status)
 
-    def parse_tasks(self) -> None:
-        """Reads the tasks and their options."""
-        with _usage_errors():
-            super().parse_tasks()
+    def _run(self, argv: list[str] | None) -> None:
+        """Invoke's steps, in its order."""
+        try:
+            self.create_config()
+            self.parse_core(argv)
+            # Invoke turns bytecode off, which makes every start as slow as the first.
+            sys.dont_write_bytecode = False
+            self.parse_collection()
+            self.parse_tasks()
+            self.parse_cleanup()
+            self.update_config()
+            self.execute()
+        except ParseError as error:
+            raise UsageError(str(error), hint="./inv --list, or ./inv --help TASK") from error
+        except Exit as end:
+            if end.message:
+                raise UsageError(end.message) from end
+            cli.finish(end.code)
 
-    def parse_cleanup(self) -> None:
-        """Serves --help and --list."""
-        with _usage_errors():
-            super().parse_cleanup()
+    def _debug(self) -> bool:
+        """Whether the traceback of an error is wanted."""
+        asked = hasattr(self, "core") and bool(self.args.debug.value)
+        return asked or os.environ.get("INV_DEBUG", "0") not in ("", "0")
 
     def no_tasks_given(self) -> None:
         """Lists the tasks where none is named."""
         self.list_tasks()
         raise Exit
-
-    def execute(self) -> None:
-        """Runs the tasks; an error becomes a short text and an exit status."""
-        debug = bool(self.args.debug.value) or os.environ.get("INV_DEBUG", "0") not in ("", "0")
-        passing = (Exit, ParseError, UnexpectedExit)
-        status = cli.guarded(super().execute, debug=debug, passing=passing)
-        if status:
-            raise Exit(code=status)
 
 
 if __name__ == "__main__":

@@ -100,41 +100,36 @@ def _explain(text: str, debug: bool) -> None:
     print(text, file=sys.stderr)  # noqa: T201
 
 
-def guarded(
-    work: Callable[[], None],
-    *,
-    debug: bool = False,
-    passing: tuple[type[Exception], ...] = (),
-) -> int:
+def guarded(work: Callable[[], object], *, debug: Callable[[], bool] = lambda: False) -> int:
     """Runs `work` and returns the exit status; what went wrong is told on stderr.
 
-    SystemExit and the errors in `passing` are not for this function to
-    explain and pass through it. `debug` adds the traceback of the others.
+    `debug` is asked after an error whether to add its traceback. SystemExit
+    passes.
     """
     try:
         with _signals_raised():
             work()
+            # Here, and not at Python's end, a reader that went away is noticed.
+            sys.stdout.flush()
     except StatusError as end:
         return end.status
     except HarnessError as error:
-        _explain(f"error: {error}", debug)
+        _explain(f"error: {error}", debug())
         return error.exit_status
     except KeyboardInterrupt:
-        _explain("interrupted", debug)
+        _explain("interrupted", debug())
         return EXIT_INTERRUPTED
     except Terminated as end:
-        _explain(f"terminated ({end})", debug)
+        _explain(f"terminated ({end})", debug())
         return _SIGNALLED + end.number
     except BrokenPipeError as error:
         if not _reader_gone():
-            return _internal(error, debug)
+            return _internal(error, debug())
         # Python flushes stdout at its end and would complain once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return _SIGNALLED + signal.SIGPIPE
-    except passing:
-        raise
     except Exception as error:
-        return _internal(error, debug)
+        return _internal(error, debug())
     return EXIT_PASSED
 
 

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+"""`./inv test`: what runs, what stops it, and what is shown."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from harness import checks
+from harness.cache import Cache
+from harness.checks import Check
+from harness.errors import InfrastructureError, VerdictError
+from harness.progress import PlainConsole, Reporter
+from harness.workspace import Workspace
+
+
+@pytest.fixture
+def said() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def ws(tmp_path: Path, said: io.StringIO) -> Workspace:
+    return Workspace(Cache(tmp_path), Reporter(PlainConsole(file=said)))
+
+
+def check(name: str, status: int = 0, *, shown: bool = False) -> Check:
+    return Check(name, lambda: ("sh", "-c", f"echo output of {name}; exit {status}"), shown)
+
+
+def test_output_is_shown_of_what_failed_or_asks_for_it(ws: Workspace, said: io.StringIO) -> None:
+    with pytest.raises(VerdictError, match=r"not passed: b$"):
+        checks.run(ws, (check("a"), check("b", 1), check("c", shown=True)))
+    lines = said.getvalue().splitlines()
+    assert "output of a" not in lines
+    assert lines.count("output of b") == 1
+    assert lines.count("output of c") == 1
+
+
+def test_a_group_runs_to_its_end_and_the_next_does_not_begin(
+    ws: Workspace, said: io.StringIO
+) -> None:
+    groups = ((check("a", 1), check("b", 1)), (check("c"),))
+    with pytest.raises(VerdictError, match=r"not passed: a, b$"):
+        checks.run(ws, *groups)
+    assert "c: done" not in said.getvalue()
+
+
+def test_a_check_that_did_not_run_is_no_verdict(ws: Workspace) -> None:
+    with pytest.raises(InfrastructureError, match=r"a did not run \(status 5\)"):
+        checks.run(ws, (check("a", 5),))
+
+
+def test_shell_scripts() -> None:
+    scripts = checks.shell_scripts()
+    assert {"inv", ".ci/run"} <= set(scripts)
+    assert not any(name.endswith(".py") for name in scripts)
+
+
+@pytest.mark.parametrize(
+    ("first_line", "is_shell"),
+    [
+        ("#!/bin/sh", True),
+        ("#! /system/bin/sh", True),
+        ("#!/usr/bin/env sh", True),
+        ("#!/usr/bin/python3", False),
+        ("echo sh", False),
+        ("", False),
+    ],
+)
+def test_is_shell(tmp_path: Path, first_line: str, is_shell: bool) -> None:
+    path = tmp_path / "script"
+    path.write_text(f"{first_line}\n")
+    assert checks._is_shell(path) == is_shell

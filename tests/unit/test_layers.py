@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""The harness imports only downwards; what is outside is met in one place each."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+
+import pytest
+
+from harness.paths import REPO
+
+# From the bottom up. Modules of one layer may import each other, as long as
+# there is no circle; "building" and "booting" stand side by side.
+LAYERS: dict[str, set[str]] = {
+    "errors": {"errors"},
+    "ground": {
+        # what every step stands on
+        *("cache", "lifetime", "paths", "ports", "process", "progress"),
+        *("packages", "targets", "tools", "workspace"),
+        # pure data and parsing
+        *("elfcheck", "kconfig", "klog", "proc_mm_limits", "programs_output", "records"),
+        *("scenarios", "series", "verdict"),
+    },
+    "building": {"checkpatch", "kernel", "modules", "patching", "programs", "rootfs", "source"},
+    "booting": {"adb", "console", "qemu", "qmp"},
+    "session": {"session"},
+    "jobs": {
+        *("boot", "checks", "clean", "cli", "doctor", "emulator_test", "patch_check"),
+        *("results", "scenario_run", "setup"),
+    },
+}
+RANKS = {"errors": 0, "ground": 1, "building": 2, "booting": 2, "session": 3, "jobs": 4}
+LAYER_OF = {module: layer for layer, modules in LAYERS.items() for module in modules}
+
+# Packages that one module alone may import, and those that none may.
+DOORS = {"adbutils": "adb", "pexpect": "console", "qemu": "qmp"}
+FORBIDDEN = {"invoke", "pytest"}
+
+HARNESS = REPO / "harness"
+MODULES = sorted(path.stem for path in HARNESS.glob("*.py") if path.stem != "__init__")
+
+
+def imports_in(text: str) -> Iterator[str]:
+    """The dotted names that a module imports, wherever in it."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide what is imported"
+            module = node.module or ""
+            if module == "harness":
+                yield from (f"harness.{alias.name}" for alias in node.names)
+            else:
+                yield module
+
+
+def imports_of(module: str) -> set[str]:
+    return set(imports_in((HARNESS / f"{module}.py").read_text()))
+
+
+def harness_imports(module: str) -> set[str]:
+    return {name.split(".")[1] for name in imports_of(module) if name.startswith("harness.")}
+
+
+def may_import(importer: str, imported: str) -> bool:
+    above, below = LAYER_OF[importer], LAYER_OF[imported]
+    return above == below or RANKS[above] > RANKS[below]
+
+
+def test_walker_sees_every_form() -> None:
+    text = "import a.b\nfrom harness import x, y\ndef f():\n    from harness.z import q\n"
+    assert list(imports_in(text)) == ["a.b", "harness.x", "harness.y", "harness.z"]
+
+
+def test_rule_can_fail() -> None:
+    assert not may_import("kernel", "qemu")
+    assert not may_import("qemu", "kernel")
+    assert not may_import("errors", "cache")
+    assert not may_import("session", "emulator_test")
+    assert may_import("session", "qemu")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_has_a_layer(module: str) -> None:
+    assert module in LAYER_OF, f"say in {__file__} which layer harness/{module}.py belongs to"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_downwards(module: str) -> None:
+    wrong = {name for name in harness_imports(module) if not may_import(module, name)}
+    assert not wrong
+
+
+def test_no_circles() -> None:
+    TopologicalSorter({module: harness_imports(module) for module in MODULES}).prepare()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_outside_packages_have_one_door(module: str) -> None:
+    packages = {name.split(".")[0] for name in imports_of(module)}
+    assert not packages & FORBIDDEN
+    assert {DOORS[name] for name in packages & DOORS.keys()} <= {module}
+
+
+def test_tasks_import_the_harness_lazily() -> None:
+    body = ast.parse((REPO / "tasks.py").read_text()).body
+    top = "\n".join(ast.unparse(node) for node in body if not isinstance(node, ast.FunctionDef))
+    runtime = top.partition("if TYPE_CHECKING:")[0]
+    assert not [name for name in imports_in(runtime) if name.startswith("harness")]

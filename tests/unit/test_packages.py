@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""What is read out of apt and off the disk."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import packages, process
+from harness.tools import FILE_PACKAGES, TOOL_PACKAGES, package_of
+
+
+def test_all_is_missing_on_an_empty_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(packages, "_SYSTEM_FOLDERS", ())
+    assert packages.missing(tmp_path) == tuple(
+        sorted({*TOOL_PACKAGES.values(), *FILE_PACKAGES.values()})
+    )
+
+
+def test_a_tool_in_a_folder_of_root_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "kmod"
+    tool.touch(mode=0o755)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(packages, "_SYSTEM_FOLDERS", (str(tmp_path),))
+    assert packages.find_tool("kmod") == str(tool)
+
+
+@pytest.mark.parametrize(
+    ("policy", "version"),
+    [
+        ("x:\n  Installed: (none)\n  Candidate: 6.1.153-1\n  Version table:\n", "6.1.153-1"),
+        ("x:\n  Installed: (none)\n  Candidate: (none)\n  Version table:\n", None),
+        ("N: Unable to locate package x\n", None),
+        ("", None),
+    ],
+)
+def test_candidate(policy: str, version: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _tool: "/here")
+    monkeypatch.setattr(process, "run", lambda argv, **_: process.Completed(tuple(argv), 0, policy))
+    assert packages.candidate("x") == version
+
+
+def test_no_apt_has_no_candidate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert packages.candidate("x") is None
+
+
+def test_age_of_lists(tmp_path: Path) -> None:
+    assert packages.lists_age(tmp_path / "none") == float("inf")
+    assert packages.lists_age(tmp_path) == float("inf")
+    (tmp_path / "mirror_dists_bookworm_InRelease").touch()
+    (tmp_path / "partial").mkdir()
+    yesterday = time.time() - 86400
+    os.utime(tmp_path, (yesterday, yesterday))
+    assert packages.lists_age(tmp_path) < 60
+    os.utime(tmp_path / "partial", (yesterday, yesterday))
+    assert 86300 < packages.lists_age(tmp_path) < 86500
+
+
+def test_package_of() -> None:
+    assert package_of("xz") == "xz-utils"
+    assert package_of("unheard-of") == "unheard-of"

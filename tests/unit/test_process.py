@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: MIT
+"""Programs that the harness runs: what they say is kept, and none outlives its use."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness import process
+from harness.errors import BuildError, CommandError, DiskFullError, ToolMissingError
+from harness.paths import REPO
+
+
+def sh(script: str) -> list[str]:
+    return ["sh", "-c", script]
+
+
+def gone(pid_file: Path) -> bool:
+    """Whether the process whose id is in the file ends within a second."""
+    pid = int(pid_file.read_text())
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    return False
+
+
+def family(pid_file: Path, *, stubborn: bool = False) -> list[str]:
+    """A shell with a grandchild that would live for minutes and notes its id."""
+    trap = "trap '' TERM;" if stubborn else ""
+    child = f"{trap} echo $$ >{pid_file}.new; mv {pid_file}.new {pid_file}; sleep 300; sleep 300"
+    return sh(f"sh -c {shlex.quote(child)} & echo begun; wait; sleep 300")
+
+
+def test_status_and_output_of_both_streams() -> None:
+    done = process.run(sh("echo out; echo err >&2; exit 3"), check=False)
+    assert (done.status, sorted(done.output.split())) == (3, ["err", "out"])
+
+
+def test_lines_come_while_the_program_runs(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    seen: list[str] = []
+
+    def on_line(line: str) -> None:
+        seen.append(line)
+        gate.touch()
+
+    script = f"echo first; while ! [ -e {gate} ]; do sleep 0.01; done; printf 'no newline'"
+    done = process.run(sh(script), on_line=on_line, timeout=20)
+    assert seen == ["first", "no newline"]
+    assert done.output == "first\nno newline"
+
+
+def test_log_has_command_and_output_of_each_run(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "a.log"
+    process.run(["echo", "one two"], log=log)
+    process.run(["echo", "three"], log=log)
+    assert log.read_text() == "$ echo 'one two'\none two\n$ echo three\nthree\n"
+
+
+def test_failure_names_program_status_and_tail(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with pytest.raises(BuildError) as caught:
+        process.run(sh("seq 1 20; exit 7"), log=log, error=BuildError, what="make it")
+    error = caught.value
+    assert error.message.startswith("make it failed (status 7): sh -c")
+    assert error.tail.split() == [str(number) for number in range(13, 21)]
+    assert error.log == log
+
+
+def test_death_by_a_signal_is_named() -> None:
+    with pytest.raises(CommandError, match=r"failed \(signal 9\)"):
+        process.run(sh("kill -9 $$"))
+
+
+def test_a_full_disk_is_told_from_other_failures() -> None:
+    with pytest.raises(DiskFullError):
+        process.run(sh("echo x | cat >/dev/full"))
+
+
+def test_a_log_on_a_full_disk() -> None:
+    with pytest.raises(DiskFullError):
+        process.run(["echo", "x"], log=Path("/dev/full"))
+
+
+def test_a_missing_program_names_its_package(tmp_path: Path) -> None:
+    with pytest.raises(ToolMissingError, match="mmdebstrap is not installed") as caught:
+        process.run([tmp_path / "mmdebstrap"])
+    assert "apt-get install mmdebstrap" in caught.value.hint
+
+
+def test_a_missing_folder_is_not_called_a_missing_program(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        process.run(["true"], cwd=tmp_path / "none")
+
+
+def test_require_names_all_that_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    process.require("sh", "env")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissingError, match="not installed: xz, adb") as caught:
+        process.require("xz", "adb")
+    assert "apt-get install adb xz-utils" in caught.value.hint
+
+
+def test_messages_come_in_one_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    assert process.run(sh("echo $LC_ALL$EXTRA"), env={"EXTRA": "!"}).output == "C!\n"
+
+
+def test_input_is_empty() -> None:
+    assert process.run(["cat"], timeout=10).output == ""
+
+
+def test_bytes_that_are_no_text() -> None:
+    assert process.run(["printf", r"a\377b"]).output == "a�b"
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_a_time_limit_ends_the_whole_family(tmp_path: Path, stubborn: bool) -> None:
+    pid_file = tmp_path / "pid"
+    begun = time.monotonic()
+    with pytest.raises(CommandError, match=r"did not end within 0\.5 s") as caught:
+        process.run(family(pid_file, stubborn=stubborn), timeout=0.5, check=False)
+    assert caught.value.tail == "begun"
+    assert gone(pid_file)
+    assert time.monotonic() - begun < 5
+
+
+def test_a_silent_program_meets_its_time_limit() -> None:
+    with pytest.raises(CommandError, match="did not end"):
+        process.run(sh("exec >/dev/null 2>&1; sleep 300"), timeout=0.3)
+
+
+def test_an_error_in_the_reader_ends_the_whole_family(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+
+    def on_line(_line: str) -> None:
+        while not pid_file.exists():
+            time.sleep(0.01)
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011 - it is our own
+        process.run(family(pid_file), on_line=on_line)
+    assert gone(pid_file)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_whole_family(tmp_path: Path, number: signal.Signals) -> None:
+    pid_file = tmp_path / "pid"
+    program = (
+        "import sys; from harness import cli, process\n"
+        f"sys.exit(cli.guarded(lambda: process.run({family(pid_file)!r})))\n"
+    )
+    harness = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=REPO, stderr=subprocess.PIPE, text=True
+    )
+    while not pid_file.exists():
+        assert harness.poll() is None
+        time.sleep(0.01)
+    harness.send_signal(number)
+    _, said = harness.communicate(timeout=20)
+    assert harness.returncode == 128 + number
+    assert len(said.splitlines()) == 1
+    assert gone(pid_file)
+
+
+def test_a_daemon_that_keeps_the_output_open_does_not_hold_up(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    daemon = f"echo $$ >{pid_file}; exec sleep 300"
+    begun = time.monotonic()
+    done = process.run(sh(f"setsid sh -c {shlex.quote(daemon)} & sleep 0.2; echo end"))
+    assert done.output == "end\n"
+    assert time.monotonic() - begun < 5
+    os.kill(int(pid_file.read_text()), signal.SIGKILL)
+
+
+def test_a_program_gets_the_time_that_it_is_granted(tmp_path: Path) -> None:
+    cleaned = tmp_path / "cleaned"
+    script = f"trap 'sleep 0.5; touch {cleaned}; exit' TERM; while :; do sleep 0.05; done"
+    with pytest.raises(CommandError):
+        process.run(sh(script), timeout=0.5, grace=10)
+    assert cleaned.exists()
+
+
+def test_on_terminal_returns_the_status() -> None:
+    assert process.run_on_terminal(["sh", "-c", "exit 4"]) == 4

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""What holds for every file of the repository."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from harness.paths import REPO
+
+LARGEST_BYTES = 300_000
+KERNEL_CODE = ("kernel_patches/", "module/")
+# Texts of licences, what a tool writes, and files whose form has no comments.
+WITHOUT_SPDX = re.compile(
+    r"LICENSES/.*|tests/unit/fakelinux/Kconfig|requirements\.lock|.*\.(json|patch|log|txt|png|svg)|.*/series|.*\.gitkeep"
+)
+# Where Debian, PyPI and this project's makers happen to get and keep things.
+PLACES = re.compile(
+    r"(deb|security|ftp|archive|ports|snapshot)\.(debian|ubuntu)\.(org|com)|pypi\.org"
+    r"|pythonhosted\.org|/root/|/work/(main|shared)|/home/[a-z]"
+)
+
+
+def tracked() -> list[str]:
+    listed = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "-z"],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [name for name in listed.stdout.split("\0") if (REPO / name).is_file()]
+
+
+FILES = tracked()
+
+
+def text_of(name: str) -> str:
+    return (REPO / name).read_text(errors="replace")
+
+
+def test_there_are_files() -> None:
+    assert {"inv", "tasks.py", "requirements.lock", "README.md"} <= set(FILES)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if not WITHOUT_SPDX.fullmatch(name)])
+def test_licence_is_named(name: str) -> None:
+    head = "\n".join(text_of(name).splitlines()[:3])
+    found = re.search(r"SPDX-License-Identifier: (GPL-2\.0-only|MIT)\b", head)
+    assert found is not None, f"{name}: no SPDX line"
+    if name.startswith(KERNEL_CODE) and name.endswith((".c", ".h")):
+        assert found[1] == "GPL-2.0-only"
+    if name.endswith(".py"):
+        assert found[1] == "MIT"
+
+
+def test_licences_are_here() -> None:
+    names = {path.stem for path in (REPO / "LICENSES").iterdir()}
+    assert names == {"GPL-2.0-only", "MIT"}
+
+
+# This file names the places itself.
+@pytest.mark.parametrize("name", [name for name in FILES if Path(name).name != Path(__file__).name])
+def test_no_place_of_one_machine(name: str) -> None:
+    found = PLACES.search(text_of(name))
+    assert found is None, f"{name}: {found[0] if found else ''}"
+
+
+def test_no_file_is_large() -> None:
+    sizes = {name: (REPO / name).stat().st_size for name in FILES}
+    assert {name: size for name, size in sizes.items() if size > LARGEST_BYTES} == {}
+
+
+def test_nothing_generated_is_tracked() -> None:
+    generated = re.compile(r".*\.(pyc|o|ko|so|cpio|gz|xz|img)|results/.*|.*/__pycache__/.*")
+    assert [name for name in FILES if generated.fullmatch(name)] == []
+
+
+def requirement_name(text: str) -> str:
+    return re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0].lower().replace(".", "-")
+
+
+def test_lock_holds_every_dependency_with_hashes() -> None:
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    entries = re.findall(
+        r"^(\S+)==\S+ \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)",
+        text_of("requirements.lock"),
+        re.MULTILINE,
+    )
+    assert {requirement_name(name) for name in wanted} <= {name for name, _ in entries}
+    pins = re.findall(r"^[a-z].*$", text_of("requirements.lock"), re.MULTILINE)
+    assert len(entries) == len(pins)
+
+
+def test_ci_runs_what_the_readme_says() -> None:
+    assert "./inv setup test" in text_of(".ci/run")
+    assert "./inv setup test" in text_of("README.md")
+    assert "./inv setup emulator-test --policy rss" in text_of("README.md")
+
+
+def test_readme_has_every_task() -> None:
+    import tasks
+
+    readme = text_of("README.md")
+    names = {name.replace("_", "-") for name in tasks.namespace.tasks}
+    assert {name for name in names if f"`{name}" not in readme} == set()
+
+
+def test_invoke_configuration_has_what_tasks_read() -> None:
+    keys = set(re.findall(r"^  (\w+):", text_of("invoke.yaml"), re.MULTILINE))
+    read = set(re.findall(r"(?:goldfish_oom|defaults)\.(\w+)", text_of("tasks.py")))
+    assert read == keys

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: MIT
+"""The tasks, as `./inv` offers them: names, help, defaults, exit statuses."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke.context import Context
+from invoke.tasks import Task
+
+import tasks
+from harness import checks, doctor, emulator_test
+from harness.paths import REPO
+from harness.targets import Target
+
+NAMES = {
+    *("setup", "doctor", "clean", "boot", "emulator-test"),
+    *("fetch-kernel", "patch-kernel", "build-kernel"),
+    *("build-modules", "build-ndk-tests", "build-rootfs"),
+    *("test", "lint", "unit-test", "boot-test"),
+}
+
+
+def inv(*arguments: str, cwd: Path = REPO, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, REPO / "inv_program.py", *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def all_tasks() -> dict[str, Task[Any]]:
+    return {name.replace("_", "-"): task for name, task in tasks.namespace.tasks.items()}
+
+
+def test_names() -> None:
+    assert all_tasks().keys() == NAMES
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_every_task_and_option_is_explained(name: str) -> None:
+    task = all_tasks()[name]
+    assert task.__doc__
+    options = set(inspect.signature(task.body).parameters) - {"ctx"}
+    assert set(task.help) == options
+
+
+def test_list_from_another_folder(tmp_path: Path) -> None:
+    done = inv("--list", cwd=tmp_path)
+    assert done.returncode == 0
+    assert all(f"  {name} " in done.stdout for name in NAMES)
+
+
+def test_no_task_lists_them() -> None:
+    assert inv().stdout == inv("--list").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such-task"],
+        ["doctor", "--no-such-option"],
+        ["--no-such-option"],
+        ["emulator-test", "--policy"],
+        ["--help", "no-such-task"],
+        ["doctor", "--kernel", "linux-0.1"],
+        ["emulator-test", "--emulator", "none"],
+    ],
+)
+def test_wrong_usage_is_2(arguments: list[str]) -> None:
+    done = inv(*arguments)
+    assert done.returncode == 2
+    assert 1 <= len(done.stderr.splitlines()) <= 2
+    assert "try: " in done.stderr
+
+
+def test_a_reader_that_went_away_is_no_error() -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{{ {sys.executable} {REPO}/inv_program.py --list; echo $? >&2; }} | true"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr in ("141\n", "0\n")
+
+
+def test_help_of_a_task() -> None:
+    done = inv("--help", "emulator-test")
+    assert done.returncode == 0
+    assert "rss, runtime, badness or all" in done.stdout
+
+
+@pytest.mark.parametrize(("option", "variable"), [(["--debug"], "0"), ([], "1")])
+def test_debug_shows_the_traceback(option: list[str], variable: str) -> None:
+    done = inv("doctor", *option, "--kernel", "linux-0.1", INV_DEBUG=variable)
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+
+
+def test_configuration_comes_from_the_environment() -> None:
+    done = inv("doctor", INVOKE_GOLDFISH_OOM_KERNEL="linux-0.2")
+    assert done.returncode == 2
+    assert "linux-0.2" in done.stderr
+
+
+def context() -> Context:
+    from inv_program import InvConfig
+
+    config = InvConfig()
+    config.set_project_location(str(REPO))
+    config.load_project()
+    return Context(config)
+
+
+def test_emulator_test_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def run(_ws: object, target: Target, **options: object) -> int:
+        seen.update(options, target=target.name)
+        return 0
+
+    monkeypatch.setattr(emulator_test, "run", run)
+    tasks.emulator_test(context())
+    assert seen == {"target": "linux-6.1", "policy": "rss", "trigger": "alloc", "source": None}
+    tasks.emulator_test(context(), policy="all", trigger="daemon", source="/tree")
+    assert (seen["policy"], seen["trigger"], seen["source"]) == ("all", "daemon", "/tree")
+
+
+def test_doctor_knows_the_configured_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    def run(_ws: object, _target: object, source: str | None, *, as_json: bool) -> int:
+        seen.extend((source, as_json))
+        return 0
+
+    monkeypatch.setattr(doctor, "run", run)
+    ctx = context()
+    ctx.goldfish_oom.source = "/tree"
+    tasks.doctor(ctx, json=True)
+    assert seen == ["/tree", True]
+
+
+def test_test_is_everything_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups: list[str] = []
+    monkeypatch.setattr(
+        checks, "run", lambda _ws, *given: groups.extend(c.name for g in given for c in g)
+    )
+    tasks.test(context())
+    assert groups == ["ruff check", "ruff format", "mypy", "shellcheck", "unit tests", "boot tests"]
+
+
+def test_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(checks, "run", lambda ws, *_: seen.append(ws.jobs))
+    ctx = context()
+    tasks.lint(ctx)
+    ctx.goldfish_oom.jobs = 7
+    tasks.lint(ctx)
+    assert seen == [len(os.sched_getaffinity(0)), 7]
