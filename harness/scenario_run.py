@@ -11,9 +11,10 @@ import re
 import secrets
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import PurePosixPath
 
 from harness.adb import Device, RunningCommand
@@ -29,6 +30,7 @@ from harness.scenarios import (
     Run,
     Scenario,
     SetLimit,
+    Step,
     uid_of,
 )
 from harness.session import Session
@@ -41,6 +43,8 @@ _POLICY = "/proc/sys/vm/mm_limits_policy"
 _TRIGGER = "/proc/sys/vm/mm_limits_trigger"
 _DAEMON_POLICY = "/sys/module/my_oom_killer/parameters/policy"
 
+# What a line with a command's status begins with.
+_STATUS = "status: "
 # The daemon's name among what runs; no scenario's run is called so.
 _DAEMON = "(daemon)"
 # How often the daemon looks, and how long it gets to act on a last step: some rounds.
@@ -120,16 +124,26 @@ def _kill_wait(run: Run, policy: str, scenario: Scenario) -> float:
     return _KILL_WAIT_SECONDS
 
 
-def set_limit_command(step: SetLimit, nonce: str) -> str:
-    """The device's shell command, for root, that calls set_mm_limits() as the caller."""
-    words = [
-        "./test_set_mm_limits",
-        *("-m", nonce),
-        *("-e", step.expect),
-        str(uid_of(step.user)),
-        str(step.limit),
+def settings_command(steps: Sequence[SetLimit], nonce: str) -> str:
+    """The device's shell command, for root, that makes these calls of set_mm_limits().
+
+    Each as its caller; a line with its status follows the output of each.
+    """
+    commands = [f"cd {DEVICE_FOLDER}"]
+    for step in steps:
+        words = ["./test_set_mm_limits", "-m", nonce, "-e", step.expect]
+        words += [str(uid_of(step.user)), str(step.limit)]
+        commands.append(f"su {uid_of(step.caller)} {shlex.join(words)}; echo {_STATUS}$?")
+    return "; ".join(commands)
+
+
+def split_settings(output: str) -> list[ProgramRun]:
+    """The calls that a `settings_command` has made, from its output."""
+    parts = re.split(rf"^{_STATUS}(\d+)\n", output, flags=re.MULTILINE)
+    return [
+        ProgramRun(int(status), parse_output(text))
+        for text, status in zip(parts[::2], parts[1::2], strict=False)
     ]
-    return f"cd {DEVICE_FOLDER} && exec su {uid_of(step.caller)} {shlex.join(words)}"
 
 
 def modules_command(step: Modules) -> str:
@@ -228,8 +242,7 @@ class _Stage:
         """The steps, and the end of all runs."""
         try:
             with self._daemon():
-                for step in self.scenario.steps:
-                    self._do(step)
+                self._perform_steps()
                 self._settle()
                 self._end_runs()
         finally:
@@ -243,10 +256,12 @@ class _Stage:
         """
         on_alloc = "alloc" if self.trigger == "alloc" else "none"
         by_daemon = self.policy if self.trigger == "daemon" else ""
-        remove = f"./test_set_mm_limits -e 0 $uid {NO_LIMIT} || exit"
+        header = COLUMNS[0]
+        remove = f"[ $uid = {header} ] || ./test_set_mm_limits -e 0 $uid {NO_LIMIT} || exit"
         commands = [
             f"cd {DEVICE_FOLDER}",
-            f"{{ read -r names; while read -r uid rest; do {remove}; done; }} < {_PROC}",
+            # All of the file first: reading on while entries go would miss some.
+            f"for uid in $(busybox cut -d ' ' -f 1 {_PROC}); do {remove}; done",
             f"echo {on_alloc} > {_TRIGGER}",
             f"echo {self.policy} > {_POLICY}",
             f"echo {by_daemon} > {_DAEMON_POLICY}",
@@ -261,15 +276,25 @@ class _Stage:
                 tail="\n".join(lines),
             )
 
-    def _do(self, step: Run | SetLimit | Modules) -> None:
+    def _perform_steps(self) -> None:
+        """The steps in order; calls that follow each other go in one command."""
+        for kind, group in groupby(self.scenario.steps, type):
+            if kind is SetLimit:
+                self._set_limits([step for step in group if isinstance(step, SetLimit)])
+            else:
+                for step in group:
+                    self._do(step)
+
+    def _do(self, step: Step) -> None:
         if isinstance(step, Run):
             self._start(step)
-        elif isinstance(step, SetLimit):
-            command = set_limit_command(step, self.nonce)
-            done = self.device.shell(command, timeout=_SHELL_SECONDS, check=False)
-            self.seen.settings.append(ProgramRun(done.status, parse_output(done.output)))
-        else:
+        elif isinstance(step, Modules):
             self._change_modules(step)
+
+    def _set_limits(self, steps: Sequence[SetLimit]) -> None:
+        command = settings_command(steps, self.nonce)
+        done = self.device.shell(command, timeout=_SHELL_SECONDS, check=False)
+        self.seen.settings += split_settings(done.output)
 
     def _start(self, run: Run) -> None:
         """Starts a run, and waits until it holds, or has ended: that is for the judge."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.scenario_run import child_argument, run_command, set_limit_command
+from harness.scenario_run import child_argument, run_command, settings_command, split_settings
 from harness.scenarios import SCENARIOS, Child, Run, Scenario, SetLimit
 
 
@@ -64,7 +64,28 @@ def test_together() -> None:
     assert " -a " in words
 
 
-def test_setting_a_limit() -> None:
-    assert set_limit_command(SetLimit("u0_a71", "u0_a70", "max", expect="EPERM"), "5f0c") == (
-        "cd /data/local/tmp && exec su 10071 ./test_set_mm_limits -m 5f0c -e EPERM 10070 max"
+def test_setting_limits() -> None:
+    steps = [
+        SetLimit("u0_a71", "u0_a70", "max", expect="EPERM"),
+        SetLimit("root", "u0_a70", 5000),
+    ]
+    assert settings_command(steps, "5f0c") == (
+        "cd /data/local/tmp"
+        "; su 10071 ./test_set_mm_limits -m 5f0c -e EPERM 10070 max; echo status: $?"
+        "; su 0 ./test_set_mm_limits -m 5f0c -e 0 10070 5000; echo status: $?"
     )
+
+
+def test_the_answers_come_back_one_by_one() -> None:
+    first, second = split_settings(
+        "set_mm_limits: uid=10070, mm_max=4294967295, ret=-1, errno=1\n"
+        "done: program=test_set_mm_limits, marker=5f0c, checks=1/1\n"
+        "status: 0\n"
+        "set_mm_limits: uid=10070, mm_max=5000, ret=1, errno=0\n"
+        "done: program=test_set_mm_limits, marker=5f0c, checks=0/1\n"
+        "status: 1\n"
+        "set_mm_limits: uid=1"
+    )
+    assert (first.status, first.output.limits[0].errno) == (0, 1)
+    assert (second.status, second.output.limits[0].ret) == (1, 1)
+    assert first.output.done is not None
