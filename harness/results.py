@@ -29,6 +29,7 @@ from harness.verdict import Outcome, ScenarioVerdict
 LATEST = "latest"
 CONSOLE_LOG = "console.log"
 KERNEL_LOG = "kernel.log"
+_GRAVEST_FIRST = tuple(Outcome)
 _TIME = "%Y%m%d-%H%M%S"
 
 
@@ -61,10 +62,9 @@ class Summary:
 
     @property
     def failed(self) -> tuple[ScenarioVerdict, ...]:
-        """The verdicts that are not a pass, the kernel's faults first."""
+        """The verdicts that are not a pass, the gravest first."""
         failed = [one.verdict for one in self.judged if not one.verdict.passed]
-        failed.sort(key=lambda verdict: verdict.outcome is Outcome.INFRASTRUCTURE_FAILED)
-        return tuple(failed)
+        return tuple(sorted(failed, key=lambda verdict: _GRAVEST_FIRST.index(verdict.outcome)))
 
     @property
     def passed(self) -> bool:
@@ -75,7 +75,9 @@ class Summary:
     def last_line(self) -> str:
         """PASS, or FAIL with the reason."""
         if self.passed:
-            return f"PASS: {len(self.judged)} scenarios on {self.release}"
+            # The rest are logs that belong to no scenario.
+            scenarios = sum(1 for one in self.judged if one.verdict.policy)
+            return f"PASS: {scenarios} scenarios on {self.release}"
         if self.failed:
             first = self.failed[0]
             where = f"{first.scenario} (policy {first.policy})" if first.policy else first.scenario

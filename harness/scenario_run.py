@@ -204,8 +204,8 @@ def observe(session: Session, scenario: Scenario, policy: str, trigger: str) -> 
 
 
 def _one_line(error: HarnessError) -> str:
-    """The error and the last line that explains it."""
-    last = error.tail.strip().splitlines()[-1:]
+    """The error, and what a command said last; a whole log is left to the log."""
+    last = [] if error.log is not None else error.tail.strip().splitlines()[-1:]
     return ": ".join([error.message, *(line.strip() for line in last)])
 
 
