@@ -82,6 +82,13 @@ def test_an_app_starts_with_an_ordinary_oom_score(guest: Device) -> None:
     assert guest.shell("cat /proc/self/oom_score_adj", user=APP).output == "0\n"
 
 
+@pytest.mark.parametrize("user", [None, APP])
+def test_no_signal_is_ignored(guest: Device, user: int | None) -> None:
+    # Ctrl-C in the shell of `./inv boot` is one.
+    status = guest.shell("cat /proc/self/status", user=user).output
+    assert re.search(r"(?m)^SigIgn:\t0+$", status)
+
+
 def test_adbd_is_never_the_oom_killers_victim(guest: Device) -> None:
     assert guest.shell("cat /proc/$(pidof adbd)/oom_score_adj").output == "-1000\n"
 
