@@ -102,13 +102,13 @@ class Bench:
     ) -> Observations:
         return self.change(scenario, World(scenario, policy, trigger).observe())
 
-    def run(self, policy: str = "rss", **options: Any) -> int:
+    def run(self, policy: str = "rss", **options: Any) -> int:  # noqa: ANN401
         return emulator_test.run(
             self.ws, LINUX_6_1, policy=policy, trigger="alloc", results=self.results, **options
         )
 
     @property
-    def verdict(self) -> Any:
+    def verdict(self) -> Any:  # noqa: ANN401
         return json.loads((self.results / LATEST / "verdict.json").read_text())
 
 
@@ -138,7 +138,7 @@ def test_a_run_that_passes(bench: Bench) -> None:
         {"policy": "rss", "trigger": "alloc", "scenarios": ("reprot",)},
     ],
 )
-def test_a_wrong_word_is_told_before_anything_is_done(bench: Bench, words: Any) -> None:
+def test_a_wrong_word_is_told_before_anything_is_done(bench: Bench, words: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         emulator_test.run(bench.ws, LINUX_6_1, results=bench.results, **words)
     assert not bench.results.exists()
