@@ -102,13 +102,13 @@ class Bench:
     ) -> Observations:
         return self.change(scenario, World(scenario, policy, trigger).observe())
 
-    def run(self, policy: str = "rss", **options: Any) -> int:  # noqa: ANN401
+    def run(self, policy: str = "rss", **options: Any) -> int:
         return emulator_test.run(
             self.ws, LINUX_6_1, policy=policy, trigger="alloc", results=self.results, **options
         )
 
     @property
-    def verdict(self) -> Any:  # noqa: ANN401
+    def verdict(self) -> Any:
         return json.loads((self.results / LATEST / "verdict.json").read_text())
 
 
