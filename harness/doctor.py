@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import shutil
@@ -81,8 +80,6 @@ def examine(
     yield _kernel_source(target, source)
     yield _disk(ws)
     yield _memory(target)
-    if os.geteuid() != 0:
-        yield _user_namespaces()
 
 
 def _os_release(path: Path) -> dict[str, str]:
@@ -175,22 +172,6 @@ def _memory(target: Target) -> Finding:
     free = psutil.virtual_memory().available
     detail = f"{free / _GIB:.1f} GiB available, {needed / _GIB:.0f} needed"
     return Finding("memory", free >= needed, detail, "" if free >= needed else "end other programs")
-
-
-def _user_namespaces() -> Finding:
-    """Whether a plain user may make a user namespace, which mmdebstrap does for the guest."""
-    name = "user namespaces"
-    done = process.run(["unshare", "--user", "--map-root-user", "true"], check=False)
-    if done.status == 0:
-        return Finding(name, True, "allowed")
-    return Finding(
-        name,
-        False,
-        "not allowed: mmdebstrap cannot make the guest's files as this user",
-        "as root: sysctl kernel.unprivileged_userns_clone=1, and on Ubuntu "
-        "kernel.apparmor_restrict_unprivileged_userns=0; or run ./inv as root",
-        required=False,
-    )
 
 
 def _to_do(findings: list[Finding]) -> list[str]:

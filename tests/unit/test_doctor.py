@@ -41,7 +41,6 @@ def whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=99 << 30))
     memory = SimpleNamespace(available=9 << 30)
     monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
-    monkeypatch.setattr("os.geteuid", lambda: 0)
 
 
 def by_name(ws: Workspace, os_release: Path | None = None, **options: str) -> dict[str, Finding]:
@@ -137,20 +136,6 @@ def test_memory(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     memory = SimpleNamespace(available=1 << 30)
     monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
     assert not by_name(ws)["memory"].ok
-
-
-@pytest.mark.usefixtures("whole")
-@pytest.mark.parametrize(("status", "ok"), [(0, True), (1, False)])
-def test_a_plain_user_needs_user_namespaces(
-    ws: Workspace, status: int, ok: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert "user namespaces" not in by_name(ws)
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
-    done = SimpleNamespace(status=status, output="")
-    monkeypatch.setattr("harness.process.run", lambda *_, **__: done)
-    finding = by_name(ws)["user namespaces"]
-    assert finding.ok == ok
-    assert bool(finding.fix) != ok
 
 
 @pytest.mark.parametrize(
