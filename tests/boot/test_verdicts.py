@@ -28,9 +28,7 @@ def verdict(results: Path) -> Any:
 def test_every_policy_passes(
     workspace: Workspace, target: Target, tmp_path: Path, trigger: str
 ) -> None:
-    status = emulator_test.run(
-        workspace, target, policy="all", trigger=trigger, results=tmp_path
-    )
+    status = emulator_test.run(workspace, target, policy="all", trigger=trigger, results=tmp_path)
     assert status == EXIT_PASSED
     kills = json.loads((tmp_path / LATEST / "kills.json").read_text())
     assert {kill["policy"] for kill in kills} == {"rss", "runtime", "badness"}
@@ -45,6 +43,7 @@ def test_every_policy_passes(
         ("limit-ignored", Outcome.NOT_KILLED),
         ("comparison-inverted", Outcome.WRONG_VICTIM),
         ("dying-not-credited", Outcome.TOO_MANY_KILLED),
+        ("kill-panics", Outcome.KERNEL_DIED),
     ],
 )
 def test_a_wrong_kernel_does_not_pass(

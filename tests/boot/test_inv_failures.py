@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: MIT
+"""`./inv` when things around it fail: status, message, and nothing left behind.
+
+These run the real tasks. A cache of the test's own borrows what is downloaded
+from the user's, so that nothing is downloaded twice.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.kernel import KernelBuild
+from harness.modules import ModuleBuild
+from harness.paths import REPO, cache_root
+from harness.programs import ProgramBuild
+from harness.rootfs import Rootfs
+
+INV = [sys.executable, str(REPO / "inv_program.py")]
+LONG = 600.0
+# Entries that are downloaded, and not built from what is in this repository.
+DOWNLOADED = ("downloads", "sources", "guest-packages", "ccache")
+
+
+@pytest.fixture(autouse=True)
+def _warm(
+    kernel: KernelBuild, modules: ModuleBuild, programs: ProgramBuild, rootfs: Rootfs
+) -> None:
+    """What is borrowed must be there."""
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """An XDG_CACHE_HOME in which nothing has been built."""
+    own = tmp_path / "cache" / cache_root().name
+    own.mkdir(parents=True)
+    for name in DOWNLOADED:
+        if (cache_root() / name).is_dir():
+            (own / name).symlink_to(cache_root() / name)
+    return own.parent
+
+
+def inv(
+    *words: str, cache: Path | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs tasks to their end; stdout and stderr together."""
+    return subprocess.run(
+        [*INV, *words],
+        env=environment(cache, env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+
+
+def environment(cache: Path | None, more: dict[str, str] | None = None) -> dict[str, str]:
+    home = {"XDG_CACHE_HOME": str(cache)} if cache else {}
+    return {**os.environ, "CI": "true", **home, **(more or {})}
+
+
+class Running:
+    """Tasks that run until a line of theirs is seen, and something is done about it."""
+
+    def __init__(self, *words: str, cache: Path | None = None) -> None:
+        self.process = subprocess.Popen(
+            [*INV, *words],
+            env=environment(cache, {"PYTHONUNBUFFERED": "1"}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.output = ""
+        self._timer = threading.Timer(LONG, self.process.kill)
+        self._timer.start()
+
+    def until(self, line: str) -> None:
+        """Reads up to the first line that begins with `line`."""
+        assert self.process.stdout is not None
+        for text in self.process.stdout:
+            self.output += text
+            if text.startswith(line):
+                return
+        pytest.fail(f"no line {line!r} in:\n{self.output}")
+
+    def descendants(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def end(self) -> int:
+        assert self.process.stdout is not None
+        self.output += self.process.stdout.read()
+        status = self.process.wait()
+        self._timer.cancel()
+        return status
+
+
+@pytest.fixture
+def running() -> Iterator[Callable[..., Running]]:
+    started: list[Running] = []
+
+    def start(*words: str, cache: Path | None = None) -> Running:
+        started.append(Running(*words, cache=cache))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.wait()
+
+
+def half_made(cache: Path) -> list[Path]:
+    """What a run that is over must not have left."""
+    return [*cache.rglob("*.partial"), *cache.rglob(".scratch-*")]
+
+
+@pytest.mark.parametrize(
+    ("words", "phase", "child"),
+    [
+        (["build-kernel"], "patch kernel …", ""),
+        (["build-kernel"], "build kernel …", "make"),
+        (["emulator-test"], "boot …", ""),
+        (["emulator-test"], "scenarios", "qemu"),
+    ],
+)
+def test_ctrl_c_ends_everything(
+    words: list[str], phase: str, child: str, cache: Path, running: Callable[..., Running]
+) -> None:
+    own = cache if words == ["build-kernel"] else None
+    run = running(*words, cache=own)
+    run.until(phase)
+    children: list[psutil.Process] = []
+    while child and not any(one.name().startswith(child) for one in children):
+        children = run.descendants()
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == 130
+    assert run.output.rstrip().endswith("interrupted")
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert half_made(cache) == []
+
+
+def test_ctrl_c_during_a_download(tmp_path: Path, running: Callable[..., Running]) -> None:
+    run = running("fetch-kernel", cache=tmp_path)
+    run.until("fetch kernel source …")
+    while not any(one.name() == "apt-get" for one in run.descendants()):
+        assert run.process.poll() is None
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == 130
+    assert half_made(tmp_path) == []
+
+
+def test_qemu_is_killed_in_mid_test(running: Callable[..., Running]) -> None:
+    run = running("emulator-test", "--policy", "rss")
+    run.until("scenarios")
+    machines: list[psutil.Process] = []
+    while not machines:
+        machines = [one for one in run.descendants() if one.name().startswith("qemu")]
+    machines[0].kill()
+    assert run.end() == 3
+    assert "QEMU" in run.output
+    found = re.search(r"^results: (.*)$", run.output, re.MULTILINE)
+    assert found is not None
+    assert {"verdict.json", "junit.xml", "console.log", "command.txt"} <= {
+        path.name for path in Path(found[1]).iterdir()
+    }
+
+
+def test_a_missing_cross_compiler_is_named(tmp_path: Path, cache: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for folder in os.environ["PATH"].split(os.pathsep):
+        for tool in Path(folder).glob("*"):
+            if not tool.name.startswith("arm-linux-") and not (tools / tool.name).exists():
+                (tools / tool.name).symlink_to(tool)
+    for task in ("build-kernel", "build-ndk-tests", "emulator-test"):
+        done = inv(task, cache=cache, env={"PATH": str(tools)})
+        assert done.returncode == 3
+        assert "arm-linux-gnueabihf-gcc" in done.stdout
+        assert "./inv setup" in done.stdout
+
+
+@pytest.mark.parametrize("task", ["fetch-kernel", "build-rootfs"])
+def test_no_network(task: str, tmp_path: Path) -> None:
+    nobody = "http://127.0.0.1:9/"
+    proxies = {f"{scheme}_proxy": nobody for scheme in ("http", "https")}
+    done = inv(task, cache=tmp_path, env=proxies)
+    assert done.returncode == 3
+    assert done.stdout.count("\n") < 20
+    assert "try: " in done.stdout
+    assert half_made(tmp_path) == []
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    downloads = cache_root() / "downloads"
+    script = (
+        'mount -t tmpfs -o size=64m none "$1" && mkdir "$1/$2" && ln -s "$3" "$1/$2/downloads" && '
+        'shift 3 && "$@"; status=$?; '
+        'find "$XDG_CACHE_HOME" -name "*.partial" -o -name ".scratch-*"; exit $status'
+    )
+    namespace = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
+    shell = ["sh", "-c", script, "sh", str(disk), cache_root().name, str(downloads)]
+    done = subprocess.run(
+        [*namespace, *shell, *INV, "fetch-kernel"],
+        env=environment(disk),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+    assert done.returncode == 3, done.stdout
+    assert "no space left" in done.stdout
+    assert ".partial" not in done.stdout.split("try:")[1]
+
+
+def test_two_runs_at_once_both_pass(running: Callable[..., Running]) -> None:
+    runs = [running("emulator-test", "--policy", policy) for policy in ("rss", "runtime")]
+    statuses = [run.end() for run in runs]
+    assert statuses == [0, 0], "\n".join(run.output for run in runs)
+
+
+def test_a_half_patched_tree_is_done_again(cache: Path) -> None:
+    first = inv("patch-kernel", cache=cache)
+    assert first.returncode == 0, first.stdout
+    tree = Path(first.stdout.splitlines()[-1])
+    victim = tree / "mm" / "page_alloc.c"
+    patched = victim.read_bytes()
+    victim.write_bytes(b"half")
+    assert inv("patch-kernel", cache=cache).returncode == 0
+    assert victim.read_bytes() == patched
+    shutil.rmtree(cache)
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["emulator-test", "--policy", "oldest"], "rss, runtime, badness"),
+        (["emulator-test", "--trigger", "timer"], "alloc, daemon"),
+        (["build-kernel", "--kernel", "linux-1.0"], "linux-6.1"),
+        (["build-kernel", "--source", "/nonexistent"], ""),
+        (["no-such-task"], ""),
+        (["boot", "--user", "nobody-of-ours"], ""),
+    ],
+)
+def test_wrong_usage(words: list[str], hint: str) -> None:
+    done = inv(*words)
+    assert done.returncode == 2, done.stdout
+    assert hint in done.stdout
+    assert "Traceback" not in done.stdout
