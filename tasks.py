@@ -6,6 +6,7 @@ The harness is imported inside the tasks: `./inv --list` should not wait for it.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
@@ -154,14 +155,21 @@ def boot(
         "policy": "who is killed: rss, runtime, badness or all (configuration: policy)",
         "trigger": "what starts the killer: alloc or daemon (configuration: trigger)",
         "emulator": "what it boots on: qemu (configuration: emulator)",
+        "scenario": "only this one (may be repeated); a wrong name lists them all",
+        "patch": "a patch file to apply behind the series (may be repeated)",
+        "config": "a file of Kconfig lines to use in place of, or besides, the fragment's",
         **BUILD_HELP,
-    }
+    },
+    iterable=["scenario", "patch"],
 )
 def emulator_test(
     ctx: Context,
     policy: str | None = None,
     trigger: str | None = None,
     emulator: str | None = None,
+    scenario: list[str] | None = None,
+    patch: list[str] | None = None,
+    config: str | None = None,
     kernel: str | None = None,
     source: str | None = None,
 ) -> None:
@@ -177,6 +185,9 @@ def emulator_test(
         policy=policy or defaults.policy,
         trigger=trigger or defaults.trigger,
         source=_source(ctx, source),
+        scenarios=tuple(scenario) if scenario else None,
+        extra_patches=[Path(name) for name in patch or ()],
+        extra_config=Path(config) if config else None,
     )
     cli.finish(status)
 

@@ -91,15 +91,15 @@ def run(
     chosen = select(scenarios, check_trigger(trigger))
     command = ["./inv", "emulator-test", "--policy", policy, "--trigger", trigger]
     command += ["--kernel", target.name, *(("--source", source) if source else ())]
-    notes = [f"with {path} on top" for path in extra_patches]
-    notes += [f"with the configuration of {extra_config}"] if extra_config else []
-    notes += [f"only {', '.join(scenarios)}"] if scenarios else []
+    command += [word for name in scenarios or () for word in ("--scenario", name)]
+    command += [word for path in extra_patches for word in ("--patch", str(path))]
+    command += ["--config", str(extra_config)] if extra_config else []
     folder = ResultFolder.create(results or RESULTS, target.name, policy, datetime.now())
     test = _Run(
         ws=ws,
         trigger=trigger,
         folder=folder,
-        summary=Summary(target.name, policy, trigger, tuple(command), tuple(notes)),
+        summary=Summary(target.name, policy, trigger, tuple(command)),
     )
     with _told(test):
         built = _build(ws, target, source, extra_patches, extra_config)

@@ -53,8 +53,6 @@ class Summary:
     policy: str
     trigger: str
     command: tuple[str, ...]
-    # What the command cannot say, for people.
-    notes: tuple[str, ...] = ()
     release: str = ""
     judged: tuple[Judged, ...] = ()
     problem: str = ""
@@ -115,8 +113,7 @@ class ResultFolder:
     def write(self, summary: Summary, kernel_log: str) -> None:
         """Writes all files but the console's."""
         with disk_full_named(self.path):
-            notes = "".join(f"# {note}\n" for note in summary.notes)
-            self._put("command.txt", f"{shlex.join(summary.command)}\n{notes}")
+            self._put("command.txt", f"{shlex.join(summary.command)}\n")
             self._put(KERNEL_LOG, kernel_log)
             self._put("kills.json", _json(_kills(summary)))
             self._put("verdict.json", _json(_verdict(summary)))

@@ -217,7 +217,6 @@ def test_the_command_can_be_repeated(bench: Bench) -> None:
     bench.run(scenarios=("report",), source="/a b", extra_patches=(Path("x.patch"),))
     lines = (bench.results / LATEST / "command.txt").read_text().splitlines()
     assert lines == [
-        "./inv emulator-test --policy rss --trigger alloc --kernel linux-6.1 --source '/a b'",
-        "# with x.patch on top",
-        "# only report",
+        "./inv emulator-test --policy rss --trigger alloc --kernel linux-6.1 --source '/a b'"
+        " --scenario report --patch x.patch",
     ]

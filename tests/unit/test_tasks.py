@@ -132,9 +132,26 @@ def test_emulator_test_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(emulator_test, "run", run)
     tasks.emulator_test(context())
-    assert seen == {"target": "linux-6.1", "policy": "rss", "trigger": "alloc", "source": None}
-    tasks.emulator_test(context(), policy="all", trigger="daemon", source="/tree")
+    assert seen == {
+        "target": "linux-6.1",
+        "policy": "rss",
+        "trigger": "alloc",
+        "source": None,
+        "scenarios": None,
+        "extra_patches": [],
+        "extra_config": None,
+    }
+    tasks.emulator_test(
+        context(),
+        policy="all",
+        trigger="daemon",
+        source="/tree",
+        scenario=["report"],
+        patch=["a.patch", "b.patch"],
+    )
     assert (seen["policy"], seen["trigger"], seen["source"]) == ("all", "daemon", "/tree")
+    assert seen["scenarios"] == ("report",)
+    assert seen["extra_patches"] == [Path("a.patch"), Path("b.patch")]
 
 
 def test_doctor_knows_the_configured_source(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: MIT
+"""The kernel's own checks of our C, with the scripts of the tree that is built."""
+
+from __future__ import annotations
+
+from harness.checkpatch import run_checkpatch, run_sparse
+from harness.kernel import KernelBuild
+from harness.workspace import Workspace
+
+
+def test_checkpatch_finds_nothing(workspace: Workspace, kernel: KernelBuild) -> None:
+    assert run_checkpatch(workspace, kernel.source) > 10
+
+
+def test_sparse_finds_nothing(workspace: Workspace, kernel: KernelBuild) -> None:
+    assert run_sparse(workspace, kernel) > 10
