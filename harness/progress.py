@@ -7,6 +7,7 @@ when a phase starts and one when it ends.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
+# A file or a CI log has no width; tables get room for all their columns.
+_WIDTH_ELSEWHERE = 140
+
 
 class PlainConsole(Console):
     """Rich's console, except that a reader that went away is an error like any other."""
@@ -23,6 +27,14 @@ class PlainConsole(Console):
     def on_broken_pipe(self) -> None:
         """Passes BrokenPipeError on; Rich would exit with 1, which means a failed test here."""
         raise
+
+
+def standard_console() -> Console:
+    """The console of stdout, wide enough for tables where it is not a terminal."""
+    console = PlainConsole()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDTH_ELSEWHERE
+    return console
 
 
 @dataclass
@@ -47,7 +59,7 @@ class Phase:
 class Reporter:
     """Prints to `console`, and keeps the time of each phase, in seconds."""
 
-    console: Console = field(default_factory=PlainConsole)
+    console: Console = field(default_factory=standard_console)
     phases: list[tuple[str, float]] = field(default_factory=list)
 
     @contextmanager

@@ -18,11 +18,12 @@ from itertools import count
 from pathlib import Path
 
 from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from harness.cache import disk_full_named
-from harness.records import FIGURE_OF_POLICY, KillRecord
+from harness.records import KillRecord
 from harness.records import escape as escape_name
 from harness.verdict import Outcome, ScenarioVerdict
 
@@ -128,7 +129,7 @@ class ResultFolder:
 
 def scenario_table(judged: Sequence[Judged]) -> Table:
     """The scenarios and their outcomes, with what speaks against those that failed."""
-    table = Table(title="Scenarios", title_justify="left")
+    table = Table(title="Scenarios", title_justify="left", box=SIMPLE_HEAD)
     for name in ("scenario", "policy", "trigger", "outcome", "kills"):
         table.add_column(name, justify="right" if name == "kills" else "left", no_wrap=True)
     table.add_column("s", justify="right", no_wrap=True)
@@ -147,33 +148,41 @@ def scenario_table(judged: Sequence[Judged]) -> Table:
 
 
 def kill_table(judged: Sequence[Judged]) -> Table:
-    """The kill records; a scenario's fourth and later kills are left out, and counted."""
-    table = Table(title="Kill records (bytes; CPU time in ns)", title_justify="left")
-    for name in ("scenario", "user", "sum", "limit", "pid", "its RSS", "figure", "trigger", "name"):
-        right = name in ("sum", "limit", "pid", "its RSS", "figure")
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    """The kill records; a scenario's fourth and later kills are left out, and counted.
+
+    Where the terminal is narrow the words wrap, and the numbers stay whole.
+    """
+    table = Table(
+        title="Kill records (bytes; CPU time in ns)", title_justify="left", box=SIMPLE_HEAD
+    )
+    table.add_column("scenario", overflow="fold", min_width=_NARROW)
+    for name in ("user", "sum", "limit", "pid", "its RSS", "policy's figure"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("trigger", no_wrap=True)
+    table.add_column("name", overflow="fold", min_width=_NARROW)
     for one in judged:
         records = one.verdict.records
         for record in records[:_SHOWN]:
             table.add_row(one.verdict.scenario, *_cells(record))
         if len(records) > _SHOWN:
-            table.add_row(one.verdict.scenario, f"… and {len(records) - _SHOWN} more")
+            cells = [one.verdict.scenario, *[""] * 7, f"… and {len(records) - _SHOWN} more"]
+            table.add_row(*cells)
     return table
 
 
 _SHOWN = 3
+_NARROW = 4
 
 
 def _cells(record: KillRecord) -> tuple[str, ...]:
-    name = FIGURE_OF_POLICY.get(record.policy)
-    figure = "" if name is None else f"{name}={record.figure}"
+    figure = "" if record.figure is None else f" {record.figure}"
     return (
         str(record.uid),
         str(record.user_rss),
         str(record.mm_max),
         str(record.pid),
         str(record.rss),
-        figure or record.policy,
+        f"{record.policy}{figure}",
         record.trigger,
         escape_markup(escape_name(record.comm)),
     )

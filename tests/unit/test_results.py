@@ -130,7 +130,7 @@ def test_the_tables() -> None:
     assert "killed as expected" in scenarios
     assert "not killed" in scenarios
     kills = rendered(kill_table(judged))
-    for cell in ("10070", "100003840", "97484800", "total_run_time=812345678", "a[b]\\x0a"):
+    for cell in ("10070", "100003840", "97484800", "runtime 812345678", "a[b]\\x0a"):
         assert cell in kills
 
 
