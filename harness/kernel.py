@@ -31,7 +31,7 @@ from harness.targets import Target
 from harness.workspace import Workspace
 
 # Part of every key: to be changed with the way in which kernels are made.
-_RECIPE = "1"
+_RECIPE = "2"
 _RELEASE_DIGITS = 12
 _ERROR_LINES = 6
 _HOST_TOOLS = ("make", "gcc", "bc", "bison", "flex", "perl")
@@ -46,6 +46,7 @@ _REPRODUCIBLE = {
     "LC_ALL": "C",
 }
 _CCACHE_SIZE = "2G"
+CCACHED = Path(__file__).with_name("ccached")
 
 _DIAGNOSTIC = re.compile(r"(?P<file>[^\s:]+):\d+(?::\d+)?: (?P<kind>warning|(?:fatal )?error): .*")
 _ERROR = re.compile(
@@ -311,7 +312,7 @@ class KernelMake:
         """The command for `goals`, which may hold variables too."""
         compiler = f"{self.target.cross_compile}gcc"
         if shutil.which("ccache"):
-            compiler = f"ccache {compiler}"
+            compiler = f"{self._ccached} {compiler}"
         return [
             "make",
             "-C",
@@ -348,6 +349,7 @@ class KernelMake:
     ) -> str:
         """Makes `goals`, and returns the output; BuildError tells the first errors in it."""
         self.tree.build.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CCACHED, self._ccached)
         errors: list[str] = []
 
         def watch(line: str) -> None:
@@ -395,6 +397,11 @@ class KernelMake:
     def is_at(self, key: str) -> bool:
         """Whether the build folder is at the kernel `key`."""
         return self._marker.is_file() and self._marker.read_text() == key
+
+    @property
+    def _ccached(self) -> Path:
+        """A copy, so that no folder of the repository is in what make remembers."""
+        return self.tree.folder / CCACHED.name
 
     @property
     def _marker(self) -> Path:

@@ -9,6 +9,7 @@ process group goes with it.
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import shlex
 import shutil
@@ -34,7 +35,8 @@ _LINGER_SECONDS = 1.0
 # How often a program is looked at that prints nothing.
 _POLL_SECONDS = 0.2
 _CHUNK = 1 << 16
-_NO_SPACE = "No space left on device"
+# The second is tar's word for it.
+_NO_SPACE = re.compile(r"No space left on device|Wrote only \d+ of \d+ bytes")
 # Messages are read here and shown in bug reports: they come in one language.
 _ENVIRONMENT = {"LC_ALL": "C"}
 
@@ -228,7 +230,7 @@ def _failure(
 ) -> HarnessError:
     """The error for a program that ended with `status`."""
     tail = _tail(output)
-    if _NO_SPACE in output:
+    if _NO_SPACE.search(output):
         return DiskFullError(
             f"{name}: no space left on the disk", log=log, tail=tail, hint="free some space"
         )

@@ -26,7 +26,7 @@ from urllib.parse import unquote
 from harness.cache import digest, tree_digest
 from harness.errors import BuildError, SourceError
 from harness.paths import GUEST
-from harness.process import require, run
+from harness.process import Completed, require, run
 from harness.targets import Target
 from harness.workspace import Workspace
 
@@ -137,14 +137,7 @@ def _fetch(ws: Workspace, target: Target, folder: Path) -> None:
         # apt drops root for its downloads and must get through.
         Path(scratch).chmod(0o755)
         archive = Path(scratch) / "root.tar"
-        result = run(
-            _mmdebstrap(target, archive),
-            # Its temporary folder goes with ours, also when it is killed.
-            env={"TMPDIR": scratch},
-            log=log,
-            error=SourceError,
-            what="get the guest's packages",
-        )
+        result = _download(target, archive, log)
         (folder / "root").mkdir()
         run(
             [
@@ -158,6 +151,27 @@ def _fetch(ws: Workspace, target: Target, folder: Path) -> None:
         )
     names = {package_name(line) for line in result.output.splitlines() if line.endswith(".deb")}
     (folder / "packages").write_text("".join(f"{name}\n" for name in sorted(names)))
+
+
+def _download(target: Target, archive: Path, log: Path) -> Completed:
+    """Makes `archive` of the guest's packages."""
+    try:
+        return run(
+            _mmdebstrap(target, archive),
+            # Its temporary folder goes with ours, also when it is killed.
+            env={"TMPDIR": str(archive.parent)},
+            log=log,
+            error=SourceError,
+            what="get the guest's packages",
+        )
+    except SourceError as failed:
+        said = [line for line in failed.tail.splitlines() if line.startswith(("E:", "Err:"))]
+        raise SourceError(
+            f"apt could not get the guest's packages ({target.guest_suite}, {target.guest_arch})",
+            hint="look at the network, and at the mirror that apt uses",
+            log=log,
+            tail="\n".join(said[-3:]) or failed.tail,
+        ) from failed
 
 
 def _mmdebstrap(target: Target, archive: Path) -> list[str]:

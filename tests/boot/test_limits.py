@@ -8,6 +8,7 @@ import re
 import pytest
 
 from harness.adb import Device
+from harness.modules import ModuleBuild
 
 APP, OTHER = 10070, 10071
 SLOTS = 10
@@ -175,3 +176,23 @@ def test_without_the_modules_there_is_no_such_syscall(device: Device) -> None:
     finally:
         device.shell(f"insmod {PROGRAMS}/set_mm_limits.ko")
         device.shell(f"insmod {PROGRAMS}/my_oom_killer.ko")
+
+
+def test_a_policy_can_be_loaded_chosen_and_taken_away(device: Device, modules: ModuleBuild) -> None:
+    module = f"{PROGRAMS}/policy_youngest.ko"
+    path = "/proc/sys/vm/mm_limits_policy"
+    device.push(modules.path("policy_youngest"), module, 0o644)
+    taken = device.shell(f"insmod {module} name=badness", check=False)
+    assert "File exists" in taken.output
+    nonsense = device.shell(f"insmod {module} name=two,words", check=False)
+    assert "nvalid" in nonsense.output
+    device.shell(f"insmod {module} && echo youngest > {path}")
+    # The last child is the smallest; it is also the one that crosses the limit.
+    set_limit(device, APP, 40_000_000)
+    sizes = "20000000 15000000 9000000"
+    device.shell(f"{PROGRAMS}/oom_test_kernel -n -e LLK {APP} 40000000 {sizes}", user=APP)
+    log = device.kernel_log()
+    assert re.search(r"start_time=\d+,\tpolicy=youngest,\ttrigger=alloc,\tcomm=", log)
+    device.shell("rmmod policy_youngest")
+    assert device.read_file(path).strip() == "rss"
+    assert "mm_limits: policy youngest is gone: rss from now on" in device.kernel_log()
