@@ -226,7 +226,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="bystander",
         title="a user without a limit, larger than anyone, lives",
         steps=(
-            Run("bystander", BYSTANDER, _sizes(60 * MB)),
+            Run("bystander", BYSTANDER, _sizes(36 * MB)),
             Run("main", OFFENDER, _sizes(3 * MB, 33 * MB), limit=32 * MB),
         ),
         expected=_always(Victims("main", (1,))),
