@@ -191,9 +191,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="below-limit",
         title="all stay below the limit: nobody dies",
-        steps=(Run("main", OFFENDER, _sizes(15 * MB, 20 * MB), limit=40 * MB),),
+        steps=(Run("main", OFFENDER, _sizes(8 * MB, 10 * MB), limit=24 * MB),),
         expected=_always(None),
-        limits={OFFENDER: 40 * MB},
+        limits={OFFENDER: 24 * MB},
     ),
     Scenario(
         name="many-small",
@@ -216,7 +216,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="two-users",
         title="two users have limits, one exceeds its own",
         steps=(
-            Run("neighbour", NEIGHBOUR, _sizes(15 * MB, 10 * MB), limit=32 * MB),
+            Run("neighbour", NEIGHBOUR, _sizes(8 * MB, 6 * MB), limit=32 * MB),
             Run("main", OFFENDER, _sizes(3 * MB, 33 * MB), limit=32 * MB),
         ),
         expected=_always(Victims("main", (1,))),
@@ -246,9 +246,9 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="removed",
         title="root removes the limit: the user may exceed the old one",
         steps=(
-            Run("before", OFFENDER, _sizes(10 * MB), limit=20 * MB),
+            Run("before", OFFENDER, _sizes(5 * MB), limit=10 * MB),
             SetLimit("root", OFFENDER, NO_LIMIT),
-            Run("main", OFFENDER, _sizes(30 * MB)),
+            Run("main", OFFENDER, _sizes(16 * MB)),
         ),
         expected=_always(None),
         limits={OFFENDER: None},
@@ -266,9 +266,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="all-protected",
         title="nobody is left to kill: said once, and nobody dies",
-        steps=(Run("main", OFFENDER, _sizes(30 * MB), limit=20 * MB, shielded=True),),
+        steps=(Run("main", OFFENDER, _sizes(16 * MB), limit=10 * MB, shielded=True),),
         expected=_always(None),
-        limits={OFFENDER: 20 * MB},
+        limits={OFFENDER: 10 * MB},
         nobody_left=(OFFENDER,),
     ),
     Scenario(

@@ -15,7 +15,6 @@ import re
 import shutil
 import stat
 import subprocess
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
+
+from backports import tarfile
 
 from harness.cache import KEY_LENGTH, digest, disk_full_named, file_sha256
 from harness.errors import CommandError, SourceError, ToolMissingError, UsageError

@@ -13,6 +13,7 @@ TOOL_PACKAGES: Mapping[str, str] = MappingProxyType(
         "arm-linux-gnueabihf-gcc": "gcc-arm-linux-gnueabihf",
         "bc": "bc",
         "bison": "bison",
+        "bzip2": "bzip2",
         "ccache": "ccache",
         "cpio": "cpio",
         "dpkg-deb": "dpkg",
@@ -31,6 +32,7 @@ TOOL_PACKAGES: Mapping[str, str] = MappingProxyType(
         "sparse": "sparse",
         "tar": "tar",
         "xz": "xz-utils",
+        "zstd": "zstd",
         # modinfo and depmod are in /sbin, which is not on every user's PATH.
         "kmod": "kmod",
     }

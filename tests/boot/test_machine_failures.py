@@ -32,7 +32,7 @@ from harness.targets import Target
 from harness.workspace import Workspace
 
 # How soon a failure must be noticed, in seconds.
-AT_ONCE = 3.0
+AT_ONCE = 10.0
 LONG = 60.0
 
 
