@@ -20,7 +20,7 @@ everything when the daemon comes. In both the same process must be the victim.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from harness.errors import UsageError
@@ -146,8 +146,20 @@ def uid_of(user: str) -> int:
     return 0 if user == "root" else _FIRST_APP_UID + int(user.removeprefix("u0_a"))
 
 
+MB = 1_000_000
+OFFENDER = "u0_a70"
+# CPU time that a child burns to have the most of its run, also on a loaded host.
+_SURE_MS = 150
+
+
 def _sizes(*sizes: int) -> tuple[Child, ...]:
     return tuple(Child(size) for size in sizes)
+
+
+def _offence(*children: Child, limit: int) -> Run:
+    """The offender's run, whose parent is out of the choice: its CPU time is not small enough."""
+    ordinary = tuple(replace(child, adj=child.adj or 0) for child in children)
+    return Run("main", OFFENDER, ordinary, limit=limit, shielded=True)
 
 
 def _always(expected: Expected) -> Mapping[str, Expected]:
@@ -158,8 +170,6 @@ def _by_policy(rss: Expected, runtime: Expected, badness: Expected) -> Mapping[s
     return MappingProxyType({"rss": rss, "runtime": runtime, "badness": badness})
 
 
-MB = 1_000_000
-OFFENDER = "u0_a70"
 NEIGHBOUR = "u0_a71"
 BYSTANDER = "u0_a72"
 # CONFIG_MM_LIMITS_SLOTS, and so many users that have nothing else to do.
@@ -198,16 +208,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="many-small",
         title="64 small children exceed the limit together",
-        # The parent is shielded: its CPU time is not far from a small child's.
-        steps=(
-            Run(
-                "main",
-                OFFENDER,
-                tuple(Child(2 * MB, adj=0) for _ in range(64)),
-                limit=64 * MB,
-                shielded=True,
-            ),
-        ),
+        steps=(_offence(*_sizes(*[2 * MB] * 64), limit=64 * MB),),
         # Each process may hold back 64 pages of its RSS from the kernel's sum.
         expected=_always(Enough("main", slack=1 * MB)),
         limits={OFFENDER: 64 * MB},
@@ -217,7 +218,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         title="two users have limits, one exceeds its own",
         steps=(
             Run("neighbour", NEIGHBOUR, _sizes(8 * MB, 6 * MB), limit=32 * MB),
-            Run("main", OFFENDER, _sizes(3 * MB, 33 * MB), limit=32 * MB),
+            _offence(Child(3 * MB), Child(33 * MB, cpu_ms=_SURE_MS), limit=32 * MB),
         ),
         expected=_always(Victims("main", (1,))),
         limits={OFFENDER: 32 * MB, NEIGHBOUR: 32 * MB},
@@ -227,7 +228,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         title="a user without a limit, larger than anyone, lives",
         steps=(
             Run("bystander", BYSTANDER, _sizes(36 * MB)),
-            Run("main", OFFENDER, _sizes(3 * MB, 33 * MB), limit=32 * MB),
+            _offence(Child(3 * MB), Child(33 * MB, cpu_ms=_SURE_MS), limit=32 * MB),
         ),
         expected=_always(Victims("main", (1,))),
         limits={OFFENDER: 32 * MB, BYSTANDER: None},
@@ -236,7 +237,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="lowered",
         title="root lowers the limit under running processes",
         steps=(
-            Run("main", OFFENDER, _sizes(5 * MB, 30 * MB), limit=50 * MB),
+            _offence(Child(5 * MB), Child(30 * MB, cpu_ms=_SURE_MS), limit=50 * MB),
             SetLimit("root", OFFENDER, 20 * MB),
         ),
         expected=_always(Victims("main", (1,))),
@@ -258,7 +259,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         title="a child with oom_score_adj -1000 is larger than the others and lives",
         steps=(
             Run("protected", OFFENDER, _sizes(30 * MB), shielded=True),
-            Run("main", OFFENDER, _sizes(2 * MB, 25 * MB), limit=50 * MB),
+            _offence(Child(2 * MB), Child(25 * MB, cpu_ms=_SURE_MS), limit=50 * MB),
         ),
         expected=_always(Victims("main", (1,))),
         limits={OFFENDER: 50 * MB},
@@ -275,13 +276,8 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="runtime-pick",
         title="a small child used much CPU time: only runtime picks it",
         steps=(
-            Run(
-                "main",
-                OFFENDER,
-                # Small, because touching pages takes CPU time too, on a loaded host much.
-                (Child(3 * MB, cpu_ms=1000), Child(9_800_000)),
-                limit=12 * MB,
-            ),
+            # Small, because touching pages takes CPU time too, on a loaded host much.
+            _offence(Child(3 * MB, cpu_ms=1000), Child(9_800_000), limit=12 * MB),
         ),
         expected=_by_policy(
             rss=Victims("main", (1,)), runtime=Victims("main", (0,)), badness=Victims("main", (1,))
@@ -292,10 +288,10 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="badness-pick",
         title="a small child has oom_score_adj 800: only badness picks it",
         steps=(
-            Run(
-                "main",
-                OFFENDER,
-                (Child(5 * MB, adj=800), Child(1 * MB), Child(30 * MB)),
+            _offence(
+                Child(5 * MB, adj=800),
+                Child(1 * MB),
+                Child(30 * MB, cpu_ms=_SURE_MS),
                 limit=34 * MB,
             ),
         ),
@@ -307,9 +303,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="hostile-name",
         title="the victim's name holds a line end and fields of a record",
-        steps=(
-            Run("main", OFFENDER, (Child(30 * MB, name="\nuid=0, \\x,\tp=\xff"),), limit=20 * MB),
-        ),
+        steps=(_offence(Child(30 * MB, name="\nuid=0, \\x,\tp=\xff"), limit=20 * MB),),
         expected=_always(Victims("main", (0,))),
         limits={OFFENDER: 20 * MB},
     ),
