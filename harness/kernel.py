@@ -154,7 +154,9 @@ def build(
 
 def requested_config(target: Target, extra: Path | None = None) -> dict[str, str]:
     """The target's Kconfig lines, with those of `extra` in place of or behind them."""
-    requested = parse_fragment(target.fragment.read_text(), target.fragment.name)
+    requested = {}
+    for fragment in target.fragments:
+        requested.update(parse_fragment(fragment.read_text(), fragment.name))
     if extra is not None:
         if not extra.is_file():
             raise UsageError(f"no such configuration fragment: {extra}")
@@ -177,7 +179,7 @@ def _record(
     toolchain: str,
 ) -> dict[str, str]:
     target = source.target
-    how = (target.arch, target.base_config, target.update_config, *target.make_variables)
+    how = (target.arch, target.board.base_config, target.update_config, *target.make_variables)
     return {
         "recipe": _RECIPE,
         "target": target.name,
@@ -231,7 +233,7 @@ def _configure(make: KernelMake, requested: Mapping[str, str]) -> None:
     fragment.write_text(format_fragment(requested))
     # allnoconfig and its like read the fragment themselves, so that what it
     # opens up is off unless asked for; over a defconfig it is merged.
-    make(make.target.base_config, env={"KCONFIG_ALLCONFIG": str(fragment)})
+    make(make.target.board.base_config, env={"KCONFIG_ALLCONFIG": str(fragment)})
     config = make.tree.build / ".config"
     text = config.read_text()
     merged = merge(text, requested)

@@ -6,12 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import targets
 from harness.console import Console
 from harness.errors import BootError, DeviceError
 from harness.lifetime import Health
 from harness.ports import LOOPBACK, PORT_ATTEMPTS, free_port
 from harness.process import require
+from harness.targets import QemuMachine
 from harness.qmp import Qmp
 
 # adbd's port in the guest; harness/guest/init waits for it.
@@ -23,7 +23,7 @@ _QUIT_SECONDS = 1.0
 _PORT_TAKEN = "Could not set up host forwarding rule"
 
 
-def kernel_command_line(machine: targets.Machine) -> str:
+def kernel_command_line(machine: QemuMachine) -> str:
     """The kernel's arguments."""
     return " ".join(
         (
@@ -44,7 +44,7 @@ def kernel_command_line(machine: targets.Machine) -> str:
 
 
 def qemu_argv(
-    machine: targets.Machine, kernel: Path, initramfs: Path, *, adb_port: int, qmp_socket: Path
+    machine: QemuMachine, kernel: Path, initramfs: Path, *, adb_port: int, qmp_socket: Path
 ) -> list[str]:
     """QEMU's command line; adbd is reached at `adb_port` of the loopback interface."""
     forward = f"hostfwd=tcp:{LOOPBACK}:{adb_port}-:{GUEST_ADB_PORT}"
@@ -64,7 +64,7 @@ def qemu_argv(
         *("-qmp", f"unix:{qmp_socket}"),
         # The guest reaches nobody; adb reaches the guest.
         *("-netdev", f"user,id=net0,restrict=on,ipv6=off,{forward}"),
-        *("-device", machine.net_device),
+        *machine.network,
         # A kernel that restarts the machine is a kernel that went down.
         "-no-reboot",
         *("-kernel", str(kernel)),
@@ -104,7 +104,7 @@ class Machine:
 
 
 def start(
-    machine: targets.Machine, kernel: Path, initramfs: Path, *, scratch: Path, log: Path
+    machine: QemuMachine, kernel: Path, initramfs: Path, *, scratch: Path, log: Path
 ) -> Machine:
     """Starts QEMU. `scratch` must be short: a socket's path has 107 bytes at most.
 

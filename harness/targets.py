@@ -9,7 +9,7 @@ compatibility header.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,6 +17,9 @@ from harness.errors import UsageError
 from harness.paths import KERNEL_PATCHES
 
 DEFAULT_TARGET = "linux-6.1"
+# What a kernel boots on: stock QEMU, or the Android Emulator of an SDK.
+DEFAULT_EMULATOR = "qemu"
+EMULATORS = ("qemu", "sdk")
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,17 @@ class DebianSource:
 
 
 @dataclass(frozen=True)
-class Machine:
-    """The QEMU machine that a target boots on."""
+class GitSource:
+    """A kernel source in git: the pinned `commit`, or what `branch` is at where there is none."""
+
+    url: str
+    branch: str
+    commit: str | None = None
+
+
+@dataclass(frozen=True)
+class QemuMachine:
+    """A machine of stock QEMU."""
 
     binary: str
     machine: str
@@ -36,8 +48,30 @@ class Machine:
     smp: int
     memory_mib: int
     console: str
-    # The argument of -device; its netdev is called "net0".
-    net_device: str
+    # The words that plug in the netdev called "net0".
+    network: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SdkMachine:
+    """The goldfish board, as the Android Emulator of an SDK has it."""
+
+    # For QEMU, inside the emulator.
+    cpu: str
+    # The ABI that an AVD must have to run the kernel.
+    abi: str
+    memory_mib: int
+
+
+@dataclass(frozen=True)
+class Board:
+    """What a kernel boots on, and the configuration that makes it fit."""
+
+    machine: QemuMachine | SdkMachine
+    # The make target that the fragments are merged over.
+    base_config: str
+    # Below the target's patches; what a later one says holds.
+    fragments: tuple[str, ...] = ("fragment.config",)
 
 
 @dataclass(frozen=True)
@@ -56,16 +90,15 @@ class Target:
     name: str
     # The beginning of what the kernel calls itself, and of `make kernelversion`.
     version: str
-    source: DebianSource
+    source: DebianSource | GitSource
     arch: str
     cross_compile: str
-    # The make target that the fragment is merged over.
-    base_config: str
     # What brings a configuration up to date without asking.
     update_config: str
     # Below the build folder.
     image: str
-    machine: Machine
+    # By emulator.
+    boards: Mapping[str, Board]
     elf: ElfAbi
     # The guest's Debian architecture and suite: where adbd comes from.
     guest_arch: str
@@ -73,16 +106,40 @@ class Target:
     # Syscall name to number.
     syscalls: Mapping[str, int]
     make_variables: tuple[str, ...] = ()
+    # Whether a compiler's warning in one of our files stops the build. A compiler
+    # that is younger than the kernel finds fault with what comes from its headers.
+    warnings_stop: bool = True
+    # One of `boards`.
+    emulator: str = DEFAULT_EMULATOR
 
     @property
     def patches(self) -> Path:
-        """The folder with the target's series and configuration fragment."""
+        """The folder with the target's series and configuration fragments."""
         return KERNEL_PATCHES / self.name
 
     @property
-    def fragment(self) -> Path:
-        """The Kconfig lines that the target needs, with their reasons."""
-        return self.patches / "fragment.config"
+    def board(self) -> Board:
+        """What it boots on."""
+        return self.boards[self.emulator]
+
+    @property
+    def machine(self) -> QemuMachine | SdkMachine:
+        """What it boots on, without the configuration."""
+        return self.board.machine
+
+    @property
+    def fragments(self) -> tuple[Path, ...]:
+        """The files of Kconfig lines that the target needs, with their reasons."""
+        return tuple(self.patches / name for name in self.board.fragments)
+
+    def on(self, emulator: str) -> Target:
+        """The same kernel for another emulator; UsageError says what it runs on."""
+        if emulator not in self.boards:
+            raise UsageError(
+                f"{self.name} does not run on the emulator {emulator!r}",
+                hint=f"--emulator {' or '.join(self.boards)}, or another --kernel",
+            )
+        return replace(self, emulator=emulator)
 
 
 LINUX_6_1 = Target(
@@ -91,17 +148,23 @@ LINUX_6_1 = Target(
     source=DebianSource(package="linux-source-6.1"),
     arch="arm",
     cross_compile="arm-linux-gnueabihf-",
-    base_config="allnoconfig",
     update_config="olddefconfig",
     image="arch/arm/boot/zImage",
-    machine=Machine(
-        binary="qemu-system-arm",
-        machine="virt",
-        cpu="cortex-a15",
-        smp=2,
-        memory_mib=1024,
-        console="ttyAMA0",
-        net_device="virtio-net-device,netdev=net0",
+    boards=MappingProxyType(
+        {
+            "qemu": Board(
+                machine=QemuMachine(
+                    binary="qemu-system-arm",
+                    machine="virt",
+                    cpu="cortex-a15",
+                    smp=2,
+                    memory_mib=1024,
+                    console="ttyAMA0",
+                    network=("-device", "virtio-net-device,netdev=net0"),
+                ),
+                base_config="allnoconfig",
+            )
+        }
     ),
     elf=ElfAbi(machine="EM_ARM", elf_class=32, hard_float=True),
     guest_arch="armhf",
@@ -110,14 +173,65 @@ LINUX_6_1 = Target(
     syscalls=MappingProxyType({"set_mm_limits": 500, "my_oom_killer": 501}),
 )
 
-TARGETS: Mapping[str, Target] = MappingProxyType({t.name: t for t in (LINUX_6_1,)})
+GOLDFISH_3_4 = Target(
+    name="goldfish-3.4",
+    version="3.4",
+    source=GitSource(
+        url="https://android.googlesource.com/kernel/goldfish", branch="android-goldfish-3.4"
+    ),
+    arch="arm",
+    cross_compile="arm-linux-gnueabi-",
+    # 3.4 has no olddefconfig. In spite of its name this gives new symbols their
+    # defaults, which is why 3.7 renamed it.
+    update_config="oldnoconfig",
+    image="arch/arm/boot/zImage",
+    boards=MappingProxyType(
+        {
+            "qemu": Board(
+                machine=QemuMachine(
+                    binary="qemu-system-arm",
+                    machine="vexpress-a9",
+                    cpu="cortex-a9",
+                    smp=2,
+                    memory_mib=1024,
+                    console="ttyAMA0",
+                    # The board's own lan9118, which is no device to be added.
+                    network=("-net", "nic,model=lan9118,netdev=net0"),
+                ),
+                base_config="vexpress_defconfig",
+                fragments=("fragment.config", "vexpress.config"),
+            ),
+            "sdk": Board(
+                machine=SdkMachine(cpu="cortex-a8", abi="armeabi-v7a", memory_mib=1024),
+                base_config="goldfish_armv7_defconfig",
+                fragments=("fragment.config", "goldfish.config"),
+            ),
+        }
+    ),
+    elf=ElfAbi(machine="EM_ARM", elf_class=32, hard_float=False),
+    # The kernel does not care: the programs above are static.
+    guest_arch="armhf",
+    guest_suite="trixie",
+    # Free in 3.4, where 379 to 381 are as well; 383 is Android's seccomp.
+    syscalls=MappingProxyType({"set_mm_limits": 378, "my_oom_killer": 382}),
+    # C of 2012: what later compilers do by default is named.
+    make_variables=("KCFLAGS=-fno-pic -fno-pie -std=gnu89",),
+    warnings_stop=False,
+)
+
+TARGETS: Mapping[str, Target] = MappingProxyType({t.name: t for t in (LINUX_6_1, GOLDFISH_3_4)})
 
 
-def get_target(name: str) -> Target:
-    """The target called `name`; UsageError says which there are."""
+def get_target(name: str, emulator: str = DEFAULT_EMULATOR) -> Target:
+    """The target called `name`, for `emulator`; UsageError says which there are."""
     try:
-        return TARGETS[name]
+        target = TARGETS[name]
     except KeyError:
         raise UsageError(
             f"no kernel is called {name!r}", hint=f"one of: {', '.join(TARGETS)}"
         ) from None
+    if emulator not in EMULATORS:
+        raise UsageError(
+            f"no emulator is called {emulator!r}", hint=f"one of: {', '.join(EMULATORS)}"
+        )
+    return target.on(emulator)

@@ -17,7 +17,7 @@ from harness.kconfig import (
     parse_config,
     parse_fragment,
 )
-from harness.targets import TARGETS
+from harness.targets import TARGETS, Target
 
 symbols = st.from_regex(r"CONFIG_[A-Z0-9_]{1,12}", fullmatch=True)
 texts = st.text(st.characters(codec="ascii", exclude_categories=["C"]), max_size=8)
@@ -86,11 +86,14 @@ def test_the_line_of_a_value() -> None:
     assert config_line("CONFIG_A", '"x"') == 'CONFIG_A="x"'
 
 
-@pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
-def test_the_fragments_of_the_targets_are_read(target: object) -> None:
-    from harness.targets import Target
-
-    assert isinstance(target, Target)
-    requested = parse_fragment(target.fragment.read_text(), target.fragment.name)
+@pytest.mark.parametrize(
+    "target",
+    [target.on(emulator) for target in TARGETS.values() for emulator in target.boards],
+    ids=lambda target: f"{target.name}-{target.emulator}",
+)
+def test_the_fragments_of_the_targets_are_read(target: Target) -> None:
+    requested: dict[str, str] = {}
+    for fragment in target.fragments:
+        requested.update(parse_fragment(fragment.read_text(), fragment.name))
     assert requested["CONFIG_MM_LIMITS"] == "y"
     assert requested["CONFIG_MODULES"] == "y"

@@ -12,9 +12,16 @@ import pytest
 
 from harness import ports, qemu
 from harness.errors import BootError, ToolMissingError
-from harness.targets import LINUX_6_1
+from harness.targets import LINUX_6_1, QemuMachine, Target
 
-MACHINE = LINUX_6_1.machine
+
+
+def qemu_machine(target: Target) -> QemuMachine:
+    assert isinstance(target.machine, QemuMachine)
+    return target.machine
+
+
+MACHINE = qemu_machine(LINUX_6_1)
 
 
 def argv() -> list[str]:
@@ -34,7 +41,7 @@ def test_the_machine_is_the_targets() -> None:
     assert value_of("-cpu") == MACHINE.cpu
     assert value_of("-smp") == str(MACHINE.smp)
     assert value_of("-m") == f"{MACHINE.memory_mib}M"
-    assert value_of("-device") == MACHINE.net_device
+    assert value_of(MACHINE.network[0]) == MACHINE.network[1]
     assert value_of("-kernel") == "/k/zImage"
     assert value_of("-initrd") == "/r/i.gz"
 
