@@ -11,8 +11,8 @@ from harness.errors import BootError, DeviceError
 from harness.lifetime import Health
 from harness.ports import LOOPBACK, PORT_ATTEMPTS, free_port
 from harness.process import require
-from harness.targets import QemuMachine
 from harness.qmp import Qmp
+from harness.targets import QemuMachine
 
 # adbd's port in the guest; harness/guest/init waits for it.
 GUEST_ADB_PORT = 5555

@@ -15,7 +15,6 @@ from harness.errors import BootError, ToolMissingError
 from harness.targets import LINUX_6_1, QemuMachine, Target
 
 
-
 def qemu_machine(target: Target) -> QemuMachine:
     assert isinstance(target.machine, QemuMachine)
     return target.machine
