@@ -20,12 +20,12 @@ static int policy_set(const char *value, const struct kernel_param *param)
 	char *name;
 
 	/* One more for the new line that echo adds. */
-	if (strscpy(word, value, sizeof(word)) < 0)
+	if (snprintf(word, sizeof(word), "%s", value) >= sizeof(word))
 		return -EINVAL;
 	name = strim(word);
 	if (strlen(name) >= sizeof(policy) || (*name && !mm_limits_policy_exists(name)))
 		return -EINVAL;
-	strscpy(policy, name, sizeof(policy));
+	snprintf(policy, sizeof(policy), "%s", name);
 	return 0;
 }
 
@@ -54,9 +54,9 @@ static long my_oom_killer(void)
 
 	if (!capable(CAP_KILL))
 		return -EPERM;
-	kernel_param_lock(THIS_MODULE);
-	strscpy(name, policy, sizeof(name));
-	kernel_param_unlock(THIS_MODULE);
+	mm_limits_param_lock(policy);
+	memcpy(name, policy, sizeof(name));
+	mm_limits_param_unlock(policy);
 	return mm_limits_enforce_all(*name ? name : NULL);
 }
 

@@ -17,7 +17,7 @@ MODULE_PARM_DESC(name, "what the policy is called, in case the name is taken");
 /* When it was started, in ns since the boot: the last one has the most. */
 static s64 youngest_score(struct task_struct *p, const struct mm_limits_usage *usage)
 {
-	return p->start_time;
+	return mm_limits_start_time(p);
 }
 
 static struct mm_limits_policy youngest = {

@@ -10,7 +10,6 @@
 #include <linux/mm_limits.h>
 #include <linux/module.h>
 #include <linux/ratelimit.h>
-#include <linux/uidgid.h>
 
 /* The list of entries may be long, and an unprivileged caller may loop. */
 static DEFINE_RATELIMIT_STATE(print_state, 5 * HZ, 3);
@@ -43,7 +42,7 @@ static const struct mm_limits_provider provider = {
 static int __init set_mm_limits_init(void)
 {
 	/* What is left out is not worth a line of its own. */
-	ratelimit_set_flags(&print_state, RATELIMIT_MSG_ON_RELEASE);
+	mm_limits_ratelimit_quietly(&print_state);
 	return mm_limits_register_provider(&provider);
 }
 module_init(set_mm_limits_init);

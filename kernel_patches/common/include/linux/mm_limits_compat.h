@@ -3,23 +3,174 @@
  * What differs between kernel versions, for mm/mm_limits/ and its modules.
  *
  * Nothing else of theirs asks for a version. Each difference has one name here
- * and a comment that says which version changed it.
+ * and a comment that says which version changed it. Of the versions in between
+ * those that the project builds, nobody has tried one.
+ *
+ * linux/mm.h takes this in, so it must not need much: most of it are macros,
+ * whose headers are those that the user of the macro includes.
  */
 #ifndef _LINUX_MM_LIMITS_COMPAT_H
 #define _LINUX_MM_LIMITS_COMPAT_H
 
+#include <linux/compiler.h>
 #include <linux/jump_label.h>
 #include <linux/types.h>
+#include <linux/version.h>
+
+#define MM_LIMITS_SINCE(major, minor)	(KERNEL_VERSION(major, minor, 0) <= LINUX_VERSION_CODE)
+
+/*
+ * 3.5: users have a type of their own, and differ between user namespaces.
+ * Before, a uid was a number that meant the same everywhere.
+ */
+#if MM_LIMITS_SINCE(3, 5)
 #include <linux/uidgid.h>
+#else
+#define kuid_t				uid_t
+#define GLOBAL_ROOT_UID			0
+#define __kuid_val(uid)			(uid)
+#define uid_eq(left, right)		((left) == (right))
+#define uid_valid(uid)			((uid) != (uid_t)-1)
+#define make_kuid(ns, uid)		(uid)
+#define from_kuid(ns, kuid)		(kuid)
+#define from_kuid_munged(ns, kuid)	(kuid)
+#endif
+
+/* 3.9: no cursor any more. 5.4: a condition under which RCU is not needed. */
+#if MM_LIMITS_SINCE(5, 4)
+#define mm_limits_for_each_rcu(pos, cursor, head, member, cond)	\
+	hlist_for_each_entry_rcu(pos, head, member, cond)
+#else
+#define mm_limits_for_each_rcu(pos, cursor, head, member, cond)	\
+	hlist_for_each_entry_rcu(pos, cursor, head, member)
+#endif
+
+/* 3.17: a number of ns since the boot. */
+#if MM_LIMITS_SINCE(3, 17)
+#define mm_limits_start_time(p)		((p)->start_time)
+#else
+#define mm_limits_start_time(p)		timespec_to_ns(&(p)->start_time)
+#endif
+
+/* 3.19 and 4.0, and backported here and there. */
+#ifndef READ_ONCE
+#define READ_ONCE(x)			ACCESS_ONCE(x)
+#endif
+#ifndef WRITE_ONCE
+#define WRITE_ONCE(x, value)		(ACCESS_ONCE(x) = (value))
+#endif
+
+/* 4.2: a lock for each module, in place of one for each parameter. */
+#if MM_LIMITS_SINCE(4, 2)
+#define mm_limits_param_lock(name)	kernel_param_lock(THIS_MODULE)
+#define mm_limits_param_unlock(name)	kernel_param_unlock(THIS_MODULE)
+#else
+#define mm_limits_param_lock(name)	kparam_block_sysfs_write(name)
+#define mm_limits_param_unlock(name)	kparam_unblock_sysfs_write(name)
+#endif
 
 /* 4.3: static branches replace static_key_false() on a struct static_key. */
+#if MM_LIMITS_SINCE(4, 3)
 #define MM_LIMITS_DECLARE_KEY(name)	DECLARE_STATIC_KEY_FALSE(name)
 #define MM_LIMITS_DEFINE_KEY(name)	DEFINE_STATIC_KEY_FALSE(name)
 #define mm_limits_key_enabled(key)	static_branch_unlikely(key)
 #define mm_limits_key_inc(key)		static_branch_inc(key)
 #define mm_limits_key_dec(key)		static_branch_dec(key)
+#else
+#define MM_LIMITS_DECLARE_KEY(name)	extern struct static_key name
+#define MM_LIMITS_DEFINE_KEY(name)	struct static_key name = STATIC_KEY_INIT_FALSE
+#define mm_limits_key_enabled(key)	static_key_false(key)
+#define mm_limits_key_inc(key)		static_key_slow_inc(key)
+#define mm_limits_key_dec(key)		static_key_slow_dec(key)
+#endif
+
+/* 4.4: __GFP_WAIT went, and what it said has a function. */
+#if MM_LIMITS_SINCE(4, 4)
+#define mm_limits_may_sleep(gfp)	gfpflags_allow_blocking(gfp)
+#else
+#define mm_limits_may_sleep(gfp)	((gfp) & __GFP_WAIT)
+#endif
+
+/* 4.8: what a rate limit left out need not be said at the next chance. */
+#if MM_LIMITS_SINCE(4, 8)
+#define mm_limits_ratelimit_quietly(state)	\
+	ratelimit_set_flags(state, RATELIMIT_MSG_ON_RELEASE)
+#else
+#define mm_limits_ratelimit_quietly(state)	do { } while (0)
+#endif
+
+/* 4.11: linux/sched.h came apart into linux/sched/, and atomic_inc() got this name. */
+#if MM_LIMITS_SINCE(4, 11)
+#define MM_LIMITS_SCHED_IS_APART
+#define mm_limits_grab_mm(mm)		mmgrab(mm)
+#else
+#define mm_limits_grab_mm(mm)		atomic_inc(&(mm)->mm_count)
+#endif
+
+/* 4.15: bytes, for all levels. Before, a number of tables of the lowest level. */
+#if MM_LIMITS_SINCE(4, 15)
+#define mm_limits_pgtables(mm)		(mm_pgtables_bytes(mm) / PAGE_SIZE)
+#else
+#define mm_limits_pgtables(mm)		((mm)->nr_ptes)
+#endif
+
+/*
+ * 4.18: a file of /proc can be made of seq_operations alone.
+ * MM_LIMITS_SEQ_FILE(name, ops) makes name_create(), which returns NULL where
+ * it fails.
+ */
+#if MM_LIMITS_SINCE(4, 18)
+#define MM_LIMITS_SEQ_FILE(name, ops)					\
+static struct proc_dir_entry *name##_create(const char *path)		\
+{									\
+	return proc_create_seq(path, 0444, NULL, &(ops));		\
+}
+#else
+#define MM_LIMITS_SEQ_FILE(name, ops)					\
+static int name##_open(struct inode *inode, struct file *file)		\
+{									\
+	return seq_open(file, &(ops));					\
+}									\
+									\
+static const struct file_operations name##_fops = {			\
+	.open		= name##_open,					\
+	.read		= seq_read,					\
+	.llseek		= seq_lseek,					\
+	.release	= seq_release,					\
+};									\
+									\
+static struct proc_dir_entry *name##_create(const char *path)		\
+{									\
+	return proc_create(path, 0444, NULL, &name##_fops);		\
+}
+#endif
+
+/* 4.19: to whom it goes is an enum. 4.20: SEND_SIG_PRIV does what FORCED did. */
+#if MM_LIMITS_SINCE(4, 20)
+#define mm_limits_send_sigkill(p)	do_send_sig_info(SIGKILL, SEND_SIG_PRIV, p, PIDTYPE_TGID)
+#else
+#define mm_limits_send_sigkill(p)	do_send_sig_info(SIGKILL, SEND_SIG_FORCED, p, true)
+#endif
+
+/* 5.0: a function. */
+#if MM_LIMITS_SINCE(5, 0)
+#define mm_limits_totalram()		totalram_pages()
+#else
+#define mm_limits_totalram()		totalram_pages
+#endif
+
+/* 5.8: the handler of a sysctl gets a copy of what the user wrote. */
+#if MM_LIMITS_SINCE(5, 8)
+#define MM_LIMITS_SYSCTL_BUFFER		void
+#else
+#define MM_LIMITS_SYSCTL_BUFFER		void __user
+#endif
 
 /* 5.16: core_state moved here from the mm. Whether @p, which uses @mm, dumps core. */
+#if MM_LIMITS_SINCE(5, 16)
 #define mm_limits_is_dumping(p, mm)	((p)->signal->core_state)
+#else
+#define mm_limits_is_dumping(p, mm)	((mm)->core_state)
+#endif
 
 #endif /* _LINUX_MM_LIMITS_COMPAT_H */

@@ -10,10 +10,6 @@
 #include <linux/export.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
-#include <linux/sched/mm.h>
-#include <linux/sched/signal.h>
-#include <linux/sched/task.h>
-#include <linux/uidgid.h>
 
 #include "internal.h"
 
@@ -194,7 +190,7 @@ EXPORT_SYMBOL_GPL(mm_limits_enforce_all);
  */
 static bool mm_limits_may_check(gfp_t gfp)
 {
-	return gfpflags_allow_blocking(gfp) && READ_ONCE(mm_limits_on_alloc) && current->mm &&
+	return mm_limits_may_sleep(gfp) && READ_ONCE(mm_limits_on_alloc) && current->mm &&
 	       !(current->flags & (PF_KTHREAD | PF_EXITING | PF_MEMALLOC)) &&
 	       !fatal_signal_pending(current);
 }

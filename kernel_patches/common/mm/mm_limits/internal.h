@@ -17,12 +17,15 @@
 #include <linux/atomic.h>
 #include <linux/mm_limits.h>
 #include <linux/sched.h>
+#ifdef MM_LIMITS_SCHED_IS_APART
+#include <linux/sched/cputime.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#endif
 
 /* A name in which every byte became \xHH, and its end. */
 #define MM_LIMITS_COMM_LEN	(4 * (TASK_COMM_LEN - 1) + 1)
-
-/* Tells sparse what find_lock_task_mm() did: it has no annotation of its own. */
-#define MM_LIMITS_LOCKED(t)	__acquire(&(t)->alloc_lock)
 
 enum mm_limits_trigger {
 	MM_LIMITS_BY_ALLOC,
@@ -117,6 +120,7 @@ void mm_limits_scan_all(void);
 enum mm_limits_found mm_limits_scan(struct mm_limit *limit, const struct mm_limits_policy *policy,
 				    struct mm_limits_victim *victim);
 bool mm_limits_protected(struct task_struct *p);
+struct task_struct *mm_limits_lock_mm(struct task_struct *p);
 void mm_limits_mark_dying(struct mm_struct *mm);
 
 /* kill.c */

@@ -7,11 +7,8 @@
 #include <linux/mm.h>
 #include <linux/oom.h>
 #include <linux/rcupdate.h>
-#include <linux/sched/mm.h>
-#include <linux/sched/signal.h>
-#include <linux/sched/task.h>
+#include <linux/signal.h>
 #include <linux/string.h>
-#include <linux/uidgid.h>
 
 #include "internal.h"
 
@@ -78,12 +75,12 @@ static unsigned int mm_limits_kill_one(const struct mm_limits_kill *kill, struct
 		return 0;
 	get_task_comm(comm, p);
 	mm_limits_escape(escaped, comm);
-	if (do_send_sig_info(SIGKILL, SEND_SIG_PRIV, p, PIDTYPE_TGID))
+	if (mm_limits_send_sigkill(p))
 		return 0;
 	limit->kills++;
 	if (same_thread_group(p, kill->victim->task)) {
 		limit->last_pid = task_tgid_nr(p);
-		strscpy(limit->last_comm, escaped, sizeof(limit->last_comm));
+		snprintf(limit->last_comm, sizeof(limit->last_comm), "%s", escaped);
 	}
 	mm_limits_record(kill, p, escaped);
 	return 1;
@@ -97,10 +94,9 @@ static bool mm_limits_shares(struct task_struct *p, const struct mm_struct *mm)
 
 	if (mm_limits_protected(p))
 		return false;
-	t = find_lock_task_mm(p);
+	t = mm_limits_lock_mm(p);
 	if (!t)
 		return false;
-	MM_LIMITS_LOCKED(t);
 	same = t->mm == mm;
 	task_unlock(t);
 	return same;

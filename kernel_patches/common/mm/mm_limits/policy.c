@@ -10,8 +10,6 @@
 #include <linux/kernel.h>
 #include <linux/list.h>
 #include <linux/mm.h>
-#include <linux/sched/cputime.h>
-#include <linux/sched/signal.h>
 #include <linux/string.h>
 #include <linux/swap.h>
 
@@ -30,8 +28,13 @@ static s64 oom_killer_highest_rss(struct task_struct *p, const struct mm_limits_
 static s64 oom_killer_longest_run_time(struct task_struct *p, const struct mm_limits_usage *usage)
 {
 	struct task_cputime time;
+	unsigned long flags;
 
+	/* Keeps the threads still, which before 3.14 RCU alone did not. */
+	if (!lock_task_sighand(p, &flags))
+		return 0;
 	thread_group_cputime(p, &time);
+	unlock_task_sighand(p, &flags);
 	return time.sum_exec_runtime;
 }
 
@@ -42,7 +45,7 @@ static s64 oom_killer_longest_run_time(struct task_struct *p, const struct mm_li
  */
 static s64 oom_killer_worst(struct task_struct *p, const struct mm_limits_usage *usage)
 {
-	long total = totalram_pages() + total_swap_pages;
+	long total = mm_limits_totalram() + total_swap_pages;
 	long points = usage->rss + usage->swap + usage->pgtables;
 
 	if (has_capability_noaudit(p, CAP_SYS_ADMIN))

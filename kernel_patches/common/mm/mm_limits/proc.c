@@ -7,7 +7,6 @@
 #include <linux/mm.h>
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
-#include <linux/uidgid.h>
 
 #include "internal.h"
 
@@ -67,8 +66,10 @@ static const struct seq_operations mm_limits_seq_ops = {
 	.show	= mm_limits_seq_show,
 };
 
+MM_LIMITS_SEQ_FILE(mm_limits_proc, mm_limits_seq_ops)
+
 static int __init mm_limits_proc_init(void)
 {
-	return proc_create_seq("mm_limits", 0444, NULL, &mm_limits_seq_ops) ? 0 : -ENOMEM;
+	return mm_limits_proc_create("mm_limits") ? 0 : -ENOMEM;
 }
 late_initcall(mm_limits_proc_init);

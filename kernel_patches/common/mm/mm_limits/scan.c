@@ -17,10 +17,6 @@
 #include <linux/mm.h>
 #include <linux/oom.h>
 #include <linux/rcupdate.h>
-#include <linux/sched/mm.h>
-#include <linux/sched/signal.h>
-#include <linux/sched/task.h>
-#include <linux/uidgid.h>
 
 #include "internal.h"
 
@@ -75,6 +71,30 @@ bool mm_limits_protected(struct task_struct *p)
 {
 	return is_global_init(p) || (p->flags & PF_KTHREAD) ||
 	       p->signal->oom_score_adj == OOM_SCORE_ADJ_MIN;
+}
+
+/**
+ * mm_limits_lock_mm - find a thread that has an mm
+ * @p:	leader of its thread group, perhaps without an mm
+ *
+ * What find_lock_task_mm() does, but also before 3.14 safe under RCU alone.
+ *
+ * Context: under rcu_read_lock().
+ * Return: the thread, task_lock() held, or NULL if no thread has an mm.
+ */
+struct task_struct *mm_limits_lock_mm(struct task_struct *p)
+{
+	struct task_struct *t = p;
+
+	do {
+		task_lock(t);
+		if (t->mm)
+			return t;
+		task_unlock(t);
+		t = next_thread(t);
+		/* Once @p is out of the ring, as after an exec, none comes back to it. */
+	} while (t != p && pid_alive(p));
+	return NULL;
 }
 
 /* @t is a thread of @p with an mm. */
@@ -170,10 +190,9 @@ static void mm_limits_count(struct mm_limits_walk *walk, struct task_struct *p)
 	unsigned long notes;
 	bool weigh = false;
 
-	t = find_lock_task_mm(p);
+	t = mm_limits_lock_mm(p);
 	if (!t)
 		return;
-	MM_LIMITS_LOCKED(t);
 	mm = t->mm;
 	/* Once more: the process may have got this mm after the first walk. */
 	notes = mm_limits_notes(mm) | mm_limits_notes_of(p, t);
@@ -182,7 +201,7 @@ static void mm_limits_count(struct mm_limits_walk *walk, struct task_struct *p)
 	if (limit) {
 		usage.rss = get_mm_rss(mm);
 		usage.swap = get_mm_counter(mm, MM_SWAPENTS);
-		usage.pgtables = mm_pgtables_bytes(mm) / PAGE_SIZE;
+		usage.pgtables = mm_limits_pgtables(mm);
 		if (mm_limits_credited(p, mm, notes & MM_LIMITS_LIVE))
 			limit->dying += usage.rss;
 		else
@@ -200,10 +219,9 @@ static void mm_limits_walk(struct mm_limits_walk *walk)
 
 	mm_limits_scan_number += MM_LIMITS_NOTES + 1;
 	for_each_process(p) {
-		t = find_lock_task_mm(p);
+		t = mm_limits_lock_mm(p);
 		if (!t)
 			continue;
-		MM_LIMITS_LOCKED(t);
 		mm_limits_note(t->mm, mm_limits_notes_of(p, t));
 		task_unlock(t);
 	}
@@ -251,16 +269,15 @@ void mm_limits_scan_all(void)
 /* Takes references to a victim that is only held by RCU so far. */
 static bool mm_limits_pin(struct mm_limits_victim *victim)
 {
-	struct task_struct *t = find_lock_task_mm(victim->task);
+	struct task_struct *t = mm_limits_lock_mm(victim->task);
 	bool same;
 
 	if (!t)
 		return false;
-	MM_LIMITS_LOCKED(t);
 	same = t->mm == victim->mm;
 	if (same) {
 		get_task_struct(victim->task);
-		mmgrab(victim->mm);
+		mm_limits_grab_mm(victim->mm);
 	}
 	task_unlock(t);
 	return same;

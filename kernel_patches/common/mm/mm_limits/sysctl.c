@@ -17,8 +17,8 @@ bool mm_limits_on_alloc = true;
 #define MM_LIMITS_WORD_LEN	(MM_LIMITS_POLICY_LEN + 1)
 
 /* As proc_dostring(), on @word, which holds MM_LIMITS_WORD_LEN bytes. */
-static int mm_limits_do_word(struct ctl_table *table, int write, void *buffer, size_t *lenp,
-			     loff_t *ppos, char *word)
+static int mm_limits_do_word(struct ctl_table *table, int write, MM_LIMITS_SYSCTL_BUFFER *buffer,
+			     size_t *lenp, loff_t *ppos, char *word)
 {
 	struct ctl_table copy = *table;
 
@@ -27,15 +27,15 @@ static int mm_limits_do_word(struct ctl_table *table, int write, void *buffer, s
 	return proc_dostring(&copy, write, buffer, lenp, ppos);
 }
 
-static int mm_limits_do_policy(struct ctl_table *table, int write, void *buffer, size_t *lenp,
-			       loff_t *ppos)
+static int mm_limits_do_policy(struct ctl_table *table, int write, MM_LIMITS_SYSCTL_BUFFER *buffer,
+			       size_t *lenp, loff_t *ppos)
 {
 	const struct mm_limits_policy *policy;
 	char word[MM_LIMITS_WORD_LEN];
 	int ret;
 
 	mutex_lock(&mm_limits_mutex);
-	strscpy(word, mm_limits_policy->name, sizeof(word));
+	snprintf(word, sizeof(word), "%s", mm_limits_policy->name);
 	mutex_unlock(&mm_limits_mutex);
 	ret = mm_limits_do_word(table, write, buffer, lenp, ppos, word);
 	if (ret || !write)
@@ -51,13 +51,13 @@ static int mm_limits_do_policy(struct ctl_table *table, int write, void *buffer,
 	return ret;
 }
 
-static int mm_limits_do_trigger(struct ctl_table *table, int write, void *buffer, size_t *lenp,
-				loff_t *ppos)
+static int mm_limits_do_trigger(struct ctl_table *table, int write, MM_LIMITS_SYSCTL_BUFFER *buffer,
+				size_t *lenp, loff_t *ppos)
 {
 	char word[MM_LIMITS_WORD_LEN];
 	int ret;
 
-	strscpy(word, READ_ONCE(mm_limits_on_alloc) ? "alloc" : "none", sizeof(word));
+	snprintf(word, sizeof(word), READ_ONCE(mm_limits_on_alloc) ? "alloc" : "none");
 	ret = mm_limits_do_word(table, write, buffer, lenp, ppos, word);
 	if (ret || !write)
 		return ret;

@@ -13,7 +13,6 @@
 #include <linux/rculist.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
-#include <linux/uidgid.h>
 
 #include "internal.h"
 
@@ -34,10 +33,11 @@ static struct hlist_head *mm_limits_chain(kuid_t uid)
  */
 struct mm_limit *mm_limits_find(kuid_t uid)
 {
+	struct hlist_node *cursor __maybe_unused;
 	struct mm_limit *limit;
 
-	hlist_for_each_entry_rcu(limit, mm_limits_chain(uid), hash,
-				 lockdep_is_held(&my_mm_limits.lock))
+	mm_limits_for_each_rcu(limit, cursor, mm_limits_chain(uid), hash,
+			       lockdep_is_held(&my_mm_limits.lock))
 		if (uid_eq(limit->uid, uid))
 			return limit;
 	return NULL;
