@@ -28,6 +28,7 @@ from harness.process import require, run
 from harness.progress import Phase
 from harness.source import KernelSource, fetch
 from harness.targets import Target
+from harness.toolchain import toolchain_version
 from harness.workspace import Workspace
 
 # Part of every key: to be changed with the way in which kernels are made.
@@ -162,14 +163,6 @@ def requested_config(target: Target, extra: Path | None = None) -> dict[str, str
             raise UsageError(f"no such configuration fragment: {extra}")
         requested.update(parse_fragment(extra.read_text(), extra.name))
     return requested
-
-
-def toolchain_version(target: Target) -> str:
-    """What compiler and linker say they are; ToolMissingError where they are not there."""
-    tools = [f"{target.cross_compile}{tool}" for tool in ("gcc", "ld")]
-    require(tools[0])
-    said = [run([tool, "--version"], env={"LC_ALL": "C"}).output for tool in tools]
-    return "; ".join(text.splitlines()[0] for text in said)
 
 
 def _record(

@@ -23,7 +23,7 @@ def run(
     reports = patching.check(ws, kernel, extra)
     for report in reports:
         detail = f": {report.detail}" if report.detail else ""
-        ws.reporter.say(f"{report.outcome:<8}  {report.patch}{detail}")
+        ws.reporter.say(f"{report.outcome:<11}  {report.patch}{detail}")
     conflicts = [report.patch for report in reports if report.outcome == "conflict"]
     if conflicts:
         raise VerdictError(f"{len(conflicts)} of {len(reports)} patches do not apply")

@@ -26,9 +26,18 @@ from harness.cache import digest, disk_full_named
 from harness.errors import PatchError, UsageError
 from harness.paths import COMMON, REPO
 from harness.process import require, run
-from harness.series import Applied, Outcome, classify, parse_series, touched_files
+from harness.series import (
+    Applied,
+    Outcome,
+    Step,
+    classify,
+    most_fuzz,
+    parse_series,
+    touched_files,
+)
 from harness.source import KernelSource
 from harness.targets import Target
+from harness.toolchain import is_needed
 from harness.workspace import Workspace
 
 Kind = Literal["file", "program", "link"]
@@ -44,6 +53,15 @@ class PatchReport:
     patch: str
     outcome: Outcome
     detail: str
+
+
+@dataclass(frozen=True)
+class PatchStep:
+    """A step of a series, and the files of its patches; `ours`: from `kernel_patches/`."""
+
+    files: tuple[Path, ...]
+    step: Step
+    ours: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,28 +92,36 @@ def read_file(path: Path) -> TreeFile | None:
 # --- what there is to apply -------------------------------------------------
 
 
-def patch_files(target: Target, extra: Sequence[Path] = ()) -> list[Path]:
-    """The patches for `target` in their order, those in `extra` last.
+def steps(target: Target, extra: Sequence[Path] = ()) -> list[PatchStep]:
+    """The steps of `target`'s series in their order, those of `extra` last.
 
     Raises PatchError where the series is missing or names a patch that is not
     there, and UsageError where one of `extra` is not.
     """
     series = target.patches / "series"
     try:
-        names = parse_series(series.read_text(), f"{target.name}/series")
+        listed = parse_series(series.read_text(), f"{target.name}/series")
     except FileNotFoundError:
         raise PatchError(
             f"{target.name} has no patch series: {series} is missing",
             hint="an incomplete checkout? git status",
         ) from None
-    patches = [target.patches / name for name in names]
-    for patch in patches:
-        if not patch.is_file():
-            raise PatchError(f"{target.name}/series lists {patch.name}, which is not beside it")
+    found = [
+        PatchStep(tuple(target.patches / name for name in step.patches), step) for step in listed
+    ]
+    for step in found:
+        for patch in step.files:
+            if not patch.is_file():
+                raise PatchError(f"{target.name}/series lists {patch.name}, which is not beside it")
     for patch in extra:
         if not patch.is_file():
             raise UsageError(f"no such patch: {patch}")
-    return [*patches, *extra]
+    return [*found, *(PatchStep((patch,), Step((patch.name,)), ours=False) for patch in extra)]
+
+
+def patch_files(target: Target, extra: Sequence[Path] = ()) -> list[Path]:
+    """Every patch for `target`; errors as those of `steps`."""
+    return [patch for step in steps(target, extra) for patch in step.files]
 
 
 def common_files() -> dict[str, TreeFile]:
@@ -111,8 +137,12 @@ def common_files() -> dict[str, TreeFile]:
 def inputs(target: Target, extra: Sequence[Path] = ()) -> dict[str, bytes]:
     """Everything that decides what an overlay on a given tree is, by name."""
     found = {f"common/{name}": file.data for name, file in common_files().items()}
-    for number, patch in enumerate(patch_files(target, extra), start=1):
-        found[f"patch {number}: {patch.name}"] = patch.read_bytes()
+    number = 0
+    for step in steps(target, extra):
+        if is_needed(target, step.step.condition):
+            for patch in step.files:
+                number += 1
+                found[f"patch {number}: {patch.name}"] = patch.read_bytes()
     return found
 
 
@@ -142,6 +172,8 @@ def overlay(
             )
         if report.outcome == "fuzz":
             ws.reporter.say(f"{report.patch} applies with fuzz: {report.detail}")
+        elif report.outcome == "in the tree":
+            ws.reporter.say(f"{report.patch} is left out: {source.origin} has it already")
     return files
 
 
@@ -161,27 +193,65 @@ def _try(
                     hint="is it patched already? give an unpatched source",
                 )
             write_file(stage / path, file)
-        reports = [
-            PatchReport(patch.name, applied.outcome, applied.detail)
-            for patch in patch_files(source.target, extra)
-            for applied in [_apply(patch, source.tree, stage, staged)]
-        ]
+        reports = [_take(step, source, stage, staged) for step in steps(source.target, extra)]
         files = {path: read_file(stage / path) for path in sorted(staged)}
     changed = {path: f for path, f in files.items() if f != read_file(source.tree / path)}
     return reports, changed
 
 
-def _apply(patch: Path, pristine: Path, stage: Path, staged: set[str]) -> Applied:
-    """Applies one patch in `stage`, bringing in the files that it is the first to touch."""
-    touched = touched_files(patch.read_text(errors="replace"), patch.name)
+def _take(step: PatchStep, source: KernelSource, stage: Path, staged: set[str]) -> PatchReport:
+    """Takes one step in `stage`: the first of its patches that applies there."""
+    condition = step.step.condition
+    if not is_needed(source.target, condition):
+        return PatchReport(step.files[0].name, "not needed", f"only for {condition}")
+    for patch in step.files:
+        _bring(patch, source.tree, stage, staged)
+    *others, last = step.files
+    conflicts = []
+    for patch in others:
+        tried = _patch(patch, stage, "--dry-run", "--fuzz=0")
+        if tried.outcome == "applies":
+            return PatchReport(patch.name, *_outcome(_patch(patch, stage, "--fuzz=0")))
+        conflicts.append(f"{patch.name}: {tried.detail}")
+    if step.step.optional:
+        backwards = _patch(last, stage, "--dry-run", "--fuzz=0", "--reverse")
+        if backwards.outcome == "applies":
+            return PatchReport(last.name, "in the tree", "")
+    # Our hunks have little context, of which none may be left out. With a user's
+    # patch this is to be as tolerant as `patch` by itself.
+    options = [f"--fuzz={most_fuzz(_text(last), last.name)}"] if step.ours else []
+    applied = _patch(last, stage, *options)
+    if applied.outcome == "conflict" and conflicts:
+        detail = "; ".join([applied.detail, "nor", *conflicts])
+        return PatchReport(last.name, "conflict", detail)
+    return PatchReport(last.name, *_outcome(applied))
+
+
+def _outcome(applied: Applied) -> tuple[Outcome, str]:
+    return applied.outcome, applied.detail
+
+
+def _text(patch: Path) -> str:
+    return patch.read_text(errors="replace")
+
+
+def _bring(patch: Path, pristine: Path, stage: Path, staged: set[str]) -> None:
+    """Brings the files into `stage` that a patch is the first to touch."""
+    touched = touched_files(_text(patch), patch.name)
     for path in touched:
         if path not in staged and (file := read_file(pristine / path)) is not None:
             write_file(stage / path, file)
     staged.update(touched)
-    # Never ask, never take a patch back, leave no .orig and .rej files.
-    options = ["--batch", "--forward", "--no-backup-if-mismatch", "--reject-file=-", "-p1"]
+
+
+def _patch(patch: Path, stage: Path, *options: str) -> Applied:
+    """Runs `patch` in `stage`."""
+    # Leave no .orig and .rej files.
+    common = ["--no-backup-if-mismatch", "--reject-file=-", "-p1"]
+    # Never ask, and never think better of the direction.
+    forward = ["--force"] if "--reverse" in options else ["--batch", "--forward"]
     done = run(
-        ["patch", *options, "--directory", stage, "--input", patch.resolve()],
+        ["patch", *common, *forward, *options, "--directory", stage, "--input", patch.resolve()],
         env={"LC_ALL": "C", "PATCH_GET": "0"},
         check=False,
     )

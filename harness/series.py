@@ -6,14 +6,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Literal, get_args
 
 from unidiff.errors import UnidiffParseError
-from unidiff.patch import PatchSet
+from unidiff.patch import PatchedFile, PatchSet
 
 from harness.errors import PatchError
 
-Outcome = Literal["applies", "fuzz", "conflict"]
+# "in the tree" and "not needed": a patch that is left out, and why.
+Outcome = Literal["applies", "fuzz", "conflict", "in the tree", "not needed"]
+Tool = Literal["gcc", "binutils", "hostgcc", "perl"]
+TOOLS: tuple[Tool, ...] = get_args(Tool)
+
+# Patches for what a tree lacks, which many a tree has had for long.
+_OPTIONAL = "compat/"
+# What GNU patch does without being told.
+_MOST_FUZZ = 2
+_CONDITION = re.compile(r"(?P<tool>\w+)>=(?P<since>\d+(?:\.\d+)*)")
 
 _FILE = re.compile(r"(?:patching|checking) file '?(?P<file>[^']+?)'?(?: \(.*\))?")
 _FAILED = re.compile(r"Hunk #(?P<hunk>\d+) (?:FAILED|ignored) at (?P<line>\d+)\b.*")
@@ -27,6 +36,30 @@ _GONE = re.compile(r"The next patch would delete the file '?(?P<file>[^']+?)'?,"
 
 
 @dataclass(frozen=True)
+class Condition:
+    """A step is needed where `tool` is of version `since` or later."""
+
+    tool: Tool
+    since: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.tool}>={'.'.join(map(str, self.since))}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a series: the first of `patches` that applies."""
+
+    patches: tuple[str, ...]
+    condition: Condition | None = None
+
+    @property
+    def optional(self) -> bool:
+        """Whether a tree that has it already is as good as one that gets it."""
+        return self.patches[0].startswith(_OPTIONAL)
+
+
+@dataclass(frozen=True)
 class Applied:
     """How a patch went on: `detail` names file and hunk of whatever is not plain."""
 
@@ -34,23 +67,69 @@ class Applied:
     detail: str
 
 
-def parse_series(text: str, name: str) -> tuple[str, ...]:
-    """The patches that a `series` file lists, in order.
+def parse_series(text: str, name: str) -> tuple[Step, ...]:
+    """The steps that a `series` file lists, in order.
 
-    `#` begins a comment. Raises PatchError, naming `name` and the line, where
-    a line is not one file name, or names a patch for the second time.
+    A line is `PATCH [| PATCH]... [TOOL>=VERSION]`; the patches are beside the
+    file or in `compat/`. `#` begins a comment, and a backslash at its end has a
+    line go on. Raises PatchError, naming `name` and the line, where a line is
+    none of this, or names a patch for the second time.
     """
-    patches: list[str] = []
+    steps: list[Step] = []
+    seen: set[str] = set()
+    words: list[str] = []
     for number, raw in enumerate(text.splitlines(), start=1):
         line = raw.split("#", 1)[0].strip()
-        if not line:
+        words += line.removesuffix("\\").split()
+        if line.endswith("\\") or not words:
             continue
-        if len(line.split()) != 1 or "/" in line or line in (".", ".."):
-            raise PatchError(f"{name}:{number}: not the name of a patch beside it: {line}")
-        if line in patches:
-            raise PatchError(f"{name}:{number}: {line} is listed twice")
-        patches.append(line)
-    return tuple(patches)
+        step = _step(words, f"{name}:{number}")
+        for patch in step.patches:
+            if patch in seen:
+                raise PatchError(f"{name}:{number}: {patch} is listed twice")
+            seen.add(patch)
+        steps.append(step)
+        words = []
+    if words:
+        raise PatchError(f"{name}: the last line ends with a backslash")
+    return tuple(steps)
+
+
+def _step(words: list[str], place: str) -> Step:
+    condition = _condition(words[-1], place) if ">=" in words[-1] else None
+    names = words[: len(words) - (condition is not None)]
+    if len(names) % 2 == 0 or any(word != "|" for word in names[1::2]):
+        raise PatchError(f"{place}: not the name of a patch beside it: {' '.join(words)}")
+    for patch in names[::2]:
+        if "/" in patch.removeprefix(_OPTIONAL) or patch in ("|", ".", "..", _OPTIONAL):
+            raise PatchError(f"{place}: not the name of a patch beside it: {patch}")
+    return Step(tuple(names[::2]), condition)
+
+
+def _condition(word: str, place: str) -> Condition:
+    found = _CONDITION.fullmatch(word)
+    for tool in TOOLS:
+        if found is not None and found["tool"] == tool:
+            return Condition(tool, tuple(map(int, found["since"].split("."))))
+    raise PatchError(
+        f"{place}: not a condition: {word}", hint=f"TOOL>=VERSION, with one of {', '.join(TOOLS)}"
+    )
+
+
+def most_fuzz(text: str, name: str) -> int:
+    """How many lines of context `patch` may leave out: one at least must hold.
+
+    A hunk that has lost all of its context goes anywhere. Raises PatchError as
+    `touched_files` does.
+    """
+    context = _MOST_FUZZ + 1
+    for file in _patched_files(text, name):
+        for hunk in file:
+            kinds = [line.line_type for line in hunk]
+            before = next((i for i, kind in enumerate(kinds) if kind != " "), 0)
+            after = next((i for i, kind in enumerate(reversed(kinds)) if kind != " "), 0)
+            context = min(context, max(before, after))
+    return max(context - 1, 0)
 
 
 def touched_files(text: str, name: str) -> tuple[str, ...]:
@@ -59,18 +138,22 @@ def touched_files(text: str, name: str) -> tuple[str, ...]:
     Raises PatchError where the text is no patch, is cut off, or names a file
     outside the tree.
     """
+    touched: dict[str, None] = {}
+    for file in _patched_files(text, name):
+        for side in (file.source_file, file.target_file):
+            if side != "/dev/null":
+                touched[_inside(side, name)] = None
+    return tuple(touched)
+
+
+def _patched_files(text: str, name: str) -> list[PatchedFile]:
     try:
         files = list(PatchSet(text))
     except UnidiffParseError as error:
         raise PatchError(f"{name} is damaged: {error}") from error
     if not files:
         raise PatchError(f"{name} holds no change (is it a patch in unified form?)")
-    touched: dict[str, None] = {}
-    for file in files:
-        for side in (file.source_file, file.target_file):
-            if side != "/dev/null":
-                touched[_inside(side, name)] = None
-    return tuple(touched)
+    return files
 
 
 def _inside(path: str, name: str) -> str:

@@ -23,7 +23,16 @@ LAYERS: dict[str, set[str]] = {
         *("elfcheck", "kconfig", "klog", "proc_mm_limits", "programs_output", "records"),
         *("scenarios", "series", "verdict"),
     },
-    "building": {"checkpatch", "kernel", "modules", "patching", "programs", "rootfs", "source"},
+    "building": {
+        "checkpatch",
+        "kernel",
+        "modules",
+        "patching",
+        "programs",
+        "rootfs",
+        "source",
+        "toolchain",
+    },
     "booting": {"adb", "console", "qemu", "qmp"},
     "session": {"session"},
     "jobs": {

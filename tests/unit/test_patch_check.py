@@ -38,8 +38,8 @@ def test_each_patch_has_a_line(said: io.StringIO) -> None:
         PatchReport("0002-b.patch", "fuzz", "mm/b.c: hunk 1, 2 lines of fuzz"),
     )
     assert said.getvalue().splitlines() == [
-        "applies   0001-a.patch",
-        "fuzz      0002-b.patch: mm/b.c: hunk 1, 2 lines of fuzz",
+        "applies      0001-a.patch",
+        "fuzz         0002-b.patch: mm/b.c: hunk 1, 2 lines of fuzz",
     ]
 
 
@@ -47,4 +47,4 @@ def test_a_conflict_is_a_failed_check(said: io.StringIO) -> None:
     reports = [PatchReport("1", "applies", ""), PatchReport("2", "conflict", "mm/b.c: hunk 1")]
     with pytest.raises(VerdictError, match="1 of 2 patches do not apply"):
         check(said, *reports)
-    assert "conflict  2: mm/b.c: hunk 1" in said.getvalue()
+    assert "conflict     2: mm/b.c: hunk 1" in said.getvalue()

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import PatchError
-from harness.series import Applied, classify, parse_series, touched_files
+from harness.series import (
+    Applied,
+    Condition,
+    Step,
+    classify,
+    most_fuzz,
+    parse_series,
+    touched_files,
+)
 from harness.targets import TARGETS, Target
 
 names = st.from_regex(r"[0-9a-z][0-9a-z._-]{0,20}", fullmatch=True)
@@ -18,10 +26,40 @@ names = st.from_regex(r"[0-9a-z][0-9a-z._-]{0,20}", fullmatch=True)
 @given(st.lists(names, unique=True), st.lists(st.sampled_from(["", "# why", "   "]), min_size=1))
 def test_names_are_read_in_order_between_comments(listed: list[str], noise: list[str]) -> None:
     lines = [line for name in listed for line in (*noise, f"{name} # because")]
-    assert parse_series("\n".join(lines), "series") == tuple(listed)
+    assert parse_series("\n".join(lines), "series") == tuple(Step((name,)) for name in listed)
 
 
-@pytest.mark.parametrize("line", ["a.patch -p0", "../a.patch", "sub/a.patch", ".."])
+def test_alternatives_conditions_and_lines_that_go_on() -> None:
+    text = "compat/a.patch gcc>=5 # why\nb.patch | \\\nc.patch\nd.patch | e.patch perl>=5.22\n"
+    first, second, third = parse_series(text, "series")
+    assert first == Step(("compat/a.patch",), Condition("gcc", (5,)))
+    assert second == Step(("b.patch", "c.patch"))
+    assert third == Step(("d.patch", "e.patch"), Condition("perl", (5, 22)))
+    assert (first.optional, second.optional) == (True, False)
+    assert (str(first.condition), str(third.condition)) == ("gcc>=5", "perl>=5.22")
+
+
+@pytest.mark.parametrize("line", ["a.patch gcc>=", "a.patch clang>=5", "a.patch >=5"])
+def test_a_line_with_no_condition_is_refused(line: str) -> None:
+    with pytest.raises(PatchError, match=r"^k/series:1: not a condition"):
+        parse_series(line, "k/series")
+
+
+def test_a_series_that_goes_on_behind_its_end_is_refused() -> None:
+    with pytest.raises(PatchError, match="ends with a backslash"):
+        parse_series("a.patch | \\\n", "k/series")
+
+
+@pytest.mark.parametrize(("context", "expected"), [(0, 0), (1, 0), (2, 1), (3, 2), (5, 2)])
+def test_a_hunk_keeps_one_line_of_its_context(context: int, expected: int) -> None:
+    lines = [" same"] * context + ["+new"] + [" same"] * context
+    head = f"--- a/x\n+++ b/x\n@@ -1,{2 * context} +1,{2 * context + 1} @@\n"
+    assert most_fuzz(head + "\n".join(lines) + "\n", "p") == expected
+
+
+@pytest.mark.parametrize(
+    "line", ["a.patch -p0", "../a.patch", "sub/a.patch", "..", "a |", "| a", "a | | b", "compat/"]
+)
 def test_a_line_that_is_no_name_is_refused(line: str) -> None:
     with pytest.raises(PatchError, match=r"^k/series:2: not the name"):
         parse_series(f"b.patch\n{line}\n", "k/series")
@@ -65,10 +103,12 @@ def test_what_is_no_patch_is_refused_by_name(text: str, message: str) -> None:
 def test_the_series_of_the_targets_are_read(target: Target) -> None:
     listed = parse_series((target.patches / "series").read_text(), "series")
     assert listed
-    for name in listed:
+    names = [name for step in listed for name in step.patches]
+    for name in names:
         assert touched_files((target.patches / name).read_text(), name)
     # A patch that nobody lists is a patch that somebody forgot.
-    assert set(listed) == {path.name for path in target.patches.glob("*.patch")}
+    there = target.patches.rglob("*.patch")
+    assert set(names) == {path.relative_to(target.patches).as_posix() for path in there}
 
 
 @pytest.mark.parametrize(

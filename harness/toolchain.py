@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""The versions of the tools that build a kernel."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from harness.errors import ToolMissingError
+from harness.process import require, run
+from harness.series import Condition, Tool
+from harness.targets import Target
+
+_VERSION = re.compile(r"\d+(?:\.\d+)+")
+# GCC before 7 knows only the second option, and answers it with less since.
+_GCC_VERSION = ("-dumpfullversion", "-dumpversion")
+
+
+def toolchain_version(target: Target) -> str:
+    """What compiler and linker say they are; ToolMissingError where they are not there."""
+    tools = [f"{target.cross_compile}{tool}" for tool in ("gcc", "ld")]
+    require(tools[0])
+    said = [run([tool, "--version"], env={"LC_ALL": "C"}).output for tool in tools]
+    return "; ".join(text.splitlines()[0] for text in said)
+
+
+def tool_version(target: Target, tool: Tool) -> tuple[int, ...] | None:
+    """The version of a tool that builds `target`; None where it is not there or says nothing."""
+    commands: dict[Tool, tuple[str, ...]] = {
+        "gcc": (f"{target.cross_compile}gcc", *_GCC_VERSION),
+        "hostgcc": ("gcc", *_GCC_VERSION),
+        "binutils": (f"{target.cross_compile}ld", "--version"),
+        "perl": ("perl", "-e", 'printf "%vd", $^V'),
+    }
+    return _ask(commands[tool])
+
+
+def is_needed(target: Target, condition: Condition | None) -> bool:
+    """Whether a step under `condition` is needed; also where nobody can tell."""
+    if condition is None:
+        return True
+    version = tool_version(target, condition.tool)
+    return version is None or version >= condition.since
+
+
+@cache
+def _ask(command: tuple[str, ...]) -> tuple[int, ...] | None:
+    try:
+        said = run(command, env={"LC_ALL": "C"}, check=False)
+    except ToolMissingError:
+        return None
+    # The linker's first line ends with it; others say nothing else.
+    found = _VERSION.findall(said.output.splitlines()[0] if said.output else "")
+    if said.status != 0 or not found:
+        return None
+    return tuple(map(int, found[-1].split(".")))

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""Of a goldfish 3.4 tree only the lines that the series holds on to, where they stand there.
+
+The numbers are those of public 3.4 trees as far as they are known; between the
+lines there is nothing but filler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+Lines = Mapping[int, str]
+
+SKELETON: Mapping[str, Lines] = {
+    "Makefile": {1: "VERSION = 3", 2: "PATCHLEVEL = 4", 3: "SUBLEVEL = 67", 4: "EXTRAVERSION ="},
+    "mm/Kconfig": {223: "", 224: "config KSM"},
+    "mm/Makefile": {
+        41: "obj-$(CONFIG_KSM) += ksm.o",
+        42: "obj-$(CONFIG_PAGE_POISONING) += debug-pagealloc.o",
+    },
+    "mm/page_alloc.c": {2498: "\tmight_sleep_if(gfp_mask & __GFP_WAIT);", 2499: ""},
+    "include/linux/mm.h": {
+        16: "#include <linux/mm_types.h>",
+        17: "#include <linux/range.h>",
+    },
+    "include/linux/mm_types.h": {
+        344: "\tunsigned long flags; /* Must use atomic bitops to access the bits */",
+        345: "",
+        346: "\tstruct core_state *core_state; /* coredumping support */",
+    },
+    "include/linux/compiler-gcc.h": {
+        89: "#define _gcc_header(x) __gcc_header(linux/compiler-gcc##x.h)",
+        90: "#define gcc_header(x) _gcc_header(x)",
+        91: "#include gcc_header(__GNUC__)",
+    },
+    "arch/arm/include/asm/uaccess.h": {
+        174: '\t\tregister const typeof(*(p)) __r2 asm("r2") = (x);\t\\',
+        175: '\t\tregister const typeof(*(p)) __user *__p asm("r0") = (p);\\',
+        176: '\t\tregister int __e asm("r0");\t\t\t\t\\',
+    },
+    "arch/arm/include/asm/unistd.h": {
+        404: "#define __NR_setns\t\t\t(__NR_SYSCALL_BASE+375)",
+        405: "#define __NR_process_vm_readv\t\t(__NR_SYSCALL_BASE+376)",
+        406: "#define __NR_process_vm_writev\t\t(__NR_SYSCALL_BASE+377)",
+    },
+    "arch/arm/kernel/entry-common.S": {
+        94: "\t.equ NR_syscalls,0",
+        95: "#define CALL(x) .equ NR_syscalls,NR_syscalls+1",
+        96: '#include "calls.S"',
+        97: "#undef CALL",
+        98: "#define CALL(x) .long x",
+        99: "",
+    },
+    "arch/arm/kernel/init_task.c": {
+        14: "",
+        15: "static struct signal_struct init_signals = INIT_SIGNALS(init_signals);",
+    },
+    "kernel/fork.c": {528: "\tmm->core_state = NULL;", 529: "\tmm->nr_ptes = 0;"},
+    "kernel/pid.c": {
+        36: "#include <linux/pid_namespace.h>",
+        37: "#include <linux/init_task.h>",
+    },
+    "kernel/timeconst.pl": {
+        372: "\t@val = @{$canned_values{$hz}};",
+        373: "\tif (!defined(@val)) {",
+        374: "\t\t@val = compute_values($hz);",
+    },
+}
+
+# How the table of syscalls goes on behind 377, from tree to tree.
+_PADDING = (
+    "#ifndef syscalls_counted",
+    ".equ syscalls_padding, ((NR_syscalls + 3) & ~3) - NR_syscalls",
+    "#define syscalls_counted",
+    "#endif",
+    ".rept syscalls_padding",
+    "\t\tCALL(sys_ni_syscall)",
+    ".endr",
+)
+_HOLES = ("\t\tCALL(sys_ni_syscall)",) * 2 + ("/* 380 */\tCALL(sys_ni_syscall)",)
+TABLE_TAILS: Mapping[str, tuple[str, ...]] = {
+    "short": _PADDING,
+    "short and spaced": ("", *_PADDING),
+    "with seccomp": (
+        *_HOLES,
+        "\t\tCALL(sys_ni_syscall)",
+        "\t\tCALL(sys_ni_syscall)",
+        "\t\tCALL(sys_seccomp)",
+        *_PADDING,
+    ),
+    "with seccomp, and comments": (
+        "\t\tCALL(sys_ni_syscall)\t\t/* reserved sys_kcmp */",
+        "\t\tCALL(sys_ni_syscall) /* CALL(sys_finit_module) */",
+        "/* 380 */\tCALL(sys_ni_syscall)\t\t/* reserved sys_sched_setattr */",
+        "\t\tCALL(sys_ni_syscall)\t\t/* reserved sys_sched_getattr */",
+        "\t\tCALL(sys_ni_syscall)\t\t/* reserved sys_renameat2     */",
+        "\t\tCALL(sys_seccomp)",
+        "",
+        *_PADDING,
+    ),
+}
+_WRITEV_LINE = 389
+
+
+def table_lines(tail: str) -> list[str]:
+    """calls.S whole: 378 entries, as numbers' names, and the tail called `tail`."""
+    entries = [f"\t\tCALL(sys_{number})" for number in range(378)]
+    entries[0] = "/* 0 */\t\tCALL(sys_0)"
+    entries[376] = "\t\tCALL(sys_process_vm_readv)"
+    entries[377] = "\t\tCALL(sys_process_vm_writev)"
+    head = [f"/* filler {number} */" for number in range(1, _WRITEV_LINE + 1 - len(entries))]
+    return [*head, *entries, *TABLE_TAILS[tail]]
+
+
+def write_skeleton(folder: Path, tail: str, shift: int = 0) -> None:
+    """Writes the skeleton of a tree; its lines stand `shift` lines further down."""
+    for name, lines in SKELETON.items():
+        moved = 0 if name == "Makefile" else shift
+        last = max(lines) + moved + 20
+        text = [lines.get(n - moved, f"/* filler {n} */") for n in range(1, last + 1)]
+        _write(folder / name, text)
+    _write(folder / "arch/arm/kernel/calls.S", [*(["/* moved */"] * shift), *table_lines(tail)])
+
+
+def _write(path: Path, lines: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
