@@ -15,6 +15,7 @@
 #define _MM_LIMITS_INTERNAL_H
 
 #include <linux/atomic.h>
+#include <linux/mm.h>
 #include <linux/mm_limits.h>
 #include <linux/sched.h>
 #ifdef MM_LIMITS_SCHED_IS_APART
@@ -136,6 +137,9 @@ unsigned long mm_limits_bytes(unsigned long pages);
 /* policy.c */
 const struct mm_limits_policy *mm_limits_find_policy(const char *name);
 extern const struct mm_limits_policy *mm_limits_policy;
+
+/* kernel/sys_ni.c; not every linux/syscalls.h has it */
+asmlinkage long sys_ni_syscall(void);
 
 /* sysctl.c */
 extern bool mm_limits_on_alloc;

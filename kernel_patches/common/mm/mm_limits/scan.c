@@ -12,11 +12,13 @@
  * then can the second one count it and weigh its owner. The notes are bits of
  * mm_struct.mm_limits_scan under the scan's number, so they need no clearing.
  */
+#include <linux/cred.h>
 #include <linux/jiffies.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
 #include <linux/oom.h>
 #include <linux/rcupdate.h>
+#include <linux/string.h>
 
 #include "internal.h"
 

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef _LINUX_ATOMIC_H
+#define _LINUX_ATOMIC_H
+
+#include <linux/types.h>
+typedef struct { int counter; } atomic_long_t;
+#define ATOMIC_LONG_INIT(i) { (i) }
+extern void atomic_set(atomic_t *v, int i);
+extern void atomic_inc(atomic_t *v);
+extern int atomic_read(const atomic_t *v);
+extern int atomic_dec_and_test(atomic_t *v);
+extern int atomic_inc_not_zero(atomic_t *v);
+extern long atomic_long_read(atomic_long_t *v);
+extern void atomic_long_set(atomic_long_t *v, long i);
+extern long atomic_long_sub_return(long i, atomic_long_t *v);
+extern long atomic_long_inc_return(atomic_long_t *v);
+
+#endif

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef _LINUX_CTYPE_H
+#define _LINUX_CTYPE_H
+
+extern const unsigned char _ctype[];
+#define isalnum(c) ((_ctype[(int)(unsigned char)(c)] & 7) != 0)
+#define isprint(c) ((_ctype[(int)(unsigned char)(c)] & 0x97) != 0)
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef _LINUX_KERNEL_H
+#define _LINUX_KERNEL_H
+
+#include <linux/compiler.h>
+#include <linux/linkage.h>
+#include <linux/printk.h>
+#include <linux/stddef.h>
+#include <linux/types.h>
+
+#define ULONG_MAX (~0UL)
+#define ARRAY_SIZE(arr) (sizeof(arr) / sizeof((arr)[0]))
+#define container_of(ptr, type, member) ({ \
+	const typeof(((type *)0)->member) *__mptr = (ptr); \
+	(type *)((char *)__mptr - offsetof(type, member)); })
+/* As there, these refuse to compare different types. */
+#define min(x, y) ({ typeof(x) _min1 = (x); typeof(y) _min2 = (y); \
+	(void)(&_min1 == &_min2); _min1 < _min2 ? _min1 : _min2; })
+#define max(x, y) ({ typeof(x) _max1 = (x); typeof(y) _max2 = (y); \
+	(void)(&_max1 == &_max2); _max1 > _max2 ? _max1 : _max2; })
+#define clamp(val, lo, hi) ({ typeof(val) __val = (val); typeof(lo) __lo = (lo); \
+	typeof(hi) __hi = (hi); (void)(&__val == &__lo); (void)(&__val == &__hi); \
+	__val = __val < __lo ? __lo : __val; __val > __hi ? __hi : __val; })
+
+extern __printf(2, 3) int sprintf(char *buf, const char *fmt, ...);
+extern __printf(3, 4) int snprintf(char *buf, size_t size, const char *fmt, ...);
+
+#endif

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef _LINUX_MM_TYPES_H
+#define _LINUX_MM_TYPES_H
+
+#include <linux/types.h>
+#include <linux/atomic.h>
+struct core_state;
+enum { MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, NR_MM_COUNTERS };
+struct mm_struct {
+	atomic_t mm_users;
+	atomic_t mm_count;
+	unsigned long nr_ptes;
+	unsigned long flags;
+#ifdef CONFIG_MM_LIMITS
+	/* By the series. */
+	unsigned long mm_limits_scan;
+	unsigned long mm_limits_dying;
+#endif
+	struct core_state *core_state;
+};
+
+#endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef _LINUX_RATELIMIT_H
+#define _LINUX_RATELIMIT_H
+
+#include <linux/jiffies.h>
+struct ratelimit_state { int interval; int burst; };
+#define DEFINE_RATELIMIT_STATE(name, interval_init, burst_init) \
+	struct ratelimit_state name = { .interval = interval_init, .burst = burst_init }
+extern int ___ratelimit(struct ratelimit_state *rs, const char *func);
+#define __ratelimit(state) ___ratelimit(state, __func__)
+
+#endif

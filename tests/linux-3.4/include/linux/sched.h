@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef _LINUX_SCHED_H
+#define _LINUX_SCHED_H
+
+#include <linux/types.h>
+#include <linux/atomic.h>
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/list.h>
+#include <linux/mm_types.h>
+#include <linux/rcupdate.h>
+#include <linux/time.h>
+#include <asm/barrier.h>
+
+#define TASK_COMM_LEN 16
+#define PF_EXITING 0x00000004
+#define PF_MEMALLOC 0x00000800
+#define PF_KTHREAD 0x00200000
+#define SIGNAL_GROUP_EXIT 0x00000004
+#define SEND_SIG_PRIV ((struct siginfo *)1)
+#define SEND_SIG_FORCED ((struct siginfo *)2)
+
+typedef unsigned long cputime_t;
+typedef struct { int lock; } spinlock_t;
+struct task_cputime {
+	cputime_t utime;
+	cputime_t stime;
+	unsigned long long sum_exec_runtime;
+};
+struct signal_struct {
+	unsigned int flags;
+	int oom_score_adj;
+};
+struct task_struct {
+	atomic_t usage;
+	unsigned int flags;
+	struct mm_struct *mm;
+	struct task_struct *group_leader;
+	struct list_head tasks;
+	struct list_head thread_group;
+	struct timespec start_time;
+	struct signal_struct *signal;
+	spinlock_t alloc_lock;
+	char comm[TASK_COMM_LEN];
+};
+struct sighand_struct;
+
+extern struct task_struct *get_current(void);
+#define current get_current()
+extern struct task_struct init_task;
+#define next_task(p) list_entry((p)->tasks.next, struct task_struct, tasks)
+#define for_each_process(p) for (p = &init_task; (p = next_task(p)) != &init_task;)
+extern struct task_struct *next_thread(const struct task_struct *p);
+extern int thread_group_empty(struct task_struct *p);
+extern int same_thread_group(struct task_struct *p1, struct task_struct *p2);
+extern int pid_alive(struct task_struct *p);
+extern int is_global_init(struct task_struct *tsk);
+extern pid_t task_tgid_nr(struct task_struct *tsk);
+extern void task_lock(struct task_struct *p);
+extern void task_unlock(struct task_struct *p);
+extern struct sighand_struct *lock_task_sighand(struct task_struct *tsk, unsigned long *flags);
+extern void unlock_task_sighand(struct task_struct *tsk, unsigned long *flags);
+#define get_task_struct(tsk) do { atomic_inc(&(tsk)->usage); } while (0)
+extern void put_task_struct(struct task_struct *t);
+extern void mmdrop(struct mm_struct *mm);
+extern char *get_task_comm(char *to, struct task_struct *tsk);
+extern void thread_group_cputime(struct task_struct *tsk, struct task_cputime *times);
+extern int fatal_signal_pending(struct task_struct *p);
+extern int _cond_resched(void);
+#define cond_resched() ({ _cond_resched(); })
+
+#endif
