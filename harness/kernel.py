@@ -23,7 +23,15 @@ from elftools.elf.elffile import ELFFile
 from harness.cache import digest
 from harness.errors import BuildError, UsageError
 from harness.kconfig import check_survived, format_fragment, merge, parse_config, parse_fragment
-from harness.patching import Overlay, WorkTree, inputs, load_overlay, overlay, save_overlay
+from harness.patching import (
+    Overlay,
+    WorkTree,
+    inputs,
+    load_overlay,
+    overlay,
+    read_file,
+    save_overlay,
+)
 from harness.process import require, run
 from harness.progress import Phase
 from harness.source import KernelSource, fetch
@@ -49,7 +57,9 @@ _REPRODUCIBLE = {
 _CCACHE_SIZE = "2G"
 CCACHED = Path(__file__).with_name("ccached")
 
-_DIAGNOSTIC = re.compile(r"(?P<file>[^\s:]+):\d+(?::\d+)?: (?P<kind>warning|(?:fatal )?error): .*")
+_DIAGNOSTIC = re.compile(
+    r"(?P<file>[^\s:]+):(?P<line>\d+)(?::\d+)?: (?P<kind>warning|(?:fatal )?error): .*"
+)
 _ERROR = re.compile(
     r"(?:.*: )?(?:fatal )?error: .*|.*: undefined reference to .*|ERROR: .*|.*\bError: .*"
     r"|.*: syntax error.*|make(?:\[\d+\])?: \*\*\* .*"
@@ -237,7 +247,7 @@ def _configure(make: KernelMake, requested: Mapping[str, str]) -> None:
 
 
 def _compile(make: KernelMake, files: Overlay, phase: Phase) -> None:
-    warnings = _Warnings(make.tree, files)
+    warnings = _Warnings(make, files)
     warnings.redo()
     count = 0
 
@@ -249,7 +259,7 @@ def _compile(make: KernelMake, files: Overlay, phase: Phase) -> None:
 
     # "modules" makes Module.symvers, which modules outside the tree are linked by.
     make(Path(make.target.image).name, "modules", on_line=on_line)
-    warnings.judge(make.log)
+    warnings.judge()
     found = make.release_built()
     if found != make.release:
         raise BuildError(f"the kernel calls itself {found}, not {make.release}", log=make.log)
@@ -273,6 +283,8 @@ def _collect(make: KernelMake, plan: _Plan, files: Overlay, entry: Path) -> None
         "key": plan.key,
         "release": plan.release,
         "origin": plan.source.origin,
+        "commit": plan.source.commit,
+        "changed files": plan.source.changed,
         "inputs": dict(plan.record),
         "command": shlex.join(make.argv(Path(plan.target.image).name, "modules")),
     }
@@ -444,8 +456,13 @@ class _Warnings:
     changed at the next build, whatever became of this one.
     """
 
-    tree: WorkTree
+    make: KernelMake
     files: Overlay
+
+    @property
+    def tree(self) -> WorkTree:
+        """Where they are."""
+        return self.make.tree
 
     @property
     def _memory(self) -> Path:
@@ -473,17 +490,28 @@ class _Warnings:
             if not place.is_relative_to(self.tree.tree):
                 continue
             name = place.relative_to(self.tree.tree).as_posix()
-            if self.files.get(name) is not None:
+            if self._is_ours(name, int(found["line"])):
                 with self._memory.open("a") as memory:
                     memory.write(name + line[len(found["file"]) :] + "\n")
                 return
 
-    def judge(self, log: Path) -> None:
-        """Raises BuildError if there were any."""
+    def _is_ours(self, name: str, line: int) -> bool:
+        """Whether the line is one that the pristine file does not have."""
+        file = self.files.get(name)
+        if file is None:
+            return False
+        before = read_file(self.tree.pristine / name)
+        old = set(before.data.splitlines()) if before is not None else set()
+        lines = file.data.splitlines()
+        return not 0 < line <= len(lines) or lines[line - 1] not in old
+
+    def judge(self) -> None:
+        """Raises BuildError if there were any, or says so where they do not stop the build."""
         lines = list(dict.fromkeys(self._lines()))
-        if lines:
-            raise BuildError(
-                f"{len(lines)} compiler warning(s) in our own files: {lines[0]}",
-                log=log,
-                tail="\n".join(lines[1:_ERROR_LINES]),
-            )
+        if not lines:
+            return
+        message = f"{len(lines)} compiler warning(s) in our own files: {lines[0]}"
+        if not self.make.target.warnings_stop:
+            self.make.ws.reporter.say(message)
+            return
+        raise BuildError(message, log=self.make.log, tail="\n".join(lines[1:_ERROR_LINES]))

@@ -17,6 +17,8 @@ from harness.paths import MODULES
 from harness.workspace import Workspace
 
 _WARNING = re.compile(r".*\bwarning: .*|WARNING: .*")
+# What modpost says where a module would not load.
+_UNRESOLVED = re.compile(r"WARNING: .*undefined!|WARNING: .*has no CRC.*")
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,10 @@ def module_info(path: Path) -> dict[str, str]:
 def check_module(path: Path, kernel: KernelBuild) -> None:
     """Raises BuildError unless the file is a module that `kernel` would load."""
     with path.open("rb") as stream:
-        machine = ELFFile(stream)["e_machine"]
+        elf = ELFFile(stream)
+        machine, kind = elf["e_machine"], elf["e_type"]
+    if kind != "ET_REL":
+        raise BuildError(f"{path.name} is no module ({kind})")
     if machine != kernel.target.elf.machine:
         raise BuildError(f"{path.name} is for {machine}, not {kernel.target.elf.machine}")
     magic = module_info(path).get("vermagic", "")
@@ -96,6 +101,11 @@ def _make(ws: Workspace, kernel: KernelBuild, key: str, entry: Path) -> None:
         folder = copy_sources(make)
         output = make(f"M={folder}", "modules")
         warnings = [line for line in output.splitlines() if _WARNING.fullmatch(line)]
+        if not kernel.target.warnings_stop:
+            for line in warnings:
+                ws.reporter.say(line)
+            # 3.4's modpost only warns of what insmod refuses.
+            warnings = [line for line in warnings if _UNRESOLVED.fullmatch(line)]
         if warnings:
             raise BuildError(
                 f"{len(warnings)} warning(s) in module/: {warnings[0]}",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -195,8 +196,24 @@ def _try(
             write_file(stage / path, file)
         reports = [_take(step, source, stage, staged) for step in steps(source.target, extra)]
         files = {path: read_file(stage / path) for path in sorted(staged)}
+    reports += _taken_syscalls(source)
     changed = {path: f for path, f in files.items() if f != read_file(source.tree / path)}
     return reports, changed
+
+
+def _taken_syscalls(source: KernelSource) -> list[PatchReport]:
+    """Our syscalls whose numbers the unpatched tree gives to somebody else."""
+    listed = source.target.syscall_list
+    file = read_file(source.tree / listed.file)
+    ours = {number: name for name, number in source.target.syscalls.items()}
+    reports = []
+    lines = file.data.decode(errors="replace").splitlines() if file is not None else []
+    for place, line in enumerate(lines, start=1):
+        found = re.fullmatch(listed.pattern, line)
+        if found is not None and (name := ours.get(int(found["number"]))) is not None:
+            detail = f"{listed.file}:{place}: {found['number']} is {found['name']} already"
+            reports.append(PatchReport(f"syscall {name}", "conflict", detail))
+    return reports
 
 
 def _take(step: PatchStep, source: KernelSource, stage: Path, staged: set[str]) -> PatchReport:

@@ -45,6 +45,10 @@ class _TimedOutError(Exception):
     """A program took longer than it may."""
 
 
+# What shows its progress goes back to the line's begin, and ends no line.
+_LINE_END = re.compile(rb"(?<=\n)|(?<=\r)(?!\n|$)")
+
+
 @dataclass(frozen=True)
 class Completed:
     """How a program ended: its status, its output (stdout and stderr together)."""
@@ -112,7 +116,7 @@ def run(
                     stream.write(line)
                     stream.flush()
                 if on_line is not None:
-                    on_line(line.decode(errors="replace").rstrip("\n"))
+                    on_line(line.decode(errors="replace").rstrip("\r\n"))
             status = process.wait()
         except _TimedOutError as late:
             end_group(process, grace)
@@ -181,9 +185,8 @@ def _lines(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator[
     """The program's output, line by line, until it has ended; _TimedOutError when that is late."""
     pending = b""
     for chunk in _chunks(process, timeout):
-        *whole, pending = (pending + chunk).split(b"\n")
-        for line in whole:
-            yield line + b"\n"
+        *whole, pending = _LINE_END.split(pending + chunk)
+        yield from whole
     if pending:
         yield pending
 

@@ -99,7 +99,7 @@ def compile_programs(
 
 def build(ws: Workspace, target: Target) -> ProgramBuild:
     """The programs for `target`, from the cache if nothing changed."""
-    require("make", f"{target.cross_compile}gcc")
+    require("make", f"{target.programs_cross_compile}gcc")
     key = _key(target)
     with ws.reporter.phase("build test programs") as phase:
         phase.mark_cached()
@@ -111,11 +111,11 @@ def _key(target: Target) -> str:
     """Over all that goes in: sources, make files, compiler, numbers, expectations."""
     roots = [NDK_TESTS / "build", NDK_TESTS / "common"]
     roots += [NDK_TESTS / name / "jni" for name in PROGRAMS]
-    compiler = run([f"{target.cross_compile}gcc", "--version"], error=BuildError).output
+    compiler = run([f"{target.programs_cross_compile}gcc", "--version"], error=BuildError).output
     return digest(
         tree_digest(*roots),
         compiler,
-        target.cross_compile,
+        target.programs_cross_compile,
         syscall_header(target.syscalls),
         repr(target.elf),
     )
@@ -126,7 +126,7 @@ def _make(ws: Workspace, target: Target, folder: Path, phase: Phase) -> None:
     compile_programs(
         folder,
         syscalls=target.syscalls,
-        cross_compile=target.cross_compile,
+        cross_compile=target.programs_cross_compile,
         jobs=ws.jobs,
         log=ws.logs / f"programs-{target.name}.log",
         on_line=phase.note,

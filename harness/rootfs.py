@@ -75,7 +75,7 @@ def build(ws: Workspace, target: Target) -> Rootfs:
         listing = (programs / "packages").read_text()
         key = digest(
             target.name,
-            target.cross_compile,
+            target.programs_cross_compile,
             listing,
             tree_digest(GUEST),
             Path(__file__).read_bytes(),
@@ -208,7 +208,7 @@ def _mmdebstrap(target: Target, archive: Path) -> list[str]:
 
 def _assemble(target: Target, programs: Path, folder: Path) -> None:
     """Makes `folder`/initramfs.cpio.gz from the programs and harness/guest/."""
-    require("cpio", f"{target.cross_compile}gcc")
+    require("cpio", f"{target.programs_cross_compile}gcc")
     stage = folder / "stage"
     shutil.copytree(programs / "root", stage, symlinks=True)
     for name in FOLDERS:
@@ -243,7 +243,15 @@ def _commands(stage: Path) -> None:
 def _compile_su(target: Target, program: Path) -> None:
     run(
         [
-            *(f"{target.cross_compile}gcc", "-static", "-O2", "-s", "-Wall", "-Wextra", "-Werror"),
+            *(
+                f"{target.programs_cross_compile}gcc",
+                "-static",
+                "-O2",
+                "-s",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+            ),
             *("-o", program, GUEST / "su.c"),
         ],
         error=BuildError,

@@ -19,23 +19,21 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
 from backports import tarfile
 
+from harness import git_source
 from harness.cache import KEY_LENGTH, digest, disk_full_named, file_sha256
-from harness.errors import CommandError, SourceError, ToolMissingError, UsageError
+from harness.errors import CommandError, SourceError, ToolMissingError
+from harness.git_source import OTHER_SOURCE
 from harness.process import end_group, require, run
 from harness.progress import Phase
-from harness.targets import Target
+from harness.targets import DebianSource, Target
 from harness.workspace import Workspace
 
-# What `--source` looks like when it is a git URL: everything up to the last @.
-_GIT_SOURCE = re.compile(r"(?P<url>.+)@(?P<commit>[^@/]*)")
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_URL = re.compile(r"[a-z][a-z0-9+]*://|[^/]+@[^/]+:|[^/:]+\.[^/:]+:")
 _APT_URI = re.compile(
     r"^'(?P<uri>[^']+)' (?P<name>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$", re.MULTILINE
 )
@@ -53,18 +51,23 @@ _DECOMPRESSORS = (
 _SETTLED_NS = 2_000_000_000
 _MIB = 1 << 20
 _APT_ENV = {"LC_ALL": "C"}
-_OTHER_SOURCE = "give a source by hand: --source DIRECTORY|TARBALL|URL@COMMIT"
 
 
 @dataclass(frozen=True)
 class KernelSource:
-    """A pristine kernel tree. `tree` is never written to; `origin` is for people."""
+    """A pristine kernel tree. `tree` is never written to; `origin` is for people.
+
+    `commit` is the one that git has it from, and `changed` how many files
+    somebody had changed there since.
+    """
 
     target: Target
     tree: Path
     key: str
     version: str
     origin: str = field(compare=False)
+    commit: str | None = field(default=None, compare=False)
+    changed: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,16 @@ def fetch(ws: Workspace, target: Target, source: str | None = None) -> KernelSou
     """
     with ws.reporter.phase("fetch kernel source") as phase:
         if source is None:
-            return _from_debian(ws, target, phase)
+            own = target.source
+            if isinstance(own, DebianSource):
+                return _from_debian(ws, target, own, phase)
+            return _from_git(ws, target, own.url, git_source.commit_of(ws, own), phase)
         path = Path(source).expanduser()
         if path.is_dir():
             return _from_directory(ws, target, path.resolve(), phase)
         if path.is_file():
             return _from_tarball(ws, target, path.resolve(), phase)
-        return _from_git(ws, target, source, phase)
+        return _from_git(ws, target, *git_source.parse_git_source(source), phase)
 
 
 def tree_version(tree: Path) -> str:
@@ -115,7 +121,7 @@ def tree_version(tree: Path) -> str:
     found: dict[str, str] = dict(_MAKE_VARIABLE.findall(head))
     if not {"VERSION", "PATCHLEVEL", "SUBLEVEL"} <= found.keys():
         raise SourceError(
-            f"not a kernel tree: {tree} has no Makefile with a VERSION", hint=_OTHER_SOURCE
+            f"not a kernel tree: {tree} has no Makefile with a VERSION", hint=OTHER_SOURCE
         )
     numbers = [found["VERSION"], found["PATCHLEVEL"], found["SUBLEVEL"]]
     return ".".join(number for number in numbers if number) + found.get("EXTRAVERSION", "")
@@ -161,10 +167,15 @@ def _entry(
     return KernelSource(target, tree, key, version, origin)
 
 
+def _leftovers(target: Target) -> tuple[str, ...]:
+    """What an in-tree build leaves that would be taken for the build folder's own."""
+    folders = ("include/config", "include/generated", f"arch/{target.arch}/include/generated")
+    return (".config", *folders)
+
+
 def _built_in(tree: Path, target: Target) -> bool:
     """Whether a build left files in the tree that keep `make O=` from working."""
-    leftovers = (".config", "include/config", f"arch/{target.arch}/include/generated")
-    return any((tree / name).exists() for name in leftovers)
+    return any((tree / name).exists() for name in _leftovers(target))
 
 
 def _clean(ws: Workspace, target: Target, tree: Path, origin: str) -> None:
@@ -176,14 +187,13 @@ def _clean(ws: Workspace, target: Target, tree: Path, origin: str) -> None:
         ["make", "-s", "-C", tree, f"ARCH={target.arch}", "mrproper"],
         log=ws.logs / "mrproper.log",
         env={"MAKEFLAGS": "", "KBUILD_OUTPUT": "", "LC_ALL": "C"},
-        error=SourceError,
+        # An old kernel's make files may not please a new make: see below.
+        check=False,
         what="make mrproper",
     )
-    if _built_in(tree, target):
-        raise SourceError(
-            f"{origin} holds a build that `make mrproper` does not remove",
-            hint="clean it by hand, and build with O= in future",
-        )
+    for name in _leftovers(target):
+        path = tree / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -196,8 +206,8 @@ def _beside(path: Path) -> Iterator[Path]:
 # --- Debian ----------------------------------------------------------------
 
 
-def _from_debian(ws: Workspace, target: Target, phase: Phase) -> KernelSource:
-    package = _candidate(target.source.package)
+def _from_debian(ws: Workspace, target: Target, source: DebianSource, phase: Phase) -> KernelSource:
+    package = _candidate(source.package)
     origin = f"Debian's {package.name} {package.version}"
 
     def unpack(tree: Path) -> None:
@@ -222,13 +232,13 @@ def _candidate(package: str) -> _Package:
         answer = run(["apt-get", "download", "--print-uris", package], env=_APT_ENV, check=False)
     except ToolMissingError:
         raise SourceError(
-            f"no apt-get on this machine: {package} cannot be downloaded", hint=_OTHER_SOURCE
+            f"no apt-get on this machine: {package} cannot be downloaded", hint=OTHER_SOURCE
         ) from None
     found = _APT_URI.search(answer.output)
     if found is None:
         raise SourceError(
             f"apt has no candidate for {package}",
-            hint=f"apt-get update (or ./inv setup); on a system without it, {_OTHER_SOURCE}",
+            hint=f"apt-get update (or ./inv setup); on a system without it, {OTHER_SOURCE}",
             tail="\n".join(answer.output.splitlines()[-3:]),
         )
     file_name = found["name"].replace("%3a", ":")
@@ -272,7 +282,7 @@ def _apt_download(ws: Workspace, package: _Package, folder: Path, phase: Phase) 
         raise SourceError(
             f"apt-get could not download {package.name} {package.version}",
             hint="look at the network; then apt-get update (the version may have been replaced), "
-            f"or {_OTHER_SOURCE}",
+            f"or {OTHER_SOURCE}",
             log=log,
             tail="\n".join(said[-3:]) or failed.tail,
         ) from failed
@@ -365,7 +375,15 @@ def _from_directory(ws: Workspace, target: Target, path: Path, phase: Phase) -> 
     check_version(tree_version(path), target, str(path))
     phase.note(f"read {path}")
     key = f"directory-{directory_digest(ws, path)}"
-    return _entry(ws, target, key, str(path), phase, lambda tree: _copy_directory(path, tree))
+    found = _entry(ws, target, key, str(path), phase, lambda tree: _copy_directory(path, tree))
+    state = git_source.state_of(path)
+    if state is None:
+        return found
+    commit, changed = state
+    if changed:
+        # It is what is to be built, and nobody can get it again from the commit.
+        ws.reporter.say(f"{path} is at {commit[:12]} with {changed} changed file(s)")
+    return replace(found, commit=commit, changed=changed)
 
 
 def _copy_directory(path: Path, tree: Path) -> None:
@@ -439,48 +457,12 @@ def _content_digest(root: Path, names: list[str]) -> str:
 # --- a git commit ----------------------------------------------------------
 
 
-def _from_git(ws: Workspace, target: Target, source: str, phase: Phase) -> KernelSource:
-    url, commit = parse_git_source(source)
+def _from_git(ws: Workspace, target: Target, url: str, commit: str, phase: Phase) -> KernelSource:
     origin = f"{url} at {commit[:12]}"
 
     def unpack(tree: Path) -> None:
         phase.note(f"fetch {commit[:12]}")
-        _git_checkout(ws, url, commit, tree)
+        git_source.checkout(ws, url, commit, tree, phase.note)
 
-    return _entry(ws, target, f"git-{commit[:KEY_LENGTH]}", origin, phase, unpack)
-
-
-def parse_git_source(source: str) -> tuple[str, str]:
-    """The URL and the commit of `URL@COMMIT`; UsageError says what is missing."""
-    found = _GIT_SOURCE.fullmatch(source)
-    if found is not None and _COMMIT.fullmatch(found["commit"]):
-        return found["url"], found["commit"]
-    if _URL.match(source):
-        raise UsageError(
-            f"--source {source}: a git URL needs @ and a full commit hash behind it",
-            hint="git ls-remote URL prints the hashes of branches and tags",
-        )
-    raise UsageError(f"--source {source}: there is no such file or directory", hint=_OTHER_SOURCE)
-
-
-def _git_checkout(ws: Workspace, url: str, commit: str, tree: Path) -> None:
-    """Fetches one commit, no history, and checks it out without git's folder."""
-    log = ws.logs / f"git-{commit[:KEY_LENGTH]}.log"
-    log.unlink(missing_ok=True)
-    # A user's hooks and line-end settings must not change what is checked out.
-    git = ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false", "-C", str(tree)]
-    git += ["-c", "advice.detachedHead=false", "-c", "init.defaultBranch=main"]
-    tree.mkdir()
-    for words in (
-        ["init", "-q"],
-        ["fetch", "-q", "--depth=1", "--no-tags", "--end-of-options", url, commit],
-        ["checkout", "-q", commit],
-    ):
-        run(
-            git + words,
-            env={"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
-            log=log,
-            error=SourceError,
-            what=f"git {words[0]} of {url}",
-        )
-    shutil.rmtree(tree / ".git")
+    found = _entry(ws, target, f"git-{commit[:KEY_LENGTH]}", origin, phase, unpack)
+    return replace(found, commit=commit)

@@ -75,6 +75,17 @@ class Board:
 
 
 @dataclass(frozen=True)
+class SyscallList:
+    """Where a kernel numbers its syscalls: in `file`, on lines that `pattern` matches.
+
+    The pattern's groups are called `number` and `name`.
+    """
+
+    file: str
+    pattern: str
+
+
+@dataclass(frozen=True)
 class ElfAbi:
     """What a program or module for the target looks like (pyelftools' names)."""
 
@@ -92,7 +103,10 @@ class Target:
     version: str
     source: DebianSource | GitSource
     arch: str
+    # Of the kernel and its modules.
     cross_compile: str
+    # Of what runs on the device: it needs a C library.
+    programs_cross_compile: str
     # What brings a configuration up to date without asking.
     update_config: str
     # Below the build folder.
@@ -105,6 +119,7 @@ class Target:
     guest_suite: str
     # Syscall name to number.
     syscalls: Mapping[str, int]
+    syscall_list: SyscallList
     make_variables: tuple[str, ...] = ()
     # Whether a compiler's warning in one of our files stops the build. A compiler
     # that is younger than the kernel finds fault with what comes from its headers.
@@ -132,6 +147,10 @@ class Target:
         """The files of Kconfig lines that the target needs, with their reasons."""
         return tuple(self.patches / name for name in self.board.fragments)
 
+    def with_cross_compile(self, prefix: str) -> Target:
+        """The same kernel and modules by another cross compiler; programs stay as they are."""
+        return replace(self, cross_compile=prefix)
+
     def on(self, emulator: str) -> Target:
         """The same kernel for another emulator; UsageError says what it runs on."""
         if emulator not in self.boards:
@@ -148,6 +167,7 @@ LINUX_6_1 = Target(
     source=DebianSource(package="linux-source-6.1"),
     arch="arm",
     cross_compile="arm-linux-gnueabihf-",
+    programs_cross_compile="arm-linux-gnueabihf-",
     update_config="olddefconfig",
     image="arch/arm/boot/zImage",
     boards=MappingProxyType(
@@ -171,6 +191,9 @@ LINUX_6_1 = Target(
     guest_suite="trixie",
     # Free from 451 on in 6.1 and from 463 on in 6.12; 378 to 383 belong to others.
     syscalls=MappingProxyType({"set_mm_limits": 500, "my_oom_killer": 501}),
+    syscall_list=SyscallList(
+        file="arch/arm/tools/syscall.tbl", pattern=r"(?P<number>\d+)\s+\w+\s+(?P<name>\w+)\b.*"
+    ),
 )
 
 GOLDFISH_3_4 = Target(
@@ -181,6 +204,7 @@ GOLDFISH_3_4 = Target(
     ),
     arch="arm",
     cross_compile="arm-linux-gnueabi-",
+    programs_cross_compile="arm-linux-gnueabi-",
     # 3.4 has no olddefconfig. In spite of its name this gives new symbols their
     # defaults, which is why 3.7 renamed it.
     update_config="oldnoconfig",
@@ -214,6 +238,10 @@ GOLDFISH_3_4 = Target(
     guest_suite="trixie",
     # Free in 3.4, where 379 to 381 are as well; 383 is Android's seccomp.
     syscalls=MappingProxyType({"set_mm_limits": 378, "my_oom_killer": 382}),
+    syscall_list=SyscallList(
+        file="arch/arm/include/asm/unistd.h",
+        pattern=r"#define\s+__NR_(?P<name>\w+)\s+\(__NR_SYSCALL_BASE\s*\+\s*(?P<number>\d+)\).*",
+    ),
     # C of 2012: what later compilers do by default is named.
     make_variables=("KCFLAGS=-fno-pic -fno-pie -std=gnu89",),
     warnings_stop=False,

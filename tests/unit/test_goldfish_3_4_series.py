@@ -132,6 +132,19 @@ def test_a_line_that_is_not_there_is_a_conflict(tmp_path: Path, name: str) -> No
         overlay(workspace(tmp_path / "cache"), source_of(tmp_path / "tree"))
 
 
+def test_a_number_that_somebody_else_has_taken_is_named(tmp_path: Path) -> None:
+    write_skeleton(tmp_path / "tree", "short")
+    numbers = tmp_path / "tree/arch/arm/include/asm/unistd.h"
+    line = "#define __NR_set_mlimit    (__NR_SYSCALL_BASE+378)"
+    numbers.write_text(numbers.read_text().replace("/* filler 407 */", line))
+    ws, source = workspace(tmp_path / "cache"), source_of(tmp_path / "tree")
+    last = check(ws, source)[-1]
+    assert (last.patch, last.outcome) == ("syscall set_mm_limits", "conflict")
+    assert last.detail == "arch/arm/include/asm/unistd.h:407: 378 is set_mlimit already"
+    with pytest.raises(PatchError, match="378 is set_mlimit already"):
+        overlay(ws, source)
+
+
 def test_no_hunk_shows_more_of_the_kernel_than_it_must() -> None:
     for patch in patch_files(GOLDFISH_3_4):
         lines = patch.read_text().split("\n@@ ", 1)[1].splitlines()

@@ -122,7 +122,7 @@ def test_a_program_that_is_not_built_is_missed(own_sources: Path, tmp_path: Path
 
 
 def test_a_missing_compiler_is_named_with_its_package(tmp_path: Path) -> None:
-    absent = replace(LINUX_6_1, cross_compile="arm-none-such-")
+    absent = replace(LINUX_6_1, programs_cross_compile="arm-none-such-")
     with pytest.raises(ToolMissingError, match="arm-none-such-gcc"):
         programs.build(workspace(tmp_path), absent)
 

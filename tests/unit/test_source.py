@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import SourceError, UsageError
+from harness.git_source import checkout, fetch_argv, ls_remote_argv, parse_git_source
 from harness.patching import read_file
-from harness.source import check_version, directory_digest, fetch, parse_git_source, tree_version
-from harness.targets import LINUX_6_1
+from harness.source import check_version, directory_digest, fetch, tree_version
+from harness.targets import LINUX_6_1, GitSource
 
 # Stands in for apt: it offers $APT_DEB as linux-source-6.1, and counts downloads.
 APT = """\
@@ -146,13 +148,15 @@ def test_the_leftovers_of_a_build_are_cleaned_in_the_copy(fake: FakeRepository) 
     assert (fake.pristine / ".config").is_file()
 
 
-def test_leftovers_that_stay_are_an_error(fake: FakeRepository) -> None:
+def test_leftovers_go_also_where_mrproper_fails(fake: FakeRepository) -> None:
     (fake.pristine / ".config").write_text("CONFIG_X=y\n")
+    (fake.pristine / "include/generated").mkdir()
     makefile = fake.pristine / "Makefile"
-    makefile.write_text(makefile.read_text().replace("rm -rf .config", "rm -rf"))
-    with pytest.raises(SourceError, match="holds a build that `make mrproper` does not remove"):
-        fetch(fake.ws, fake.target, str(fake.pristine))
-    assert no_entry_left(fake)
+    makefile.write_text(makefile.read_text() + "\n$(error this make is too new)\n")
+    tree = fetch(fake.ws, fake.target, str(fake.pristine)).tree
+    assert not (tree / ".config").exists()
+    assert not (tree / "include/generated").exists()
+    assert (fake.pristine / "include/generated").is_dir()
 
 
 def test_a_directory_of_another_version_is_refused(fake: FakeRepository) -> None:
@@ -295,6 +299,105 @@ def test_a_commit_that_is_not_there_is_an_error(fake: FakeRepository, repository
     with pytest.raises(SourceError, match=r"git fetch of .* failed"):
         fetch(fake.ws, fake.target, f"{repository}@{'0' * 39}1")
     assert no_entry_left(fake)
+
+
+def test_a_branch_is_what_it_is_at(fake: FakeRepository, repository: Path) -> None:
+    git(repository, "branch", "android-goldfish-3.4")
+    first = git(repository, "rev-parse", "HEAD")
+    target = replace(fake.target, source=GitSource(f"file://{repository}", "android-goldfish-3.4"))
+    assert fetch(fake.ws, target).commit == first
+    git(repository, "checkout", "-q", "android-goldfish-3.4")
+    (repository / "new").write_text("x")
+    git(repository, "add", "new")
+    git(repository, "commit", "-qm", "two")
+    second = git(repository, "rev-parse", "HEAD")
+    assert fetch(fake.ws, target).commit == second
+    pinned = replace(target, source=GitSource(f"file://{repository}", "no-such", first))
+    assert fetch(fake.ws, pinned).key == f"git-{first[:16]}"
+
+
+def test_without_a_network_the_branch_is_what_it_was(
+    fake: FakeRepository, repository: Path, tmp_path: Path
+) -> None:
+    git(repository, "branch", "b")
+    target = replace(fake.target, source=GitSource(f"file://{repository}", "b"))
+    before = fetch(fake.ws, target)
+    repository.rename(tmp_path / "elsewhere")
+    assert fetch(fake.ws, target) == before
+    assert f"cannot be asked; b was at {before.commit[:12] if before.commit else ''}" in (
+        fake.said.getvalue()
+    )
+    other = replace(fake.target, source=GitSource(f"file://{repository}", "c"))
+    with pytest.raises(SourceError, match=r"git ls-remote .* failed") as error:
+        fetch(fake.ws, other)
+    assert "look at the network" in str(error.value)
+
+
+def test_a_branch_that_is_not_there_is_an_error(fake: FakeRepository, repository: Path) -> None:
+    target = replace(fake.target, source=GitSource(f"file://{repository}", "no-such"))
+    with pytest.raises(SourceError, match="git ls-remote"):
+        fetch(fake.ws, target)
+
+
+def test_a_changed_work_tree_is_named_and_built_as_it_is(
+    fake: FakeRepository, repository: Path
+) -> None:
+    (repository / "Makefile").write_text((repository / "Makefile").read_text() + "# mine\n")
+    before = directory_digest(fake.ws, repository)
+    source = fetch(fake.ws, fake.target, str(repository))
+    assert source.changed == 1
+    assert source.commit == git(repository, "rev-parse", "HEAD")
+    assert "with 1 changed file(s)" in fake.said.getvalue()
+    assert (source.tree / "Makefile").read_text().endswith("# mine\n")
+    assert directory_digest(fake.ws, repository) == before
+    assert git(repository, "status", "--porcelain") == "M Makefile"
+
+
+def test_the_commands_for_git(tmp_path: Path) -> None:
+    fetch_words = fetch_argv(tmp_path, "https://host.invalid/k", HASH)
+    assert fetch_words[-7:] == [
+        *("fetch", "--progress", "--depth=1", "--no-tags", "--end-of-options"),
+        *("https://host.invalid/k", HASH),
+    ]
+    assert fetch_words[:5] == [
+        *("git", "-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false"),
+    ]
+    assert ls_remote_argv("https://host.invalid/k", "refs/heads/b") == [
+        *("git", "ls-remote", "--exit-code", "--end-of-options"),
+        *("https://host.invalid/k", "refs/heads/b"),
+    ]
+
+
+def fake_git(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = folder / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+
+def test_a_server_that_gives_out_tips_only_is_told_of(
+    fake: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = "error: Server does not allow request for unadvertised object"
+    script = f'case "$*" in *" fetch "*) echo "{refusal}"; exit 128;; esac'
+    fake_git(tmp_path, script, monkeypatch)
+    with pytest.raises(SourceError, match=r"git fetch of https://host\.invalid/k") as error:
+        fetch(fake.ws, fake.target, f"https://host.invalid/k@{HASH}")
+    assert "clone the repository" in str(error.value)
+    assert no_entry_left(fake)
+
+
+def test_a_clone_shows_how_far_it_is(
+    fake: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = r"""case "$*" in *" fetch "*)
+        printf 'Receiving objects:   7%% (1/14)\rReceiving objects: 100%% (14/14), done.\n';; esac
+    mkdir -p "$6/.git" """
+    fake_git(tmp_path, script, monkeypatch)
+    notes: list[str] = []
+    checkout(fake.ws, "u", HASH, tmp_path / "tree", notes.append)
+    assert notes == ["receiving objects: 7 %", "receiving objects: 100 %"]
 
 
 HASH = "0123456789abcdef0123456789abcdef01234567"
