@@ -17,13 +17,21 @@ if TYPE_CHECKING:
     from harness.targets import Target
     from harness.workspace import Workspace
 
-KERNEL_HELP = {"kernel": "the kernel: linux-6.1 (configuration: kernel)"}
+KERNEL_HELP = {"kernel": "the kernel: linux-6.1 or goldfish-3.4 (configuration: kernel)"}
 SOURCE_HELP = {
     "source": "its source: a directory, a tarball or a git URL with @commit; "
     "default: the kernel's own (configuration: source)"
 }
-BUILD_HELP = {**KERNEL_HELP, **SOURCE_HELP}
-EMULATORS = ("qemu",)
+EMULATOR_HELP = {
+    "emulator": "what it boots on: qemu, or sdk for the Android Emulator (configuration: emulator)"
+}
+COMPILER_HELP = {
+    "cross_compile": "the prefix of another cross compiler for kernel and modules "
+    "(configuration: cross_compile)"
+}
+TREE_HELP = {**KERNEL_HELP, **SOURCE_HELP}
+BUILD_HELP = {**TREE_HELP, **EMULATOR_HELP, **COMPILER_HELP}
+AVD_HELP = {"avd": "the virtual device for --emulator sdk (configuration: avd)"}
 
 
 def _workspace(ctx: Context) -> Workspace:
@@ -33,35 +41,50 @@ def _workspace(ctx: Context) -> Workspace:
     return Workspace(jobs=jobs) if jobs > 0 else Workspace()
 
 
-def _target(ctx: Context, kernel: str | None) -> Target:
+def _target(
+    ctx: Context,
+    kernel: str | None,
+    emulator: str | None = None,
+    cross_compile: str | None = None,
+) -> Target:
     from harness.targets import get_target
 
-    return get_target(kernel or ctx.goldfish_oom.kernel)
+    defaults = ctx.goldfish_oom
+    target = get_target(kernel or defaults.kernel, emulator or defaults.emulator)
+    prefix = cross_compile or defaults.cross_compile
+    return target.with_cross_compile(prefix) if prefix else target
 
 
 def _source(ctx: Context, source: str | None) -> str | None:
     return source or ctx.goldfish_oom.source or None
 
 
-@task
-def setup(ctx: Context) -> None:
+@task(help=KERNEL_HELP)
+def setup(ctx: Context, kernel: str | None = None) -> None:
     """Install the Debian packages that are missing (as root, or with sudo)."""
     from harness import setup as job
 
-    job.run(_workspace(ctx))
+    job.run(_workspace(ctx), _target(ctx, kernel))
 
 
-@task(help={"json": "print it as JSON, for machines", **KERNEL_HELP})
-def doctor(ctx: Context, json: bool = False, kernel: str | None = None) -> None:
+@task(help={"json": "print it as JSON, for machines", **BUILD_HELP})
+def doctor(
+    ctx: Context,
+    json: bool = False,
+    kernel: str | None = None,
+    source: str | None = None,
+    emulator: str | None = None,
+    cross_compile: str | None = None,
+) -> None:
     """Say what is here, what is missing and what to run."""
     from harness import cli
     from harness import doctor as job
 
-    source = _source(ctx, None)
-    cli.finish(job.run(_workspace(ctx), _target(ctx, kernel), source, as_json=json))
+    target = _target(ctx, kernel, emulator, cross_compile)
+    cli.finish(job.run(_workspace(ctx), target, _source(ctx, source), as_json=json))
 
 
-@task(help=BUILD_HELP)
+@task(help=TREE_HELP)
 def fetch_kernel(ctx: Context, kernel: str | None = None, source: str | None = None) -> None:
     """Get the kernel's source."""
     from harness import source as job
@@ -71,15 +94,19 @@ def fetch_kernel(ctx: Context, kernel: str | None = None, source: str | None = N
     ws.reporter.say(f"{fetched.version} from {fetched.origin}: {fetched.tree}")
 
 
-@task(help={"check": "only say for each patch whether it applies", **BUILD_HELP})
+@task(help={"check": "only say for each patch whether it applies", **TREE_HELP, **COMPILER_HELP})
 def patch_kernel(
-    ctx: Context, check: bool = False, kernel: str | None = None, source: str | None = None
+    ctx: Context,
+    check: bool = False,
+    kernel: str | None = None,
+    source: str | None = None,
+    cross_compile: str | None = None,
 ) -> None:
     """Patch a copy of the kernel's source."""
     from harness import kernel as job
     from harness import patch_check
 
-    ws, target = _workspace(ctx), _target(ctx, kernel)
+    ws, target = _workspace(ctx), _target(ctx, kernel, cross_compile=cross_compile)
     if check:
         patch_check.run(ws, target, _source(ctx, source))
     else:
@@ -87,23 +114,37 @@ def patch_kernel(
 
 
 @task(help=BUILD_HELP)
-def build_kernel(ctx: Context, kernel: str | None = None, source: str | None = None) -> None:
+def build_kernel(
+    ctx: Context,
+    kernel: str | None = None,
+    source: str | None = None,
+    emulator: str | None = None,
+    cross_compile: str | None = None,
+) -> None:
     """Build the patched kernel."""
     from harness import kernel as job
 
     ws = _workspace(ctx)
-    built = job.build(ws, _target(ctx, kernel), _source(ctx, source))
+    target = _target(ctx, kernel, emulator, cross_compile)
+    built = job.build(ws, target, _source(ctx, source))
     ws.reporter.say(f"{built.release}: {built.image}")
 
 
 @task(help=BUILD_HELP)
-def build_modules(ctx: Context, kernel: str | None = None, source: str | None = None) -> None:
+def build_modules(
+    ctx: Context,
+    kernel: str | None = None,
+    source: str | None = None,
+    emulator: str | None = None,
+    cross_compile: str | None = None,
+) -> None:
     """Build set_mm_limits.ko and my_oom_killer.ko against the built kernel."""
     from harness import kernel as kernels
     from harness import modules as job
 
     ws = _workspace(ctx)
-    built = job.build(ws, kernels.build(ws, _target(ctx, kernel), _source(ctx, source)))
+    target = _target(ctx, kernel, emulator, cross_compile)
+    built = job.build(ws, kernels.build(ws, target, _source(ctx, source)))
     ws.reporter.say(str(built.folder))
 
 
@@ -133,32 +174,40 @@ def clean(ctx: Context, cache: bool = False) -> None:
     job.run(_workspace(ctx), cache=cache)
 
 
-@task(help={"user": "root, u0_a70, or a uid (configuration: user)", **BUILD_HELP})
+@task(help={"user": "root, u0_a70, or a uid (configuration: user)", **BUILD_HELP, **AVD_HELP})
 def boot(
     ctx: Context,
     user: str | None = None,
     kernel: str | None = None,
     source: str | None = None,
+    emulator: str | None = None,
+    cross_compile: str | None = None,
+    avd: str | None = None,
 ) -> None:
     """Boot the patched kernel and give a shell on it."""
     from harness import boot as job
     from harness import cli
 
-    login = user or ctx.goldfish_oom.user
-    cli.finish(
-        job.run(_workspace(ctx), _target(ctx, kernel), login, _source(ctx, source)),
+    defaults = ctx.goldfish_oom
+    status = job.run(
+        _workspace(ctx),
+        _target(ctx, kernel, emulator, cross_compile),
+        user or defaults.user,
+        _source(ctx, source),
+        avd=avd or defaults.avd or None,
     )
+    cli.finish(status)
 
 
 @task(
     help={
         "policy": "who is killed: rss, runtime, badness or all (configuration: policy)",
         "trigger": "what starts the killer: alloc or daemon (configuration: trigger)",
-        "emulator": "what it boots on: qemu (configuration: emulator)",
         "scenario": "only this one (may be repeated); a wrong name lists them all",
         "patch": "a patch file to apply behind the series (may be repeated)",
         "config": "a file of Kconfig lines to use in place of, or besides, the fragment's",
         **BUILD_HELP,
+        **AVD_HELP,
     },
     iterable=["scenario", "patch"],
 )
@@ -166,28 +215,30 @@ def emulator_test(
     ctx: Context,
     policy: str | None = None,
     trigger: str | None = None,
-    emulator: str | None = None,
     scenario: list[str] | None = None,
     patch: list[str] | None = None,
     config: str | None = None,
     kernel: str | None = None,
     source: str | None = None,
+    emulator: str | None = None,
+    cross_compile: str | None = None,
+    avd: str | None = None,
 ) -> None:
     """Patch, build and boot the kernel, let users exceed their limits, and judge it."""
     from harness import cli
     from harness import emulator_test as job
 
     defaults = ctx.goldfish_oom
-    cli.choose("emulator", emulator or defaults.emulator, EMULATORS)
     status = job.run(
         _workspace(ctx),
-        _target(ctx, kernel),
+        _target(ctx, kernel, emulator, cross_compile),
         policy=policy or defaults.policy,
         trigger=trigger or defaults.trigger,
         source=_source(ctx, source),
         scenarios=tuple(scenario) if scenario else None,
         extra_patches=[Path(name) for name in patch or ()],
         extra_config=Path(config) if config else None,
+        avd=avd or defaults.avd or None,
     )
     cli.finish(status)
 

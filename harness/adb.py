@@ -43,6 +43,9 @@ _CAUSE_SECONDS = 1.5
 # A guest that does not answer an echo for this long is not merely busy.
 _ECHO_SECONDS = 5.0
 _PUSH_SECONDS = 60.0
+_SHELL_V2 = "shell_v2"
+_EMULATOR = re.compile(r"emulator-(\d+)")
+_RECEIVE_BYTES = 1 << 16
 # The shell protocol's packets (adb's docs call it "shell,v2"): kind, length.
 _HEADER = struct.Struct("<BI")
 _STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = 1, 2, 3, 4
@@ -280,9 +283,12 @@ class RunningCommand:
         """The thread: from the opening of the shell to its last packet."""
         lost = "the connection ended"
         try:
-            self._connection = self._device.open_shell(self._command)
-            while self._status is None:
-                self._accept(*_packet(self._connection))
+            if self._device.legacy_shell:
+                self._collect_legacy()
+            else:
+                self._connection = self._device.open_shell(self._command)
+                while self._status is None:
+                    self._accept(*_packet(self._connection))
         except (adbutils.AdbError, OSError, EOFError) as error:
             lost = str(error) or lost
         finally:
@@ -292,6 +298,28 @@ class RunningCommand:
                 self._changed.notify_all()
             if self._connection is not None:
                 self._connection.close()
+
+    def _collect_legacy(self) -> None:
+        """By the first shell protocol: a terminal's output, the status behind a fresh marker.
+
+        In a shell of its own, so that a command that ends its shell ends that.
+        """
+        end = f"gfoom-{secrets.token_hex(8)}:"
+        command = f"sh -c {shlex.quote(self._command)} </dev/null; echo {end[:9]}''{end[9:]}$?"
+        self._connection = self._device.open_shell(command, legacy=True)
+        rest = b""
+        while data := self._connection.conn.recv(_RECEIVE_BYTES):
+            # A terminal ends its lines in two characters.
+            whole = (rest + data).replace(b"\r\n", b"\n")
+            rest = whole[-1:] if whole.endswith(b"\r") else b""
+            self._accept(_STDOUT, whole.removesuffix(rest) if rest else whole)
+            with self._changed:
+                if self._lines and end in self._lines[-1]:
+                    self._rest, _, status = self._lines.pop().partition(end)
+                    self._status = int(status)
+                    self._changed.notify_all()
+                    return
+        raise EOFError
 
     def _accept(self, kind: int, data: bytes) -> None:
         with self._changed:
@@ -304,14 +332,22 @@ class RunningCommand:
 
 
 class Device:
-    """The machine's Android side. Every wait ends with the session's first cause."""
+    """The machine's Android side. Every wait ends with the session's first cause.
 
-    def __init__(self, server: AdbServer, address: str, health: Health) -> None:
+    `address` is where its adbd is; for an emulator it is adb's serial for it,
+    `emulator-PORT`, and its adbd is at the port behind that one. `prelude` is
+    put before every command.
+    """
+
+    def __init__(self, server: AdbServer, address: str, health: Health, prelude: str = "") -> None:
         self.health = health
         self.address = address
         self.server = server
+        self.prelude = prelude
         self._client = server.client()
         self._device = self._client.device(address)
+        # Until the device tells: before API 24 adbd knew no other.
+        self._legacy_shell = False
 
     def connect(self, timeout: float) -> None:
         """Connects the server to the device, and waits for a marker to come back.
@@ -327,6 +363,7 @@ class Device:
                     log=self.server.log,
                     tail=_tail(self.server.log.read_text()),
                 )
+        self._legacy_shell = _SHELL_V2 not in self._features()
         # In two halves, so that no echo of the command can be taken for its output.
         first, second = secrets.token_hex(8), secrets.token_hex(8)
         answer = self.shell(f"echo {first}''{second}", timeout=timeout).output.strip()
@@ -356,7 +393,27 @@ class Device:
         """Starts `command` as `shell` does, and returns at once."""
         self.health.check()
         whole = command if user is None else f"su {user} sh -c {shlex.quote(command)}"
-        return RunningCommand(self, whole, command)
+        return RunningCommand(self, self.prelude + whole, command)
+
+    def become_root(self, timeout: float) -> None:
+        """Has adbd run as root. Raises DeviceError if it does not."""
+        if self._is_root():
+            return
+        # adbd starts anew, and every connection to it ends.
+        with suppress(adbutils.AdbError, OSError, EOFError):
+            self._device.root()
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            self.health.pause(_POLL_SECONDS * 10)
+            self.health.check()
+            with suppress(DeviceError):
+                self.connect(timeout)
+                if self._is_root():
+                    return
+        raise DeviceError(
+            "the device's adbd does not run as root",
+            hint="an AVD with a system image without Google Play (default;armeabi-v7a)",
+        )
 
     def push(self, local: Path, remote: str, mode: int = 0o755) -> None:
         """Copies the file `local` to the file `remote` on the device, with mode `mode`."""
@@ -402,16 +459,22 @@ class Device:
 
     def mark_kernel_log(self, text: str) -> None:
         """Puts a line of ours into the kernel's log."""
-        self.write_file("/dev/kmsg", f"{text}\n")
+        self.write_file("/dev/kmsg", f"<5>{text}\n")
 
-    def open_shell(self, command: str) -> AdbConnection:
-        """A connection that speaks shell protocol 2: it knows the exit status."""
+    @property
+    def legacy_shell(self) -> bool:
+        """Whether the device's adbd knows only the first shell protocol, without a status."""
+        return self._legacy_shell
+
+    def open_shell(self, command: str, *, legacy: bool = False) -> AdbConnection:
+        """A connection to a shell that runs `command`, by protocol 2 or the first one."""
         connection = self._device.open_transport(timeout=_OPEN_SECONDS)
         try:
-            connection.send_command(f"shell,v2,raw:{command}")
+            connection.send_command(f"shell:{command}" if legacy else f"shell,v2,raw:{command}")
             connection.check_okay()
             connection.conn.settimeout(None)
-            connection.conn.sendall(_HEADER.pack(_CLOSE_STDIN, 0))
+            if not legacy:
+                connection.conn.sendall(_HEADER.pack(_CLOSE_STDIN, 0))
         except BaseException:
             connection.close()
             raise
@@ -438,8 +501,20 @@ class Device:
         self.health.check()
         raise AssertionError("unreachable: there is a first cause")
 
+    def _features(self) -> set[str]:
+        """What the device's adbd can do."""
+        with suppress(adbutils.AdbError, OSError):
+            return set(self._device.get_features().split(","))
+        return set()
+
+    def _is_root(self) -> bool:
+        return self.shell("id").output.startswith("uid=0(")
+
     def _connected(self) -> bool:
+        emulator = _EMULATOR.fullmatch(self.address)
         try:
+            if emulator is not None:
+                return self._emulator_connected(int(emulator[1]) + 1)
             self._client.connect(self.address, timeout=_OPEN_SECONDS)
             if self._device.get_state() == "device":
                 return True
@@ -448,6 +523,13 @@ class Device:
         except (adbutils.AdbError, OSError):
             return False
         return False
+
+    def _emulator_connected(self, port: int) -> bool:
+        """Tells the server of the emulator, as that does itself when it is up."""
+        with self._client.make_connection(_OPEN_SECONDS) as connection:
+            # There is no answer.
+            connection.send_command(f"host:emulator:{port}")
+        return bool(self._device.get_state() == "device")
 
 
 def _foreign_removed() -> dict[str, str]:

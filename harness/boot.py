@@ -22,7 +22,13 @@ ROOT = "root"
 _MODULES = ("set_mm_limits", "my_oom_killer")
 
 
-def run(ws: Workspace, target: Target, user: str, source: str | None = None) -> int:
+def run(
+    ws: Workspace,
+    target: Target,
+    user: str,
+    source: str | None = None,
+    avd: str | None = None,
+) -> int:
     """Builds what is out of date, boots it, and gives a shell as `user` on it.
 
     `user` is a name that the guest knows, or a uid. The modules are loaded and
@@ -41,6 +47,8 @@ def run(ws: Workspace, target: Target, user: str, source: str | None = None) -> 
         target,
         folder=_folder(target),
         expect_release=built.release,
+        tools=guest.tools,
+        avd_name=avd,
     ) as session:
         _equip(session, loadable, tools)
         ws.reporter.say(

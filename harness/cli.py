@@ -8,7 +8,7 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -17,7 +17,6 @@ from harness.errors import (
     EXIT_INTERRUPTED,
     EXIT_PASSED,
     HarnessError,
-    UsageError,
 )
 
 # What a shell reports for a program that a signal ended.
@@ -47,13 +46,6 @@ def finish(status: int) -> None:
     """Ends the run with `status` unless that is 0; tasks behind this one do not start."""
     if status != EXIT_PASSED:
         raise StatusError(status)
-
-
-def choose(what: str, value: str, choices: Sequence[str]) -> str:
-    """`value` if it is one of `choices`; UsageError otherwise."""
-    if value not in choices:
-        raise UsageError(f"no {what} is called {value!r}", hint=f"one of: {', '.join(choices)}")
-    return value
 
 
 @contextmanager

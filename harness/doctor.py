@@ -14,10 +14,10 @@ from pathlib import Path
 
 import psutil
 
-from harness import packages, process
-from harness.errors import EXIT_INFRASTRUCTURE, EXIT_PASSED
-from harness.targets import Target
-from harness.tools import FILE_PACKAGES, TOOL_PACKAGES
+from harness import ndk, packages, process, sdk
+from harness.errors import EXIT_INFRASTRUCTURE, EXIT_PASSED, InfrastructureError
+from harness.targets import GitSource, SdkMachine, Target
+from harness.tools import needed_files, needed_tools
 from harness.workspace import Workspace
 
 _GIB = 1 << 30
@@ -75,9 +75,12 @@ def examine(
     """Looks at everything that the default job needs."""
     yield _system(os_release)
     yield Finding("python", sys.version_info >= (3, 11), platform.python_version())
-    yield from _tools()
-    yield from _files()
-    yield _kernel_source(target, source)
+    yield from _tools(target)
+    yield from _files(target)
+    yield _kernel_source(ws, target, source)
+    yield from _ndk(target)
+    if isinstance(target.machine, SdkMachine):
+        yield from _sdk(target.machine)
     yield _disk(ws)
     yield _memory(target)
 
@@ -106,11 +109,13 @@ def _system(os_release: Path) -> Finding:
     return Finding("system", True, detail, required=False)
 
 
-def _tools() -> Iterator[Finding]:
+def _tools(target: Target) -> Iterator[Finding]:
     """Every program that the harness runs, with its version."""
-    for tool, package in TOOL_PACKAGES.items():
+    for tool, package in needed_tools(target.compilers).items():
         if packages.find_tool(tool) is None:
-            yield Finding(tool, False, f"not installed (package {package})", _SETUP)
+            foreign = package == tool and tool.endswith("-gcc")
+            fix = "look at --cross-compile" if foreign else _SETUP
+            yield Finding(tool, False, f"not installed (package {package})", fix)
         else:
             yield Finding(tool, True, _tool_version(tool))
 
@@ -127,21 +132,27 @@ def _tool_version(tool: str) -> str:
     return found[0].removeprefix("Version ") if found else "here"
 
 
-def _files() -> Iterator[Finding]:
+def _files(target: Target) -> Iterator[Finding]:
     """Packages that are files and no programs."""
-    for path, package in FILE_PACKAGES.items():
+    for path, package in needed_files(target.compilers).items():
         if Path(path).exists():
             yield Finding(package, True, "here")
         else:
             yield Finding(package, False, f"not installed ({path} is missing)", _SETUP)
 
 
-def _kernel_source(target: Target, source: str | None) -> Finding:
+def _kernel_source(ws: Workspace, target: Target, source: str | None) -> Finding:
     """Whether the kernel's source can be had."""
     name = f"source of {target.name}"
     if source is not None:
         return Finding(name, True, source)
-    package = target.source.package
+    own = target.source
+    if isinstance(own, GitSource):
+        what = own.commit or f"the branch {own.branch}"
+        there = any((ws.cache.root / "sources").glob("git-*"))
+        # It is not asked: a doctor does not need a network.
+        return Finding(name, True, f"{own.url}, {what}{'; one is in the cache' if there else ''}")
+    package = own.package
     version = packages.candidate(package)
     if version is not None:
         return Finding(name, True, f"{package} {version}")
@@ -153,6 +164,35 @@ def _kernel_source(target: Target, source: str | None) -> Finding:
         f"this system's package lists have no {package}",
         "give it: --source DIRECTORY, TARBALL or GIT-URL@COMMIT (or INVOKE_GOLDFISH_OOM_SOURCE)",
     )
+
+
+def _ndk(target: Target) -> Iterator[Finding]:
+    """The NDK, for targets whose programs it can build; Debian's compiler does as well."""
+    if target.ndk_abi is None:
+        return
+    try:
+        found = ndk.find()
+    except InfrastructureError as error:
+        yield Finding("Android NDK", False, error.message, error.hint)
+        return
+    detail = f"{found.revision} ({found.build})" if found else "none; Debian's compiler is taken"
+    yield Finding("Android NDK", True, detail, required=False)
+
+
+def _sdk(machine: SdkMachine) -> Iterator[Finding]:
+    """The Android Emulator and its virtual devices."""
+    try:
+        found = sdk.find()
+    except InfrastructureError as error:
+        yield Finding("Android SDK", False, error.message, error.hint)
+        return
+    yield Finding("Android SDK", True, f"emulator {found.version_text}: {found.emulator}")
+    if found.version and (found.version > sdk.CLASSIC_UNTIL):
+        hint = f"goldfish boots on {sdk.GOOD_RELEASES}"
+        yield Finding("classic engine", False, f"gone from emulator {found.version_text}", hint)
+    fitting = [avd.name for avd in sdk.list_avds() if avd.abi == machine.abi]
+    detail = ", ".join(fitting) or f"none for {machine.abi}"
+    yield Finding("AVD", bool(fitting), detail, "" if fitting else sdk.MAKE_AVD)
 
 
 def _disk(ws: Workspace) -> Finding:

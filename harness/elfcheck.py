@@ -11,7 +11,7 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.constants import E_FLAGS
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import ARMAttributesSection
+from elftools.elf.sections import ARMAttributesSection, NoteSection
 from elftools.elf.segments import InterpSegment
 
 from harness.errors import BuildError
@@ -27,6 +27,8 @@ class ElfFacts:
 
     `interpreter` is the dynamic linker it asks for, `needed` its shared
     libraries. `hard_float` is None for machines without that distinction.
+    `oldest_kernel` is the one that its C library starts on, None where it does
+    not say.
     """
 
     machine: str
@@ -35,6 +37,7 @@ class ElfFacts:
     interpreter: str | None
     needed: tuple[str, ...]
     hard_float: bool | None
+    oldest_kernel: tuple[int, ...] | None
 
 
 def read_elf(path: Path) -> ElfFacts:
@@ -62,7 +65,19 @@ def _facts(elf: ELFFile) -> ElfFacts:
         interpreter=interpreters[0] if interpreters else None,
         needed=tuple(needed),
         hard_float=_hard_float(elf) if elf["e_machine"] == "EM_ARM" else None,
+        oldest_kernel=_oldest_kernel(elf),
     )
+
+
+def _oldest_kernel(elf: ELFFile) -> tuple[int, ...] | None:
+    """What the note says that GNU's C library puts into a program."""
+    for section in elf.iter_sections():
+        if isinstance(section, NoteSection):
+            for note in section.iter_notes():
+                if note["n_type"] == "NT_GNU_ABI_TAG":
+                    about = note["n_desc"]
+                    return (about["abi_major"], about["abi_minor"], about["abi_tiny"])
+    return None
 
 
 def _hard_float(elf: ELFFile) -> bool:
@@ -84,8 +99,10 @@ def _hard_float(elf: ELFFile) -> bool:
     )
 
 
-def static_program_problems(facts: ElfFacts, abi: ElfAbi) -> list[str]:
-    """Why a file cannot be a static program for `abi`, one phrase a reason."""
+def static_program_problems(
+    facts: ElfFacts, abi: ElfAbi, kernel: tuple[int, ...] = ()
+) -> list[str]:
+    """Why a file cannot be a static program for `abi` on `kernel`, one phrase a reason."""
     problems = []
     if facts.machine != abi.machine:
         problems.append(f"it is for {facts.machine}, not {abi.machine}")
@@ -100,14 +117,17 @@ def static_program_problems(facts: ElfFacts, abi: ElfAbi) -> list[str]:
     if facts.hard_float is not None and facts.hard_float != abi.hard_float:
         names = {True: "hard", False: "soft"}
         problems.append(f"its float ABI is {names[facts.hard_float]}, not {names[abi.hard_float]}")
+    if kernel and facts.oldest_kernel is not None and facts.oldest_kernel[: len(kernel)] > kernel:
+        needs, has = (".".join(map(str, v)) for v in (facts.oldest_kernel, kernel))
+        problems.append(f"its C library needs Linux {needs}, not {has}")
     return problems
 
 
-def check_static_program(path: Path, abi: ElfAbi) -> None:
+def check_static_program(path: Path, abi: ElfAbi, kernel: tuple[int, ...] = ()) -> None:
     """Raises BuildError, with all that is wrong, if `path` would not run on the device."""
     if not path.is_file():
         raise BuildError(f"{path.name} was not built")
-    problems = static_program_problems(read_elf(path), abi)
+    problems = static_program_problems(read_elf(path), abi, kernel)
     if not os.access(path, os.X_OK):
         problems.append("it is not executable")
     if problems:

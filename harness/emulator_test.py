@@ -78,6 +78,7 @@ def run(
     scenarios: tuple[str, ...] | None = None,
     extra_patches: Sequence[Path] = (),
     extra_config: Path | None = None,
+    avd: str | None = None,
     results: Path | None = None,
 ) -> int:
     """Tests a kernel under `policy` (or "all") and `trigger`; returns the exit status.
@@ -90,7 +91,10 @@ def run(
     policies = policies_of(policy)
     chosen = select(scenarios, check_trigger(trigger))
     command = ["./inv", "emulator-test", "--policy", policy, "--trigger", trigger]
-    command += ["--kernel", target.name, *(("--source", source) if source else ())]
+    command += ["--kernel", target.name, "--emulator", target.emulator]
+    command += ["--source", source] if source else []
+    command += ["--cross-compile", target.cross_compile] if target.is_cross_compile_changed else []
+    command += ["--avd", avd] if avd else []
     command += [word for name in scenarios or () for word in ("--scenario", name)]
     command += [word for path in extra_patches for word in ("--patch", str(path))]
     command += ["--config", str(extra_config)] if extra_config else []
@@ -111,6 +115,8 @@ def run(
             target,
             folder=folder.path,
             expect_release=built.kernel.release,
+            tools=built.rootfs.tools,
+            avd_name=avd,
         ) as session:
             _prepare(test, session, built)
             _perform(test, session, chosen, policies)

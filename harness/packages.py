@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness import process
-from harness.tools import FILE_PACKAGES, TOOL_PACKAGES
+from harness.tools import needed_files, needed_tools
 
 _LISTS = Path("/var/lib/apt/lists")
 _CANDIDATE = re.compile(r"^  Candidate: (?!\(none\))(\S+)$", re.MULTILINE)
@@ -25,11 +25,20 @@ def find_tool(tool: str) -> str | None:
     return shutil.which(tool, path=os.pathsep.join(folders))
 
 
-def missing(root: Path = Path("/")) -> tuple[str, ...]:
-    """The Debian packages that the harness needs and that are not installed."""
-    packages = {package for tool, package in TOOL_PACKAGES.items() if find_tool(tool) is None}
+def missing(compilers: Iterable[str], root: Path = Path("/")) -> tuple[str, ...]:
+    """The Debian packages that are needed, with these cross compilers, and not installed.
+
+    A compiler that Debian does not have is left to whoever named it.
+    """
+    packages = {
+        package
+        for tool, package in needed_tools(compilers).items()
+        if find_tool(tool) is None and not (tool == package and tool.endswith("-gcc"))
+    }
     packages |= {
-        package for path, package in FILE_PACKAGES.items() if not (root / path.lstrip("/")).exists()
+        package
+        for path, package in needed_files(compilers).items()
+        if not (root / path.lstrip("/")).exists()
     }
     return tuple(sorted(packages))
 

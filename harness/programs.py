@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Building the programs that run on the device, from `ndk_tests/`.
 
-A plain cross-compiler builds them here; the make file in `ndk_tests/build/`
-reads the same `jni/Android.mk` files as `ndk-build` does.
+`ndk-build` builds them where there is an NDK, and a plain cross-compiler
+otherwise; the make file in `ndk_tests/build/` reads the same `jni/Android.mk`
+files.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import ndk
 from harness.cache import digest, tree_digest
 from harness.elfcheck import check_static_program
 from harness.errors import BuildError
+from harness.ndk import Ndk
 from harness.paths import NDK_TESTS
 from harness.process import require, run
 from harness.progress import Phase
@@ -71,9 +74,7 @@ def compile_programs(
     on_line: Callable[[str], None] | None = None,
 ) -> None:
     """Writes the header and all programs to `folder`; BuildError if it cannot be done."""
-    include = folder / "include"
-    include.mkdir(parents=True, exist_ok=True)
-    (include / HEADER).write_text(syscall_header(syscalls))
+    include = _write_header(folder, syscalls)
     try:
         run(
             [
@@ -98,38 +99,100 @@ def compile_programs(
 
 
 def build(ws: Workspace, target: Target) -> ProgramBuild:
-    """The programs for `target`, from the cache if nothing changed."""
-    require("make", f"{target.programs_cross_compile}gcc")
-    key = _key(target)
+    """The programs for `target`, from the cache if nothing changed.
+
+    An NDK builds them where the target is for one and it is there; otherwise
+    Debian's compiler.
+    """
+    found = ndk.find() if target.ndk_abi is not None else None
+    if found is None:
+        require("make", f"{target.programs_cross_compile}gcc")
+    key = _key(target, found)
     with ws.reporter.phase("build test programs") as phase:
         phase.mark_cached()
-        folder = ws.cache.ensure(_KIND, key, lambda partial: _make(ws, target, partial, phase))
+        folder = ws.cache.ensure(
+            _KIND, key, lambda partial: _make(ws, target, found, partial, phase)
+        )
     return ProgramBuild(folder, key)
 
 
-def _key(target: Target) -> str:
+def _key(target: Target, found: Ndk | None) -> str:
     """Over all that goes in: sources, make files, compiler, numbers, expectations."""
     roots = [NDK_TESTS / "build", NDK_TESTS / "common"]
     roots += [NDK_TESTS / name / "jni" for name in PROGRAMS]
-    compiler = run([f"{target.programs_cross_compile}gcc", "--version"], error=BuildError).output
+    if found is not None:
+        compiler = f"NDK {found.revision} {found.build} {target.ndk_abi}"
+    else:
+        gcc = f"{target.programs_cross_compile}gcc"
+        compiler = run([gcc, "--version"], error=BuildError).output
     return digest(
         tree_digest(*roots),
         compiler,
         target.programs_cross_compile,
         syscall_header(target.syscalls),
-        repr(target.elf),
+        repr((target.elf, target.oldest_kernel)),
     )
 
 
-def _make(ws: Workspace, target: Target, folder: Path, phase: Phase) -> None:
-    phase.cached = False
-    compile_programs(
-        folder,
-        syscalls=target.syscalls,
-        cross_compile=target.programs_cross_compile,
-        jobs=ws.jobs,
-        log=ws.logs / f"programs-{target.name}.log",
-        on_line=phase.note,
-    )
+def compile_with_ndk(
+    folder: Path,
+    found: Ndk,
+    target: Target,
+    *,
+    jobs: int,
+    log: Path,
+    on_line: Callable[[str], None] | None = None,
+) -> None:
+    """What `compile_programs` does, by `ndk-build`."""
+    assert target.ndk_abi is not None
+    include = _write_header(folder, target.syscalls)
     for name in PROGRAMS:
-        check_static_program(folder / name, target.elf)
+        # Each is a project of its own: of one another they know nothing.
+        scratch = folder / "ndk" / name
+        argv = ndk.ndk_build_argv(
+            found,
+            project=NDK_TESTS / name,
+            abi=target.ndk_abi,
+            folder=scratch,
+            include=include,
+            jobs=jobs,
+        )
+        try:
+            run(argv, log=log, on_line=on_line, error=BuildError, what=f"ndk-build of {name}")
+        except BuildError as error:
+            error.hint = (
+                f"this is NDK {found.revision}; unset ANDROID_NDK_HOME to have Debian's "
+                "compiler build the programs"
+            )
+            raise
+        built = scratch / "libs" / target.ndk_abi / name
+        if not built.is_file():
+            raise BuildError(f"ndk-build left no {name} for {target.ndk_abi}", log=log)
+        shutil.copy(built, folder / name)
+    shutil.rmtree(folder / "ndk")
+
+
+def _write_header(folder: Path, syscalls: Mapping[str, int]) -> Path:
+    """Writes the header with the syscalls' numbers; returns the folder that it is in."""
+    include = folder / "include"
+    include.mkdir(parents=True, exist_ok=True)
+    (include / HEADER).write_text(syscall_header(syscalls))
+    return include
+
+
+def _make(ws: Workspace, target: Target, found: Ndk | None, folder: Path, phase: Phase) -> None:
+    phase.cached = False
+    log = ws.logs / f"programs-{target.name}.log"
+    if found is not None:
+        compile_with_ndk(folder, found, target, jobs=ws.jobs, log=log, on_line=phase.note)
+    else:
+        compile_programs(
+            folder,
+            syscalls=target.syscalls,
+            cross_compile=target.programs_cross_compile,
+            jobs=ws.jobs,
+            log=log,
+            on_line=phase.note,
+        )
+    for name in PROGRAMS:
+        check_static_program(folder / name, target.elf, target.oldest_kernel)

@@ -64,7 +64,7 @@ def qemu_argv(
         *("-qmp", f"unix:{qmp_socket}"),
         # The guest reaches nobody; adb reaches the guest.
         *("-netdev", f"user,id=net0,restrict=on,ipv6=off,{forward}"),
-        *machine.network,
+        *machine.devices,
         # A kernel that restarts the machine is a kernel that went down.
         "-no-reboot",
         *("-kernel", str(kernel)),

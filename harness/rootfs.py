@@ -57,11 +57,16 @@ _SYSTEM_USERS = (("root", 0, "/"), ("system", 1000, "/"), ("shell", 2000, HOME))
 
 @dataclass(frozen=True)
 class Rootfs:
-    """An initramfs (gzipped cpio) and the packages in it, as `name=version`."""
+    """An initramfs (gzipped cpio) and the packages in it, as `name=version`.
+
+    `tools` are static programs of it that a device needs which boots from
+    something else.
+    """
 
     initramfs: Path
     key: str
     packages: tuple[str, ...]
+    tools: tuple[Path, ...]
 
 
 def build(ws: Workspace, target: Target) -> Rootfs:
@@ -83,7 +88,8 @@ def build(ws: Workspace, target: Target) -> Rootfs:
         if ws.cache.path("rootfs", key).is_dir():
             phase.mark_cached()
         entry = ws.cache.ensure("rootfs", key, lambda folder: _assemble(target, programs, folder))
-    return Rootfs(entry / "initramfs.cpio.gz", key, tuple(listing.split()))
+    tools = (entry / "su", programs / "root/usr/bin/busybox")
+    return Rootfs(entry / "initramfs.cpio.gz", key, tuple(listing.split()), tools)
 
 
 def users() -> list[tuple[str, int, str]]:
@@ -217,6 +223,7 @@ def _assemble(target: Target, programs: Path, folder: Path) -> None:
         (stage / name).symlink_to(to)
     _commands(stage)
     _compile_su(target, stage / "system/bin/su")
+    shutil.copy(stage / "system/bin/su", folder / "su")
     _write(stage / "etc/passwd", passwd_lines())
     _write(stage / "etc/group", group_lines())
     shutil.copyfile(GUEST / "init", stage / "init")
@@ -243,16 +250,8 @@ def _commands(stage: Path) -> None:
 def _compile_su(target: Target, program: Path) -> None:
     run(
         [
-            *(
-                f"{target.programs_cross_compile}gcc",
-                "-static",
-                "-O2",
-                "-s",
-                "-Wall",
-                "-Wextra",
-                "-Werror",
-            ),
-            *("-o", program, GUEST / "su.c"),
+            *(f"{target.programs_cross_compile}gcc", "-static", "-O2", "-s"),
+            *("-Wall", "-Wextra", "-Werror", "-o", program, GUEST / "su.c"),
         ],
         error=BuildError,
         what="compile su",

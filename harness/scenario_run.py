@@ -43,6 +43,9 @@ _POLICY = "/proc/sys/vm/mm_limits_policy"
 _TRIGGER = "/proc/sys/vm/mm_limits_trigger"
 _DAEMON_POLICY = "/sys/module/my_oom_killer/parameters/policy"
 
+# The level of our own lines in the kernel's log. Without one an old kernel makes
+# them warnings of its own.
+_NOTICE = "<5>"
 # What a line with a command's status begins with.
 _STATUS = "status: "
 # The daemon's name among what runs; no scenario's run is called so.
@@ -96,10 +99,9 @@ def run_command(
     program = shlex.join(words)
     if not run.shielded:
         return f"cd {DEVICE_FOLDER} && exec su {uid_of(run.user)} {program}"
-    # Android's su gives its command an oom_score_adj of 0 again; busybox's leaves it alone.
     return (
         f"cd {DEVICE_FOLDER} && echo {SHIELD_ADJ} > /proc/$$/oom_score_adj"
-        f" && exec busybox su {run.user} -c {shlex.quote(f'exec {program}')}"
+        f" && exec su --keep-oom-score {uid_of(run.user)} {program}"
     )
 
 
@@ -265,7 +267,7 @@ class _Stage:
             f"echo {on_alloc} > {_TRIGGER}",
             f"echo {self.policy} > {_POLICY}",
             f"echo {by_daemon} > {_DAEMON_POLICY}",
-            f"echo {shlex.quote(marker('begin', self.nonce))} > /dev/kmsg",
+            f"echo {shlex.quote(_NOTICE + marker('begin', self.nonce))} > /dev/kmsg",
             f"cat {_TRIGGER} {_POLICY} {_PROC}",
         ]
         answer = self.device.shell(" && ".join(commands), timeout=_SHELL_SECONDS).output
@@ -332,7 +334,7 @@ class _Stage:
 
     def _end(self) -> None:
         """The log's marker, and the log. By busybox: see Device.kernel_log()."""
-        end = shlex.quote(marker("end", self.nonce))
+        end = shlex.quote(_NOTICE + marker("end", self.nonce))
         command = f"rm {self.until} && echo {end} > /dev/kmsg && busybox dmesg -r"
         self.seen.log = self.device.shell(command, timeout=_SHELL_SECONDS).output
         self.seen.section = section(self.seen.log, self.nonce)

@@ -9,19 +9,30 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
-from harness import qemu
+from harness import avd, qemu, sdk
 from harness.adb import AdbServer, Device
-from harness.errors import BootError
-from harness.targets import Target
+from harness.errors import BootError, DeviceError, InfrastructureError
+from harness.targets import QemuMachine, SdkMachine, Target
 from harness.workspace import Workspace
 
 # What harness/guest/init says when adbd listens.
 READY = r"goldfish-oom: init ready: (\S+)"
+# The first line of a kernel; what the emulator says of itself comes before it.
+_FIRST_LINE = r"Linux version \S+|Booting Linux on physical CPU"
+# Where `tools` go, and are found before the system's own: our su gives a command
+# the oom_score_adj of an app, which what adbd starts does not have.
+TOOLS_FOLDER = "/data/local/tmp"
+ANDROID_PRELUDE = f"export PATH={TOOLS_FOLDER}:$PATH; "
+_BOOT_POLL_SECONDS = 1.0
+# u0_a70
+_APP_UID = 10070
 # The path of a socket below the scratch folder must stay within 107 bytes.
 _LONGEST_SCRATCH = 90
 
@@ -40,6 +51,9 @@ class BootLimits:
     silence: float = 40.0
     # From init's word to an answer over adb.
     adb: float = 60.0
+    # The Android Emulator: from its first line to an answer over adb, and again
+    # to the end of Android's own boot. A whole system boots on an old CPU.
+    android: float = 600.0
 
 
 DEFAULT_LIMITS = BootLimits()
@@ -49,7 +63,7 @@ DEFAULT_LIMITS = BootLimits()
 class Session:
     """A booted machine, its device, and the folder that their logs go to."""
 
-    machine: qemu.Machine
+    machine: qemu.Machine | avd.Machine
     device: Device
     folder: Path
 
@@ -72,9 +86,14 @@ def open_session(
     *,
     folder: Path,
     expect_release: str,
+    tools: Sequence[Path] = (),
+    avd_name: str | None = None,
     limits: BootLimits = DEFAULT_LIMITS,
 ) -> Iterator[Session]:
     """Boots the kernel and yields its session; ends everything behind it.
+
+    On an Android Emulator the kernel runs the AVD called `avd_name` (default:
+    the only one that fits), and `tools`, static programs, are brought there.
 
     The logs (console.log, adb.log) go to `folder`. Raises BootError if the
     kernel does not come up or is not the one of `expect_release` (what `uname
@@ -82,8 +101,14 @@ def open_session(
     """
     with ExitStack() as stack:
         with ws.reporter.phase("boot"):
-            session = _boot(stack, kernel_image, initramfs, target, folder, limits)
+            machine = target.machine
+            if isinstance(machine, QemuMachine):
+                session = _boot(stack, kernel_image, initramfs, machine, folder, limits)
+            else:
+                session = _boot_avd(stack, kernel_image, machine, avd_name, folder, limits)
             _check_release(session, expect_release)
+            if isinstance(machine, SdkMachine):
+                _make_ready(session.device, tools, limits)
         yield session
 
 
@@ -91,7 +116,7 @@ def _boot(
     stack: ExitStack,
     kernel_image: Path,
     initramfs: Path,
-    target: Target,
+    machine_data: QemuMachine,
     folder: Path,
     limits: BootLimits,
 ) -> Session:
@@ -100,7 +125,7 @@ def _boot(
     scratch = _scratch_folder()
     stack.callback(shutil.rmtree, scratch, ignore_errors=True)
     log = folder / "console.log"
-    machine = qemu.start(target.machine, kernel_image, initramfs, scratch=scratch, log=log)
+    machine = qemu.start(machine_data, kernel_image, initramfs, scratch=scratch, log=log)
     stack.callback(machine.close)
     # While the kernel boots.
     server = AdbServer(scratch, folder / "adb.log")
@@ -109,6 +134,65 @@ def _boot(
     device = Device(server, machine.address, machine.health)
     device.connect(limits.adb)
     return Session(machine, device, folder)
+
+
+def _boot_avd(
+    stack: ExitStack,
+    kernel_image: Path,
+    machine_data: SdkMachine,
+    name: str | None,
+    folder: Path,
+    limits: BootLimits,
+) -> Session:
+    """The same on an Android Emulator, whose Android goes on booting then."""
+    found = sdk.find()
+    chosen = sdk.choose_avd(sdk.list_avds(), machine_data, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    scratch = _scratch_folder()
+    stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+    server = AdbServer(scratch, folder / "adb.log")
+    stack.callback(server.close)
+    log = folder / "console.log"
+    machine = avd.start(found, chosen, machine_data, kernel_image, adb_port=server.port, log=log)
+    stack.callback(machine.close)
+    machine.console.wait_for(_FIRST_LINE, timeout=limits.boot, silence=limits.silence)
+    device = Device(server, machine.address, machine.health, prelude=ANDROID_PRELUDE)
+    device.connect(limits.android)
+    return Session(machine, device, folder)
+
+
+def _make_ready(device: Device, tools: Sequence[Path], limits: BootLimits) -> None:
+    """Brings an Android to where harness/guest/init leaves the guest.
+
+    Root, the tools that it lacks, the end of its boot, and no SELinux in the way.
+    """
+    device.become_root(limits.adb)
+    for tool in tools:
+        device.push(tool, f"{TOOLS_FOLDER}/{tool.name}")
+    deadline = time.monotonic() + limits.android
+    while device.shell("getprop sys.boot_completed").output.strip() != "1":
+        if device.health.pause(_BOOT_POLL_SECONDS) or time.monotonic() > deadline:
+            device.health.check()
+            raise DeviceError(f"Android has not booted within {limits.android:g} s")
+    if device.shell("getenforce", check=False).output.strip() == "Enforcing":
+        device.shell("setenforce 0", check=False)
+    tried = device.shell("id", user=_APP_UID, check=False)
+    if tried.status != 0 or f"uid={_APP_UID}" not in tried.output:
+        _explain_su(device, tried.output)
+
+
+def _explain_su(device: Device, said: str) -> NoReturn:
+    """Why a command cannot be run as an app; SELinux is named where it is in the way."""
+    enforcing = device.shell("getenforce", check=False).output.strip() == "Enforcing"
+    log = device.kernel_log().splitlines()
+    denied = [line for line in log if "avc:" in line and "denied" in line]
+    if enforcing or denied:
+        raise InfrastructureError(
+            "SELinux keeps programs from being run as an app",
+            tail="\n".join([*denied[-2:], said.strip()]),
+            hint="an emulator that knows `-selinux permissive`, or an AVD that allows setenforce 0",
+        )
+    raise DeviceError(f"`su {_APP_UID}` does not work on the device", tail=said.strip())
 
 
 def _scratch_folder() -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from harness import packages, process
 from harness.errors import InfrastructureError
-from harness.targets import TARGETS
+from harness.targets import DebianSource, Target
 from harness.workspace import Workspace
 
 _DAY = 86400.0
@@ -24,36 +24,39 @@ _APT = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120")
 _APT_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive"}
 
 
-def run(ws: Workspace) -> None:
-    """Installs what is missing, as root or through sudo.
+def run(ws: Workspace, target: Target) -> None:
+    """Installs what `target` needs and is missing, as root or through sudo.
 
     Raises InfrastructureError where apt fails, and where neither root nor sudo
     is to be had (its hint is what to type).
     """
-    missing = packages.missing()
-    commands = _commands(missing)
+    missing = packages.missing(target.compilers)
+    unknown = _unknown_source(target)
+    commands = _commands(missing, unknown)
     if commands:
         _install(ws, commands)
     if not missing:
         ws.reporter.say("setup: nothing to install")
-    for package in _unknown_sources():
+    if (package := _unknown_source(target)) is not None:
         ws.reporter.say(
             f"note: this system's package lists have no {package}; "
             "give the kernel's source with --source"
         )
 
 
-def _unknown_sources() -> tuple[str, ...]:
-    """The packages with a kernel's source that apt does not know."""
-    needed = {target.source.package for target in TARGETS.values()}
-    return tuple(sorted(name for name in needed if packages.candidate(name) is None))
+def _unknown_source(target: Target) -> str | None:
+    """The package with the kernel's source, if there is one and apt does not know it."""
+    source = target.source
+    if not isinstance(source, DebianSource) or packages.candidate(source.package) is not None:
+        return None
+    return source.package
 
 
-def _commands(missing: Sequence[str]) -> list[tuple[str, ...]]:
+def _commands(missing: Sequence[str], unknown: str | None) -> list[tuple[str, ...]]:
     """What apt-get is to do, in order; nothing where nothing is missing."""
     age = packages.lists_age()
     commands: list[tuple[str, ...]] = []
-    if age > _STALE_SECONDS or (age > _FRESH_SECONDS and (missing or _unknown_sources())):
+    if age > _STALE_SECONDS or (age > _FRESH_SECONDS and (missing or unknown)):
         commands.append((*_APT, "update"))
     if missing:
         commands.append((*_APT, "install", "--no-install-recommends", *missing))

@@ -48,8 +48,8 @@ class QemuMachine:
     smp: int
     memory_mib: int
     console: str
-    # The words that plug in the netdev called "net0".
-    network: tuple[str, ...]
+    # The words that plug in the netdev called "net0", and what else the board wants.
+    devices: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,25 @@ class Target:
     syscalls: Mapping[str, int]
     syscall_list: SyscallList
     make_variables: tuple[str, ...] = ()
+    # What an NDK, where there is one, builds the programs for; None: it builds none.
+    ndk_abi: str | None = None
+    # The oldest kernel that the programs have to start on.
+    oldest_kernel: tuple[int, ...] = ()
     # Whether a compiler's warning in one of our files stops the build. A compiler
     # that is younger than the kernel finds fault with what comes from its headers.
     warnings_stop: bool = True
     # One of `boards`.
     emulator: str = DEFAULT_EMULATOR
+
+    @property
+    def is_cross_compile_changed(self) -> bool:
+        """Whether the kernel's compiler is not the one that the target comes with."""
+        return self.name in TARGETS and self.cross_compile != TARGETS[self.name].cross_compile
+
+    @property
+    def compilers(self) -> tuple[str, ...]:
+        """The prefixes of all cross compilers that it takes."""
+        return tuple(dict.fromkeys((self.cross_compile, self.programs_cross_compile)))
 
     @property
     def patches(self) -> Path:
@@ -180,7 +194,7 @@ LINUX_6_1 = Target(
                     smp=2,
                     memory_mib=1024,
                     console="ttyAMA0",
-                    network=("-device", "virtio-net-device,netdev=net0"),
+                    devices=("-device", "virtio-net-device,netdev=net0"),
                 ),
                 base_config="allnoconfig",
             )
@@ -219,8 +233,12 @@ GOLDFISH_3_4 = Target(
                     smp=2,
                     memory_mib=1024,
                     console="ttyAMA0",
-                    # The board's own lan9118, which is no device to be added.
-                    network=("-net", "nic,model=lan9118,netdev=net0"),
+                    devices=(
+                        # The board's own lan9118, which is no device to be added.
+                        *("-net", "nic,model=lan9118,netdev=net0"),
+                        # Its sound chip looks for a sound card of the host's.
+                        *("-audiodev", "none,id=silence"),
+                    ),
                 ),
                 base_config="vexpress_defconfig",
                 fragments=("fragment.config", "vexpress.config"),
@@ -244,6 +262,8 @@ GOLDFISH_3_4 = Target(
     ),
     # C of 2012: what later compilers do by default is named.
     make_variables=("KCFLAGS=-fno-pic -fno-pie -std=gnu89",),
+    ndk_abi="armeabi-v7a",
+    oldest_kernel=(3, 4),
     warnings_stop=False,
 )
 

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 TOOL_PACKAGES: Mapping[str, str] = MappingProxyType(
     {
         "adb": "adb",
         "apt-get": "apt",
-        "arm-linux-gnueabihf-gcc": "gcc-arm-linux-gnueabihf",
         "bc": "bc",
         "bison": "bison",
         "bzip2": "bzip2",
@@ -47,13 +46,52 @@ FILE_PACKAGES: Mapping[str, str] = MappingProxyType(
         "/usr/include/libelf.h": "libelf-dev",
         # gcc only recommends the C library's headers.
         "/usr/include/stdio.h": "libc6-dev",
-        "/usr/arm-linux-gnueabihf/lib/libc.a": "libc6-dev-armhf-cross",
         # trixie's packages of the guest are signed with keys from it.
         "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
     }
 )
 
 
+# By the prefix of a cross compiler: its package, and a file of its C library with
+# the package of that.
+CROSS_COMPILERS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
+    {
+        "arm-linux-gnueabihf-": (
+            "gcc-arm-linux-gnueabihf",
+            "/usr/arm-linux-gnueabihf/lib/libc.a",
+            "libc6-dev-armhf-cross",
+        ),
+        "arm-linux-gnueabi-": (
+            "gcc-arm-linux-gnueabi",
+            "/usr/arm-linux-gnueabi/lib/libc.a",
+            "libc6-dev-armel-cross",
+        ),
+    }
+)
+
+
+def needed_tools(prefixes: Iterable[str]) -> dict[str, str]:
+    """The programs that are needed with these cross compilers, and the package of each."""
+    tools = dict(TOOL_PACKAGES)
+    for prefix in prefixes:
+        # One that a user names may be anybody's.
+        tools[f"{prefix}gcc"] = package_of(f"{prefix}gcc")
+    return tools
+
+
+def needed_files(prefixes: Iterable[str]) -> dict[str, str]:
+    """The same of the files that show that a package is there."""
+    files = dict(FILE_PACKAGES)
+    for prefix in prefixes:
+        if prefix in CROSS_COMPILERS:
+            _, file, package = CROSS_COMPILERS[prefix]
+            files[file] = package
+    return files
+
+
 def package_of(tool: str) -> str:
     """The Debian package that holds `tool`; the name itself where none is known."""
+    prefix = tool.removesuffix("gcc")
+    if tool.endswith("gcc") and prefix in CROSS_COMPILERS:
+        return CROSS_COMPILERS[prefix][0]
     return TOOL_PACKAGES.get(tool, tool)

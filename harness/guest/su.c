@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * su in Android's form: su [UID|NAME [COMMAND [ARGUMENT...]]]
+ * su in Android's form: su [--keep-oom-score] [UID|NAME [COMMAND [ARGUMENT...]]]
  *
  * Becomes the user, in a group of the same number and in no other, and runs
  * COMMAND directly, without a shell in between; without COMMAND, a shell.
@@ -76,13 +76,19 @@ static int become(uid_t uid, gid_t gid)
 int main(int argc, char **argv)
 {
 	static char *shell[] = { SHELL, NULL };
-	const char *who = argc > 1 ? argv[1] : "root";
-	char **command = argc > 2 ? argv + 2 : shell;
+	int keep = argc > 1 && !strcmp(argv[1], "--keep-oom-score");
+	const char *who;
+	char **command;
 	struct passwd *user;
 	uid_t uid = 0;
 	gid_t gid;
-	int by_uid = parse_uid(who, &uid);
+	int by_uid;
 
+	argc -= keep;
+	argv += keep;
+	who = argc > 1 ? argv[1] : "root";
+	command = argc > 2 ? argv + 2 : shell;
+	by_uid = parse_uid(who, &uid);
 	user = find_user(who, by_uid, uid);
 	if (!user && !by_uid) {
 		fprintf(stderr, "su: no user is called '%s'\n", who);
@@ -91,7 +97,8 @@ int main(int argc, char **argv)
 	if (user)
 		uid = user->pw_uid;
 	gid = user ? user->pw_gid : (gid_t)uid;
-	reset_oom_score();
+	if (!keep)
+		reset_oom_score();
 	if (become(uid, gid)) {
 		fprintf(stderr, "su: cannot become uid %u: %s\n", uid, strerror(errno));
 		return 1;

@@ -22,6 +22,7 @@ from typing import Protocol
 import psutil
 import pytest
 
+from harness import qemu
 from harness.errors import BootError, DeviceError, HarnessError
 from harness.kernel import KernelBuild
 from harness.paths import REPO
@@ -160,6 +161,7 @@ def test_a_frozen_guest(boot: Boot) -> None:
     with boot() as session:
         command = session.device.start("echo runs; sleep 600")
         command.wait_line("runs", LONG)
+        assert isinstance(session.machine, qemu.Machine)
         session.machine.qmp.execute("stop")
         with pytest.raises(DeviceError, match="the guest does not answer any more"):
             command.wait(1.0)

@@ -48,13 +48,15 @@ class FakeDevice(Device):
 
     def __init__(self, *, answers: bool = True) -> None:
         self.health = Health()
+        self.prelude = ""
+        self._legacy_shell = False
         self.server = adb.AdbServer.__new__(adb.AdbServer)
         self.server.log = Path("adb.log")
         self._answers = answers
         self.wires: list[Wire] = []
         self.opened = threading.Semaphore(0)
 
-    def open_shell(self, command: str) -> adbutils.AdbConnection:
+    def open_shell(self, command: str, *, legacy: bool = False) -> adbutils.AdbConnection:
         wire = Wire()
         self.wires.append(wire)
         if command == "echo" and self._answers:

@@ -88,13 +88,6 @@ def test_the_handlers_of_before_come_back() -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_choose() -> None:
-    assert cli.choose("emulator", "qemu", ("qemu", "sdk")) == "qemu"
-    with pytest.raises(UsageError, match="no emulator is called 'x'") as caught:
-        cli.choose("emulator", "x", ("qemu", "sdk"))
-    assert caught.value.hint == "one of: qemu, sdk"
-
-
 PROGRAM = """
 import sys, time
 from pathlib import Path

@@ -36,7 +36,7 @@ def whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that has everything."""
     monkeypatch.setattr(packages, "find_tool", lambda tool: f"/usr/bin/{tool}")
     monkeypatch.setattr(doctor, "_tool_version", lambda _tool: "1.0")
-    monkeypatch.setattr(doctor, "FILE_PACKAGES", {"/": "everything"})
+    monkeypatch.setattr(doctor, "needed_files", lambda _compilers: {"/": "everything"})
     monkeypatch.setattr(packages, "candidate", lambda _name: "6.1.1-1")
     monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=99 << 30))
     memory = SimpleNamespace(available=9 << 30)

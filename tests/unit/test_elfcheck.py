@@ -19,7 +19,7 @@ from harness.targets import ElfAbi
 
 HARD = ElfAbi(machine="EM_ARM", elf_class=32, hard_float=True)
 SOFT = replace(HARD, hard_float=False)
-GOOD = ElfFacts("EM_ARM", 32, "ET_EXEC", None, (), hard_float=True)
+GOOD = ElfFacts("EM_ARM", 32, "ET_EXEC", None, (), hard_float=True, oldest_kernel=None)
 
 
 def compile_start(folder: Path, name: str, *flags: str) -> Path:
@@ -88,8 +88,20 @@ def test_a_missing_file_and_a_missing_mode_bit_are_told(static: Path, tmp_path: 
 
 
 def test_every_problem_is_told_at_once() -> None:
-    bad = ElfFacts("EM_386", 64, "ET_CORE", "/lib/ld.so", ("libc.so", "libm.so"), hard_float=None)
+    bad = ElfFacts(
+        "EM_386",
+        64,
+        "ET_CORE",
+        "/lib/ld.so",
+        ("libc.so", "libm.so"),
+        hard_float=None,
+        oldest_kernel=(3, 10, 0),
+    )
     assert len(static_program_problems(bad, HARD)) == 5
+    problems = static_program_problems(bad, HARD, (3, 4))
+    assert problems[-1] == "its C library needs Linux 3.10.0, not 3.4"
+    assert static_program_problems(GOOD, HARD, (3, 4)) == []
+    assert static_program_problems(replace(GOOD, oldest_kernel=(3, 2, 0)), HARD, (3, 4)) == []
     assert static_program_problems(GOOD, HARD) == []
 
 

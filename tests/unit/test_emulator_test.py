@@ -83,7 +83,7 @@ class Bench:
             kernel=SimpleNamespace(image=files, release="6.1.0-gfoom-0"),
             modules=folder,
             programs=folder,
-            rootfs=SimpleNamespace(initramfs=files),
+            rootfs=SimpleNamespace(initramfs=files, tools=()),
         )
         monkeypatch.setattr(emulator_test, "_build", lambda *_: self.built)
         monkeypatch.setattr(emulator_test, "open_session", self.open_session)
@@ -217,6 +217,6 @@ def test_the_command_can_be_repeated(bench: Bench) -> None:
     bench.run(scenarios=("report",), source="/a b", extra_patches=(Path("x.patch"),))
     command = (bench.results / LATEST / "command.txt").read_text()
     assert command == (
-        "./inv emulator-test --policy rss --trigger alloc --kernel linux-6.1 --source '/a b'"
-        " --scenario report --patch x.patch\n"
+        "./inv emulator-test --policy rss --trigger alloc --kernel linux-6.1 --emulator qemu"
+        " --source '/a b' --scenario report --patch x.patch\n"
     )

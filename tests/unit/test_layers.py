@@ -25,9 +25,9 @@ LAYERS: dict[str, set[str]] = {
     },
     "building": {
         *("checkpatch", "git_source", "kernel", "modules", "patching", "programs", "rootfs"),
-        *("source", "toolchain"),
+        *("ndk", "source", "toolchain"),
     },
-    "booting": {"adb", "console", "qemu", "qmp"},
+    "booting": {"adb", "avd", "console", "qemu", "qmp", "sdk"},
     "session": {"session"},
     "jobs": {
         *("boot", "checks", "clean", "cli", "doctor", "emulator_test", "patch_check"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import packages, process
+from harness.targets import GOLDFISH_3_4, LINUX_6_1
 from harness.tools import FILE_PACKAGES, TOOL_PACKAGES, package_of
 
 
@@ -18,9 +19,14 @@ def test_all_is_missing_on_an_empty_machine(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(packages, "_SYSTEM_FOLDERS", ())
-    assert packages.missing(tmp_path) == tuple(
-        sorted({*TOOL_PACKAGES.values(), *FILE_PACKAGES.values()})
-    )
+    armhf = {"gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"}
+    everywhere = {*TOOL_PACKAGES.values(), *FILE_PACKAGES.values()}
+    found = packages.missing(LINUX_6_1.compilers, tmp_path)
+    assert found == tuple(sorted(everywhere | armhf))
+    armel = {"gcc-arm-linux-gnueabi", "libc6-dev-armel-cross"}
+    assert set(packages.missing(GOLDFISH_3_4.compilers, tmp_path)) == everywhere | armel
+    own = GOLDFISH_3_4.with_cross_compile("/opt/arm-eabi-4.8/bin/arm-eabi-")
+    assert set(packages.missing(own.compilers, tmp_path)) == everywhere | armel
 
 
 def test_a_tool_in_a_folder_of_root_is_found(

@@ -12,7 +12,7 @@ import pytest
 
 from harness import ports, qemu
 from harness.errors import BootError, ToolMissingError
-from harness.targets import LINUX_6_1, QemuMachine, Target
+from harness.targets import GOLDFISH_3_4, LINUX_6_1, QemuMachine, Target
 
 
 def qemu_machine(target: Target) -> QemuMachine:
@@ -40,9 +40,22 @@ def test_the_machine_is_the_targets() -> None:
     assert value_of("-cpu") == MACHINE.cpu
     assert value_of("-smp") == str(MACHINE.smp)
     assert value_of("-m") == f"{MACHINE.memory_mib}M"
-    assert value_of(MACHINE.network[0]) == MACHINE.network[1]
+    assert value_of(MACHINE.devices[0]) == MACHINE.devices[1]
     assert value_of("-kernel") == "/k/zImage"
     assert value_of("-initrd") == "/r/i.gz"
+
+
+def test_the_board_of_goldfish_on_stock_qemu() -> None:
+    machine = qemu_machine(GOLDFISH_3_4)
+    paths = (Path("/k/zImage"), Path("/r/i.gz"))
+    words = qemu.qemu_argv(machine, *paths, adb_port=4711, qmp_socket=Path("/s/qmp"))
+    assert words[:4] == ["qemu-system-arm", "-nodefaults", "-machine", "vexpress-a9"]
+    line = " ".join(words)
+    assert " -cpu cortex-a9 -smp 2 -m 1024M " in line
+    assert " -net nic,model=lan9118,netdev=net0 " in line
+    assert "-append console=ttyAMA0 rdinit=/init" in line
+    # It gets ATAGs.
+    assert "-dtb" not in words
 
 
 def test_adb_is_forwarded_on_the_loopback_interface_only() -> None:

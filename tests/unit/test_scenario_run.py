@@ -37,7 +37,7 @@ def test_the_daemons_program_waits_for_a_kill_only_where_one_must_come() -> None
 
 def test_a_shielded_run() -> None:
     words = command("all-protected", "main", "rss", "alloc")
-    assert "echo -1000 > /proc/$$/oom_score_adj && exec busybox su u0_a70 -c 'exec ./" in words
+    assert "echo -1000 > /proc/$$/oom_score_adj && exec su --keep-oom-score 10070 ./" in words
 
 
 def test_the_policys_own_victim() -> None:

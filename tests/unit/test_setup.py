@@ -14,6 +14,7 @@ from harness import packages, process, setup
 from harness.cache import Cache
 from harness.errors import InfrastructureError
 from harness.progress import PlainConsole, Reporter
+from harness.targets import LINUX_6_1
 from harness.workspace import Workspace
 
 DAY = 86400.0
@@ -34,7 +35,7 @@ class Machine:
         self.asked = False
         self.failing = ""
         self.ran: list[str] = []
-        monkeypatch.setattr(packages, "missing", lambda: self.missing)
+        monkeypatch.setattr(packages, "missing", lambda _compilers: self.missing)
         monkeypatch.setattr(packages, "candidate", lambda _name: self.candidate)
         monkeypatch.setattr(packages, "lists_age", lambda: self.age)
         monkeypatch.setattr(os, "geteuid", lambda: 0 if self.root else 1000)
@@ -63,14 +64,14 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def test_nothing_missing(machine: Machine) -> None:
-    setup.run(machine.ws)
+    setup.run(machine.ws, LINUX_6_1)
     assert machine.ran == []
     assert machine.said.getvalue() == "setup: nothing to install\n"
 
 
 def test_as_root_the_command_is_said_and_run(machine: Machine) -> None:
     machine.missing = ("bc", "flex")
-    setup.run(machine.ws)
+    setup.run(machine.ws, LINUX_6_1)
     (command,) = machine.ran
     assert command.startswith("apt-get ")
     assert command.endswith("install --no-install-recommends bc flex")
@@ -92,14 +93,14 @@ def test_lists_are_brought_up_to_date_when_they_matter(
     machine: Machine, age: float, missing: tuple[str, ...], candidate: str | None, updates: bool
 ) -> None:
     machine.age, machine.missing, machine.candidate = age, missing, candidate
-    setup.run(machine.ws)
+    setup.run(machine.ws, LINUX_6_1)
     assert any(command.endswith(" update") for command in machine.ran) == updates
 
 
 def test_sudo_without_a_password(machine: Machine) -> None:
     machine.root, machine.missing = False, ("bc",)
     machine.tools.add("sudo")
-    setup.run(machine.ws)
+    setup.run(machine.ws, LINUX_6_1)
     assert machine.ran[0].startswith("sudo env DEBIAN_FRONTEND=noninteractive apt-get ")
     assert not machine.asked
 
@@ -110,7 +111,7 @@ def test_sudo_that_asks_gets_the_terminal(
     machine.root, machine.missing, machine.sudo_status = False, ("bc",), 1
     machine.tools.add("sudo")
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    setup.run(machine.ws)
+    setup.run(machine.ws, LINUX_6_1)
     assert machine.asked
 
 
@@ -122,7 +123,7 @@ def test_neither_root_nor_sudo_says_what_to_type(
     machine.tools = tools
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     with pytest.raises(InfrastructureError) as caught:
-        setup.run(machine.ws)
+        setup.run(machine.ws, LINUX_6_1)
     assert caught.value.hint.startswith("as root: apt-get ")
     assert caught.value.hint.endswith(" bc")
     assert machine.ran == []
@@ -131,23 +132,23 @@ def test_neither_root_nor_sudo_says_what_to_type(
 def test_no_apt(machine: Machine) -> None:
     machine.missing, machine.tools = ("bc",), set()
     with pytest.raises(InfrastructureError, match="no apt-get"):
-        setup.run(machine.ws)
+        setup.run(machine.ws, LINUX_6_1)
 
 
 def test_an_install_that_fails(machine: Machine) -> None:
     machine.missing, machine.failing = ("bc",), "install"
     with pytest.raises(InfrastructureError, match="install failed"):
-        setup.run(machine.ws)
+        setup.run(machine.ws, LINUX_6_1)
 
 
 def test_an_update_that_fails_is_told_and_the_install_tried(machine: Machine) -> None:
     machine.missing, machine.failing, machine.age = ("bc",), "update", float("inf")
-    setup.run(machine.ws)
+    setup.run(machine.ws, LINUX_6_1)
     assert len(machine.ran) == 2
     assert "warning: apt-get update failed" in machine.said.getvalue()
 
 
 def test_a_system_without_the_kernels_source(machine: Machine) -> None:
     machine.candidate = None
-    setup.run(machine.ws)
+    setup.run(machine.ws, LINUX_6_1)
     assert "no linux-source-6.1; give the kernel's source with --source" in machine.said.getvalue()

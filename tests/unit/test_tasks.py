@@ -98,7 +98,7 @@ def test_a_reader_that_went_away_is_no_error() -> None:
 def test_help_of_a_task() -> None:
     done = inv("--help", "emulator-test")
     assert done.returncode == 0
-    assert "rss, runtime, badness or all" in done.stdout
+    assert "rss, runtime, badness or all" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(("option", "variable"), [(["--debug"], "0"), ([], "1")])
@@ -140,6 +140,7 @@ def test_emulator_test_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) ->
         "scenarios": None,
         "extra_patches": [],
         "extra_config": None,
+        "avd": None,
     }
     tasks.emulator_test(
         context(),
