@@ -69,6 +69,9 @@ def test_a_bound_process_dies_with_us_however_we_do() -> None:
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=REPO) as us:
         assert us.stdout is not None
         child = psutil.Process(int(us.stdout.readline()))
+        # Until then it is not bound yet.
+        while child.name() != "sleep":
+            time.sleep(0.01)
         os.kill(us.pid, signal.SIGKILL)
     assert psutil.wait_procs([child], timeout=5)[1] == []
 

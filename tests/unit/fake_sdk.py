@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""An SDK folder with a script for an emulator, and AVDs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def make_sdk(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str = "exit 0",
+    *,
+    revision: str = "26.1.2",
+    tools: str = "emulator",
+) -> Path:
+    """An SDK in `folder`/sdk whose emulator is `script`; ANDROID_HOME names it."""
+    home = folder / "sdk"
+    program = home / tools / "emulator"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    if revision:
+        (program.parent / "source.properties").write_text(f"Pkg.Revision={revision}\n")
+    monkeypatch.setenv("ANDROID_HOME", str(home))
+    monkeypatch.delenv("ANDROID_SDK_ROOT", raising=False)
+    monkeypatch.setenv("ANDROID_AVD_HOME", str(folder / "avds"))
+    monkeypatch.setenv("HOME", str(folder))
+    return program
+
+
+def make_avd(folder: Path, name: str, abi: str = "armeabi-v7a", api: int = 22) -> None:
+    """An AVD among those of `folder`, described as the SDK's tools do."""
+    avds = folder / "avds"
+    (avds / f"{name}.avd").mkdir(parents=True)
+    (avds / f"{name}.ini").write_text(f"path={avds / name}.avd\ntarget=android-{api}\n")
+    (avds / f"{name}.avd" / "config.ini").write_text(
+        f"abi.type = {abi}\nhw.cpu.arch=arm\n"
+        f"image.sysdir.1=system-images/android-{api}/default/{abi}/\n"
+    )
