@@ -19,6 +19,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -131,7 +132,7 @@ def package_name(archive: str) -> str:
 
 def _programs(ws: Workspace, target: Target) -> Path:
     """The cache entry with the packages' programs and their list."""
-    key = digest(target.guest_suite, target.guest_arch, *PACKAGES, *KEPT, *DROPPED)
+    key = digest(*target.guest_suites, target.guest_arch, *PACKAGES, *KEPT, *DROPPED)
     return ws.cache.ensure("guest-packages", key, lambda folder: _fetch(ws, target, folder))
 
 
@@ -143,7 +144,7 @@ def _fetch(ws: Workspace, target: Target, folder: Path) -> None:
         # apt drops root for its downloads and must get through.
         Path(scratch).chmod(0o755)
         archive = Path(scratch) / "root.tar"
-        result = _download(target, archive, log)
+        result = _download_from_any(ws, target, archive, log)
         (folder / "root").mkdir()
         run(
             [
@@ -159,11 +160,26 @@ def _fetch(ws: Workspace, target: Target, folder: Path) -> None:
     (folder / "packages").write_text("".join(f"{name}\n" for name in sorted(names)))
 
 
-def _download(target: Target, archive: Path, log: Path) -> Completed:
+def _download_from_any(ws: Workspace, target: Target, archive: Path, log: Path) -> Completed:
+    """Makes `archive` of the packages of the first suite that can be had."""
+    best, *others = target.guest_suites
+    try:
+        return _download(target, best, archive, log)
+    except SourceError as failed:
+        for suite in others:
+            with suppress(SourceError):
+                # The first suite's log is the one that an error points to.
+                result = _download(target, suite, archive, log.with_suffix(f".{suite}.log"))
+                ws.reporter.say(f"the guest's packages are {suite}'s: {best}'s cannot be had now")
+                return result
+        raise failed
+
+
+def _download(target: Target, suite: str, archive: Path, log: Path) -> Completed:
     """Makes `archive` of the guest's packages."""
     try:
         return run(
-            _mmdebstrap(target, archive),
+            _mmdebstrap(target, suite, archive),
             # Its temporary folder goes with ours, also when it is killed.
             env={"TMPDIR": str(archive.parent)},
             log=log,
@@ -173,14 +189,14 @@ def _download(target: Target, archive: Path, log: Path) -> Completed:
     except SourceError as failed:
         said = [line for line in failed.tail.splitlines() if line.startswith(("E:", "Err:"))]
         raise SourceError(
-            f"apt could not get the guest's packages ({target.guest_suite}, {target.guest_arch})",
+            f"apt could not get the guest's packages ({suite}, {target.guest_arch})",
             hint="look at the network, and at the mirror that apt uses",
             log=log,
             tail="\n".join(said[-3:]) or failed.tail,
         ) from failed
 
 
-def _mmdebstrap(target: Target, archive: Path) -> list[str]:
+def _mmdebstrap(target: Target, suite: str, archive: Path) -> list[str]:
     """The command that makes `archive`, and lists the packages' files."""
     mirror = pick_mirror(
         run(
@@ -204,8 +220,11 @@ def _mmdebstrap(target: Target, archive: Path) -> list[str]:
         f"--architectures={target.guest_arch}",
         f"--include={','.join(PACKAGES)}",
         *(f"--aptopt={line}" for line in network),
+        # Signatures are checked. How old a list is matters little to a guest that
+        # reaches nothing but this host.
+        '--aptopt=Acquire::Check-Valid-Until "false"',
         '--extract-hook=ls "$1/var/cache/apt/archives"',
-        target.guest_suite,
+        suite,
         str(archive),
         # Without a mirror mmdebstrap takes Debian's own for a suite of Debian's.
         *([mirror] if mirror else []),
