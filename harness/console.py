@@ -60,16 +60,17 @@ TROUBLES = (
     # The oops itself, as 32-bit and 64-bit ARM write it.
     Trouble("kernel oops", r"Internal error: "),
     Trouble("kernel oops", r"Unhandled (?:fault|prefetch abort): "),
+    # A CPU that no longer schedules; before 4.2 without the first word.
+    Trouble("soft lockup", r"(?:watchdog: )?BUG: soft lockup"),
     # BUG() and what KASAN, lockdep's might_sleep and the allocator report.
     Trouble("kernel bug", r"kernel BUG at "),
     Trouble("kernel bug", r"BUG: "),
     Trouble("kernel bug", r"(?:usercopy|refcount_t): Kernel memory (?:exposure|overwrite)"),
-    # A CPU that no longer schedules.
-    Trouble("soft lockup", r"watchdog: BUG: soft lockup"),
     # A task in an uninterruptible sleep that does not end: mostly a deadlock.
     Trouble("hung task", r"INFO: task .+ blocked for more than \d+ seconds"),
     # A CPU that does not leave a read-side section, or spins with interrupts off.
-    Trouble("RCU stall", r"rcu: INFO: .*detected (?:expedited )?stall"),
+    # Before 4.19 without the first word.
+    Trouble("RCU stall", r"(?:rcu: )?INFO: rcu.*detected (?:expedited )?stall"),
 )
 
 

@@ -23,7 +23,7 @@ from harness.rootfs import Rootfs
 from harness.scenario_run import DEVICE_FOLDER, MODULES, modules_command, observe
 from harness.scenarios import Modules, Scenario, check_trigger, policies_of, select
 from harness.session import Session, open_session
-from harness.targets import Target
+from harness.targets import Board, Target
 from harness.verdict import Outcome, ScenarioVerdict, judge, judge_log
 from harness.workspace import Workspace
 
@@ -49,6 +49,7 @@ class _Run:
     """A run on its way: what it is, where it writes, and how far it has come."""
 
     ws: Workspace
+    board: Board
     trigger: str
     folder: ResultFolder
     summary: Summary
@@ -66,6 +67,11 @@ class _Run:
     def add(self, verdict: ScenarioVerdict, seconds: float) -> None:
         """One more verdict."""
         self.note(judged=(*self.summary.judged, Judged(verdict, seconds)))
+
+    def add_log(self, name: str) -> None:
+        """The verdict on the kernel log, which begins with the boot."""
+        levels_tell = self.board.boot_levels_tell
+        self.add(judge_log(name, self.trigger, self.kernel_log, levels_tell=levels_tell), 0.0)
 
 
 def run(
@@ -101,6 +107,7 @@ def run(
     folder = ResultFolder.create(results or RESULTS, target.name, policy, datetime.now())
     test = _Run(
         ws=ws,
+        board=target.board,
         trigger=trigger,
         folder=folder,
         summary=Summary(target.name, policy, trigger, tuple(command)),
@@ -178,7 +185,7 @@ def _prepare(test: _Run, session: Session, built: _Built) -> None:
         _pack(archive, files)
         device.push(archive, remote)
         test.kernel_log = device.shell(" && ".join(commands), timeout=_PREPARE_SECONDS).output
-    test.add(judge_log("boot", test.trigger, test.kernel_log), 0.0)
+    test.add_log("boot")
 
 
 def _pack(archive: Path, files: Sequence[Path]) -> None:
@@ -206,7 +213,7 @@ def _perform(
                 if not _one(test, session, scenario, policy):
                     return
     test.kernel_log = session.device.kernel_log()
-    test.add(judge_log("whole log", test.trigger, test.kernel_log), 0.0)
+    test.add_log("whole log")
     test.note(finished=True)
 
 
@@ -215,7 +222,8 @@ def _one(test: _Run, session: Session, scenario: Scenario, policy: str) -> bool:
     started = time.monotonic()
     seen = observe(session, scenario, policy, test.trigger)
     test.kernel_log = seen.log or test.kernel_log
-    verdict = judge(scenario, policy, test.trigger, seen)
+    levels_tell = test.board.levels_tell
+    verdict = judge(scenario, policy, test.trigger, seen, levels_tell=levels_tell)
     test.add(verdict, time.monotonic() - started)
     if verdict.outcome is Outcome.KERNEL_DIED:
         return False

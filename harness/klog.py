@@ -91,6 +91,8 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern("memory leak", r"kmemleak: \d+ new suspected memory leaks"),
     Pattern("object error", r"ODEBUG: |refcount_t: "),
     Pattern("stock OOM kill", r"Out of memory(?: \(|: )|invoked oom-killer|Memory cgroup out of"),
+    # Android's own, which knows no limits of users.
+    Pattern("stock OOM kill", r"lowmemorykiller: |send sigkill to \d+ \("),
     Pattern("allocation failure", r"page allocation failure|SLUB: Unable to allocate memory"),
 )
 
@@ -156,18 +158,20 @@ def section(log: str, nonce: str) -> Section:
     return Section("".join(kept), has_begin, has_end)
 
 
-def find_trouble(log: str, allowed: Sequence[Allowed] = ()) -> tuple[Trouble, ...]:
+def find_trouble(
+    log: str, allowed: Sequence[Allowed] = (), *, levels_tell: bool = True
+) -> tuple[Trouble, ...]:
     """What a healthy kernel would not have written, in the log's order.
 
-    Lines with a level are judged by pattern and by level, lines without one (a
-    console) by pattern only. What a user's program wrote does not count.
-    `allowed` adds to the lines that are explained here.
+    Lines with a level are judged by pattern and, where `levels_tell`, by level;
+    lines without one (a console) by pattern only. What a user's program wrote
+    does not count. `allowed` adds to the lines that are explained here.
     """
     explained = (*_ALLOWED, *(re.compile(line.expression) for line in allowed))
     found: list[Trouble] = []
     for line, _ in lines_of(log):
         trouble = _trouble(line, explained)
-        if trouble is not None:
+        if trouble is not None and (levels_tell or trouble.kind != _UNEXPLAINED):
             found.append(trouble)
     return tuple(found)
 

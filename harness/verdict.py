@@ -131,6 +131,7 @@ class _Case:
     trigger: str
     seen: Observations
     parsed: ParsedRecords
+    levels_tell: bool
 
     @property
     def records(self) -> tuple[KillRecord, ...]:
@@ -180,11 +181,19 @@ def letters(scenario: Scenario, run: Run, policy: str) -> str:
 
 
 def judge(
-    scenario: Scenario, policy: str, trigger: str, observations: Observations
+    scenario: Scenario,
+    policy: str,
+    trigger: str,
+    observations: Observations,
+    *,
+    levels_tell: bool = True,
 ) -> ScenarioVerdict:
-    """The verdict on what was seen of `scenario` under `policy` and `trigger`."""
+    """The verdict on what was seen of `scenario` under `policy` and `trigger`.
+
+    `levels_tell` says whether a line at KERN_WARNING or worse speaks against the kernel.
+    """
     parsed = parse_records_log(observations.section.text, raw=True)
-    case = _Case(scenario, policy, trigger, observations, parsed)
+    case = _Case(scenario, policy, trigger, observations, parsed, levels_tell)
     findings = [*_kernel(case), *_strangers(case), *_infrastructure(case)]
     if case.whole:
         checks = (_allocations, _victims, _answers, _records, _own_lines, _entries)
@@ -202,9 +211,9 @@ def judge(
     )
 
 
-def judge_log(name: str, trigger: str, log: str) -> ScenarioVerdict:
+def judge_log(name: str, trigger: str, log: str, *, levels_tell: bool = True) -> ScenarioVerdict:
     """The verdict on a kernel log that belongs to no scenario; there is no policy in it."""
-    findings = tuple(_troubles(log))
+    findings = tuple(_troubles(log, levels_tell))
     return ScenarioVerdict(
         scenario=name,
         policy="",
@@ -215,14 +224,14 @@ def judge_log(name: str, trigger: str, log: str) -> ScenarioVerdict:
     )
 
 
-def _troubles(log: str) -> list[Finding]:
+def _troubles(log: str, levels_tell: bool) -> list[Finding]:
     """What the kernel says against itself, gravest first."""
     found = [
         Finding(
             Outcome.KERNEL_DIED if trouble.fatal else Outcome.KERNEL_COMPLAINED,
             f"{trouble.kind}: {trouble.line.strip()}",
         )
-        for trouble in find_trouble(log)
+        for trouble in find_trouble(log, levels_tell=levels_tell)
     ]
     return sorted(found, key=lambda finding: _GRAVITY[finding.outcome])
 
@@ -231,7 +240,7 @@ def _kernel(case: _Case) -> Iterator[Finding]:
     """The kernel lives, and has nothing to complain about."""
     if case.seen.died:
         yield Finding(Outcome.KERNEL_DIED, case.seen.died)
-    yield from _troubles(case.seen.section.text)
+    yield from _troubles(case.seen.section.text, case.levels_tell)
 
 
 def _allocations(case: _Case) -> Iterator[Finding]:

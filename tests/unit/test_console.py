@@ -33,6 +33,8 @@ READY = "ready: (.*)"
         ("[    1.234567] BUG: KASAN: use-after-free in mm_limits_check", "kernel bug"),
         ("[    1.234567] BUG: sleeping function called from invalid context", "kernel bug"),
         ("[    1.234567] watchdog: BUG: soft lockup - CPU#1 stuck for 22s!", "soft lockup"),
+        ("[    1.234567] BUG: soft lockup - CPU#1 stuck for 22s! [a:70]", "soft lockup"),
+        ("[    1.234567] INFO: rcu_sched_state self-detected stall on CPU { 0}", "RCU stall"),
         ("[    1.234567] INFO: task a b:70 blocked for more than 120 seconds.", "hung task"),
         ("[    1.234567] rcu: INFO: rcu_sched self-detected stall on CPU", "RCU stall"),
         ("[    1.234567] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:", "RCU stall"),

@@ -78,6 +78,14 @@ def test_another_runs_markers_are_lines_like_others() -> None:
     assert not section(log, "caf").has_begin
 
 
+def test_levels_need_not_tell() -> None:
+    log = "<4>[    1.000000] NetWinder Floating Point Emulator V0.97\n"
+    assert find_trouble(log) != ()
+    assert find_trouble(log, levels_tell=False) == ()
+    broken = log + "<4>[    2.000000] WARNING: at mm/slub.c:12 f+0x1/0x2()\n"
+    assert [trouble.kind for trouble in find_trouble(broken, levels_tell=False)] == ["WARNING"]
+
+
 @given(st.text(), st.text(alphabet="0123456789abcdef", min_size=1))
 def test_any_text_is_read_without_an_error(text: str, nonce: str) -> None:
     find_trouble(text)
