@@ -121,7 +121,23 @@ void mm_limits_scan_all(void);
 enum mm_limits_found mm_limits_scan(struct mm_limit *limit, const struct mm_limits_policy *policy,
 				    struct mm_limits_victim *victim);
 bool mm_limits_protected(struct task_struct *p);
-struct task_struct *mm_limits_lock_mm(struct task_struct *p);
+struct task_struct *__mm_limits_lock_mm(struct task_struct *p);
+
+/**
+ * mm_limits_lock_mm - find a thread that has an mm
+ * @p:	leader of its thread group, perhaps without an mm
+ *
+ * Context: under rcu_read_lock().
+ * Return: the thread, task_lock() held, or NULL if no thread has an mm.
+ */
+static inline struct task_struct *mm_limits_lock_mm(struct task_struct *p)
+{
+	struct task_struct *t = __mm_limits_lock_mm(p);
+
+	(void)__cond_lock(&t->alloc_lock, t);
+	return t;
+}
+
 void mm_limits_mark_dying(struct mm_struct *mm);
 
 /* kill.c */

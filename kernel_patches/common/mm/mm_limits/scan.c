@@ -75,23 +75,21 @@ bool mm_limits_protected(struct task_struct *p)
 	       p->signal->oom_score_adj == OOM_SCORE_ADJ_MIN;
 }
 
-/**
- * mm_limits_lock_mm - find a thread that has an mm
- * @p:	leader of its thread group, perhaps without an mm
- *
- * What find_lock_task_mm() does, but also before 3.14 safe under RCU alone.
- *
- * Context: under rcu_read_lock().
- * Return: the thread, task_lock() held, or NULL if no thread has an mm.
+/*
+ * For mm_limits_lock_mm(): what find_lock_task_mm() does, but also before 3.14
+ * safe under RCU alone.
  */
-struct task_struct *mm_limits_lock_mm(struct task_struct *p)
+struct task_struct *__mm_limits_lock_mm(struct task_struct *p)
 {
 	struct task_struct *t = p;
 
 	do {
 		task_lock(t);
-		if (t->mm)
+		if (t->mm) {
+			/* For sparse, which the caller tells that it is held. */
+			__release(&t->alloc_lock);
 			return t;
+		}
 		task_unlock(t);
 		t = next_thread(t);
 		/* Once @p is out of the ring, as after an exec, none comes back to it. */
@@ -215,18 +213,23 @@ static void mm_limits_count(struct mm_limits_walk *walk, struct task_struct *p)
 		mm_limits_weigh(walk, p, mm, &usage);
 }
 
+static void mm_limits_note_process(struct task_struct *p)
+{
+	struct task_struct *t = mm_limits_lock_mm(p);
+
+	if (!t)
+		return;
+	mm_limits_note(t->mm, mm_limits_notes_of(p, t));
+	task_unlock(t);
+}
+
 static void mm_limits_walk(struct mm_limits_walk *walk)
 {
-	struct task_struct *p, *t;
+	struct task_struct *p;
 
 	mm_limits_scan_number += MM_LIMITS_NOTES + 1;
-	for_each_process(p) {
-		t = mm_limits_lock_mm(p);
-		if (!t)
-			continue;
-		mm_limits_note(t->mm, mm_limits_notes_of(p, t));
-		task_unlock(t);
-	}
+	for_each_process(p)
+		mm_limits_note_process(p);
 	for_each_process(p)
 		if (!(p->flags & PF_KTHREAD))
 			mm_limits_count(walk, p);
