@@ -14,7 +14,7 @@ from harness.errors import EXIT_PASSED, UsageError
 from harness.modules import ModuleBuild
 from harness.paths import RESULTS
 from harness.programs import ProgramBuild
-from harness.session import Session, open_session
+from harness.session import Session, check_machine, open_session
 from harness.targets import Target
 from harness.workspace import Workspace
 
@@ -37,6 +37,7 @@ def run(
     and booting raise; the first cause if the machine goes down meanwhile.
     """
     check_user(user)
+    check_machine(target, avd)
     built = kernel.build(ws, target, source)
     loadable, tools = modules.build(ws, built), programs.build(ws, target)
     guest = rootfs.build(ws, target)

@@ -30,7 +30,6 @@ _MEMORY_BESIDE_GUEST = _GIB
 _OS_RELEASE = Path("/etc/os-release")
 # The system that all of this is tried on, as /etc/os-release calls it.
 _HOME_SYSTEM = ("debian", "12")
-_SETUP = "./inv setup"
 # Programs that tell their version when they are asked in another way.
 _VERSION_ARGUMENT: Mapping[str, str] = {"adb": "version", "bison": "-V", "perl": "-V:version"}
 _VERSION_SECONDS = 10.0
@@ -114,7 +113,7 @@ def _tools(target: Target) -> Iterator[Finding]:
     for tool, package in needed_tools(target.compilers).items():
         if packages.find_tool(tool) is None:
             foreign = package == tool and tool.endswith("-gcc")
-            fix = "look at --cross-compile" if foreign else _SETUP
+            fix = "look at --cross-compile" if foreign else target.setup_command
             yield Finding(tool, False, f"not installed (package {package})", fix)
         else:
             yield Finding(tool, True, _tool_version(tool))
@@ -138,7 +137,9 @@ def _files(target: Target) -> Iterator[Finding]:
         if Path(path).exists():
             yield Finding(package, True, "here")
         else:
-            yield Finding(package, False, f"not installed ({path} is missing)", _SETUP)
+            yield Finding(
+                package, False, f"not installed ({path} is missing)", target.setup_command
+            )
 
 
 def _kernel_source(ws: Workspace, target: Target, source: str | None) -> Finding:
@@ -157,7 +158,7 @@ def _kernel_source(ws: Workspace, target: Target, source: str | None) -> Finding
     if version is not None:
         return Finding(name, True, f"{package} {version}")
     if packages.lists_age() == float("inf"):
-        return Finding(name, False, "apt has no package lists", _SETUP)
+        return Finding(name, False, "apt has no package lists", target.setup_command)
     return Finding(
         name,
         False,

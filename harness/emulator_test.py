@@ -22,7 +22,7 @@ from harness.results import Judged, ResultFolder, Summary, kill_table, scenario_
 from harness.rootfs import Rootfs
 from harness.scenario_run import DEVICE_FOLDER, MODULES, modules_command, observe
 from harness.scenarios import Modules, Scenario, check_trigger, policies_of, select
-from harness.session import Session, open_session
+from harness.session import Session, check_machine, open_session
 from harness.targets import Board, Target
 from harness.verdict import Outcome, ScenarioVerdict, judge, judge_log
 from harness.workspace import Workspace
@@ -113,6 +113,7 @@ def run(
         summary=Summary(target.name, policy, trigger, tuple(command)),
     )
     with _told(test):
+        check_machine(target, avd)
         built = _build(ws, target, source, extra_patches, extra_config)
         test.note(release=built.kernel.release)
         with open_session(

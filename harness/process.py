@@ -35,6 +35,8 @@ _LINGER_SECONDS = 1.0
 # How often a program is looked at that prints nothing.
 _POLL_SECONDS = 0.2
 _CHUNK = 1 << 16
+# For a tool that is missing: its package is known here, the kernel that wants it is not.
+_INSTALL = "apt-get install {} (or ./inv setup, with --kernel as here)"
 # The second is tar's word for it.
 _NO_SPACE = re.compile(r"No space left on device|Wrote only \d+ of \d+ bytes")
 # Messages are read here and shown in bug reports: they come in one language.
@@ -65,7 +67,7 @@ def require(*tools: str) -> None:
         packages = " ".join(sorted({package_of(tool) for tool in missing}))
         raise ToolMissingError(
             f"not installed: {', '.join(missing)}",
-            hint=f"./inv setup (or: apt-get install {packages})",
+            hint=_INSTALL.format(packages),
         )
 
 
@@ -163,7 +165,7 @@ def _start(
         tool = Path(words[0]).name
         raise ToolMissingError(
             f"{name}: {tool} is not installed",
-            hint=f"./inv setup (or: apt-get install {package_of(tool)})",
+            hint=_INSTALL.format(package_of(tool)),
         ) from missing
 
 

@@ -93,7 +93,9 @@ def compile_programs(
         )
     except BuildError as error:
         if _NO_LIBC.search(error.tail):
-            error.hint = f"install the C library for {cross_compile}gcc: ./inv setup"
+            error.hint = (
+                f"install the C library for {cross_compile}gcc: ./inv setup, with --kernel as here"
+            )
         raise
     shutil.rmtree(folder / "obj")
 

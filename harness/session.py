@@ -112,6 +112,16 @@ def open_session(
         yield session
 
 
+def check_machine(target: Target, avd_name: str | None = None) -> None:
+    """Raises what open_session would for want of an SDK or an AVD, before anything is built."""
+    if isinstance(target.machine, SdkMachine):
+        _find_avd(target.machine, avd_name)
+
+
+def _find_avd(machine: SdkMachine, name: str | None) -> tuple[sdk.Sdk, sdk.Avd]:
+    return sdk.find(), sdk.choose_avd(sdk.list_avds(), machine, name)
+
+
 def _boot(
     stack: ExitStack,
     kernel_image: Path,
@@ -145,8 +155,7 @@ def _boot_avd(
     limits: BootLimits,
 ) -> Session:
     """The same on an Android Emulator, whose Android goes on booting then."""
-    found = sdk.find()
-    chosen = sdk.choose_avd(sdk.list_avds(), machine_data, name)
+    found, chosen = _find_avd(machine_data, name)
     folder.mkdir(parents=True, exist_ok=True)
     scratch = _scratch_folder()
     stack.callback(shutil.rmtree, scratch, ignore_errors=True)

@@ -142,6 +142,11 @@ class Target:
         return self.name in TARGETS and self.cross_compile != TARGETS[self.name].cross_compile
 
     @property
+    def setup_command(self) -> str:
+        """What installs all that the target needs."""
+        return "./inv setup" + ("" if self.name == DEFAULT_TARGET else f" --kernel {self.name}")
+
+    @property
     def compilers(self) -> tuple[str, ...]:
         """The prefixes of all cross compilers that it takes."""
         return tuple(dict.fromkeys((self.cross_compile, self.programs_cross_compile)))
