@@ -261,6 +261,10 @@ def test_no_adb_server_of_the_users_is_started(boot: Boot) -> None:
     assert not answers(5037)
 
 
+def descendants(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
 # Opens a session, says so, and waits; its argument names the phase to stop in.
 _RUNNER = Path(__file__).with_name("open_a_session.py")
 
@@ -283,8 +287,12 @@ def test_a_run_that_is_ended_leaves_nothing(
     assert runner.stdout is not None
     try:
         assert runner.stdout.readline() == f"{phase}\n"
-        children = psutil.Process(runner.pid).children(recursive=True)
-        assert any(child.name().startswith("qemu") for child in children)
+        # It may be said while the child is still about to become QEMU.
+        deadline = time.monotonic() + AT_ONCE
+        while not any(child.name().startswith("qemu") for child in descendants(runner.pid)):
+            assert time.monotonic() < deadline, "no QEMU was started"
+            time.sleep(0.01)
+        children = descendants(runner.pid)
         runner.send_signal(number)
         runner.communicate(timeout=LONG)
     finally:
