@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import adbutils  # type: ignore[import-untyped]
 import pytest
+from fake_adb import FakeAdb, fake_adb
 
 from harness import adb, ports
 from harness.adb import AdbServer, Device, RunningCommand
@@ -28,8 +30,17 @@ def answers(port: int) -> bool:
         return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
+# What a command is made for a shell that tells no status.
+MARKER = re.compile(
+    r"sh -c (?P<command>.+) </dev/null; echo (?P<a>gfoom-\w+)''(?P<b>\w+:)\$\?", re.DOTALL
+)
+
+
 class Wire:
     """The two ends of a connection to a device; this one is the device's."""
+
+    # What comes before the status, by the first shell protocol.
+    end = ""
 
     def __init__(self) -> None:
         self.ours, theirs = socket.socketpair()
@@ -42,14 +53,18 @@ class Wire:
     def exit(self, status: int) -> None:
         self.send(EXIT, bytes([status]))
 
+    def terminal(self, text: str) -> None:
+        """Sends what a terminal makes of `text`, as the first protocol has it."""
+        self.ours.sendall(text.encode().replace(b"\n", b"\r\n"))
+
 
 class FakeDevice(Device):
     """A device whose shells are wires."""
 
-    def __init__(self, *, answers: bool = True) -> None:
+    def __init__(self, *, answers: bool = True, legacy: bool = False) -> None:
         self.health = Health()
         self.prelude = ""
-        self._legacy_shell = False
+        self._legacy_shell = legacy
         self.server = adb.AdbServer.__new__(adb.AdbServer)
         self.server.log = Path("adb.log")
         self._answers = answers
@@ -57,10 +72,15 @@ class FakeDevice(Device):
         self.opened = threading.Semaphore(0)
 
     def open_shell(self, command: str, *, legacy: bool = False) -> adbutils.AdbConnection:
+        assert legacy == self._legacy_shell
         wire = Wire()
         self.wires.append(wire)
+        if legacy:
+            marker = MARKER.fullmatch(command)
+            assert marker is not None, command
+            wire.end, command = marker["a"] + marker["b"], marker["command"]
         if command == "echo" and self._answers:
-            wire.exit(0)
+            wire.terminal(wire.end + "0\n") if legacy else wire.exit(0)
         self.opened.release()
         return wire.connection
 
@@ -217,3 +237,244 @@ def test_a_server_that_never_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(adb, "free_port", lambda: taken.getsockname()[1])
         with pytest.raises(DeviceError, match="adb's server does not start"):
             AdbServer(tmp_path, tmp_path / "adb.log")
+
+
+# --- the first shell protocol --------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [0, 1, 3, 127, 137, 255])
+def test_the_status_is_read_out_of_the_text(status: int) -> None:
+    command, wire = start(FakeDevice(legacy=True))
+    wire.terminal(f"one\ntwo\n{wire.end}{status}\n")
+    result = command.wait(5)
+    assert (result.status, result.output) == (status, "one\ntwo\n")
+    assert command.lines == ["one", "two"]
+
+
+def test_output_that_ends_within_a_line_is_kept_apart_from_the_status() -> None:
+    command, wire = start(FakeDevice(legacy=True))
+    wire.terminal(f"one\nrest{wire.end}3\n")
+    result = command.wait(5)
+    assert (result.status, result.output) == (3, "one\nrest")
+    assert command.lines == ["one", "rest"]
+
+
+def test_a_command_that_says_nothing() -> None:
+    command, wire = start(FakeDevice(legacy=True))
+    wire.terminal(f"{wire.end}0\n")
+    assert command.wait(5).output == ""
+    assert command.lines == []
+
+
+class Pieces:
+    """A connection that hands out a text in pieces of one size, and its socket."""
+
+    closed = False
+
+    def __init__(self, data: bytes, size: int) -> None:
+        self.conn = self
+        self._pieces = iter([data[i : i + size] for i in range(0, len(data), size)])
+
+    def recv(self, _most: int) -> bytes:
+        return next(self._pieces, b"")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("text", ["", "one\n\nzwei ä\n", "no line end"])
+def test_the_text_may_come_in_any_pieces(
+    monkeypatch: pytest.MonkeyPatch, text: str, size: int
+) -> None:
+    def open_shell(_device: Device, command: str, *, legacy: bool) -> Pieces:
+        marker = MARKER.fullmatch(command)
+        assert legacy
+        assert marker is not None
+        whole = f"{text}{marker['a']}{marker['b']}12\n"
+        return Pieces(whole.encode().replace(b"\n", b"\r\n"), size)
+
+    monkeypatch.setattr(FakeDevice, "open_shell", open_shell)
+    result = FakeDevice(legacy=True).start("command").wait(5)
+    assert (result.status, result.output) == (12, text)
+
+
+def test_lines_come_while_the_command_runs() -> None:
+    command, wire = start(FakeDevice(legacy=True))
+    wire.terminal("a 1\na 2\n")
+    assert command.wait_line("a", 5) == "a 1"
+    assert command.wait_line("a", 5) == "a 2"
+    assert not command.ended
+    wire.terminal(f"{wire.end}0\n")
+    with pytest.raises(DeviceError, match="ended with status 0 and no line like 'b'"):
+        command.wait_line("b", 5)
+
+
+def test_a_marker_of_another_command_is_output() -> None:
+    device = FakeDevice(legacy=True)
+    _, other = start(device)
+    command, wire = start(device)
+    wire.terminal(f"{other.end}7\n{wire.end}0\n")
+    result = command.wait(5)
+    assert (result.status, result.output) == (0, f"{other.end}7\n")
+
+
+def test_text_without_a_status_is_a_broken_connection() -> None:
+    device = FakeDevice(legacy=True)
+    command, wire = start(device)
+    wire.terminal("last words\n")
+    wire.ours.close()
+    with pytest.raises(DeviceError, match="connection to the device broke") as caught:
+        command.wait(5)
+    assert caught.value.tail == "last words"
+    assert device.health.failed
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_slow_command_poisons_only_where_the_echo_does_not_come(answers: bool) -> None:
+    device = FakeDevice(answers=answers, legacy=True)
+    command, _ = start(device)
+    message = "has not ended within" if answers else "the guest does not answer any more"
+    with pytest.raises(DeviceError, match=message):
+        command.wait(0.2)
+    assert device.health.failed != answers
+
+
+# --- a device behind a server --------------------------------------------------------
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAdb]:
+    monkeypatch.setattr(adb, "_POLL_SECONDS", 0.005)
+    with fake_adb(tmp_path) as world:
+        yield world
+
+
+def device_of(world: FakeAdb, address: str = "emulator-5556") -> Device:
+    server = AdbServer.__new__(AdbServer)
+    server.port, server.log = world.port, world.log
+    return Device(server, address, Health())
+
+
+def connected(world: FakeAdb) -> Device:
+    device = device_of(world)
+    device.connect(5)
+    return device
+
+
+FEATURES = pytest.mark.parametrize(
+    ("features", "legacy"),
+    [("shell_v2,cmd", False), ("cmd", True), ("", True)],
+    ids=["shell v2", "other features", "no features"],
+)
+
+
+@FEATURES
+def test_the_device_tells_which_shell_it_has(world: FakeAdb, features: str, legacy: bool) -> None:
+    world.features = features
+    device = connected(world)
+    assert device.legacy_shell == legacy
+    device.shell("true")
+    kinds = {text.partition(":")[0] for text in world.asked if text.startswith("shell")}
+    assert kinds == {"shell" if legacy else "shell,v2,raw"}
+
+
+@FEATURES
+@pytest.mark.parametrize(
+    ("command", "status", "output"),
+    [
+        ("echo one; echo two >&2", 0, "one\ntwo\n"),
+        ("printf rest; exit 3", 3, "rest"),
+        ("exec false", 1, ""),
+        ('echo "it\'s" \'"$HOME"\'', 0, 'it\'s "$HOME"\n'),
+        ("echo one; exit 4; echo never", 4, "one\n"),
+    ],
+)
+def test_a_shell_by_either_protocol(
+    world: FakeAdb, features: str, legacy: bool, command: str, status: int, output: str
+) -> None:
+    world.features = features
+    result = connected(world).shell(command, check=False)
+    assert (result.status, result.output) == (status, output)
+
+
+@FEATURES
+def test_a_status_that_means_failure(world: FakeAdb, features: str, legacy: bool) -> None:
+    world.features = features
+    with pytest.raises(DeviceError, match="'echo no; exit 9' ended with status 9") as caught:
+        connected(world).shell("echo no; exit 9")
+    assert caught.value.tail == "no"
+
+
+def test_an_emulator_is_told_of_by_its_port_and_asked_by_its_serial(world: FakeAdb) -> None:
+    device_of(world, "emulator-5556").connect(5)
+    assert world.said_to_device("host:emulator:") == ["5557"]
+    assert "host-serial:emulator-5556:get-state" in world.asked
+    assert world.said_to_device("host:connect:") == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:5557", "emulator-5556:x", "my-emulator-5556"])
+def test_whatever_is_no_emulators_serial_is_an_address(world: FakeAdb, address: str) -> None:
+    device_of(world, address).connect(5)
+    assert world.said_to_device("host:connect:") == [address]
+    assert world.said_to_device("host:emulator:") == []
+
+
+def test_an_emulator_that_comes_later_is_told_of_again(world: FakeAdb) -> None:
+    world.away = 3
+    connected(world)
+    assert world.said_to_device("host:emulator:") == ["5557"] * 4
+
+
+def test_an_emulator_that_stays_away(world: FakeAdb) -> None:
+    world.state = "offline"
+    with pytest.raises(DeviceError, match=r"did not reach the device within 0\.1 s") as caught:
+        device_of(world).connect(0.1)
+    assert caught.value.tail == "what adb's server says"
+
+
+@FEATURES
+def test_adbd_becomes_root(world: FakeAdb, features: str, legacy: bool) -> None:
+    world.features = features
+    device = connected(world)
+    device.become_root(5)
+    assert world.asked.count("root:") == 1
+    assert device.shell("id").output.startswith("uid=0(root)")
+
+
+def test_adbd_is_waited_for_while_it_starts_anew(world: FakeAdb) -> None:
+    device = connected(world)
+    world.away = 5
+    device.become_root(5)
+    assert world.away < 0
+    assert not device.health.failed
+
+
+def test_whoever_is_root_is_not_asked_to_become_it(world: FakeAdb) -> None:
+    world.become("uid=0(root) gid=0(root)")
+    connected(world).become_root(5)
+    assert "root:" not in world.asked
+
+
+def test_adbd_that_somebody_else_has_made_root(world: FakeAdb) -> None:
+    world.root_answer = "adbd is already running as root\n"
+    connected(world).become_root(5)
+    assert world.asked.count("root:") == 1
+
+
+def test_adbd_that_cannot_run_as_root(world: FakeAdb) -> None:
+    world.root_answer = "adbd cannot run as root in production builds\n"
+    world.becomes_root = False
+    device = connected(world)
+    with pytest.raises(DeviceError, match="adbd does not run as root") as caught:
+        device.become_root(0.2)
+    assert "without Google Play" in caught.value.hint
+    assert not device.health.failed
+
+
+def test_a_machine_that_dies_ends_the_waiting_for_root(world: FakeAdb) -> None:
+    world.becomes_root = False
+    device = connected(world)
+    threading.Timer(0.1, lambda: device.health.fail(BootError("kernel panic: x"))).start()
+    with pytest.raises(BootError, match="kernel panic"):
+        device.become_root(60)

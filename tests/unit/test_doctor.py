@@ -9,12 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from fake_ndk import make_ndk
+from fake_sdk import make_avd, make_sdk
 
-from harness import doctor, packages
+from harness import doctor, packages, sdk
 from harness.cache import Cache
 from harness.doctor import Finding
 from harness.progress import PlainConsole, Reporter
-from harness.targets import LINUX_6_1
+from harness.targets import GOLDFISH_3_4, LINUX_6_1, Target
 from harness.workspace import Workspace
 
 UBUNTU = 'PRETTY_NAME="Ubuntu 24.04.1 LTS"\nID=ubuntu\nVERSION_ID="24.04"\nID_LIKE=debian\n'
@@ -152,3 +154,201 @@ def test_versions(output: str, status: int, version: str, monkeypatch: pytest.Mo
     done = SimpleNamespace(status=status, output=output)
     monkeypatch.setattr("harness.process.run", lambda *_, **__: done)
     assert doctor._tool_version("x") == version
+
+
+# --- goldfish-3.4 ------------------------------------------------------------------
+
+ON_SDK = GOLDFISH_3_4.on("sdk")
+
+
+@pytest.fixture
+def no_android(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: None) -> None:
+    """A machine that has everything but an SDK and an NDK."""
+    for name in ("ANDROID_HOME", "ANDROID_SDK_ROOT", "ANDROID_NDK_HOME", "ANDROID_NDK_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    # Where this is not Debian, apt-get is looked for.
+    apt = tmp_path / "bin" / "apt-get"
+    apt.parent.mkdir()
+    apt.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(apt.parent))
+
+
+def look(ws: Workspace, target: Target, source: str | None = None) -> dict[str, Finding]:
+    return {finding.name: finding for finding in doctor.examine(ws, target, source)}
+
+
+@pytest.mark.usefixtures("no_android")
+def test_goldfish_on_qemu_needs_nothing_of_android(
+    ws: Workspace, said: io.StringIO, tmp_path: Path
+) -> None:
+    assert doctor.run(ws, GOLDFISH_3_4, os_release=os_release(tmp_path, DEBIAN_12)) == 0
+    assert "MISS" not in said.getvalue()
+    found = look(ws, GOLDFISH_3_4)
+    assert found["Android NDK"].detail == "none; Debian's compiler is taken"
+    assert not found["Android NDK"].required
+    assert found.keys().isdisjoint({"Android SDK", "AVD", "arm-linux-gnueabihf-gcc"})
+    assert found["arm-linux-gnueabi-gcc"].ok
+
+
+@pytest.mark.usefixtures("no_android")
+def test_the_other_kernel_is_not_asked_about_an_ndk(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANDROID_NDK_HOME", "/nowhere")
+    assert "Android NDK" not in look(ws, LINUX_6_1)
+
+
+@pytest.mark.usefixtures("no_android")
+def test_a_source_in_git_is_named_and_not_asked_for(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "candidate", lambda _name: None)
+    branch = "https://android.googlesource.com/kernel/goldfish, the branch android-goldfish-3.4"
+    finding = look(ws, GOLDFISH_3_4)["source of goldfish-3.4"]
+    assert (finding.ok, finding.detail) == (True, branch)
+    (ws.cache.root / "sources" / "git-0123").mkdir(parents=True)
+    finding = look(ws, GOLDFISH_3_4)["source of goldfish-3.4"]
+    assert finding.detail == f"{branch}; one is in the cache"
+    assert look(ws, GOLDFISH_3_4, "/tree")["source of goldfish-3.4"].detail == "/tree"
+
+
+@pytest.mark.usefixtures("no_android")
+def test_what_setup_installs_is_to_be_installed_for_this_kernel(
+    ws: Workspace, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking = ("arm-linux-gnueabi-gcc", "git")
+    monkeypatch.setattr(packages, "find_tool", lambda tool: None if tool in lacking else tool)
+    files = {"/no/such/libc.a": "libc6-dev-armel-cross"}
+    monkeypatch.setattr(doctor, "needed_files", lambda _compilers: files)
+    assert doctor.run(ws, GOLDFISH_3_4) == 3
+    text = said.getvalue()
+    assert text.count("to do: ") == 1
+    assert text.endswith("to do: ./inv setup --kernel goldfish-3.4\nnot ready\n")
+    found = look(ws, GOLDFISH_3_4)
+    assert found["arm-linux-gnueabi-gcc"].detail == "not installed (package gcc-arm-linux-gnueabi)"
+    assert found["libc6-dev-armel-cross"].detail == "not installed (/no/such/libc.a is missing)"
+
+
+@pytest.mark.usefixtures("no_android")
+def test_a_compiler_that_was_given_and_is_not_there(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = GOLDFISH_3_4.with_cross_compile("/opt/bin/arm-eabi-")
+    gcc = "/opt/bin/arm-eabi-gcc"
+    monkeypatch.setattr(packages, "find_tool", lambda tool: None if tool == gcc else tool)
+    found = look(ws, target)
+    assert (found[gcc].ok, found[gcc].fix) == (False, "look at --cross-compile")
+    # The programs have Debian's.
+    assert found["arm-linux-gnueabi-gcc"].ok
+
+
+@pytest.mark.usefixtures("no_android")
+def test_an_ndk_is_named_with_its_revision(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = make_ndk(tmp_path / "ndk")
+    monkeypatch.setenv("ANDROID_NDK_HOME", str(build.parent))
+    finding = look(ws, GOLDFISH_3_4)["Android NDK"]
+    assert (finding.ok, finding.detail) == (True, f"27.0.12077973 ({build})")
+
+
+@pytest.mark.usefixtures("no_android")
+def test_a_variable_that_names_no_ndk_has_to_go(
+    ws: Workspace, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANDROID_NDK_HOME", "/nowhere")
+    assert doctor.run(ws, GOLDFISH_3_4) == 3
+    text = said.getvalue()
+    assert "ANDROID_NDK_HOME is /nowhere, where there is no ndk-build\n" in text
+    assert "to do: unset ANDROID_NDK_HOME " in text
+
+
+@pytest.mark.usefixtures("no_android")
+def test_no_sdk(ws: Workspace, said: io.StringIO) -> None:
+    assert doctor.run(ws, ON_SDK) == 3
+    lines = said.getvalue().splitlines()
+    assert [line.split(maxsplit=3)[1:3] for line in lines if line.startswith("MISS")] == [
+        ["Android", "SDK"]
+    ]
+    assert any(line.startswith("to do: README.md, ") for line in lines)
+    assert lines[-1] == "not ready"
+    # Without an SDK there is nothing to say about its devices.
+    assert look(ws, ON_SDK).keys().isdisjoint({"AVD", "classic engine"})
+
+
+@pytest.mark.usefixtures("no_android")
+def test_no_sdk_as_json(ws: Workspace, said: io.StringIO) -> None:
+    assert doctor.run(ws, ON_SDK, as_json=True) == 3
+    answer = json.loads(said.getvalue())
+    assert answer["ready"] is False
+    (missing,) = (finding for finding in answer["findings"] if not finding["ok"])
+    assert missing["name"] == "Android SDK"
+    assert missing["required"] is True
+    assert answer["to_do"] == [missing["fix"]]
+    assert "--emulator qemu" in missing["fix"]
+
+
+@pytest.mark.usefixtures("no_android")
+def test_an_sdk_with_a_device_is_ready(
+    ws: Workspace, said: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = make_sdk(tmp_path, monkeypatch)
+    make_avd(tmp_path, "gfoom")
+    make_avd(tmp_path, "pc", "x86", 34)
+    assert doctor.run(ws, ON_SDK, os_release=os_release(tmp_path, DEBIAN_12)) == 0
+    assert "to do" not in said.getvalue()
+    found = look(ws, ON_SDK)
+    assert found["Android SDK"].detail == f"emulator 26.1.2: {program}"
+    assert found["AVD"].detail == "gfoom"
+    assert "classic engine" not in found
+
+
+@pytest.mark.usefixtures("no_android")
+def test_an_sdk_without_a_device_that_fits(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_sdk(tmp_path, monkeypatch)
+    make_avd(tmp_path, "pc", "x86", 34)
+    finding = look(ws, ON_SDK)["AVD"]
+    assert (finding.ok, finding.detail) == (False, "none for armeabi-v7a")
+    assert finding.fix == sdk.MAKE_AVD
+    assert doctor.run(ws, ON_SDK) == 3
+
+
+@pytest.mark.usefixtures("no_android")
+@pytest.mark.parametrize(("revision", "boots"), [("28.0.25", True), ("29.0.1", False)])
+def test_an_emulator_that_boots_no_goldfish_any_more(
+    ws: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    revision: str,
+    boots: bool,
+) -> None:
+    make_sdk(tmp_path, monkeypatch, revision=revision)
+    make_avd(tmp_path, "gfoom")
+    assert (doctor.run(ws, ON_SDK) == 0) == boots
+    finding = look(ws, ON_SDK).get("classic engine")
+    assert (finding is None) == boots
+    if finding is not None:
+        assert finding.detail == f"gone from emulator {revision}"
+        assert "r24.4.1" in finding.fix
+
+
+@pytest.mark.usefixtures("no_android")
+def test_a_variable_that_names_no_sdk(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANDROID_HOME", "/nowhere")
+    finding = look(ws, ON_SDK)["Android SDK"]
+    assert (finding.ok, finding.required) == (False, True)
+    assert finding.detail == "ANDROID_HOME is /nowhere, where there is no emulator"
+
+
+@pytest.mark.usefixtures("no_android")
+@pytest.mark.parametrize("target", [GOLDFISH_3_4, ON_SDK], ids=["qemu", "sdk"])
+def test_memory_for_each_board(
+    ws: Workspace, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for gib, enough in ((1, False), (2, True)):
+        memory = SimpleNamespace(available=gib << 30)
+        monkeypatch.setattr("psutil.virtual_memory", lambda memory=memory: memory)
+        finding = look(ws, target)["memory"]
+        assert (finding.ok, finding.detail) == (enough, f"{gib}.0 GiB available, 2 needed")

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakekernel import LIMITS_C, FakeRepository, make_repository
+from fakekernel import HOOK_PATCH, LIMITS_C, FakeRepository, make_repository
 
 from harness.errors import BuildError, KconfigError, ToolMissingError, UsageError
 from harness.kernel import KernelBuild, KernelMake, build, patch
 from harness.patching import WorkTree
+from harness.targets import GOLDFISH_3_4
 
 
 @pytest.fixture
@@ -219,3 +222,134 @@ def test_paths_in_messages_are_those_of_the_kernel(fake: FakeRepository) -> None
     make = KernelMake(fake.ws, fake.target, tree, "", "", fake.ws.logs / "x.log")
     assert make.shorten(f"{tree.tree}/mm/x.c:1: error: a") == "mm/x.c:1: error: a"
     assert make.shorten("../source/mm/x.c:1: error: a") == "mm/x.c:1: error: a"
+
+
+# --- a target whose warnings are only told -------------------------------------------
+
+
+@pytest.fixture
+def lenient(fake: FakeRepository) -> FakeRepository:
+    """The repository for a kernel that is older than its compiler."""
+    return replace(fake, target=replace(fake.target, warnings_stop=False))
+
+
+OURS = "compiler warning(s) in our own files: "
+
+
+def test_a_warning_in_our_files_may_be_only_told(lenient: FakeRepository) -> None:
+    write_limits(lenient, UNUSED)
+    kernel = build_it(lenient)
+    assert kernel.image.is_file()
+    assert f"1 {OURS}mm/limits.c:3:" in lenient.said.getvalue()
+
+
+def test_it_is_told_again_by_the_next_build(lenient: FakeRepository, tmp_path: Path) -> None:
+    write_limits(lenient, UNUSED)
+    build_it(lenient)
+    config = tmp_path / "extra.config"
+    config.write_text("CONFIG_MODULES=y\n")
+    build_it(lenient, config=config)
+    assert lenient.said.getvalue().count(OURS) == 2
+    # A kernel that is there already is not compiled, and says nothing.
+    build_it(lenient)
+    assert lenient.said.getvalue().count(OURS) == 2
+
+
+def test_a_warning_that_is_gone_is_told_no_more(lenient: FakeRepository) -> None:
+    write_limits(lenient, UNUSED)
+    build_it(lenient)
+    write_limits(lenient, LIMITS_C)
+    build_it(lenient)
+    assert lenient.said.getvalue().count(OURS) == 1
+
+
+def test_an_error_stops_the_build_all_the_same(lenient: FakeRepository) -> None:
+    write_limits(lenient, UNUSED.replace("return 0", "return missing"))
+    with pytest.raises(BuildError, match=r"mm/limits\.c:5:16: error: "):
+        build_it(lenient)
+    assert entries(lenient) == []
+
+
+def warn_in_pristine_line(fake: FakeRepository) -> None:
+    """Has a file that the series patches show a warning where it does not."""
+    page_alloc = fake.pristine / "mm/page_alloc.c"
+    text = page_alloc.read_text()
+    page_alloc.write_text(text.replace("\tpages -= 1", "\tint theirs;\n\n\tpages -= 1"))
+
+
+def test_a_warning_in_a_line_that_is_not_ours_is_not_told(lenient: FakeRepository) -> None:
+    warn_in_pristine_line(lenient)
+    build_it(lenient)
+    assert "theirs" in log_of(lenient)
+    assert OURS not in lenient.said.getvalue()
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_of_a_patched_file_only_our_lines_count(fake: FakeRepository, stops: bool) -> None:
+    target = replace(fake.target, warnings_stop=stops)
+    fake = replace(fake, target=target)
+    warn_in_pristine_line(fake)
+    patch_text = HOOK_PATCH.replace("+\tcheck_limits();", "+\tint ours = check_limits();")
+    (fake.patches / "b.patch").write_text(patch_text)
+    if stops:
+        with pytest.raises(BuildError) as caught:
+            build_it(fake)
+        told = caught.value.message
+        assert caught.value.tail == ""
+    else:
+        build_it(fake)
+        (told,) = (line for line in fake.said.getvalue().splitlines() if OURS in line)
+    assert told.startswith(f"1 {OURS}mm/page_alloc.c:13:")
+    assert "ours" in told
+
+
+# --- another compiler ----------------------------------------------------------------
+
+
+def test_make_is_given_the_compiler_and_the_targets_variables(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _tool: None)
+    target = GOLDFISH_3_4.with_cross_compile("/opt/bin/arm-eabi-")
+    tree = WorkTree.of(fake.ws, fake.source)
+    argv = KernelMake(fake.ws, target, tree, "", "-x", fake.ws.logs / "x.log").argv("zImage")
+    assert argv == [
+        *("make", "-C", str(tree.tree), f"O={tree.build}", "-j2", "ARCH=arm"),
+        *("CROSS_COMPILE=/opt/bin/arm-eabi-", "CC=/opt/bin/arm-eabi-gcc", "LOCALVERSION=-x"),
+        *("KCFLAGS=-fno-pic -fno-pie -std=gnu89", "zImage"),
+    ]
+
+
+def test_ccache_stands_before_the_compiler(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda tool: f"/usr/bin/{tool}")
+    target = GOLDFISH_3_4.with_cross_compile("/opt/bin/arm-eabi-")
+    tree = WorkTree.of(fake.ws, fake.source)
+    argv = KernelMake(fake.ws, target, tree, "", "", fake.ws.logs / "x.log").argv("zImage")
+    assert f"CC={tree.folder}/ccached /opt/bin/arm-eabi-gcc" in argv
+
+
+def test_a_kernel_is_built_by_the_compiler_that_was_given(
+    fake: FakeRepository, tmp_path: Path
+) -> None:
+    prefix = f"{tmp_path}/own-"
+    for tool in ("gcc", "ld"):
+        wrapper = Path(f"{prefix}{tool}")
+        wrapper.write_text(f'#!/bin/sh\necho {tool} >>{tmp_path}/called\nexec {tool} "$@"\n')
+        wrapper.chmod(0o755)
+    plain = build_it(fake)
+    own = replace(fake, target=fake.target.with_cross_compile(prefix))
+    kernel = build_it(own)
+    assert kernel.key != plain.key
+    assert "gcc" in (tmp_path / "called").read_text().split()
+    record = json.loads((kernel.folder / "build.json").read_text())
+    assert f"CROSS_COMPILE={prefix} " in record["command"]
+    assert f"{prefix}gcc" in record["command"]
+    assert record["inputs"]["make"].startswith(prefix)
+
+
+def test_a_compiler_that_was_given_and_is_not_there(fake: FakeRepository, tmp_path: Path) -> None:
+    absent = replace(fake, target=fake.target.with_cross_compile(f"{tmp_path}/none-"))
+    with pytest.raises(ToolMissingError, match=f"not installed: {tmp_path}/none-gcc"):
+        build_it(absent)

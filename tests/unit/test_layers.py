@@ -10,6 +10,7 @@ from graphlib import TopologicalSorter
 import pytest
 
 from harness.paths import REPO
+from harness.targets import TARGETS
 
 # From the bottom up. Modules of one layer may import each other, as long as
 # there is no circle; "building" and "booting" stand side by side.
@@ -112,3 +113,84 @@ def test_tasks_import_the_harness_lazily() -> None:
     top = "\n".join(ast.unparse(node) for node in body if not isinstance(node, ast.FunctionDef))
     runtime = top.partition("if TYPE_CHECKING:")[0]
     assert not [name for name in imports_in(runtime) if name.startswith("harness")]
+
+
+# --- what differs between the targets is in one place --------------------------------
+
+# What tells one target from another. A name may be shown and go into a key.
+TELLING = ("target.name", "target.version", "target.emulator", "kernel.name", "kernel.version")
+VERSIONS = {target.version for target in TARGETS.values()}
+ASKING_METHODS = {"startswith", "endswith", "removeprefix"}
+
+
+def target_names_in(text: str) -> set[str]:
+    """The names and constants of single targets that a module knows."""
+    found: set[str] = set()
+    constants = {name.upper().replace("-", "_").replace(".", "_") for name in TARGETS}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found |= TARGETS.keys() & {node.value}
+        elif isinstance(node, ast.ImportFrom):
+            found |= constants & {alias.name for alias in node.names}
+        elif isinstance(node, ast.Name | ast.Attribute):
+            name = node.id if isinstance(node, ast.Name) else node.attr
+            found |= constants & {name}
+    return found
+
+
+def is_telling(node: ast.expr) -> bool:
+    """Whether an expression is a target's name, version or emulator, or a version itself."""
+    if isinstance(node, ast.Constant):
+        return node.value in TARGETS or node.value in VERSIONS
+    return ast.unparse(node).endswith(TELLING)
+
+
+def questions_in(text: str) -> set[str]:
+    """The places where a module asks which target it has before it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Compare):
+            asked = [node.left, *node.comparators]
+        elif isinstance(node, ast.Match):
+            asked = [node.subject]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            asked = [node.func.value] if node.func.attr in ASKING_METHODS else []
+        else:
+            continue
+        if any(is_telling(part) for part in asked):
+            found.add(ast.unparse(node))
+    return found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "if kernel == 'goldfish-3.4': pass",
+        "x = 'linux-6.1' in names",
+        "if self.target.name != other: pass",
+        "if ws.target.version.startswith('3.'): pass",
+        "match target.emulator:\n    case 'sdk': pass",
+        "if version == '3.4': pass",
+    ],
+)
+def test_a_question_is_seen(text: str) -> None:
+    assert questions_in(text)
+
+
+def test_a_name_is_seen() -> None:
+    assert target_names_in("from harness.targets import GOLDFISH_3_4") == {"GOLDFISH_3_4"}
+    assert target_names_in("x = targets.LINUX_6_1") == {"LINUX_6_1"}
+    assert target_names_in("x = {'goldfish-3.4': 1}") == {"goldfish-3.4"}
+
+
+def test_to_show_a_name_is_no_question() -> None:
+    text = "log = f'kernel-{target.name}.log'\nif target.warnings_stop: say(target.version)"
+    assert not questions_in(text)
+    assert not target_names_in(text)
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {"targets"}))
+def test_no_module_asks_which_target_it_has(module: str) -> None:
+    text = (HARNESS / f"{module}.py").read_text()
+    assert questions_in(text) == set()
+    assert target_names_in(text) == set()

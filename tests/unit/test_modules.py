@@ -112,3 +112,54 @@ def test_a_module_of_another_kernel_or_cpu_is_refused(
 def test_a_name_that_is_no_module_is_an_error(fake: FakeRepository, kernel: KernelBuild) -> None:
     with pytest.raises(BuildError, match="module/ has no nothing"):
         build(fake.ws, kernel).path("nothing")
+
+
+# --- a target whose warnings are only told -------------------------------------------
+
+
+@pytest.fixture
+def old_kernel(kernel: KernelBuild) -> KernelBuild:
+    """The kernel as one that is older than its compiler."""
+    return replace(kernel, target=replace(kernel.target, warnings_stop=False))
+
+
+def test_a_compilers_warning_may_be_only_told(
+    fake: FakeRepository, old_kernel: KernelBuild
+) -> None:
+    (fake.module / "limiter.c").write_text(MODULE_C.replace("return", "int unused; return"))
+    assert build(fake.ws, old_kernel).path("limiter").is_file()
+    assert "unused variable" in fake.said.getvalue()
+
+
+def test_a_symbol_that_the_kernel_lacks_stops_the_build_all_the_same(
+    fake: FakeRepository, old_kernel: KernelBuild
+) -> None:
+    text = "int absent(void);\nint f(void) { int unused; return absent(); }\n"
+    (fake.module / "limiter.c").write_text(text)
+    with pytest.raises(BuildError, match=r"^1 warning\(s\) in module/: .*absent.* undefined!"):
+        build(fake.ws, old_kernel)
+    assert "unused variable" in fake.said.getvalue()
+    assert list((fake.ws.cache.root / "modules").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "stops"),
+    [
+        ('WARNING: "absent" [/x/limiter.ko] undefined!', True),
+        ('WARNING: "here" [/x/limiter.ko] has no CRC!', True),
+        ("WARNING: modpost: Found 1 section mismatch(es).", False),
+    ],
+)
+def test_what_modpost_of_3_4_says(fake: FakeRepository, said: str, stops: bool) -> None:
+    makefile = fake.pristine / "Makefile"
+    compiles = '\t@echo "  CC [M]'
+    text = makefile.read_text()
+    makefile.write_text(text.replace(compiles, f"\t@echo '{said}'\n{compiles}"))
+    target = replace(fake.target, warnings_stop=False)
+    old_kernel = build_kernel(fake.ws, target, str(fake.pristine))
+    if stops:
+        with pytest.raises(BuildError, match=r"^1 warning\(s\) in module/: WARNING: "):
+            build(fake.ws, old_kernel)
+    else:
+        build(fake.ws, old_kernel)
+    assert said in fake.said.getvalue()

@@ -74,3 +74,32 @@ def test_age_of_lists(tmp_path: Path) -> None:
 def test_package_of() -> None:
     assert package_of("xz") == "xz-utils"
     assert package_of("unheard-of") == "unheard-of"
+
+
+def test_the_half_that_is_there_is_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / "arm-linux-gnueabi-gcc"
+    compiler.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(packages, "_SYSTEM_FOLDERS", ())
+    found = packages.missing(GOLDFISH_3_4.compilers, tmp_path)
+    assert "gcc-arm-linux-gnueabi" not in found
+    assert "libc6-dev-armel-cross" in found
+    library = tmp_path / "usr/arm-linux-gnueabi/lib/libc.a"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    compiler.unlink()
+    found = packages.missing(GOLDFISH_3_4.compilers, tmp_path)
+    assert "gcc-arm-linux-gnueabi" in found
+    assert "libc6-dev-armel-cross" not in found
+
+
+def test_a_compiler_with_its_whole_path_is_found_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    compiler = tmp_path / "arm-eabi-gcc"
+    assert packages.find_tool(str(compiler)) is None
+    compiler.touch(mode=0o755)
+    assert packages.find_tool(str(compiler)) == str(compiler)

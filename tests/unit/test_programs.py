@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fake_ndk import BUILDS, R11, arm_program, make_ndk
 from rich.console import Console
 
 from harness import programs
@@ -18,7 +21,7 @@ from harness.elfcheck import read_elf
 from harness.errors import BuildError, ToolMissingError
 from harness.paths import NDK_TESTS
 from harness.progress import Reporter
-from harness.targets import LINUX_6_1
+from harness.targets import GOLDFISH_3_4, LINUX_6_1
 from harness.workspace import Workspace
 
 
@@ -148,3 +151,142 @@ def test_the_make_file_says_what_it_needs(tmp_path: Path) -> None:
         )
         assert ended.returncode != 0
         assert f"{missing} must name the folder" in ended.stderr
+
+
+# --- by ndk-build ------------------------------------------------------------------
+
+
+@pytest.fixture
+def use_ndk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Has ANDROID_NDK_HOME name an NDK of r11 whose ndk-build is the script."""
+
+    def use(script: str) -> None:
+        build = make_ndk(tmp_path / "ndk", script, properties=R11)
+        monkeypatch.setenv("ANDROID_NDK_HOME", str(build.parent))
+
+    return use
+
+
+def test_an_ndk_builds_the_programs_and_no_compiler_is_looked_for(
+    tmp_path: Path, use_ndk: Callable[[str], None]
+) -> None:
+    words = tmp_path / "words"
+    program = arm_program(tmp_path / "program")
+    use_ndk(f'echo "$*" >>{words}\n' + BUILDS.format(program=program))
+    ws = workspace(tmp_path / "cache")
+    target = replace(GOLDFISH_3_4, programs_cross_compile="arm-none-such-")
+    build = programs.build(ws, target)
+    assert sorted(p.name for p in build.folder.iterdir()) == sorted([*build.names, "include"])
+    assert build.path("oom_daemon").read_bytes() == program.read_bytes()
+    header = (build.folder / "include" / programs.HEADER).read_text()
+    assert "#define __NR_set_mm_limits 378\n#define __NR_my_oom_killer 382\n" in header
+    called = words.read_text().splitlines()
+    projects = [line.split()[0].removeprefix("NDK_PROJECT_PATH=") for line in called]
+    assert projects == [str(NDK_TESTS / name) for name in programs.PROGRAMS]
+    assert all(" APP_ABI=armeabi-v7a " in line for line in called)
+    log = (ws.logs / "programs-goldfish-3.4.log").read_text()
+    assert "[armeabi-v7a] Install : oom_daemon" in log
+    # A second time there is nothing to do.
+    assert programs.build(ws, target) == build
+    assert len(words.read_text().splitlines()) == len(called)
+
+
+def test_another_revision_builds_anew(tmp_path: Path, use_ndk: Callable[[str], None]) -> None:
+    use_ndk(BUILDS.format(program=arm_program(tmp_path / "program")))
+    ws = workspace(tmp_path / "cache")
+    first = programs.build(ws, GOLDFISH_3_4)
+    (tmp_path / "ndk" / "source.properties").write_text("Pkg.Revision = 27.0.12077973\n")
+    assert programs.build(ws, GOLDFISH_3_4).key != first.key
+    assert len(entries(ws)) == 2
+
+
+def test_an_ndk_is_nothing_to_a_target_that_is_not_for_one(
+    built: tuple[Workspace, programs.ProgramBuild],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ws, build = built
+    monkeypatch.setenv("ANDROID_NDK_HOME", str(tmp_path / "none"))
+    assert programs.build(ws, LINUX_6_1) == build
+
+
+def test_a_variable_that_names_no_ndk_stops_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANDROID_NDK_HOME", str(tmp_path / "none"))
+    with pytest.raises(ToolMissingError, match="where there is no ndk-build"):
+        programs.build(workspace(tmp_path / "cache"), GOLDFISH_3_4)
+
+
+def test_without_an_ndk_the_compiler_of_the_target_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ANDROID_NDK_HOME", raising=False)
+    monkeypatch.delenv("ANDROID_NDK_ROOT", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissingError) as caught:
+        programs.build(workspace(tmp_path / "cache"), GOLDFISH_3_4)
+    assert caught.value.message == "not installed: make, arm-linux-gnueabi-gcc"
+    assert "gcc-arm-linux-gnueabi make" in caught.value.hint
+
+
+def test_an_ndk_build_that_fails_is_told_and_leaves_no_entry(
+    tmp_path: Path, use_ndk: Callable[[str], None]
+) -> None:
+    use_ndk(
+        "case $* in */oom_daemon/*) echo 'oom_daemon.c:1: error: no'; exit 2 ;; esac\n"
+        + BUILDS.format(program=arm_program(tmp_path / "program"))
+    )
+    ws = workspace(tmp_path / "cache")
+    with pytest.raises(BuildError, match="ndk-build of oom_daemon failed") as caught:
+        programs.build(ws, GOLDFISH_3_4)
+    assert caught.value.tail.splitlines()[-1] == "oom_daemon.c:1: error: no"
+    assert caught.value.hint.startswith("this is NDK 11.2.2725575; ")
+    assert caught.value.log is not None
+    assert "error: no" in caught.value.log.read_text()
+    assert entries(ws) == []
+
+
+def test_an_ndk_build_that_makes_nothing(tmp_path: Path, use_ndk: Callable[[str], None]) -> None:
+    use_ndk("exit 0")
+    ws = workspace(tmp_path / "cache")
+    with pytest.raises(BuildError, match="left no test_set_mm_limits for armeabi-v7a") as caught:
+        programs.build(ws, GOLDFISH_3_4)
+    assert caught.value.log is not None
+    assert entries(ws) == []
+
+
+def test_an_ndk_build_for_another_abi_makes_nothing_of_use(
+    tmp_path: Path, use_ndk: Callable[[str], None]
+) -> None:
+    script = BUILDS.format(program=arm_program(tmp_path / "program"))
+    use_ndk(script.replace("abi=${word#*=}", "abi=arm64-v8a"))
+    with pytest.raises(BuildError, match="left no test_set_mm_limits for armeabi-v7a"):
+        programs.build(workspace(tmp_path / "cache"), GOLDFISH_3_4)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"hard_float": True}, "float ABI is hard, not soft"),
+        ({"interpreter": "/system/bin/linker"}, "not static: it asks for /system/bin/linker"),
+    ],
+)
+def test_a_program_of_an_ndk_that_would_not_run_leaves_no_entry(
+    tmp_path: Path, use_ndk: Callable[[str], None], options: dict[str, Any], problem: str
+) -> None:
+    use_ndk(BUILDS.format(program=arm_program(tmp_path / "program", **options)))
+    ws = workspace(tmp_path / "cache")
+    with pytest.raises(BuildError, match=problem):
+        programs.build(ws, GOLDFISH_3_4)
+    assert entries(ws) == []
+
+
+def test_an_ndk_build_that_leaves_no_program(
+    tmp_path: Path, use_ndk: Callable[[str], None]
+) -> None:
+    text = tmp_path / "program"
+    text.write_text("no ELF file\n")
+    use_ndk(BUILDS.format(program=text))
+    with pytest.raises(BuildError, match="test_set_mm_limits is not a whole ELF file"):
+        programs.build(workspace(tmp_path / "cache"), GOLDFISH_3_4)

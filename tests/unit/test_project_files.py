@@ -115,3 +115,10 @@ def test_invoke_configuration_has_what_tasks_read() -> None:
     keys = set(re.findall(r"^  (\w+):", text_of("invoke.yaml"), re.MULTILINE))
     read = set(re.findall(r"(?:goldfish_oom|defaults)\.(\w+)", text_of("tasks.py")))
     assert read == keys
+
+
+def test_the_kernels_version_is_asked_for_in_the_compatibility_header_alone() -> None:
+    asks = re.compile(r"\b(LINUX_VERSION_CODE|KERNEL_VERSION|MM_LIMITS_SINCE)\b")
+    code = [name for name in FILES if name.startswith(KERNEL_CODE)]
+    asking = [name for name in code if asks.search(text_of(name))]
+    assert asking == ["kernel_patches/common/include/linux/mm_limits_compat.h"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from harness import packages, process, setup
 from harness.cache import Cache
 from harness.errors import InfrastructureError
 from harness.progress import PlainConsole, Reporter
-from harness.targets import LINUX_6_1
+from harness.targets import GOLDFISH_3_4, LINUX_6_1, Target
 from harness.workspace import Workspace
 
 DAY = 86400.0
@@ -152,3 +152,40 @@ def test_a_system_without_the_kernels_source(machine: Machine) -> None:
     machine.candidate = None
     setup.run(machine.ws, LINUX_6_1)
     assert "no linux-source-6.1; give the kernel's source with --source" in machine.said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("target", "prefixes"),
+    [
+        (LINUX_6_1, ("arm-linux-gnueabihf-",)),
+        (GOLDFISH_3_4, ("arm-linux-gnueabi-",)),
+        (
+            GOLDFISH_3_4.with_cross_compile("/opt/arm-eabi-"),
+            ("/opt/arm-eabi-", "arm-linux-gnueabi-"),
+        ),
+    ],
+    ids=["linux-6.1", "goldfish-3.4", "another compiler"],
+)
+def test_what_a_target_compiles_with_is_what_is_looked_for(
+    machine: Machine,
+    target: Target,
+    prefixes: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def missing(compilers: Iterable[str]) -> tuple[str, ...]:
+        asked.append(tuple(compilers))
+        return ("gcc-arm-linux-gnueabi",)
+
+    monkeypatch.setattr(packages, "missing", missing)
+    setup.run(machine.ws, target)
+    assert asked == [prefixes]
+    assert machine.ran[-1].endswith(" gcc-arm-linux-gnueabi")
+
+
+def test_a_source_in_git_is_nothing_to_apt(machine: Machine) -> None:
+    machine.candidate, machine.age = None, 2 * DAY
+    setup.run(machine.ws, GOLDFISH_3_4)
+    assert machine.ran == []
+    assert machine.said.getvalue() == "setup: nothing to install\n"

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""An adb server with one device, whose shells are this machine's."""
+
+from __future__ import annotations
+
+import os
+import socketserver
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+STDOUT, EXIT = 1, 3
+
+
+class FakeAdb(socketserver.ThreadingTCPServer):
+    """What the server and its device do, and what they were asked."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Caller)
+        self.log = folder / "adb.log"
+        self.log.write_text("what adb's server says\n")
+        self.port = int(self.server_address[1])
+        self.asked: list[str] = []
+        self.state = "device"
+        # How often the device is still away when its state is asked.
+        self.away = 0
+        self.features = "shell_v2,cmd"
+        # What adbd says when it is to run as root, and whether it then does.
+        self.root_answer = "restarting adbd as root\n"
+        self.becomes_root = True
+        self._bin = folder / "bin"
+        self._bin.mkdir()
+        self.become("uid=2000(shell) gid=2000(shell)")
+
+    def become(self, who: str) -> None:
+        """Has `id` on the device say `who`."""
+        program = self._bin / "id"
+        program.write_text(f"#!/bin/sh\necho '{who}'\n")
+        program.chmod(0o755)
+
+    def run(self, command: str) -> tuple[int, bytes]:
+        """Status and output of a command in a shell of the device."""
+        path = f"{self._bin}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["sh", "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PATH": path},
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    def said_to_device(self, kind: str) -> list[str]:
+        """The requests that begin with `kind`, without it."""
+        return [text.removeprefix(kind) for text in self.asked if text.startswith(kind)]
+
+
+class _Caller(socketserver.BaseRequestHandler):
+    """One connection: to the server, and through it to the device."""
+
+    def handle(self) -> None:
+        while request := self._request():
+            if self._answer(request):
+                return
+
+    def _answer(self, request: str) -> bool:
+        """Answers a request; returns whether that was the last of its connection."""
+        adb = self._adb
+        adb.asked.append(request)
+        kind, _, rest = request.partition(":")
+        if request.startswith("host:tport:"):
+            # The device's own requests follow.
+            self.request.sendall(b"OKAY" + bytes(8))
+            return False
+        if request == "host:version":
+            self._block("0029")
+        elif request.endswith(":get-state"):
+            adb.away -= 1
+            self._block("offline" if adb.away >= 0 else adb.state)
+        elif request.endswith(":features"):
+            self._block(adb.features)
+        elif request.startswith(("host:connect:", "host:disconnect:")):
+            self._block("connected, or not any more")
+        elif kind == "root":
+            if adb.becomes_root:
+                adb.become("uid=0(root) gid=0(root)")
+            self.request.sendall(b"OKAY" + adb.root_answer.encode())
+        elif request.startswith("shell,v2,raw:"):
+            self._shell(rest)
+        elif kind == "shell":
+            _, output = adb.run(rest)
+            self.request.sendall(b"OKAY" + output.replace(b"\n", b"\r\n"))
+        return True
+
+    def _shell(self, command: str) -> None:
+        self.request.sendall(b"OKAY")
+        # That no input comes: what is left unread would cut the answer short.
+        self._read(5)
+        status, output = self._adb.run(command)
+        for kind, data in ((STDOUT, output), (EXIT, bytes([status & 0xFF]))):
+            self.request.sendall(struct.pack("<BI", kind, len(data)) + data)
+
+    @property
+    def _adb(self) -> FakeAdb:
+        assert isinstance(self.server, FakeAdb)
+        return self.server
+
+    def _block(self, text: str) -> None:
+        self.request.sendall(f"OKAY{len(text):04x}{text}".encode())
+
+    def _request(self) -> str:
+        length = self._read(4)
+        return self._read(int(length, 16)).decode() if length else ""
+
+    def _read(self, length: int) -> bytes:
+        data = b""
+        while len(data) < length:
+            more: bytes = self.request.recv(length - len(data))
+            if not more:
+                return b""
+            data += more
+        return data
+
+
+@contextmanager
+def fake_adb(folder: Path) -> Iterator[FakeAdb]:
+    """The server, as long as it is asked."""
+    with FakeAdb(folder) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""An NDK folder with a script for its ndk-build, and the smallest ELF programs."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+R11 = "Pkg.Desc = Android NDK\nPkg.Revision = 11.2.2725575\n"
+R27 = (
+    "Pkg.Desc = Android NDK\nPkg.Revision = 27.0.12077973\n"
+    "Pkg.BaseRevision = 27.0.12077973\nPkg.ReleaseName = r27\n"
+)
+
+# Leaves a copy of a file where ndk-build leaves the program of a project.
+BUILDS = """\
+for word; do
+    case $word in
+    NDK_PROJECT_PATH=*) name=${{word##*/}} ;;
+    APP_ABI=*) abi=${{word#*=}} ;;
+    NDK_LIBS_OUT=*) libs=${{word#*=}} ;;
+    esac
+done
+echo "[$abi] Install : $name"
+mkdir -p "$libs/$abi"
+cp "{program}" "$libs/$abi/$name"
+"""
+
+
+def make_ndk(root: Path, script: str = "exit 0", *, properties: str = R27) -> Path:
+    """An NDK in `root` whose ndk-build, which is returned, is `script`."""
+    root.mkdir(parents=True)
+    program = root / "ndk-build"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    if properties:
+        (root / "source.properties").write_text(properties)
+    return program
+
+
+def arm_program(path: Path, *, hard_float: bool = False, interpreter: str = "") -> Path:
+    """Writes a program for 32-bit ARM that is a header and no more; static by default."""
+    wanted = interpreter.encode() + b"\0"
+    float_abi = 0x400 if hard_float else 0x200
+    header = struct.pack(
+        "<16sHHIIIIIHHHHHH",
+        b"\x7fELF\x01\x01\x01",
+        *(2, 40, 1, 0x8000),
+        *(52, 0, 0x05000000 | float_abi),
+        *(52, 32, 1 if interpreter else 0),
+        *(40, 0, 0),
+    )
+    segment = struct.pack("<8I", 3, 52 + 32, 0, 0, len(wanted), len(wanted), 4, 1)
+    path.write_bytes(header + (segment + wanted if interpreter else b""))
+    path.chmod(0o755)
+    return path
