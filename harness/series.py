@@ -15,7 +15,7 @@ from harness.errors import PatchError
 
 # "in the tree" and "not needed": a patch that is left out, and why.
 Outcome = Literal["applies", "fuzz", "conflict", "in the tree", "not needed"]
-Tool = Literal["gcc", "binutils", "hostgcc", "perl"]
+Tool = Literal["gcc", "binutils", "hostgcc", "make", "perl"]
 TOOLS: tuple[Tool, ...] = get_args(Tool)
 
 # Patches for what a tree lacks, which many a tree has had for long.

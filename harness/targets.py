@@ -275,8 +275,9 @@ GOLDFISH_3_4 = Target(
         file="arch/arm/include/asm/unistd.h",
         pattern=r"#define\s+__NR_(?P<name>\w+)\s+\(__NR_SYSCALL_BASE\s*\+\s*(?P<number>\d+)\).*",
     ),
-    # C of 2012: what later compilers do by default is named.
-    make_variables=("KCFLAGS=-fno-pic -fno-pie -std=gnu89",),
+    # C of 2012: what later compilers do by default is named. 3.4 asks the compiler
+    # whether it knows ARMv7 in a way that one for hard floats denies; both boards are.
+    make_variables=("KCFLAGS=-fno-pic -fno-pie -std=gnu89 -march=armv7-a",),
     ndk_abi="armeabi-v7a",
     oldest_kernel=(3, 4),
     warnings_stop=False,

@@ -30,6 +30,7 @@ def tool_version(target: Target, tool: Tool) -> tuple[int, ...] | None:
         "gcc": (f"{target.cross_compile}gcc", *_GCC_VERSION),
         "hostgcc": ("gcc", *_GCC_VERSION),
         "binutils": (f"{target.cross_compile}ld", "--version"),
+        "make": ("make", "--version"),
         "perl": ("perl", "-e", 'printf "%vd", $^V'),
     }
     return _ask(commands[tool])

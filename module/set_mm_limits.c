@@ -30,7 +30,7 @@ static long set_mm_limits(uid_t uid, unsigned long mm_max)
 		return -EINVAL;
 	privileged = capable(CAP_SYS_RESOURCE);
 	ret = mm_limits_set(kuid, mm_max, privileged);
-	if (ret >= 0 && (privileged || __ratelimit(&print_state)))
+	if (ret >= 0 && (privileged || mm_limits_ratelimit(&print_state)))
 		mm_limits_print();
 	return ret;
 }
@@ -41,8 +41,6 @@ static const struct mm_limits_provider provider = {
 
 static int __init set_mm_limits_init(void)
 {
-	/* What is left out is not worth a line of its own. */
-	mm_limits_ratelimit_quietly(&print_state);
 	return mm_limits_register_provider(&provider);
 }
 module_init(set_mm_limits_init);

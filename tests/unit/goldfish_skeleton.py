@@ -34,6 +34,12 @@ SKELETON: Mapping[str, Lines] = {
         90: "#define gcc_header(x) _gcc_header(x)",
         91: "#include gcc_header(__GNUC__)",
     },
+    "scripts/Kbuild.include": {
+        203: "# in $(cmd_xxx) double $$ your perl vars",
+        204: r"make-cmd = $(subst \\,\\\\,$(subst \#,\\\#,$(subst $$,$$$$,"
+        "$(call escsq,$(cmd_$(1))))))",
+        205: "",
+    },
     "arch/arm/include/asm/uaccess.h": {
         174: '\t\tregister const typeof(*(p)) __r2 asm("r2") = (x);\t\\',
         175: '\t\tregister const typeof(*(p)) __user *__p asm("r0") = (p);\\',

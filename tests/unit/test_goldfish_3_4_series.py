@@ -26,7 +26,7 @@ from harness.toolchain import tool_version
 from harness.workspace import Workspace
 
 COMPILER = "arm-linux-gnueabihf-gcc"
-NEEDED = 8
+NEEDED = 9
 TABLES = {
     "short": "0005-ARM-append-to-the-syscall-table.patch",
     "short and spaced": "0005-ARM-append-to-the-syscall-table-spaced.patch",
@@ -39,6 +39,7 @@ TABLES = {
 def new_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tools that need all there is, whatever is installed here."""
     versions = {"gcc": (12, 2, 0), "hostgcc": (12, 2, 0), "binutils": (2, 40), "perl": (5, 36)}
+    versions["make"] = (4, 3)
     monkeypatch.setattr("harness.toolchain.tool_version", lambda _, tool: versions[tool])
 
 
@@ -112,6 +113,7 @@ def test_a_tree_that_has_it_already_is_left_as_it_is(tmp_path: Path) -> None:
 
 def test_old_tools_need_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = {"gcc": (4, 8), "hostgcc": (4, 8), "binutils": (2, 22), "perl": (5, 14, 2)}
+    old["make"] = (3, 82)
     monkeypatch.setattr("harness.toolchain.tool_version", lambda _, tool: old[tool])
     write_skeleton(tmp_path / "tree", "short")
     reports = check(workspace(tmp_path / "cache"), source_of(tmp_path / "tree"))
@@ -120,6 +122,7 @@ def test_old_tools_need_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "compiler-gcc.patch": "only for gcc>=5",
         "put-user.patch": "only for gcc>=5",
         "timeconst.patch": "only for perl>=5.22",
+        "make-cmd.patch": "only for make>=4.3",
     }
 
 
@@ -244,3 +247,32 @@ def test_a_table_with_no_place_for_them_stops_the_build(tmp_path: Path) -> None:
 def test_the_tools_of_this_machine_have_versions() -> None:
     assert tool_version(GOLDFISH_3_4, "perl") is not None
     assert tool_version(GOLDFISH_3_4, "hostgcc") is not None
+
+
+# --- what make remembers of a command -----------------------------------------
+
+MAKEFILE = r"""
+squote := '
+escsq = $(subst $(squote),'\$(squote)',$1)
+%s
+arg-check = $(strip $(filter-out $(cmd_$(1)),$(cmd_$@)) $(filter-out $(cmd_$@),$(cmd_$(1))))
+cmd_x = echo '-D"KBUILD_STR(s)=\#s" $$h' > $@
+out: FORCE
+	$(if $(call arg-check,x),@$(cmd_x); echo ran; echo 'cmd_$@ := $(call make-cmd,x)' > .cmd)
+FORCE:
+-include .cmd
+"""
+
+
+def test_a_command_with_a_number_sign_is_not_run_again(tmp_path: Path) -> None:
+    write_skeleton(tmp_path, "short")
+    files = overlay(workspace(tmp_path / "cache"), source_of(tmp_path))
+    macros = [
+        line
+        for line in text_of(files, "scripts/Kbuild.include").splitlines()
+        if line.startswith(("make-cmd", "number-sign"))
+    ]
+    (tmp_path / "Makefile").write_text(MAKEFILE.replace("%s", "\n".join(macros)))
+    make = ["make", "-s", "out"]
+    runs = [subprocess.run(make, cwd=tmp_path, capture_output=True, check=True) for _ in range(3)]
+    assert [run.stdout for run in runs] == [b"ran\n", b"", b""]

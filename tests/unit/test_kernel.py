@@ -316,7 +316,7 @@ def test_make_is_given_the_compiler_and_the_targets_variables(
     assert argv == [
         *("make", "-C", str(tree.tree), f"O={tree.build}", "-j2", "ARCH=arm"),
         *("CROSS_COMPILE=/opt/bin/arm-eabi-", "CC=/opt/bin/arm-eabi-gcc", "LOCALVERSION=-x"),
-        *("KCFLAGS=-fno-pic -fno-pie -std=gnu89", "zImage"),
+        *("KCFLAGS=-fno-pic -fno-pie -std=gnu89 -march=armv7-a", "zImage"),
     ]
 
 

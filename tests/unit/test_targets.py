@@ -52,7 +52,7 @@ def test_goldfish_is_what_the_contract_says() -> None:
     assert GOLDFISH_3_4.board.base_config == "vexpress_defconfig"
     assert isinstance(GOLDFISH_3_4.source, GitSource)
     assert GOLDFISH_3_4.source.branch == "android-goldfish-3.4"
-    assert GOLDFISH_3_4.make_variables == ("KCFLAGS=-fno-pic -fno-pie -std=gnu89",)
+    assert GOLDFISH_3_4.make_variables == ("KCFLAGS=-fno-pic -fno-pie -std=gnu89 -march=armv7-a",)
     assert dict(GOLDFISH_3_4.syscalls) == {"set_mm_limits": 378, "my_oom_killer": 382}
 
 

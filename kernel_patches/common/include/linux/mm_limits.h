@@ -107,7 +107,8 @@ void __mm_limits_alloc(gfp_t gfp, unsigned int order);
  * @order:	its size
  *
  * For the page allocator's entry. Any context: where a check would not be
- * safe, nothing happens. Where no limit is set it is a jump that is not taken.
+ * safe, nothing happens. Where no limit is set it is a jump that is not taken,
+ * or, in a kernel without CONFIG_JUMP_LABEL, a test of one word.
  */
 static inline void mm_limits_alloc(gfp_t gfp, unsigned int order)
 {

@@ -91,12 +91,12 @@
 #define mm_limits_may_sleep(gfp)	((gfp) & __GFP_WAIT)
 #endif
 
-/* 4.8: what a rate limit left out need not be said at the next chance. */
+/* As __ratelimit(), but what it leaves out is not worth a line. 4.8: there is a flag for that. */
 #if MM_LIMITS_SINCE(4, 8)
-#define mm_limits_ratelimit_quietly(state)	\
-	ratelimit_set_flags(state, RATELIMIT_MSG_ON_RELEASE)
+#define mm_limits_ratelimit(state)	\
+	(ratelimit_set_flags(state, RATELIMIT_MSG_ON_RELEASE), __ratelimit(state))
 #else
-#define mm_limits_ratelimit_quietly(state)	do { } while (0)
+#define mm_limits_ratelimit(state)	((state)->missed = 0, __ratelimit(state))
 #endif
 
 /* 4.11: linux/sched.h came apart into linux/sched/, and atomic_inc() got this name. */
@@ -166,11 +166,16 @@ static struct proc_dir_entry *name##_create(const char *path)		\
 #define MM_LIMITS_SYSCTL_BUFFER		void __user
 #endif
 
-/* 5.16: core_state moved here from the mm. Whether @p, which uses @mm, dumps core. */
+/*
+ * Whether @p, which uses @mm, dumps core and can be stopped by a SIGKILL, which
+ * came with 3.10. 5.16: core_state moved here from the mm.
+ */
 #if MM_LIMITS_SINCE(5, 16)
 #define mm_limits_is_dumping(p, mm)	((p)->signal->core_state)
-#else
+#elif MM_LIMITS_SINCE(3, 10)
 #define mm_limits_is_dumping(p, mm)	((mm)->core_state)
+#else
+#define mm_limits_is_dumping(p, mm)	false
 #endif
 
 #endif /* _LINUX_MM_LIMITS_COMPAT_H */

@@ -37,7 +37,7 @@ unsigned long mm_limits_bytes(unsigned long pages)
 static void mm_limits_give_credit(struct mm_limit *limit)
 {
 	unsigned long max = READ_ONCE(limit->max) / PAGE_SIZE;
-	unsigned long room = limit->usage < max ? max - limit->usage : 0;
+	unsigned long room = limit->tally.usage < max ? max - limit->tally.usage : 0;
 
 	atomic_long_set(&limit->credit, clamp(room, MM_LIMITS_CREDIT_MIN, MM_LIMITS_CREDIT_MAX));
 }
@@ -48,7 +48,7 @@ static void mm_limits_say_stuck(struct mm_limit *limit, unsigned long max)
 		return;
 	limit->stuck = true;
 	pr_err("mm_limits: uid=%u is over its limit and has nobody left to kill: uRSS=%lu, mm_max=%lu\n",
-	       from_kuid(&init_user_ns, limit->uid), mm_limits_bytes(limit->usage), max);
+	       from_kuid(&init_user_ns, limit->uid), mm_limits_bytes(limit->tally.usage), max);
 }
 
 /*
@@ -142,7 +142,7 @@ static struct mm_limit *mm_limits_next_exceeded(unsigned long turn)
 	mutex_lock(&mm_limits_mutex);
 	mm_limits_scan_all();
 	list_for_each_entry(limit, &my_mm_limits.entries, list) {
-		if (!mm_limits_exceeds(limit->usage, limit->max)) {
+		if (!mm_limits_is_over(limit->tally.usage, limit->max)) {
 			limit->stuck = false;
 		} else if ((long)(limit->turn - turn) < 0) {
 			limit->turn = turn;

@@ -25,6 +25,8 @@
 #include <linux/sched/task.h>
 #endif
 
+#include "core.h"
+
 /* A name in which every byte became \xHH, and its end. */
 #define MM_LIMITS_COMM_LEN	(4 * (TASK_COMM_LEN - 1) + 1)
 
@@ -46,8 +48,7 @@ enum mm_limits_trigger {
  *
  * The rest belongs to whoever holds mm_limits_mutex.
  *
- * @usage:		resident pages at the last scan, without @dying
- * @dying:		resident pages of what is dying and is credited for it
+ * @tally:		resident pages at the last scan, and the choice of a victim
  * @peak:		the largest sum of both ever seen, in pages
  * @overshoot:		the most that the sum was ever seen above the limit, in pages
  * @kills:		processes killed
@@ -65,8 +66,7 @@ struct mm_limit {
 	unsigned long max;
 	atomic_long_t credit;
 
-	unsigned long usage;
-	unsigned long dying;
+	struct mm_limits_tally tally;
 	unsigned long peak;
 	unsigned long overshoot;
 	unsigned long kills;
@@ -102,13 +102,10 @@ enum mm_limits_found {
 
 extern struct mutex mm_limits_mutex;
 
-/*
- * Exactly what a comparison in bytes would say, without overflow. An entry that
- * was removed under somebody's hands has ULONG_MAX, and no limit.
- */
-static inline bool mm_limits_exceeds(unsigned long pages, unsigned long max)
+/* An entry that was removed under somebody's hands has ULONG_MAX, and no limit. */
+static inline bool mm_limits_is_over(unsigned long pages, unsigned long max)
 {
-	return max != ULONG_MAX && pages > max / PAGE_SIZE;
+	return mm_limits_exceeds(pages, max, PAGE_SHIFT);
 }
 
 /* table.c */

@@ -58,7 +58,7 @@ static void mm_limits_record(const struct mm_limits_kill *kill, struct task_stru
 	if (!same_thread_group(p, victim->task))
 		snprintf(sharer, sizeof(sharer), ",\tsharer_of=%d", task_tgid_nr(victim->task));
 	pr_err("uid=%u,\tuRSS=%lu,\tmm_max=%lu,\tpid=%d,\tpRSS=%lu%s,\tpolicy=%s,\ttrigger=%s%s,\tcomm=%s\n",
-	       from_kuid(&init_user_ns, limit->uid), mm_limits_bytes(limit->usage),
+	       from_kuid(&init_user_ns, limit->uid), mm_limits_bytes(limit->tally.usage),
 	       victim->max, task_tgid_nr(p), mm_limits_bytes(victim->rss), figure,
 	       policy->name, mm_limits_trigger_names[kill->trigger], sharer, comm);
 }

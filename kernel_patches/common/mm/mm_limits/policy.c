@@ -16,9 +16,6 @@
 
 #include "internal.h"
 
-/* What stock kernels before 4.17 gave CAP_SYS_ADMIN, in percent of all memory. */
-#define MM_LIMITS_ADMIN_BONUS	3
-
 /* The largest resident set, in pages. */
 static s64 oom_killer_highest_rss(struct task_struct *p, const struct mm_limits_usage *usage)
 {
@@ -39,19 +36,19 @@ static s64 oom_killer_longest_run_time(struct task_struct *p, const struct mm_li
 	return time.sum_exec_runtime;
 }
 
-/*
- * The stock OOM killer's measure, in pages: all memory that the process's
- * death would free, a bonus for administrators, and oom_score_adj thousandths
- * of all memory.
- */
+/* The stock OOM killer's measure, in pages. */
 static s64 oom_killer_worst(struct task_struct *p, const struct mm_limits_usage *usage)
 {
-	long total = mm_limits_totalram() + total_swap_pages;
-	long points = usage->rss + usage->swap + usage->pgtables;
+	const struct mm_limits_points points = {
+		.rss = usage->rss,
+		.swap = usage->swap,
+		.pgtables = usage->pgtables,
+		.admin = has_capability_noaudit(p, CAP_SYS_ADMIN),
+		.adj = p->signal->oom_score_adj,
+		.total = mm_limits_totalram() + total_swap_pages,
+	};
 
-	if (has_capability_noaudit(p, CAP_SYS_ADMIN))
-		points -= total / 100 * MM_LIMITS_ADMIN_BONUS;
-	return points + total / 1000 * p->signal->oom_score_adj;
+	return mm_limits_score_badness(&points);
 }
 
 static struct mm_limits_policy mm_limits_rss = {

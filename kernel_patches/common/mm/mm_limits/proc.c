@@ -52,7 +52,7 @@ static int mm_limits_seq_show(struct seq_file *m, void *v)
 	mutex_lock(&mm_limits_mutex);
 	seq_printf(m, "%u %lu %lu %lu %lu %lu %d %s\n",
 		   from_kuid_munged(current_user_ns(), limit->uid), limit->max,
-		   mm_limits_bytes(limit->usage + limit->dying), mm_limits_bytes(limit->peak),
+		   mm_limits_bytes(limit->tally.usage + limit->tally.dying), mm_limits_bytes(limit->peak),
 		   mm_limits_bytes(limit->overshoot), limit->kills, limit->last_pid,
 		   mm_limits_last_comm(limit));
 	mutex_unlock(&mm_limits_mutex);

@@ -22,16 +22,6 @@
 
 #include "internal.h"
 
-#define MM_LIMITS_COUNTED	1UL	/* added to its owner's usage */
-#define MM_LIMITS_PROTECTED	2UL	/* killing its users is forbidden, or frees nothing */
-#define MM_LIMITS_LIVE		4UL	/* somebody who is not dying uses it */
-#define MM_LIMITS_NOTES		7UL
-
-/* mm_struct.mm_limits_dying: 0, since when it has been dying, or this. */
-#define MM_LIMITS_GIVEN_UP	1UL
-/* Set in every time stamp, which is then neither 0 nor MM_LIMITS_GIVEN_UP. */
-#define MM_LIMITS_STAMPED	2UL
-
 /* How long a dying process is taken for memory that is as good as free. */
 #define MM_LIMITS_PATIENCE_MS	5000
 
@@ -41,7 +31,7 @@
  */
 DEFINE_MUTEX(mm_limits_mutex);
 
-/* No mm that has not been scanned has the number 0 of a scan. */
+/* Of the last scan. */
 static unsigned long mm_limits_scan_number;
 
 struct mm_limits_walk {
@@ -51,16 +41,14 @@ struct mm_limits_walk {
 	struct mm_limits_victim *victim;
 };
 
-static unsigned long mm_limits_notes(const struct mm_struct *mm)
+static unsigned long mm_limits_notes_on(const struct mm_struct *mm)
 {
-	if ((mm->mm_limits_scan & ~MM_LIMITS_NOTES) != mm_limits_scan_number)
-		return 0;
-	return mm->mm_limits_scan & MM_LIMITS_NOTES;
+	return mm_limits_notes(mm->mm_limits_scan, mm_limits_scan_number);
 }
 
 static void mm_limits_note(struct mm_struct *mm, unsigned long notes)
 {
-	mm->mm_limits_scan = mm_limits_scan_number | mm_limits_notes(mm) | notes;
+	mm->mm_limits_scan = mm_limits_scan_number | mm_limits_notes_on(mm) | notes;
 }
 
 /**
@@ -136,36 +124,29 @@ void mm_limits_mark_dying(struct mm_struct *mm)
 }
 
 /* Whether to go on as if the mm of @p were free already. */
-static bool mm_limits_credited(struct task_struct *p, struct mm_struct *mm, bool live)
+static enum mm_limits_credit mm_limits_credit_of(struct task_struct *p, struct mm_struct *mm,
+						 bool live)
 {
-	if (!mm->mm_limits_dying) {
-		if (live)
-			return false;
-		mm_limits_mark_dying(mm);
-	}
-	if (mm->mm_limits_dying == MM_LIMITS_GIVEN_UP)
-		return false;
-	if (time_before(jiffies, mm->mm_limits_dying + msecs_to_jiffies(MM_LIMITS_PATIENCE_MS)))
-		return true;
-	mm->mm_limits_dying = MM_LIMITS_GIVEN_UP;
-	pr_warn("mm_limits: pid=%d has not exited within %u ms; going on without it\n",
-		task_tgid_nr(p), MM_LIMITS_PATIENCE_MS);
-	return false;
+	enum mm_limits_credit credit;
+
+	credit = mm_limits_judge_dying(&mm->mm_limits_dying, live, jiffies,
+				       msecs_to_jiffies(MM_LIMITS_PATIENCE_MS));
+	if (credit == MM_LIMITS_TOO_LATE)
+		pr_warn("mm_limits: pid=%d has not exited within %u ms; going on without it\n",
+			task_tgid_nr(p), MM_LIMITS_PATIENCE_MS);
+	return credit;
 }
 
 /* Keeps the better of @p and the walk's victim so far. Younger ones come later. */
-static void mm_limits_weigh(struct mm_limits_walk *walk, struct task_struct *p,
-			    struct mm_struct *mm, const struct mm_limits_usage *usage)
+static void mm_limits_weigh(struct mm_limits_walk *walk, struct mm_limit *limit,
+			    struct task_struct *p, struct mm_struct *mm,
+			    const struct mm_limits_usage *usage)
 {
 	struct mm_limits_victim *best = walk->victim;
 	s64 score = walk->policy->score(p, usage);
 
-	if (best->task) {
-		if (score < best->score)
-			return;
-		if (score == best->score && usage->rss < best->rss)
-			return;
-	}
+	if (!mm_limits_tally_weigh(&limit->tally, score, usage->rss))
+		return;
 	best->task = p;
 	best->mm = mm;
 	best->rss = usage->rss;
@@ -195,22 +176,20 @@ static void mm_limits_count(struct mm_limits_walk *walk, struct task_struct *p)
 		return;
 	mm = t->mm;
 	/* Once more: the process may have got this mm after the first walk. */
-	notes = mm_limits_notes(mm) | mm_limits_notes_of(p, t);
+	notes = mm_limits_notes_on(mm) | mm_limits_notes_of(p, t);
 	limit = notes & MM_LIMITS_COUNTED ? NULL : mm_limits_payer(walk, p);
 	mm_limits_note(mm, notes | MM_LIMITS_COUNTED);
 	if (limit) {
 		usage.rss = get_mm_rss(mm);
 		usage.swap = get_mm_counter(mm, MM_SWAPENTS);
 		usage.pgtables = mm_limits_pgtables(mm);
-		if (mm_limits_credited(p, mm, notes & MM_LIMITS_LIVE))
-			limit->dying += usage.rss;
-		else
-			limit->usage += usage.rss;
-		weigh = walk->policy && !(notes & MM_LIMITS_PROTECTED) && !mm->mm_limits_dying;
+		mm_limits_tally_add(&limit->tally, usage.rss,
+				    mm_limits_credit_of(p, mm, notes & MM_LIMITS_LIVE));
+		weigh = walk->policy && mm_limits_eligible(notes, mm->mm_limits_dying);
 	}
 	task_unlock(t);
 	if (weigh)
-		mm_limits_weigh(walk, p, mm, &usage);
+		mm_limits_weigh(walk, limit, p, mm, &usage);
 }
 
 static void mm_limits_note_process(struct task_struct *p)
@@ -227,7 +206,7 @@ static void mm_limits_walk(struct mm_limits_walk *walk)
 {
 	struct task_struct *p;
 
-	mm_limits_scan_number += MM_LIMITS_NOTES + 1;
+	mm_limits_scan_number = mm_limits_next_scan(mm_limits_scan_number);
 	for_each_process(p)
 		mm_limits_note_process(p);
 	for_each_process(p)
@@ -237,18 +216,17 @@ static void mm_limits_walk(struct mm_limits_walk *walk)
 
 static void mm_limits_clear(struct mm_limit *limit)
 {
-	limit->usage = 0;
-	limit->dying = 0;
+	memset(&limit->tally, 0, sizeof(limit->tally));
 }
 
 /* What the usage just counted says about the worst ever seen. */
 static void mm_limits_remember(struct mm_limit *limit)
 {
 	unsigned long max = READ_ONCE(limit->max);
-	unsigned long sum = limit->usage + limit->dying;
+	unsigned long sum = limit->tally.usage + limit->tally.dying;
 
 	limit->peak = max(limit->peak, sum);
-	if (mm_limits_exceeds(sum, max))
+	if (mm_limits_is_over(sum, max))
 		limit->overshoot = max(limit->overshoot, sum - max / PAGE_SIZE);
 }
 
@@ -313,7 +291,7 @@ enum mm_limits_found mm_limits_scan(struct mm_limit *limit, const struct mm_limi
 	mm_limits_clear(limit);
 	rcu_read_lock();
 	mm_limits_walk(&walk);
-	if (!mm_limits_exceeds(limit->usage, victim->max))
+	if (!mm_limits_is_over(limit->tally.usage, victim->max))
 		found = MM_LIMITS_WITHIN;
 	else if (!victim->task)
 		found = MM_LIMITS_NOBODY;

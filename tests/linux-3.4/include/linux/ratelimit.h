@@ -3,7 +3,7 @@
 #define _LINUX_RATELIMIT_H
 
 #include <linux/jiffies.h>
-struct ratelimit_state { int interval; int burst; };
+struct ratelimit_state { int interval; int burst; int missed; };
 #define DEFINE_RATELIMIT_STATE(name, interval_init, burst_init) \
 	struct ratelimit_state name = { .interval = interval_init, .burst = burst_init }
 extern int ___ratelimit(struct ratelimit_state *rs, const char *func);

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Who is eligible, what is credited, who is chosen: see core.h.
+ *
+ * Only linux/types.h is needed, so that the host can compile it.
+ */
+#include "core.h"
+
+/* What stock kernels before 4.17 gave CAP_SYS_ADMIN, in percent of all memory. */
+#define MM_LIMITS_ADMIN_BONUS	3
+
+/**
+ * mm_limits_notes - what a scan has noted on an mm
+ * @word:	the mm's
+ * @scan:	number of the scan; its low bits are 0
+ *
+ * Return: MM_LIMITS_COUNTED and the others; 0 if the word is of another scan.
+ */
+unsigned long mm_limits_notes(unsigned long word, unsigned long scan)
+{
+	return (word & ~MM_LIMITS_NOTES) == scan ? word & MM_LIMITS_NOTES : 0;
+}
+
+/**
+ * mm_limits_next_scan - the number of the scan behind another
+ * @scan:	the other's
+ *
+ * Return: a number that is not 0, which is what an mm has that was never scanned.
+ */
+unsigned long mm_limits_next_scan(unsigned long scan)
+{
+	scan += MM_LIMITS_NOTES + 1;
+	return scan ? scan : MM_LIMITS_NOTES + 1;
+}
+
+/**
+ * mm_limits_exceeds - whether a sum is over a limit
+ * @pages:	the sum
+ * @max:	the limit in bytes; ULONG_MAX is none
+ * @page_shift:	the size of a page as a power of two
+ *
+ * Return: exactly what a comparison in bytes would say, without overflow.
+ */
+bool mm_limits_exceeds(unsigned long pages, unsigned long max, unsigned int page_shift)
+{
+	return max != ~0UL && pages > max >> page_shift;
+}
+
+/**
+ * mm_limits_judge_dying - whether to go on as if the memory of an mm were free
+ * @dying:	since when it has been dying; brought up to date
+ * @live:	whether somebody who is not dying uses it
+ * @now:	the time, which may wrap
+ * @patience:	how long dying may take
+ *
+ * Once sent a SIGKILL (a time in @dying), or without a living user, it is, for
+ * @patience and no longer.
+ */
+enum mm_limits_credit mm_limits_judge_dying(unsigned long *dying, bool live, unsigned long now,
+					    unsigned long patience)
+{
+	if (!*dying) {
+		if (live)
+			return MM_LIMITS_IN_USE;
+		*dying = now | MM_LIMITS_STAMPED;
+	}
+	if (*dying == MM_LIMITS_GIVEN_UP)
+		return MM_LIMITS_IN_USE;
+	if ((long)(now - (*dying + patience)) < 0)
+		return MM_LIMITS_CREDITED;
+	*dying = MM_LIMITS_GIVEN_UP;
+	return MM_LIMITS_TOO_LATE;
+}
+
+/**
+ * mm_limits_eligible - whether the owner of an mm may be a victim
+ * @notes:	what the scan has noted on the mm, of all its users
+ * @dying:	as in mm_limits_judge_dying(), after it
+ *
+ * Who has been sent SIGKILL once is no victim again, also if it was given up on.
+ */
+bool mm_limits_eligible(unsigned long notes, unsigned long dying)
+{
+	return !(notes & MM_LIMITS_PROTECTED) && !dying;
+}
+
+static unsigned long mm_limits_sum(unsigned long left, unsigned long right)
+{
+	return left + right < left ? ~0UL : left + right;
+}
+
+/**
+ * mm_limits_tally_add - count one mm
+ * @tally:	its owner's
+ * @rss:	its resident pages
+ * @credit:	from mm_limits_judge_dying()
+ *
+ * Sums stay at the largest number instead of beginning again: pages that are
+ * shared between processes count repeatedly, and there can be very many.
+ */
+void mm_limits_tally_add(struct mm_limits_tally *tally, unsigned long rss,
+			 enum mm_limits_credit credit)
+{
+	if (credit == MM_LIMITS_CREDITED)
+		tally->dying = mm_limits_sum(tally->dying, rss);
+	else
+		tally->usage = mm_limits_sum(tally->usage, rss);
+}
+
+/**
+ * mm_limits_tally_weigh - compare an eligible process with the best so far
+ * @tally:	the user's
+ * @score:	what the policy gives the process
+ * @rss:	its resident pages
+ *
+ * Equal scores are decided by the larger RSS, then for the later one, which in
+ * the order of a scan is the younger.
+ *
+ * Return: whether it is the victim now.
+ */
+bool mm_limits_tally_weigh(struct mm_limits_tally *tally, s64 score, unsigned long rss)
+{
+	if (tally->found &&
+	    (score < tally->score || (score == tally->score && rss < tally->rss)))
+		return false;
+	tally->found = true;
+	tally->score = score;
+	tally->rss = rss;
+	return true;
+}
+
+/**
+ * mm_limits_score_badness - the stock OOM killer's measure
+ * @points:	what it is made of
+ *
+ * Return: in pages, all memory that the process's death would free, a bonus
+ * for administrators, and oom_score_adj thousandths of all memory.
+ */
+s64 mm_limits_score_badness(const struct mm_limits_points *points)
+{
+	s64 badness = (s64)points->rss + points->swap + points->pgtables;
+
+	if (points->admin)
+		badness -= (s64)(points->total / 100) * MM_LIMITS_ADMIN_BONUS;
+	return badness + (s64)(points->total / 1000) * points->adj;
+}
