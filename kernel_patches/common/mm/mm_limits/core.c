@@ -25,12 +25,12 @@ unsigned long mm_limits_notes(unsigned long word, unsigned long scan)
  * mm_limits_next_scan - the number of the scan behind another
  * @scan:	the other's
  *
- * Return: a number that is not 0, which is what an mm has that was never scanned.
+ * That numbers begin again does no harm: every scan gives its own to all that
+ * there is, and a new mm has no notes, whatever the number.
  */
 unsigned long mm_limits_next_scan(unsigned long scan)
 {
-	scan += MM_LIMITS_NOTES + 1;
-	return scan ? scan : MM_LIMITS_NOTES + 1;
+	return scan + MM_LIMITS_NOTES + 1;
 }
 
 /**

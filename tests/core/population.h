@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What a test hands to a scan, and gets back. No #include and no #define: cffi reads this, too. */
+
+struct core_mm {
+	unsigned long rss;	/* pages */
+	unsigned long scan;	/* as in mm_struct */
+	unsigned long dying;	/* as in mm_struct */
+};
+
+struct core_process {
+	unsigned int uid;
+	int mm;			/* an index; -1: none left */
+	_Bool is_protected;
+	_Bool is_dying;
+	long long score;
+};
+
+struct core_result {
+	unsigned long usage;
+	unsigned long dying;
+	int victim;		/* an index; -1: nobody */
+	int given_up;		/* how many were given up on in this scan */
+	_Bool is_over;
+};
+
+void core_scan(unsigned long *scan, const struct core_process *processes, int count,
+	       struct core_mm *mms, unsigned int uid, unsigned long max, unsigned long now,
+	       unsigned long patience, struct core_result *result);
+long long core_badness(unsigned long rss, unsigned long swap, unsigned long pgtables, _Bool admin,
+		       int adj, unsigned long total);
+_Bool core_exceeds(unsigned long pages, unsigned long max, unsigned int page_shift);
