@@ -8,6 +8,7 @@
  */
 #include <linux/cred.h>
 #include <linux/export.h>
+#include <linux/jiffies.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
 
@@ -23,6 +24,10 @@
 #define MM_LIMITS_CREDIT_MIN	8UL
 #define MM_LIMITS_CREDIT_MAX	64UL
 
+/* How long an allocation waits for a dying victim, and how often it looks. */
+#define MM_LIMITS_WAIT_MS	200
+#define MM_LIMITS_POLL_MS	10
+
 /**
  * mm_limits_bytes - pages as bytes
  * @pages:	a sum of resident pages, which counts shared ones repeatedly
@@ -37,7 +42,8 @@ unsigned long mm_limits_bytes(unsigned long pages)
 static void mm_limits_give_credit(struct mm_limit *limit)
 {
 	unsigned long max = READ_ONCE(limit->max) / PAGE_SIZE;
-	unsigned long room = limit->tally.usage < max ? max - limit->tally.usage : 0;
+	unsigned long sum = limit->tally.usage + limit->tally.dying;
+	unsigned long room = sum < max ? max - sum : 0;
 
 	atomic_long_set(&limit->credit, clamp(room, MM_LIMITS_CREDIT_MIN, MM_LIMITS_CREDIT_MAX));
 }
@@ -213,6 +219,27 @@ static bool mm_limits_my_turn(struct mm_limit *limit)
 	return mine;
 }
 
+/*
+ * Keeps a task that wants memory while what its user has is over the limit for
+ * no other reason than that a victim has not let go of its own yet: a user that
+ * went on allocating meanwhile could get anywhere. The victim may wait for
+ * something that this task holds, so this ends, too.
+ */
+static void mm_limits_wait(struct mm_limit *limit)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(MM_LIMITS_WAIT_MS);
+
+	while (READ_ONCE(limit->crowded) && READ_ONCE(mm_limits_on_alloc) &&
+	       time_before(jiffies, end)) {
+		schedule_timeout_killable(msecs_to_jiffies(MM_LIMITS_POLL_MS));
+		if (fatal_signal_pending(current))
+			break;
+		/* One of those that wait is enough to look. */
+		if (READ_ONCE(limit->scanned) != jiffies)
+			mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
+	}
+}
+
 /**
  * __mm_limits_alloc - the slow part of mm_limits_alloc()
  * @gfp:	the allocation's flags
@@ -221,7 +248,8 @@ static bool mm_limits_my_turn(struct mm_limit *limit)
  * The user is the one whom a scan would make pay: the leader's real uid, so
  * that a thread with credentials of its own escapes nothing.
  *
- * Context: any; acts only where mm_limits_may_check() allows it.
+ * Context: any; acts only where mm_limits_may_check() allows it. There it may
+ * take mm_limits_mutex and sleep for MM_LIMITS_WAIT_MS.
  */
 void __mm_limits_alloc(gfp_t gfp, unsigned int order)
 {
@@ -232,7 +260,10 @@ void __mm_limits_alloc(gfp_t gfp, unsigned int order)
 	limit = mm_limits_get(task_uid(current->group_leader));
 	if (!limit)
 		return;
-	if (atomic_long_sub_return(1L << order, &limit->credit) < 0 && mm_limits_my_turn(limit))
-		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
+	if (atomic_long_sub_return(1L << order, &limit->credit) < 0) {
+		if (mm_limits_my_turn(limit))
+			mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
+		mm_limits_wait(limit);
+	}
 	mm_limits_put(limit);
 }

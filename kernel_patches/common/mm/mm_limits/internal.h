@@ -45,6 +45,8 @@ enum mm_limits_trigger {
  * @max:		bytes; read without a lock
  * @credit:		pages that the user may still allocate before its usage
  *			is worked out again
+ * @crowded:		whether only what is dying keeps it above its limit; read
+ *			without a lock
  *
  * The rest belongs to whoever holds mm_limits_mutex.
  *
@@ -54,6 +56,7 @@ enum mm_limits_trigger {
  * @kills:		processes killed
  * @turn:		the last request to enforce all limits that saw to it
  * @stuck:		it has been said that nobody is left to kill
+ * @scanned:		when its usage was last worked out, in jiffies
  * @last_pid:		the last victim
  * @last_comm:		its name, escaped
  */
@@ -65,6 +68,7 @@ struct mm_limit {
 	kuid_t uid;
 	unsigned long max;
 	atomic_long_t credit;
+	bool crowded;
 
 	struct mm_limits_tally tally;
 	unsigned long peak;
@@ -72,6 +76,7 @@ struct mm_limit {
 	unsigned long kills;
 	unsigned long turn;
 	bool stuck;
+	unsigned long scanned;
 	pid_t last_pid;
 	char last_comm[MM_LIMITS_COMM_LEN];
 };

@@ -225,9 +225,12 @@ static void mm_limits_remember(struct mm_limit *limit)
 	unsigned long max = READ_ONCE(limit->max);
 	unsigned long sum = limit->tally.usage + limit->tally.dying;
 
+	limit->scanned = jiffies;
 	limit->peak = max(limit->peak, sum);
 	if (mm_limits_is_over(sum, max))
 		limit->overshoot = max(limit->overshoot, sum - max / PAGE_SIZE);
+	WRITE_ONCE(limit->crowded,
+		   mm_limits_is_over(sum, max) && !mm_limits_is_over(limit->tally.usage, max));
 }
 
 /**

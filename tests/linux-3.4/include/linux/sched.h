@@ -69,4 +69,6 @@ extern int fatal_signal_pending(struct task_struct *p);
 extern int _cond_resched(void);
 #define cond_resched() ({ _cond_resched(); })
 
+extern signed long schedule_timeout_killable(signed long timeout);
+
 #endif
