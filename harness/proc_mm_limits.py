@@ -8,13 +8,25 @@ from dataclasses import dataclass
 
 from harness.records import unescape
 
-COLUMNS = ("uid", "mm_max", "rss", "peak_rss", "overshoot", "kills", "last_pid", "last_comm")
-_LINE = re.compile(r"([0-9]+)[ \t]+" * (len(COLUMNS) - 2) + r"([0-9]+)[ \t](.*)")
+COLUMNS = (
+    *("uid", "mm_max", "rss", "peak_rss", "overshoot", "kills"),
+    *("grace", "policy", "dry_run", "last_pid", "last_comm"),
+)
+_LINE = re.compile(
+    r"(?P<uid>[0-9]+)(?:-(?P<last>[0-9]+))?[ \t]+"
+    + r"([0-9]+)[ \t]+" * 6
+    + r"(?P<policy>[A-Za-z0-9_]+|-)[ \t]+([01])[ \t]+([0-9]+)[ \t](?P<comm>.*)"
+)
 
 
 @dataclass(frozen=True)
 class LimitEntry:
-    """One user's line; sizes in bytes. Where nobody was killed, `last_pid` is 0."""
+    """One user's line; sizes in bytes. Where nobody was killed, `last_pid` is 0.
+
+    `last_uid` is there in the line of a range of users: what each of them gets
+    that has no line of its own. `grace` is in seconds, `policy` is
+    empty where it is the current one.
+    """
 
     uid: int
     mm_max: int
@@ -24,6 +36,15 @@ class LimitEntry:
     kills: int
     last_pid: int
     last_comm: str
+    last_uid: int | None = None
+    grace: int = 0
+    policy: str = ""
+    dry_run: bool = False
+
+    @property
+    def is_range(self) -> bool:
+        """Whether the line is about a range of users, and not about one."""
+        return self.last_uid is not None
 
 
 def parse_mm_limits(text: str) -> tuple[LimitEntry, ...]:
@@ -38,7 +59,8 @@ def parse_mm_limits(text: str) -> tuple[LimitEntry, ...]:
     if tuple(header.split()) != COLUMNS:
         raise ValueError(f"/proc/mm_limits begins with {header!r}, not with its columns' names")
     entries = tuple(_entry(line) for line in lines)
-    if len({entry.uid for entry in entries}) != len(entries):
+    users = [entry.uid for entry in entries if not entry.is_range]
+    if len(set(users)) != len(users):
         raise ValueError("/proc/mm_limits names a user twice")
     return entries
 
@@ -48,6 +70,19 @@ def _entry(line: str) -> LimitEntry:
     match = _LINE.fullmatch(line)
     if match is None:
         raise ValueError(f"not a line of /proc/mm_limits: {line!r}")
-    uid, mm_max, rss, peak_rss, overshoot, kills, last_pid = map(int, match.groups()[:-1])
-    last_comm = "" if last_pid == 0 else unescape(match[len(COLUMNS)])
-    return LimitEntry(uid, mm_max, rss, peak_rss, overshoot, kills, last_pid, last_comm)
+    mm_max, rss, peak_rss, overshoot, kills, grace = map(int, match.groups()[2:8])
+    last_pid = int(match[11])
+    return LimitEntry(
+        uid=int(match["uid"]),
+        mm_max=mm_max,
+        rss=rss,
+        peak_rss=peak_rss,
+        overshoot=overshoot,
+        kills=kills,
+        last_pid=last_pid,
+        last_comm="" if last_pid == 0 else unescape(match["comm"]),
+        last_uid=int(match["last"]) if match["last"] else None,
+        grace=grace,
+        policy=match["policy"].removeprefix("-"),
+        dry_run=match[10] == "1",
+    )

@@ -4,7 +4,7 @@
 One line per kill, at level KERN_ERR, tabs after the commas:
 
     uid=10070, uRSS=…, mm_max=…, pid=…, pRSS=… [, total_run_time=… | , badness=…]
-    [, policy=…, trigger=… [, sharer_of=…], comm=…]
+    [, policy=…, trigger=… [, dry_run=1] [, sharer_of=…], comm=…]
 
 The 2020 report's lines end behind pRSS, and have tabs, spaces or nothing after
 the commas. All sizes are bytes, total_run_time is nanoseconds.
@@ -58,7 +58,8 @@ class KillRecord:
 
     `figure` is what the policy compared: CPU time in nanoseconds for runtime,
     points for badness, None for rss. `policy`, `trigger` and `comm` are empty in
-    the older form, but for a policy that its figure gives away.
+    the older form, but for a policy that its figure gives away. With `dry_run`
+    nobody died.
     """
 
     time: float | None
@@ -72,6 +73,7 @@ class KillRecord:
     trigger: str
     sharer_of: int | None
     comm: str
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ _RECORD = re.compile(
     rf"mm_max=(?P<mm_max>{_NUMBER}){_COMMA}pid=(?P<pid>{_NUMBER}){_COMMA}pRSS=(?P<rss>{_NUMBER})"
     rf"(?:{_COMMA}(?P<figure_name>total_run_time|badness)=(?P<figure>-?{_NUMBER}))?"
     rf"(?:{_COMMA}policy=(?P<policy>[A-Za-z0-9_.-]+){_COMMA}trigger=(?P<trigger>[a-z_]+)"
+    rf"(?:{_COMMA}dry_run=(?P<dry_run>1))?"
     rf"(?:{_COMMA}sharer_of=(?P<sharer_of>{_NUMBER}))?"
     rf"{_COMMA}comm=(?P<comm>(?:[\x20-\x5b\x5d-\x7e]|\\x[0-9a-fA-F]{{2}})*))?"
 )
@@ -144,6 +147,7 @@ def format_record(record: KillRecord) -> str:
         fields.append(f"{figure_name}={record.figure}")
     if record.trigger:
         fields += [f"policy={record.policy}", f"trigger={record.trigger}"]
+        fields += ["dry_run=1"] if record.dry_run else []
         if record.sharer_of is not None:
             fields.append(f"sharer_of={record.sharer_of}")
         fields.append(f"comm={escape(record.comm)}")
@@ -208,6 +212,7 @@ def _record(line: KernelLine) -> KillRecord | None:
         trigger=match["trigger"] or "",
         sharer_of=None if match["sharer_of"] is None else int(match["sharer_of"]),
         comm=unescape(match["comm"] or ""),
+        dry_run=match["dry_run"] is not None,
     )
     return record if _possible(record) else None
 

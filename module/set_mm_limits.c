@@ -30,7 +30,8 @@ static long set_mm_limits(uid_t uid, unsigned long mm_max)
 		return -EINVAL;
 	privileged = capable(CAP_SYS_RESOURCE);
 	ret = mm_limits_set(kuid, mm_max, privileged);
-	if (ret >= 0 && (privileged || mm_limits_ratelimit(&print_state)))
+	mm_limits_ratelimit_quietly(&print_state);
+	if (ret >= 0 && (privileged || __ratelimit(&print_state)))
 		mm_limits_print();
 	return ret;
 }

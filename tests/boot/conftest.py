@@ -101,7 +101,8 @@ def equipped(booted: Session, modules: ModuleBuild, programs: ProgramBuild) -> D
 def device(equipped: Device) -> Iterator[Device]:
     """The equipped device: no limits, policy rss, trigger alloc; its log clean afterwards."""
     for entry in parse_limits(equipped):
-        equipped.shell(f"{DEVICE_FOLDER}/test_set_mm_limits {entry.uid} max")
+        users = f"{entry.uid}-{entry.last_uid}" if entry.is_range else entry.uid
+        equipped.shell(f"echo uid={users} max=none > /proc/mm_limits")
     for path, word in (
         ("/proc/sys/vm/mm_limits_policy", "rss"),
         ("/proc/sys/vm/mm_limits_trigger", "alloc"),

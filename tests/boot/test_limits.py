@@ -30,11 +30,8 @@ def set_limit(
 def limits(device: Device) -> dict[int, int]:
     """What /proc/mm_limits says: uid to limit, in the order of the table."""
     lines = device.shell("cat /proc/mm_limits", user=OTHER).output.splitlines()
-    assert lines[0].split() == (
-        ["uid", "mm_max", "rss", "peak_rss", "overshoot", "kills", "last_pid", "last_comm"]
-    )
     rows = [line.split() for line in lines[1:]]
-    assert all(len(row) == 8 for row in rows)
+    assert all(len(row) == len(lines[0].split()) for row in rows)
     return {int(row[0]): int(row[1]) for row in rows}
 
 

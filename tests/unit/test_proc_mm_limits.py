@@ -10,16 +10,19 @@ from hypothesis import strategies as st
 from harness.proc_mm_limits import COLUMNS, LimitEntry, parse_mm_limits
 from harness.records import escape
 
-HEADER = "uid mm_max rss peak_rss overshoot kills last_pid last_comm\n"
+HEADER = " ".join(COLUMNS) + "\n"
 
 
 def test_entries() -> None:
     text = HEADER + (
-        "10070 100000000 2838528 100003840 3840 1 211 oom_test_kernel\n10071 64000000 0 0 0 0 0 -\n"
+        "10070 100000000 2838528 100003840 3840 1 0 - 0 211 oom_test_kernel\n"
+        "10071 64000000 0 0 0 0 5 runtime 1 0 -\n"
+        "10000-19999 64000000 0 0 0 0 0 - 0 0 -\n"
     )
     assert parse_mm_limits(text) == (
         LimitEntry(10070, 100000000, 2838528, 100003840, 3840, 1, 211, "oom_test_kernel"),
-        LimitEntry(10071, 64000000, 0, 0, 0, 0, 0, ""),
+        LimitEntry(10071, 64000000, 0, 0, 0, 0, 0, "", None, 5, "runtime", True),
+        LimitEntry(10000, 64000000, 0, 0, 0, 0, 0, "", 19999),
     )
 
 
@@ -28,7 +31,7 @@ def test_no_entries() -> None:
 
 
 def test_a_terminals_line_ends() -> None:
-    assert len(parse_mm_limits((HEADER + "1 2 3 4 5 0 0 -\n").replace("\n", "\r\n"))) == 1
+    assert len(parse_mm_limits((HEADER + "1 2 3 4 5 0 0 - 0 0 -\n").replace("\n", "\r\n"))) == 1
 
 
 @pytest.mark.parametrize(
@@ -37,12 +40,12 @@ def test_a_terminals_line_ends() -> None:
         "",
         "No such file or directory\n",
         HEADER.strip(),
-        HEADER + "1 2 3 4 5 6 7 name",
-        HEADER + "1 2 3 4 5 6 name\n",
-        HEADER + "1 2 3 4 5 6 -7 name\n",
+        HEADER + "1 2 3 4 5 6 0 - 0 7 name",
+        HEADER + "1 2 3 4 5 6 0 - 7 name\n",
+        HEADER + "1 2 3 4 5 6 0 - 0 -7 name\n",
         HEADER + "\n",
-        HEADER + "1 2 3 4 5 0 0 -\n" * 2,
-        "1 2 3 4 5 6 7 name\n",
+        HEADER + "1 2 3 4 5 0 0 - 0 0 -\n" * 2,
+        "1 2 3 4 5 6 0 - 0 7 name\n",
     ],
 )
 def test_what_is_not_that_file_raises(text: str) -> None:
@@ -56,8 +59,8 @@ def test_what_is_not_that_file_raises(text: str) -> None:
     st.binary(max_size=15).map(lambda name: name.decode("latin-1")),
 )
 def test_every_name_comes_back(numbers: list[int], pid: int, name: str) -> None:
-    line = " ".join(map(str, [*numbers, pid, escape(name)]))
+    line = " ".join(map(str, [*numbers, "0 - 0", pid, escape(name)]))
     (entry,) = parse_mm_limits(HEADER + line + "\n")
     uid, mm_max, rss, peak_rss, overshoot, kills = numbers
     assert entry == LimitEntry(uid, mm_max, rss, peak_rss, overshoot, kills, pid, name)
-    assert len(COLUMNS) == len(numbers) + 2
+    assert len(COLUMNS) == len(numbers) + 5

@@ -212,6 +212,7 @@ def kill_records(draw: st.DrawFn) -> KillRecord:
         trigger=draw(st.sampled_from(["alloc", "syscall", "set"])),
         sharer_of=draw(st.none() | st.integers(1, 2**31 - 1)),
         comm=draw(comms),
+        dry_run=draw(st.booleans()),
     )
 
 

@@ -29,13 +29,15 @@ struct task_struct;
 /**
  * struct mm_limits - every user's limit
  * @lock:	held to change the table or to walk @entries; may sleep
- * @count:	entries in the table, at most CONFIG_MM_LIMITS_SLOTS
+ * @count:	entries that were set, at most CONFIG_MM_LIMITS_SLOTS
+ * @adopted:	entries that come of a limit for a range of users
  * @entries:	all entries, the least recently set one first
  * @hash:	the same entries by uid; readers hold rcu_read_lock()
  */
 struct mm_limits {
 	struct mutex lock;	/* see above */
 	unsigned int count;
+	unsigned int adopted;
 	struct list_head entries;
 	struct hlist_head hash[1 << MM_LIMITS_HASH_BITS];
 };

@@ -91,12 +91,12 @@
 #define mm_limits_may_sleep(gfp)	((gfp) & __GFP_WAIT)
 #endif
 
-/* As __ratelimit(), but what it leaves out is not worth a line. 4.8: there is a flag for that. */
+/* 4.8: there is a flag for it that what a rate limit left out is not worth a line. */
 #if MM_LIMITS_SINCE(4, 8)
-#define mm_limits_ratelimit(state)	\
-	(ratelimit_set_flags(state, RATELIMIT_MSG_ON_RELEASE), __ratelimit(state))
+#define mm_limits_ratelimit_quietly(state)	\
+	ratelimit_set_flags(state, RATELIMIT_MSG_ON_RELEASE)
 #else
-#define mm_limits_ratelimit(state)	((state)->missed = 0, __ratelimit(state))
+#define mm_limits_ratelimit_quietly(state)	((state)->missed = 0)
 #endif
 
 /* 4.11: linux/sched.h came apart into linux/sched/, and atomic_inc() got this name. */
@@ -115,35 +115,42 @@
 #endif
 
 /*
- * 4.18: a file of /proc can be made of seq_operations alone.
- * MM_LIMITS_SEQ_FILE(name, ops) makes name_create(), which returns NULL where
- * it fails.
+ * 5.6: files of /proc have operations of their own.
+ * MM_LIMITS_SEQ_FILE(name, ops, writer) makes name_create(), which returns NULL
+ * where it fails.
  */
-#if MM_LIMITS_SINCE(4, 18)
-#define MM_LIMITS_SEQ_FILE(name, ops)					\
-static struct proc_dir_entry *name##_create(const char *path)		\
-{									\
-	return proc_create_seq(path, 0444, NULL, &(ops));		\
+#if MM_LIMITS_SINCE(5, 6)
+#define MM_LIMITS_PROC_OPS(name, writer)				\
+static const struct proc_ops name##_ops = {				\
+	.proc_open	= name##_open,					\
+	.proc_read	= seq_read,					\
+	.proc_write	= (writer),					\
+	.proc_lseek	= seq_lseek,					\
+	.proc_release	= seq_release,					\
 }
 #else
-#define MM_LIMITS_SEQ_FILE(name, ops)					\
+#define MM_LIMITS_PROC_OPS(name, writer)				\
+static const struct file_operations name##_ops = {			\
+	.open		= name##_open,					\
+	.read		= seq_read,					\
+	.write		= (writer),					\
+	.llseek		= seq_lseek,					\
+	.release	= seq_release,					\
+}
+#endif
+
+#define MM_LIMITS_SEQ_FILE(name, ops, writer)				\
 static int name##_open(struct inode *inode, struct file *file)		\
 {									\
 	return seq_open(file, &(ops));					\
 }									\
 									\
-static const struct file_operations name##_fops = {			\
-	.open		= name##_open,					\
-	.read		= seq_read,					\
-	.llseek		= seq_lseek,					\
-	.release	= seq_release,					\
-};									\
+MM_LIMITS_PROC_OPS(name, writer);					\
 									\
 static struct proc_dir_entry *name##_create(const char *path)		\
 {									\
-	return proc_create(path, 0444, NULL, &name##_fops);		\
+	return proc_create(path, 0644, NULL, &name##_ops);		\
 }
-#endif
 
 /* 4.19: to whom it goes is an enum. 4.20: SEND_SIG_PRIV does what FORCED did. */
 #if MM_LIMITS_SINCE(4, 20)

@@ -45,6 +45,9 @@ static void mm_limits_give_credit(struct mm_limit *limit)
 	unsigned long sum = limit->tally.usage + limit->tally.dying;
 	unsigned long room = sum < max ? max - sum : 0;
 
+	/* Nothing will be done about it for now. */
+	if (limit->stuck || limit->told || limit->over)
+		room = MM_LIMITS_CREDIT_MAX;
 	atomic_long_set(&limit->credit, clamp(room, MM_LIMITS_CREDIT_MIN, MM_LIMITS_CREDIT_MAX));
 }
 
@@ -57,6 +60,47 @@ static void mm_limits_say_stuck(struct mm_limit *limit, unsigned long max)
 	       from_kuid(&init_user_ns, limit->uid), mm_limits_bytes(limit->tally.usage), max);
 }
 
+static void mm_limits_is_within(struct mm_limit *limit)
+{
+	limit->stuck = false;
+	limit->told = false;
+	limit->over = false;
+}
+
+/*
+ * Whether the user may stay above its limit for now. It may not allocate any
+ * more, so somebody has to look when the time is over.
+ */
+static bool mm_limits_in_grace(struct mm_limit *limit)
+{
+	unsigned long grace = limit->set.grace * HZ;
+
+	if (!grace)
+		return false;
+	if (!limit->over) {
+		limit->over = true;
+		limit->over_since = jiffies;
+	}
+	if (!time_before(jiffies, limit->over_since + grace))
+		return false;
+	atomic_inc(&limit->refs);
+	if (!schedule_delayed_work(&limit->grace_end, limit->over_since + grace - jiffies))
+		atomic_dec(&limit->refs);
+	return true;
+}
+
+/* For a request that names a policy, that one; else the user's own, while there is one. */
+static const struct mm_limits_policy *mm_limits_policy_for(struct mm_limit *limit,
+							   const char *name)
+{
+	const struct mm_limits_policy *policy;
+
+	if (name)
+		return mm_limits_find_policy(name);
+	policy = *limit->set.policy ? mm_limits_find_policy(limit->set.policy) : NULL;
+	return policy ? policy : mm_limits_policy;
+}
+
 /*
  * One scan and what follows from it, with mm_limits_mutex held. Adds to @killed.
  * Returns whether there has to be another one.
@@ -65,10 +109,11 @@ static bool mm_limits_round(struct mm_limit *limit, const struct mm_limits_polic
 			    enum mm_limits_trigger trigger, unsigned int *killed)
 {
 	struct mm_limits_victim victim;
+	bool again;
 
 	switch (mm_limits_scan(limit, policy, &victim)) {
 	case MM_LIMITS_WITHIN:
-		limit->stuck = false;
+		mm_limits_is_within(limit);
 		return false;
 	case MM_LIMITS_NOBODY:
 		mm_limits_say_stuck(limit, victim.max);
@@ -78,12 +123,13 @@ static bool mm_limits_round(struct mm_limit *limit, const struct mm_limits_polic
 	case MM_LIMITS_VICTIM:
 		break;
 	}
+	again = !mm_limits_in_grace(limit) && !limit->told;
 	/* Nobody dies for a limit that is no more. */
-	if (READ_ONCE(limit->max) == victim.max)
+	if (again && READ_ONCE(limit->max) == victim.max)
 		*killed += mm_limits_kill(limit, policy, &victim, trigger);
 	put_task_struct(victim.task);
 	mmdrop(victim.mm);
-	return true;
+	return again;
 }
 
 /**
@@ -112,7 +158,7 @@ unsigned int mm_limits_enforce(struct mm_limit *limit, const char *name,
 	do {
 		/* Dropped in between, for whoever else waits. */
 		mutex_lock(&mm_limits_mutex);
-		policy = name ? mm_limits_find_policy(name) : mm_limits_policy;
+		policy = mm_limits_policy_for(limit, name);
 		more = policy && mm_limits_round(limit, policy, trigger, &killed);
 		if (!more)
 			mm_limits_give_credit(limit);
@@ -136,6 +182,21 @@ void mm_limits_enforce_set(struct mm_limit *limit)
 		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_SET);
 }
 
+/**
+ * mm_limits_grace_ended - enforce a limit that may not be exceeded any longer
+ * @work:	the limit's; comes with a reference to it
+ *
+ * Context: a worker.
+ */
+void mm_limits_grace_ended(struct work_struct *work)
+{
+	struct mm_limit *limit = container_of(to_delayed_work(work), struct mm_limit, grace_end);
+
+	if (READ_ONCE(mm_limits_on_alloc))
+		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_GRACE);
+	mm_limits_put(limit);
+}
+
 /*
  * The next user over its limit that the request @turn has not seen to, with a
  * reference; NULL if there is none. Newer requests do this one's work.
@@ -149,7 +210,7 @@ static struct mm_limit *mm_limits_next_exceeded(unsigned long turn)
 	mm_limits_scan_all();
 	list_for_each_entry(limit, &my_mm_limits.entries, list) {
 		if (!mm_limits_is_over(limit->tally.usage, limit->max)) {
-			limit->stuck = false;
+			mm_limits_is_within(limit);
 		} else if ((long)(limit->turn - turn) < 0) {
 			limit->turn = turn;
 			atomic_inc(&limit->refs);
@@ -235,7 +296,7 @@ static void mm_limits_wait(struct mm_limit *limit)
 		if (fatal_signal_pending(current))
 			break;
 		/* One of those that wait is enough to look. */
-		if (READ_ONCE(limit->scanned) != jiffies)
+		if (time_after(jiffies, READ_ONCE(limit->scanned)))
 			mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
 	}
 }
@@ -254,10 +315,14 @@ static void mm_limits_wait(struct mm_limit *limit)
 void __mm_limits_alloc(gfp_t gfp, unsigned int order)
 {
 	struct mm_limit *limit;
+	kuid_t uid;
 
 	if (!mm_limits_may_check(gfp))
 		return;
-	limit = mm_limits_get(task_uid(current->group_leader));
+	uid = task_uid(current->group_leader);
+	limit = mm_limits_get(uid);
+	if (!limit)
+		limit = mm_limits_adopt(uid);
 	if (!limit)
 		return;
 	if (atomic_long_sub_return(1L << order, &limit->credit) < 0) {

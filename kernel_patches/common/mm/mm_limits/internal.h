@@ -4,7 +4,7 @@
  *
  * Locks, outermost first:
  *   the provider's rw_semaphore	syscalls.c: a module may not go away
- *   my_mm_limits.lock			the table changes, or is walked
+ *   my_mm_limits.lock			the table or the ranges change, or are walked
  *   mm_limits_mutex			one scan, decision or kill at a time
  *   RCU, task_lock, siglock		inside a scan or a kill
  *
@@ -18,6 +18,7 @@
 #include <linux/mm.h>
 #include <linux/mm_limits.h>
 #include <linux/sched.h>
+#include <linux/workqueue.h>
 #ifdef MM_LIMITS_SCHED_IS_APART
 #include <linux/sched/cputime.h>
 #include <linux/sched/mm.h>
@@ -30,10 +31,35 @@
 /* A name in which every byte became \xHH, and its end. */
 #define MM_LIMITS_COMM_LEN	(4 * (TASK_COMM_LEN - 1) + 1)
 
+struct file;
+
 enum mm_limits_trigger {
 	MM_LIMITS_BY_ALLOC,
 	MM_LIMITS_BY_SYSCALL,
 	MM_LIMITS_BY_SET,
+	MM_LIMITS_BY_GRACE,
+};
+
+/* Which of the settings somebody has given. */
+#define MM_LIMITS_MAX		1
+#define MM_LIMITS_GRACE		2
+#define MM_LIMITS_POLICY	4
+#define MM_LIMITS_DRY_RUN	8
+
+/**
+ * struct mm_limits_settings - what can be set of a limit
+ * @given:	which of the rest count, as bits
+ * @max:	bytes; ULONG_MAX takes the limit away
+ * @grace:	for how many seconds it may be exceeded
+ * @policy:	the user's own, or empty for the current one
+ * @dry_run:	whether kills are only recorded
+ */
+struct mm_limits_settings {
+	unsigned int given;
+	unsigned long max;
+	unsigned int grace;
+	char policy[MM_LIMITS_POLICY_LEN];
+	bool dry_run;
 };
 
 /**
@@ -42,6 +68,7 @@ enum mm_limits_trigger {
  * @rcu:		frees it after its last reader
  * @refs:		the table's own reference, and one for each user of it
  * @uid:		whose limit it is
+ * @adopted:		not set for this user, but for a range of users; takes no slot
  * @max:		bytes; read without a lock
  * @credit:		pages that the user may still allocate before its usage
  *			is worked out again
@@ -54,6 +81,11 @@ enum mm_limits_trigger {
  * @peak:		the largest sum of both ever seen, in pages
  * @overshoot:		the most that the sum was ever seen above the limit, in pages
  * @kills:		processes killed
+ * @set:		the other settings
+ * @over:		whether it is above its limit, in its period of grace
+ * @over_since:		since when, in jiffies
+ * @grace_end:		looks again when the period ends; has a reference then
+ * @told:		a kill that is only to be recorded has been
  * @turn:		the last request to enforce all limits that saw to it
  * @stuck:		it has been said that nobody is left to kill
  * @scanned:		when its usage was last worked out, in jiffies
@@ -66,6 +98,7 @@ struct mm_limit {
 	struct rcu_head rcu;
 	atomic_t refs;
 	kuid_t uid;
+	bool adopted;
 	unsigned long max;
 	atomic_long_t credit;
 	bool crowded;
@@ -74,6 +107,11 @@ struct mm_limit {
 	unsigned long peak;
 	unsigned long overshoot;
 	unsigned long kills;
+	struct mm_limits_settings set;
+	bool over;
+	unsigned long over_since;
+	struct delayed_work grace_end;
+	bool told;
 	unsigned long turn;
 	bool stuck;
 	unsigned long scanned;
@@ -97,6 +135,17 @@ struct mm_limits_victim {
 	unsigned long max;
 };
 
+/**
+ * struct mm_limits_range - what users get that have no limit of their own
+ * @first, @last:	their uids
+ * @set:		their settings
+ */
+struct mm_limits_range {
+	uid_t first;
+	uid_t last;
+	struct mm_limits_settings set;
+};
+
 /* What a scan of one user comes to. */
 enum mm_limits_found {
 	MM_LIMITS_WITHIN,	/* it is within its limit */
@@ -117,6 +166,10 @@ static inline bool mm_limits_is_over(unsigned long pages, unsigned long max)
 struct mm_limit *mm_limits_find(kuid_t uid);
 struct mm_limit *mm_limits_get(kuid_t uid);
 void mm_limits_put(struct mm_limit *limit);
+struct mm_limit *mm_limits_adopt(kuid_t uid);
+int mm_limits_apply(kuid_t uid, const struct mm_limits_settings *set, bool privileged);
+int mm_limits_apply_range(uid_t first, uid_t last, const struct mm_limits_settings *set);
+const struct mm_limits_range *mm_limits_range(unsigned int index);
 
 /* scan.c */
 void mm_limits_scan_all(void);
@@ -142,6 +195,10 @@ static inline struct task_struct *mm_limits_lock_mm(struct task_struct *p)
 
 void mm_limits_mark_dying(struct mm_struct *mm);
 
+/* control.c */
+ssize_t mm_limits_control(struct file *file, const char __user *buffer, size_t count,
+			  loff_t *pos);
+
 /* kill.c */
 unsigned int mm_limits_kill(struct mm_limit *limit, const struct mm_limits_policy *policy,
 			    struct mm_limits_victim *victim, enum mm_limits_trigger trigger);
@@ -150,6 +207,7 @@ unsigned int mm_limits_kill(struct mm_limit *limit, const struct mm_limits_polic
 unsigned int mm_limits_enforce(struct mm_limit *limit, const char *policy,
 			       enum mm_limits_trigger trigger);
 void mm_limits_enforce_set(struct mm_limit *limit);
+void mm_limits_grace_ended(struct work_struct *work);
 unsigned long mm_limits_bytes(unsigned long pages);
 
 /* policy.c */

@@ -24,6 +24,7 @@ static const char * const mm_limits_trigger_names[] = {
 	[MM_LIMITS_BY_ALLOC]	= "alloc",
 	[MM_LIMITS_BY_SYSCALL]	= "syscall",
 	[MM_LIMITS_BY_SET]	= "set",
+	[MM_LIMITS_BY_GRACE]	= "grace",
 };
 
 /*
@@ -57,10 +58,11 @@ static void mm_limits_record(const struct mm_limits_kill *kill, struct task_stru
 			 (long long)victim->score);
 	if (!same_thread_group(p, victim->task))
 		snprintf(sharer, sizeof(sharer), ",\tsharer_of=%d", task_tgid_nr(victim->task));
-	pr_err("uid=%u,\tuRSS=%lu,\tmm_max=%lu,\tpid=%d,\tpRSS=%lu%s,\tpolicy=%s,\ttrigger=%s%s,\tcomm=%s\n",
+	pr_err("uid=%u,\tuRSS=%lu,\tmm_max=%lu,\tpid=%d,\tpRSS=%lu%s,\tpolicy=%s,\ttrigger=%s%s%s,\tcomm=%s\n",
 	       from_kuid(&init_user_ns, limit->uid), mm_limits_bytes(limit->tally.usage),
 	       victim->max, task_tgid_nr(p), mm_limits_bytes(victim->rss), figure,
-	       policy->name, mm_limits_trigger_names[kill->trigger], sharer, comm);
+	       policy->name, mm_limits_trigger_names[kill->trigger],
+	       limit->set.dry_run ? ",\tdry_run=1" : "", sharer, comm);
 }
 
 /* Returns the number of processes killed, which is 0 if @p was dying already. */
@@ -75,6 +77,10 @@ static unsigned int mm_limits_kill_one(const struct mm_limits_kill *kill, struct
 		return 0;
 	get_task_comm(comm, p);
 	mm_limits_escape(escaped, comm);
+	if (limit->set.dry_run) {
+		mm_limits_record(kill, p, escaped);
+		return 0;
+	}
 	if (mm_limits_send_sigkill(p))
 		return 0;
 	limit->kills++;
@@ -115,7 +121,8 @@ static unsigned int mm_limits_kill_sharers(const struct mm_limits_kill *kill)
 	for_each_process(p) {
 		bool alive;
 
-		if (!mm_limits_shares(p, kill->victim->mm))
+		if (same_thread_group(p, kill->victim->task) ||
+		    !mm_limits_shares(p, kill->victim->mm))
 			continue;
 		get_task_struct(p);
 		rcu_read_unlock();
@@ -143,6 +150,9 @@ static unsigned int mm_limits_kill_sharers(const struct mm_limits_kill *kill)
  * Sharers go too, whoever's they are: otherwise nothing would be freed. The
  * scan has made sure that no protected process is among them.
  *
+ * In a dry run all of them have their records, and nothing else is done; again
+ * only after the user was within its limit.
+ *
  * Context: process context, mm_limits_mutex held, no siglock held.
  * Return: how many processes were killed.
  */
@@ -159,6 +169,9 @@ unsigned int mm_limits_kill(struct mm_limit *limit, const struct mm_limits_polic
 
 	killed = mm_limits_kill_one(&kill, victim->task);
 	killed += mm_limits_kill_sharers(&kill);
-	mm_limits_mark_dying(victim->mm);
+	if (limit->set.dry_run)
+		limit->told = true;
+	else
+		mm_limits_mark_dying(victim->mm);
 	return killed;
 }

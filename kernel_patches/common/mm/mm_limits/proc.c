@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * /proc/mm_limits: every limit, and what became of it.
+ * /proc/mm_limits: every limit, and what became of it. Writing is control.c's.
  */
 #include <linux/cred.h>
 #include <linux/init.h>
@@ -40,20 +40,40 @@ static const char *mm_limits_last_comm(const struct mm_limit *limit)
 	return *limit->last_comm ? limit->last_comm : "\\x00";
 }
 
+static const char *mm_limits_policy_name(const struct mm_limits_settings *set)
+{
+	return *set->policy ? set->policy : "-";
+}
+
+static void mm_limits_show_ranges(struct seq_file *m)
+{
+	const struct mm_limits_range *range;
+	unsigned int i;
+
+	for (i = 0; (range = mm_limits_range(i)); i++)
+		seq_printf(m, "%u-%u %lu 0 0 0 0 %u %s %d 0 -\n", range->first, range->last,
+			   range->set.max, range->set.grace, mm_limits_policy_name(&range->set),
+			   range->set.dry_run);
+}
+
 static int mm_limits_seq_show(struct seq_file *m, void *v)
 {
 	struct mm_limit *limit;
 
 	if (v == &my_mm_limits.entries) {
-		seq_puts(m, "uid mm_max rss peak_rss overshoot kills last_pid last_comm\n");
+		seq_puts(m, "uid mm_max rss peak_rss overshoot kills ");
+		seq_puts(m, "grace policy dry_run last_pid last_comm\n");
+		mm_limits_show_ranges(m);
 		return 0;
 	}
 	limit = list_entry(v, struct mm_limit, list);
 	mutex_lock(&mm_limits_mutex);
-	seq_printf(m, "%u %lu %lu %lu %lu %lu %d %s\n",
+	seq_printf(m, "%u %lu %lu %lu %lu %lu %u %s %d %d %s\n",
 		   from_kuid_munged(current_user_ns(), limit->uid), limit->max,
-		   mm_limits_bytes(limit->tally.usage + limit->tally.dying), mm_limits_bytes(limit->peak),
-		   mm_limits_bytes(limit->overshoot), limit->kills, limit->last_pid,
+		   mm_limits_bytes(limit->tally.usage + limit->tally.dying),
+		   mm_limits_bytes(limit->peak),
+		   mm_limits_bytes(limit->overshoot), limit->kills, limit->set.grace,
+		   mm_limits_policy_name(&limit->set), limit->set.dry_run, limit->last_pid,
 		   mm_limits_last_comm(limit));
 	mutex_unlock(&mm_limits_mutex);
 	return 0;
@@ -66,7 +86,7 @@ static const struct seq_operations mm_limits_seq_ops = {
 	.show	= mm_limits_seq_show,
 };
 
-MM_LIMITS_SEQ_FILE(mm_limits_proc, mm_limits_seq_ops)
+MM_LIMITS_SEQ_FILE(mm_limits_proc, mm_limits_seq_ops, mm_limits_control)
 
 static int __init mm_limits_proc_init(void)
 {

@@ -6,6 +6,7 @@
 typedef struct { int counter; } atomic_long_t;
 #define ATOMIC_LONG_INIT(i) { (i) }
 extern void atomic_set(atomic_t *v, int i);
+extern void atomic_dec(atomic_t *v);
 extern void atomic_inc(atomic_t *v);
 extern int atomic_read(const atomic_t *v);
 extern int atomic_dec_and_test(atomic_t *v);

@@ -9,5 +9,8 @@
 #define EINVAL 22
 #define ENOSPC 28
 #define ENOSYS 38
+#define ENOENT 2
+#define E2BIG 7
+#define EFAULT 14
 
 #endif

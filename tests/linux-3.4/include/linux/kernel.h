@@ -22,6 +22,12 @@
 	typeof(hi) __hi = (hi); (void)(&__val == &__lo); (void)(&__val == &__hi); \
 	__val = __val < __lo ? __lo : __val; __val > __hi ? __hi : __val; })
 
+extern int __must_check kstrtouint(const char *s, unsigned int base, unsigned int *res);
+static inline int __must_check kstrtoul(const char *s, unsigned int base, unsigned long *res)
+{
+	return kstrtouint(s, base, (unsigned int *)res);
+}
+extern unsigned long long memparse(const char *ptr, char **retptr);
 extern __printf(2, 3) int sprintf(char *buf, const char *fmt, ...);
 extern __printf(3, 4) int snprintf(char *buf, size_t size, const char *fmt, ...);
 

@@ -9,6 +9,9 @@ extern int strcmp(const char *a, const char *b);
 extern size_t strlen(const char *s);
 extern size_t strlcpy(char *to, const char *from, size_t n);
 extern char * __must_check skip_spaces(const char *s);
+extern char *strsep(char **s, const char *ct);
+extern char *strchr(const char *s, int c);
+extern size_t strspn(const char *s, const char *accept);
 extern char *strim(char *s);
 
 #endif

@@ -2,7 +2,17 @@
 #ifndef _LINUX_WORKQUEUE_H
 #define _LINUX_WORKQUEUE_H
 
+#include <linux/kernel.h>
 #include <linux/types.h>
 struct work_struct;
+typedef void (*work_func_t)(struct work_struct *work);
+struct work_struct { work_func_t func; };
+struct delayed_work { struct work_struct work; };
+static inline struct delayed_work *to_delayed_work(struct work_struct *work)
+{
+	return container_of(work, struct delayed_work, work);
+}
+#define INIT_DELAYED_WORK(_work, _func) do { (_work)->work.func = (_func); } while (0)
+extern int schedule_delayed_work(struct delayed_work *work, unsigned long delay);
 
 #endif

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: MIT
+"""What is written to /proc/mm_limits: grace, a user's own policy, dry runs, ranges of users."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+
+from harness.adb import Device, RunningCommand
+from harness.proc_mm_limits import LimitEntry
+from harness.records import KillRecord, parse_log
+from harness.scenario_run import parse_limits
+
+APP, OTHER, OUTSIDE = 10070, 10071, 2000
+SLOTS = 10
+MIB = 1 << 20
+PROC = "/proc/mm_limits"
+# Ends by itself at last, and not before any of these tests.
+HOG_MIB = 300000
+SECONDS = 20.0
+
+
+def write(device: Device, line: str) -> None:
+    device.shell(f"echo '{line}' > {PROC}")
+
+
+def refused(device: Device, line: str, user: int | None = None) -> str:
+    """What the shell says of a line that is not taken."""
+    result = device.shell(f"echo '{line}' > {PROC}", user=user, check=False)
+    assert result.status != 0
+    return result.output
+
+
+def entry_of(device: Device, uid: int) -> LimitEntry | None:
+    entries = [entry for entry in parse_limits(device) if entry.uid == uid and not entry.is_range]
+    return entries[0] if entries else None
+
+
+def records(device: Device, mark: str) -> tuple[KillRecord, ...]:
+    return parse_log(device.kernel_log().rpartition(mark)[2]).records
+
+
+@contextmanager
+def hog(device: Device, uid: int, mib: int) -> Iterator[RunningCommand]:
+    """A process of the user that holds so much, while the context lasts."""
+    dd = f"exec busybox dd if=/dev/zero of=/dev/null bs={mib}M count={HOG_MIB // mib}"
+    with closing(device.start(dd, user=uid)) as running:
+        yield running
+        device.shell(f"pkill -9 -u {uid} busybox", check=False)
+
+
+def wait_until_rss(device: Device, uid: int, least: int) -> None:
+    deadline = time.monotonic() + SECONDS
+    while True:
+        entry = entry_of(device, uid)
+        if entry is not None and entry.rss >= least:
+            return
+        assert time.monotonic() < deadline, entry
+        time.sleep(0.05)
+
+
+def test_everything_is_set_by_one_line_and_shown(device: Device) -> None:
+    write(device, f"uid={APP} max=100M grace=5 policy=runtime dry_run=1")
+    entry = entry_of(device, APP)
+    assert entry is not None
+    assert (entry.mm_max, entry.grace, entry.policy, entry.dry_run) == (
+        *(100 * MIB, 5, "runtime"),
+        True,
+    )
+    write(device, f"uid={APP} grace=0 policy=-")
+    entry = entry_of(device, APP)
+    assert entry is not None
+    assert (entry.mm_max, entry.grace, entry.policy, entry.dry_run) == (100 * MIB, 0, "", True)
+    write(device, f"uid={APP} max=none")
+    assert entry_of(device, APP) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("uid=x max=100M", "not understood: uid=x"),
+        ("uid=0 max=100M", "not understood: uid=0"),
+        ("uid=4294967295 max=100M", "not understood: uid=4294967295"),
+        ("uid=10072-10070 max=100M", "not understood: uid=10072-10070"),
+        ("uid=10070 max=100Q", "not understood: max=100Q"),
+        ("uid=10070 max=4095", "not understood: max=4095"),
+        ("uid=10070 max=5G", "not understood: max=5G"),
+        ("uid=10070 max=99999999999999999999", "not understood: max=99999999999999999999"),
+        ("uid=10070 max=100M grace=-1", "not understood: grace=-1"),
+        ("uid=10070 max=100M policy=nosuch", "not understood: policy=nosuch"),
+        ("uid=10070 max=100M dry_run=2", "not understood: dry_run=2"),
+        ("uid=10070 max=100M color=red", "not understood: color=red"),
+        ("uid=10070 max", "not understood: max"),
+        ("max=100M", "missing: uid="),
+        ("uid=10070-10072 grace=3", "missing: max="),
+        ("uid=10070 grace=3", "has no limit: uid="),
+    ],
+)
+def test_the_word_that_is_wrong_is_named(device: Device, line: str, complaint: str) -> None:
+    mark = f"test: {line}"
+    device.mark_kernel_log(mark)
+    assert "Invalid argument" in refused(device, line)
+    assert f"mm_limits: {complaint}\n" in device.kernel_log().rpartition(mark)[2]
+    assert parse_limits(device) == ()
+
+
+def test_only_root_may_write(device: Device) -> None:
+    assert "denied" in refused(device, f"uid={APP} max=100M", user=APP)
+    assert parse_limits(device) == ()
+
+
+def test_a_line_that_is_too_long(device: Device) -> None:
+    assert "too long" in refused(device, f"uid={APP} max=100M" + " " * 300)
+
+
+def test_a_period_of_grace_ends_in_a_kill(device: Device) -> None:
+    mark = "test: grace"
+    device.mark_kernel_log(mark)
+    write(device, f"uid={APP} max=20M grace=2")
+    begun = time.monotonic()
+    with hog(device, APP, 30) as ended:
+        wait_until_rss(device, APP, 25 * MIB)
+        assert not ended.ended
+        ended.wait(SECONDS)
+    assert time.monotonic() - begun > 2
+    (record,) = records(device, mark)
+    assert (record.trigger, record.uid) == ("grace", APP)
+
+
+def test_who_is_below_the_limit_in_time_lives(device: Device) -> None:
+    mark = "test: in time"
+    device.mark_kernel_log(mark)
+    write(device, f"uid={APP} max=20M grace=3")
+    with hog(device, APP, 15) as stays, hog(device, APP, 15) as goes:
+        wait_until_rss(device, APP, 25 * MIB)
+        device.shell(f"su {APP} pkill -n dd; su {APP} pkill -n busybox", check=False)
+        goes.wait(SECONDS)
+        time.sleep(4)
+        assert not stays.ended
+    assert records(device, mark) == ()
+
+
+def test_a_users_own_policy(device: Device) -> None:
+    mark = "test: own policy"
+    device.mark_kernel_log(mark)
+    write(device, f"uid={APP} max=20M policy=badness")
+    write(device, f"uid={OTHER} max=20M")
+    for uid in (APP, OTHER):
+        with hog(device, uid, 30) as ended:
+            ended.wait(SECONDS)
+    assert [(r.uid, r.policy) for r in records(device, mark)] == [(APP, "badness"), (OTHER, "rss")]
+
+
+def test_a_dry_run_records_once_and_kills_nobody(device: Device) -> None:
+    mark = "test: dry run"
+    device.mark_kernel_log(mark)
+    write(device, f"uid={APP} max=20M dry_run=1")
+    with hog(device, APP, 30) as ended:
+        wait_until_rss(device, APP, 25 * MIB)
+        time.sleep(1)
+        assert not ended.ended
+    (record,) = records(device, mark)
+    assert record.dry_run
+    entry = entry_of(device, APP)
+    assert entry is not None
+    assert (entry.kills, entry.last_pid) == (0, 0)
+
+
+def test_a_range_limits_everybody_in_it_and_takes_no_slots(device: Device) -> None:
+    mark = "test: range"
+    device.mark_kernel_log(mark)
+    write(device, "uid=10000-19999 max=20M")
+    write(device, f"uid={OTHER} max=60M")
+    users = [10000 + number for number in range(SLOTS + 2)]
+    for uid in (*users, APP):
+        with hog(device, uid, 30) as ended:
+            ended.wait(SECONDS)
+    for uid in (OTHER, OUTSIDE):
+        with hog(device, uid, 30) as ended:
+            time.sleep(1)
+            assert not ended.ended
+    assert [(r.uid, r.mm_max) for r in records(device, mark)] == [
+        (uid, 20 * MIB) for uid in (*users, APP)
+    ]
+    assert "table full" not in device.kernel_log().rpartition(mark)[2]
+    adopted = entry_of(device, APP)
+    assert adopted is not None
+    assert (adopted.mm_max, adopted.kills) == (20 * MIB, 1)
+    # With another limit for the range everybody gets that.
+    write(device, "uid=10000-19999 max=40M")
+    with hog(device, APP, 30) as ended:
+        wait_until_rss(device, APP, 25 * MIB)
+        assert not ended.ended
+    write(device, "uid=10000-19999 max=none")
+    assert [entry.uid for entry in parse_limits(device)] == [OTHER]
+
+
+def test_a_user_may_lower_what_its_range_gives_and_no_more(device: Device) -> None:
+    write(device, "uid=10000-19999 max=40M")
+    with hog(device, APP, 10):
+        wait_until_rss(device, APP, MIB)
+        tool = "/data/local/tmp/test_set_mm_limits"
+        assert device.shell(f"{tool} -e EPERM {APP} {50 * MIB}", user=APP).status == 0
+        assert device.shell(f"{tool} -e 0 {APP} {30 * MIB}", user=APP).status == 0
+    entry = entry_of(device, APP)
+    assert entry is not None
+    assert entry.mm_max == 30 * MIB
+
+
+def test_ranges_do_not_cut_each_other(device: Device) -> None:
+    write(device, "uid=10000-19999 max=40M")
+    assert "busy" in refused(device, "uid=19999-20001 max=40M")
+    for first in range(20000, 20070, 10):
+        write(device, f"uid={first}-{first + 9} max=40M")
+    assert "space" in refused(device, "uid=30000-30001 max=40M")
+    shown = [(entry.uid, entry.last_uid) for entry in parse_limits(device) if entry.is_range]
+    assert shown[0] == (10000, 19999)
+    assert len(shown) == 8
+    write(device, "uid=20000-20009 max=none")
+    write(device, "uid=30000-30001 max=40M")
+
+
+def test_limits_of_both_kinds_leave_no_trace(device: Device) -> None:
+    """Users that are adopted and gone again are swept; a scan is all it takes to see it."""
+    write(device, "uid=10000-19999 max=40M")
+    for uid in range(10100, 10200):
+        device.shell("true", user=uid)
+    assert len([entry for entry in parse_limits(device) if not entry.is_range]) <= 66
+    assert re.search("^10000-19999 ", device.shell(f"cat {PROC}").output, re.MULTILINE)
