@@ -23,8 +23,8 @@ def compile_core(library: Path, *flags: str) -> Path:
     """Compiles core.c and the scan of made-up processes into a shared library."""
     sources = [CORE, SHIM / "population.c"]
     include = [f"-I{SHIM}", f"-I{CORE.parent}"]
-    command = ["gcc", "-shared", "-fPIC", *FLAGS, *flags, *include, "-o", library, *sources]
-    subprocess.run(command, check=True)
+    words = [*FLAGS, *flags, *include, "-o", str(library), *map(str, sources)]
+    subprocess.run(["gcc", "-shared", "-fPIC", *words], check=True)
     return library
 
 
