@@ -41,17 +41,26 @@ def _workspace(ctx: Context) -> Workspace:
     return Workspace(jobs=jobs) if jobs > 0 else Workspace()
 
 
-def _target(
-    ctx: Context,
-    kernel: str | None,
-    emulator: str | None = None,
-    cross_compile: str | None = None,
+def _target(ctx: Context, kernel: str | None, cross_compile: str | None = None) -> Target:
+    """The kernel, for tasks that do the same whatever it boots on."""
+    from harness.targets import get_target
+
+    return _compiled(ctx, get_target(kernel or ctx.goldfish_oom.kernel), cross_compile)
+
+
+def _target_on(
+    ctx: Context, kernel: str | None, emulator: str | None, cross_compile: str | None
 ) -> Target:
+    """The kernel for what it is to boot on."""
     from harness.targets import get_target
 
     defaults = ctx.goldfish_oom
     target = get_target(kernel or defaults.kernel, emulator or defaults.emulator)
-    prefix = cross_compile or defaults.cross_compile
+    return _compiled(ctx, target, cross_compile)
+
+
+def _compiled(ctx: Context, target: Target, cross_compile: str | None) -> Target:
+    prefix = cross_compile or ctx.goldfish_oom.cross_compile
     return target.with_cross_compile(prefix) if prefix else target
 
 
@@ -80,7 +89,7 @@ def doctor(
     from harness import cli
     from harness import doctor as job
 
-    target = _target(ctx, kernel, emulator, cross_compile)
+    target = _target_on(ctx, kernel, emulator, cross_compile)
     cli.finish(job.run(_workspace(ctx), target, _source(ctx, source), as_json=json))
 
 
@@ -106,7 +115,7 @@ def patch_kernel(
     from harness import kernel as job
     from harness import patch_check
 
-    ws, target = _workspace(ctx), _target(ctx, kernel, cross_compile=cross_compile)
+    ws, target = _workspace(ctx), _target(ctx, kernel, cross_compile)
     if check:
         patch_check.run(ws, target, _source(ctx, source))
     else:
@@ -125,7 +134,7 @@ def build_kernel(
     from harness import kernel as job
 
     ws = _workspace(ctx)
-    target = _target(ctx, kernel, emulator, cross_compile)
+    target = _target_on(ctx, kernel, emulator, cross_compile)
     built = job.build(ws, target, _source(ctx, source))
     ws.reporter.say(f"{built.release}: {built.image}")
 
@@ -143,7 +152,7 @@ def build_modules(
     from harness import modules as job
 
     ws = _workspace(ctx)
-    target = _target(ctx, kernel, emulator, cross_compile)
+    target = _target_on(ctx, kernel, emulator, cross_compile)
     built = job.build(ws, kernels.build(ws, target, _source(ctx, source)))
     ws.reporter.say(str(built.folder))
 
@@ -191,7 +200,7 @@ def boot(
     defaults = ctx.goldfish_oom
     status = job.run(
         _workspace(ctx),
-        _target(ctx, kernel, emulator, cross_compile),
+        _target_on(ctx, kernel, emulator, cross_compile),
         user or defaults.user,
         _source(ctx, source),
         avd=avd or defaults.avd or None,
@@ -231,7 +240,7 @@ def emulator_test(
     defaults = ctx.goldfish_oom
     status = job.run(
         _workspace(ctx),
-        _target(ctx, kernel, emulator, cross_compile),
+        _target_on(ctx, kernel, emulator, cross_compile),
         policy=policy or defaults.policy,
         trigger=trigger or defaults.trigger,
         source=_source(ctx, source),

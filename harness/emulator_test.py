@@ -15,6 +15,7 @@ from pathlib import Path
 from harness import kernel, modules, programs, rootfs
 from harness.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
 from harness.kernel import KernelBuild
+from harness.klog import certain_lines
 from harness.modules import ModuleBuild
 from harness.paths import RESULTS
 from harness.programs import ProgramBuild
@@ -23,13 +24,10 @@ from harness.rootfs import Rootfs
 from harness.scenario_run import DEVICE_FOLDER, MODULES, modules_command, observe
 from harness.scenarios import Modules, Scenario, check_trigger, policies_of, select
 from harness.session import Session, check_machine, open_session
-from harness.targets import Board, Target
+from harness.targets import Board, GitSource, Target
 from harness.verdict import Outcome, ScenarioVerdict, judge, judge_log
 from harness.workspace import Workspace
 
-# A task that cannot go on is noticed after one to two of these. The children
-# themselves wait interruptibly, so they do not count.
-_HUNG_TASK_SECONDS = 10
 _MOST_REASONS = 5
 _PREPARE_SECONDS = 60.0
 
@@ -71,7 +69,8 @@ class _Run:
     def add_log(self, name: str) -> None:
         """The verdict on the kernel log, which begins with the boot."""
         levels_tell = self.board.boot_levels_tell
-        self.add(judge_log(name, self.trigger, self.kernel_log, levels_tell=levels_tell), 0.0)
+        log = self.kernel_log if self.board.log_tells else certain_lines(self.kernel_log)
+        self.add(judge_log(name, self.trigger, log, levels_tell=levels_tell), 0.0)
 
 
 def run(
@@ -115,7 +114,7 @@ def run(
     with _told(test):
         check_machine(target, avd)
         built = _build(ws, target, source, extra_patches, extra_config)
-        test.note(release=built.kernel.release)
+        _note_kernel(test, built.kernel, target, source)
         with open_session(
             ws,
             built.kernel.image,
@@ -129,6 +128,22 @@ def run(
             _prepare(test, session, built)
             _perform(test, session, chosen, policies)
     return _finish(test)
+
+
+def _note_kernel(test: _Run, built: KernelBuild, target: Target, source: str | None) -> None:
+    """Writes down which kernel it is, and from which source."""
+    taken, own = built.source, target.source
+    command = test.summary.command
+    if source is None and isinstance(own, GitSource):
+        # The branch will have gone on by the time that somebody repeats the run.
+        command += ("--source", f"{own.url}@{taken.commit}")
+    test.note(
+        command=command,
+        release=built.release,
+        origin=taken.origin,
+        commit=taken.commit,
+        changed=taken.changed,
+    )
 
 
 @contextmanager
@@ -174,7 +189,7 @@ def _prepare(test: _Run, session: Session, built: _Built) -> None:
         f"cd {DEVICE_FOLDER}",
         f"busybox tar -xf {remote}",
         f"rm {remote}",
-        f"echo {_HUNG_TASK_SECONDS} > /proc/sys/kernel/hung_task_timeout_secs",
+        f"echo {test.board.hung_task_seconds} > /proc/sys/kernel/hung_task_timeout_secs",
         modules_command(Modules(loaded=True)),
         "busybox dmesg -r",
     ]

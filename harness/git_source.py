@@ -7,10 +7,11 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cache import KEY_LENGTH, digest, disk_full_named
-from harness.errors import SourceError, UsageError
+from harness.errors import CommandError, SourceError, UsageError
 from harness.process import run
 from harness.targets import GitSource
 from harness.workspace import Workspace
@@ -23,6 +24,12 @@ _PROGRESS = re.compile(r"(?:remote: )?(?P<what>[A-Z][a-z]+ [a-z]+): +(?P<percent
 # What servers say that only give out the tips of branches.
 _NOT_A_TIP = re.compile(r"not our ref|unadvertised object|no such remote ref|not advertised", re.I)
 _ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+# What a line of `git status --porcelain` is; beside these git may print warnings.
+_CHANGED_FILE = re.compile(r"[ ACDMTU?]{2} (?P<name>.+)")
+# A server may be out of reach in such a way that nothing ever answers.
+_ASK_SECONDS = 20.0
+# While it puts a commit together a server is silent, too, but not for so long.
+_SILENT_SECONDS = 120
 OTHER_SOURCE = "give a source by hand: --source DIRECTORY|TARBALL|URL@COMMIT"
 
 
@@ -43,7 +50,8 @@ def commit_of(ws: Workspace, source: GitSource) -> str:
     """The pinned commit, or else what the branch is at now.
 
     Where the server cannot be asked, what it was at when it was asked last,
-    and a line says so. Raises SourceError where neither is known.
+    and a line says so. Raises SourceError where neither is known, CommandError
+    where the server does not answer.
     """
     if source.commit is not None:
         return source.commit
@@ -53,10 +61,11 @@ def commit_of(ws: Workspace, source: GitSource) -> str:
         answer = run(
             ls_remote_argv(source.url, ref),
             env=_ENVIRONMENT,
+            timeout=_ASK_SECONDS,
             error=SourceError,
             what=f"git ls-remote {source.url}",
         )
-    except SourceError as failed:
+    except (SourceError, CommandError) as failed:
         if not memory.is_file():
             failed.hint = f"look at the network, or {OTHER_SOURCE}"
             raise
@@ -85,8 +94,14 @@ def git_argv(tree: Path) -> list[str]:
 
 def fetch_argv(tree: Path, url: str, commit: str) -> list[str]:
     """The command that gets one commit and no history."""
+    settings = [
+        # Old kernels have objects that a strict user's git refuses; the hash tells
+        # that they are the ones that were asked for.
+        *("-c", "fetch.fsckObjects=false"),
+        *("-c", "http.lowSpeedLimit=1", "-c", f"http.lowSpeedTime={_SILENT_SECONDS}"),
+    ]
     words = ["fetch", "--progress", "--depth=1", "--no-tags", "--end-of-options", url, commit]
-    return [*git_argv(tree), *words]
+    return [*git_argv(tree), *settings, *words]
 
 
 def checkout(ws: Workspace, url: str, commit: str, tree: Path, note: Callable[[str], None]) -> None:
@@ -127,14 +142,24 @@ def checkout(ws: Workspace, url: str, commit: str, tree: Path, note: Callable[[s
     shutil.rmtree(tree / ".git")
 
 
-def state_of(path: Path) -> tuple[str, int] | None:
-    """The commit of a git work tree, and how many of its files are changed; None without git."""
+@dataclass(frozen=True)
+class TreeState:
+    """The commit of a git work tree, and the files that are not as in it, new ones too."""
+
+    commit: str
+    changed: tuple[str, ...]
+
+
+def state_of(path: Path) -> TreeState | None:
+    """The state of the git work tree at `path`; None where there is no git, or no commit."""
     if not (path / ".git").exists():
         return None
     # A tree of another user, too: nothing is run or written there.
     git = [*git_argv(path), "-c", "safe.directory=*", "--no-optional-locks"]
     head = run([*git, "rev-parse", "HEAD"], env=_ENVIRONMENT, check=False)
-    status = run([*git, "status", "--porcelain", "-uno"], env=_ENVIRONMENT, check=False)
+    words = ["-c", "core.quotePath=false", "status", "--porcelain", "--no-renames", "-uall"]
+    status = run([*git, *words], env=_ENVIRONMENT, check=False)
     if head.status != 0 or status.status != 0:
         return None
-    return head.output.strip(), len(status.output.splitlines())
+    found = map(_CHANGED_FILE.fullmatch, status.output.splitlines())
+    return TreeState(head.output.strip(), tuple(line["name"] for line in found if line))

@@ -36,7 +36,7 @@ from harness.process import require, run
 from harness.progress import Phase
 from harness.source import KernelSource, fetch
 from harness.targets import Target
-from harness.toolchain import toolchain_version
+from harness.toolchain import linker, toolchain_version
 from harness.workspace import Workspace
 
 # Part of every key: to be changed with the way in which kernels are made.
@@ -63,6 +63,8 @@ _DIAGNOSTIC = re.compile(
 _ERROR = re.compile(
     r"(?:.*: )?(?:fatal )?error: .*|.*: undefined reference to .*|ERROR: .*|.*\bError: .*"
     r"|.*: syntax error.*|make(?:\[\d+\])?: \*\*\* .*"
+    # Kconfig's, for a tree without the board's configuration.
+    r"|\*\*\* Can't find .*"
 )
 
 
@@ -329,6 +331,7 @@ class KernelMake:
             f"ARCH={self.target.arch}",
             f"CROSS_COMPILE={self.target.cross_compile}",
             f"CC={compiler}",
+            f"LD={linker(self.target)}",
             f"LOCALVERSION={self.local_version}",
             *self.target.make_variables,
             *goals,

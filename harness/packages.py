@@ -33,7 +33,7 @@ def missing(compilers: Iterable[str], root: Path = Path("/")) -> tuple[str, ...]
     packages = {
         package
         for tool, package in needed_tools(compilers).items()
-        if find_tool(tool) is None and not (tool == package and tool.endswith("-gcc"))
+        if package is not None and find_tool(tool) is None
     }
     packages |= {
         package

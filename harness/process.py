@@ -8,6 +8,7 @@ process group goes with it.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import selectors
@@ -23,8 +24,14 @@ from pathlib import Path
 from typing import IO
 
 from harness.cache import disk_full_named
-from harness.errors import CommandError, DiskFullError, HarnessError, ToolMissingError
-from harness.tools import package_of
+from harness.errors import (
+    CommandError,
+    DiskFullError,
+    HarnessError,
+    InfrastructureError,
+    ToolMissingError,
+)
+from harness.tools import is_foreign, package_of
 
 TAIL_LINES = 8
 # What a group that was asked to end may take before it is made to.
@@ -37,10 +44,27 @@ _POLL_SECONDS = 0.2
 _CHUNK = 1 << 16
 # For a tool that is missing: its package is known here, the kernel that wants it is not.
 _INSTALL = "apt-get install {} (or ./inv setup, with --kernel as here)"
+# For a compiler that the user named.
+LOOK_AT_PREFIX = "look at --cross-compile"
+# Compilers of the time of old kernels are 32-bit programs. Where their loader is
+# missing, the system says of the program itself that it is not there.
+_NO_LOADER = (
+    "if it is a 32-bit program: apt-get install libc6-i386 lib32stdc++6 lib32z1; "
+    "if a script: install what its first line names"
+)
 # The second is tar's word for it.
 _NO_SPACE = re.compile(r"No space left on device|Wrote only \d+ of \d+ bytes")
 # Messages are read here and shown in bug reports: they come in one language.
 _ENVIRONMENT = {"LC_ALL": "C"}
+# What git sets for a hook, or a user for one repository: every git command would
+# work on that, whatever folder it is told. Kernels' own scripts ask git, too.
+_NOT_INHERITED = frozenset(
+    {
+        *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_NAMESPACE"),
+        *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH"),
+        *("GIT_PREFIX", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE"),
+    }
+)
 
 
 class _TimedOutError(Exception):
@@ -64,11 +88,16 @@ def require(*tools: str) -> None:
     """Raises ToolMissingError naming all of `tools` that are not on PATH."""
     missing = [tool for tool in tools if shutil.which(tool) is None]
     if missing:
-        packages = " ".join(sorted({package_of(tool) for tool in missing}))
-        raise ToolMissingError(
-            f"not installed: {', '.join(missing)}",
-            hint=_INSTALL.format(packages),
-        )
+        raise ToolMissingError(f"not installed: {', '.join(missing)}", hint=_how_to_get(*missing))
+
+
+def _how_to_get(*tools: str) -> str:
+    """What to do for programs that are not there; empty where nobody knows."""
+    packages = sorted({package for tool in tools if (package := package_of(tool))})
+    hints = [_INSTALL.format(" ".join(packages))] if packages else []
+    if any(is_foreign(tool) for tool in tools):
+        hints.append(LOOK_AT_PREFIX)
+    return "; ".join(hints)
 
 
 def end_group(process: subprocess.Popen[bytes], grace: float = GRACE_SECONDS) -> None:
@@ -98,13 +127,15 @@ def run(
 ) -> Completed:
     """Runs a program to its end and returns its status and output.
 
-    `env` is added to the harness's own environment. The output is appended to
+    `env` is added to the harness's own environment, from which a repository that
+    git was told of (GIT_DIR and its like) is taken out. The output is appended to
     `log` as it comes, and each line is given to `on_line`. With `check`, a
     status other than 0 raises `error(message, log=…, tail=…)`, whose message
     begins with `what` (default: the program's name); a full disk raises
     DiskFullError instead. `timeout` is in seconds; after it the program is
     ended and CommandError is raised, with or without `check`. A program that
-    is ended early gets `grace` seconds to clean up.
+    is ended early gets `grace` seconds to clean up. ToolMissingError says that
+    there is no such program, InfrastructureError that it cannot be started.
     """
     words = tuple(os.fspath(word) for word in argv)
     name = what or Path(words[0]).name
@@ -141,32 +172,45 @@ def run(
 
 def run_on_terminal(argv: Sequence[str]) -> int:
     """Runs a program that talks to the person, such as sudo; returns its status."""
-    with subprocess.Popen(argv, env={**os.environ, **_ENVIRONMENT}) as process:
+    with subprocess.Popen(argv, env=_environment()) as process:
         return process.wait()
+
+
+def _environment(added: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a program gets to see of the harness's own environment, and `added`."""
+    own = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    return {**own, **_ENVIRONMENT, **(added or {})}
 
 
 def _start(
     words: tuple[str, ...], cwd: Path | None, env: Mapping[str, str] | None, name: str
 ) -> subprocess.Popen[bytes]:
-    """Starts the program; ToolMissingError if it is not there."""
+    """Starts the program; an error says why it cannot be started."""
     try:
         return subprocess.Popen(
             words,
             cwd=cwd,
-            env={**os.environ, **_ENVIRONMENT, **(env or {})},
+            env=_environment(env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    except FileNotFoundError as missing:
+    except OSError as failed:
         if cwd is not None and not cwd.is_dir():
             raise
-        tool = Path(words[0]).name
-        raise ToolMissingError(
-            f"{name}: {tool} is not installed",
-            hint=_INSTALL.format(package_of(tool)),
-        ) from missing
+        raise _not_started(words[0], name, failed) from failed
+
+
+def _not_started(tool: str, name: str, failed: OSError) -> InfrastructureError:
+    """The error for a program that the system did not start."""
+    if shutil.which(tool) is None and not os.access(tool, os.F_OK):
+        return ToolMissingError(f"{name}: {tool} is not installed", hint=_how_to_get(tool))
+    # The file is there: what is not is the loader or interpreter that it names.
+    no_file = isinstance(failed, FileNotFoundError)
+    reason = "its loader is missing" if no_file else failed.strerror
+    hint = _NO_LOADER if no_file or failed.errno == errno.ENOEXEC else ""
+    return InfrastructureError(f"{name}: {tool} cannot be started here: {reason}", hint=hint)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from harness.progress import Phase
 from harness.targets import Target
 from harness.workspace import Workspace
 
-PROGRAMS = ("test_set_mm_limits", "oom_test_kernel", "oom_daemon", "oom_test_daemon")
+PROGRAMS = ("test_set_mm_limits", "oom_test_kernel", "oom_daemon", "oom_test_daemon", "who_pays")
 HEADER = "mm_limits_syscalls.h"
 
 _KIND = "programs"
@@ -123,7 +123,7 @@ def _key(target: Target, found: Ndk | None) -> str:
     roots = [NDK_TESTS / "build", NDK_TESTS / "common"]
     roots += [NDK_TESTS / name / "jni" for name in PROGRAMS]
     if found is not None:
-        compiler = f"NDK {found.revision} {found.build} {target.ndk_abi}"
+        compiler = f"NDK {found.revision} {found.build} {found.newest_api} {target.ndk_abi}"
     else:
         gcc = f"{target.programs_cross_compile}gcc"
         compiler = run([gcc, "--version"], error=BuildError).output
@@ -162,10 +162,7 @@ def compile_with_ndk(
         try:
             run(argv, log=log, on_line=on_line, error=BuildError, what=f"ndk-build of {name}")
         except BuildError as error:
-            error.hint = (
-                f"this is NDK {found.revision}; unset ANDROID_NDK_HOME to have Debian's "
-                "compiler build the programs"
-            )
+            error.hint = f"this is NDK {found.revision}; {found.without}"
             raise
         built = scratch / "libs" / target.ndk_abi / name
         if not built.is_file():
@@ -197,4 +194,6 @@ def _make(ws: Workspace, target: Target, found: Ndk | None, folder: Path, phase:
             on_line=phase.note,
         )
     for name in PROGRAMS:
-        check_static_program(folder / name, target.elf, target.oldest_kernel)
+        check_static_program(
+            folder / name, target.elf, target.oldest_kernel, bionic=found is not None
+        )

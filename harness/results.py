@@ -46,8 +46,10 @@ class Judged:
 class Summary:
     """A run, as far as it has come.
 
-    `release` is the booted kernel's, empty before that is known. `problem` is
-    what ended the run before its time. `finished` says that all of it was done.
+    `release` is the booted kernel's, empty before that is known; `origin` says
+    where its source is from, `commit` which one that is in git, and `changed`
+    which files are not as in it. `problem` is what ended the run before its
+    time. `finished` says that all of it was done.
     """
 
     kernel: str
@@ -55,6 +57,9 @@ class Summary:
     trigger: str
     command: tuple[str, ...]
     release: str = ""
+    origin: str = ""
+    commit: str | None = None
+    changed: tuple[str, ...] = ()
     judged: tuple[Judged, ...] = ()
     problem: str = ""
     finished: bool = False
@@ -215,6 +220,11 @@ def _verdict(summary: Summary) -> dict[str, object]:
         "problem": summary.problem,
         "kernel": summary.kernel,
         "release": summary.release,
+        "source": {
+            "origin": summary.origin,
+            "commit": summary.commit,
+            "changed files": list(summary.changed),
+        },
         "policy": summary.policy,
         "trigger": summary.trigger,
         "scenarios": [

@@ -50,6 +50,8 @@ _DECOMPRESSORS = (
 # without its times telling (their grain is a few milliseconds).
 _SETTLED_NS = 2_000_000_000
 _MIB = 1 << 20
+# How many changed files are named.
+_NAMED = 5
 _APT_ENV = {"LC_ALL": "C"}
 
 
@@ -57,8 +59,8 @@ _APT_ENV = {"LC_ALL": "C"}
 class KernelSource:
     """A pristine kernel tree. `tree` is never written to; `origin` is for people.
 
-    `commit` is the one that git has it from, and `changed` how many files
-    somebody had changed there since.
+    `commit` is the one that git has it from, and `changed` the files that
+    somebody had changed or added there since.
     """
 
     target: Target
@@ -67,7 +69,7 @@ class KernelSource:
     version: str
     origin: str = field(compare=False)
     commit: str | None = field(default=None, compare=False)
-    changed: int = field(default=0, compare=False)
+    changed: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -379,11 +381,16 @@ def _from_directory(ws: Workspace, target: Target, path: Path, phase: Phase) -> 
     state = git_source.state_of(path)
     if state is None:
         return found
-    commit, changed = state
-    if changed:
+    if state.changed:
         # It is what is to be built, and nobody can get it again from the commit.
-        ws.reporter.say(f"{path} is at {commit[:12]} with {changed} changed file(s)")
-    return replace(found, commit=commit, changed=changed)
+        count, names = len(state.changed), _first(state.changed)
+        ws.reporter.say(f"{path} is at {state.commit[:12]} with {count} changed file(s): {names}")
+    return replace(found, commit=state.commit, changed=state.changed)
+
+
+def _first(names: tuple[str, ...]) -> str:
+    """The first of `names`, and that there are more."""
+    return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
 
 
 def _copy_directory(path: Path, tree: Path) -> None:

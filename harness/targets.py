@@ -61,6 +61,29 @@ class SdkMachine:
     # The ABI that an AVD must have to run the kernel.
     abi: str
     memory_mib: int
+    # The newest Android that runs on the kernel, as its API; None: any.
+    newest_api: int | None = None
+
+
+@dataclass(frozen=True)
+class BootLimits:
+    """How long a boot may take, in seconds.
+
+    A boot takes 3 s here, one of a kernel with KASAN and lock debugging 32 s,
+    and a loaded host is several times slower.
+    """
+
+    # To init's word that it is ready; of an Android Emulator: to the kernel's first line.
+    boot: float = 180.0
+    # Without a line on the console: the kernel hangs, or has none.
+    silence: float = 40.0
+    # From init's word to an answer over adb.
+    adb: float = 60.0
+    # Of an Android Emulator: from its first line to an answer over adb, and again
+    # to the end of Android's own boot.
+    android: float = 600.0
+    # A guest that takes longer to answer an echo is not merely busy.
+    echo: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +99,13 @@ class Board:
     # complaint: while it boots, and while scenarios run.
     boot_levels_tell: bool = True
     levels_tell: bool = True
+    # Whether, outside the scenarios, all that a healthy kernel does not do by
+    # itself speaks against it, or only what nobody but a broken kernel writes.
+    log_tells: bool = True
+    # A task that cannot go on is noticed after one to two of these. The scenarios'
+    # children wait interruptibly, so they do not count.
+    hung_task_seconds: int = 10
+    limits: BootLimits = BootLimits()
 
 
 @dataclass(frozen=True)
@@ -109,7 +139,8 @@ class Target:
     arch: str
     # Of the kernel and its modules.
     cross_compile: str
-    # Of what runs on the device: it needs a C library.
+    # Of what runs on the device: it needs a C library. Where an NDK builds the test
+    # programs, the guest's su is left to it.
     programs_cross_compile: str
     # What brings a configuration up to date without asking.
     update_config: str
@@ -172,7 +203,13 @@ class Target:
         return tuple(self.patches / name for name in self.board.fragments)
 
     def with_cross_compile(self, prefix: str) -> Target:
-        """The same kernel and modules by another cross compiler; programs stay as they are."""
+        """The same kernel and modules by another cross compiler; programs stay as they are.
+
+        A prefix with a folder in it is taken from where the user is: make runs elsewhere.
+        """
+        if "/" in prefix:
+            folder = "/" if prefix.endswith("/") else ""
+            prefix = f"{Path(prefix).expanduser().absolute()}{folder}"
         return replace(self, cross_compile=prefix)
 
     def on(self, emulator: str) -> Target:
@@ -256,12 +293,24 @@ GOLDFISH_3_4 = Target(
                 boot_levels_tell=False,
             ),
             "sdk": Board(
-                machine=SdkMachine(cpu="cortex-a8", abi="armeabi-v7a", memory_mib=1024),
+                machine=SdkMachine(
+                    cpu="cortex-a8",
+                    abi="armeabi-v7a",
+                    memory_mib=1024,
+                    # Later ones want the ranchu board, and a kernel from 3.10 on.
+                    newest_api=23,
+                ),
                 base_config="goldfish_armv7_defconfig",
                 fragments=("fragment.config", "goldfish.config"),
-                # So does Android itself: before 3.5 /dev/kmsg takes any level from anybody.
+                # So does Android itself: before 3.5 /dev/kmsg takes any level from anybody,
+                # who may write of WARNINGs, too. Its lowmemorykiller ends cached apps.
                 boot_levels_tell=False,
                 levels_tell=False,
+                log_tells=False,
+                # A whole system, on one CPU that is emulated; and as /data is new in each
+                # run, each boot is a first one, in which Android compiles all its apps.
+                hung_task_seconds=60,
+                limits=BootLimits(silence=120.0, adb=180.0, android=1800.0, echo=60.0),
             ),
         }
     ),

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 from functools import cache
 
-from harness.errors import ToolMissingError
+from harness.errors import InfrastructureError
 from harness.process import require, run
 from harness.series import Condition, Tool
 from harness.targets import Target
@@ -16,10 +17,23 @@ _VERSION = re.compile(r"\d+(?:\.\d+)+")
 _GCC_VERSION = ("-dumpfullversion", "-dumpversion")
 
 
+def linker(target: Target) -> str:
+    """The linker for the kernel of `target`: bfd's, where it goes by its own name as well.
+
+    The plain `ld` of an NDK is gold, which old kernels' linker scripts are not made for.
+    """
+    bfd = f"{target.cross_compile}ld.bfd"
+    return bfd if shutil.which(bfd) else f"{target.cross_compile}ld"
+
+
 def toolchain_version(target: Target) -> str:
-    """What compiler and linker say they are; ToolMissingError where they are not there."""
-    tools = [f"{target.cross_compile}{tool}" for tool in ("gcc", "ld")]
-    require(tools[0])
+    """What compiler and linker say they are.
+
+    Raises ToolMissingError where they are not there, and InfrastructureError
+    where they cannot be started.
+    """
+    tools = (f"{target.cross_compile}gcc", linker(target))
+    require(*tools)
     said = [run([tool, "--version"], env={"LC_ALL": "C"}).output for tool in tools]
     return "; ".join(text.splitlines()[0] for text in said)
 
@@ -29,7 +43,7 @@ def tool_version(target: Target, tool: Tool) -> tuple[int, ...] | None:
     commands: dict[Tool, tuple[str, ...]] = {
         "gcc": (f"{target.cross_compile}gcc", *_GCC_VERSION),
         "hostgcc": ("gcc", *_GCC_VERSION),
-        "binutils": (f"{target.cross_compile}ld", "--version"),
+        "binutils": (linker(target), "--version"),
         "make": ("make", "--version"),
         "perl": ("perl", "-e", 'printf "%vd", $^V'),
     }
@@ -48,7 +62,7 @@ def is_needed(target: Target, condition: Condition | None) -> bool:
 def _ask(command: tuple[str, ...]) -> tuple[int, ...] | None:
     try:
         said = run(command, env={"LC_ALL": "C"}, check=False)
-    except ToolMissingError:
+    except InfrastructureError:
         return None
     # The linker's first line ends with it; others say nothing else.
     found = _VERSION.findall(said.output.splitlines()[0] if said.output else "")

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 TOOL_PACKAGES: Mapping[str, str] = MappingProxyType(
@@ -52,30 +54,47 @@ FILE_PACKAGES: Mapping[str, str] = MappingProxyType(
 )
 
 
-# By the prefix of a cross compiler: its package, and a file of its C library with
-# the package of that.
-CROSS_COMPILERS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
+@dataclass(frozen=True)
+class CrossCompiler:
+    """A cross compiler of Debian's: the package of each of its tools, and its C library.
+
+    `library_file` shows that the package `library` is there.
+    """
+
+    tools: Mapping[str, str]
+    library_file: str
+    library: str
+
+
+# By prefix.
+CROSS_COMPILERS: Mapping[str, CrossCompiler] = MappingProxyType(
     {
-        "arm-linux-gnueabihf-": (
-            "gcc-arm-linux-gnueabihf",
+        "arm-linux-gnueabihf-": CrossCompiler(
+            {"gcc": "gcc-arm-linux-gnueabihf", "ld": "binutils-arm-linux-gnueabihf"},
             "/usr/arm-linux-gnueabihf/lib/libc.a",
             "libc6-dev-armhf-cross",
         ),
-        "arm-linux-gnueabi-": (
-            "gcc-arm-linux-gnueabi",
+        "arm-linux-gnueabi-": CrossCompiler(
+            {"gcc": "gcc-arm-linux-gnueabi", "ld": "binutils-arm-linux-gnueabi"},
             "/usr/arm-linux-gnueabi/lib/libc.a",
             "libc6-dev-armel-cross",
         ),
     }
 )
+# What a kernel's build calls of a cross compiler by name.
+_CROSS_TOOLS = ("gcc", "ld")
+_CROSS_TOOL = re.compile(rf"(?P<prefix>(?:.*[-/])?)(?P<tool>{'|'.join(_CROSS_TOOLS)})")
 
 
-def needed_tools(prefixes: Iterable[str]) -> dict[str, str]:
-    """The programs that are needed with these cross compilers, and the package of each."""
-    tools = dict(TOOL_PACKAGES)
+def needed_tools(prefixes: Iterable[str]) -> dict[str, str | None]:
+    """The programs that are needed with these cross compilers, and the package of each.
+
+    None for the tools of a compiler that Debian does not have.
+    """
+    tools: dict[str, str | None] = dict(TOOL_PACKAGES)
     for prefix in prefixes:
-        # One that a user names may be anybody's.
-        tools[f"{prefix}gcc"] = package_of(f"{prefix}gcc")
+        for name in _CROSS_TOOLS:
+            tools[f"{prefix}{name}"] = package_of(f"{prefix}{name}")
     return tools
 
 
@@ -84,14 +103,22 @@ def needed_files(prefixes: Iterable[str]) -> dict[str, str]:
     files = dict(FILE_PACKAGES)
     for prefix in prefixes:
         if prefix in CROSS_COMPILERS:
-            _, file, package = CROSS_COMPILERS[prefix]
-            files[file] = package
+            compiler = CROSS_COMPILERS[prefix]
+            files[compiler.library_file] = compiler.library
     return files
 
 
-def package_of(tool: str) -> str:
-    """The Debian package that holds `tool`; the name itself where none is known."""
-    prefix = tool.removesuffix("gcc")
-    if tool.endswith("gcc") and prefix in CROSS_COMPILERS:
-        return CROSS_COMPILERS[prefix][0]
-    return TOOL_PACKAGES.get(tool, tool)
+def package_of(tool: str) -> str | None:
+    """The Debian package that holds `tool`; None where none is known.
+
+    A path is nobody's: what a user keeps there apt does not bring back.
+    """
+    found = _CROSS_TOOL.fullmatch(tool)
+    if found and found["prefix"] in CROSS_COMPILERS:
+        return CROSS_COMPILERS[found["prefix"]].tools[found["tool"]]
+    return TOOL_PACKAGES.get(tool)
+
+
+def is_foreign(tool: str) -> bool:
+    """Whether `tool` is of a cross compiler that a user named and Debian does not have."""
+    return package_of(tool) is None and _CROSS_TOOL.fullmatch(tool) is not None

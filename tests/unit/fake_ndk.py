@@ -27,7 +27,9 @@ cp "{program}" "$libs/$abi/$name"
 """
 
 
-def make_ndk(root: Path, script: str = "exit 0", *, properties: str = R27) -> Path:
+def make_ndk(
+    root: Path, script: str = "exit 0", *, properties: str = R27, newest_api: int | None = 35
+) -> Path:
     """An NDK in `root` whose ndk-build, which is returned, is `script`."""
     root.mkdir(parents=True)
     program = root / "ndk-build"
@@ -35,11 +37,19 @@ def make_ndk(root: Path, script: str = "exit 0", *, properties: str = R27) -> Pa
     program.chmod(0o755)
     if properties:
         (root / "source.properties").write_text(properties)
+    if newest_api is not None:
+        (root / "meta").mkdir()
+        (root / "meta" / "platforms.json").write_text(f'{{"min": 21, "max": {newest_api}}}')
     return program
 
 
-def arm_program(path: Path, *, hard_float: bool = False, interpreter: str = "") -> Path:
-    """Writes a program for 32-bit ARM that is a header and no more; static by default."""
+def arm_program(
+    path: Path, *, hard_float: bool = False, interpreter: str = "", tls_alignment: int = 0
+) -> Path:
+    """Writes a program for 32-bit ARM that is headers and no more; static by default.
+
+    It has thread-local variables where their alignment is given.
+    """
     wanted = interpreter.encode() + b"\0"
     float_abi = 0x400 if hard_float else 0x200
     header = struct.pack(
@@ -47,10 +57,15 @@ def arm_program(path: Path, *, hard_float: bool = False, interpreter: str = "") 
         b"\x7fELF\x01\x01\x01",
         *(2, 40, 1, 0x8000),
         *(52, 0, 0x05000000 | float_abi),
-        *(52, 32, 1 if interpreter else 0),
+        *(52, 32, bool(interpreter) + bool(tls_alignment)),
         *(40, 0, 0),
     )
-    segment = struct.pack("<8I", 3, 52 + 32, 0, 0, len(wanted), len(wanted), 4, 1)
-    path.write_bytes(header + (segment + wanted if interpreter else b""))
+    segments = b""
+    if tls_alignment:
+        segments += struct.pack("<8I", 7, 0, 0, 0, 0, 4, 4, tls_alignment)
+    if interpreter:
+        place = 52 + 32 + len(segments)
+        segments += struct.pack("<8I", 3, place, 0, 0, len(wanted), len(wanted), 4, 1) + wanted
+    path.write_bytes(header + segments)
     path.chmod(0o755)
     return path

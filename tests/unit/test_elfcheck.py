@@ -19,7 +19,9 @@ from harness.targets import ElfAbi
 
 HARD = ElfAbi(machine="EM_ARM", elf_class=32, hard_float=True)
 SOFT = replace(HARD, hard_float=False)
-GOOD = ElfFacts("EM_ARM", 32, "ET_EXEC", None, (), hard_float=True, oldest_kernel=None)
+GOOD = ElfFacts(
+    "EM_ARM", 32, "ET_EXEC", None, (), hard_float=True, oldest_kernel=None, tls_alignment=None
+)
 
 
 def compile_start(folder: Path, name: str, *flags: str) -> Path:
@@ -96,6 +98,7 @@ def test_every_problem_is_told_at_once() -> None:
         ("libc.so", "libm.so"),
         hard_float=None,
         oldest_kernel=(3, 10, 0),
+        tls_alignment=None,
     )
     assert len(static_program_problems(bad, HARD)) == 5
     problems = static_program_problems(bad, HARD, (3, 4))
@@ -103,6 +106,30 @@ def test_every_problem_is_told_at_once() -> None:
     assert static_program_problems(GOOD, HARD, (3, 4)) == []
     assert static_program_problems(replace(GOOD, oldest_kernel=(3, 2, 0)), HARD, (3, 4)) == []
     assert static_program_problems(GOOD, HARD) == []
+
+
+def test_the_alignment_of_thread_local_variables_is_read(tmp_path: Path) -> None:
+    source = tmp_path / "tls.c"
+    source.write_text(
+        "__thread char a __attribute__((aligned(16)));\nvoid _start(void) { a = 1; }\n"
+    )
+    path = tmp_path / "tls"
+    words = ["arm-linux-gnueabihf-gcc", "-nostdlib", "-static", "-O2", "-mtp=cp15"]
+    subprocess.run([*words, "-o", path, source], check=True)
+    assert read_elf(path).tls_alignment == 16
+
+
+@pytest.mark.parametrize(
+    ("alignment", "bionic", "refused"),
+    [(8, True, True), (31, True, True), (32, True, False), (None, True, False), (8, False, False)],
+)
+def test_what_bionic_aborts_for_is_refused(
+    alignment: int | None, bionic: bool, refused: bool
+) -> None:
+    facts = replace(GOOD, tls_alignment=alignment)
+    problems = static_program_problems(facts, HARD, bionic=bionic)
+    told = [f"its TLS segment is aligned to {alignment}, and bionic aborts below 32"]
+    assert problems == (told if refused else [])
 
 
 @given(st.binary(max_size=200))

@@ -35,10 +35,11 @@ from harness.klog import Section
 from harness.progress import Reporter
 from harness.results import LATEST
 from harness.scenarios import Scenario
-from harness.targets import LINUX_6_1
+from harness.targets import GOLDFISH_3_4, LINUX_6_1, GitSource
 from harness.verdict import Observations
 from harness.workspace import Workspace
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 BOOT_LOG = "<6>[    0.000000] Booting Linux\n"
 
 
@@ -47,6 +48,7 @@ class FakeDevice:
 
     def __init__(self) -> None:
         self.pushed: list[str] = []
+        self.commands: list[str] = []
         self.log = BOOT_LOG
 
     def push(self, local: Path, remote: str) -> None:
@@ -55,6 +57,7 @@ class FakeDevice:
             self.pushed = tar.getnames()
 
     def shell(self, command: str, *, timeout: float) -> ShellResult:
+        self.commands.append(command)
         return ShellResult(0, self.log)
 
     def kernel_log(self) -> str:
@@ -80,7 +83,11 @@ class Bench:
             (files / name).write_text(name)
         folder = SimpleNamespace(path=lambda name: files / name, names=("oom_test_kernel",))
         self.built = SimpleNamespace(
-            kernel=SimpleNamespace(image=files, release="6.1.0-gfoom-0"),
+            kernel=SimpleNamespace(
+                image=files,
+                release="6.1.0-gfoom-0",
+                source=SimpleNamespace(origin="the fake kernel", commit=COMMIT, changed=("a.c",)),
+            ),
             modules=folder,
             programs=folder,
             rootfs=SimpleNamespace(initramfs=files, tools=()),
@@ -103,9 +110,14 @@ class Bench:
         return self.change(scenario, World(scenario, policy, trigger).observe())
 
     def run(self, policy: str = "rss", **options: Any) -> int:
+        options = {"target": LINUX_6_1, **options}
         return emulator_test.run(
-            self.ws, LINUX_6_1, policy=policy, trigger="alloc", results=self.results, **options
+            self.ws, policy=policy, trigger="alloc", results=self.results, **options
         )
+
+    @property
+    def command(self) -> str:
+        return (self.results / LATEST / "command.txt").read_text()
 
     @property
     def verdict(self) -> Any:
@@ -213,10 +225,49 @@ def test_a_warning_at_boot_fails_the_test(bench: Bench) -> None:
     assert bench.verdict["result"] == "FAIL: kernel complained in boot"
 
 
+def test_on_an_android_only_a_broken_kernel_fails_the_log(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emulator_test, "check_machine", lambda *_: None)
+    options: dict[str, Any] = {"target": GOLDFISH_3_4.on("sdk"), "scenarios": ("report",)}
+    bench.device.log += "<4>[    0.100000] healthd: WARNING: no battery\n"
+    bench.device.log += "<6>[    0.200000] send sigkill to 612 (browser), adj 9, size 4096\n"
+    assert bench.run(**options) == 0
+    assert bench.run(target=GOLDFISH_3_4, scenarios=("report",)) == 1
+    bench.device.log += "<4>[    0.300000] Internal error: Oops: 805 [#1] PREEMPT ARM\n"
+    assert bench.run(**options) == 1
+    assert bench.verdict["result"] == "FAIL: kernel complained in boot"
+
+
+def test_a_hung_task_is_told_as_fast_as_the_board_allows(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emulator_test, "check_machine", lambda *_: None)
+    for target, seconds in ((LINUX_6_1, 10), (GOLDFISH_3_4.on("sdk"), 60)):
+        bench.run(target=target, scenarios=("report",))
+        assert f"echo {seconds} > /proc/sys/kernel/hung_task_" in bench.device.commands[-1]
+
+
 def test_the_command_can_be_repeated(bench: Bench) -> None:
     bench.run(scenarios=("report",), source="/a b", extra_patches=(Path("x.patch"),))
-    command = (bench.results / LATEST / "command.txt").read_text()
-    assert command == (
+    assert bench.command == (
         "./inv emulator-test --policy rss --trigger alloc --kernel linux-6.1 --emulator qemu"
         " --source '/a b' --scenario report --patch x.patch\n"
     )
+
+
+def test_the_source_is_in_the_results(bench: Bench) -> None:
+    bench.run(scenarios=("report",))
+    assert bench.verdict["source"] == {
+        "origin": "the fake kernel",
+        "commit": COMMIT,
+        "changed files": ["a.c"],
+    }
+
+
+def test_what_a_branch_was_at_is_what_is_repeated(bench: Bench) -> None:
+    assert isinstance(GOLDFISH_3_4.source, GitSource)
+    bench.run(target=GOLDFISH_3_4, scenarios=("report",))
+    assert bench.command.endswith(f" --source {GOLDFISH_3_4.source.url}@{COMMIT}\n")
+    bench.run(target=GOLDFISH_3_4, scenarios=("report",), source="/tree")
+    assert bench.command.count("--source") == 1

@@ -123,6 +123,18 @@ def test_a_compiler_error_is_shown_first(fake: FakeRepository) -> None:
     assert build_it(fake).image.is_file()
 
 
+def test_a_tree_without_the_boards_configuration_is_told(fake: FakeRepository) -> None:
+    missing = '*** Can\'t find default configuration "arch/arm/configs/x_defconfig"!'
+    (fake.pristine / "said").write_text(f"***\n{missing}\n***\n")
+    makefile = fake.pristine / "Makefile"
+    makefile.write_text(makefile.read_text() + "\nx_defconfig:\n\t@cat $(S)/said; exit 1\n")
+    board = replace(fake.target.board, base_config="x_defconfig")
+    target = replace(fake.target, boards={"qemu": board})
+    with pytest.raises(BuildError) as caught:
+        build_it(replace(fake, target=target))
+    assert caught.value.message == f"make x_defconfig failed: {missing}"
+
+
 UNUSED = "int check_limits(void)\n{\n\tint unused;\n\n\treturn 0;\n}\n"
 
 
@@ -315,7 +327,8 @@ def test_make_is_given_the_compiler_and_the_targets_variables(
     argv = KernelMake(fake.ws, target, tree, "", "-x", fake.ws.logs / "x.log").argv("zImage")
     assert argv == [
         *("make", "-C", str(tree.tree), f"O={tree.build}", "-j2", "ARCH=arm"),
-        *("CROSS_COMPILE=/opt/bin/arm-eabi-", "CC=/opt/bin/arm-eabi-gcc", "LOCALVERSION=-x"),
+        *("CROSS_COMPILE=/opt/bin/arm-eabi-", "CC=/opt/bin/arm-eabi-gcc"),
+        *("LD=/opt/bin/arm-eabi-ld", "LOCALVERSION=-x"),
         *("KCFLAGS=-fno-pic -fno-pie -std=gnu89 -march=armv7-a", "zImage"),
     ]
 
@@ -328,6 +341,7 @@ def test_ccache_stands_before_the_compiler(
     tree = WorkTree.of(fake.ws, fake.source)
     argv = KernelMake(fake.ws, target, tree, "", "", fake.ws.logs / "x.log").argv("zImage")
     assert f"CC={tree.folder}/ccached /opt/bin/arm-eabi-gcc" in argv
+    assert "LD=/opt/bin/arm-eabi-ld.bfd" in argv
 
 
 def test_a_kernel_is_built_by_the_compiler_that_was_given(

@@ -19,14 +19,15 @@ def test_all_is_missing_on_an_empty_machine(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(packages, "_SYSTEM_FOLDERS", ())
-    armhf = {"gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"}
+    armhf = {"gcc-arm-linux-gnueabihf", "binutils-arm-linux-gnueabihf", "libc6-dev-armhf-cross"}
     everywhere = {*TOOL_PACKAGES.values(), *FILE_PACKAGES.values()}
     found = packages.missing(LINUX_6_1.compilers, tmp_path)
     assert found == tuple(sorted(everywhere | armhf))
-    armel = {"gcc-arm-linux-gnueabi", "libc6-dev-armel-cross"}
+    armel = {"gcc-arm-linux-gnueabi", "binutils-arm-linux-gnueabi", "libc6-dev-armel-cross"}
     assert set(packages.missing(GOLDFISH_3_4.compilers, tmp_path)) == everywhere | armel
-    own = GOLDFISH_3_4.with_cross_compile("/opt/arm-eabi-4.8/bin/arm-eabi-")
-    assert set(packages.missing(own.compilers, tmp_path)) == everywhere | armel
+    for prefix in ("/opt/arm-eabi-4.8/bin/arm-eabi-", "/opt/bin/"):
+        own = GOLDFISH_3_4.with_cross_compile(prefix)
+        assert set(packages.missing(own.compilers, tmp_path)) == everywhere | armel
 
 
 def test_a_tool_in_a_folder_of_root_is_found(
@@ -73,7 +74,7 @@ def test_age_of_lists(tmp_path: Path) -> None:
 
 def test_package_of() -> None:
     assert package_of("xz") == "xz-utils"
-    assert package_of("unheard-of") == "unheard-of"
+    assert package_of("unheard-of") is None
 
 
 def test_the_half_that_is_there_is_not_missing(

@@ -15,7 +15,13 @@ import psutil
 import pytest
 
 from harness import process
-from harness.errors import BuildError, CommandError, DiskFullError, ToolMissingError
+from harness.errors import (
+    BuildError,
+    CommandError,
+    DiskFullError,
+    InfrastructureError,
+    ToolMissingError,
+)
 from harness.paths import REPO
 
 
@@ -96,10 +102,54 @@ def test_a_log_on_a_full_disk() -> None:
         process.run(["echo", "x"], log=Path("/dev/full"))
 
 
-def test_a_missing_program_names_its_package(tmp_path: Path) -> None:
+def test_a_missing_program_names_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissingError, match="mmdebstrap is not installed") as caught:
-        process.run([tmp_path / "mmdebstrap"])
+        process.run(["mmdebstrap"])
     assert "apt-get install mmdebstrap" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["arm-eabi-gcc", "arm-eabi-ld", "gcc"])
+def test_a_missing_compiler_of_the_users_is_not_looked_for_in_apt(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ToolMissingError, match=f"{name} is not installed") as caught:
+        process.run([tmp_path / name])
+    assert caught.value.hint == "look at --cross-compile"
+
+
+def test_a_missing_program_of_nobodys_has_no_hint(tmp_path: Path) -> None:
+    with pytest.raises(ToolMissingError) as caught:
+        process.run([tmp_path / "mmdebstrap"])
+    assert caught.value.hint == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        # What the system says of a program for 32 bits without its loader, too.
+        (b"#!/lib/ld-linux.so.99\n", "its loader is missing"),
+        (b"\x7fELFjunk", "Exec format error"),
+    ],
+)
+def test_a_program_that_cannot_be_started_here(tmp_path: Path, content: bytes, reason: str) -> None:
+    program = tmp_path / "arm-eabi-gcc"
+    program.write_bytes(content)
+    program.chmod(0o755)
+    with pytest.raises(InfrastructureError) as caught:
+        process.run([program])
+    assert not isinstance(caught.value, ToolMissingError)
+    assert caught.value.message == f"arm-eabi-gcc: {program} cannot be started here: {reason}"
+    assert "apt-get install libc6-i386 " in caught.value.hint
+
+
+def test_a_program_that_may_not_be_started(tmp_path: Path) -> None:
+    program = tmp_path / "arm-eabi-gcc"
+    program.touch(mode=0o644)
+    with pytest.raises(InfrastructureError, match="cannot be started here: Permission denied"):
+        process.run([program])
 
 
 def test_a_missing_folder_is_not_called_a_missing_program(tmp_path: Path) -> None:
@@ -113,6 +163,20 @@ def test_require_names_all_that_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_
     with pytest.raises(ToolMissingError, match="not installed: xz, adb") as caught:
         process.require("xz", "adb")
     assert "apt-get install adb xz-utils" in caught.value.hint
+    with pytest.raises(ToolMissingError) as caught:
+        process.require("/opt/bin/gcc", "xz")
+    assert caught.value.hint.startswith("apt-get install xz-utils (")
+    assert caught.value.hint.endswith("; look at --cross-compile")
+
+
+@pytest.mark.parametrize("name", ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_NAMESPACE"])
+def test_a_repository_that_git_was_told_of_is_not_passed_on(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "/mine")
+    monkeypatch.setenv("GIT_SSH_COMMAND", "ssh -4")
+    assert process.run(sh(f"echo ${name} $GIT_SSH_COMMAND")).output == "ssh -4\n"
+    assert process.run_on_terminal(sh(f'test -z "${name}"')) == 0
 
 
 def test_messages_come_in_one_language(monkeypatch: pytest.MonkeyPatch) -> None:

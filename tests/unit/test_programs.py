@@ -161,7 +161,7 @@ def use_ndk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     """Has ANDROID_NDK_HOME name an NDK of r11 whose ndk-build is the script."""
 
     def use(script: str) -> None:
-        build = make_ndk(tmp_path / "ndk", script, properties=R11)
+        build = make_ndk(tmp_path / "ndk", script, properties=R11, newest_api=None)
         monkeypatch.setenv("ANDROID_NDK_HOME", str(build.parent))
 
     return use
@@ -198,6 +198,31 @@ def test_another_revision_builds_anew(tmp_path: Path, use_ndk: Callable[[str], N
     (tmp_path / "ndk" / "source.properties").write_text("Pkg.Revision = 27.0.12077973\n")
     assert programs.build(ws, GOLDFISH_3_4).key != first.key
     assert len(entries(ws)) == 2
+
+
+def test_another_api_level_builds_anew(tmp_path: Path, use_ndk: Callable[[str], None]) -> None:
+    words = tmp_path / "words"
+    program = arm_program(tmp_path / "program")
+    use_ndk(f'echo "$*" >>{words}\n' + BUILDS.format(program=program))
+    ws = workspace(tmp_path / "cache")
+    first = programs.build(ws, GOLDFISH_3_4)
+    assert "APP_PLATFORM" not in words.read_text()
+    (tmp_path / "ndk" / "meta").mkdir()
+    (tmp_path / "ndk" / "meta" / "platforms.json").write_text('{"min": 16, "max": 28}')
+    assert programs.build(ws, GOLDFISH_3_4).key != first.key
+    assert words.read_text().count(" APP_PLATFORM=android-28 ") == len(programs.PROGRAMS)
+
+
+def test_the_hint_names_what_led_to_the_ndk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = make_ndk(tmp_path / "ndk", "exit 1")
+    for variable in ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("PATH", f"{build.parent}", prepend=":")
+    with pytest.raises(BuildError) as caught:
+        programs.build(workspace(tmp_path / "cache"), GOLDFISH_3_4)
+    assert caught.value.hint.startswith("this is NDK 27.0.12077973; take ndk-build off PATH ")
 
 
 def test_an_ndk_is_nothing_to_a_target_that_is_not_for_one(
@@ -241,7 +266,7 @@ def test_an_ndk_build_that_fails_is_told_and_leaves_no_entry(
     with pytest.raises(BuildError, match="ndk-build of oom_daemon failed") as caught:
         programs.build(ws, GOLDFISH_3_4)
     assert caught.value.tail.splitlines()[-1] == "oom_daemon.c:1: error: no"
-    assert caught.value.hint.startswith("this is NDK 11.2.2725575; ")
+    assert caught.value.hint.startswith("this is NDK 11.2.2725575; unset ANDROID_NDK_HOME ")
     assert caught.value.log is not None
     assert "error: no" in caught.value.log.read_text()
     assert entries(ws) == []
@@ -270,6 +295,7 @@ def test_an_ndk_build_for_another_abi_makes_nothing_of_use(
     [
         ({"hard_float": True}, "float ABI is hard, not soft"),
         ({"interpreter": "/system/bin/linker"}, "not static: it asks for /system/bin/linker"),
+        ({"tls_alignment": 8}, "TLS segment is aligned to 8, and bionic aborts below 32"),
     ],
 )
 def test_a_program_of_an_ndk_that_would_not_run_leaves_no_entry(

@@ -36,6 +36,9 @@ def summary(*verdicts: ScenarioVerdict, finished: bool = True, problem: str = ""
         trigger="alloc",
         command=("./inv", "emulator-test", "--source", "a b"),
         release="6.1.153-gfoom-0123",
+        origin="/tree",
+        commit="0123",
+        changed=("Makefile",),
         judged=tuple(Judged(one, 1.25) for one in verdicts),
         finished=finished,
         problem=problem,
@@ -79,6 +82,7 @@ def test_all_files_are_there(tmp_path: Path) -> None:
     assert told["passed"] is True
     assert told["result"] == "PASS: 1 scenarios on 6.1.153-gfoom-0123"
     assert told["scenarios"][0]["outcome"] == "PASSED"
+    assert told["source"] == {"origin": "/tree", "commit": "0123", "changed files": ["Makefile"]}
 
 
 def test_writing_again_replaces(tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ import bz2
 import gzip
 import hashlib
 import io
+import json
 import lzma
 import os
 import shutil
+import socket
 import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +23,9 @@ from fakekernel import TREE, FakeRepository, make_repository
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import SourceError, UsageError
+from harness import git_source
+from harness.cache import digest
+from harness.errors import CommandError, SourceError, UsageError
 from harness.git_source import checkout, fetch_argv, ls_remote_argv, parse_git_source
 from harness.patching import read_file
 from harness.source import check_version, directory_digest, fetch, tree_version
@@ -345,12 +349,110 @@ def test_a_changed_work_tree_is_named_and_built_as_it_is(
     (repository / "Makefile").write_text((repository / "Makefile").read_text() + "# mine\n")
     before = directory_digest(fake.ws, repository)
     source = fetch(fake.ws, fake.target, str(repository))
-    assert source.changed == 1
+    assert source.changed == ("Makefile",)
     assert source.commit == git(repository, "rev-parse", "HEAD")
-    assert "with 1 changed file(s)" in fake.said.getvalue()
+    assert "with 1 changed file(s): Makefile\n" in fake.said.getvalue()
     assert (source.tree / "Makefile").read_text().endswith("# mine\n")
     assert directory_digest(fake.ws, repository) == before
     assert git(repository, "status", "--porcelain") == "M Makefile"
+
+
+def test_new_files_in_a_work_tree_are_named_and_built(
+    fake: FakeRepository, repository: Path
+) -> None:
+    (repository / "drivers").mkdir()
+    names = [f"drivers/ä {number}.c" for number in range(6)]
+    for name in names:
+        (repository / name).touch()
+    (repository / ".gitignore").write_text("*.o\n")
+    (repository / "built.o").touch()
+    source = fetch(fake.ws, fake.target, str(repository))
+    assert source.changed == (".gitignore", *(f'"{name}"' for name in names))
+    said = " ".join(fake.said.getvalue().split())
+    assert 'with 7 changed file(s): .gitignore, "drivers/ä 0.c", ' in said
+    assert '"drivers/ä 3.c", … ' in f"{said} "
+    assert (source.tree / names[5]).is_file()
+
+
+def test_a_work_tree_as_it_was_committed_has_no_changes(
+    fake: FakeRepository, repository: Path
+) -> None:
+    source = fetch(fake.ws, fake.target, str(repository))
+    assert (source.commit, source.changed) == (git(repository, "rev-parse", "HEAD"), ())
+    assert "changed file" not in fake.said.getvalue()
+
+
+def test_the_repository_of_a_hook_is_left_alone(
+    fake: FakeRepository, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = git(repository, "rev-parse", "HEAD")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    git(mine, "init", "-q")
+    git(mine, "commit", "-q", "--allow-empty", "-m", "mine")
+    before = files_of(mine)
+    with monkeypatch.context() as hook:
+        hook.setenv("GIT_DIR", str(mine / ".git"))
+        hook.setenv("GIT_WORK_TREE", str(mine))
+        hook.setenv("GIT_INDEX_FILE", str(mine / ".git" / "index"))
+        hook.setenv("GIT_OBJECT_DIRECTORY", str(mine / ".git" / "objects"))
+        source = fetch(fake.ws, fake.target, f"file://{repository}@{commit}")
+        assert fetch(fake.ws, fake.target, str(repository)).commit == commit
+    assert files_of(source.tree) == files_of(TREE)
+    assert files_of(mine) == before
+
+
+def test_malformed_objects_of_old_commits_do_not_stop_a_strict_git(
+    fake: FakeRepository, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = git(repository, "cat-file", "commit", "HEAD").replace(" <x@invalid>", "<x@invalid>")
+    commit = subprocess.run(
+        ["git", "hash-object", "-t", "commit", "-w", "--stdin", "--literally"],
+        cwd=repository,
+        input=f"{raw}\n",
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    git(repository, "update-ref", "refs/heads/old", commit)
+    strict = tmp_path / "strict"
+    strict.write_text("[transfer]\n\tfsckObjects = true\n[fetch]\n\tfsckObjects = true\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(strict))
+    assert fetch(fake.ws, fake.target, f"file://{repository}@{commit}").commit == commit
+
+
+@pytest.fixture
+def silent_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a server that takes every connection and never says a word."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/kernel"
+
+
+def test_a_server_that_never_answers_is_not_waited_for(
+    fake: FakeRepository, repository: Path, silent_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_source, "_ASK_SECONDS", 1.0)
+    target = replace(fake.target, source=GitSource(silent_server, "b"))
+    with pytest.raises(CommandError, match=r"git ls-remote .* did not end within 1 s") as error:
+        fetch(fake.ws, target)
+    assert "look at the network" in error.value.hint
+    # What it told when it was asked last, by the time that it is silent.
+    memory = fake.ws.cache.root / "branches" / f"{digest(silent_server, 'b')}.json"
+    memory.parent.mkdir(parents=True)
+    memory.write_text(json.dumps({"commit": HASH}))
+    assert git_source.commit_of(fake.ws, GitSource(silent_server, "b")) == HASH
+    said = " ".join(fake.said.getvalue().split())
+    assert f"{silent_server} cannot be asked; b was at {HASH[:12]}" in said
+
+
+def test_a_commit_is_not_waited_for_without_end(
+    fake: FakeRepository, silent_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_source, "_SILENT_SECONDS", 1)
+    with pytest.raises(SourceError, match=r"git fetch of http://127\.0\.0\.1"):
+        fetch(fake.ws, fake.target, f"{silent_server}@{HASH}")
+    assert no_entry_left(fake)
 
 
 def test_the_commands_for_git(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,15 @@ def test_goldfish_is_what_the_contract_says() -> None:
     assert dict(GOLDFISH_3_4.syscalls) == {"set_mm_limits": 378, "my_oom_killer": 382}
 
 
+def test_an_emulated_android_gets_more_time() -> None:
+    board, other = GOLDFISH_3_4.on("sdk").board, GOLDFISH_3_4.board
+    for name in ("silence", "adb", "android", "echo"):
+        assert getattr(board.limits, name) > getattr(other.limits, name)
+    assert board.hung_task_seconds > other.hung_task_seconds
+    assert isinstance(board.machine, SdkMachine)
+    assert board.machine.newest_api == 23
+
+
 def test_another_compiler_is_the_kernels_alone() -> None:
     own = GOLDFISH_3_4.with_cross_compile("/opt/bin/arm-eabi-")
     assert (own.cross_compile, own.programs_cross_compile) == (
@@ -63,5 +73,27 @@ def test_another_compiler_is_the_kernels_alone() -> None:
         "arm-linux-gnueabi-",
     )
     assert own.is_cross_compile_changed
+    # What is on PATH stays on PATH.
+    assert GOLDFISH_3_4.with_cross_compile("arm-eabi-").cross_compile == "arm-eabi-"
     assert not GOLDFISH_3_4.is_cross_compile_changed
     assert LINUX_6_1.compilers == ("arm-linux-gnueabihf-",)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("../tc/bin/arm-eabi-", "{here}/../tc/bin/arm-eabi-"),
+        ("./arm-eabi-", "{here}/arm-eabi-"),
+        ("tc/bin/", "{here}/tc/bin/"),
+        ("~/tc/bin/arm-eabi-", "/home-of/tc/bin/arm-eabi-"),
+        ("/arm-eabi-", "/arm-eabi-"),
+        ("/opt/bin/", "/opt/bin/"),
+    ],
+)
+def test_a_compilers_folder_is_looked_for_where_the_user_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, taken: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home-of")
+    target = GOLDFISH_3_4.with_cross_compile(given)
+    assert target.cross_compile == taken.format(here=tmp_path)

@@ -8,14 +8,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from invoke.context import Context
 from invoke.tasks import Task
 
 import tasks
-from harness import checks, doctor, emulator_test
+from harness import checks, doctor, emulator_test, kernel, programs, rootfs, setup, source
+from harness.errors import UsageError
 from harness.paths import REPO
 from harness.targets import Target
 
@@ -167,6 +170,35 @@ def test_doctor_knows_the_configured_source(monkeypatch: pytest.MonkeyPatch) -> 
     ctx.goldfish_oom.source = "/tree"
     tasks.doctor(ctx, json=True)
     assert seen == ["/tree", True]
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "function"),
+    [
+        ("setup", setup, "run"),
+        ("fetch-kernel", source, "fetch"),
+        ("patch-kernel", kernel, "patch"),
+        ("build-ndk-tests", programs, "build"),
+        ("build-rootfs", rootfs, "build"),
+    ],
+)
+def test_what_does_not_boot_is_not_stopped_by_the_emulator(
+    monkeypatch: pytest.MonkeyPatch, name: str, module: ModuleType, function: str
+) -> None:
+    ctx = context()
+    # linux-6.1 does not run there.
+    ctx.goldfish_oom.emulator = "sdk"
+    seen: list[str] = []
+
+    def job(_ws: object, target: Target, *_: object) -> MagicMock:
+        seen.append(target.name)
+        return MagicMock()
+
+    monkeypatch.setattr(module, function, job)
+    all_tasks()[name](ctx)
+    assert seen == ["linux-6.1"]
+    with pytest.raises(UsageError, match="does not run on the emulator"):
+        tasks.build_kernel(ctx)
 
 
 def test_test_is_everything_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from harness import toolchain
-from harness.errors import ToolMissingError
+from harness.errors import InfrastructureError, ToolMissingError
 from harness.series import Condition, Tool
 from harness.targets import GOLDFISH_3_4, LINUX_6_1, Target
-from harness.toolchain import is_needed, tool_version, toolchain_version
+from harness.toolchain import is_needed, linker, tool_version, toolchain_version
 
 
 @pytest.fixture(autouse=True)
@@ -150,27 +150,69 @@ def test_the_toolchain_is_what_compiler_and_linker_say_first(
 
 
 @pytest.mark.parametrize(
-    ("target", "package"),
-    [(LINUX_6_1, "gcc-arm-linux-gnueabihf"), (GOLDFISH_3_4, "gcc-arm-linux-gnueabi")],
+    ("target", "triple"),
+    [(LINUX_6_1, "arm-linux-gnueabihf"), (GOLDFISH_3_4, "arm-linux-gnueabi")],
     ids=["linux-6.1", "goldfish-3.4"],
 )
 def test_a_missing_compiler_is_named_with_its_package(
-    target: Target, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    target: Target, triple: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissingError) as caught:
         toolchain_version(target)
-    assert caught.value.message == f"not installed: {target.cross_compile}gcc"
-    assert caught.value.hint.startswith(f"apt-get install {package} ")
+    assert caught.value.message == f"not installed: {triple}-gcc, {triple}-ld"
+    assert caught.value.hint.startswith(f"apt-get install binutils-{triple} gcc-{triple} ")
     assert caught.value.exit_status == 3
 
 
 def test_a_missing_compiler_of_somebody_elses_is_named(target: Target, tmp_path: Path) -> None:
-    with pytest.raises(ToolMissingError, match=f"not installed: {tmp_path}/arm-eabi-gcc"):
+    with pytest.raises(ToolMissingError, match=f"not installed: {tmp_path}/arm-eabi-gcc") as caught:
         toolchain_version(target)
+    assert caught.value.hint == "look at --cross-compile"
 
 
 def test_a_missing_linker_is_named(target: Target, tmp_path: Path) -> None:
     write_tool(tmp_path / "arm-eabi-gcc", "arm-eabi-gcc (GCC) 4.8")
-    with pytest.raises(ToolMissingError, match="arm-eabi-ld is not installed"):
+    with pytest.raises(ToolMissingError) as caught:
         toolchain_version(target)
+    assert caught.value.message == f"not installed: {tmp_path}/arm-eabi-ld"
+
+
+def test_a_missing_linker_of_debians_is_named_with_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tool(tmp_path / "arm-linux-gnueabi-gcc", "12.2.0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissingError) as caught:
+        toolchain_version(GOLDFISH_3_4)
+    assert caught.value.hint.startswith("apt-get install binutils-arm-linux-gnueabi ")
+
+
+@pytest.mark.parametrize("content", [b"#!/lib/ld-linux.so.99\n", b"\x7fELFjunk"])
+def test_a_compiler_that_cannot_be_started_here(
+    target: Target, tmp_path: Path, content: bytes
+) -> None:
+    write_tool(tmp_path / "arm-eabi-ld", "GNU ld (GNU Binutils) 2.24")
+    gcc = tmp_path / "arm-eabi-gcc"
+    gcc.write_bytes(content)
+    gcc.chmod(0o755)
+    with pytest.raises(InfrastructureError, match="cannot be started here"):
+        toolchain_version(target)
+    assert tool_version(target, "gcc") is None
+
+
+def test_the_linker_is_bfds_where_it_has_its_own_name(target: Target, tmp_path: Path) -> None:
+    write_tool(tmp_path / "arm-eabi-gcc", "arm-eabi-gcc (GCC) 4.9")
+    write_tool(tmp_path / "arm-eabi-ld", "GNU gold (GNU Binutils 2.25) 1.11")
+    assert linker(target) == f"{tmp_path}/arm-eabi-ld"
+    write_tool(tmp_path / "arm-eabi-ld.bfd", "GNU ld (GNU Binutils) 2.25")
+    assert linker(target) == f"{tmp_path}/arm-eabi-ld.bfd"
+    assert toolchain_version(target).endswith("; GNU ld (GNU Binutils) 2.25")
+    assert tool_version(target, "binutils") == (2, 25)
+
+
+def test_bfds_linker_is_found_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert linker(GOLDFISH_3_4) == "arm-linux-gnueabi-ld"
+    write_tool(tmp_path / "arm-linux-gnueabi-ld.bfd", "GNU ld (GNU Binutils for Debian) 2.40")
+    assert linker(GOLDFISH_3_4) == "arm-linux-gnueabi-ld.bfd"
