@@ -30,7 +30,9 @@ COMPILER_HELP = {
     "(configuration: cross_compile)"
 }
 TREE_HELP = {**KERNEL_HELP, **SOURCE_HELP}
-BUILD_HELP = {**TREE_HELP, **EMULATOR_HELP, **COMPILER_HELP}
+DEBUG_HELP = {"debug": "the variant that checks itself: KASAN, lockdep, fault injection, …"}
+BOARD_HELP = {**TREE_HELP, **EMULATOR_HELP, **COMPILER_HELP}
+BUILD_HELP = {**BOARD_HELP, **DEBUG_HELP}
 AVD_HELP = {"avd": "the virtual device for --emulator sdk (configuration: avd)"}
 
 
@@ -49,13 +51,19 @@ def _target(ctx: Context, kernel: str | None, cross_compile: str | None = None) 
 
 
 def _target_on(
-    ctx: Context, kernel: str | None, emulator: str | None, cross_compile: str | None
+    ctx: Context,
+    kernel: str | None,
+    emulator: str | None,
+    cross_compile: str | None,
+    debug: bool = False,
 ) -> Target:
     """The kernel for what it is to boot on."""
     from harness.targets import get_target
 
     defaults = ctx.goldfish_oom
     target = get_target(kernel or defaults.kernel, emulator or defaults.emulator)
+    if debug or defaults.debug:
+        target = target.checking_itself()
     return _compiled(ctx, target, cross_compile)
 
 
@@ -76,7 +84,7 @@ def setup(ctx: Context, kernel: str | None = None) -> None:
     job.run(_workspace(ctx), _target(ctx, kernel))
 
 
-@task(help={"json": "print it as JSON, for machines", **BUILD_HELP})
+@task(help={"json": "print it as JSON, for machines", **BOARD_HELP})
 def doctor(
     ctx: Context,
     json: bool = False,
@@ -129,12 +137,13 @@ def build_kernel(
     source: str | None = None,
     emulator: str | None = None,
     cross_compile: str | None = None,
+    debug: bool = False,
 ) -> None:
     """Build the patched kernel."""
     from harness import kernel as job
 
     ws = _workspace(ctx)
-    target = _target_on(ctx, kernel, emulator, cross_compile)
+    target = _target_on(ctx, kernel, emulator, cross_compile, debug)
     built = job.build(ws, target, _source(ctx, source))
     ws.reporter.say(f"{built.release}: {built.image}")
 
@@ -146,13 +155,14 @@ def build_modules(
     source: str | None = None,
     emulator: str | None = None,
     cross_compile: str | None = None,
+    debug: bool = False,
 ) -> None:
     """Build set_mm_limits.ko and my_oom_killer.ko against the built kernel."""
     from harness import kernel as kernels
     from harness import modules as job
 
     ws = _workspace(ctx)
-    target = _target_on(ctx, kernel, emulator, cross_compile)
+    target = _target_on(ctx, kernel, emulator, cross_compile, debug)
     built = job.build(ws, kernels.build(ws, target, _source(ctx, source)))
     ws.reporter.say(str(built.folder))
 
@@ -191,6 +201,7 @@ def boot(
     source: str | None = None,
     emulator: str | None = None,
     cross_compile: str | None = None,
+    debug: bool = False,
     avd: str | None = None,
 ) -> None:
     """Boot the patched kernel and give a shell on it."""
@@ -200,7 +211,7 @@ def boot(
     defaults = ctx.goldfish_oom
     status = job.run(
         _workspace(ctx),
-        _target_on(ctx, kernel, emulator, cross_compile),
+        _target_on(ctx, kernel, emulator, cross_compile, debug),
         user or defaults.user,
         _source(ctx, source),
         avd=avd or defaults.avd or None,
@@ -231,6 +242,7 @@ def emulator_test(
     source: str | None = None,
     emulator: str | None = None,
     cross_compile: str | None = None,
+    debug: bool = False,
     avd: str | None = None,
 ) -> None:
     """Patch, build and boot the kernel, let users exceed their limits, and judge it."""
@@ -240,7 +252,7 @@ def emulator_test(
     defaults = ctx.goldfish_oom
     status = job.run(
         _workspace(ctx),
-        _target_on(ctx, kernel, emulator, cross_compile),
+        _target_on(ctx, kernel, emulator, cross_compile, debug),
         policy=policy or defaults.policy,
         trigger=trigger or defaults.trigger,
         source=_source(ctx, source),

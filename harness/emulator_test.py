@@ -98,6 +98,7 @@ def run(
     command = ["./inv", "emulator-test", "--policy", policy, "--trigger", trigger]
     command += ["--kernel", target.name, "--emulator", target.emulator]
     command += ["--source", source] if source else []
+    command += ["--debug"] if target.debug else []
     command += ["--cross-compile", target.cross_compile] if target.is_cross_compile_changed else []
     command += ["--avd", avd] if avd else []
     command += [word for name in scenarios or () for word in ("--scenario", name)]

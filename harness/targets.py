@@ -20,6 +20,8 @@ DEFAULT_TARGET = "linux-6.1"
 # What a kernel boots on: stock QEMU, or the Android Emulator of an SDK.
 DEFAULT_EMULATOR = "qemu"
 EMULATORS = ("qemu", "sdk")
+# Merged last where a kernel is to check itself.
+DEBUG_FRAGMENT = "debug.config"
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,8 @@ class Target:
     warnings_stop: bool = True
     # One of `boards`.
     emulator: str = DEFAULT_EMULATOR
+    # Whether it is the variant that checks itself.
+    debug: bool = False
 
     @property
     def is_cross_compile_changed(self) -> bool:
@@ -200,7 +204,8 @@ class Target:
     @property
     def fragments(self) -> tuple[Path, ...]:
         """The files of Kconfig lines that the target needs, with their reasons."""
-        return tuple(self.patches / name for name in self.board.fragments)
+        names = (*self.board.fragments, *([DEBUG_FRAGMENT] if self.debug else []))
+        return tuple(self.patches / name for name in names)
 
     def with_cross_compile(self, prefix: str) -> Target:
         """The same kernel and modules by another cross compiler; programs stay as they are.
@@ -211,6 +216,10 @@ class Target:
             folder = "/" if prefix.endswith("/") else ""
             prefix = f"{Path(prefix).expanduser().absolute()}{folder}"
         return replace(self, cross_compile=prefix)
+
+    def checking_itself(self) -> Target:
+        """The same kernel with all that finds its mistakes, and slows it down."""
+        return replace(self, debug=True)
 
     def on(self, emulator: str) -> Target:
         """The same kernel for another emulator; UsageError says what it runs on."""
