@@ -40,10 +40,14 @@ _POLL_SECONDS = 0.05
 _OPEN_SECONDS = 10.0
 # When a connection breaks, the console may know why, a moment later.
 _CAUSE_SECONDS = 1.5
-# A guest that does not answer an echo for this long is not merely busy.
+# A guest that does not answer an echo for this long is not merely busy; a board may say more.
 _ECHO_SECONDS = 5.0
 _PUSH_SECONDS = 60.0
 _SHELL_V2 = "shell_v2"
+# What `id` says of root.
+_ROOT = "uid=0("
+# adbd's words when it is asked to run as root.
+_IS_ROOT, _NEVER_ROOT = "already running as root", "cannot run as root"
 _EMULATOR = re.compile(r"emulator-(\d+)")
 _RECEIVE_BYTES = 1 << 16
 # The shell protocol's packets (adb's docs call it "shell,v2"): kind, length.
@@ -312,14 +316,26 @@ class RunningCommand:
             # A terminal ends its lines in two characters.
             whole = (rest + data).replace(b"\r\n", b"\n")
             rest = whole[-1:] if whole.endswith(b"\r") else b""
-            self._accept(_STDOUT, whole.removesuffix(rest) if rest else whole)
+            # In one go: nobody is to see the marker among the lines.
             with self._changed:
-                if self._lines and end in self._lines[-1]:
-                    self._rest, _, status = self._lines.pop().partition(end)
-                    self._status = int(status)
-                    self._changed.notify_all()
+                known = len(self._lines)
+                self._accept(_STDOUT, whole.removesuffix(rest) if rest else whole)
+                if self._find_status(end, known):
                     return
         raise EOFError
+
+    def _find_status(self, end: str, known: int) -> bool:
+        """Whether the status stands behind the marker `end`, in a line after the `known` ones.
+
+        What comes behind it is of processes that the command has left behind.
+        """
+        for number, line in enumerate(self._lines[known:], known):
+            before, marker, status = line.partition(end)
+            if marker:
+                del self._lines[number:]
+                self._rest, self._status = before, int(status)
+                return True
+        return False
 
     def _accept(self, kind: int, data: bytes) -> None:
         with self._changed:
@@ -336,14 +352,23 @@ class Device:
 
     `address` is where its adbd is; for an emulator it is adb's serial for it,
     `emulator-PORT`, and its adbd is at the port behind that one. `prelude` is
-    put before every command.
+    put before every command. A device that takes more than `echo_seconds` to
+    answer an echo is lost.
     """
 
-    def __init__(self, server: AdbServer, address: str, health: Health, prelude: str = "") -> None:
+    def __init__(
+        self,
+        server: AdbServer,
+        address: str,
+        health: Health,
+        prelude: str = "",
+        echo_seconds: float = _ECHO_SECONDS,
+    ) -> None:
         self.health = health
         self.address = address
         self.server = server
         self.prelude = prelude
+        self.echo_seconds = echo_seconds
         self._client = server.client()
         self._device = self._client.device(address)
         # Until the device tells: before API 24 adbd knew no other.
@@ -396,22 +421,25 @@ class Device:
         return RunningCommand(self, self.prelude + whole, command)
 
     def become_root(self, timeout: float) -> None:
-        """Has adbd run as root. Raises DeviceError if it does not."""
-        if self._is_root():
+        """Has adbd run as root. Raises DeviceError if it does not, at once if it never will."""
+        if self.shell("id").output.startswith(_ROOT):
             return
-        # adbd starts anew, and every connection to it ends.
+        said = ""
         with suppress(adbutils.AdbError, OSError, EOFError):
-            self._device.root()
+            said = self._device.root()
+        if _IS_ROOT in said:
+            return
         deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
+        while _NEVER_ROOT not in said and time.monotonic() < deadline:
             self.health.pause(_POLL_SECONDS * 10)
             self.health.check()
-            with suppress(DeviceError):
-                self.connect(timeout)
-                if self._is_root():
-                    return
+            # For a second it is still the old adbd that answers, before it goes and
+            # cuts every connection.
+            if self._connected() and self._answers_as_root():
+                return
         raise DeviceError(
             "the device's adbd does not run as root",
+            tail=said.strip(),
             hint="an AVD with a system image without Google Play (default;armeabi-v7a)",
         )
 
@@ -448,7 +476,8 @@ class Device:
 
     def write_file(self, path: str, text: str) -> None:
         """Writes `text` into a file on the device in one go, also in /proc or /sys."""
-        self.shell(f"printf %s {shlex.quote(text)} > {shlex.quote(path)}")
+        # The shell's own word (mksh's) for it: an Android 5 has no printf.
+        self.shell(f"print -rn -- {shlex.quote(text)} > {shlex.quote(path)}")
 
     def kernel_log(self) -> str:
         """The kernel's log, each line as `<level>[seconds] text`.
@@ -484,7 +513,7 @@ class Device:
         """Raises DeviceError, which then is the first cause, if the guest answers nothing."""
         echo = RunningCommand(self, "echo", "echo")
         try:
-            if echo.answered(_ECHO_SECONDS):
+            if echo.answered(self.echo_seconds):
                 return
         finally:
             echo.close()
@@ -507,8 +536,13 @@ class Device:
             return set(self._device.get_features().split(","))
         return set()
 
-    def _is_root(self) -> bool:
-        return self.shell("id").output.startswith("uid=0(")
+    def _answers_as_root(self) -> bool:
+        """Whether adbd answers, and as root. A connection that breaks is no failure here."""
+        asked = RunningCommand(self, f"{self.prelude}id", "id")
+        try:
+            return asked.answered(self.echo_seconds) and asked.output.startswith(_ROOT)
+        finally:
+            asked.close()
 
     def _connected(self) -> bool:
         emulator = _EMULATOR.fullmatch(self.address)

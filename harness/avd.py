@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +16,16 @@ from harness.console import Console
 from harness.errors import BootError, HarnessError, InfrastructureError
 from harness.lifetime import Health
 from harness.ports import LOOPBACK
-from harness.process import require
-from harness.sdk import CLASSIC_UNTIL, ENGINES_SINCE, GOOD_RELEASES, Avd, Sdk
+from harness.process import require, run
+from harness.sdk import GOOD_RELEASES, MAKE_AVD, PACKAGES_32, Avd, Sdk, data_image
 from harness.targets import SdkMachine
 
+# The first line of a kernel; what the emulator says of itself comes before it.
+FIRST_LINE = r"Linux version \d|Booting Linux on physical CPU"
 # Where the emulator itself looks for a console port: even ones.
 _FIRST_PORT, _LAST_PORT = 5554, 5682
-# Both came with the emulators of 2015 and later.
+# Came with the emulators of 2015.
 _SELINUX_SINCE = (24, 3)
-_READ_ONLY_SINCE = (27, 0)
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ REFUSALS = (
         f"goldfish 3.4 boots on {GOOD_RELEASES}",
     ),
     Refusal(
-        r"unknown option: -engine|Invalid engine|[Cc]lassic engine|selected the classic",
+        r"unknown option: -engine|Invalid -?engine|[Cc]lassic engine|selected the classic"
+        r"|Missing emulator engine program",
         "this emulator has no classic engine any more",
         f"goldfish boots on {GOOD_RELEASES}",
     ),
@@ -54,25 +60,50 @@ REFUSALS = (
         "emulator -list-avds; or --avd",
     ),
     Refusal(
-        r"[Cc]annot find AVD system path|Missing initial data partition|broken AVD system path",
+        r"[Cc]annot find AVD system path|Missing initial data partition|[Bb]roken AVD system path",
         "the AVD's system image is not there",
         "install it with the SDK's manager, in the same SDK",
     ),
+    # What comes without a window is linked against a desktop's libraries, too.
     Refusal(
-        r"error while loading shared libraries|No such file or directory.*emulator",
-        "the emulator's libraries are not there (old ones are 32-bit programs)",
-        "apt-get install libc6-i386 lib32stdc++6 lib32z1, or ANDROID_EMULATOR_FORCE_32BIT",
+        r"error while loading shared libraries: lib(?:GL|pulse|asound|nss|nspr|X|xcb)",
+        "the emulator lacks a library of the desktop's",
+        "apt-get install libgl1 libpulse0 libasound2 libnss3 libx11-6 libxcomposite1 libxcursor1"
+        " libxi6 libxtst6",
     ),
-    Refusal(r"another emulator instance|already running", "this AVD runs already", "end it"),
+    # The second is env's word for a program whose loader is not there.
+    Refusal(
+        r"error while loading shared libraries|(?m:^env: .*/emulator)",
+        "the emulator cannot be started here: old ones are 32-bit programs",
+        f"apt-get install {PACKAGES_32}",
+    ),
+    Refusal(
+        r"32-bit Linux Android emulator binaries are DEPRECATED",
+        "the emulator's launcher takes this system for a 32-bit one: it asks `file`",
+        "apt-get install file",
+    ),
+    Refusal(
+        r"Only screen size of 768 X 1280",
+        "the AVD's screen is too large for an emulator without a GPU",
+        f"at most 768 and 1280 as hw.lcd.width and hw.lcd.height in its config.ini; or {MAKE_AVD}",
+    ),
+    Refusal(r"another emulator instance", "this AVD runs already", "end it"),
 )
 
 
 def emulator_argv(
-    sdk: Sdk, avd: Avd, machine: SdkMachine, kernel: Path, console_port: int
+    sdk: Sdk,
+    avd: Avd,
+    machine: SdkMachine,
+    kernel: Path,
+    console_port: int,
+    data: Path | None = None,
 ) -> list[str]:
-    """The emulator's command line; the device's adbd is at `console_port` + 1."""
-    version = sdk.version
-    engines = version >= ENGINES_SINCE
+    """The emulator's command line; the device's adbd is at `console_port` + 1.
+
+    `data` is the image of /data, which the run changes; without it, the AVD's.
+    """
+    version, engines = sdk.version, sdk.has_engines
     return [
         str(sdk.emulator),
         *("-avd", avd.name),
@@ -82,14 +113,17 @@ def emulator_argv(
         "-no-window",
         "-no-audio" if engines else "-noaudio",
         "-no-boot-anim",
-        # Nothing of an earlier run, nothing for a later one.
+        # No host's GPU, and no libraries for one.
+        *("-gpu", "off"),
+        # Nothing of an earlier run, nothing for a later one. Not by -wipe-data: since 25
+        # that deletes the AVD's own images.
         "-no-snapshot" if engines else "-no-snapstorage",
-        *(["-read-only"] if version >= _READ_ONLY_SINCE else []),
+        *(["-data", str(data)] if data is not None else []),
         *("-memory", str(machine.memory_mib)),
         *("-ports", f"{console_port},{console_port + 1}"),
         # The programs of a test come from nowhere that the policy knows.
         *(["-selinux", "permissive"] if not version or version >= _SELINUX_SINCE else []),
-        *(["-engine", "classic"] if engines and version <= CLASSIC_UNTIL else []),
+        *(["-engine", "classic"] if engines and sdk.has_classic_engine else []),
         # All that follows is QEMU's.
         *("-qemu", "-cpu", machine.cpu),
     ]
@@ -143,9 +177,11 @@ class Machine:
         return self.console.pid
 
     def close(self) -> None:
-        """Ends it. What it wrote to the AVD in this run is of no use to anybody."""
+        """Ends it; it gets a moment to give back what it has locked beside the AVD."""
         self.console.expect_end()
-        self.console.kill()
+        if not self.console.ended:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGTERM)
         self.console.close()
 
 
@@ -155,25 +191,69 @@ class _EmulatorHealth(Health):
     console: Console | None = None
 
     def fail(self, cause: HarnessError) -> None:
-        said = self.console.tail(40) if self.console is not None else cause.tail
-        known = explain(f"{said}\n{cause.tail}")
-        if known is not None:
-            cause = BootError(known.message, hint=known.hint, log=cause.log, tail=cause.tail)
-        super().fail(cause)
+        said = cause.tail if self.console is None else self.console.tail(sys.maxsize)
+        super().fail(explained(cause, said))
+
+
+def explained(cause: HarnessError, said: str) -> HarnessError:
+    """What `cause` comes of, if the emulator refused to start; else itself.
+
+    `said` is all of the console. Where a kernel has spoken nothing was refused,
+    and whoever writes there may use the same words; nor are warnings refusals.
+    """
+    lines = said.splitlines()
+    if any(re.search(FIRST_LINE, line) for line in lines):
+        return cause
+    known = explain("\n".join(line for line in lines if "WARNING" not in line))
+    if known is None:
+        return cause
+    tail = f"{cause.message}\n{cause.tail}"
+    return BootError(known.message, hint=known.hint, log=cause.log, tail=tail)
 
 
 def start(
-    sdk: Sdk, avd: Avd, machine: SdkMachine, kernel: Path, *, adb_port: int, log: Path
+    sdk: Sdk,
+    avd: Avd,
+    machine: SdkMachine,
+    kernel: Path,
+    *,
+    adb_port: int,
+    scratch: Path,
+    log: Path,
 ) -> Machine:
-    """Starts the emulator with `kernel`. Raises BootError where it cannot be started."""
+    """Starts the emulator with `kernel`; its /data is a fresh one, in `scratch`.
+
+    Raises BootError where it cannot be started, InfrastructureError where the AVD
+    has no images.
+    """
     require("setpriv", "env")
     if not kernel.is_file():
         raise BootError(f"there is no {kernel} to boot")
+    data = _fresh_data(data_image(sdk, avd), scratch)
     port = free_port_pair()
     health = _EmulatorHealth()
-    # It tells our adb server of itself, and not the user's.
-    tell = f"ANDROID_ADB_SERVER_PORT={adb_port}"
-    argv = ["env", tell, *emulator_argv(sdk, avd, machine, kernel, port)]
-    console = Console(argv, log, health)
+    words = emulator_argv(sdk, avd, machine, kernel, port, data)
+    console = Console(["env", *_environment(sdk, adb_port), *words], log, health)
     health.console = console
     return Machine(console, health, port)
+
+
+def _fresh_data(image: Path, scratch: Path) -> Path:
+    """A copy of `image` in `scratch`, without the zeros that most of it is."""
+    copy = scratch / "userdata.img"
+    run(["cp", "--sparse=always", image, copy], what="copy the AVD's userdata.img")
+    copy.chmod(0o600)
+    return copy
+
+
+def _environment(sdk: Sdk, adb_port: int) -> list[str]:
+    """What the emulator is to find in its environment, in env's words."""
+    own = [
+        # It tells our adb server of itself, and not the user's.
+        f"ANDROID_ADB_SERVER_PORT={adb_port}",
+        # By its shell old ones tell whether the system is a 32-bit one; cron sets none.
+        "SHELL=/bin/sh",
+    ]
+    # It looks for images below either, whichever it asks first.
+    roots = ("ANDROID_HOME", "ANDROID_SDK_ROOT") if sdk.root is not None else ()
+    return [*own, *(f"{name}={sdk.root}" for name in roots)]

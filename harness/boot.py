@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from harness import kernel, modules, programs, rootfs
-from harness.adb import AdbServer
+from harness.adb import Device
 from harness.errors import EXIT_PASSED, UsageError
 from harness.modules import ModuleBuild
 from harness.paths import RESULTS
@@ -20,6 +20,9 @@ from harness.workspace import Workspace
 
 ROOT = "root"
 _MODULES = ("set_mm_limits", "my_oom_killer")
+# What adb ends with when the shell did. It ends with 1 where it fails itself, and
+# with 0 where the connection breaks.
+_ENDED = 42
 
 
 def run(
@@ -56,7 +59,6 @@ def run(
             f"{user} on {built.release}; `exit` ends it; console: {session.console_log}"
         )
         _shell(session, user)
-        session.check()
     return EXIT_PASSED
 
 
@@ -70,12 +72,19 @@ def check_user(user: str) -> None:
         )
 
 
-def shell_command(server: AdbServer, address: str, user: str, *, terminal: bool) -> list[str]:
-    """The stock adb program's command line for a shell on the device."""
-    port = str(server.port)
-    login = f"cd {rootfs.HOME} && exec " + (rootfs.SHELL if user == ROOT else f"su {user}")
-    # -t: a terminal over there as well, whose Ctrl-C is the guest's; -T: none.
-    return ["adb", "-P", port, "-s", address, "shell", "-t" if terminal else "-T", login]
+def shell_command(device: Device, user: str, *, terminal: bool) -> list[str]:
+    """The stock adb program's command line for a shell on the device.
+
+    However the shell ends, its status is _ENDED; by the first shell protocol, 0.
+    """
+    # By number: an Android does not list its users.
+    uid = {name: number for name, number, _ in rootfs.users()}.get(user, user)
+    shell = rootfs.SHELL if user == ROOT else f"su {uid}"
+    login = f"{device.prelude}cd {rootfs.HOME} && {shell}; exit {_ENDED}"
+    # -t: a terminal over there as well, whose Ctrl-C is the guest's; -T: none, which
+    # an adbd of the first shell protocol refuses.
+    mode = ["-t"] if terminal else [] if device.legacy_shell else ["-T"]
+    return ["adb", "-P", str(device.server.port), "-s", device.address, "shell", *mode, login]
 
 
 def _folder(target: Target) -> Path:
@@ -94,11 +103,22 @@ def _equip(session: Session, loadable: ModuleBuild, tools: ProgramBuild) -> None
 
 
 def _shell(session: Session, user: str) -> None:
-    """Passes our terminal, or our standard input and output, through to the device."""
-    server = session.device.server
-    argv = shell_command(server, session.device.address, user, terminal=sys.stdin.isatty())
-    with subprocess.Popen(argv, env=server.environment()) as client:
+    """Passes our terminal, or our standard input and output, through to the device.
+
+    How the shell ends is the caller's business. Raises DeviceError if adb failed to
+    run it, or lost it; the first cause if there is one.
+    """
+    device, terminal = session.device, sys.stdin.isatty()
+    argv, env = shell_command(device, user, terminal=terminal), device.server.environment()
+    # The first shell protocol cannot pass the end of our input on: it is said in words.
+    said = device.legacy_shell and not terminal
+    script = sys.stdin.buffer.read() + b"\nexit\n" if said else None
+    with subprocess.Popen(argv, env=env, stdin=subprocess.PIPE if said else None) as client:
         try:
-            client.wait()
+            client.communicate(script)
         finally:
             client.terminate()
+    session.check()
+    if client.returncode != (0 if device.legacy_shell else _ENDED):
+        device.fail_lost("the shell", f"adb ended with status {client.returncode}", tail="")
+    device.check_answers("the shell")

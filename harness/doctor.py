@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from harness import ndk, packages, process, sdk
-from harness.errors import EXIT_INFRASTRUCTURE, EXIT_PASSED, InfrastructureError
+from harness.errors import EXIT_INFRASTRUCTURE, EXIT_PASSED, HarnessError, InfrastructureError
 from harness.targets import GitSource, SdkMachine, Target
 from harness.tools import needed_files, needed_tools
 from harness.workspace import Workspace
@@ -36,6 +36,8 @@ _VERSION_SECONDS = 10.0
 # adb tells the version of its protocol first.
 _ADB_VERSION = re.compile(r"^Version \d+(\.\d+)+", re.MULTILINE)
 _VERSION = re.compile(r"\d+(\.\d+)+")
+# What starts 32-bit programs of a PC.
+_LOADER_32 = Path("/lib/ld-linux.so.2")
 
 
 @dataclass(frozen=True)
@@ -111,12 +113,19 @@ def _system(os_release: Path) -> Finding:
 def _tools(target: Target) -> Iterator[Finding]:
     """Every program that the harness runs, with its version."""
     for tool, package in needed_tools(target.compilers).items():
-        if packages.find_tool(tool) is None:
-            foreign = package == tool and tool.endswith("-gcc")
-            fix = "look at --cross-compile" if foreign else target.setup_command
-            yield Finding(tool, False, f"not installed (package {package})", fix)
-        else:
-            yield Finding(tool, True, _tool_version(tool))
+        yield _tool(tool, package, target)
+
+
+def _tool(tool: str, package: str | None, target: Target) -> Finding:
+    """Whether the program is there and starts."""
+    if packages.find_tool(tool) is None:
+        if package is None:
+            return Finding(tool, False, "not installed", process.LOOK_AT_PREFIX)
+        return Finding(tool, False, f"not installed (package {package})", target.setup_command)
+    try:
+        return Finding(tool, True, _tool_version(tool))
+    except InfrastructureError as error:
+        return Finding(tool, False, error.message, error.hint)
 
 
 def _tool_version(tool: str) -> str:
@@ -168,7 +177,10 @@ def _kernel_source(ws: Workspace, target: Target, source: str | None) -> Finding
 
 
 def _ndk(target: Target) -> Iterator[Finding]:
-    """The NDK, for targets whose programs it can build; Debian's compiler does as well."""
+    """The NDK, for targets whose test programs it can build; Debian's compiler does as well.
+
+    It takes nothing from what else is needed: the guest's su is Debian's compiler's.
+    """
     if target.ndk_abi is None:
         return
     try:
@@ -176,7 +188,9 @@ def _ndk(target: Target) -> Iterator[Finding]:
     except InfrastructureError as error:
         yield Finding("Android NDK", False, error.message, error.hint)
         return
-    detail = f"{found.revision} ({found.build})" if found else "none; Debian's compiler is taken"
+    detail = "none; Debian's compiler is taken"
+    if found is not None:
+        detail = f"{found.revision} ({found.build}); su of the guest takes Debian's compiler"
     yield Finding("Android NDK", True, detail, required=False)
 
 
@@ -188,12 +202,32 @@ def _sdk(machine: SdkMachine) -> Iterator[Finding]:
         yield Finding("Android SDK", False, error.message, error.hint)
         return
     yield Finding("Android SDK", True, f"emulator {found.version_text}: {found.emulator}")
-    if found.version and (found.version > sdk.CLASSIC_UNTIL):
+    if not found.has_classic_engine:
         hint = f"goldfish boots on {sdk.GOOD_RELEASES}"
         yield Finding("classic engine", False, f"gone from emulator {found.version_text}", hint)
-    fitting = [avd.name for avd in sdk.list_avds() if avd.abi == machine.abi]
-    detail = ", ".join(fitting) or f"none for {machine.abi}"
-    yield Finding("AVD", bool(fitting), detail, "" if fitting else sdk.MAKE_AVD)
+    if found.is_32_bit:
+        yield from _old_launcher()
+    yield _avd(found, machine)
+
+
+def _old_launcher() -> Iterator[Finding]:
+    """What the emulator's 32-bit launcher needs to start, and to find the 64-bit emulator."""
+    for name, there, package in (
+        ("32-bit programs", _LOADER_32.exists(), sdk.PACKAGES_32),
+        ("file", packages.find_tool("file") is not None, "file"),
+    ):
+        detail, fix = ("here", "") if there else ("not installed", f"apt-get install {package}")
+        yield Finding(name, there, detail, fix)
+
+
+def _avd(found: sdk.Sdk, machine: SdkMachine) -> Finding:
+    """The virtual device that a run without --avd takes."""
+    try:
+        chosen = sdk.choose_avd(sdk.list_avds(), machine, None)
+        sdk.data_image(found, chosen)
+    except HarnessError as error:
+        return Finding("AVD", False, error.message, error.hint)
+    return Finding("AVD", True, chosen.name)
 
 
 def _disk(ws: Workspace) -> Finding:

@@ -58,6 +58,9 @@ class Pattern:
     kind: str
     expression: str
     fatal: bool = False
+    # Whether nobody but a broken kernel writes it. A process may write into the log,
+    # too, and a healthy kernel kills and refuses memory where it is short.
+    certain: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,13 +90,25 @@ PATTERNS: tuple[Pattern, ...] = (
         r"|possible deadlock|INFO: trying to register non-static key)",
     ),
     Pattern("BUG", r"kernel BUG at |BUG: |------------\[ cut here \]"),
-    Pattern("WARNING", r"WARNING: "),
+    Pattern("WARNING", r"WARNING: ", certain=False),
     Pattern("memory leak", r"kmemleak: \d+ new suspected memory leaks"),
     Pattern("object error", r"ODEBUG: |refcount_t: "),
-    Pattern("stock OOM kill", r"Out of memory(?: \(|: )|invoked oom-killer|Memory cgroup out of"),
+    Pattern(
+        "stock OOM kill",
+        r"Out of memory(?: \(|: )|invoked oom-killer|Memory cgroup out of",
+        certain=False,
+    ),
     # Android's own, which knows no limits of users.
-    Pattern("stock OOM kill", r"lowmemorykiller: |send sigkill to \d+ \("),
-    Pattern("allocation failure", r"page allocation failure|SLUB: Unable to allocate memory"),
+    Pattern(
+        "stock OOM kill",
+        r"lowmemorykiller: |send sigkill to \d+ \(|Killing '.*' \(\d+\), adj ",
+        certain=False,
+    ),
+    Pattern(
+        "allocation failure",
+        r"page allocation failure|SLUB: Unable to allocate memory",
+        certain=False,
+    ),
 )
 
 _UNEXPLAINED = "warning"
@@ -127,6 +142,7 @@ BOOT_LINES: tuple[Allowed, ...] = (
     ),
 )
 
+_CERTAIN = {pattern.kind for pattern in PATTERNS if pattern.certain}
 _COMPILED = tuple((pattern, re.compile(pattern.expression)) for pattern in PATTERNS)
 _ALLOWED = tuple(re.compile(allowed.expression) for allowed in (*OWN_LINES, *BOOT_LINES))
 
@@ -174,6 +190,12 @@ def find_trouble(
         if trouble is not None and (levels_tell or trouble.kind != _UNEXPLAINED):
             found.append(trouble)
     return tuple(found)
+
+
+def certain_lines(log: str) -> str:
+    """The lines of `log` that nobody but a broken kernel writes."""
+    found = find_trouble(log, levels_tell=False)
+    return "".join(f"{trouble.line}\n" for trouble in found if trouble.kind in _CERTAIN)
 
 
 def _trouble(line: str, explained: Sequence[re.Pattern[str]]) -> Trouble | None:

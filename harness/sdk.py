@@ -22,15 +22,15 @@ _FIELD = re.compile(r"^\s*([\w.]+)\s*=\s*(.*?)\s*$", re.MULTILINE)
 _API = re.compile(r"android-(\d+)")
 _VERSION_SECONDS = 20.0
 # "-engine classic" came with the second engine, which boots no goldfish kernel,
-# and both went with it.
-ENGINES_SINCE = (25, 0)
-CLASSIC_UNTIL = (28, 0, 25)
+# and later the classic one went.
+_ENGINES_SINCE = (25, 0)
+_CLASSIC_UNTIL = (28, 0, 25)
 GOOD_RELEASES = "SDK tools r24.4.1, or an emulator of version 26.1.2 to 28.0.25"
 
-MAKE_AVD = (
-    "android create avd -n gfoom -t android-22 --abi default/armeabi-v7a, or avdmanager "
-    'create avd -n gfoom -k "system-images;android-22;default;armeabi-v7a"'
-)
+# What a 32-bit program needs on a 64-bit Debian.
+PACKAGES_32 = "libc6-i386 lib32stdc++6 lib32z1"
+
+MAKE_AVD = 'avdmanager create avd -n gfoom -k "system-images;android-22;default;armeabi-v7a"'
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,35 @@ class Sdk:
         """The version for people."""
         return ".".join(map(str, self.version)) or "of unknown version"
 
+    @property
+    def has_engines(self) -> bool:
+        """Whether it has a second engine beside the classic one, or instead of it."""
+        return self.version >= _ENGINES_SINCE
+
+    @property
+    def has_classic_engine(self) -> bool:
+        """Whether it has the engine that boots goldfish; it may where it tells no version."""
+        # A fourth number may follow, of the build.
+        return self.version[:3] <= _CLASSIC_UNTIL
+
+    @property
+    def is_32_bit(self) -> bool:
+        """Whether the program that is started, at least, is one for 32-bit systems."""
+        return bool(self.version) and not self.has_engines
+
 
 @dataclass(frozen=True)
 class Avd:
-    """A virtual device, as its config.ini describes it; `api` is None where it does not say."""
+    """A virtual device, as its config.ini describes it; `api` is None where it does not say.
+
+    Its images are in the first of `folders` that has them: its own, then those of
+    its system image, which may be relative to the SDK's.
+    """
 
     name: str
     abi: str
     api: int | None
+    folders: tuple[Path, ...] = ()
 
 
 def find(environment: Mapping[str, str] | None = None) -> Sdk:
@@ -98,13 +119,14 @@ def _version_of(program: Path) -> tuple[int, ...]:
 def avd_folders(environment: Mapping[str, str] | None = None) -> list[Path]:
     """Where AVDs may be described, the surest first."""
     env = os.environ if environment is None else environment
-    folders = []
-    if home := env.get("ANDROID_AVD_HOME"):
-        folders.append(Path(home))
-    if home := env.get("ANDROID_SDK_HOME"):
-        folders.append(Path(home) / ".android" / "avd")
-    folders.append(Path(env.get("HOME", "~")).expanduser() / ".android" / "avd")
-    return folders
+    below = (
+        ("ANDROID_AVD_HOME", ""),
+        ("ANDROID_EMULATOR_HOME", "avd"),
+        ("ANDROID_USER_HOME", "avd"),
+        ("ANDROID_SDK_HOME", ".android/avd"),
+    )
+    folders = [Path(env[name]) / folder for name, folder in below if env.get(name)]
+    return [*folders, Path(env.get("HOME", "~")).expanduser() / ".android" / "avd"]
 
 
 def list_avds(environment: Mapping[str, str] | None = None) -> list[Avd]:
@@ -112,31 +134,60 @@ def list_avds(environment: Mapping[str, str] | None = None) -> list[Avd]:
     found: dict[str, Avd] = {}
     for folder in avd_folders(environment):
         for ini in sorted(folder.glob("*.ini")) if folder.is_dir() else []:
-            config = _config_of(ini)
-            if config and ini.stem not in found:
-                found[ini.stem] = _avd(ini.stem, config)
+            own = _own_folder(ini)
+            if own is not None and ini.stem not in found:
+                found[ini.stem] = _avd(ini.stem, own)
     return [found[name] for name in sorted(found)]
 
 
-def _config_of(ini: Path) -> dict[str, str]:
-    """The fields of the AVD's config.ini; empty where there is none."""
+def _own_folder(ini: Path) -> Path | None:
+    """The folder with the AVD's config.ini; None where there is none."""
     fields = _fields(ini)
     beside = ini.parent / f"{ini.stem}.avd"
     folders = [Path(fields["path"])] if "path" in fields else []
-    for folder in (*folders, beside):
-        if (config := folder / "config.ini").is_file():
-            return _fields(config)
-    return {}
+    return next((f for f in (*folders, beside) if (f / "config.ini").is_file()), None)
 
 
 def _fields(path: Path) -> dict[str, str]:
     return dict(_FIELD.findall(path.read_text(errors="replace")))
 
 
-def _avd(name: str, config: Mapping[str, str]) -> Avd:
-    images = config.get("image.sysdir.1", "")
-    api = _API.search(images) or _API.search(config.get("target", ""))
-    return Avd(name, config.get("abi.type", "unknown"), int(api[1]) if api else None)
+def _avd(name: str, own: Path) -> Avd:
+    config = _fields(own / "config.ini")
+    images = [config[key] for key in ("image.sysdir.1", "image.sysdir.2") if config.get(key)]
+    api = _API.search(" ".join(images)) or _API.search(config.get("target", ""))
+    return Avd(
+        name,
+        config.get("abi.type", "unknown"),
+        int(api[1]) if api else None,
+        (own, *map(Path, images)),
+    )
+
+
+def data_image(sdk: Sdk, avd: Avd) -> Path:
+    """The image of /data with which the AVD's first boot begins.
+
+    Raises InfrastructureError where it has none: nothing of its system is there then.
+    """
+    root = sdk.root or Path()
+    images = [root / folder / "userdata.img" for folder in avd.folders]
+    for image in images:
+        if image.is_file():
+            return image
+    raise InfrastructureError(
+        f"the AVD {avd.name} has no userdata.img",
+        tail="\n".join(f"not there: {image}" for image in images),
+        hint="install its system image with the SDK's manager, in the SDK of ANDROID_HOME",
+    )
+
+
+def _unfit(avd: Avd, machine: SdkMachine) -> str:
+    """Why the AVD cannot run the machine's kernels; empty where it can."""
+    if avd.abi != machine.abi:
+        return f"for {avd.abi}, not {machine.abi}"
+    if machine.newest_api is not None and avd.api is not None and avd.api > machine.newest_api:
+        return f"API {avd.api}, and this kernel boots none above {machine.newest_api}"
+    return ""
 
 
 def choose_avd(avds: list[Avd], machine: SdkMachine, name: str | None) -> Avd:
@@ -145,22 +196,25 @@ def choose_avd(avds: list[Avd], machine: SdkMachine, name: str | None) -> Avd:
     Raises UsageError where a name means nothing or several would do, and
     InfrastructureError where there is none.
     """
-    known = ", ".join(avd.name for avd in avds) or "none"
     if name is not None:
-        for avd in avds:
-            if avd.name == name:
-                if avd.abi != machine.abi:
-                    raise UsageError(
-                        f"the AVD {name} is for {avd.abi}, not {machine.abi}", hint=MAKE_AVD
-                    )
-                return avd
-        raise UsageError(f"no AVD is called {name!r}", hint=f"there are: {known}")
-    fitting = [avd for avd in avds if avd.abi == machine.abi]
+        return _called(avds, machine, name)
+    fitting = [avd for avd in avds if not _unfit(avd, machine)]
     if len(fitting) > 1:
         names = ", ".join(avd.name for avd in fitting)
         raise UsageError(f"several AVDs are for {machine.abi}", hint=f"--avd, with one of: {names}")
     if not fitting:
-        raise InfrastructureError(
-            f"no AVD is for {machine.abi} (there are: {known})", hint=MAKE_AVD
-        )
+        known = "; ".join(f"{avd.name} is {_unfit(avd, machine)}" for avd in avds)
+        message = f"no AVD can run this kernel ({known or 'there are none'})"
+        raise InfrastructureError(message, hint=MAKE_AVD)
     return fitting[0]
+
+
+def _called(avds: list[Avd], machine: SdkMachine, name: str) -> Avd:
+    """The AVD called `name`; UsageError where there is none, or it cannot run the kernels."""
+    for avd in avds:
+        if avd.name == name:
+            if unfit := _unfit(avd, machine):
+                raise UsageError(f"the AVD {name} is {unfit}", hint=MAKE_AVD)
+            return avd
+    known = ", ".join(avd.name for avd in avds) or "none"
+    raise UsageError(f"no AVD is called {name!r}", hint=f"there are: {known}")

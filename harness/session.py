@@ -7,6 +7,7 @@ later, raises that first cause.
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import time
@@ -19,13 +20,13 @@ from typing import NoReturn
 from harness import avd, qemu, sdk
 from harness.adb import AdbServer, Device
 from harness.errors import BootError, DeviceError, InfrastructureError
+from harness.scenarios import SCENARIOS, Scenario, uid_of
+from harness.targets import BootLimits as BootLimits  # callers have it from here
 from harness.targets import QemuMachine, SdkMachine, Target
 from harness.workspace import Workspace
 
 # What harness/guest/init says when adbd listens.
 READY = r"goldfish-oom: init ready: (\S+)"
-# The first line of a kernel; what the emulator says of itself comes before it.
-_FIRST_LINE = r"Linux version \S+|Booting Linux on physical CPU"
 # Where `tools` go, and are found before the system's own: our su gives a command
 # the oom_score_adj of an app, which what adbd starts does not have.
 TOOLS_FOLDER = "/data/local/tmp"
@@ -35,28 +36,9 @@ _BOOT_POLL_SECONDS = 1.0
 _APP_UID = 10070
 # The path of a socket below the scratch folder must stay within 107 bytes.
 _LONGEST_SCRATCH = 90
-
-
-@dataclass(frozen=True)
-class BootLimits:
-    """How long a boot may take, in seconds.
-
-    A boot takes 3 s here, one of a kernel with KASAN and lock debugging 32 s,
-    and a loaded host is several times slower.
-    """
-
-    # To init's word that it is ready.
-    boot: float = 180.0
-    # Without a line on the console: the kernel hangs, or has none.
-    silence: float = 40.0
-    # From init's word to an answer over adb.
-    adb: float = 60.0
-    # The Android Emulator: from its first line to an answer over adb, and again
-    # to the end of Android's own boot. A whole system boots on an old CPU.
-    android: float = 600.0
-
-
-DEFAULT_LIMITS = BootLimits()
+# An Android's apps: a name and a uid begin each line.
+_PACKAGES = "/data/system/packages.list"
+_PACKAGE = re.compile(r"^(\S+) (\d+) ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -88,12 +70,13 @@ def open_session(
     expect_release: str,
     tools: Sequence[Path] = (),
     avd_name: str | None = None,
-    limits: BootLimits = DEFAULT_LIMITS,
+    limits: BootLimits | None = None,
 ) -> Iterator[Session]:
     """Boots the kernel and yields its session; ends everything behind it.
 
     On an Android Emulator the kernel runs the AVD called `avd_name` (default:
     the only one that fits), and `tools`, static programs, are brought there.
+    `limits` are the board's, unless they are given.
 
     The logs (console.log, adb.log) go to `folder`. Raises BootError if the
     kernel does not come up or is not the one of `expect_release` (what `uname
@@ -102,6 +85,7 @@ def open_session(
     with ExitStack() as stack:
         with ws.reporter.phase("boot"):
             machine = target.machine
+            limits = limits or target.board.limits
             if isinstance(machine, QemuMachine):
                 session = _boot(stack, kernel_image, initramfs, machine, folder, limits)
             else:
@@ -115,7 +99,7 @@ def open_session(
 def check_machine(target: Target, avd_name: str | None = None) -> None:
     """Raises what open_session would for want of an SDK or an AVD, before anything is built."""
     if isinstance(target.machine, SdkMachine):
-        _find_avd(target.machine, avd_name)
+        sdk.data_image(*_find_avd(target.machine, avd_name))
 
 
 def _find_avd(machine: SdkMachine, name: str | None) -> tuple[sdk.Sdk, sdk.Avd]:
@@ -141,7 +125,7 @@ def _boot(
     server = AdbServer(scratch, folder / "adb.log")
     stack.callback(server.close)
     machine.console.wait_for(READY, timeout=limits.boot, silence=limits.silence)
-    device = Device(server, machine.address, machine.health)
+    device = Device(server, machine.address, machine.health, echo_seconds=limits.echo)
     device.connect(limits.adb)
     return Session(machine, device, folder)
 
@@ -162,10 +146,20 @@ def _boot_avd(
     server = AdbServer(scratch, folder / "adb.log")
     stack.callback(server.close)
     log = folder / "console.log"
-    machine = avd.start(found, chosen, machine_data, kernel_image, adb_port=server.port, log=log)
+    machine = avd.start(
+        found,
+        chosen,
+        machine_data,
+        kernel_image,
+        adb_port=server.port,
+        scratch=scratch,
+        log=log,
+    )
     stack.callback(machine.close)
-    machine.console.wait_for(_FIRST_LINE, timeout=limits.boot, silence=limits.silence)
-    device = Device(server, machine.address, machine.health, prelude=ANDROID_PRELUDE)
+    machine.console.wait_for(avd.FIRST_LINE, timeout=limits.boot, silence=limits.silence)
+    device = Device(
+        server, machine.address, machine.health, prelude=ANDROID_PRELUDE, echo_seconds=limits.echo
+    )
     device.connect(limits.android)
     return Session(machine, device, folder)
 
@@ -173,21 +167,48 @@ def _boot_avd(
 def _make_ready(device: Device, tools: Sequence[Path], limits: BootLimits) -> None:
     """Brings an Android to where harness/guest/init leaves the guest.
 
-    Root, the tools that it lacks, the end of its boot, and no SELinux in the way.
+    The end of its boot, root, users whom no app has, the tools that it lacks, and no
+    SELinux in the way. Until the tools are there, with what an Android 5 has.
     """
+    _wait_for_android(device, limits)
     device.become_root(limits.adb)
+    _check_apps(device.shell(f"cat {_PACKAGES}", check=False).output)
     for tool in tools:
         device.push(tool, f"{TOOLS_FOLDER}/{tool.name}")
-    deadline = time.monotonic() + limits.android
-    while device.shell("getprop sys.boot_completed").output.strip() != "1":
-        if device.health.pause(_BOOT_POLL_SECONDS) or time.monotonic() > deadline:
-            device.health.check()
-            raise DeviceError(f"Android has not booted within {limits.android:g} s")
     if device.shell("getenforce", check=False).output.strip() == "Enforcing":
         device.shell("setenforce 0", check=False)
     tried = device.shell("id", user=_APP_UID, check=False)
     if tried.status != 0 or f"uid={_APP_UID}" not in tried.output:
         _explain_su(device, tried.output)
+
+
+def _wait_for_android(device: Device, limits: BootLimits) -> None:
+    """Waits for the end of Android's own boot; nothing else is asked of it meanwhile."""
+    deadline = time.monotonic() + limits.android
+    booted = "getprop sys.boot_completed"
+    while device.shell(booted, timeout=limits.adb).output.strip() != "1":
+        if device.health.pause(_BOOT_POLL_SECONDS) or time.monotonic() > deadline:
+            device.health.check()
+            raise DeviceError(f"Android has not booted within {limits.android:g} s")
+
+
+def _check_apps(packages: str) -> None:
+    """Raises InfrastructureError if an app is a user of a scenario: its processes would count."""
+    used = {uid_of(user) for scenario in SCENARIOS for user in _users(scenario)}
+    taken = [f"{name} is {uid}" for name, uid in _PACKAGE.findall(packages) if int(uid) in used]
+    if taken:
+        raise InfrastructureError(
+            "apps of this AVD are users that the scenarios need",
+            tail="\n".join(taken),
+            hint=f"an AVD whose system image has fewer apps: {sdk.MAKE_AVD}",
+        )
+
+
+def _users(scenario: Scenario) -> set[str]:
+    """Everybody of whom the scenario has a process or a limit."""
+    users = [run.user for run in scenario.runs]
+    users += [user for step in scenario.settings for user in (step.caller, step.user)]
+    return {*users, *scenario.limits}
 
 
 def _explain_su(device: Device, said: str) -> NoReturn:
@@ -215,7 +236,8 @@ def _scratch_folder() -> Path:
 
 def _check_release(session: Session, expected: str) -> None:
     """The kernel that runs proves that it is the one that was meant."""
-    release = session.device.shell("uname -r").output.strip()
+    # An Android 5 has no uname.
+    release = session.device.read_file("/proc/sys/kernel/osrelease").strip()
     if release != expected:
         raise BootError(
             f"the kernel that booted is {release}, not {expected}",

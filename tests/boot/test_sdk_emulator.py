@@ -2,28 +2,35 @@
 """The way over an Android Emulator, with a QEMU of ours behind the emulator's options.
 
 Nothing here is the SDK's: what is tried is all that is ours on that way, from
-the emulator's start to the verdict, with a real kernel and a real adbd.
+the emulator's start to the verdict, with a real kernel and a real adbd. The
+guest has no more programs than an Android 5, besides those that are pushed.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
+import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from android_5 import TOOLBOX
 
-from harness import emulator_test, rootfs
+from harness import emulator_test, session
 from harness.adb import Device
+from harness.paths import GUEST
 from harness.qemu import kernel_command_line
 from harness.rootfs import Rootfs
+from harness.session import TOOLS_FOLDER
 from harness.targets import LINUX_6_1, Board, QemuMachine, SdkMachine, Target
 from harness.workspace import Workspace
 
 # Three kinds of run: nobody dies, one does, and all are shielded.
 SCENARIOS = ("report", "below-limit", "all-protected")
+# Where the guest has an Android 5's programs, and nothing else.
+ANDROID_5 = "system/android-5"
 
 EMULATOR = """#!{python}
 import os, sys
@@ -31,6 +38,7 @@ words = sys.argv[1:]
 value = lambda option: words[words.index(option) + 1]
 port = value("-ports").split(",")[1]
 assert value("-avd") == "gfoom" and words[-3:] == ["-qemu", "-cpu", "cortex-a8"]
+assert open(value("-data")).read() == "fresh"
 os.execvp("{binary}", ["{binary}", "-nodefaults", "-machine", "{machine}", "-cpu", "{cpu}",
     "-smp", "{smp}", "-m", value("-memory"), "-display", "none", "-serial", "stdio",
     "-netdev", "user,id=net0,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:" + port + "-:5555",
@@ -39,11 +47,31 @@ os.execvp("{binary}", ["{binary}", "-nodefaults", "-machine", "{machine}", "-cpu
 """
 
 
+def android_5(folder: Path) -> bytes:
+    """An archive to be laid over our guest, with the programs of an Android 5 that it has.
+
+    It lacks getprop; here is one that says that Android has booted.
+    """
+    programs = folder / ANDROID_5
+    programs.mkdir(parents=True)
+    (programs / "sh").symlink_to("/system/bin/mksh")
+    applets = [line for path in GUEST.glob("*.applets") for line in path.read_text().splitlines()]
+    for name in {*applets} & {*TOOLBOX}:
+        (programs / name).symlink_to(f"/system/bin/{name}")
+    (programs / "getprop").write_text("#!/system/bin/sh\necho 1\n")
+    (programs / "getprop").chmod(0o755)
+    command = "find . | cpio -o -H newc -R 0:0 --quiet"
+    archive = subprocess.run(["sh", "-c", command], cwd=folder, stdout=subprocess.PIPE, check=True)
+    return gzip.compress(archive.stdout)
+
+
 @pytest.fixture
 def sdk_target(tmp_path: Path, rootfs: Rootfs, monkeypatch: pytest.MonkeyPatch) -> Target:
-    """linux-6.1 as a target for an SDK, and that SDK."""
+    """linux-6.1 as a target for an SDK, that SDK, and what its guest finds to run."""
     qemu = LINUX_6_1.machine
     assert isinstance(qemu, QemuMachine)
+    initramfs = tmp_path / "initramfs"
+    initramfs.write_bytes(rootfs.initramfs.read_bytes() + android_5(tmp_path / "android"))
     program = tmp_path / "sdk" / "emulator" / "emulator"
     program.parent.mkdir(parents=True)
     program.write_text(
@@ -54,34 +82,27 @@ def sdk_target(tmp_path: Path, rootfs: Rootfs, monkeypatch: pytest.MonkeyPatch) 
             cpu=qemu.cpu,
             smp=qemu.smp,
             devices=list(qemu.devices),
-            initramfs=rootfs.initramfs,
+            initramfs=initramfs,
             append=kernel_command_line(qemu),
         )
     )
     program.chmod(0o755)
     (program.parent / "source.properties").write_text("Pkg.Revision=26.1.2\n")
-    config = tmp_path / "avds" / "gfoom.avd" / "config.ini"
-    config.parent.mkdir(parents=True)
-    config.write_text("abi.type=armeabi-v7a\nimage.sysdir.1=system-images/android-22/\n")
+    own = tmp_path / "avds" / "gfoom.avd"
+    own.mkdir(parents=True)
+    (own / "config.ini").write_text(
+        "abi.type=armeabi-v7a\nimage.sysdir.1=system-images/android-22/\n"
+    )
+    (own / "userdata.img").write_text("fresh")
     (tmp_path / "avds" / "gfoom.ini").write_text("target=android-22\n")
     monkeypatch.setenv("ANDROID_HOME", str(tmp_path / "sdk"))
     monkeypatch.setenv("ANDROID_AVD_HOME", str(tmp_path / "avds"))
+    monkeypatch.setattr(session, "ANDROID_PRELUDE", f"export PATH={TOOLS_FOLDER}:/{ANDROID_5}; ")
     machine = SdkMachine(cpu="cortex-a8", abi="armeabi-v7a", memory_mib=qemu.memory_mib)
     board = Board(machine, LINUX_6_1.boards["qemu"].base_config)
     return replace(LINUX_6_1, boards={"sdk": board}, emulator="sdk")
 
 
-@pytest.fixture
-def android(tmp_path: Path, rootfs: Rootfs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our guest has no getprop, which an Android has: one that says that it has booted."""
-    getprop = tmp_path / "getprop"
-    getprop.write_text("#!/system/bin/sh\necho 1\n")
-    both = replace(rootfs, tools=(*rootfs.tools, getprop))
-    build: Callable[..., Rootfs] = lambda _ws, _target: both  # noqa: E731
-    monkeypatch.setattr("harness.rootfs.build", build)
-
-
-@pytest.mark.usefixtures("android")
 @pytest.mark.parametrize("features", [{"shell_v2"}, set()], ids=["shell v2", "the first shell"])
 def test_scenarios_pass_over_an_emulator(
     workspace: Workspace,
@@ -90,7 +111,6 @@ def test_scenarios_pass_over_an_emulator(
     features: set[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert rootfs.build is not None
     monkeypatch.setattr(Device, "_features", lambda _: features)
     status = emulator_test.run(
         workspace,

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 STDOUT, EXIT = 1, 3
+ROOT = "uid=0(root) gid=0(root)"
 
 
 class FakeAdb(socketserver.ThreadingTCPServer):
@@ -33,14 +34,21 @@ class FakeAdb(socketserver.ThreadingTCPServer):
         # What adbd says when it is to run as root, and whether it then does.
         self.root_answer = "restarting adbd as root\n"
         self.becomes_root = True
+        # How many shells the old adbd answers still, and how many are cut when it goes.
+        self.lingers = 0
+        self.cuts = 0
         self._bin = folder / "bin"
         self._bin.mkdir()
         self.become("uid=2000(shell) gid=2000(shell)")
 
     def become(self, who: str) -> None:
         """Has `id` on the device say `who`."""
-        program = self._bin / "id"
-        program.write_text(f"#!/bin/sh\necho '{who}'\n")
+        self.program("id", f"echo '{who}'")
+
+    def program(self, name: str, script: str) -> None:
+        """Puts a program on the device."""
+        program = self._bin / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
 
     def run(self, command: str) -> tuple[int, bytes]:
@@ -88,15 +96,34 @@ class _Caller(socketserver.BaseRequestHandler):
         elif request.startswith(("host:connect:", "host:disconnect:")):
             self._block("connected, or not any more")
         elif kind == "root":
-            if adb.becomes_root:
-                adb.become("uid=0(root) gid=0(root)")
+            if adb.becomes_root and not adb.lingers:
+                adb.become(ROOT)
             self.request.sendall(b"OKAY" + adb.root_answer.encode())
-        elif request.startswith("shell,v2,raw:"):
-            self._shell(rest)
-        elif kind == "shell":
-            _, output = adb.run(rest)
-            self.request.sendall(b"OKAY" + output.replace(b"\n", b"\r\n"))
+        elif kind.startswith("shell"):
+            self._answer_shell(kind, rest)
         return True
+
+    def _answer_shell(self, kind: str, command: str) -> None:
+        if self._cut():
+            self.request.sendall(b"OKAY")
+        elif kind == "shell":
+            _, output = self._adb.run(command)
+            self.request.sendall(b"OKAY" + output.replace(b"\n", b"\r\n"))
+        else:
+            self._shell(command)
+
+    def _cut(self) -> bool:
+        """Whether this shell is cut: adbd was asked to run as root, and goes."""
+        adb = self._adb
+        if "root:" not in adb.asked:
+            return False
+        if adb.lingers:
+            adb.lingers -= 1
+            return False
+        if adb.becomes_root:
+            adb.become(ROOT)
+        adb.cuts -= 1
+        return adb.cuts >= 0
 
     def _shell(self, command: str) -> None:
         self.request.sendall(b"OKAY")

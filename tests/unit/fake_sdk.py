@@ -32,8 +32,11 @@ def make_sdk(
 
 
 def make_avd(folder: Path, name: str, abi: str = "armeabi-v7a", api: int = 22) -> None:
-    """An AVD among those of `folder`, described as the SDK's tools do."""
+    """An AVD among those of `folder`, described as the SDK's tools do, and its system image."""
     avds = folder / "avds"
+    image = folder / "sdk" / "system-images" / f"android-{api}" / "default" / abi
+    image.mkdir(parents=True, exist_ok=True)
+    (image / "userdata.img").write_bytes(b"fresh" + bytes(1 << 20))
     (avds / f"{name}.avd").mkdir(parents=True)
     (avds / f"{name}.ini").write_text(f"path={avds / name}.avd\ntarget=android-{api}\n")
     (avds / f"{name}.avd" / "config.ini").write_text(

@@ -64,6 +64,7 @@ class FakeDevice(Device):
     def __init__(self, *, answers: bool = True, legacy: bool = False) -> None:
         self.health = Health()
         self.prelude = ""
+        self.echo_seconds = 0.3
         self._legacy_shell = legacy
         self.server = adb.AdbServer.__new__(adb.AdbServer)
         self.server.log = Path("adb.log")
@@ -87,7 +88,6 @@ class FakeDevice(Device):
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adb, "_ECHO_SECONDS", 0.3)
     monkeypatch.setattr(adb, "_CAUSE_SECONDS", 0.3)
     monkeypatch.setattr(AdbServer, "alive", property(lambda _: True))
 
@@ -319,6 +319,36 @@ def test_a_marker_of_another_command_is_output() -> None:
     assert (result.status, result.output) == (0, f"{other.end}7\n")
 
 
+def test_what_comes_behind_the_status_is_somebody_elses() -> None:
+    command, wire = start(FakeDevice(legacy=True))
+    wire.terminal(f"one\n{wire.end}0\nlate\nlater")
+    wire.ours.close()
+    result = command.wait(5)
+    assert (result.status, result.output) == (0, "one\n")
+    assert command.lines == ["one"]
+
+
+def test_nobody_sees_the_marker(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    accept = RunningCommand._accept
+
+    def watched(command: RunningCommand, kind: int, data: bytes) -> None:
+        accept(command, kind, data)
+        # Whoever reads has been woken; it must not get at the lines yet.
+        reader = threading.Thread(target=lambda: seen.append(command.lines))
+        reader.start()
+        reader.join(0.2)
+
+    monkeypatch.setattr(RunningCommand, "_accept", watched)
+    command, wire = start(FakeDevice(legacy=True))
+    wire.terminal(f"one\n{wire.end}0\n")
+    assert command.wait(5).output == "one\n"
+    deadline = time.monotonic() + 5
+    while not seen and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert seen == [["one"]]
+
+
 def test_text_without_a_status_is_a_broken_connection() -> None:
     device = FakeDevice(legacy=True)
     command, wire = start(device)
@@ -462,12 +492,33 @@ def test_adbd_that_somebody_else_has_made_root(world: FakeAdb) -> None:
     assert world.asked.count("root:") == 1
 
 
-def test_adbd_that_cannot_run_as_root(world: FakeAdb) -> None:
-    world.root_answer = "adbd cannot run as root in production builds\n"
+@FEATURES
+@pytest.mark.parametrize(("lingers", "cuts"), [(0, 1), (0, 3), (2, 0), (2, 2)])
+def test_the_old_adbd_goes_when_it_likes(
+    world: FakeAdb, features: str, legacy: bool, lingers: int, cuts: int
+) -> None:
+    world.features = features
+    device = connected(world)
+    world.lingers, world.cuts = lingers, cuts
+    device.become_root(10)
+    assert device.shell("id").output.startswith("uid=0(root)")
+    assert world.asked.count("root:") == 1
+    assert not device.health.failed
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [("adbd cannot run as root in production builds\n", 60), ("something else\n", 0.2)],
+)
+def test_adbd_that_cannot_run_as_root(world: FakeAdb, answer: str, seconds: float) -> None:
+    world.root_answer = answer
     world.becomes_root = False
     device = connected(world)
+    begun = time.monotonic()
     with pytest.raises(DeviceError, match="adbd does not run as root") as caught:
-        device.become_root(0.2)
+        device.become_root(seconds)
+    assert time.monotonic() - begun < 10
+    assert caught.value.tail == answer.strip()
     assert "without Google Play" in caught.value.hint
     assert not device.health.failed
 

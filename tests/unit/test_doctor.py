@@ -156,6 +156,20 @@ def test_versions(output: str, status: int, version: str, monkeypatch: pytest.Mo
     assert doctor._tool_version("x") == version
 
 
+@pytest.mark.parametrize("content", [b"#!/lib/ld-linux.so.99\n", b"\x7fELFjunk"])
+def test_a_tool_that_cannot_be_started_is_missed(
+    ws: Workspace, said: io.StringIO, tmp_path: Path, content: bytes
+) -> None:
+    gcc = tmp_path / "arm-eabi-gcc"
+    gcc.write_bytes(content)
+    gcc.chmod(0o755)
+    target = LINUX_6_1.with_cross_compile(f"{tmp_path}/arm-eabi-")
+    assert doctor.run(ws, target) == 3
+    (line,) = (line for line in said.getvalue().splitlines() if line.startswith(f"MISS  {gcc} "))
+    assert "cannot be started here" in line
+    assert "libc6-i386" in said.getvalue()
+
+
 # --- goldfish-3.4 ------------------------------------------------------------------
 
 ON_SDK = GOLDFISH_3_4.on("sdk")
@@ -233,11 +247,15 @@ def test_what_setup_installs_is_to_be_installed_for_this_kernel(
 def test_a_compiler_that_was_given_and_is_not_there(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = GOLDFISH_3_4.with_cross_compile("/opt/bin/arm-eabi-")
-    gcc = "/opt/bin/arm-eabi-gcc"
-    monkeypatch.setattr(packages, "find_tool", lambda tool: None if tool == gcc else tool)
+    target = GOLDFISH_3_4.with_cross_compile("/opt/bin/")
+    monkeypatch.setattr(
+        packages, "find_tool", lambda tool: None if tool.startswith("/opt/bin/") else tool
+    )
     found = look(ws, target)
-    assert (found[gcc].ok, found[gcc].fix) == (False, "look at --cross-compile")
+    for tool in ("/opt/bin/gcc", "/opt/bin/ld"):
+        finding = found[tool]
+        assert (finding.ok, finding.detail) == (False, "not installed")
+        assert finding.fix == "look at --cross-compile"
     # The programs have Debian's.
     assert found["arm-linux-gnueabi-gcc"].ok
 
@@ -249,7 +267,21 @@ def test_an_ndk_is_named_with_its_revision(
     build = make_ndk(tmp_path / "ndk")
     monkeypatch.setenv("ANDROID_NDK_HOME", str(build.parent))
     finding = look(ws, GOLDFISH_3_4)["Android NDK"]
-    assert (finding.ok, finding.detail) == (True, f"27.0.12077973 ({build})")
+    assert finding.ok
+    assert finding.detail == f"27.0.12077973 ({build}); su of the guest takes Debian's compiler"
+
+
+@pytest.mark.usefixtures("no_android")
+def test_an_ndk_does_not_spare_debians_compiler(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # rootfs.py compiles su with it, whoever builds the kernel and the test programs.
+    build = make_ndk(tmp_path / "ndk")
+    monkeypatch.setenv("ANDROID_NDK_HOME", str(build.parent))
+    gcc = "arm-linux-gnueabi-gcc"
+    monkeypatch.setattr(packages, "find_tool", lambda tool: None if tool == gcc else tool)
+    finding = look(ws, GOLDFISH_3_4.with_cross_compile("/opt/arm-eabi-"))[gcc]
+    assert (finding.ok, finding.required) == (False, True)
 
 
 @pytest.mark.usefixtures("no_android")
@@ -300,7 +332,7 @@ def test_an_sdk_with_a_device_is_ready(
     found = look(ws, ON_SDK)
     assert found["Android SDK"].detail == f"emulator 26.1.2: {program}"
     assert found["AVD"].detail == "gfoom"
-    assert "classic engine" not in found
+    assert found.keys().isdisjoint({"classic engine", "file", "32-bit programs"})
 
 
 @pytest.mark.usefixtures("no_android")
@@ -310,13 +342,61 @@ def test_an_sdk_without_a_device_that_fits(
     make_sdk(tmp_path, monkeypatch)
     make_avd(tmp_path, "pc", "x86", 34)
     finding = look(ws, ON_SDK)["AVD"]
-    assert (finding.ok, finding.detail) == (False, "none for armeabi-v7a")
+    assert not finding.ok
+    assert finding.detail == "no AVD can run this kernel (pc is for x86, not armeabi-v7a)"
     assert finding.fix == sdk.MAKE_AVD
     assert doctor.run(ws, ON_SDK) == 3
+    make_avd(tmp_path, "young", api=24)
+    assert "young is API 24" in look(ws, ON_SDK)["AVD"].detail
 
 
 @pytest.mark.usefixtures("no_android")
-@pytest.mark.parametrize(("revision", "boots"), [("28.0.25", True), ("29.0.1", False)])
+def test_of_several_devices_one_must_be_named(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_sdk(tmp_path, monkeypatch)
+    make_avd(tmp_path, "one")
+    make_avd(tmp_path, "other")
+    finding = look(ws, ON_SDK)["AVD"]
+    assert (finding.ok, finding.detail) == (False, "several AVDs are for armeabi-v7a")
+    assert finding.fix == "--avd, with one of: one, other"
+
+
+@pytest.mark.usefixtures("no_android")
+def test_a_device_without_its_system_image(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_sdk(tmp_path, monkeypatch)
+    make_avd(tmp_path, "gfoom")
+    next((tmp_path / "sdk").rglob("userdata.img")).unlink()
+    finding = look(ws, ON_SDK)["AVD"]
+    assert (finding.ok, finding.detail) == (False, "the AVD gfoom has no userdata.img")
+
+
+@pytest.mark.usefixtures("no_android")
+@pytest.mark.parametrize("there", [True, False])
+def test_an_old_launcher_is_a_32_bit_program(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    make_sdk(tmp_path, monkeypatch, revision="24.4.1", tools="tools")
+    make_avd(tmp_path, "gfoom")
+    loader = tmp_path / "ld-linux.so.2"
+    monkeypatch.setattr(doctor, "_LOADER_32", loader)
+    if there:
+        loader.touch()
+    else:
+        monkeypatch.setattr(packages, "find_tool", lambda tool: None if tool == "file" else tool)
+    found = look(ws, ON_SDK)
+    names = ("32-bit programs", "file")
+    assert [found[name].ok for name in names] == [there, there]
+    fixes = ["", ""] if there else [f"apt-get install {sdk.PACKAGES_32}", "apt-get install file"]
+    assert [found[name].fix for name in names] == fixes
+
+
+@pytest.mark.usefixtures("no_android")
+@pytest.mark.parametrize(
+    ("revision", "boots"), [("28.0.25", True), ("28.0.25.0", True), ("29.0.1", False)]
+)
 def test_an_emulator_that_boots_no_goldfish_any_more(
     ws: Workspace,
     tmp_path: Path,

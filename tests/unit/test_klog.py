@@ -15,6 +15,7 @@ from harness.klog import (
     PATTERNS,
     Allowed,
     Section,
+    certain_lines,
     find_trouble,
     marker,
     section,
@@ -84,6 +85,36 @@ def test_levels_need_not_tell() -> None:
     assert find_trouble(log, levels_tell=False) == ()
     broken = log + "<4>[    2.000000] WARNING: at mm/slub.c:12 f+0x1/0x2()\n"
     assert [trouble.kind for trouble in find_trouble(broken, levels_tell=False)] == ["WARNING"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lowmemorykiller: Killing 'android.browser' (612), adj 9,",
+        "Killing 'm.android.phone' (600), adj 529,",
+        "send sigkill to 612 (android.browser), adj 9, size 4096",
+    ],
+)
+def test_androids_own_killer(text: str) -> None:
+    (trouble,) = find_trouble(f"<6>[    1.000000] {text}\n")
+    assert trouble.kind == "stock OOM kill"
+
+
+def test_what_nobody_but_a_broken_kernel_writes() -> None:
+    everyday = (
+        "<4>[    1.000000] healthd: WARNING: no battery\n"
+        "<6>[    2.000000] send sigkill to 612 (android.browser), adj 9, size 4096\n"
+        "<4>[    3.000000] init: page allocation failure: order:4, mode:0x20\n"
+        "<4>[    4.000000] init: cannot find '/system/bin/x'\n"
+    )
+    assert len(find_trouble(everyday, levels_tell=False)) == 3
+    assert certain_lines(everyday) == ""
+    broken = (
+        "<0>[    5.000000] Internal error: Oops: 805 [#1] PREEMPT ARM\n"
+        "<4>[    6.000000] ------------[ cut here ]------------\n"
+        "<0>[    7.000000] Kernel panic - not syncing: x\n"
+    )
+    assert certain_lines(everyday + broken) == broken
 
 
 @given(st.text(), st.text(alphabet="0123456789abcdef", min_size=1))
