@@ -140,6 +140,17 @@ BOOT_LINES: tuple[Allowed, ...] = (
         r"\w+: loading out-of-tree module taints kernel\.",
         "our modules are built out of tree, on purpose",
     ),
+    Allowed(
+        r"\*\*(?:\*{20,}| .* )\*\*",
+        "the box that says that addresses are shown, which SLUB's debugging does",
+    ),
+    Allowed(
+        r"(?:Lock dependency validator: Copyright .*"
+        r"|\.\.\. (?:MAX_LOCK\w+|C\w+HASH_SIZE): +\d+"
+        r"| memory used (?:by lock dependency info|for stack traces): \d+ kB"
+        r"| per task-struct memory footprint: \d+ bytes)",
+        "lockdep, presenting itself",
+    ),
 )
 
 _CERTAIN = {pattern.kind for pattern in PATTERNS if pattern.certain}
