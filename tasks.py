@@ -264,6 +264,40 @@ def emulator_test(
     cli.finish(status)
 
 
+@task(
+    help={
+        "seed": "where it begins (default: a new one, which is told)",
+        "minutes": "for how long (default: 1)",
+        "rounds": "how many rounds, in place of minutes",
+        **BUILD_HELP,
+    }
+)
+def fuzz(
+    ctx: Context,
+    seed: str = "",
+    minutes: str = "1",
+    rounds: int = 0,
+    kernel: str | None = None,
+    source: str | None = None,
+    emulator: str | None = None,
+    cross_compile: str | None = None,
+    debug: bool = False,
+) -> None:
+    """Let random processes of several users loose on the kernel, and watch what must hold."""
+    from harness import cli
+    from harness import fuzz as job
+
+    status = job.run(
+        _workspace(ctx),
+        _target_on(ctx, kernel, emulator, cross_compile, debug),
+        seed=job.seed_of(seed),
+        minutes=job.minutes_of(minutes),
+        rounds=rounds,
+        source=_source(ctx, source),
+    )
+    cli.finish(status)
+
+
 @task
 def lint(ctx: Context) -> None:
     """Check style, types and shell scripts."""
@@ -308,6 +342,7 @@ namespace = Collection(
     clean,
     boot,
     emulator_test,
+    fuzz,
     test,
     lint,
     unit_test,

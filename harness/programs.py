@@ -25,7 +25,14 @@ from harness.progress import Phase
 from harness.targets import Target
 from harness.workspace import Workspace
 
-PROGRAMS = ("test_set_mm_limits", "oom_test_kernel", "oom_daemon", "oom_test_daemon", "who_pays")
+PROGRAMS = (
+    "test_set_mm_limits",
+    "oom_test_kernel",
+    "oom_daemon",
+    "oom_test_daemon",
+    "who_pays",
+    "mm_limits_fuzz",
+)
 HEADER = "mm_limits_syscalls.h"
 
 _KIND = "programs"

@@ -119,13 +119,13 @@ class ResultFolder:
     def write(self, summary: Summary, kernel_log: str) -> None:
         """Writes all files but the console's."""
         with disk_full_named(self.path):
-            self._put("command.txt", f"{shlex.join(summary.command)}\n")
-            self._put(KERNEL_LOG, kernel_log)
-            self._put("kills.json", _json(_kills(summary)))
-            self._put("verdict.json", _json(_verdict(summary)))
-            self._put("junit.xml", _junit(summary))
+            self.put("command.txt", f"{shlex.join(summary.command)}\n")
+            self.put(KERNEL_LOG, kernel_log)
+            self.put("kills.json", _json(_kills(summary)))
+            self.put("verdict.json", _json(_verdict(summary)))
+            self.put("junit.xml", _junit(summary))
 
-    def _put(self, name: str, text: str) -> None:
+    def put(self, name: str, text: str) -> None:
         """Replaces a file as a whole."""
         partial = self.path / f".{name}.partial"
         partial.write_text(text, encoding="utf-8")

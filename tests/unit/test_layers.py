@@ -22,7 +22,7 @@ LAYERS: dict[str, set[str]] = {
         *("packages", "targets", "tools", "workspace"),
         # pure data and parsing
         *("elfcheck", "kconfig", "klog", "proc_mm_limits", "programs_output", "records"),
-        *("scenarios", "series", "verdict"),
+        *("fuzz_round", "scenarios", "series", "verdict"),
     },
     "building": {
         *("checkpatch", "git_source", "kernel", "modules", "patching", "programs", "rootfs"),
@@ -31,7 +31,7 @@ LAYERS: dict[str, set[str]] = {
     "booting": {"adb", "avd", "console", "qemu", "qmp", "sdk"},
     "session": {"session"},
     "jobs": {
-        *("boot", "checks", "clean", "cli", "doctor", "emulator_test", "patch_check"),
+        *("boot", "checks", "clean", "cli", "doctor", "emulator_test", "fuzz", "patch_check"),
         *("results", "scenario_run", "setup"),
     },
 }

@@ -17,7 +17,7 @@ from invoke.context import Context
 from invoke.tasks import Task
 
 import tasks
-from harness import checks, doctor, emulator_test, kernel, programs, rootfs, setup, source
+from harness import checks, doctor, emulator_test, fuzz, kernel, programs, rootfs, setup, source
 from harness.errors import UsageError
 from harness.paths import REPO
 from harness.targets import Target
@@ -26,7 +26,7 @@ NAMES = {
     *("setup", "doctor", "clean", "boot", "emulator-test"),
     *("fetch-kernel", "patch-kernel", "build-kernel"),
     *("build-modules", "build-ndk-tests", "build-rootfs"),
-    *("test", "lint", "unit-test", "boot-test"),
+    *("fuzz", "test", "lint", "unit-test", "boot-test"),
 }
 
 
@@ -78,6 +78,9 @@ def test_no_task_lists_them() -> None:
         ["--help", "no-such-task"],
         ["doctor", "--kernel", "linux-0.1"],
         ["emulator-test", "--emulator", "none"],
+        ["fuzz", "--seed", "x"],
+        ["fuzz", "--minutes", "soon"],
+        ["fuzz", "--minutes", "0"],
     ],
 )
 def test_wrong_usage_is_2(arguments: list[str]) -> None:
@@ -156,6 +159,22 @@ def test_emulator_test_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) ->
     assert (seen["policy"], seen["trigger"], seen["source"]) == ("all", "daemon", "/tree")
     assert seen["scenarios"] == ("report",)
     assert seen["extra_patches"] == [Path("a.patch"), Path("b.patch")]
+
+
+def test_debug_is_another_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Target] = []
+
+    def run(_ws: object, target: Target, **_options: object) -> int:
+        seen.append(target)
+        return 0
+
+    monkeypatch.setattr(emulator_test, "run", run)
+    monkeypatch.setattr(fuzz, "run", run)
+    tasks.emulator_test(context(), debug=True)
+    tasks.fuzz(context(), seed="1", debug=True)
+    tasks.fuzz(context(), seed="1")
+    assert [target.debug for target in seen] == [True, True, False]
+    assert seen[0].fragments[-1].name == "debug.config"
 
 
 def test_doctor_knows_the_configured_source(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The driver: starts actors, changes what it can change, buries the dead, and asks at the end. */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fuzz.h"
+#include "output.h"
+#include "syscalls.h"
+
+#define ACTORS			8
+#define PROTECTED_SIZE		(2UL << 20)
+#define FINAL_LIMIT		(12UL << 20)
+/* What is dying may take 5 s until it is given up on. */
+#define SETTLE_SECONDS		15
+#define END_SECONDS		15
+#define FAILSLAB		"/sys/kernel/debug/failslab/"
+
+static unsigned int deaths, odd_ends, mistakes;
+
+static double now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static void sleep_ms(unsigned int milliseconds)
+{
+	struct timespec time = { .tv_nsec = milliseconds * 1000000L };
+
+	nanosleep(&time, NULL);
+}
+
+static bool write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool good;
+
+	if (fd < 0)
+		return false;
+	good = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	close(fd);
+	return good;
+}
+
+static bool read_file(const char *path, char *text, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length, all = 0;
+
+	if (fd < 0)
+		return false;
+	while ((length = read(fd, text + all, size - 1 - (size_t)all)) > 0)
+		all += length;
+	close(fd);
+	text[all] = '\0';
+	return all > 0;
+}
+
+/* Who a process was that is dead and not buried yet. */
+static void tell_death(pid_t pid)
+{
+	char path[64], text[2048], *line;
+	unsigned long uid = 0;
+	long adj = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	if (read_file(path, text, sizeof(text)) && (line = strstr(text, "\nUid:")))
+		uid = strtoul(line + 5, NULL, 10);
+	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", pid);
+	if (read_file(path, text, sizeof(text)))
+		adj = strtol(text, NULL, 10);
+	say("death: pid=%d, uid=%lu, adj=%ld", pid, uid, adj);
+	deaths++;
+}
+
+static void bury(void)
+{
+	siginfo_t info;
+
+	for (;;) {
+		info.si_pid = 0;
+		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) || !info.si_pid)
+			return;
+		if (info.si_code == CLD_KILLED && info.si_status == SIGKILL)
+			tell_death(info.si_pid);
+		else if (info.si_code != CLD_EXITED)
+			odd_ends++;
+		waitpid(info.si_pid, NULL, 0);
+		__atomic_sub_fetch(&shared->processes, 1, __ATOMIC_RELAXED);
+	}
+}
+
+static void start_actor(uint64_t seed, unsigned int number)
+{
+	struct actor actor = {
+		.state = mix(seed, number + 1),
+		.can_switch = number % 4 == 3,
+		.is_limited = number != 0,
+	};
+	uid_t uid = actor.is_limited ? FIRST_LIMITED + number % LIMITED_USERS : UNLIMITED;
+
+	__atomic_add_fetch(&shared->processes, 1, __ATOMIC_RELAXED);
+	if (fork())
+		return;
+	if (setgroups(0, NULL) || setresgid(uid, uid, uid) ||
+	    setresuid(uid, uid, actor.can_switch ? 0 : uid))
+		_exit(1);
+	act(&actor);
+}
+
+/* Of a user who may die, with some memory, and not to be killed. */
+static pid_t start_protected(void)
+{
+	pid_t pid = fork();
+	char *memory;
+
+	__atomic_add_fetch(&shared->processes, 1, __ATOMIC_RELAXED);
+	if (pid)
+		return pid;
+	write_file("/proc/self/oom_score_adj", "-1000");
+	if (setresuid(FIRST_LIMITED, FIRST_LIMITED, FIRST_LIMITED))
+		_exit(1);
+	memory = mmap(NULL, PROTECTED_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		      -1, 0);
+	if (memory != MAP_FAILED)
+		memset(memory, 1, PROTECTED_SIZE);
+	while (!__atomic_load_n(&shared->end, __ATOMIC_RELAXED))
+		sleep_ms(20);
+	_exit(0);
+}
+
+static void load_module(const char *folder, const char *name)
+{
+	char path[256];
+	struct stat status;
+	void *image;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s.ko", folder, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &status)) {
+		complain("%s: %s", path, strerror(errno));
+		mistakes++;
+		return;
+	}
+	image = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	close(fd);
+	if (syscall(__NR_init_module, image, (unsigned long)status.st_size, "") && errno != EEXIST) {
+		complain("load %s: %s", name, strerror(errno));
+		mistakes++;
+	}
+	munmap(image, (size_t)status.st_size);
+}
+
+static void reload(uint64_t *state, const char *folder)
+{
+	static const char *const names[] = { "set_mm_limits", "my_oom_killer" };
+	const char *name = names[pick(state, 2)];
+
+	if (!folder)
+		return;
+	syscall(__NR_delete_module, name, O_NONBLOCK);
+	sleep_ms(pick(state, 10));
+	load_module(folder, name);
+}
+
+static void change_limit(uint64_t *state)
+{
+	static const char *const policies[] = { "-", "rss", "runtime", "badness" };
+	uid_t uid = FIRST_LIMITED + pick(state, LIMITED_USERS);
+	char line[128];
+
+	if (pick(state, 2)) {
+		set_mm_limits(uid, pick(state, 12) ? (8UL + pick(state, 32)) << 20 : ~0UL);
+		return;
+	}
+	snprintf(line, sizeof(line), "uid=%u max=%uM grace=%u policy=%s dry_run=0\n", (unsigned int)uid,
+		 8 + pick(state, 32), pick(state, 8) == 0, policies[pick(state, 4)]);
+	write_file("/proc/mm_limits", line);
+}
+
+static void change_range(uint64_t *state)
+{
+	char line[64];
+
+	if (pick(state, 2))
+		snprintf(line, sizeof(line), "uid=10070-10072 max=%uM\n", 8 + pick(state, 32));
+	else
+		snprintf(line, sizeof(line), "uid=10070-10072 max=none\n");
+	write_file("/proc/mm_limits", line);
+}
+
+static void change_something(uint64_t *state, const struct plan *plan)
+{
+	static const char *const policies[] = { "rss", "runtime", "badness", "nonsense" };
+
+	switch (pick(state, 10)) {
+	case 0:
+		write_file("/proc/sys/vm/mm_limits_policy", policies[pick(state, 4)]);
+		break;
+	case 1:
+		write_file("/proc/sys/vm/mm_limits_trigger", pick(state, 3) ? "alloc" : "none");
+		break;
+	case 2:
+		reload(state, plan->modules);
+		break;
+	case 3:
+		change_range(state);
+		break;
+	case 4: case 5:
+		my_oom_killer();
+		break;
+	default:
+		change_limit(state);
+	}
+}
+
+/* Allocations of those that ask for it (make-it-fail) fail so often. */
+static void set_failing(unsigned long percent)
+{
+	char text[8];
+
+	snprintf(text, sizeof(text), "%lu", percent);
+	write_file(FAILSLAB "verbose", "0");
+	write_file(FAILSLAB "task-filter", "Y");
+	write_file(FAILSLAB "ignore-gfp-wait", "N");
+	write_file(FAILSLAB "times", "-1");
+	write_file(FAILSLAB "interval", "1");
+	write_file(FAILSLAB "probability", text);
+}
+
+/* Whether every user with a limit is within it, by the kernel's own account. */
+static bool is_settled(char *text, size_t size)
+{
+	unsigned long uid, max, rss;
+	char *line, *rest;
+
+	if (!read_file("/proc/mm_limits", text, size))
+		return false;
+	line = strchr(text, '\n');
+	while (line && *++line) {
+		uid = strtoul(line, &rest, 10);
+		/* A range has no usage of its own. */
+		if (*rest == ' ' && sscanf(rest, "%lu %lu", &max, &rss) == 2 && rss > max && uid)
+			return false;
+		line = strchr(line, '\n');
+	}
+	return true;
+}
+
+static bool settle(const struct plan *plan)
+{
+	double end = now() + SETTLE_SECONDS;
+	char text[4096];
+	unsigned int i;
+
+	__atomic_store_n(&shared->quiet, 1, __ATOMIC_RELAXED);
+	if (plan->modules) {
+		load_module(plan->modules, "set_mm_limits");
+		load_module(plan->modules, "my_oom_killer");
+	}
+	write_file("/proc/sys/vm/mm_limits_trigger", "alloc");
+	write_file("/proc/sys/vm/mm_limits_policy", "rss");
+	for (i = 0; i < LIMITED_USERS; i++) {
+		snprintf(text, sizeof(text), "uid=%u max=%lu grace=0 policy=-\n", FIRST_LIMITED + i,
+			 FINAL_LIMIT);
+		if (!write_file("/proc/mm_limits", text)) {
+			complain("limit of %u: %s", FIRST_LIMITED + i, strerror(errno));
+			mistakes++;
+		}
+	}
+	while (now() < end) {
+		if (my_oom_killer() < 0) {
+			complain("my_oom_killer: %s", strerror(errno));
+			mistakes++;
+			return false;
+		}
+		bury();
+		if (is_settled(text, sizeof(text)))
+			return true;
+		sleep_ms(50);
+	}
+	say("not settled: %s", text);
+	return false;
+}
+
+/* Tells everybody to end; who does not is told of, and killed. */
+static bool end_all(void)
+{
+	double end = now() + END_SECONDS;
+
+	__atomic_store_n(&shared->end, 1, __ATOMIC_RELAXED);
+	while (now() < end) {
+		bury();
+		if (waitid(P_ALL, 0, &(siginfo_t){ 0 }, WEXITED | WNOHANG | WNOWAIT) &&
+		    errno == ECHILD)
+			return true;
+		sleep_ms(10);
+	}
+	say("stuck: %d processes have not ended", __atomic_load_n(&shared->processes,
+								 __ATOMIC_RELAXED));
+	return false;
+}
+
+static void clean_up(void)
+{
+	unsigned int i;
+
+	write_file("/proc/mm_limits", "uid=10070-10072 max=none\n");
+	for (i = 0; i < LIMITED_USERS; i++)
+		set_mm_limits(FIRST_LIMITED + i, ~0UL);
+	set_failing(0);
+}
+
+bool drive(const struct plan *plan)
+{
+	uint64_t state = mix(plan->seed, 0);
+	bool settled, ended, alive;
+	pid_t protected;
+	unsigned int i;
+	double end;
+
+	for (i = 0; i < LIMITED_USERS; i++)
+		set_mm_limits(FIRST_LIMITED + i, (8UL + pick(&state, 32)) << 20);
+	set_failing(plan->failing);
+	protected = start_protected();
+	for (i = 0; i < ACTORS; i++)
+		start_actor(plan->seed, i);
+	end = now() + (double)plan->milliseconds / 1000;
+	while (now() < end) {
+		change_something(&state, plan);
+		bury();
+		sleep_ms(5 + pick(&state, 30));
+	}
+	settled = settle(plan);
+	alive = kill(protected, 0) == 0;
+	ended = end_all();
+	clean_up();
+	say("counts: calls=%u, forks=%u, threads=%u, shares=%u, execs=%u, switches=%u, refused=%u, "
+	    "deaths=%u, odd=%u", shared->calls, shared->forks, shared->threads, shared->shares,
+	    shared->execs, shared->switches, shared->refused, deaths, odd_ends);
+	say("ends: settled=%d, ended=%d, protected=%d, mistakes=%u", settled, ended, alive, mistakes);
+	return settled && ended && alive && !mistakes;
+}

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""A short run of the fuzz test: that it passes, and that it would not if the kernel were wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness import fuzz, fuzz_round
+from harness.targets import Target
+from harness.workspace import Workspace
+
+
+def test_some_rounds_pass(workspace: Workspace, target: Target, tmp_path: Path) -> None:
+    assert fuzz.run(workspace, target, seed=1, minutes=1, rounds=4, results=tmp_path) == 0
+    summary = json.loads((tmp_path / "latest/fuzz.json").read_text())
+    assert summary["rounds"] == 4
+    for what in ("calls", "forks", "threads", "shares", "execs", "switches", "deaths"):
+        assert summary["counts"][what] > 0, what
+
+
+def test_a_broken_invariant_ends_the_run_with_its_seed(
+    workspace: Workspace,
+    target: Target,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nobody is said to have a limit: then every death is one too many."""
+    monkeypatch.setattr(fuzz_round, "LIMITED", range(0))
+    assert fuzz.run(workspace, target, seed=7, minutes=1, rounds=9, results=tmp_path) == 1
+    summary = json.loads((tmp_path / "latest/fuzz.json").read_text())
+    assert (summary["failed seed"], summary["rounds"]) == (7, 1)
+    said = capsys.readouterr().out
+    assert "again: ./inv fuzz --seed 7 --rounds 1" in said
+    assert (tmp_path / "latest/output.txt").read_text().count("death: ") > 0
