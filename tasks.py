@@ -269,14 +269,17 @@ def emulator_test(
         "seed": "where it begins (default: a new one, which is told)",
         "minutes": "for how long (default: 1)",
         "rounds": "how many rounds, in place of minutes",
+        "patch": "a patch file to apply behind the series (may be repeated)",
         **BUILD_HELP,
-    }
+    },
+    iterable=["patch"],
 )
 def fuzz(
     ctx: Context,
     seed: str = "",
     minutes: str = "1",
     rounds: int = 0,
+    patch: list[str] | None = None,
     kernel: str | None = None,
     source: str | None = None,
     emulator: str | None = None,
@@ -294,6 +297,7 @@ def fuzz(
         minutes=job.minutes_of(minutes),
         rounds=rounds,
         source=_source(ctx, source),
+        extra_patches=[Path(name) for name in patch or ()],
     )
     cli.finish(status)
 

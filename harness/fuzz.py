@@ -12,7 +12,7 @@ import secrets
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
@@ -46,6 +46,8 @@ class _Fuzz:
     """A run on its way."""
 
     seed: int
+    # Behind the series, for a kernel with a fault.
+    patches: tuple[Path, ...] = ()
     rounds: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     # Of the round that failed.
@@ -67,6 +69,7 @@ def run(
     minutes: float,
     rounds: int = 0,
     source: str | None = None,
+    extra_patches: Sequence[Path] = (),
     results: Path | None = None,
 ) -> int:
     """Fuzzes for so many minutes, or so many rounds if those are given; the exit status.
@@ -78,11 +81,12 @@ def run(
     _check_numbers(seed, minutes, rounds)
     check_machine(target)
     folder = ResultFolder.create(results or RESULTS, target.name, "fuzz", datetime.now())
-    folder.put("command.txt", f"{shlex.join(_command(target, seed, rounds, minutes))}\n")
-    built = kernel.build(ws, target, source)
+    command = _command(target, seed, rounds, minutes, extra_patches)
+    folder.put("command.txt", f"{shlex.join(command)}\n")
+    built = kernel.build(ws, target, source, extra_patches)
     loadable, tools = modules.build(ws, built), programs.build(ws, target)
     guest = rootfs.build(ws, target)
-    fuzz = _Fuzz(seed)
+    fuzz = _Fuzz(seed, tuple(extra_patches))
     with open_session(
         ws,
         built.image,
@@ -126,10 +130,13 @@ def _check_numbers(seed: int, minutes: float, rounds: int) -> None:
         raise UsageError("there is nothing to do", hint="--minutes N, or --rounds N")
 
 
-def _command(target: Target, seed: int, rounds: int, minutes: float) -> list[str]:
+def _command(
+    target: Target, seed: int, rounds: int, minutes: float, patches: Sequence[Path]
+) -> list[str]:
     words = ["./inv", "fuzz", "--seed", str(seed)]
     words += ["--rounds", str(rounds)] if rounds else ["--minutes", f"{minutes:g}"]
     words += ["--kernel", target.name, "--emulator", target.emulator]
+    words += [word for path in patches for word in ("--patch", str(path))]
     return words + (["--debug"] if target.debug else [])
 
 
@@ -217,6 +224,6 @@ def _finish(ws: Workspace, target: Target, fuzz: _Fuzz, folder: ResultFolder) ->
     if fuzz.failed_seed is None:
         ws.reporter.say("FAIL: behind all rounds")
     else:
-        again = shlex.join(_command(target, fuzz.failed_seed, 1, 0))
+        again = shlex.join(_command(target, fuzz.failed_seed, 1, 0, fuzz.patches))
         ws.reporter.say(f"FAIL: the round of seed {fuzz.failed_seed}; again: {again}")
     return EXIT_FAILED

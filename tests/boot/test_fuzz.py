@@ -12,6 +12,8 @@ from harness import fuzz, fuzz_round
 from harness.targets import Target
 from harness.workspace import Workspace
 
+FAULTS = Path(__file__).with_name("faults")
+
 
 def test_some_rounds_pass(workspace: Workspace, target: Target, tmp_path: Path) -> None:
     assert fuzz.run(workspace, target, seed=1, minutes=1, rounds=4, results=tmp_path) == 0
@@ -19,6 +21,26 @@ def test_some_rounds_pass(workspace: Workspace, target: Target, tmp_path: Path) 
     assert summary["rounds"] == 4
     for what in ("calls", "forks", "threads", "shares", "execs", "switches", "deaths"):
         assert summary["counts"][what] > 0, what
+
+
+@pytest.mark.parametrize(
+    ("fault", "problem"),
+    [
+        ("protection-ignored", "which was protected"),
+        ("limit-ignored", "a user stayed above its limit"),
+    ],
+)
+def test_a_wrong_kernel_does_not_pass(
+    workspace: Workspace, target: Target, tmp_path: Path, fault: str, problem: str
+) -> None:
+    patch = FAULTS / f"{fault}.patch"
+    status = fuzz.run(
+        workspace, target, seed=1, minutes=1, rounds=9, extra_patches=[patch], results=tmp_path
+    )
+    assert status == 1
+    summary = json.loads((tmp_path / "latest/fuzz.json").read_text())
+    assert any(problem in line for line in summary["problems"])
+    assert f"--patch {patch}" in (tmp_path / "latest/command.txt").read_text()
 
 
 def test_a_broken_invariant_ends_the_run_with_its_seed(
