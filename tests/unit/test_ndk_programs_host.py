@@ -212,10 +212,32 @@ BAD_HOGS: Sequence[Sequence[str]] = [
     ["-t", "soon", "root", "0", "5000"],
     ["root", "0", *["5000"] * 1001],
 ]
+BAD_CASES: Sequence[Sequence[str]] = [
+    [],
+    ["nothing"],
+    ["after-exec"],
+    ["after-exec", "x"],
+    ["vfork"],
+    ["vfork", "0"],
+    ["vfork", "x"],
+    ["vfork", "-1"],
+    ["vfork", "5000", "6000"],
+    ["threads", "5000"],
+    ["threads", "0", "5000"],
+    ["threads", "501", "5000"],
+    ["zombies", "0"],
+    ["setuid-down", "5000", "nobody-is-called-so"],
+    ["clone-vm-across", "root", "5000", "root"],
+    ["-k", "x", "vfork", "5000"],
+    ["-k"],
+    ["-u", "nobody-is-called-so", "vfork", "5000"],
+    ["-z", "vfork", "5000"],
+]
 BAD = [
     *[("test_set_mm_limits", words) for words in BAD_LIMITS],
     *[("oom_daemon", words) for words in BAD_INTERVALS],
     *[(name, words) for name in HOGS for words in BAD_HOGS],
+    *[("who_pays", words) for words in BAD_CASES],
     ("oom_test_kernel", ["-w", "1", "root", "0", "5000"]),
     ("oom_test_daemon", ["-w", "x", "root", "0", "5000"]),
 ]
@@ -229,8 +251,9 @@ def test_bad_arguments(programs: Path, name: str, words: Sequence[str]) -> None:
     assert f"usage: {name} " in ended.err
 
 
-OPTIONS = ["-a", "-c", "-e", "-m", "-n", "-s", "-t", "-u", "-v", "-w", "--", "-"]
+OPTIONS = ["-a", "-c", "-e", "-k", "-m", "-n", "-s", "-t", "-u", "-v", "-w", "--", "-"]
 GOOD = ["root", "u0_a70", "0", "1", "5000", "max", "K", "L", "EPERM", "5000,cpu=1", "5000,name=x"]
+GOOD += ["threads", "clone-vm", "vfork", "zombies", "setuid-down"]
 # Arguments are bytes, of any value but NUL.
 WORDS = st.sampled_from([os.fsencode(word) for word in OPTIONS + GOOD]) | st.binary(
     max_size=40
@@ -547,3 +570,112 @@ def test_nobody_listens(programs: Path) -> None:
             check=False,
         ).returncode
     assert status == 0
+
+
+# who_pays
+
+
+@contextlib.contextmanager
+def held(program: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """`who_pays` at its first step, waiting for lines."""
+    with subprocess.Popen(
+        [program, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+# The words, the steps, the lines that say how a process ended.
+CASES: Sequence[tuple[Sequence[str], int, int]] = [
+    (["threads", "3", "9000000"], 1, 1),
+    (["clone-vm", "3", "9000000"], 1, 3),
+    (["vfork", "9000000"], 1, 1),
+    (["exited-leader", "9000000"], 1, 1),
+    (["exec", "9000000"], 2, 1),
+    (["zombies", "3"], 1, 1),
+    (["deltas", "3", "90000"], 2, 1),
+    (["deltas-file", "3", "9000000"], 2, 1),
+]
+ROOTS_CASES: Sequence[tuple[Sequence[str], int, int]] = [
+    (["clone-vm-across", "10070", "10071", "9000000"], 2, 2),
+    (["thread-across", "10070", "10071", "9000000"], 1, 1),
+    (["exited-leader-down", "9000000", "10070"], 2, 1),
+    (["setuid-down", "9000000", "10070"], 2, 1),
+    (["setuid-up", "9000000", "10070"], 3, 1),
+    (["-u", "10070", "vfork", "9000000"], 1, 1),
+]
+
+
+@pytest.mark.parametrize(("words", "steps", "ends"), [*CASES, *ROOTS_CASES])
+def test_every_case_goes_through_its_steps(
+    programs: Path, words: Sequence[str], steps: int, ends: int
+) -> None:
+    ended = run(programs / "who_pays", *words)
+    if (words, steps, ends) in ROOTS_CASES and os.getuid() != 0:
+        assert ended.status == 1
+        assert "Operation not permitted" in ended.err
+        return
+    assert (ended.status, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    waiting = [line for line in lines if line.startswith("waiting: ")]
+    assert waiting == [f"waiting: step={step + 1}" for step in range(steps)]
+    assert sum(line.endswith("outcome=lived, status=0") for line in lines) == ends
+    assert lines[-1] == "done: program=who_pays, marker=none, checks=2/2"
+
+
+def test_each_line_leads_to_the_next_step(programs: Path) -> None:
+    with held(programs / "who_pays", "exec", "9000000") as process:
+        out = read_until(process, "waiting: step=1")
+        pid = int(out.rpartition("process: pid=")[2].partition(",")[0])
+        assert psutil.Process(pid).memory_info().rss >= 9000000
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        read_until(process, "waiting: step=2")
+        assert psutil.Process(pid).memory_info().rss < 9000000
+        status, rest = finish(process)
+    assert (status, rest.count("lived")) == (0, 1)
+
+
+def test_a_signal_ends_a_case(programs: Path) -> None:
+    with held(programs / "who_pays", "exec", "9000000") as process:
+        read_until(process, "waiting: step=1")
+        process.send_signal(signal.SIGTERM)
+        read_until(process, "waiting: step=2")
+        assert process.wait(TIMEOUT) == 0
+
+
+@pytest.mark.parametrize(("killed", "status"), [("1", 0), ("0", 1), ("2", 1)])
+def test_a_case_knows_who_is_to_be_killed(programs: Path, killed: str, status: int) -> None:
+    with held(programs / "who_pays", "-k", killed, "threads", "2", "9000000") as process:
+        out = read_until(process, "waiting: step=1")
+        os.kill(int(out.rpartition("process: pid=")[2].partition(",")[0]), signal.SIGKILL)
+        ended, rest = finish(process)
+    assert "outcome=killed, status=9" in rest
+    assert ended == status
+
+
+def test_who_shares_with_a_killed_process_is_not_ended_by_the_program(programs: Path) -> None:
+    with held(programs / "who_pays", "-k", "3", "clone-vm", "3", "9000000") as process:
+        out = read_until(process, "waiting: step=1")
+        pids = [int(word.partition(",")[0]) for word in out.split("process: pid=")[1:]]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+        assert finish(process)[0] == 0
+
+
+def test_a_case_ends_with_the_program(programs: Path) -> None:
+    with held(programs / "who_pays", "clone-vm", "3", "9000000") as process:
+        out = read_until(process, "waiting: step=1")
+        pids = [int(word.partition(",")[0]) for word in out.split("process: pid=")[1:]]
+        process.kill()
+        process.wait()
+    assert len(pids) == 3
+    eventually(lambda: not any(alive(pid) for pid in pids))

@@ -111,6 +111,13 @@ def test_readme_has_every_task() -> None:
     assert {name for name in names if f"`{name}" not in readme} == set()
 
 
+def test_the_tests_that_the_design_names_are_here() -> None:
+    named = set(re.findall(r"`(test_\w+)`", text_of("docs/design.md")))
+    tests = "".join(path.read_text() for path in (REPO / "tests").rglob("test_*.py"))
+    assert named
+    assert {name for name in named if f"def {name}(" not in tests} == set()
+
+
 def test_invoke_configuration_has_what_tasks_read() -> None:
     keys = set(re.findall(r"^  (\w+):", text_of("invoke.yaml"), re.MULTILINE))
     read = set(re.findall(r"(?:goldfish_oom|defaults)\.(\w+)", text_of("tasks.py")))

@@ -1,0 +1,463 @@
+# SPDX-License-Identifier: MIT
+"""Who pays: one mm, one user, whatever shares it or borrows it, on a booted kernel.
+
+The rule is in docs/design.md. `who_pays` builds each situation as root, in
+processes of a user that has no others: what /proc/mm_limits says of the user is
+what it says of them. What is really mapped is read from their page tables.
+
+A kernel thread that borrows an mm has no program. With a lazy TLB it has only
+an active_mm, which a scan does not look at: it happens on every switch to a
+kernel thread, and so in all of these tests. A thread that takes an mm over
+(kthread_use_mm(): vhost, USB gadgets) does not exist in this configuration; a
+scan counts nothing for a PF_KTHREAD, and whoever shares an mm with one is
+protected.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from harness.adb import Device, RunningCommand
+from harness.proc_mm_limits import parse_mm_limits
+from harness.records import KillRecord, parse_log
+from harness.scenario_run import DEVICE_FOLDER
+
+APP, OTHER = 10070, 10071
+PAGE = 4096
+MIB = 1 << 20
+# What a situation holds, and what its program may take beside that.
+SIZE, BESIDE = 16 * MIB, MIB
+# A thread adds its faults to the mm's counters when it has counted more than this many.
+HELD_BACK = 65
+NO_LIMIT_YET, TOO_LITTLE = 512 * MIB, 4 * MIB
+SECONDS = 30
+LINES = "/tmp/who_pays"
+CORE_PATTERN = "/proc/sys/kernel/core_pattern"
+
+
+class Scene:
+    """A situation that `who_pays` holds; `processes` in the order in which they came."""
+
+    def __init__(self, device: Device, running: RunningCommand) -> None:
+        self.device = device
+        self._running = running
+        self._step = 0
+        self.pid = int(self._running.wait_line("who_pays: ", SECONDS).rpartition("=")[2])
+
+    def next_step(self) -> None:
+        """Leads to the next step, and waits until it is reached."""
+        if self._step > 0:
+            self._send_line()
+        self._step += 1
+        self._running.wait_line(f"waiting: step={self._step}", SECONDS)
+
+    def end(self) -> None:
+        """Leads beyond the last step; fails unless all went as the program was told."""
+        self._send_line()
+        self.ended()
+
+    def ended(self) -> None:
+        """Waits until the program has come to its end by itself."""
+        result = self._running.wait(SECONDS)
+        assert result.status == 0, result.output
+
+    def _send_line(self) -> None:
+        self.device.shell(f"echo > {LINES}")
+
+    @property
+    def processes(self) -> list[int]:
+        return [int(pid) for pid in re.findall(r"^process: pid=(\d+)", self.output, re.M)]
+
+    @property
+    def process(self) -> int:
+        (pid,) = self.processes
+        return pid
+
+    @property
+    def output(self) -> str:
+        return self._running.output
+
+
+@contextmanager
+def play(
+    device: Device, *words: str | int, user: int | None = None, reach: bool = True
+) -> Iterator[Scene]:
+    """Has `who_pays` build a situation; nothing of it is left afterwards.
+
+    It is at its first step, unless it is not to `reach` that. `user` starts the
+    program, otherwise root.
+    """
+    program = " ".join(map(str, ("./who_pays", *words)))
+    if user is not None:
+        program = f"su {user} {program}"
+    running = device.start(
+        f"rm -f {LINES}; mkfifo {LINES}; cd {DEVICE_FOLDER}"
+        # A shell of adbd's is protected, and so would be what it starts.
+        f" && echo 0 > /proc/$$/oom_score_adj && {program} <>{LINES}"
+    )
+    try:
+        scene = Scene(device, running)
+        if reach:
+            scene.next_step()
+        yield scene
+    finally:
+        if not running.ended:
+            device.shell(f"kill -9 {scene.pid}", check=False)
+        running.close()
+
+
+@pytest.fixture
+def limited(device: Device) -> Device:
+    """The device with limits for both users that nobody reaches."""
+    for uid in (APP, OTHER):
+        set_limit(device, uid, NO_LIMIT_YET)
+        assert rss(device, uid) == 0
+    return device
+
+
+def set_limit(device: Device, uid: int, size: int) -> None:
+    device.shell(f"{DEVICE_FOLDER}/test_set_mm_limits -e 0 {uid} {size}")
+
+
+def rss(device: Device, uid: int) -> int:
+    """What /proc/mm_limits says that the user has."""
+    entries = parse_mm_limits(device.read_file("/proc/mm_limits"))
+    (found,) = [entry.rss for entry in entries if entry.uid == uid]
+    return found
+
+
+def mapped(device: Device, pid: int) -> int:
+    """What the process's page tables map."""
+    found = re.search(r"^Rss: +(\d+) kB$", device.read_file(f"/proc/{pid}/smaps_rollup"), re.M)
+    assert found is not None
+    return 1024 * int(found[1])
+
+
+def assert_pays(device: Device, uid: int, pid: int, threads: int = 1) -> None:
+    """Fails unless the user has what the process maps, at least SIZE, and nothing else.
+
+    Up to HELD_BACK faults of each thread may not be counted yet. What the
+    program maps of its file comes in several pages a fault; it is within BESIDE.
+    """
+    truth, said = mapped(device, pid), rss(device, uid)
+    assert SIZE <= truth <= SIZE + BESIDE
+    assert truth - threads * HELD_BACK * PAGE - BESIDE <= said <= truth
+    assert said >= SIZE - threads * HELD_BACK * PAGE
+
+
+def assert_gone(device: Device, pid: int) -> None:
+    """Fails if the process is still there as more than a zombie."""
+    status = device.shell(f"cat /proc/{pid}/status", check=False).output
+    assert "State:" not in status or re.search(r"^State:\s+[ZX]", status, re.M)
+
+
+def log_since(device: Device, mark: str) -> str:
+    _, found, after = device.kernel_log().rpartition(mark)
+    assert found
+    return after
+
+
+def kills_by_limit(device: Device, uid: int, size: int = TOO_LITTLE) -> tuple[KillRecord, ...]:
+    """Sets the limit; the records of who died for it."""
+    mark = f"who_pays {secrets.token_hex(8)}"
+    device.mark_kernel_log(mark)
+    set_limit(device, uid, size)
+    parsed = parse_log(log_since(device, mark).lstrip("\n"), raw=True)
+    assert parsed.torn == ()
+    return parsed.records
+
+
+def assert_records(
+    records: tuple[KillRecord, ...], uid: int, victim: int, *sharers: int, size: int = SIZE
+) -> None:
+    """Fails unless the victim's record comes first, and then one of each sharer."""
+    first, *others = records
+    assert (first.uid, first.pid, first.sharer_of) == (uid, victim, None)
+    assert sorted(other.pid for other in others) == sorted(sharers)
+    for record in others:
+        assert (record.uid, record.sharer_of) == (uid, victim)
+    for record in records:
+        assert (record.policy, record.trigger, record.comm) == ("rss", "set", "who_pays")
+        assert record.mm_max == TOO_LITTLE
+        # The memory is theirs together: once in the sum, and each record says all of it.
+        assert record.user_rss == record.rss
+        assert abs(record.rss - size) <= BESIDE
+
+
+# Who is counted
+
+
+def test_a_process_pays_for_its_threads_once(limited: Device) -> None:
+    with play(limited, "-u", APP, "threads", 8, SIZE) as scene:
+        assert_pays(limited, APP, scene.process, threads=8)
+        assert rss(limited, OTHER) == 0
+        scene.end()
+    assert rss(limited, APP) == 0
+
+
+def test_processes_that_share_an_mm_pay_once(limited: Device) -> None:
+    with play(limited, "-u", APP, "clone-vm", 5, SIZE) as scene:
+        assert len(scene.processes) == 5
+        assert_pays(limited, APP, scene.processes[0], threads=5)
+        scene.end()
+    assert rss(limited, APP) == 0
+
+
+def test_the_oldest_user_of_an_mm_pays_and_then_the_next(limited: Device) -> None:
+    with play(limited, "clone-vm-across", APP, OTHER, SIZE) as scene:
+        younger, elder = scene.processes
+        assert_pays(limited, APP, elder, threads=2)
+        assert rss(limited, OTHER) == 0
+        scene.next_step()
+        assert_pays(limited, OTHER, younger, threads=2)
+        assert rss(limited, APP) == 0
+        scene.end()
+
+
+def test_a_thread_with_another_uid_escapes_nothing(limited: Device) -> None:
+    with play(limited, "thread-across", APP, OTHER, SIZE) as scene:
+        assert_pays(limited, APP, scene.process, threads=2)
+        assert rss(limited, OTHER) == 0
+        scene.end()
+
+
+def test_a_vfork_childs_memory_is_its_parents(limited: Device) -> None:
+    with play(limited, "-u", APP, "vfork", SIZE) as scene:
+        parent, child = scene.processes
+        assert mapped(limited, parent) == mapped(limited, child)
+        assert_pays(limited, APP, parent, threads=2)
+        scene.end()
+
+
+def test_a_leader_that_has_exited_still_pays(limited: Device) -> None:
+    with play(limited, "-u", APP, "exited-leader", SIZE) as scene:
+        assert re.search(r"^State:\s+Z", limited.read_file(f"/proc/{scene.process}/status"), re.M)
+        # Of a leader without an mm its thread has to say it.
+        (tid,) = re.findall(r"tid=(\d+), state=Z", scene.output)
+        truth = mapped(limited, int(tid))
+        assert SIZE <= truth <= SIZE + BESIDE
+        assert truth - 2 * HELD_BACK * PAGE <= rss(limited, APP) <= truth
+        scene.end()
+
+
+def test_an_exited_leader_pays_as_whom_it_was(limited: Device) -> None:
+    with play(limited, "exited-leader-down", SIZE, APP) as scene:
+        assert rss(limited, APP) == 0
+        scene.next_step()
+        # The thread that is left is the user's, but a leader's uid is that of its end.
+        assert rss(limited, APP) == 0
+        scene.end()
+
+
+def test_memory_from_before_an_exec_is_gone(limited: Device) -> None:
+    with play(limited, "-u", APP, "exec", SIZE) as scene:
+        assert_pays(limited, APP, scene.process)
+        scene.next_step()
+        assert mapped(limited, scene.process) < BESIDE
+        assert 0 < rss(limited, APP) < BESIDE
+        assert kills_by_limit(limited, APP) == ()
+        scene.end()
+
+
+def test_after_setuid_the_new_user_pays(limited: Device) -> None:
+    with play(limited, "setuid-down", SIZE, APP) as scene:
+        assert rss(limited, APP) == 0
+        scene.next_step()
+        assert_pays(limited, APP, scene.process)
+        scene.end()
+
+
+def test_becoming_root_in_effect_changes_nothing_and_for_good_everything(limited: Device) -> None:
+    with play(limited, "setuid-up", SIZE, APP) as scene:
+        assert_pays(limited, APP, scene.process)
+        scene.next_step()
+        assert_pays(limited, APP, scene.process)
+        scene.next_step()
+        assert rss(limited, APP) == 0
+        scene.end()
+
+
+def test_zombies_pay_nothing(limited: Device) -> None:
+    with play(limited, "-u", APP, "zombies", 16) as scene:
+        zombies = re.findall(r"^zombie: pid=(\d+)", scene.output, re.M)
+        assert len(zombies) == 16
+        for pid in zombies:
+            assert re.search(r"^State:\s+Z", limited.read_file(f"/proc/{pid}/status"), re.M)
+        assert 0 < mapped(limited, scene.process) < BESIDE
+        assert 0 < rss(limited, APP) <= mapped(limited, scene.process)
+        scene.end()
+
+
+@pytest.mark.parametrize("pages", [40, 64, 1000])
+def test_what_threads_hold_back_is_bounded_and_comes(limited: Device, pages: int) -> None:
+    threads = 8
+    # A check at an allocation would have the thread that makes it fold.
+    limited.shell("echo none > /proc/sys/vm/mm_limits_trigger")
+    with play(limited, "-u", APP, "deltas", threads, pages * PAGE) as scene:
+        missing = mapped(limited, scene.process) - rss(limited, APP)
+        assert 0 <= missing <= threads * HELD_BACK * PAGE
+        if pages < 60:
+            # No thread has had to fold: otherwise nothing is shown here.
+            assert missing >= threads * pages * PAGE
+        scene.next_step()
+        assert mapped(limited, scene.process) == rss(limited, APP)
+        scene.end()
+
+
+def test_of_files_threads_hold_back_more(limited: Device) -> None:
+    threads = 8
+    limited.shell("echo none > /proc/sys/vm/mm_limits_trigger")
+    with play(limited, "-u", APP, "deltas-file", threads, 3 * MIB) as scene:
+        missing = mapped(limited, scene.process) - rss(limited, APP)
+        # It is faults that are counted, and one maps up to 16 pages of the page cache.
+        assert threads * HELD_BACK * PAGE < missing <= threads * HELD_BACK * 16 * PAGE
+        scene.next_step()
+        assert mapped(limited, scene.process) == rss(limited, APP)
+        scene.end()
+
+
+# Who is killed
+
+
+def test_whoever_shares_the_memory_dies_with_it(limited: Device) -> None:
+    with play(limited, "-k", 4, "-u", APP, "clone-vm", 4, SIZE) as scene:
+        records = kills_by_limit(limited, APP)
+        scene.ended()
+        assert_records(records, APP, *scene.processes)
+    assert rss(limited, APP) == 0
+
+
+def test_the_limit_is_that_of_the_one_who_pays(limited: Device) -> None:
+    with play(limited, "-k", 2, "clone-vm-across", APP, OTHER, SIZE) as scene:
+        younger, elder = scene.processes
+        assert kills_by_limit(limited, OTHER) == ()
+        records = kills_by_limit(limited, APP)
+        scene.ended()
+        assert_records(records, APP, elder, younger)
+
+
+def test_what_a_younger_sharer_takes_is_seen_when_somebody_asks(limited: Device) -> None:
+    # At its allocations the limit of its own user is looked at.
+    set_limit(limited, APP, TOO_LITTLE)
+    with play(limited, "-k", 2, "clone-vm-across", APP, OTHER, SIZE) as scene:
+        younger, elder = scene.processes
+        assert_pays(limited, APP, elder, threads=2)
+        assert_records(kills_by_limit(limited, APP), APP, elder, younger)
+        scene.ended()
+
+
+def test_whoever_comes_to_pay_has_its_limit_kept(limited: Device) -> None:
+    with play(limited, "-k", 1, "clone-vm-across", APP, OTHER, SIZE) as scene:
+        scene.next_step()
+        assert kills_by_limit(limited, APP) == ()
+        records = kills_by_limit(limited, OTHER)
+        scene.ended()
+        assert_records(records, OTHER, scene.processes[0])
+
+
+def test_threads_die_as_one(limited: Device) -> None:
+    with play(limited, "-k", 1, "-u", APP, "threads", 8, SIZE) as scene:
+        records = kills_by_limit(limited, APP)
+        scene.ended()
+        assert_records(records, APP, scene.process)
+
+
+def test_the_threads_of_a_leader_that_has_exited_die(limited: Device) -> None:
+    with play(limited, "-k", 1, "-u", APP, "exited-leader", SIZE) as scene:
+        records = kills_by_limit(limited, APP)
+        scene.ended()
+        assert_records(records, APP, scene.process)
+
+
+def test_a_vfork_child_dies_with_its_parent(limited: Device) -> None:
+    with play(limited, "-k", 1, "-u", APP, "vfork", SIZE) as scene:
+        parent, child = scene.processes
+        records = kills_by_limit(limited, APP)
+        scene.ended()
+        assert_records(records, APP, parent, child)
+        assert_gone(limited, child)
+
+
+def test_a_user_that_setuid_put_over_its_limit(limited: Device) -> None:
+    set_limit(limited, APP, TOO_LITTLE)
+    with play(limited, "-k", 1, "setuid-down", SIZE, APP) as scene:
+        # It is not an allocation, so nobody looks until somebody asks or allocates.
+        scene.next_step()
+        assert_pays(limited, APP, scene.process)
+        records = kills_by_limit(limited, APP)
+        scene.ended()
+        assert_records(records, APP, scene.process)
+
+
+def test_a_thread_with_another_uid_is_stopped(limited: Device) -> None:
+    set_limit(limited, APP, TOO_LITTLE)
+    mark = f"who_pays {secrets.token_hex(8)}"
+    limited.mark_kernel_log(mark)
+    with play(limited, "-k", 1, "thread-across", APP, OTHER, SIZE, reach=False) as scene:
+        scene.ended()
+        (record,) = parse_log(log_since(limited, mark), raw=True).records
+        assert (record.uid, record.pid, record.trigger) == (APP, scene.process, "alloc")
+        # By its first look behind the limit.
+        assert record.user_rss <= TOO_LITTLE + 2 * HELD_BACK * PAGE
+
+
+def nobody_left(device: Device, uid: int) -> int:
+    """How often the kernel says that nobody is left, while it is asked again and again."""
+    mark = f"who_pays {secrets.token_hex(8)}"
+    device.mark_kernel_log(mark)
+    set_limit(device, uid, TOO_LITTLE)
+    called = device.shell(f"{DEVICE_FOLDER}/oom_daemon -v -c 3 0.1").output
+    assert called.count("my_oom_killer: ret=0, errno=0") == 3
+    log = log_since(device, mark)
+    assert parse_log(log, raw=True).records == ()
+    return len(re.findall(rf"mm_limits: uid={uid} is over its limit and has nobody left", log))
+
+
+def protect(device: Device, pid: int) -> None:
+    device.write_file(f"/proc/{pid}/oom_score_adj", "-1000")
+
+
+def oom_score_adj(device: Device, pid: int) -> int:
+    return int(device.read_file(f"/proc/{pid}/oom_score_adj"))
+
+
+def test_a_protected_sharer_saves_all(limited: Device) -> None:
+    with play(limited, "-u", APP, "clone-vm", 3, SIZE) as scene:
+        protect(limited, scene.processes[-1])
+        # Linux itself gives it to all who share the memory; 3.4 does not.
+        assert {oom_score_adj(limited, pid) for pid in scene.processes} == {-1000}
+        assert nobody_left(limited, APP) == 1
+        assert_pays(limited, APP, scene.processes[0], threads=3)
+        scene.end()
+
+
+@pytest.mark.parametrize("protected", [0, 1])
+def test_a_protected_vfork_parent_or_child_saves_both(limited: Device, protected: int) -> None:
+    with play(limited, "-u", APP, "vfork", SIZE) as scene:
+        protect(limited, scene.processes[protected])
+        # Here it is not given to the other.
+        assert oom_score_adj(limited, scene.processes[1 - protected]) == 0
+        assert nobody_left(limited, APP) == 1
+        scene.end()
+
+
+def test_who_dumps_core_dies_with_one_record(limited: Device) -> None:
+    before = limited.read_file(CORE_PATTERN)
+    # Of a helper that reads nothing, so that the dump does not end by itself.
+    limited.write_file(CORE_PATTERN, "|/system/bin/sleep 20")
+    try:
+        # As the user from the start: who changes its uid leaves no dump.
+        with play(limited, "-k", 1, "threads", 4, SIZE, user=APP) as scene:
+            limited.shell(f"kill -SEGV {scene.process}")
+            records = kills_by_limit(limited, APP)
+            assert len(records) == 1
+            assert records[0].pid == scene.process
+            scene.ended()
+    finally:
+        limited.write_file(CORE_PATTERN, before)
+        limited.shell("killall sleep", check=False)
