@@ -14,6 +14,13 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Makes SIGTERM, which `./inv test` sends, end the tests as Ctrl-C does: with clean-up."""
+    """Makes SIGTERM, which `./inv test` sends, end the tests as Ctrl-C does: with clean-up.
+
+    A shell has its background jobs ignore SIGINT, and nohup SIGHUP; so would
+    what a test starts and ends.
+    """
     del config
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)

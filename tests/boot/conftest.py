@@ -7,7 +7,6 @@ Nothing here skips: where a tool is missing or a build fails, the tests fail.
 from __future__ import annotations
 
 import secrets
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -26,14 +25,6 @@ from harness.scenario_run import DEVICE_FOLDER, MODULES, load_modules, parse_lim
 from harness.session import Session, open_session
 from harness.targets import DEFAULT_TARGET, Target, get_target
 from harness.workspace import Workspace
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _ctrl_c_works() -> Iterator[None]:
-    """A shell has its background jobs ignore SIGINT, and so would what a test starts and ends."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
