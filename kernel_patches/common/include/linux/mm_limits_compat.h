@@ -91,6 +91,21 @@
 #define mm_limits_may_sleep(gfp)	((gfp) & __GFP_WAIT)
 #endif
 
+/*
+ * Up to 6.1, and where page tables have locks of their own, a thread holds its
+ * faults back from the counters of its mm. 4.5: shared memory is counted apart.
+ */
+#ifdef SPLIT_RSS_COUNTING
+#define mm_limits_held_back(t, counter)	((long)READ_ONCE((t)->rss_stat.count[counter]))
+#else
+#define mm_limits_held_back(t, counter)	0L
+#endif
+#if MM_LIMITS_SINCE(4, 5)
+#define mm_limits_shmem_held_back(t)	mm_limits_held_back(t, MM_SHMEMPAGES)
+#else
+#define mm_limits_shmem_held_back(t)	0L
+#endif
+
 /* 4.8: there is a flag for it that what a rate limit left out is not worth a line. */
 #if MM_LIMITS_SINCE(4, 8)
 #define mm_limits_ratelimit_quietly(state)	\

@@ -162,6 +162,28 @@ static struct mm_limit *mm_limits_payer(struct mm_limits_walk *walk, struct task
 	return uid_eq(walk->only->uid, uid) ? walk->only : NULL;
 }
 
+/*
+ * The resident pages of @mm, which @p uses, with those that its threads hold
+ * back from the counters: they can be very many together, and only the threads
+ * themselves can fold them in. The counters first: who folds meanwhile is short,
+ * and does not count twice.
+ */
+static unsigned long mm_limits_rss_of(struct task_struct *p, struct mm_struct *mm)
+{
+	long pages = get_mm_rss(mm);
+	struct task_struct *t = p;
+
+	smp_rmb();
+	do {
+		if (READ_ONCE(t->mm) == mm)
+			pages += mm_limits_held_back(t, MM_FILEPAGES) +
+				 mm_limits_held_back(t, MM_ANONPAGES) +
+				 mm_limits_shmem_held_back(t);
+		t = next_thread(t);
+	} while (t != p && pid_alive(p));
+	return max(pages, 0L);
+}
+
 static void mm_limits_count(struct mm_limits_walk *walk, struct task_struct *p)
 {
 	struct mm_limits_usage usage;
@@ -180,7 +202,7 @@ static void mm_limits_count(struct mm_limits_walk *walk, struct task_struct *p)
 	limit = notes & MM_LIMITS_COUNTED ? NULL : mm_limits_payer(walk, p);
 	mm_limits_note(mm, notes | MM_LIMITS_COUNTED);
 	if (limit) {
-		usage.rss = get_mm_rss(mm);
+		usage.rss = mm_limits_rss_of(p, mm);
 		usage.swap = get_mm_counter(mm, MM_SWAPENTS);
 		usage.pgtables = mm_limits_pgtables(mm);
 		mm_limits_tally_add(&limit->tally, usage.rss,
@@ -288,9 +310,6 @@ enum mm_limits_found mm_limits_scan(struct mm_limit *limit, const struct mm_limi
 
 	memset(victim, 0, sizeof(*victim));
 	victim->max = READ_ONCE(limit->max);
-	/* This task's share of the counters, up to 64 pages that it holds back. */
-	if (current->mm)
-		sync_mm_rss(current->mm);
 	mm_limits_clear(limit);
 	rcu_read_lock();
 	mm_limits_walk(&walk);

@@ -14,6 +14,5 @@
 #define PAGE_SIZE (1UL << PAGE_SHIFT)
 extern unsigned long get_mm_counter(struct mm_struct *mm, int member);
 extern unsigned long get_mm_rss(struct mm_struct *mm);
-extern void sync_mm_rss(struct mm_struct *mm);
 
 #endif

@@ -6,6 +6,8 @@
 #include <linux/atomic.h>
 struct core_state;
 enum { MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, NR_MM_COUNTERS };
+#define SPLIT_RSS_COUNTING
+struct task_rss_stat { int events; int count[NR_MM_COUNTERS]; };
 struct mm_struct {
 	atomic_t mm_users;
 	atomic_t mm_count;

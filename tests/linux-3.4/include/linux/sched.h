@@ -32,6 +32,7 @@ struct signal_struct {
 	int oom_score_adj;
 };
 struct task_struct {
+	struct task_rss_stat rss_stat;
 	atomic_t usage;
 	unsigned int flags;
 	struct mm_struct *mm;
