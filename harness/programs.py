@@ -32,6 +32,7 @@ PROGRAMS = (
     "oom_test_daemon",
     "who_pays",
     "mm_limits_fuzz",
+    "fail_nth",
 )
 HEADER = "mm_limits_syscalls.h"
 

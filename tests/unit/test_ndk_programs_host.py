@@ -238,6 +238,8 @@ BAD = [
     *[("oom_daemon", words) for words in BAD_INTERVALS],
     *[(name, words) for name in HOGS for words in BAD_HOGS],
     *[("who_pays", words) for words in BAD_CASES],
+    *[("fail_nth", words) for words in (["set", "root"], ["set", "x", "1"], ["nothing"], [])],
+    *[("mm_limits_fuzz", words) for words in (["x"], ["-t", "x", "1"], ["-f", "101", "1"], [])],
     ("oom_test_kernel", ["-w", "1", "root", "0", "5000"]),
     ("oom_test_daemon", ["-w", "x", "root", "0", "5000"]),
 ]

@@ -165,14 +165,14 @@ static struct mm_limit *mm_limits_payer(struct mm_limits_walk *walk, struct task
 /*
  * The resident pages of @mm, which @p uses, with those that its threads hold
  * back from the counters: they can be very many together, and only the threads
- * themselves can fold them in. The counters first: who folds meanwhile is short,
- * and does not count twice.
+ * themselves can fold them in.
  */
 static unsigned long mm_limits_rss_of(struct task_struct *p, struct mm_struct *mm)
 {
 	long pages = get_mm_rss(mm);
 	struct task_struct *t = p;
 
+	/* The counters first: who folds meanwhile is short, and does not count twice. */
 	smp_rmb();
 	do {
 		if (READ_ONCE(t->mm) == mm)

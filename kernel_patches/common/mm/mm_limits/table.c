@@ -404,8 +404,9 @@ static int mm_limits_change_range(uid_t first, uid_t last, const struct mm_limit
 	if (place < 0)
 		return place;
 	if (place == mm_limits_range_count) {
+		/* As with a user that has no limit: nothing to take away is no error. */
 		if (gone)
-			return -ENOENT;
+			return 0;
 		*change = 1;
 	}
 	if (gone) {
@@ -433,7 +434,7 @@ static int mm_limits_change_range(uid_t first, uid_t last, const struct mm_limit
  *
  * Context: process context, may sleep; no lock of a memory allocation.
  * Return: 0; -EBUSY if the range cuts another one; -ENOSPC if there are too
- * many; -ENOENT if there is none to remove.
+ * many.
  */
 int mm_limits_apply_range(uid_t first, uid_t last, const struct mm_limits_settings *set)
 {

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""On the kernel that checks itself: scenarios, fuzzing, and allocations that fail.
+
+That kernel has KASAN, lockdep, kmemleak and more; every line of trouble in its
+log fails these.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import emulator_test, fuzz
+from harness import kernel as kernels
+from harness import modules as module_builds
+from harness.adb import Device
+from harness.klog import find_trouble
+from harness.programs import ProgramBuild
+from harness.rootfs import Rootfs
+from harness.scenario_run import DEVICE_FOLDER, MODULES, load_modules
+from harness.session import open_session
+from harness.targets import Target
+from harness.workspace import Workspace
+
+APP = 10070
+MIB = 1 << 20
+ENOMEM = 12
+DEBUGFS = "/sys/kernel/debug"
+LONG = 120.0
+TRY = re.compile(r"try: nth=(\d+), injected=([01]), ret=(-?\d+), errno=(\d+)")
+
+
+@pytest.fixture(scope="module")
+def checking(target: Target) -> Target:
+    return target.checking_itself()
+
+
+def test_the_scenarios_pass(workspace: Workspace, checking: Target, tmp_path: Path) -> None:
+    status = emulator_test.run(workspace, checking, policy="rss", trigger="alloc", results=tmp_path)
+    assert status == 0, (tmp_path / "latest/verdict.json").read_text()
+
+
+def test_rounds_of_fuzzing_pass(workspace: Workspace, checking: Target, tmp_path: Path) -> None:
+    status = fuzz.run(workspace, checking, seed=40, minutes=1, rounds=3, results=tmp_path)
+    assert status == 0, (tmp_path / "latest/fuzz.json").read_text()
+    assert json.loads((tmp_path / "latest/fuzz.json").read_text())["counts"]["deaths"] > 0
+
+
+@pytest.fixture(scope="module")
+def failing(
+    workspace: Workspace,
+    checking: Target,
+    programs: ProgramBuild,
+    rootfs: Rootfs,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Device]:
+    """A device on which allocations fail when they are told to, and say nothing of it."""
+    kernel = kernels.build(workspace, checking)
+    modules = module_builds.build(workspace, kernel)
+    with open_session(
+        workspace,
+        kernel.image,
+        rootfs.initramfs,
+        checking,
+        folder=tmp_path_factory.mktemp("failing"),
+        expect_release=kernel.release,
+    ) as session:
+        device = session.device
+        for name in MODULES:
+            device.push(modules.path(f"{name}.ko"), f"{DEVICE_FOLDER}/{name}.ko", 0o644)
+        for name in ("fail_nth", "test_set_mm_limits"):
+            device.push(programs.path(name), f"{DEVICE_FOLDER}/{name}")
+        device.shell(f"mount -t debugfs debugfs {DEBUGFS}")
+        for kind in ("failslab", "fail_page_alloc"):
+            device.shell(f"echo 0 > {DEBUGFS}/{kind}/verbose")
+            # Those that may sleep are what is there to fail.
+            device.shell(f"echo N > {DEBUGFS}/{kind}/ignore-gfp-wait")
+        load_modules(device)
+        yield device
+        for _ in range(2):
+            device.shell(f"echo scan > {DEBUGFS}/kmemleak", timeout=LONG)
+        assert device.shell(f"cat {DEBUGFS}/kmemleak", timeout=LONG).output == ""
+        assert find_trouble(device.kernel_log()) == ()
+
+
+def tries(device: Device, *words: str) -> list[tuple[bool, int, int]]:
+    """Each try: whether an allocation failed in it, what came back, and errno."""
+    done = device.shell(f"{DEVICE_FOLDER}/fail_nth {' '.join(words)}", check=False, timeout=LONG)
+    found = [tuple(map(int, match.groups())) for match in TRY.finditer(done.output)]
+    assert done.status == 0, done.output
+    assert [nth for nth, *_ in found] == list(range(1, len(found) + 1))
+    return [(bool(injected), ret, errno) for _, injected, ret, errno in found]
+
+
+def limits(device: Device) -> dict[str, str]:
+    lines = device.shell("cat /proc/mm_limits").output.splitlines()[1:]
+    return {line.split()[0]: line.split()[1] for line in lines}
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (("set", str(APP), str(64 * MIB)), {str(APP): str(64 * MIB)}),
+        (("set", str(APP), "max"), {}),
+        (("write", "/proc/mm_limits", "'uid=10070 max=32M grace=1'"), {str(APP): str(32 * MIB)}),
+        (("write", "/proc/mm_limits", "'uid=10070 max=none'"), {}),
+        (("write", "/proc/mm_limits", "uid=10000-19999\\ max=32M"), {"10000-19999": str(32 * MIB)}),
+        (("write", "/proc/mm_limits", "uid=10000-19999\\ max=none"), {}),
+        (("write", "/proc/sys/vm/mm_limits_policy", "rss"), {}),
+        (("write", "/proc/sys/vm/mm_limits_trigger", "alloc"), {}),
+        (("read", "/proc/mm_limits"), {}),
+        (("read", "/proc/sys/vm/mm_limits_policy"), {}),
+        (("kill",), {}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_every_allocation_may_fail(
+    failing: Device, words: tuple[str, ...], shown: dict[str, str]
+) -> None:
+    *failed, last = tries(failing, *words)
+    # What fails says so, or goes on without; the last try is undisturbed.
+    assert all(injected for injected, _, _ in failed)
+    assert all(ret >= 0 or errno == ENOMEM for _, ret, errno in failed)
+    assert last == (False, 0, 0)
+    assert limits(failing) == shown
+
+
+def test_there_are_allocations_to_fail(failing: Device) -> None:
+    """Otherwise the tests above show nothing."""
+    assert (True, -1, ENOMEM) in tries(failing, "set", str(APP), str(64 * MIB))
+    failing.shell(f"{DEVICE_FOLDER}/test_set_mm_limits {APP} max")
