@@ -19,6 +19,7 @@ APP, OTHER, OUTSIDE = 10070, 10071, 2000
 SLOTS = 10
 MIB = 1 << 20
 PROC = "/proc/mm_limits"
+SET_LIMIT = "/data/local/tmp/test_set_mm_limits"
 # Ends by itself at last, and not before any of these tests.
 HOG_MIB = 300000
 SECONDS = 20.0
@@ -131,6 +132,14 @@ def test_a_period_of_grace_ends_in_a_kill(device: Device) -> None:
     assert (record.trigger, record.uid) == ("grace", APP)
 
 
+def test_a_user_cannot_begin_its_grace_anew(device: Device) -> None:
+    write(device, f"uid={APP} max=20M grace=2")
+    anew = f"while :; do {SET_LIMIT} {APP} {20 * MIB}; sleep 0.2; done"
+    with closing(device.start(anew, user=APP)), hog(device, APP, 30) as ended:
+        ended.wait(SECONDS)
+        device.shell(f"pkill -9 -u {APP} sh", check=False)
+
+
 def test_who_is_below_the_limit_in_time_lives(device: Device) -> None:
     mark = "test: in time"
     device.mark_kernel_log(mark)
@@ -203,9 +212,8 @@ def test_a_user_may_lower_what_its_range_gives_and_no_more(device: Device) -> No
     write(device, "uid=10000-19999 max=40M")
     with hog(device, APP, 10):
         wait_until_rss(device, APP, MIB)
-        tool = "/data/local/tmp/test_set_mm_limits"
-        assert device.shell(f"{tool} -e EPERM {APP} {50 * MIB}", user=APP).status == 0
-        assert device.shell(f"{tool} -e 0 {APP} {30 * MIB}", user=APP).status == 0
+        assert device.shell(f"{SET_LIMIT} -e EPERM {APP} {50 * MIB}", user=APP).status == 0
+        assert device.shell(f"{SET_LIMIT} -e 0 {APP} {30 * MIB}", user=APP).status == 0
     entry = entry_of(device, APP)
     assert entry is not None
     assert entry.mm_max == 30 * MIB

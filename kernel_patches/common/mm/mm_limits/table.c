@@ -102,14 +102,17 @@ static void mm_limits_take_over(struct mm_limit *limit, const struct mm_limits_s
 {
 	if (set->given & MM_LIMITS_MAX)
 		WRITE_ONCE(limit->max, set->max);
-	if (set->given & MM_LIMITS_GRACE)
+	if (set->given & MM_LIMITS_GRACE) {
 		limit->set.grace = set->grace;
+		/* Not for less: a user that sets its own limit anew gets no new period. */
+		limit->over = false;
+	}
 	if (set->given & MM_LIMITS_POLICY)
 		memcpy(limit->set.policy, set->policy, sizeof(set->policy));
-	if (set->given & MM_LIMITS_DRY_RUN)
+	if (set->given & MM_LIMITS_DRY_RUN) {
 		limit->set.dry_run = set->dry_run;
-	limit->over = false;
-	limit->told = false;
+		limit->told = false;
+	}
 	atomic_long_set(&limit->credit, 0);
 }
 
@@ -193,6 +196,8 @@ static int mm_limits_change(kuid_t uid, const struct mm_limits_settings *set, bo
 	if (!privileged && !mm_limits_may_set(uid, set->max))
 		return -EPERM;
 	limit = mm_limits_find(uid);
+	if ((!limit || limit->adopted) && !(set->given & MM_LIMITS_MAX))
+		return -ENOENT;
 	if (limit && limit->adopted) {
 		/* It gets an entry of its own, or, without one, the range's again. */
 		mm_limits_remove(limit);
@@ -209,8 +214,6 @@ static int mm_limits_change(kuid_t uid, const struct mm_limits_settings *set, bo
 		mm_limits_update(limit, set, privileged);
 		return 0;
 	}
-	if (!(set->given & MM_LIMITS_MAX))
-		return -ENOENT;
 	ret = mm_limits_add(*fresh, privileged);
 	if (ret >= 0)
 		*fresh = NULL;
