@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The modules of `module/`, built outside the kernel tree against a built kernel."""
+"""Modules, of `module/` or a test's, built outside the kernel tree against a built kernel."""
 
 from __future__ import annotations
 
@@ -36,38 +36,44 @@ class ModuleBuild:
         return path
 
 
-def build(ws: Workspace, kernel: KernelBuild) -> ModuleBuild:
-    """All modules of `module/` for `kernel`, built where the cache does not hold them.
+def build(ws: Workspace, kernel: KernelBuild, source: Path | None = None) -> ModuleBuild:
+    """All modules of `source` (default: `module/`) for `kernel`.
 
-    Raises BuildError for an error or a warning of compiler or modpost, and for
-    a module that the kernel would not load.
+    They are built where the cache does not hold them. Raises BuildError for an
+    error or a warning of compiler or modpost, and for a module that the kernel
+    would not load.
     """
-    sources = module_sources()
+    sources = module_sources(source)
     parts = [part for path in sources for part in (path.name, path.read_bytes())]
     key = digest(kernel.key, *parts)
     with ws.reporter.phase("build modules") as phase:
         if ws.cache.path("modules", key).is_dir():
             phase.mark_cached()
-        folder = ws.cache.ensure("modules", key, lambda entry: _make(ws, kernel, key, entry))
+        folder = ws.cache.ensure(
+            "modules", key, lambda entry: _make(ws, kernel, key, entry, source)
+        )
     return ModuleBuild(folder, key)
 
 
-def module_sources() -> list[Path]:
-    """What modules are built from; what a build in the folder itself left is none of it."""
+def module_sources(source: Path | None = None) -> list[Path]:
+    """What the modules of `source` (default: `module/`) are built from.
+
+    What a build in the folder itself left is none of it.
+    """
     return [
         path
-        for path in sorted(MODULES.iterdir())
+        for path in sorted((source or MODULES).iterdir())
         if path.name in ("Kbuild", "Makefile")
         or (path.suffix in (".c", ".h") and not path.name.endswith(".mod.c"))
     ]
 
 
-def copy_sources(make: KernelMake) -> Path:
+def copy_sources(make: KernelMake, source: Path | None = None) -> Path:
     """A copy of the sources beside the kernel tree, so that the repository stays clean."""
     folder = make.tree.folder / "modules"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    for path in module_sources():
+    for path in module_sources(source):
         shutil.copyfile(path, folder / path.name)
     return folder
 
@@ -95,10 +101,10 @@ def check_module(path: Path, kernel: KernelBuild) -> None:
         raise BuildError(f"{path.name} is for the kernel {magic!r}, not {kernel.release}")
 
 
-def _make(ws: Workspace, kernel: KernelBuild, key: str, entry: Path) -> None:
+def _make(ws: Workspace, kernel: KernelBuild, key: str, entry: Path, source: Path | None) -> None:
     log = ws.logs / f"modules-{kernel.target.name}-{key}.log"
     with prepared(ws, kernel, log) as make:
-        folder = copy_sources(make)
+        folder = copy_sources(make, source)
         output = make(f"M={folder}", "modules")
         warnings = [line for line in output.splitlines() if _WARNING.fullmatch(line)]
         if not kernel.target.warnings_stop:

@@ -17,7 +17,7 @@ from harness import programs as program_builds
 from harness import rootfs as rootfs_builds
 from harness.adb import Device
 from harness.kernel import KernelBuild
-from harness.klog import find_trouble, marker, section
+from harness.klog import Allowed, find_trouble, marker, section
 from harness.modules import ModuleBuild
 from harness.programs import ProgramBuild
 from harness.rootfs import Rootfs
@@ -89,7 +89,13 @@ def equipped(booted: Session, modules: ModuleBuild, programs: ProgramBuild) -> D
 
 
 @pytest.fixture
-def device(equipped: Device) -> Iterator[Device]:
+def allowed() -> tuple[Allowed, ...]:
+    """What else the kernel may say in a test; files of tests have their own."""
+    return ()
+
+
+@pytest.fixture
+def device(equipped: Device, allowed: tuple[Allowed, ...]) -> Iterator[Device]:
     """The equipped device: no limits, policy rss, trigger alloc; its log clean afterwards."""
     for entry in parse_limits(equipped):
         users = f"{entry.uid}-{entry.last_uid}" if entry.is_range else entry.uid
@@ -106,4 +112,4 @@ def device(equipped: Device) -> Iterator[Device]:
     equipped.mark_kernel_log(marker("end", nonce))
     part = section(equipped.kernel_log(), nonce)
     assert part.whole
-    assert find_trouble(part.text) == ()
+    assert find_trouble(part.text, allowed) == ()
