@@ -33,6 +33,7 @@ PROGRAMS = (
     "who_pays",
     "mm_limits_fuzz",
     "fail_nth",
+    "fork_bomb",
 )
 HEADER = "mm_limits_syscalls.h"
 
