@@ -240,6 +240,7 @@ BAD = [
     *[("who_pays", words) for words in BAD_CASES],
     *[("fail_nth", words) for words in (["set", "root"], ["set", "x", "1"], ["nothing"], [])],
     *[("mm_limits_fuzz", words) for words in (["x"], ["-t", "x", "1"], ["-f", "101", "1"], [])],
+    *[("fork_bomb", words) for words in ([], ["5000"], ["0", "f"], ["x", "f"], ["5000", "f", "f"])],
     ("oom_test_kernel", ["-w", "1", "root", "0", "5000"]),
     ("oom_test_daemon", ["-w", "x", "root", "0", "5000"]),
 ]
@@ -681,3 +682,12 @@ def test_a_case_ends_with_the_program(programs: Path) -> None:
         process.wait()
     assert len(pids) == 3
     eventually(lambda: not any(alive(pid) for pid in pids))
+
+
+# fork_bomb
+
+
+def test_a_fork_bomb_needs_a_limit(programs: Path, tmp_path: Path) -> None:
+    ended = run(programs / "fork_bomb", "5000", str(tmp_path / "stop"))
+    assert (ended.status, ended.out) == (1, "")
+    assert "has no limit" in ended.err
