@@ -169,6 +169,7 @@ def stuck(room: Device, uninterruptible: Path) -> Iterator[Process]:
     room.push(uninterruptible, module, 0o644)
     room.shell(f"insmod {module}")
     try:
+        room.shell(f"chmod 666 {UNINTERRUPTIBLE}")
         with holder(room, APP, STUCK, into=UNINTERRUPTIBLE) as held:
             eventually(lambda: "State:\tD" in room.read_file(f"/proc/{held.pid}/status"))
             yield held

@@ -37,7 +37,8 @@ static const struct proc_ops uninterruptible_ops = {
 
 static int __init uninterruptible_init(void)
 {
-	return proc_create(FILE_NAME, 0666, NULL, &uninterruptible_ops) ? 0 : -ENOMEM;
+	/* For everybody, after a chmod. */
+	return proc_create(FILE_NAME, 0600, NULL, &uninterruptible_ops) ? 0 : -ENOMEM;
 }
 module_init(uninterruptible_init);
 
