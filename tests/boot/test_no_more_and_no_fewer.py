@@ -37,6 +37,7 @@ UNINTERRUPTIBLE = "/proc/uninterruptible"
 HOLD = "/sys/module/uninterruptible/parameters/hold"
 # Nobody reads it.
 FULL = "/tmp/full"
+PROTECTED_SU = "echo -1000 > /proc/$$/oom_score_adj; su --keep-oom-score"
 GIVEN_UP = r"mm_limits: pid=(\d+) has not exited within 5000 ms; going on without it"
 NOBODY = rf"mm_limits: uid={APP} is over its limit and has nobody left to kill: .*"
 
@@ -114,8 +115,9 @@ def process(
     device: Device, uid: int, command: str, *, protected: bool = False
 ) -> Iterator[Process]:
     """A process of the user, that executes `command`, and is not there any more afterwards."""
-    su = "su" if not protected else "echo -1000 > /proc/$$/oom_score_adj; su --keep-oom-score"
-    running = device.start(f"{su} {uid} sh -c 'echo pid=$$; exec {command}'")
+    running = device.start(
+        f"{PROTECTED_SU if protected else 'su'} {uid} sh -c 'echo pid=$$; exec {command}'"
+    )
     with closing(running):
         pid = int(running.wait_line(re.compile(r"pid=\d+"), SECONDS).partition("=")[2])
         try:
@@ -329,7 +331,8 @@ def defuse(device: Device) -> None:
     """Ends all processes of APP: at once, so that none is left to fork."""
 
     def gone() -> bool:
-        device.shell("kill -9 -1", user=APP, check=False)
+        # A shell is larger than each of the others: it would be the one who dies.
+        device.shell(f"{PROTECTED_SU} {APP} sh -c 'kill -9 -1'", check=False)
         return device.shell(f"pgrep -u {APP}", check=False).status != 0
 
     eventually(gone)
