@@ -11,7 +11,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -36,7 +36,7 @@ PATIENCE, LATE = 5.0, 5.0
 UNINTERRUPTIBLE = "/proc/uninterruptible"
 HOLD = "/sys/module/uninterruptible/parameters/hold"
 # Nobody reads the one, and nobody gets past the other before it is opened.
-FULL, GATE = "/tmp/full", "/tmp/gate"
+FULL = "/tmp/full"
 PROTECTED_SU = "echo -1000 > /proc/$$/oom_score_adj; su --keep-oom-score"
 GIVEN_UP = r"mm_limits: pid=(\d+) has not exited within 5000 ms; going on without it"
 NOBODY = rf"mm_limits: uid={APP} is over its limit and has nobody left to kill: .*"
@@ -160,7 +160,7 @@ def uninterruptible(workspace: Workspace, kernel: KernelBuild) -> Path:
 @pytest.fixture
 def room(device: Device) -> Device:
     """The device, with a pipe that fills up, and a gate."""
-    device.shell(f"rm -f {FULL} {GATE}; mkfifo -m 666 {FULL} {GATE}")
+    device.shell(f"rm -f {FULL}; mkfifo -m 666 {FULL}")
     return device
 
 
@@ -242,36 +242,6 @@ def test_who_allocates_over_the_limit_waits_and_nobody_else(room: Device, stuck:
     most = int(PATIENCE / 0.2) * 8 + 2 * 64
     assert 0 < entry.overshoot <= 2 * most * PAGE
     assert [record.pid for record in log.records] == [stuck.pid, waits.pid]
-
-
-def test_who_waits_can_be_killed_at_once(room: Device, stuck: Process) -> None:
-    count = 7
-    set_limit(room, APP, LIMIT)
-    log = Log(room)
-    with ExitStack() as stack:
-        dd = "busybox dd if=/dev/zero of=/dev/null bs=100M count=1"
-        # All begin at once: starting them one by one can take longer than the kernel's patience.
-        gated = f'sh -c "read -r line <{GATE}; exec {dd}"'
-        waiting = [stack.enter_context(process(room, APP, gated)) for _ in range(count)]
-        room.shell(f": > {GATE}")
-        assert first_record(log).pid == stuck.pid
-        # The one that is stuck is too much alone: nobody goes on because another one has died.
-        set_limit(room, APP, STUCK - 10)
-        # By the guest's clock, and with nothing but the shell's own words: what adb takes
-        # and what a fork takes is not counted. A zombie's sizes are 0.
-        pids = " ".join(str(waits.pid) for waits in waiting)
-        said = room.shell(
-            f"for pid in {pids}; do read -r begun rest </proc/uptime; kill -9 $pid;"
-            " while read -r size rest </proc/$pid/statm && [ $size != 0 ]; do :; done;"
-            " read -r ended rest </proc/uptime; echo took $begun $ended; done 2>/dev/null"
-        ).output
-        assert log.said(GIVEN_UP) == []
-        assert [record.pid for record in log.records] == [stuck.pid]
-    times = re.findall(r"took ([\d.]+) ([\d.]+)", said)
-    took = [float(ended) - float(begun) for begun, ended in times]
-    assert len(took) == count
-    # One that waited to the end would take 100 ms on the average.
-    assert sum(took) < 0.05 * count, took
 
 
 def test_nobody_left_is_said_once_until_the_user_was_within_its_limit(room: Device) -> None:
