@@ -159,7 +159,7 @@ def uninterruptible(workspace: Workspace, kernel: KernelBuild) -> Path:
 
 @pytest.fixture
 def room(device: Device) -> Device:
-    """The device, with a pipe that fills up, and a gate."""
+    """The device, with a pipe that fills up."""
     device.shell(f"rm -f {FULL}; mkfifo -m 666 {FULL}")
     return device
 
