@@ -219,6 +219,20 @@ def test_a_user_may_lower_what_its_range_gives_and_no_more(device: Device) -> No
     assert entry.mm_max == 30 * MIB
 
 
+def test_a_range_holds_also_where_no_slot_is_left(device: Device) -> None:
+    write(device, "uid=10000-19999 max=40M")
+    for uid in range(20000, 20000 + SLOTS):
+        write(device, f"uid={uid} max=40M")
+    with hog(device, APP, 10):
+        wait_until_rss(device, APP, MIB)
+        before = entry_of(device, APP)
+        device.shell(f"{SET_LIMIT} -e ENOSPC {APP} {30 * MIB}", user=APP)
+        after = entry_of(device, APP)
+    assert before is not None
+    assert after is not None
+    assert after.peak_rss >= before.peak_rss > 0
+
+
 def test_ranges_do_not_cut_each_other(device: Device) -> None:
     write(device, "uid=10000-19999 max=40M")
     assert "busy" in refused(device, "uid=19999-20001 max=40M")

@@ -199,6 +199,9 @@ static int mm_limits_change(kuid_t uid, const struct mm_limits_settings *set, bo
 	if ((!limit || limit->adopted) && !(set->given & MM_LIMITS_MAX))
 		return -ENOENT;
 	if (limit && limit->adopted) {
+		/* Nothing changes for who gets no slot, its period of grace least of all. */
+		if (!privileged && my_mm_limits.count >= CONFIG_MM_LIMITS_SLOTS)
+			return -ENOSPC;
 		/* It gets an entry of its own, or, without one, the range's again. */
 		mm_limits_remove(limit);
 		limit = NULL;
