@@ -56,6 +56,41 @@ struct mm_limits_usage {
 	unsigned long pgtables;
 };
 
+#define MM_LIMITS_POLICY_LEN	16
+#define MM_LIMITS_TRIGGER_LEN	8
+/* A name in which every byte became \xHH, and its end. */
+#define MM_LIMITS_COMM_LEN	61
+
+/**
+ * struct mm_limits_record - what is told of a kill, in the log and as an event
+ * @uid:	whose limit it was
+ * @usage:	the user's sum before the kill, in bytes
+ * @mm_max:	its limit, in bytes
+ * @pid:	who died
+ * @rss:	its resident memory, in bytes
+ * @score:	what the policy gave it
+ * @sharer_of:	0, or the victim whose memory it shared
+ * @dry_run:	whether it was only said
+ * @figure:	what the policy calls its score, or NULL
+ * @policy:	its name
+ * @trigger:	why somebody looked
+ * @comm:	the name of who died, escaped
+ */
+struct mm_limits_record {
+	uid_t uid;
+	unsigned long usage;
+	unsigned long mm_max;
+	pid_t pid;
+	unsigned long rss;
+	s64 score;
+	pid_t sharer_of;
+	bool dry_run;
+	const char *figure;
+	const char *policy;
+	const char *trigger;
+	const char *comm;
+};
+
 /**
  * struct mm_limits_policy - how to choose among a user's processes
  * @name:	unique, without white space, at most MM_LIMITS_POLICY_LEN - 1 bytes
@@ -73,8 +108,6 @@ struct mm_limits_policy {
 	s64 (*score)(struct task_struct *p, const struct mm_limits_usage *usage);
 	struct list_head list;
 };
-
-#define MM_LIMITS_POLICY_LEN	16
 
 int mm_limits_register_policy(struct mm_limits_policy *policy);
 void mm_limits_unregister_policy(struct mm_limits_policy *policy);

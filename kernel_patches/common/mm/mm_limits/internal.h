@@ -28,9 +28,6 @@
 
 #include "core.h"
 
-/* A name in which every byte became \xHH, and its end. */
-#define MM_LIMITS_COMM_LEN	(4 * (TASK_COMM_LEN - 1) + 1)
-
 struct file;
 
 enum mm_limits_trigger {

@@ -12,6 +12,9 @@
 
 #include "internal.h"
 
+#define CREATE_TRACE_POINTS
+#include <trace/events/mm_limits.h>
+
 /* What the records of one decision have in common. */
 struct mm_limits_kill {
 	struct mm_limit *limit;
@@ -20,7 +23,7 @@ struct mm_limits_kill {
 	enum mm_limits_trigger trigger;
 };
 
-static const char * const mm_limits_trigger_names[] = {
+static const char mm_limits_trigger_names[][MM_LIMITS_TRIGGER_LEN] = {
 	[MM_LIMITS_BY_ALLOC]	= "alloc",
 	[MM_LIMITS_BY_SYSCALL]	= "syscall",
 	[MM_LIMITS_BY_SET]	= "set",
@@ -33,6 +36,8 @@ static const char * const mm_limits_trigger_names[] = {
  */
 static void mm_limits_escape(char out[MM_LIMITS_COMM_LEN], const char *comm)
 {
+	BUILD_BUG_ON(MM_LIMITS_COMM_LEN != 4 * (TASK_COMM_LEN - 1) + 1);
+
 	for (; *comm; comm++) {
 		unsigned char c = *comm;
 
@@ -44,25 +49,46 @@ static void mm_limits_escape(char out[MM_LIMITS_COMM_LEN], const char *comm)
 	*out = '\0';
 }
 
+/* Into the log, where it can be found later, and to who follows events. */
+static void mm_limits_tell(const struct mm_limits_record *record)
+{
+	char figure[48] = "";
+	char sharer[32] = "";
+
+	if (record->figure)
+		snprintf(figure, sizeof(figure), ",\t%s=%lld", record->figure,
+			 (long long)record->score);
+	if (record->sharer_of)
+		snprintf(sharer, sizeof(sharer), ",\tsharer_of=%d", record->sharer_of);
+	pr_err("uid=%u,\tuRSS=%lu,\tmm_max=%lu,\tpid=%d,\tpRSS=%lu%s,\tpolicy=%s,\ttrigger=%s%s%s,\tcomm=%s\n",
+	       record->uid, record->usage, record->mm_max, record->pid, record->rss, figure,
+	       record->policy, record->trigger, record->dry_run ? ",\tdry_run=1" : "", sharer,
+	       record->comm);
+	trace_mm_limits_kill(record);
+}
+
 static void mm_limits_record(const struct mm_limits_kill *kill, struct task_struct *p,
 			     const char *comm)
 {
 	const struct mm_limit *limit = kill->limit;
-	const struct mm_limits_policy *policy = kill->policy;
 	const struct mm_limits_victim *victim = kill->victim;
-	char figure[48] = "";
-	char sharer[32] = "";
+	const struct mm_limits_record record = {
+		.uid		= from_kuid(&init_user_ns, limit->uid),
+		.usage		= mm_limits_bytes(limit->tally.usage),
+		.mm_max		= victim->max,
+		.pid		= task_tgid_nr(p),
+		.rss		= mm_limits_bytes(victim->rss),
+		.score		= victim->score,
+		.sharer_of	= same_thread_group(p, victim->task) ? 0 :
+				  task_tgid_nr(victim->task),
+		.dry_run	= limit->set.dry_run,
+		.figure		= kill->policy->figure,
+		.policy		= kill->policy->name,
+		.trigger	= mm_limits_trigger_names[kill->trigger],
+		.comm		= comm,
+	};
 
-	if (policy->figure)
-		snprintf(figure, sizeof(figure), ",\t%s=%lld", policy->figure,
-			 (long long)victim->score);
-	if (!same_thread_group(p, victim->task))
-		snprintf(sharer, sizeof(sharer), ",\tsharer_of=%d", task_tgid_nr(victim->task));
-	pr_err("uid=%u,\tuRSS=%lu,\tmm_max=%lu,\tpid=%d,\tpRSS=%lu%s,\tpolicy=%s,\ttrigger=%s%s%s,\tcomm=%s\n",
-	       from_kuid(&init_user_ns, limit->uid), mm_limits_bytes(limit->tally.usage),
-	       victim->max, task_tgid_nr(p), mm_limits_bytes(victim->rss), figure,
-	       policy->name, mm_limits_trigger_names[kill->trigger],
-	       limit->set.dry_run ? ",\tdry_run=1" : "", sharer, comm);
+	mm_limits_tell(&record);
 }
 
 /* Returns the number of processes killed, which is 0 if @p was dying already. */

@@ -9,6 +9,7 @@
 #include <linux/types.h>
 
 #define ULONG_MAX (~0UL)
+#define BUILD_BUG_ON(condition) ((void)sizeof(char[1 - 2 * !!(condition)]))
 #define ARRAY_SIZE(arr) (sizeof(arr) / sizeof((arr)[0]))
 #define container_of(ptr, type, member) ({ \
 	const typeof(((type *)0)->member) *__mptr = (ptr); \

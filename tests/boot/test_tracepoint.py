@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""The event mm_limits:mm_limits_kill: it says what the record in the kernel log says."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from harness.adb import Device
+from harness.records import KillRecord, parse_log
+
+APP = 10070
+TRACING = "/sys/kernel/tracing"
+EVENT = f"{TRACING}/events/mm_limits/mm_limits_kill"
+EVENT_LINE = re.compile(
+    r"mm_limits_kill: uid=(?P<uid>\d+) uRSS=(?P<usage>\d+) mm_max=(?P<mm_max>\d+)"
+    r" pid=(?P<pid>\d+) pRSS=(?P<rss>\d+) score=(?P<score>-?\d+) policy=(?P<policy>\w+)"
+    r" trigger=(?P<trigger>\w+) dry_run=(?P<dry_run>[01]) sharer_of=(?P<sharer_of>\d+)"
+    r" comm=(?P<comm>\S*)$",
+    re.MULTILINE,
+)
+
+
+@pytest.fixture
+def traced(device: Device) -> Iterator[Device]:
+    """The device, with its trace empty and the event on."""
+    device.shell(f"mountpoint -q {TRACING} || mount -t tracefs tracefs {TRACING}")
+    device.shell(f"echo > {TRACING}/trace; echo 1 > {EVENT}/enable")
+    yield device
+    device.shell(f"echo 0 > {EVENT}/enable; echo > {TRACING}/trace")
+
+
+def expected(record: KillRecord) -> dict[str, str | int]:
+    """The event that belongs to a record."""
+    return {
+        "uid": record.uid,
+        "usage": record.user_rss,
+        "mm_max": record.mm_max,
+        "pid": record.pid,
+        "rss": record.rss,
+        "policy": record.policy,
+        "trigger": record.trigger,
+        "dry_run": int(record.dry_run),
+        "sharer_of": record.sharer_of or 0,
+    }
+
+
+@pytest.mark.parametrize("policy", ["rss", "runtime", "badness"])
+@pytest.mark.parametrize("dry_run", [0, 1])
+def test_an_event_says_what_the_record_says(traced: Device, policy: str, dry_run: int) -> None:
+    mark = f"test: event {secrets.token_hex(8)}"
+    traced.mark_kernel_log(mark)
+    traced.shell(f"echo uid={APP} max=20M policy={policy} dry_run={dry_run} > /proc/mm_limits")
+    traced.shell("busybox dd if=/dev/zero of=/dev/null bs=30M count=1", user=APP, check=False)
+    (record,) = parse_log(traced.kernel_log().rpartition(mark)[2]).records
+    trace = traced.read_file(f"{TRACING}/trace")
+    (event,) = [match.groupdict() for match in EVENT_LINE.finditer(trace)]
+    assert {name: type(value)(event[name]) for name, value in expected(record).items()} == (
+        expected(record)
+    )
+    assert event["comm"] == "busybox"
+    score = record.rss // 4096 if record.figure is None else record.figure
+    assert int(event["score"]) == score
+
+
+def test_without_anybody_who_follows_it_there_is_only_the_record(traced: Device) -> None:
+    traced.shell(f"echo 0 > {EVENT}/enable")
+    traced.shell(f"echo uid={APP} max=20M > /proc/mm_limits")
+    traced.shell("busybox dd if=/dev/zero of=/dev/null bs=30M count=1", user=APP, check=False)
+    assert EVENT_LINE.search(traced.read_file(f"{TRACING}/trace")) is None
