@@ -35,7 +35,7 @@ def test_a_wrong_kernel_does_not_pass(
 ) -> None:
     patch = FAULTS / f"{fault}.patch"
     status = fuzz.run(
-        workspace, target, seed=1, minutes=1, rounds=9, extra_patches=[patch], results=tmp_path
+        workspace, target, seed=1, minutes=1, rounds=30, extra_patches=[patch], results=tmp_path
     )
     assert status == 1
     summary = json.loads((tmp_path / "latest/fuzz.json").read_text())

@@ -19,7 +19,8 @@
 #include "syscalls.h"
 
 #define ACTORS			8
-#define PROTECTED_SIZE		(2UL << 20)
+/* As a rule more than anybody else has, and less than any limit. */
+#define PROTECTED_SIZE		(6UL << 20)
 #define FINAL_LIMIT		(12UL << 20)
 /* What is dying may take 5 s until it is given up on. */
 #define SETTLE_SECONDS		15
