@@ -318,12 +318,12 @@ def unit_test(ctx: Context) -> None:
     checks.run(_workspace(ctx), checks.UNIT_TESTS)
 
 
-@task
-def boot_test(ctx: Context) -> None:
+@task(help={"debug": BUILD_HELP["debug"]})
+def boot_test(ctx: Context, debug: bool = False) -> None:
     """Run the tests that boot a real kernel."""
     from harness import checks
 
-    checks.run(_workspace(ctx), checks.BOOT_TESTS)
+    checks.run(_workspace(ctx), checks.DEBUG_BOOT_TESTS if debug else checks.BOOT_TESTS)
 
 
 @task

@@ -65,6 +65,13 @@ LINT = (
 )
 UNIT_TESTS = (Check("unit tests", _python("pytest", "tests/unit"), shown=True),)
 BOOT_TESTS = (Check("boot tests", _python("pytest", "tests/boot"), shown=True),)
+DEBUG_BOOT_TESTS = (
+    Check(
+        "boot tests on the kernel that checks itself",
+        _python("pytest", "tests/boot", "--debug-kernel"),
+        shown=True,
+    ),
+)
 
 
 def run(ws: Workspace, *groups: Sequence[Check]) -> None:

@@ -32,9 +32,14 @@ def workspace() -> Workspace:
     return Workspace()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--debug-kernel", action="store_true", help="on the kernel that checks itself")
+
+
 @pytest.fixture(scope="session")
-def target() -> Target:
-    return get_target(DEFAULT_TARGET)
+def target(request: pytest.FixtureRequest) -> Target:
+    target = get_target(DEFAULT_TARGET)
+    return target.checking_itself() if request.config.getoption("--debug-kernel") else target
 
 
 @pytest.fixture(scope="session")
