@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -55,6 +55,10 @@ class Scene:
             self._send_line()
         self._step += 1
         self._running.wait_line(f"waiting: step={self._step}", SECONDS)
+
+    def go_on(self) -> None:
+        """Leads to what is behind this step, and waits for nothing."""
+        self._send_line()
 
     def end(self) -> None:
         """Leads beyond the last step; fails unless all went as the program was told."""
@@ -172,8 +176,25 @@ def kills_by_limit(device: Device, uid: int, size: int = TOO_LITTLE) -> tuple[Ki
     return parsed.records
 
 
+@contextmanager
+def kills_meanwhile(device: Device) -> Iterator[list[KillRecord]]:
+    """The records of who died in the context; there when it is left."""
+    mark = f"who_pays {secrets.token_hex(8)}"
+    device.mark_kernel_log(mark)
+    records: list[KillRecord] = []
+    yield records
+    parsed = parse_log(log_since(device, mark).lstrip("\n"), raw=True)
+    assert parsed.torn == ()
+    records += parsed.records
+
+
 def assert_records(
-    records: tuple[KillRecord, ...], uid: int, victim: int, *sharers: int, size: int = SIZE
+    records: Sequence[KillRecord],
+    uid: int,
+    victim: int,
+    *sharers: int,
+    size: int = SIZE,
+    trigger: str = "set",
 ) -> None:
     """Fails unless the victim's record comes first, and then one of each sharer."""
     first, *others = records
@@ -182,7 +203,7 @@ def assert_records(
     for record in others:
         assert (record.uid, record.sharer_of) == (uid, victim)
     for record in records:
-        assert (record.policy, record.trigger, record.comm) == ("rss", "set", "who_pays")
+        assert (record.policy, record.trigger, record.comm) == ("rss", trigger, "who_pays")
         assert record.mm_max == TOO_LITTLE
         # The memory is theirs together: once in the sum, and each record says all of it.
         assert record.user_rss == record.rss
@@ -335,14 +356,14 @@ def test_the_limit_is_that_of_the_one_who_pays(limited: Device) -> None:
         assert_records(records, APP, elder, younger)
 
 
-def test_what_a_younger_sharer_takes_is_seen_when_somebody_asks(limited: Device) -> None:
-    # At its allocations the limit of its own user is looked at.
-    set_limit(limited, APP, TOO_LITTLE)
-    with play(limited, "-k", 2, "clone-vm-across", APP, OTHER, SIZE) as scene:
-        younger, elder = scene.processes
-        assert_pays(limited, APP, elder, threads=2)
-        assert_records(kills_by_limit(limited, APP), APP, elder, younger)
-        scene.ended()
+def test_what_a_younger_sharer_takes_counts_for_the_elder_at_once(limited: Device) -> None:
+    with kills_meanwhile(limited) as records:
+        set_limit(limited, APP, TOO_LITTLE)
+        with play(limited, "-k", 2, "clone-vm-across", APP, OTHER, SIZE, reach=False) as scene:
+            scene.ended()
+            younger, elder = scene.processes
+    assert_records(records, APP, elder, younger, size=TOO_LITTLE, trigger="alloc")
+    assert records[0].user_rss <= TOO_LITTLE + 2 * HELD_BACK * PAGE
 
 
 def test_whoever_comes_to_pay_has_its_limit_kept(limited: Device) -> None:
@@ -377,15 +398,15 @@ def test_a_vfork_child_dies_with_its_parent(limited: Device) -> None:
         assert_gone(limited, child)
 
 
-def test_a_user_that_setuid_put_over_its_limit(limited: Device) -> None:
-    set_limit(limited, APP, TOO_LITTLE)
-    with play(limited, "-k", 1, "setuid-down", SIZE, APP) as scene:
-        # It is not an allocation, so nobody looks until somebody asks or allocates.
-        scene.next_step()
-        assert_pays(limited, APP, scene.process)
-        records = kills_by_limit(limited, APP)
-        scene.ended()
-        assert_records(records, APP, scene.process)
+def test_a_user_that_setuid_puts_over_its_limit(limited: Device) -> None:
+    """At once: it takes no page more."""
+    with kills_meanwhile(limited) as records:
+        set_limit(limited, APP, TOO_LITTLE)
+        with play(limited, "-k", 1, "setuid-down", SIZE, APP) as scene:
+            scene.go_on()
+            scene.ended()
+            pid = scene.process
+    assert_records(records, APP, pid, trigger="alloc")
 
 
 def test_a_thread_with_another_uid_is_stopped(limited: Device) -> None:

@@ -76,3 +76,14 @@ _Bool core_exceeds(unsigned long pages, unsigned long max, unsigned int page_shi
 {
 	return mm_limits_exceeds(pages, max, page_shift);
 }
+
+void core_mark(unsigned long usage, unsigned long dying, unsigned long max,
+	       unsigned long held_back, struct core_mark *mark)
+{
+	const struct mm_limits_tally tally = { .usage = usage, .dying = dying };
+	struct mm_limits_mark found = mm_limits_mark(&tally, max, held_back);
+
+	mark->grow = found.grow;
+	mark->shrink = found.shrink;
+	mark->near = found.near;
+}

@@ -23,9 +23,17 @@ struct core_result {
 	_Bool is_over;
 };
 
+struct core_mark {
+	unsigned long grow;
+	unsigned long shrink;
+	_Bool near;
+};
+
 void core_scan(unsigned long *scan, const struct core_process *processes, int count,
 	       struct core_mm *mms, unsigned int uid, unsigned long max, unsigned long now,
 	       unsigned long patience, struct core_result *result);
 long long core_badness(unsigned long rss, unsigned long swap, unsigned long pgtables, _Bool admin,
 		       int adj, unsigned long total);
 _Bool core_exceeds(unsigned long pages, unsigned long max, unsigned int page_shift);
+void core_mark(unsigned long usage, unsigned long dying, unsigned long max,
+	       unsigned long held_back, struct core_mark *mark);

@@ -6,7 +6,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cffi
 from core_model import GIVEN_UP, Mm, Process, Result
@@ -26,6 +26,14 @@ def compile_core(library: Path, *flags: str) -> Path:
     words = [*FLAGS, *flags, *include, "-o", str(library), *map(str, sources)]
     subprocess.run(["gcc", "-shared", "-fPIC", *words], check=True)
     return library
+
+
+class Mark(NamedTuple):
+    """By how many pages more, or less (0: any), and whether threads hold nothing back."""
+
+    grow: int
+    shrink: int
+    near: bool
 
 
 class Core:
@@ -80,6 +88,13 @@ class Core:
         """Whether `pages` are over `limit` bytes."""
         over: bool = self._library.core_exceeds(pages, limit, page_shift)
         return over
+
+
+    def mark(self, usage: int, dying: int, limit: int, held_back: int) -> Mark:
+        """How far a user with `usage` + `dying` pages may go until the next scan."""
+        mark = self._ffi.new("struct core_mark *")
+        self._library.core_mark(usage, dying, limit, held_back, mark)
+        return Mark(mark.grow, mark.shrink, mark.near)
 
 
 def _rest(process: Process) -> tuple[bool, bool, int]:

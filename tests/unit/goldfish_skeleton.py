@@ -23,6 +23,12 @@ SKELETON: Mapping[str, Lines] = {
     "include/linux/mm.h": {
         16: "#include <linux/mm_types.h>",
         17: "#include <linux/range.h>",
+        1093: "\tatomic_long_add(value, &mm->rss_stat.count[member]);",
+        1094: "}",
+        1098: "\tatomic_long_inc(&mm->rss_stat.count[member]);",
+        1099: "}",
+        1103: "\tatomic_long_dec(&mm->rss_stat.count[member]);",
+        1104: "}",
     },
     "include/linux/mm_types.h": {
         344: "\tunsigned long flags; /* Must use atomic bitops to access the bits */",
@@ -62,7 +68,32 @@ SKELETON: Mapping[str, Lines] = {
         14: "",
         15: "static struct signal_struct init_signals = INIT_SIGNALS(init_signals);",
     },
-    "kernel/fork.c": {528: "\tmm->core_state = NULL;", 529: "\tmm->nr_ptes = 0;"},
+    "include/linux/sched.h": {
+        1319: "\tstruct task_rss_stat\trss_stat;",
+        1320: "#endif",
+        1321: "/* task state */",
+    },
+    "kernel/cred.c": {
+        19: "#include <linux/cn_proc.h>",
+        20: "",
+        546: "\talter_cred_subscribers(old, -2);",
+        547: "",
+    },
+    "kernel/fork.c": {
+        539: "\t\tmmu_notifier_mm_init(mm);",
+        540: "\t\treturn mm;",
+        590: "\tmmu_notifier_mm_destroy(mm);",
+        591: "\tcheck_mm(mm);",
+        1422: "\tproc_fork_connector(p);",
+        1423: "\tcgroup_post_fork(p);",
+    },
+    "mm/memory.c": {
+        155: "\tif (unlikely(task->rss_stat.events++ > TASK_RSS_EVENTS_THRESH))",
+        156: "\t\tsync_mm_rss(task->mm);",
+        157: "}",
+        3473: "\tcheck_sync_rss_stat(current);",
+        3474: "",
+    },
     "kernel/pid.c": {
         36: "#include <linux/pid_namespace.h>",
         37: "#include <linux/init_task.h>",

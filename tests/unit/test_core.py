@@ -175,6 +175,40 @@ def test_a_limit_is_compared_in_bytes(core: Core, some: int, limit: int, shift: 
     assert core.exceeds(some, limit, shift) == (limit != ULONG_MAX and some << shift > limit)
 
 
+PAGES = st.integers(0, 2**52)
+
+
+@given(PAGES, PAGES, PAGES, st.integers(0, 2**20))
+def test_a_user_is_looked_at_before_it_can_be_over_its_limit(
+    core: Core, usage: int, dying: int, limit: int, held_back: int
+) -> None:
+    grow, shrink, near = core.mark(usage, dying, limit, held_back)
+    room = limit - usage - dying
+    if room >= 0:
+        assert shrink == 0
+        # Its threads fold at each fault where they could hide what is left.
+        assert near == (room <= 2 * held_back + 1)
+        # What it may grow by, and what they may hide until they fold, both fit.
+        assert 0 <= grow <= room - (0 if near else held_back)
+        assert grow >= room // 2
+    else:
+        assert near
+        assert shrink == -room
+        assert grow == (8 if usage <= limit else 64)
+
+
+@given(PAGES, PAGES, st.integers(0, 2**20))
+def test_looking_again_and_again_comes_to_the_limit_and_not_beyond(
+    core: Core, usage: int, limit: int, held_back: int
+) -> None:
+    looks = 0
+    while usage <= limit:
+        usage += core.mark(usage, 0, limit, held_back).grow + 1
+        looks += 1
+    assert looks <= 60
+    assert usage <= limit + 1 or looks == 0
+
+
 @pytest.mark.skipif(_SANITIZED in os.environ, reason="this is the run that it starts")
 def test_all_of_this_under_the_sanitizers() -> None:
     asan = subprocess.run(

@@ -66,22 +66,43 @@ def symbols(path: Path, *, defined: bool) -> set[str]:
         }
 
 
+@pytest.mark.parametrize("more", [(), ("-DWITHOUT_SPLIT_RSS_COUNTING",)], ids=["smp", "up"])
 @pytest.mark.parametrize("source", [*SOURCES, *MODULE_SOURCES], ids=lambda path: path.name)
-def test_it_compiles_without_a_complaint(source: Path, tmp_path: Path) -> None:
-    done = compile_c(source, tmp_path / "out.o")
+def test_it_compiles_without_a_complaint(
+    source: Path, more: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = compile_c(source, tmp_path / "out.o", *more)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_without_limits_the_calls_of_the_series_vanish(tmp_path: Path) -> None:
     text = (
-        "#include <linux/mm.h>\n"
-        "void hook(gfp_t gfp, struct mm_struct *mm);\n"
-        "void hook(gfp_t gfp, struct mm_struct *mm)\n"
-        "{\n\tmm_limits_alloc(gfp, 0);\n\tmm_limits_mm_init(mm);\n}\n"
+        "#include <linux/sched.h>\n#include <linux/mm.h>\n"
+        "void hook(gfp_t gfp, struct mm_struct *mm, struct task_struct *p, struct cred *cred);\n"
+        "void hook(gfp_t gfp, struct mm_struct *mm, struct task_struct *p, struct cred *cred)\n"
+        "{\n\tmm_limits_alloc(gfp);\n\tmm_limits_rss(mm, MM_ANONPAGES, 1);\n\tmm_limits_folded();\n"
+        "\tmm_limits_fault();\n\tmm_limits_fault_around(16);\n\tmm_limits_mm_init(mm);\n"
+        "\tmm_limits_mm_free(mm);\n\tmm_limits_fork(p);\n\tmm_limits_cred(cred, cred);\n}\n"
     )
     done = compile_text(tmp_path, text, "-DWITHOUT_MM_LIMITS")
     assert (done.returncode, done.stderr) == (0, "")
     assert symbols(tmp_path / "snippet.o", defined=False) == set()
+
+
+@pytest.mark.parametrize("more", [(), ("-DWITHOUT_SPLIT_RSS_COUNTING",)], ids=["smp", "up"])
+def test_the_hooks_can_be_called_where_the_series_does(
+    tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    text = (
+        "#include <linux/sched.h>\n#include <linux/mm.h>\n#include <linux/cred.h>\n"
+        "void hook(gfp_t gfp, struct mm_struct *mm, struct task_struct *p, struct cred *cred);\n"
+        "void hook(gfp_t gfp, struct mm_struct *mm, struct task_struct *p, struct cred *cred)\n"
+        "{\n\tmm_limits_alloc(gfp);\n\tmm_limits_rss(mm, MM_ANONPAGES, 1);\n\tmm_limits_folded();\n"
+        "\tmm_limits_fault();\n\tmm_limits_fault_around(16);\n\tmm_limits_mm_init(mm);\n"
+        "\tmm_limits_mm_free(mm);\n\tmm_limits_fork(p);\n\tmm_limits_cred(cred, cred);\n}\n"
+    )
+    done = compile_text(tmp_path, text, *more)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_table_can_be_defined_where_the_series_does(tmp_path: Path) -> None:

@@ -134,40 +134,156 @@ asmlinkage long sys_set_mm_limits(uid_t uid, unsigned long mm_max);
 asmlinkage long sys_my_oom_killer(void);
 
 MM_LIMITS_DECLARE_KEY(mm_limits_key);
-void __mm_limits_alloc(gfp_t gfp, unsigned int order);
+void __mm_limits_alloc(gfp_t gfp);
+void __mm_limits_rss(struct mm_struct *mm, long pages);
+void __mm_limits_folded(void);
+void __mm_limits_inherit(struct mm_struct *mm);
+void __mm_limits_mm_free(struct mm_struct *mm);
+void __mm_limits_fork(struct task_struct *p);
+void __mm_limits_uid_changed(void);
+
+/*
+ * The hooks of the series. While no limit is set each is a jump that is not
+ * taken, or, in a kernel without CONFIG_JUMP_LABEL, a test of one word. Those
+ * that are macros are for files that know struct task_struct.
+ */
 
 /**
- * mm_limits_alloc - check the current user's limit before an allocation
+ * mm_limits_alloc - hold up an allocation for a user that may be over its limit
  * @gfp:	the allocation's flags
- * @order:	its size
  *
  * For the page allocator's entry. Any context: where a check would not be
- * safe, nothing happens. Where no limit is set it is a jump that is not taken,
- * or, in a kernel without CONFIG_JUMP_LABEL, a test of one word.
+ * safe, nothing happens. Costs a test of a flag of the task's own.
  */
-static inline void mm_limits_alloc(gfp_t gfp, unsigned int order)
+#define mm_limits_alloc(gfp)							\
+do {										\
+	if (mm_limits_key_enabled(&mm_limits_key) && current->mm_limits_due)	\
+		__mm_limits_alloc(gfp);						\
+} while (0)
+
+/**
+ * mm_limits_rss - a counter of an mm changes, perhaps of its resident set
+ * @mm:		the mm
+ * @member:	which counter
+ * @pages:	by so many pages
+ *
+ * Context: any but an interrupt.
+ */
+static inline void mm_limits_rss(struct mm_struct *mm, int member, long pages)
 {
-	if (mm_limits_key_enabled(&mm_limits_key))
-		__mm_limits_alloc(gfp, order);
+	if (mm_limits_key_enabled(&mm_limits_key) && READ_ONCE(mm->mm_limit) &&
+	    member != MM_SWAPENTS)
+		__mm_limits_rss(mm, pages);
 }
 
 /**
- * mm_limits_mm_init - forget what a new mm took over
- * @mm:	not in use yet, perhaps a copy of its parent's
+ * mm_limits_folded - hold up a fault for a user that may be over its limit
+ *
+ * For a fault that begins and has just added to the mm's counters what the
+ * thread held back. Context: may sleep; an mmap_lock may be held.
+ */
+static inline void mm_limits_folded(void)
+{
+	if (mm_limits_key_enabled(&mm_limits_key))
+		__mm_limits_folded();
+}
+
+/**
+ * mm_limits_fault - the same for each fault, in a kernel whose threads hold nothing back
+ */
+#define mm_limits_fault()							\
+do {										\
+	if (!MM_LIMITS_HOLDS_BACK && mm_limits_key_enabled(&mm_limits_key) &&	\
+	    (current->mm_limits_due ||						\
+	     ++current->mm_limits_faults % MM_LIMITS_FAULTS == 0))		\
+		__mm_limits_folded();						\
+} while (0)
+
+/**
+ * mm_limits_fault_around - a fault is about to map so many pages at once
+ * @pages:	at most
+ */
+#define mm_limits_fault_around(pages)						\
+do {										\
+	if (mm_limits_key_enabled(&mm_limits_key))				\
+		mm_limits_fold_after(current, pages);				\
+} while (0)
+
+/**
+ * mm_limits_mm_init - an mm is new
+ * @mm:	not in use yet, perhaps a copy of its parent's; counts for the same user
  */
 static inline void mm_limits_mm_init(struct mm_struct *mm)
 {
 	mm->mm_limits_scan = 0;
 	mm->mm_limits_dying = 0;
+	mm->mm_limit = NULL;
+	if (mm_limits_key_enabled(&mm_limits_key))
+		__mm_limits_inherit(mm);
 }
+
+/**
+ * mm_limits_mm_free - an mm is gone
+ * @mm:	not in use any more
+ *
+ * Context: any.
+ */
+static inline void mm_limits_mm_free(struct mm_struct *mm)
+{
+	if (mm->mm_limit)
+		__mm_limits_mm_free(mm);
+}
+
+/**
+ * mm_limits_fork - a task is there
+ * @p:	in the list of tasks, and has not run yet
+ *
+ * Context: may sleep.
+ */
+static inline void mm_limits_fork(struct task_struct *p)
+{
+	if (mm_limits_key_enabled(&mm_limits_key))
+		__mm_limits_fork(p);
+}
+
+/**
+ * mm_limits_cred - the current task has become somebody else, perhaps
+ * @old:	what its credentials were, still valid
+ * @new:	what they are now
+ *
+ * Context: process context.
+ */
+#define mm_limits_cred(old, new)						\
+do {										\
+	if (mm_limits_key_enabled(&mm_limits_key) &&				\
+	    !uid_eq((old)->uid, (new)->uid))					\
+		__mm_limits_uid_changed();					\
+} while (0)
 
 #else /* !CONFIG_MM_LIMITS */
 
-static inline void mm_limits_alloc(gfp_t gfp, unsigned int order)
+#define mm_limits_alloc(gfp)		do { } while (0)
+#define mm_limits_fault()		do { } while (0)
+#define mm_limits_fault_around(pages)	do { } while (0)
+#define mm_limits_cred(old, new)	do { } while (0)
+
+static inline void mm_limits_rss(struct mm_struct *mm, int member, long pages)
+{
+}
+
+static inline void mm_limits_folded(void)
 {
 }
 
 static inline void mm_limits_mm_init(struct mm_struct *mm)
+{
+}
+
+static inline void mm_limits_mm_free(struct mm_struct *mm)
+{
+}
+
+static inline void mm_limits_fork(struct task_struct *p)
 {
 }
 

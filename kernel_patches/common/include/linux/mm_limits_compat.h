@@ -93,13 +93,26 @@
 
 /*
  * Up to 6.1, and where page tables have locks of their own, a thread holds its
- * faults back from the counters of its mm. 4.5: shared memory is counted apart.
+ * faults back from the counters of its mm: until it begins a fault and has
+ * counted 65 of them, or more where one fault maps several pages. Elsewhere
+ * every page is counted at once.
  */
 #ifdef SPLIT_RSS_COUNTING
+#define MM_LIMITS_HOLDS_BACK		true
 #define mm_limits_held_back(t, counter)	((long)READ_ONCE((t)->rss_stat.count[counter]))
+#define MM_LIMITS_HELD_BACK		96UL
+#define mm_limits_fold_soon(t)		((t)->rss_stat.events = 1 << 30)
+#define mm_limits_fold_after(t, pages)	((t)->rss_stat.events += (pages))
 #else
+#define MM_LIMITS_HOLDS_BACK		false
 #define mm_limits_held_back(t, counter)	0L
+#define MM_LIMITS_HELD_BACK		0UL
+#define mm_limits_fold_soon(t)		do { } while (0)
+#define mm_limits_fold_after(t, pages)	do { } while (0)
 #endif
+/* How often a kernel that holds nothing back looks whose memory a task uses. */
+#define MM_LIMITS_FAULTS		64
+/* 4.5: shared memory is counted apart. */
 #if MM_LIMITS_SINCE(4, 5)
 #define mm_limits_shmem_held_back(t)	mm_limits_held_back(t, MM_SHMEMPAGES)
 #else

@@ -6,6 +6,13 @@
  */
 #include "core.h"
 
+/*
+ * What a user above its limit may grow by until somebody looks again: while a
+ * victim is dying, and where nothing is to be done about it.
+ */
+#define MM_LIMITS_STEP_DYING	8UL
+#define MM_LIMITS_STEP_OVER	64UL
+
 /* What stock kernels before 4.17 gave CAP_SYS_ADMIN, in percent of all memory. */
 #define MM_LIMITS_ADMIN_BONUS	3
 
@@ -127,6 +134,38 @@ bool mm_limits_tally_weigh(struct mm_limits_tally *tally, s64 score, unsigned lo
 	tally->score = score;
 	tally->rss = rss;
 	return true;
+}
+
+/**
+ * mm_limits_mark - how far a user may go until its usage is worked out again
+ * @tally:	what it has
+ * @max:	its limit in pages
+ * @held_back:	what its threads can hold back at most, in pages
+ *
+ * Within its limit, until it may have reached it. Far from it there is room
+ * enough for all that the threads may hold back. Near it they fold at each
+ * fault, and half of the room is for those that have not noticed yet. So the
+ * closer a user comes the closer it is looked at, and one that stays where it
+ * is is not looked at.
+ *
+ * Above it, until it has grown some more, or shrunk to what is allowed.
+ */
+struct mm_limits_mark mm_limits_mark(const struct mm_limits_tally *tally, unsigned long max,
+				     unsigned long held_back)
+{
+	unsigned long sum = mm_limits_sum(tally->usage, tally->dying);
+	struct mm_limits_mark mark = { .near = true };
+
+	if (sum > max) {
+		mark.grow = tally->usage > max ? MM_LIMITS_STEP_OVER : MM_LIMITS_STEP_DYING;
+		mark.shrink = sum - max;
+	} else if ((max - sum) / 2 > held_back) {
+		mark.grow = max - sum - held_back;
+		mark.near = false;
+	} else {
+		mark.grow = (max - sum) / 2;
+	}
+	return mark;
 }
 
 /**

@@ -48,6 +48,18 @@ struct mm_limits_tally {
 };
 
 /**
+ * struct mm_limits_mark - how far a user may go until it is looked at again
+ * @grow:	by how many pages more
+ * @shrink:	or, 0 for any, by how many pages less
+ * @near:	whether its threads must not hold pages back meanwhile
+ */
+struct mm_limits_mark {
+	unsigned long grow;
+	unsigned long shrink;
+	bool near;
+};
+
+/**
  * struct mm_limits_points - what the stock measure of badness is made of
  * @rss:	resident pages of the process's mm
  * @swap:	pages of it that are swapped out
@@ -74,6 +86,8 @@ bool mm_limits_eligible(unsigned long notes, unsigned long dying);
 void mm_limits_tally_add(struct mm_limits_tally *tally, unsigned long rss,
 			 enum mm_limits_credit credit);
 bool mm_limits_tally_weigh(struct mm_limits_tally *tally, s64 score, unsigned long rss);
+struct mm_limits_mark mm_limits_mark(const struct mm_limits_tally *tally, unsigned long max,
+				     unsigned long held_back);
 s64 mm_limits_score_badness(const struct mm_limits_points *points);
 
 #endif /* _MM_LIMITS_CORE_H */

@@ -2,8 +2,9 @@
 /*
  * When a user's limit is checked, and what happens until it is kept again.
  *
- * There are three triggers: an allocation by the user, the syscall
- * my_oom_killer(), and a limit set below what is in use. All end in
+ * There are three triggers: growth of the user, which the task that causes it
+ * answers for at its next allocation or fault (see charge.c); the syscall
+ * my_oom_killer(); and a limit set below what is in use. All end in
  * mm_limits_enforce().
  */
 #include <linux/cred.h>
@@ -13,16 +14,6 @@
 #include <linux/mm.h>
 
 #include "internal.h"
-
-/*
- * Pages that a user may allocate between two looks at its usage: as many as
- * are left below the limit, but not so many that growth with few allocations
- * stays unseen (a fork adds 512 pages for each page table that it allocates,
- * and so does mapping what the page cache holds), and not so few that a user
- * who lives at its limit is looked at for every page.
- */
-#define MM_LIMITS_CREDIT_MIN	8UL
-#define MM_LIMITS_CREDIT_MAX	64UL
 
 /* How long an allocation waits for a dying victim, and how often it looks. */
 #define MM_LIMITS_WAIT_MS	200
@@ -37,18 +28,6 @@
 unsigned long mm_limits_bytes(unsigned long pages)
 {
 	return pages > ULONG_MAX / PAGE_SIZE ? ULONG_MAX : pages * PAGE_SIZE;
-}
-
-static void mm_limits_give_credit(struct mm_limit *limit)
-{
-	unsigned long max = READ_ONCE(limit->max) / PAGE_SIZE;
-	unsigned long sum = limit->tally.usage + limit->tally.dying;
-	unsigned long room = sum < max ? max - sum : 0;
-
-	/* Nothing will be done about it for now. */
-	if (limit->stuck || limit->told || limit->over)
-		room = MM_LIMITS_CREDIT_MAX;
-	atomic_long_set(&limit->credit, clamp(room, MM_LIMITS_CREDIT_MIN, MM_LIMITS_CREDIT_MAX));
 }
 
 static void mm_limits_say_stuck(struct mm_limit *limit, unsigned long max)
@@ -160,8 +139,6 @@ unsigned int mm_limits_enforce(struct mm_limit *limit, const char *name,
 		mutex_lock(&mm_limits_mutex);
 		policy = mm_limits_policy_for(limit, name);
 		more = policy && mm_limits_round(limit, policy, trigger, &killed);
-		if (!more)
-			mm_limits_give_credit(limit);
 		mutex_unlock(&mm_limits_mutex);
 		cond_resched();
 		if (trigger == MM_LIMITS_BY_SYSCALL && fatal_signal_pending(current))
@@ -250,6 +227,24 @@ long mm_limits_enforce_all(const char *name)
 }
 EXPORT_SYMBOL_GPL(mm_limits_enforce_all);
 
+/**
+ * mm_limits_look - work out the usage of a user that may be over its limit
+ * @work:	the limit's; comes with a reference to it
+ *
+ * For growth without an allocation, or a fault, behind it, and for a user that
+ * has come back to what is allowed.
+ *
+ * Context: a worker.
+ */
+void mm_limits_look(struct work_struct *work)
+{
+	struct mm_limit *limit = container_of(work, struct mm_limit, look);
+
+	if (READ_ONCE(mm_limits_on_alloc) && mm_limits_is_due(limit))
+		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
+	mm_limits_put(limit);
+}
+
 /*
  * Whether the current task may stop here to look for a victim. An allocation
  * that may not sleep can have any lock held, siglock among them. One for
@@ -264,8 +259,8 @@ static bool mm_limits_may_check(gfp_t gfp)
 
 /*
  * Waits for whoever looks at any user's usage now. Another thread of this user
- * may have given new credit by then; and who gets killed while it waits has to
- * go, not to look.
+ * may have looked by then; and who gets killed while it waits has to go, not to
+ * look.
  */
 static bool mm_limits_my_turn(struct mm_limit *limit)
 {
@@ -273,9 +268,12 @@ static bool mm_limits_my_turn(struct mm_limit *limit)
 
 	if (mutex_lock_killable(&mm_limits_mutex))
 		return false;
-	mine = atomic_long_read(&limit->credit) < 0;
-	if (mine)
-		atomic_long_set(&limit->credit, MM_LIMITS_CREDIT_MIN);
+	mine = mm_limits_is_due(limit);
+	/* For those behind: it is being done. */
+	if (mine) {
+		WRITE_ONCE(limit->mark, LONG_MAX);
+		WRITE_ONCE(limit->low, LONG_MIN);
+	}
 	mutex_unlock(&mm_limits_mutex);
 	return mine;
 }
@@ -301,34 +299,43 @@ static void mm_limits_wait(struct mm_limit *limit)
 	}
 }
 
+/* What the current task, which may check, owes to the limit that it counts for. */
+static void mm_limits_check(void)
+{
+	struct mm_limit *limit;
+
+	current->mm_limits_due = false;
+	limit = mm_limits_resolve(current, current->mm);
+	if (!limit)
+		return;
+	if (mm_limits_is_due(limit) && mm_limits_my_turn(limit))
+		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
+	mm_limits_wait(limit);
+	if (READ_ONCE(limit->near))
+		mm_limits_fold_soon(current);
+	mm_limits_put(limit);
+}
+
 /**
  * __mm_limits_alloc - the slow part of mm_limits_alloc()
  * @gfp:	the allocation's flags
- * @order:	its size
- *
- * The user is the one whom a scan would make pay: the leader's real uid, so
- * that a thread with credentials of its own escapes nothing.
  *
  * Context: any; acts only where mm_limits_may_check() allows it. There it may
  * take mm_limits_mutex and sleep for MM_LIMITS_WAIT_MS.
  */
-void __mm_limits_alloc(gfp_t gfp, unsigned int order)
+void __mm_limits_alloc(gfp_t gfp)
 {
-	struct mm_limit *limit;
-	kuid_t uid;
+	if (mm_limits_may_check(gfp))
+		mm_limits_check();
+}
 
-	if (!mm_limits_may_check(gfp))
-		return;
-	uid = task_uid(current->group_leader);
-	limit = mm_limits_get(uid);
-	if (!limit)
-		limit = mm_limits_adopt(uid);
-	if (!limit)
-		return;
-	if (atomic_long_sub_return(1L << order, &limit->credit) < 0) {
-		if (mm_limits_my_turn(limit))
-			mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
-		mm_limits_wait(limit);
-	}
-	mm_limits_put(limit);
+/**
+ * __mm_limits_folded - the slow part of mm_limits_folded()
+ *
+ * Context: may sleep, as __mm_limits_alloc() may; an mmap_lock may be held.
+ */
+void __mm_limits_folded(void)
+{
+	if (mm_limits_may_check(GFP_KERNEL))
+		mm_limits_check();
 }

@@ -67,14 +67,20 @@ struct mm_limits_settings {
  * @uid:		whose limit it is
  * @adopted:		not set for this user, but for a range of users; takes no slot
  * @max:		bytes; read without a lock
- * @credit:		pages that the user may still allocate before its usage
- *			is worked out again
+ * @grown:		pages by which what counts for it has grown, since ever
+ * @mark:		above this @grown, and
+ * @low:		at or below this one, its usage is worked out again; read without
+ *			a lock
+ * @near:		whether its threads hold nothing back; read without a lock
+ * @look:		has a worker do that; has a reference then
  * @crowded:		whether only what is dying keeps it above its limit; read
  *			without a lock
  *
  * The rest belongs to whoever holds mm_limits_mutex.
  *
  * @tally:		resident pages at the last scan, and the choice of a victim
+ * @threads:		threads of the user's processes at the last scan
+ * @base:		@grown when that began
  * @peak:		the largest sum of both ever seen, in pages
  * @overshoot:		the most that the sum was ever seen above the limit, in pages
  * @kills:		processes killed
@@ -97,10 +103,16 @@ struct mm_limit {
 	kuid_t uid;
 	bool adopted;
 	unsigned long max;
-	atomic_long_t credit;
+	atomic_long_t grown;
+	long mark;
+	long low;
+	bool near;
+	struct work_struct look;
 	bool crowded;
 
 	struct mm_limits_tally tally;
+	unsigned long threads;
+	long base;
 	unsigned long peak;
 	unsigned long overshoot;
 	unsigned long kills;
@@ -166,7 +178,14 @@ void mm_limits_put(struct mm_limit *limit);
 struct mm_limit *mm_limits_adopt(kuid_t uid);
 int mm_limits_apply(kuid_t uid, const struct mm_limits_settings *set, bool privileged);
 int mm_limits_apply_range(uid_t first, uid_t last, const struct mm_limits_settings *set);
+bool mm_limits_in_range(kuid_t uid);
 const struct mm_limits_range *mm_limits_range(unsigned int index);
+
+/* charge.c */
+bool mm_limits_is_due(struct mm_limit *limit);
+void mm_limits_set_mark(struct mm_limit *limit);
+void mm_limits_attach(struct mm_struct *mm, struct mm_limit *limit, bool scanned);
+struct mm_limit *mm_limits_resolve(struct task_struct *p, struct mm_struct *mm);
 
 /* scan.c */
 void mm_limits_scan_all(void);
@@ -205,6 +224,7 @@ unsigned int mm_limits_enforce(struct mm_limit *limit, const char *policy,
 			       enum mm_limits_trigger trigger);
 void mm_limits_enforce_set(struct mm_limit *limit);
 void mm_limits_grace_ended(struct work_struct *work);
+void mm_limits_look(struct work_struct *work);
 unsigned long mm_limits_bytes(unsigned long pages);
 
 /* policy.c */

@@ -51,18 +51,18 @@ static s64 oom_killer_worst(struct task_struct *p, const struct mm_limits_usage 
 	return mm_limits_score_badness(&points);
 }
 
-static struct mm_limits_policy mm_limits_rss = {
+static struct mm_limits_policy mm_limits_by_rss = {
 	.name	= "rss",
 	.score	= oom_killer_highest_rss,
 };
 
-static struct mm_limits_policy mm_limits_runtime = {
+static struct mm_limits_policy mm_limits_by_runtime = {
 	.name	= "runtime",
 	.figure	= "total_run_time",
 	.score	= oom_killer_longest_run_time,
 };
 
-static struct mm_limits_policy mm_limits_badness = {
+static struct mm_limits_policy mm_limits_by_badness = {
 	.name	= "badness",
 	.figure	= "badness",
 	.score	= oom_killer_worst,
@@ -70,7 +70,7 @@ static struct mm_limits_policy mm_limits_badness = {
 
 /* Both under mm_limits_mutex. */
 static LIST_HEAD(mm_limits_policies);
-const struct mm_limits_policy *mm_limits_policy = &mm_limits_rss;
+const struct mm_limits_policy *mm_limits_policy = &mm_limits_by_rss;
 
 /**
  * mm_limits_find_policy - a registered policy
@@ -156,7 +156,7 @@ void mm_limits_unregister_policy(struct mm_limits_policy *policy)
 	mutex_lock(&mm_limits_mutex);
 	list_del(&policy->list);
 	if (mm_limits_policy == policy) {
-		mm_limits_policy = &mm_limits_rss;
+		mm_limits_policy = &mm_limits_by_rss;
 		pr_info("mm_limits: policy %s is gone: %s from now on\n", policy->name,
 			mm_limits_policy->name);
 	}
@@ -167,9 +167,9 @@ EXPORT_SYMBOL_GPL(mm_limits_unregister_policy);
 /* Early: before any module can register one, and before user space runs. */
 static int __init mm_limits_policy_init(void)
 {
-	mm_limits_register_policy(&mm_limits_rss);
-	mm_limits_register_policy(&mm_limits_runtime);
-	mm_limits_register_policy(&mm_limits_badness);
+	mm_limits_register_policy(&mm_limits_by_rss);
+	mm_limits_register_policy(&mm_limits_by_runtime);
+	mm_limits_register_policy(&mm_limits_by_badness);
 	mutex_lock(&mm_limits_mutex);
 	mm_limits_policy = mm_limits_find_policy(CONFIG_MM_LIMITS_DEFAULT_POLICY);
 	mutex_unlock(&mm_limits_mutex);

@@ -153,6 +153,17 @@ static void mm_limits_weigh(struct mm_limits_walk *walk, struct mm_limit *limit,
 	best->score = score;
 }
 
+/*
+ * Where an mm turns out to count for somebody else than it is charged to. In a
+ * scan of one user no more is known of the others' than that it is not this one's.
+ */
+static void mm_limits_reattach(struct mm_limits_walk *walk, struct mm_struct *mm,
+			       struct mm_limit *payer)
+{
+	if (payer || !walk->only || READ_ONCE(mm->mm_limit) == walk->only)
+		mm_limits_attach(mm, payer, true);
+}
+
 static struct mm_limit *mm_limits_payer(struct mm_limits_walk *walk, struct task_struct *p)
 {
 	kuid_t uid = task_uid(p);
@@ -199,7 +210,13 @@ static void mm_limits_count(struct mm_limits_walk *walk, struct task_struct *p)
 	mm = t->mm;
 	/* Once more: the process may have got this mm after the first walk. */
 	notes = mm_limits_notes_on(mm) | mm_limits_notes_of(p, t);
-	limit = notes & MM_LIMITS_COUNTED ? NULL : mm_limits_payer(walk, p);
+	limit = mm_limits_payer(walk, p);
+	if (limit)
+		limit->threads += get_nr_threads(p);
+	if (notes & MM_LIMITS_COUNTED)
+		limit = NULL;
+	else
+		mm_limits_reattach(walk, mm, limit);
 	mm_limits_note(mm, notes | MM_LIMITS_COUNTED);
 	if (limit) {
 		usage.rss = mm_limits_rss_of(p, mm);
@@ -239,6 +256,10 @@ static void mm_limits_walk(struct mm_limits_walk *walk)
 static void mm_limits_clear(struct mm_limit *limit)
 {
 	memset(&limit->tally, 0, sizeof(limit->tally));
+	limit->threads = 0;
+	/* Before anything is counted: what comes in between counts twice, not never. */
+	limit->base = atomic_long_read(&limit->grown);
+	smp_mb();
 }
 
 /* What the usage just counted says about the worst ever seen. */
@@ -253,6 +274,7 @@ static void mm_limits_remember(struct mm_limit *limit)
 		limit->overshoot = max(limit->overshoot, sum - max / PAGE_SIZE);
 	WRITE_ONCE(limit->crowded,
 		   mm_limits_is_over(sum, max) && !mm_limits_is_over(limit->tally.usage, max));
+	mm_limits_set_mark(limit);
 }
 
 /**

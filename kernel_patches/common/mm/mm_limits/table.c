@@ -94,6 +94,9 @@ static void mm_limits_remove(struct mm_limit *limit)
 	--*mm_limits_counter(limit);
 	/* Whoever still holds it finds that nothing exceeds it any more. */
 	WRITE_ONCE(limit->max, ULONG_MAX);
+	WRITE_ONCE(limit->mark, LONG_MAX);
+	WRITE_ONCE(limit->low, LONG_MIN);
+	WRITE_ONCE(limit->near, false);
 	mm_limits_put(limit);
 }
 
@@ -113,7 +116,8 @@ static void mm_limits_take_over(struct mm_limit *limit, const struct mm_limits_s
 		limit->set.dry_run = set->dry_run;
 		limit->told = false;
 	}
-	atomic_long_set(&limit->credit, 0);
+	/* Nobody knows what counts for it before the next scan. */
+	WRITE_ONCE(limit->mark, LONG_MIN);
 }
 
 /* Who may not evict may not decide either who is evicted next. */
@@ -136,6 +140,8 @@ static struct mm_limit *mm_limits_alloc_entry(kuid_t uid, const struct mm_limits
 		return NULL;
 	atomic_set(&limit->refs, 1);
 	limit->uid = uid;
+	limit->low = LONG_MIN;
+	INIT_WORK(&limit->look, mm_limits_look);
 	INIT_DELAYED_WORK(&limit->grace_end, mm_limits_grace_ended);
 	mm_limits_take_over(limit, set);
 	return limit;
@@ -313,6 +319,17 @@ static const struct mm_limits_range *mm_limits_find_range(uid_t uid)
 }
 
 /**
+ * mm_limits_in_range - whether a user has a limit by its uid
+ * @uid:	the user
+ *
+ * Context: any.
+ */
+bool mm_limits_in_range(kuid_t uid)
+{
+	return mm_limits_find_range(__kuid_val(uid));
+}
+
+/**
  * mm_limits_range - a range of users that have a limit
  * @index:	from 0 on
  *
@@ -350,7 +367,7 @@ static void mm_limits_sweep(void)
  * Where the lock is taken, perhaps by this very task, or no memory is at hand,
  * the user's next allocation tries again.
  *
- * Context: within an allocation that may sleep.
+ * Context: process context.
  * Return: the user's entry with a reference, or NULL.
  */
 struct mm_limit *mm_limits_adopt(kuid_t uid)
@@ -358,7 +375,7 @@ struct mm_limit *mm_limits_adopt(kuid_t uid)
 	const struct mm_limits_range *range;
 	struct mm_limit *limit = NULL;
 
-	if (!mm_limits_find_range(__kuid_val(uid)) || !mutex_trylock(&my_mm_limits.lock))
+	if (!mm_limits_in_range(uid) || !mutex_trylock(&my_mm_limits.lock))
 		return NULL;
 	range = mm_limits_find_range(__kuid_val(uid));
 	if (range && !mm_limits_find(uid))

@@ -3,5 +3,6 @@
 #define _ASM_BARRIER_H
 
 #define smp_rmb() __asm__ __volatile__("" : : : "memory")
+#define smp_mb() __asm__ __volatile__("" : : : "memory")
 
 #endif

@@ -4,6 +4,7 @@
 
 #include <linux/types.h>
 struct task_struct;
+struct cred { uid_t uid; };
 /* Numbers, and no types of their own: linux/uidgid.h came with 3.5. */
 extern uid_t task_uid(struct task_struct *task);
 extern uid_t current_uid(void);

@@ -6,8 +6,11 @@
 #include <linux/atomic.h>
 struct core_state;
 enum { MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, NR_MM_COUNTERS };
+/* Where page tables have locks of their own: with four CPUs at least. */
+#ifndef WITHOUT_SPLIT_RSS_COUNTING
 #define SPLIT_RSS_COUNTING
 struct task_rss_stat { int events; int count[NR_MM_COUNTERS]; };
+#endif
 struct mm_struct {
 	atomic_t mm_users;
 	atomic_t mm_count;
@@ -17,6 +20,7 @@ struct mm_struct {
 	/* By the series. */
 	unsigned long mm_limits_scan;
 	unsigned long mm_limits_dying;
+	struct mm_limit *mm_limit;
 #endif
 	struct core_state *core_state;
 };

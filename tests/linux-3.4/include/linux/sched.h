@@ -30,9 +30,17 @@ struct task_cputime {
 struct signal_struct {
 	unsigned int flags;
 	int oom_score_adj;
+	int nr_threads;
 };
 struct task_struct {
+#ifdef SPLIT_RSS_COUNTING
 	struct task_rss_stat rss_stat;
+#endif
+#ifdef CONFIG_MM_LIMITS
+	/* By the series. */
+	bool mm_limits_due;
+	unsigned int mm_limits_faults;
+#endif
 	atomic_t usage;
 	unsigned int flags;
 	struct mm_struct *mm;
@@ -52,6 +60,7 @@ extern struct task_struct init_task;
 #define next_task(p) list_entry((p)->tasks.next, struct task_struct, tasks)
 #define for_each_process(p) for (p = &init_task; (p = next_task(p)) != &init_task;)
 extern struct task_struct *next_thread(const struct task_struct *p);
+extern int get_nr_threads(struct task_struct *tsk);
 extern int thread_group_empty(struct task_struct *p);
 extern int same_thread_group(struct task_struct *p1, struct task_struct *p2);
 extern int pid_alive(struct task_struct *p);

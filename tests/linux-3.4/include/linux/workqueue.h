@@ -13,6 +13,8 @@ static inline struct delayed_work *to_delayed_work(struct work_struct *work)
 	return container_of(work, struct delayed_work, work);
 }
 #define INIT_DELAYED_WORK(_work, _func) do { (_work)->work.func = (_func); } while (0)
+#define INIT_WORK(_work, _func) do { (_work)->func = (_func); } while (0)
+extern int schedule_work(struct work_struct *work);
 extern int schedule_delayed_work(struct delayed_work *work, unsigned long delay);
 
 #endif
