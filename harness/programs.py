@@ -34,6 +34,7 @@ PROGRAMS = (
     "mm_limits_fuzz",
     "fail_nth",
     "fork_bomb",
+    "privileges",
 )
 HEADER = "mm_limits_syscalls.h"
 

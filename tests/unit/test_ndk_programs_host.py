@@ -233,6 +233,35 @@ BAD_CASES: Sequence[Sequence[str]] = [
     ["-u", "nobody-is-called-so", "vfork", "5000"],
     ["-z", "vfork", "5000"],
 ]
+BAD_REQUESTS: Sequence[Sequence[str]] = [
+    [],
+    ["root", "none"],
+    ["root", "none", "nothing"],
+    ["nobody-is-called-so", "none", "kill"],
+    ["root", "", "kill"],
+    ["root", "-", "kill"],
+    ["root", "kill,", "kill"],
+    ["root", "kill,nothing", "kill"],
+    ["root", "-all", "kill"],
+    ["root", "none", "kill", "1"],
+    ["root", "none", "set", "1"],
+    ["root", "none", "set", "1", "x"],
+    ["root", "none", "set", "1", "5000", "6000"],
+    ["root", "none", "write", "file"],
+    ["root", "none", "read"],
+    ["-o", "root", "none", "kill"],
+    ["-n", "0", "root", "none", "kill"],
+    ["-n", "1000001", "root", "none", "kill"],
+    ["-n", "x", "root", "none", "kill"],
+    ["-m", "1", "root", "none", "kill"],
+    ["-m", "=1", "root", "none", "kill"],
+    ["-m", "1=", "root", "none", "kill"],
+    ["-m", "-1=1", "root", "none", "kill"],
+    ["-m", "4294967296=1", "root", "none", "kill"],
+    [*["-m", "1=1"] * 5, "root", "none", "kill"],
+    ["-m"],
+    ["-z", "root", "none", "kill"],
+]
 BAD = [
     *[("test_set_mm_limits", words) for words in BAD_LIMITS],
     *[("oom_daemon", words) for words in BAD_INTERVALS],
@@ -241,6 +270,7 @@ BAD = [
     *[("fail_nth", words) for words in (["set", "root"], ["set", "x", "1"], ["nothing"], [])],
     *[("mm_limits_fuzz", words) for words in (["x"], ["-t", "x", "1"], ["-f", "101", "1"], [])],
     *[("fork_bomb", words) for words in ([], ["5000"], ["0", "f"], ["x", "f"], ["5000", "f", "f"])],
+    *[("privileges", words) for words in BAD_REQUESTS],
     ("oom_test_kernel", ["-w", "1", "root", "0", "5000"]),
     ("oom_test_daemon", ["-w", "x", "root", "0", "5000"]),
 ]
@@ -254,9 +284,10 @@ def test_bad_arguments(programs: Path, name: str, words: Sequence[str]) -> None:
     assert f"usage: {name} " in ended.err
 
 
-OPTIONS = ["-a", "-c", "-e", "-k", "-m", "-n", "-s", "-t", "-u", "-v", "-w", "--", "-"]
+OPTIONS = ["-a", "-c", "-e", "-k", "-m", "-n", "-o", "-s", "-t", "-u", "-v", "-w", "--", "-"]
 GOOD = ["root", "u0_a70", "0", "1", "5000", "max", "K", "L", "EPERM", "5000,cpu=1", "5000,name=x"]
 GOOD += ["threads", "clone-vm", "vfork", "zombies", "setuid-down"]
+GOOD += ["all", "kill", "-kill", "set", "1=1"]
 # Arguments are bytes, of any value but NUL.
 WORDS = st.sampled_from([os.fsencode(word) for word in OPTIONS + GOOD]) | st.binary(
     max_size=40
@@ -691,3 +722,59 @@ def test_a_fork_bomb_needs_a_limit(programs: Path, tmp_path: Path) -> None:
     ended = run(programs / "fork_bomb", "5000", str(tmp_path / "stop"))
     assert (ended.status, ended.out) == (1, "")
     assert "has no limit" in ended.err
+
+
+# privileges
+
+
+def test_a_request_is_made_and_its_answer_printed(programs: Path, willing: Path) -> None:
+    me = str(os.getuid())
+    number = getattr(errno, name_of_absent())
+    ended = run(programs / "privileges", me, "none", "kill")
+    assert (ended.status, ended.out) == (0, f"call: name=my_oom_killer, ret=-1, errno={number}\n")
+    ended = run(willing / "privileges", "-n", "3", me, "none", "set", "10070", "max")
+    assert (ended.status, ended.out) == (0, "call: name=set_mm_limits, ret=0, errno=0\n")
+
+
+def test_a_request_tells_an_open_from_a_write(programs: Path, tmp_path: Path) -> None:
+    me, program = str(os.getuid()), programs / "privileges"
+    text = tmp_path / "text"
+    words = [me, "none", "write", str(text), "abc"]
+    failed = f"ret=-1, errno={errno.ENOENT}\n"
+    assert run(program, *words).out == f"call: name=open, {failed}"
+    ended = run(program, "-o", *words)
+    assert (ended.status, ended.err) == (1, f"privileges: {text}: {os.strerror(errno.ENOENT)}\n")
+    text.touch()
+    assert run(program, *words).out == "call: name=write, ret=3, errno=0\n"
+    assert run(program, "-o", *words).out == "call: name=write, ret=3, errno=0\n"
+    ended = run(program, me, "none", "read", str(text))
+    assert ended.out == "abc" + "call: name=read, ret=0, errno=0\n"
+    ended = run(program, me, "none", "write", "/dev/full", "abc")
+    assert ended.out == f"call: name=write, ret=-1, errno={errno.ENOSPC}\n"
+
+
+def test_a_request_has_the_user_and_the_capabilities(programs: Path) -> None:
+    program = programs / "privileges"
+    ended = run(program, "10070", "none", "read", "/proc/self/status")
+    if os.getuid() != 0:
+        assert (ended.status, ended.out) == (1, "")
+        assert "cannot become user 10070" in ended.err
+        return
+    everything = effective(run(program, "0", "all", "read", "/proc/self/status").out)
+    assert "\nUid:\t10070\t10070\t10070\t10070\n" in ended.out
+    assert "\nGroups:\t \n" in ended.out
+    assert effective(ended.out) == 0
+    for caps, expected in (
+        ("all", everything),
+        ("kill,dac_override", 1 << 5 | 1 << 1),
+        ("-kill", everything & ~(1 << 5)),
+    ):
+        assert effective(run(program, "10070", caps, "read", "/proc/self/status").out) == expected
+
+
+def effective(status: str) -> int:
+    """The effective capabilities, which are also all the permitted ones."""
+    words = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert words["CapEff"] == words["CapPrm"]
+    assert int(words["CapInh"], 16) == 0
+    return int(words["CapEff"], 16)
