@@ -147,15 +147,42 @@ static struct mm_limit *mm_limits_alloc_entry(kuid_t uid, const struct mm_limits
 	return limit;
 }
 
-/* Like RLIMIT_AS and the others: one's own, and downwards only. */
+/*
+ * The ranges, disjoint, under my_mm_limits.lock; the first ones are in use. An
+ * allocation looks without the lock whether it is worth taking.
+ */
+#define MM_LIMITS_RANGES	8
+
+static struct mm_limits_range mm_limits_ranges[MM_LIMITS_RANGES];
+static unsigned int mm_limits_range_count;
+
+static const struct mm_limits_range *mm_limits_find_range(uid_t uid)
+{
+	unsigned int i, count = READ_ONCE(mm_limits_range_count);
+
+	for (i = 0; i < count; i++)
+		if (uid >= READ_ONCE(mm_limits_ranges[i].first) &&
+		    uid <= READ_ONCE(mm_limits_ranges[i].last))
+			return &mm_limits_ranges[i];
+	return NULL;
+}
+
+/*
+ * Like RLIMIT_AS and the others: one's own, and downwards only. What a range
+ * gives counts before there is an entry from it, too.
+ */
 static bool mm_limits_may_set(kuid_t uid, unsigned long mm_max)
 {
-	struct mm_limit *limit;
+	const struct mm_limits_range *range;
+	const struct mm_limit *limit;
 
 	if (!uid_eq(uid, current_uid()) || mm_max == ULONG_MAX)
 		return false;
 	limit = mm_limits_find(uid);
-	return !limit || mm_max <= limit->max;
+	if (limit)
+		return mm_max <= limit->max;
+	range = mm_limits_find_range(__kuid_val(uid));
+	return !range || mm_max <= range->set.max;
 }
 
 static int mm_limits_add(struct mm_limit *limit, bool privileged)
@@ -297,26 +324,6 @@ int mm_limits_set(kuid_t uid, unsigned long mm_max, bool privileged)
 	return mm_limits_apply(uid, &set, privileged);
 }
 EXPORT_SYMBOL_GPL(mm_limits_set);
-
-/*
- * The ranges, disjoint, under my_mm_limits.lock; the first ones are in use. An
- * allocation looks without the lock whether it is worth taking.
- */
-#define MM_LIMITS_RANGES	8
-
-static struct mm_limits_range mm_limits_ranges[MM_LIMITS_RANGES];
-static unsigned int mm_limits_range_count;
-
-static const struct mm_limits_range *mm_limits_find_range(uid_t uid)
-{
-	unsigned int i, count = READ_ONCE(mm_limits_range_count);
-
-	for (i = 0; i < count; i++)
-		if (uid >= READ_ONCE(mm_limits_ranges[i].first) &&
-		    uid <= READ_ONCE(mm_limits_ranges[i].last))
-			return &mm_limits_ranges[i];
-	return NULL;
-}
 
 /**
  * mm_limits_in_range - whether a user has a limit by its uid
