@@ -15,8 +15,10 @@ COLUMNS = (
 _LINE = re.compile(
     r"(?P<uid>[0-9]+)(?:-(?P<last>[0-9]+))?[ \t]+"
     + r"([0-9]+)[ \t]+" * 6
-    + r"(?P<policy>[A-Za-z0-9_]+|-)[ \t]+([01])[ \t]+([0-9]+)[ \t](?P<comm>.*)"
+    + r"(?P<policy>[A-Za-z0-9_]+|-)[ \t]+([01])[ \t]+([0-9]+)[ \t]+(?P<comm>[!-~]+)"
 )
+# No name can hold it: an empty one.
+_EMPTY = r"\x00"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def parse_mm_limits(text: str) -> tuple[LimitEntry, ...]:
 
 
 def _entry(line: str) -> LimitEntry:
-    """The entry of one line. A name may hold or begin with spaces, so it takes the rest."""
+    """The entry of one line."""
     match = _LINE.fullmatch(line)
     if match is None:
         raise ValueError(f"not a line of /proc/mm_limits: {line!r}")
@@ -80,7 +82,7 @@ def _entry(line: str) -> LimitEntry:
         overshoot=overshoot,
         kills=kills,
         last_pid=last_pid,
-        last_comm="" if last_pid == 0 else unescape(match["comm"]),
+        last_comm="" if last_pid == 0 or match["comm"] == _EMPTY else unescape(match["comm"]),
         last_uid=int(match["last"]) if match["last"] else None,
         grace=grace,
         policy=match["policy"].removeprefix("-"),

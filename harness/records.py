@@ -126,9 +126,9 @@ def unescape(text: str) -> str:
 
 
 def escape(name: str) -> str:
-    r"""The kernel's form of a name: `\xHH` for all but printable ASCII, and for the backslash."""
+    r"""The kernel's form of a name: `\xHH` for all but printable ASCII, space and backslash."""
     return "".join(
-        character if " " <= character <= "~" and character != "\\" else f"\\x{ord(character):02x}"
+        character if "!" <= character <= "~" and character != "\\" else f"\\x{ord(character):02x}"
         for character in name
     )
 

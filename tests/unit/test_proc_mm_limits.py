@@ -56,10 +56,10 @@ def test_what_is_not_that_file_raises(text: str) -> None:
 @given(
     st.lists(st.integers(0, 2**64 - 1), min_size=6, max_size=6),
     st.integers(1, 2**22),
-    st.binary(max_size=15).map(lambda name: name.decode("latin-1")),
+    st.binary(max_size=15).map(lambda name: name.replace(b"\0", b"").decode("latin-1")),
 )
 def test_every_name_comes_back(numbers: list[int], pid: int, name: str) -> None:
-    line = " ".join(map(str, [*numbers, "0 - 0", pid, escape(name)]))
+    line = " ".join(map(str, [*numbers, "0 - 0", pid, escape(name) or r"\x00"]))
     (entry,) = parse_mm_limits(HEADER + line + "\n")
     uid, mm_max, rss, peak_rss, overshoot, kills = numbers
     assert entry == LimitEntry(uid, mm_max, rss, peak_rss, overshoot, kills, pid, name)

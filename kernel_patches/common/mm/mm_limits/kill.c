@@ -2,7 +2,6 @@
 /*
  * Killing a victim, with everybody who shares its memory, and the record of it.
  */
-#include <linux/ctype.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
 #include <linux/oom.h>
@@ -31,8 +30,8 @@ static const char mm_limits_trigger_names[][MM_LIMITS_TRIGGER_LEN] = {
 };
 
 /*
- * Writes @comm so that it cannot end the line or look like anything else:
- * what is not printable ASCII, and the backslash, becomes \xHH.
+ * Writes @comm so that it is one word and cannot look like anything else: what
+ * is not printable ASCII, the space and the backslash become \xHH.
  */
 static void mm_limits_escape(char out[MM_LIMITS_COMM_LEN], const char *comm)
 {
@@ -41,7 +40,7 @@ static void mm_limits_escape(char out[MM_LIMITS_COMM_LEN], const char *comm)
 	for (; *comm; comm++) {
 		unsigned char c = *comm;
 
-		if (c < 0x80 && isprint(c) && c != '\\')
+		if (c > ' ' && c < 0x7f && c != '\\')
 			*out++ = c;
 		else
 			out += sprintf(out, "\\x%02x", c);
