@@ -56,8 +56,8 @@ def set_limit(
 
 def give(device: Device, *limits: tuple[int, int]) -> None:
     """Root sets limits, in this order."""
-    for uid, size in limits:
-        device.shell(f"echo uid={uid} max={size} > {PROC}")
+    lines = [f"echo uid={uid} max={size} > {PROC}" for uid, size in limits]
+    device.shell(" && ".join(lines))
 
 
 def limits(device: Device) -> dict[int, int]:
