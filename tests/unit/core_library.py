@@ -89,7 +89,6 @@ class Core:
         over: bool = self._library.core_exceeds(pages, limit, page_shift)
         return over
 
-
     def mark(self, usage: int, dying: int, limit: int, held_back: int) -> Mark:
         """How far a user with `usage` + `dying` pages may go until the next scan."""
         mark = self._ffi.new("struct core_mark *")

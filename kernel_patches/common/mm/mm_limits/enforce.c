@@ -35,8 +35,11 @@ static void mm_limits_say_stuck(struct mm_limit *limit, unsigned long max)
 	if (limit->stuck)
 		return;
 	limit->stuck = true;
-	pr_err("mm_limits: uid=%u is over its limit and has nobody left to kill: uRSS=%lu, mm_max=%lu\n",
-	       from_kuid(&init_user_ns, limit->uid), mm_limits_bytes(limit->tally.usage), max);
+	mm_limits_ratelimit_quietly(&limit->says);
+	if (__ratelimit(&limit->says))
+		pr_err("mm_limits: uid=%u is over its limit and has nobody left to kill: uRSS=%lu, mm_max=%lu\n",
+		       from_kuid(&init_user_ns, limit->uid),
+		       mm_limits_bytes(limit->tally.usage), max);
 }
 
 static void mm_limits_is_within(struct mm_limit *limit)
@@ -44,6 +47,19 @@ static void mm_limits_is_within(struct mm_limit *limit)
 	limit->stuck = false;
 	limit->told = false;
 	limit->over = false;
+}
+
+/*
+ * Whether all that there is to be said of a user whose processes are not to be
+ * killed has been. One that goes over its limit and back again and again does
+ * not fill the log with that.
+ */
+static bool mm_limits_is_told(struct mm_limit *limit)
+{
+	mm_limits_ratelimit_quietly(&limit->says);
+	if (limit->set.dry_run && !limit->told && !__ratelimit(&limit->says))
+		limit->told = true;
+	return limit->told;
 }
 
 /*
@@ -102,7 +118,7 @@ static bool mm_limits_round(struct mm_limit *limit, const struct mm_limits_polic
 	case MM_LIMITS_VICTIM:
 		break;
 	}
-	again = !mm_limits_in_grace(limit) && !limit->told;
+	again = !mm_limits_in_grace(limit) && !mm_limits_is_told(limit);
 	/* Nobody dies for a limit that is no more. */
 	if (again && READ_ONCE(limit->max) == victim.max)
 		*killed += mm_limits_kill(limit, policy, &victim, trigger);
@@ -252,7 +268,7 @@ void mm_limits_look(struct work_struct *work)
  */
 static bool mm_limits_may_check(gfp_t gfp)
 {
-	return mm_limits_may_sleep(gfp) && READ_ONCE(mm_limits_on_alloc) && current->mm &&
+	return mm_limits_may_sleep(gfp) && current->mm &&
 	       !(current->flags & (PF_KTHREAD | PF_EXITING | PF_MEMALLOC)) &&
 	       !fatal_signal_pending(current);
 }
@@ -308,7 +324,7 @@ static void mm_limits_check(void)
 	limit = mm_limits_resolve(current, current->mm);
 	if (!limit)
 		return;
-	if (mm_limits_is_due(limit) && mm_limits_my_turn(limit))
+	if (READ_ONCE(mm_limits_on_alloc) && mm_limits_is_due(limit) && mm_limits_my_turn(limit))
 		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
 	mm_limits_wait(limit);
 	if (READ_ONCE(limit->near))

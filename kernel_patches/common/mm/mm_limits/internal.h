@@ -17,6 +17,7 @@
 #include <linux/atomic.h>
 #include <linux/mm.h>
 #include <linux/mm_limits.h>
+#include <linux/ratelimit.h>
 #include <linux/sched.h>
 #include <linux/workqueue.h>
 #ifdef MM_LIMITS_SCHED_IS_APART
@@ -88,6 +89,7 @@ struct mm_limits_settings {
  * @over:		whether it is above its limit, in its period of grace
  * @over_since:		since when, in jiffies
  * @grace_end:		looks again when the period ends; has a reference then
+ * @says:		how often it is told what nobody dies for
  * @told:		a kill that is only to be recorded has been
  * @turn:		the last request to enforce all limits that saw to it
  * @stuck:		it has been said that nobody is left to kill
@@ -120,6 +122,7 @@ struct mm_limit {
 	bool over;
 	unsigned long over_since;
 	struct delayed_work grace_end;
+	struct ratelimit_state says;
 	bool told;
 	unsigned long turn;
 	bool stuck;

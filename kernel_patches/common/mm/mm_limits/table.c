@@ -10,12 +10,17 @@
 #include <linux/hash.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
+#include <linux/ratelimit.h>
 #include <linux/rculist.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
 #include "internal.h"
+
+/* How much a user can have the kernel say that nobody has to die for. */
+#define MM_LIMITS_SAYS			10
+#define MM_LIMITS_SAYS_INTERVAL		(5 * HZ)
 
 /* On while any limit is set. */
 MM_LIMITS_DEFINE_KEY(mm_limits_key);
@@ -141,6 +146,8 @@ static struct mm_limit *mm_limits_alloc_entry(kuid_t uid, const struct mm_limits
 	atomic_set(&limit->refs, 1);
 	limit->uid = uid;
 	limit->low = LONG_MIN;
+	ratelimit_state_init(&limit->says, MM_LIMITS_SAYS_INTERVAL, MM_LIMITS_SAYS);
+	mm_limits_ratelimit_quietly(&limit->says);
 	INIT_WORK(&limit->look, mm_limits_look);
 	INIT_DELAYED_WORK(&limit->grace_end, mm_limits_grace_ended);
 	mm_limits_take_over(limit, set);
@@ -216,6 +223,37 @@ static bool mm_limits_may_set_locked(kuid_t uid, unsigned long mm_max)
 }
 
 /*
+ * What a range gives @uid, whose entry @limit may be the range's, stays its own
+ * when it lowers its limit: all but that. With the lock held.
+ */
+static int mm_limits_lower(kuid_t uid, struct mm_limit *limit, const struct mm_limits_settings *set,
+			   struct mm_limit **fresh)
+{
+	const struct mm_limits_range *range = mm_limits_find_range(__kuid_val(uid));
+	int ret;
+
+	if (limit && my_mm_limits.count >= CONFIG_MM_LIMITS_SLOTS)
+		return -ENOSPC;
+	if (limit) {
+		my_mm_limits.adopted--;
+		my_mm_limits.count++;
+		limit->adopted = false;
+		mm_limits_update(limit, set, true);
+		kfree(*fresh);
+		*fresh = NULL;
+		return 0;
+	}
+	if (range) {
+		mm_limits_take_over(*fresh, &range->set);
+		mm_limits_take_over(*fresh, set);
+	}
+	ret = mm_limits_add(*fresh, false);
+	if (!ret)
+		*fresh = NULL;
+	return ret;
+}
+
+/*
  * Does what mm_limits_set() says, with the lock held. @fresh is an entry that
  * may be used; it is set to NULL if it was. @removed counts the entries that
  * went.
@@ -231,10 +269,9 @@ static int mm_limits_change(kuid_t uid, const struct mm_limits_settings *set, bo
 	limit = mm_limits_find(uid);
 	if ((!limit || limit->adopted) && !(set->given & MM_LIMITS_MAX))
 		return -ENOENT;
+	if (!privileged && (!limit || limit->adopted))
+		return mm_limits_lower(uid, limit, set, fresh);
 	if (limit && limit->adopted) {
-		/* Nothing changes for who gets no slot, its period of grace least of all. */
-		if (!privileged && my_mm_limits.count >= CONFIG_MM_LIMITS_SLOTS)
-			return -ENOSPC;
 		/* It gets an entry of its own, or, without one, the range's again. */
 		mm_limits_remove(limit);
 		limit = NULL;
@@ -250,7 +287,7 @@ static int mm_limits_change(kuid_t uid, const struct mm_limits_settings *set, bo
 		mm_limits_update(limit, set, privileged);
 		return 0;
 	}
-	ret = mm_limits_add(*fresh, privileged);
+	ret = mm_limits_add(*fresh, true);
 	if (ret >= 0)
 		*fresh = NULL;
 	if (ret > 0)
