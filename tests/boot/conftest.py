@@ -8,8 +8,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from device_work import (
+    APP,
+    FULL,
+    HOLD,
+    STUCK,
+    UNINTERRUPTIBLE,
+    Process,
+    eventually,
+    holder,
+    let_go,
+)
 
 from harness import kernel as kernels
 from harness import modules as module_builds
@@ -118,3 +130,32 @@ def device(equipped: Device, allowed: tuple[Allowed, ...]) -> Iterator[Device]:
     part = section(equipped.kernel_log(), nonce)
     assert part.whole
     assert find_trouble(part.text, allowed) == ()
+
+
+@pytest.fixture(scope="session")
+def uninterruptible(workspace: Workspace, kernel: KernelBuild) -> Path:
+    folder = Path(__file__).parent / "modules"
+    return module_builds.build(workspace, kernel, folder).path("uninterruptible")
+
+
+@pytest.fixture
+def room(device: Device) -> Device:
+    """The device, with a pipe that fills up."""
+    device.shell(f"rm -f {FULL}; mkfifo -m 666 {FULL}")
+    return device
+
+
+@pytest.fixture
+def stuck(room: Device, uninterruptible: Path) -> Iterator[Process]:
+    """A process of APP that has STUCK MiB and cannot be ended before the test is over."""
+    module = f"{DEVICE_FOLDER}/uninterruptible.ko"
+    room.push(uninterruptible, module, 0o644)
+    room.shell(f"insmod {module}")
+    try:
+        room.shell(f"chmod 666 {UNINTERRUPTIBLE}")
+        with holder(room, APP, STUCK, into=UNINTERRUPTIBLE) as held:
+            eventually(lambda: "State:\tD" in room.read_file(f"/proc/{held.pid}/status"))
+            yield held
+            let_go(room, held)
+    finally:
+        room.shell(f"echo 0 > {HOLD}; rmmod uninterruptible")

@@ -7,186 +7,48 @@ A victim is stuck by a module that is only for these tests
 
 from __future__ import annotations
 
-import re
-import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
+from contextlib import closing
 
 import pytest
+from device_work import (
+    APP,
+    FREE,
+    GIVEN_UP,
+    KIB,
+    MIB,
+    OTHER,
+    PAGE,
+    PROTECTED_SU,
+    SECONDS,
+    STUCK,
+    Log,
+    Process,
+    ask,
+    climber,
+    entry_of,
+    eventually,
+    first_record,
+    holder,
+    let_go,
+    process,
+    rss,
+    set_limit,
+)
 
-from harness import modules as module_builds
-from harness.adb import Device, RunningCommand
-from harness.kernel import KernelBuild
+from harness.adb import Device
 from harness.klog import Allowed
-from harness.proc_mm_limits import LimitEntry
-from harness.records import KillRecord, lines_of, parse_log, split_prefix
-from harness.scenario_run import DEVICE_FOLDER, parse_limits
-from harness.workspace import Workspace
+from harness.scenario_run import DEVICE_FOLDER
 
-APP, OTHER, FREE = 10070, 10071, 10072
-PAGE, KIB, MIB = 4096, 1 << 10, 1 << 20
-LIMIT, STUCK = 40, 30
-SECONDS = 30.0
+LIMIT = 40
 # How long the kernel waits for a victim, and what a loaded machine may add to that.
 PATIENCE, LATE = 5.0, 5.0
-UNINTERRUPTIBLE = "/proc/uninterruptible"
-HOLD = "/sys/module/uninterruptible/parameters/hold"
-# Nobody reads the one, and nobody gets past the other before it is opened.
-FULL = "/tmp/full"
-PROTECTED_SU = "echo -1000 > /proc/$$/oom_score_adj; su --keep-oom-score"
-GIVEN_UP = r"mm_limits: pid=(\d+) has not exited within 5000 ms; going on without it"
 NOBODY = rf"mm_limits: uid={APP} is over its limit and has nobody left to kill: .*"
-
-Found = TypeVar("Found")
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process of a user; `running` ends with it."""
-
-    pid: int
-    running: RunningCommand
-
-
-class Log:
-    """The kernel's log from here on."""
-
-    def __init__(self, device: Device) -> None:
-        self._device = device
-        self._mark = f"no_more {secrets.token_hex(8)}"
-        device.mark_kernel_log(self._mark)
-
-    @property
-    def text(self) -> str:
-        _, found, after = self._device.kernel_log().rpartition(self._mark)
-        assert found
-        return after.lstrip("\n")
-
-    @property
-    def records(self) -> tuple[KillRecord, ...]:
-        parsed = parse_log(self.text, raw=True)
-        assert parsed.torn == ()
-        return parsed.records
-
-    def said(self, expression: str) -> list[tuple[float, str]]:
-        """Every line like this: when, and what its group is."""
-        lines = [split_prefix(line) for line, _ in lines_of(self.text)]
-        found = [(line.time, re.fullmatch(expression, line.text)) for line in lines]
-        return [(at, match[match.re.groups]) for at, match in found if match and at is not None]
-
-
-def eventually(look: Callable[[], Found | None], seconds: float = SECONDS) -> Found:
-    """The first answer of `look` that is neither None nor False nor empty."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, look
-        time.sleep(0.05)
-    return found
-
-
-def set_limit(device: Device, uid: int, mib: int) -> None:
-    device.shell(f"echo uid={uid} max={mib}M > /proc/mm_limits")
-
-
-def entry_of(device: Device, uid: int) -> LimitEntry:
-    (entry,) = [entry for entry in parse_limits(device) if entry.uid == uid]
-    return entry
-
-
-def ask(device: Device) -> int:
-    """Has the kernel look at every limit now; how many processes it has killed for them."""
-    said = device.shell(f"{DEVICE_FOLDER}/oom_daemon -v -c 1 0.1").output
-    found = re.search(r"my_oom_killer: ret=(\d+)", said)
-    assert found is not None, said
-    return int(found[1])
-
-
-def rss(device: Device, pid: int) -> int:
-    words = device.shell(f"cat /proc/{pid}/statm", check=False).output.split()
-    return int(words[1]) * PAGE if len(words) == 7 else 0
-
-
-@contextmanager
-def process(
-    device: Device, uid: int, command: str, *, protected: bool = False
-) -> Iterator[Process]:
-    """A process of the user, that executes `command`, and is not there any more afterwards."""
-    running = device.start(
-        f"{PROTECTED_SU if protected else 'su'} {uid} sh -c 'echo pid=$$; exec {command}'"
-    )
-    with closing(running):
-        pid = int(running.wait_line(re.compile(r"pid=\d+"), SECONDS).partition("=")[2])
-        try:
-            yield Process(pid, running)
-        finally:
-            device.shell(f"kill -9 {pid}", check=False)
-
-
-@contextmanager
-def holder(
-    device: Device, uid: int, mib: int, *, into: str = FULL, protected: bool = False
-) -> Iterator[Process]:
-    """A process that has so much, and waits: for somebody who reads it all."""
-    command = f"busybox dd if=/dev/zero bs={mib}M count=1 1<>{into}"
-    with process(device, uid, command, protected=protected) as held:
-        eventually(lambda: rss(device, held.pid) >= mib * MIB)
-        yield held
-
-
-@contextmanager
-def climber(device: Device, uid: int, mib: int = 300) -> Iterator[Process]:
-    """A process that takes a page at a time, more and more."""
-    with process(
-        device, uid, f"busybox dd if=/dev/zero of=/dev/null bs={mib}M count=1"
-    ) as climbing:
-        yield climbing
 
 
 @pytest.fixture
 def allowed() -> tuple[Allowed, ...]:
     return (Allowed(GIVEN_UP, "a victim was stuck; each test here counts these lines"),)
-
-
-@pytest.fixture(scope="module")
-def uninterruptible(workspace: Workspace, kernel: KernelBuild) -> Path:
-    folder = Path(__file__).parent / "modules"
-    return module_builds.build(workspace, kernel, folder).path("uninterruptible")
-
-
-@pytest.fixture
-def room(device: Device) -> Device:
-    """The device, with a pipe that fills up."""
-    device.shell(f"rm -f {FULL}; mkfifo -m 666 {FULL}")
-    return device
-
-
-@pytest.fixture
-def stuck(room: Device, uninterruptible: Path) -> Iterator[Process]:
-    """A process of APP that has STUCK MiB and cannot be ended before the test is over."""
-    module = f"{DEVICE_FOLDER}/uninterruptible.ko"
-    room.push(uninterruptible, module, 0o644)
-    room.shell(f"insmod {module}")
-    try:
-        room.shell(f"chmod 666 {UNINTERRUPTIBLE}")
-        with holder(room, APP, STUCK, into=UNINTERRUPTIBLE) as held:
-            eventually(lambda: "State:\tD" in room.read_file(f"/proc/{held.pid}/status"))
-            yield held
-            let_go(room, held)
-    finally:
-        room.shell(f"echo 0 > {HOLD}; rmmod uninterruptible")
-
-
-def let_go(device: Device, held: Process) -> None:
-    device.shell(f"echo 0 > {HOLD}")
-    held.running.wait(SECONDS)
-
-
-def first_record(log: Log) -> KillRecord:
-    return eventually(lambda: log.records)[0]
 
 
 def test_a_victim_that_does_not_exit_is_given_up_on_and_not_before(

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: MIT
+"""What the tests on a device have users do there, and what they see of it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from harness.adb import Device, RunningCommand
+from harness.proc_mm_limits import LimitEntry
+from harness.records import KillRecord, lines_of, parse_log, split_prefix
+from harness.scenario_run import DEVICE_FOLDER, parse_limits
+
+APP, OTHER, FREE = 10070, 10071, 10072
+PAGE, KIB, MIB = 4096, 1 << 10, 1 << 20
+SECONDS = 30.0
+PROC = "/proc/mm_limits"
+POLICY = "/proc/sys/vm/mm_limits_policy"
+TRIGGER = "/proc/sys/vm/mm_limits_trigger"
+# How much the `stuck` process has.
+STUCK = 30
+UNINTERRUPTIBLE = "/proc/uninterruptible"
+HOLD = "/sys/module/uninterruptible/parameters/hold"
+# Nobody reads the one, and nobody gets past the other before it is opened.
+FULL = "/tmp/full"
+PROTECTED_SU = "echo -1000 > /proc/$$/oom_score_adj; su --keep-oom-score"
+GIVEN_UP = r"mm_limits: pid=(\d+) has not exited within 5000 ms; going on without it"
+# What is repeated ends when it is there.
+CALM = "/tmp/calm"
+KILLED = 128 + 9
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of a user; `running` ends with it."""
+
+    pid: int
+    running: RunningCommand
+
+
+class Log:
+    """The kernel's log from here on."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._mark = f"no_more {secrets.token_hex(8)}"
+        device.mark_kernel_log(self._mark)
+
+    @property
+    def text(self) -> str:
+        _, found, after = self._device.kernel_log().rpartition(self._mark)
+        assert found
+        return after.lstrip("\n")
+
+    @property
+    def records(self) -> tuple[KillRecord, ...]:
+        parsed = parse_log(self.text, raw=True)
+        assert parsed.torn == ()
+        return parsed.records
+
+    def said(self, expression: str) -> list[tuple[float, str]]:
+        """Every line like this: when, and what its group is."""
+        lines = [split_prefix(line) for line, _ in lines_of(self.text)]
+        found = [(line.time, re.fullmatch(expression, line.text)) for line in lines]
+        return [(at, match[match.re.groups]) for at, match in found if match and at is not None]
+
+
+def eventually(look: Callable[[], Found | None], seconds: float = SECONDS) -> Found:
+    """The first answer of `look` that is neither None nor False nor empty."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, look
+        time.sleep(0.05)
+    return found
+
+
+def set_limit(device: Device, uid: int, mib: int) -> None:
+    device.shell(f"echo uid={uid} max={mib}M > /proc/mm_limits")
+
+
+def entry_of(device: Device, uid: int) -> LimitEntry:
+    (entry,) = [entry for entry in parse_limits(device) if entry.uid == uid]
+    return entry
+
+
+def ask(device: Device) -> int:
+    """Has the kernel look at every limit now; how many processes it has killed for them."""
+    said = device.shell(f"{DEVICE_FOLDER}/oom_daemon -v -c 1 0.1").output
+    found = re.search(r"my_oom_killer: ret=(\d+)", said)
+    assert found is not None, said
+    return int(found[1])
+
+
+def rss(device: Device, pid: int) -> int:
+    words = device.shell(f"cat /proc/{pid}/statm", check=False).output.split()
+    return int(words[1]) * PAGE if len(words) == 7 else 0
+
+
+@contextmanager
+def process(
+    device: Device, uid: int, command: str, *, protected: bool = False
+) -> Iterator[Process]:
+    """A process of the user, that executes `command`, and is not there any more afterwards."""
+    running = device.start(
+        f"{PROTECTED_SU if protected else 'su'} {uid} sh -c 'echo pid=$$; exec {command}'"
+    )
+    with closing(running):
+        pid = int(running.wait_line(re.compile(r"pid=\d+"), SECONDS).partition("=")[2])
+        try:
+            yield Process(pid, running)
+        finally:
+            device.shell(f"kill -9 {pid}", check=False)
+
+
+@contextmanager
+def holder(
+    device: Device, uid: int, mib: int, *, into: str = FULL, protected: bool = False
+) -> Iterator[Process]:
+    """A process that has so much, and waits: for somebody who reads it all."""
+    command = f"busybox dd if=/dev/zero bs={mib}M count=1 1<>{into}"
+    with process(device, uid, command, protected=protected) as held:
+        eventually(lambda: rss(device, held.pid) >= mib * MIB)
+        yield held
+
+
+@contextmanager
+def climber(device: Device, uid: int, mib: int = 300) -> Iterator[Process]:
+    """A process that takes a page at a time, more and more."""
+    with process(
+        device, uid, f"busybox dd if=/dev/zero of=/dev/null bs={mib}M count=1"
+    ) as climbing:
+        yield climbing
+
+
+def let_go(device: Device, held: Process) -> None:
+    """Lets the `stuck` process go on: if it was killed it is gone afterwards."""
+    device.shell(f"echo 0 > {HOLD}")
+    held.running.wait(SECONDS)
+
+
+def first_record(log: Log) -> KillRecord:
+    return eventually(lambda: log.records)[0]
+
+
+def kills_more(device: Device, uids: Sequence[int], more: int) -> None:
+    """Waits until the kernel has killed so many more of each user."""
+    before = {uid: entry_of(device, uid).kills for uid in uids}
+    eventually(lambda: all(entry_of(device, uid).kills >= before[uid] + more for uid in uids))
+
+
+@dataclass(frozen=True)
+class Storm:
+    """Processes of a user, one after another in each of some shells."""
+
+    shells: tuple[RunningCommand, ...]
+
+    @property
+    def ended(self) -> Counter[tuple[int, int]]:
+        """The pid and the status of each that has ended."""
+        output = "".join(shell.output for shell in self.shells)
+        found = re.findall(r"^ended=(\d+) status=(\d+)$", output, re.MULTILINE)
+        return Counter((int(pid), int(status)) for pid, status in found)
+
+    @property
+    def killed(self) -> Counter[int]:
+        """How often each pid was killed, once all is over; nothing else may have ended them."""
+        assert all(shell.ended for shell in self.shells)
+        assert {status for _, status in self.ended} == {KILLED}
+        return Counter({pid: times for (pid, _), times in self.ended.items()})
+
+
+@contextmanager
+def storm(
+    device: Device, uids: Sequence[int], mib: int = 100, shells: int = 2, beside: Sequence[str] = ()
+) -> Iterator[dict[int, Storm]]:
+    """Has processes of the users take memory all the time, and does `beside` again and again.
+
+    None of them ends by itself. The last ones are killed for a limit of one page.
+    """
+    hog = f"busybox dd if=/dev/zero of=/dev/null bs={mib}M count=300000"
+
+    def repeat(work: str) -> RunningCommand:
+        loop = f"{{ while [ ! -e {CALM} ]; do {work}; done; }} 2>/dev/null"
+        return stack.enter_context(closing(device.start(loop)))
+
+    device.shell(f"rm -f {CALM}")
+    with ExitStack() as stack:
+        storms = {
+            uid: Storm(
+                tuple(
+                    repeat(f"su {uid} {hog} & p=$!; wait $p; echo ended=$p status=$?")
+                    for _ in range(shells)
+                )
+            )
+            for uid in uids
+        }
+        others = [repeat(work) for work in beside]
+        try:
+            yield storms
+        finally:
+            device.shell(f"touch {CALM}")
+            for other in others:
+                other.wait(SECONDS)
+            device.shell(f"echo alloc > {TRIGGER}")
+            for uid, stormy in storms.items():
+                device.shell(f"echo uid={uid} max={PAGE} > {PROC}")
+                for shell in stormy.shells:
+                    shell.wait(SECONDS)
+
+
+def killed_of(records: Sequence[KillRecord], uid: int) -> Counter[int]:
+    """How many records each process of the user has."""
+    return Counter(record.pid for record in records if record.uid == uid)
