@@ -3,7 +3,7 @@
 
 One line per kill, at level KERN_ERR, tabs after the commas:
 
-    uid=10070, uRSS=…, mm_max=…, pid=…, pRSS=… [, total_run_time=… | , badness=…]
+    uid=10070, uRSS=…, mm_max=…, pid=…, pRSS=… [, total_run_time=… | , badness=… | , NAME=…]
     [, policy=…, trigger=… [, dry_run=1] [, sharer_of=…], comm=…]
 
 The 2020 report's lines end behind pRSS, and have tabs, spaces or nothing after
@@ -57,9 +57,9 @@ class KillRecord:
     """One kill. Sizes in bytes; `comm` with its bytes as Latin-1 characters.
 
     `figure` is what the policy compared: CPU time in nanoseconds for runtime,
-    points for badness, None for rss. `policy`, `trigger` and `comm` are empty in
-    the older form, but for a policy that its figure gives away. With `dry_run`
-    nobody died.
+    points for badness, None for rss; one that was loaded has its own. `policy`,
+    `trigger` and `comm` are empty in the older form, but for a policy that its
+    figure gives away. With `dry_run` nobody died.
     """
 
     time: float | None
@@ -93,7 +93,7 @@ _COMMA = r",[ \t]*"
 _RECORD = re.compile(
     rf"uid=(?P<uid>{_NUMBER}){_COMMA}uRSS=(?P<user_rss>{_NUMBER}){_COMMA}"
     rf"mm_max=(?P<mm_max>{_NUMBER}){_COMMA}pid=(?P<pid>{_NUMBER}){_COMMA}pRSS=(?P<rss>{_NUMBER})"
-    rf"(?:{_COMMA}(?P<figure_name>total_run_time|badness)=(?P<figure>-?{_NUMBER}))?"
+    rf"(?:{_COMMA}(?P<figure_name>[A-Za-z0-9_]+)=(?P<figure>-?{_NUMBER}))?"
     rf"(?:{_COMMA}policy=(?P<policy>[A-Za-z0-9_.-]+){_COMMA}trigger=(?P<trigger>[a-z_]+)"
     rf"(?:{_COMMA}dry_run=(?P<dry_run>1))?"
     rf"(?:{_COMMA}sharer_of=(?P<sharer_of>{_NUMBER}))?"
@@ -198,7 +198,10 @@ def _record(line: KernelLine) -> KillRecord | None:
     if match is None:
         return None
     figure_name, policy = match["figure_name"], match["policy"]
+    # A policy that was loaded has any figure, or none.
     if policy in FIGURE_OF_POLICY and FIGURE_OF_POLICY[policy] != figure_name:
+        return None
+    if not policy and figure_name is not None and figure_name not in _POLICY_OF_FIGURE:
         return None
     record = KillRecord(
         time=line.time,

@@ -62,6 +62,18 @@ def test_the_policys_figure(policy: str, field: str, figure: int) -> None:
     assert parse_records(raw(record)) == [record]
 
 
+def test_the_figure_of_a_policy_that_was_loaded() -> None:
+    line = raw(replace(NEWEST, policy="youngest"))
+    with_figure = line.replace("policy=", "start_time=-17,\tpolicy=")
+    assert parse_log(with_figure, raw=True).records == (
+        replace(NEWEST, policy="youngest", figure=-17),
+    )
+    assert parse_log(line, raw=True).records == (replace(NEWEST, policy="youngest"),)
+    # Without a policy nobody can have compared it.
+    oldest = format_record(OLDEST) + ",\tstart_time=5\n"
+    assert parse_log(oldest).torn == (oldest.rstrip("\n"),)
+
+
 def test_a_sharer() -> None:
     record = replace(NEWEST, pid=212, sharer_of=211)
     assert "trigger=alloc,\tsharer_of=211,\tcomm=" in format_record(record)
