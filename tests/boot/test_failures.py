@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: MIT
+"""What others take away meanwhile: a policy, a module, a limit, and all of the machine's memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from device_work import (
+    APP,
+    GIVEN_UP,
+    MIB,
+    OTHER,
+    POLICY,
+    PROC,
+    SECONDS,
+    STUCK,
+    TRIGGER,
+    Log,
+    Process,
+    climber,
+    entry_of,
+    eventually,
+    first_record,
+    killed_of,
+    kills_more,
+    let_go,
+    set_limit,
+    storm,
+)
+
+from harness.adb import Device
+from harness.modules import ModuleBuild
+from harness.records import KillRecord
+from harness.scenario_run import DEVICE_FOLDER
+
+SLOTS = 10
+LIMIT, SMALL = 40, 6
+PARAMETER = "/sys/module/my_oom_killer/parameters/policy"
+SET_LIMIT = f"{DEVICE_FOLDER}/test_set_mm_limits"
+DAEMON = f"{DEVICE_FOLDER}/oom_daemon"
+YOUNGEST = f"{DEVICE_FOLDER}/policy_youngest.ko"
+GONE = r"mm_limits: policy (youngest) is gone: rss from now on"
+
+
+@pytest.fixture
+def youngest(device: Device, modules: ModuleBuild) -> str:
+    """The command that loads the policy."""
+    device.push(modules.path("policy_youngest"), YOUNGEST, 0o644)
+    return f"insmod {YOUNGEST}"
+
+
+def policies(records: tuple[KillRecord, ...], uid: int) -> Counter[str]:
+    return Counter(record.policy for record in records if record.uid == uid)
+
+
+def test_a_policy_goes_while_it_chooses(device: Device, youngest: str) -> None:
+    rounds = 8
+    set_limit(device, APP, SMALL)
+    set_limit(device, OTHER, SMALL)
+    log = Log(device)
+    with storm(device, [APP, OTHER]) as storms:
+        for _ in range(rounds):
+            device.shell(
+                f"{youngest} && echo youngest > {POLICY} && "
+                f"echo uid={OTHER} policy=youngest > {PROC}"
+            )
+            # The first of two may have been chosen before.
+            kills_more(device, [APP, OTHER], 2)
+            device.shell("rmmod policy_youngest")
+            assert device.read_file(POLICY).strip() == "rss"
+        # Its name is still there, and whoever is the current one decides.
+        assert entry_of(device, OTHER).policy == "youngest"
+        device.shell(f"echo runtime > {POLICY}")
+        kills_more(device, [APP, OTHER], 2)
+    records = log.records
+    for uid, stormy in storms.items():
+        assert killed_of(records, uid) == stormy.killed
+        assert set(stormy.killed.values()) == {1}
+        assert policies(records, uid)["youngest"] >= rounds
+        assert [record.policy for record in records if record.uid == uid][-1] == "runtime"
+    assert len(log.said(GONE)) == rounds
+
+
+def test_a_users_own_policy_is_there_again_when_it_is_loaded_again(
+    device: Device, youngest: str
+) -> None:
+    device.shell(youngest)
+    device.shell(f"echo uid={APP} max={SMALL}M policy=youngest > {PROC}")
+    device.shell("rmmod policy_youngest")
+    for command, policy in ((":", "rss"), (youngest, "youngest")):
+        device.shell(command)
+        log = Log(device)
+        with climber(device, APP) as killed:
+            killed.running.wait(SECONDS)
+        assert [(record.pid, record.policy) for record in log.records] == [(killed.pid, policy)]
+    device.shell("rmmod policy_youngest")
+
+
+def test_a_policy_goes_that_requests_are_to_use(device: Device, youngest: str) -> None:
+    """The module's own parameter: there a policy that is gone is an error."""
+    device.shell(f"echo none > {TRIGGER}")
+    set_limit(device, APP, SMALL)
+    log = Log(device)
+    daemon = f"{DAEMON} -c 20 0.001 >/dev/null 2>&1"
+    with storm(device, [APP], beside=[daemon, daemon]) as storms:
+        for _ in range(5):
+            device.shell(f"{youngest} && echo youngest > {PARAMETER}")
+            kills_more(device, [APP], 2)
+            device.shell("rmmod policy_youngest")
+            refused = device.shell(f"{DAEMON} -v -c 1 1")
+            assert "ret=-1, errno=22" in refused.output
+        device.shell(f"echo > {PARAMETER}")
+        kills_more(device, [APP], 2)
+    assert killed_of(log.records, APP) == storms[APP].killed
+    assert policies(log.records, APP)["youngest"] >= 5
+
+
+def test_modules_go_while_daemons_kill(device: Device) -> None:
+    rounds = 10
+    device.shell(f"echo none > {TRIGGER}")
+    set_limit(device, APP, SMALL)
+    log = Log(device)
+    daemon = f"{DAEMON} -c 20 0.001 >/dev/null 2>&1"
+    with storm(device, [APP], beside=[daemon] * 3) as storms:
+        for _ in range(rounds):
+            kills_more(device, [APP], 1)
+            device.shell("rmmod my_oom_killer && rmmod set_mm_limits")
+            # Nobody looks any more.
+            assert device.shell(daemon, check=False).status == 1
+            device.shell(f"insmod {DEVICE_FOLDER}/set_mm_limits.ko")
+            device.shell(f"insmod {DEVICE_FOLDER}/my_oom_killer.ko")
+        kills_more(device, [APP], 1)
+    records = log.records
+    assert killed_of(records, APP) == storms[APP].killed
+    assert set(storms[APP].killed.values()) == {1}
+    triggers = Counter(record.trigger for record in records)
+    assert set(triggers) <= {"syscall", "set"}
+    assert triggers["syscall"] > rounds
+
+
+def fill(first: int, count: int) -> str:
+    """The command that gives so many users a limit, in the order of their uids."""
+    return (
+        f"i={first}; while [ $i -lt {first + count} ]; do "
+        f"echo uid=$i max={LIMIT}M > {PROC} || exit; i=$((i+1)); done"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        f"echo uid={APP} max=200M > {PROC}",
+        f"{SET_LIMIT} {APP} {200 * MIB}",
+        f"echo uid={APP} max=none > {PROC}",
+        f"{SET_LIMIT} {APP} max",
+        fill(20000, SLOTS),
+        f"echo none > {TRIGGER}",
+    ],
+    ids=["raised", "raised by the syscall", "removed", "removed by it", "evicted", "switched off"],
+)
+def test_who_waits_for_a_victim_goes_on_when_the_limit_does(
+    device: Device, stuck: Process, change: str
+) -> None:
+    set_limit(device, APP, LIMIT)
+    log = Log(device)
+    with climber(device, APP, 25) as waits:
+        assert first_record(log).pid == stuck.pid
+        eventually(lambda: entry_of(device, APP).rss > LIMIT * MIB)
+        assert not waits.running.ended
+        device.shell(change)
+        assert waits.running.wait(SECONDS).status == 0
+    # It had all before the victim could be given up on.
+    assert log.said(GIVEN_UP) == []
+    assert [record.pid for record in log.records] == [stuck.pid]
+
+
+def test_a_limit_is_lowered_while_a_victim_dies(device: Device, stuck: Process) -> None:
+    set_limit(device, APP, LIMIT)
+    log = Log(device)
+    with climber(device, APP, 25) as waits:
+        assert first_record(log).pid == stuck.pid
+        eventually(lambda: entry_of(device, APP).rss > LIMIT * MIB)
+        # What lives still fits, and so nobody dies for it.
+        set_limit(device, APP, LIMIT - 5)
+        assert [record.pid for record in log.records] == [stuck.pid]
+        assert not waits.running.ended
+        set_limit(device, APP, 2)
+        waits.running.wait(SECONDS)
+    assert log.said(GIVEN_UP) == []
+    assert [(record.pid, record.mm_max) for record in log.records] == [
+        (stuck.pid, LIMIT * MIB),
+        (waits.pid, 2 * MIB),
+    ]
+
+
+def test_a_limit_that_is_set_again_has_no_second_kill(device: Device, stuck: Process) -> None:
+    set_limit(device, APP, LIMIT)
+    log = Log(device)
+    with climber(device, APP, 20) as waits:
+        assert first_record(log).pid == stuck.pid
+        # Less than the one has that is dying, and more than the other wants.
+        for _ in range(3):
+            device.shell(
+                f"echo uid={APP} max=none > {PROC}; echo uid={APP} max={STUCK - 5}M > {PROC}"
+            )
+        assert entry_of(device, APP).kills == 0
+        let_go(device, stuck)
+        assert waits.running.wait(SECONDS).status == 0
+    assert [(record.pid, record.mm_max) for record in log.records] == [(stuck.pid, LIMIT * MIB)]
+    assert log.said(GIVEN_UP) == []
+
+
+def test_limits_change_all_the_time_while_processes_are_killed(device: Device) -> None:
+    by_syscall = "; ".join(
+        f"{SET_LIMIT} {APP} {size} >/dev/null" for size in (4 * MIB, "max", 60 * MIB, SMALL * MIB)
+    )
+    by_file = "; ".join(
+        f"echo uid={APP} {words} > {PROC}"
+        for words in ("max=8M", "max=70M policy=runtime", "max=none", f"max={SMALL}M", "max=5M")
+    )
+    # The user's entry is evicted as well.
+    by_others = f"{fill(20000, SLOTS)}; sleep 0.1"
+    set_limit(device, APP, SMALL)
+    log = Log(device)
+    with storm(device, [APP], mib=16, beside=[by_syscall, by_file, by_others]) as storms:
+        eventually(lambda: len(log.records) > 40, 60)
+    records = log.records
+    assert killed_of(records, APP) == storms[APP].killed
+    assert set(storms[APP].killed.values()) == {1}
+    assert {record.uid for record in records} == {APP}
+    assert {"alloc", "set"} <= {record.trigger for record in records}
+    assert "table full: dropped" in log.text
