@@ -7,7 +7,7 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -179,13 +179,13 @@ class Storm:
 
 @contextmanager
 def storm(
-    device: Device, uids: Sequence[int], mib: int = 100, shells: int = 2, beside: Sequence[str] = ()
+    device: Device, users: Mapping[int, int], beside: Sequence[str] = ()
 ) -> Iterator[dict[int, Storm]]:
-    """Has processes of the users take memory all the time, and does `beside` again and again.
+    """Has processes of each user take so many MiB all the time, and does `beside` over and over.
 
-    None of them ends by itself. The last ones are killed for a limit of one page.
+    There are two at a time, and none ends by itself. The last ones are killed for
+    a limit of one page.
     """
-    hog = f"busybox dd if=/dev/zero of=/dev/null bs={mib}M count=300000"
 
     def repeat(work: str) -> RunningCommand:
         loop = f"{{ while [ ! -e {CALM} ]; do {work}; done; }} 2>/dev/null"
@@ -196,11 +196,14 @@ def storm(
         storms = {
             uid: Storm(
                 tuple(
-                    repeat(f"su {uid} {hog} & p=$!; wait $p; echo ended=$p status=$?")
-                    for _ in range(shells)
+                    repeat(
+                        f"su {uid} busybox dd if=/dev/zero of=/dev/null bs={mib}M count=300000 & "
+                        "p=$!; wait $p; echo ended=$p status=$?"
+                    )
+                    for _ in range(2)
                 )
             )
-            for uid in uids
+            for uid, mib in users.items()
         }
         others = [repeat(work) for work in beside]
         try:

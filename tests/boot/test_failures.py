@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What others take away meanwhile: a policy, a module, a limit, and all of the machine's memory."""
+"""What is taken away while processes are killed for it: a policy, a module, a limit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from harness.records import KillRecord
 from harness.scenario_run import DEVICE_FOLDER
 
 SLOTS = 10
-LIMIT, SMALL = 40, 6
+LIMIT, SMALL, HOG = 40, 6, 100
 PARAMETER = "/sys/module/my_oom_killer/parameters/policy"
 SET_LIMIT = f"{DEVICE_FOLDER}/test_set_mm_limits"
 DAEMON = f"{DEVICE_FOLDER}/oom_daemon"
@@ -59,7 +59,7 @@ def test_a_policy_goes_while_it_chooses(device: Device, youngest: str) -> None:
     set_limit(device, APP, SMALL)
     set_limit(device, OTHER, SMALL)
     log = Log(device)
-    with storm(device, [APP, OTHER]) as storms:
+    with storm(device, {APP: HOG, OTHER: HOG}) as storms:
         for _ in range(rounds):
             device.shell(
                 f"{youngest} && echo youngest > {POLICY} && "
@@ -103,7 +103,7 @@ def test_a_policy_goes_that_requests_are_to_use(device: Device, youngest: str) -
     set_limit(device, APP, SMALL)
     log = Log(device)
     daemon = f"{DAEMON} -c 20 0.001 >/dev/null 2>&1"
-    with storm(device, [APP], beside=[daemon, daemon]) as storms:
+    with storm(device, {APP: HOG}, beside=[daemon, daemon]) as storms:
         for _ in range(5):
             device.shell(f"{youngest} && echo youngest > {PARAMETER}")
             kills_more(device, [APP], 2)
@@ -122,7 +122,7 @@ def test_modules_go_while_daemons_kill(device: Device) -> None:
     set_limit(device, APP, SMALL)
     log = Log(device)
     daemon = f"{DAEMON} -c 20 0.001 >/dev/null 2>&1"
-    with storm(device, [APP], beside=[daemon] * 3) as storms:
+    with storm(device, {APP: HOG}, beside=[daemon] * 3) as storms:
         for _ in range(rounds):
             kills_more(device, [APP], 1)
             device.shell("rmmod my_oom_killer && rmmod set_mm_limits")
@@ -223,7 +223,7 @@ def test_limits_change_all_the_time_while_processes_are_killed(device: Device) -
     by_others = f"{fill(20000, SLOTS)}; sleep 0.1"
     set_limit(device, APP, SMALL)
     log = Log(device)
-    with storm(device, [APP], mib=16, beside=[by_syscall, by_file, by_others]) as storms:
+    with storm(device, {APP: 16}, beside=[by_syscall, by_file, by_others]) as storms:
         eventually(lambda: len(log.records) > 40, 60)
     records = log.records
     assert killed_of(records, APP) == storms[APP].killed
