@@ -262,12 +262,20 @@ BAD_REQUESTS: Sequence[Sequence[str]] = [
     ["-m"],
     ["-z", "root", "none", "kill"],
 ]
+BAD_TRIES = [
+    ["set", "root"],
+    ["set", "x", "1"],
+    ["adopt", "root"],
+    ["adopt", "nobody-is-called-so", "x"],
+    ["nothing"],
+    [],
+]
 BAD = [
     *[("test_set_mm_limits", words) for words in BAD_LIMITS],
     *[("oom_daemon", words) for words in BAD_INTERVALS],
     *[(name, words) for name in HOGS for words in BAD_HOGS],
     *[("who_pays", words) for words in BAD_CASES],
-    *[("fail_nth", words) for words in (["set", "root"], ["set", "x", "1"], ["nothing"], [])],
+    *[("fail_nth", words) for words in BAD_TRIES],
     *[("mm_limits_fuzz", words) for words in (["x"], ["-t", "x", "1"], ["-f", "101", "1"], [])],
     *[("fork_bomb", words) for words in ([], ["5000"], ["0", "f"], ["x", "f"], ["5000", "f", "f"])],
     *[("privileges", words) for words in BAD_REQUESTS],

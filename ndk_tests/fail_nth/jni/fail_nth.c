@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "args.h"
+#include "limited.h"
 #include "output.h"
 #include "syscalls.h"
 
@@ -21,10 +22,14 @@ static const char usage[] =
 	"       fail_nth kill\n"
 	"       fail_nth write FILE TEXT\n"
 	"       fail_nth read FILE\n"
-	"Does that until none of its allocations is left to fail, and prints how each try ended.\n";
+	"       fail_nth adopt USER LINE\n"
+	"Does that until none of its allocations is left to fail, and prints how each try ended.\n"
+	"adopt: LINE, written to /proc/mm_limits, has USER's limit forgotten. Then USER allocates,\n"
+	"and has a limit (0), or has it when it allocates once more (1).\n";
 
 #define FAIL_NTH	"/proc/self/fail-nth"
 #define MOST_TRIES	200
+#define LIMITS		"/proc/mm_limits"
 
 static char *const *words;
 static uid_t uid;
@@ -74,6 +79,71 @@ static long do_read(void)
 	return ret;
 }
 
+static int page_pipe[2];
+
+/* A new pipe: one that has been read keeps its pages. */
+static bool prepare_adopt(void)
+{
+	int fd = open(LIMITS, O_WRONLY | O_CLOEXEC);
+	ssize_t length = (ssize_t)strlen(words[2]);
+	bool done = fd >= 0 && write(fd, words[2], strlen(words[2])) == length;
+
+	if (fd >= 0)
+		close(fd);
+	return done && !is_limited(uid) && pipe(page_pipe) == 0;
+}
+
+/* By the real uid, which decides who pays. What fails here does so only once. */
+static bool become(uid_t who)
+{
+	return setresuid(who, (uid_t)-1, (uid_t)-1) == 0 ||
+	       setresuid(who, (uid_t)-1, (uid_t)-1) == 0;
+}
+
+/* Takes a page as the user. */
+static long do_adopt(void)
+{
+	static const char page[4096];
+	long ret;
+	int error;
+
+	if (!become(uid))
+		return -1;
+	ret = write(page_pipe[1], page, sizeof(page));
+	error = errno;
+	if (!become(0))
+		return -1;
+	errno = error;
+	return ret < 0 ? ret : 0;
+}
+
+static long finish_adopt(void)
+{
+	long more;
+
+	for (more = 0; more < 2; more++) {
+		if (is_limited(uid))
+			break;
+		do_adopt();
+	}
+	close(page_pipe[0]);
+	close(page_pipe[1]);
+	return more < 2 ? more : -1;
+}
+
+/* Only @work meets failures. The other two may be NULL; @finish says what a success came to. */
+struct attempt {
+	bool (*prepare)(void);
+	long (*work)(void);
+	long (*finish)(void);
+};
+
+static const struct attempt to_set = { .work = do_set };
+static const struct attempt to_kill = { .work = do_kill };
+static const struct attempt to_write = { .work = do_write };
+static const struct attempt to_read = { .work = do_read };
+static const struct attempt to_adopt = { prepare_adopt, do_adopt, finish_adopt };
+
 /* Fails the @nth allocation from here on; 0 stops that. Returns how far it came. */
 static bool set_fail_nth(int fd, unsigned int nth)
 {
@@ -91,7 +161,7 @@ static bool has_failed(int fd)
 	return pread(fd, text, sizeof(text) - 1, 0) > 0 && strtoul(text, NULL, 10) == 0;
 }
 
-static int try_all(long (*work)(void))
+static int try_all(const struct attempt *attempt)
 {
 	int fd = open(FAIL_NTH, O_RDWR | O_CLOEXEC);
 	unsigned int nth;
@@ -105,15 +175,24 @@ static int try_all(long (*work)(void))
 		int error;
 		long ret;
 
+		if (attempt->prepare && !attempt->prepare()) {
+			complain("cannot prepare a try: %s", strerror(errno));
+			return EXIT_UNEXPECTED;
+		}
 		if (!set_fail_nth(fd, nth)) {
 			complain("%s: %s", FAIL_NTH, strerror(errno));
 			return EXIT_UNEXPECTED;
 		}
 		errno = 0;
-		ret = work();
+		ret = attempt->work();
 		error = ret < 0 ? errno : 0;
 		injected = has_failed(fd);
 		set_fail_nth(fd, 0);
+		if (attempt->finish) {
+			long came_to = attempt->finish();
+
+			ret = ret < 0 ? ret : came_to;
+		}
 		say("try: nth=%u, injected=%d, ret=%ld, errno=%d", nth, injected, ret, error);
 		if (!injected)
 			return say_done("-", ret >= 0, 1);
@@ -132,13 +211,16 @@ int main(int argc, char **argv)
 		size = ~0UL;
 		if (parse_user(argv[2], &uid) &&
 		    (!strcmp(argv[3], "max") || parse_ulong(argv[3], &size)))
-			return try_all(do_set);
+			return try_all(&to_set);
 	} else if (argc == 2 && !strcmp(argv[1], "kill")) {
-		return try_all(do_kill);
+		return try_all(&to_kill);
 	} else if (argc == 4 && !strcmp(argv[1], "write")) {
-		return try_all(do_write);
+		return try_all(&to_write);
+	} else if (argc == 4 && !strcmp(argv[1], "adopt")) {
+		if (parse_user(argv[2], &uid))
+			return try_all(&to_adopt);
 	} else if (argc == 3 && !strcmp(argv[1], "read")) {
-		return try_all(do_read);
+		return try_all(&to_read);
 	}
 	complain("not understood");
 	return refuse(usage);

@@ -14,31 +14,13 @@
 #include <unistd.h>
 
 #include "args.h"
+#include "limited.h"
 #include "output.h"
 
 static const char usage[] =
 	"usage: fork_bomb SIZE FILE\n"
 	"Takes SIZE bytes and forks without end, and so does each child. When FILE exists all of\n"
 	"them stop, keep what they have, and wait to be killed. The user must have a limit.\n";
-
-/* By the kernel's own account: a line of it begins with whose it is. */
-static bool is_limited(uid_t uid)
-{
-	FILE *file = fopen("/proc/mm_limits", "re");
-	bool found = false;
-	char line[256];
-
-	if (!file)
-		return false;
-	while (!found && fgets(line, sizeof(line), file)) {
-		char *end;
-		unsigned long whose = strtoul(line, &end, 10);
-
-		found = end != line && *end == ' ' && whose == uid;
-	}
-	fclose(file);
-	return found;
-}
 
 static void __attribute__((noreturn)) multiply(char *memory, unsigned long size, const char *file)
 {
