@@ -149,7 +149,7 @@ def test_modules_come_and_go_while_syscalls_are_in_flight(device: Device) -> Non
     storm = device.start(
         "n=0; while [ ! -e /tmp/calm ]; do "
         f"{PROGRAMS}/test_set_mm_limits -e 0 {APP} {64 * MIB} >/dev/null; "
-        f"{PROGRAMS}/oom_daemon -c 1 0 >/dev/null 2>&1; n=$((n+1)); done; echo rounds $n"
+        f"{PROGRAMS}/oom_daemon -c 1 0.001 >/dev/null 2>&1; n=$((n+1)); done; echo rounds $n"
     )
     try:
         for _ in range(10):
