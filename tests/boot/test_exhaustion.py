@@ -13,7 +13,6 @@ from device_work import (
     MIB,
     OTHER,
     PAGE,
-    SECONDS,
     Log,
     eventually,
     holder,
@@ -35,7 +34,7 @@ REPORT = "|".join(
         r"\S+ invoked oom-killer: .*",
         r"CPU: \d+ PID: \d+ Comm: .*",
         r"Hardware name: .*",
-        r" \w+ from \w+\+0x\w+/0x\w+",
+        r" [\w.]+ from [\w.]+\+0x\w+/0x\w+",
         r"Exception stack\(.*\)",
         r"[0-9a-f]{4}: [0-9a-f ]*",
         r"Mem-Info:",
@@ -46,8 +45,9 @@ REPORT = "|".join(
         r"\d+ (?:total pagecache pages|pages (?:RAM|HighMem/MovableOnly|reserved))",
     )
 )
-# Together more than the machine has; one alone is less.
+# Two of them are more than the machine has; one alone is less.
 HOG = 700
+LONG = 300.0
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_the_stock_oom_killer_runs_beside_ours(room: Device) -> None:
     log = Log(room)
     with holder(room, OTHER, 20) as bystander:
         with storm(room, {APP: 100, FREE: HOG}) as storms:
-            eventually(lambda: len(log.said(STOCK)) >= times, 4 * SECONDS)
+            eventually(lambda: len(log.said(STOCK)) >= times, LONG)
             assert room.shell("echo here").output == "here\n"
             kills_more(room, [APP], 2)
         assert rss(room, bystander.pid) >= 20 * MIB
