@@ -21,25 +21,21 @@ struct task_struct;
 
 #ifdef CONFIG_MM_LIMITS
 
-/* As many buckets as slots, within reason: a look-up is one short chain. */
-#define MM_LIMITS_HASH_BITS				\
-	(CONFIG_MM_LIMITS_SLOTS <= 16 ? 4 :		\
-	 CONFIG_MM_LIMITS_SLOTS <= 256 ? 8 : 12)
-
 /**
  * struct mm_limits - every user's limit
  * @lock:	held to change the table or to walk @entries; may sleep
- * @count:	entries that were set, at most CONFIG_MM_LIMITS_SLOTS
+ * @count:	entries that were set, at most one for each slot
  * @adopted:	entries that come of a limit for a range of users
  * @entries:	all entries, the least recently set one first
- * @hash:	the same entries by uid; readers hold rcu_read_lock()
+ *
+ * By uid they are found in a hash table beside it (table.c): how many slots
+ * there are is not known here, or all of the kernel would depend on it.
  */
 struct mm_limits {
 	struct mutex lock;	/* see above */
 	unsigned int count;
 	unsigned int adopted;
 	struct list_head entries;
-	struct hlist_head hash[1 << MM_LIMITS_HASH_BITS];
 };
 
 extern struct mm_limits my_mm_limits;

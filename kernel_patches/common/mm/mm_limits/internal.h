@@ -62,7 +62,8 @@ struct mm_limits_settings {
 
 /**
  * struct mm_limit - one user's limit and what became of it
- * @hash, @list:	in my_mm_limits
+ * @hash:		in the table of those by uid, in table.c
+ * @list:		in my_mm_limits
  * @rcu:		frees it after its last reader
  * @refs:		the table's own reference, and one for each user of it
  * @uid:		whose limit it is

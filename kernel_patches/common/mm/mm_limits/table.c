@@ -22,12 +22,20 @@
 #define MM_LIMITS_SAYS			10
 #define MM_LIMITS_SAYS_INTERVAL		(5 * HZ)
 
+/* As many buckets as slots, within reason: a look-up is one short chain. */
+#define MM_LIMITS_HASH_BITS				\
+	(CONFIG_MM_LIMITS_SLOTS <= 16 ? 4 :		\
+	 CONFIG_MM_LIMITS_SLOTS <= 256 ? 8 : 12)
+
+/* The entries by uid; readers hold rcu_read_lock(). */
+static struct hlist_head mm_limits_hash[1 << MM_LIMITS_HASH_BITS];
+
 /* On while any limit is set. */
 MM_LIMITS_DEFINE_KEY(mm_limits_key);
 
 static struct hlist_head *mm_limits_chain(kuid_t uid)
 {
-	return &my_mm_limits.hash[hash_32(__kuid_val(uid), MM_LIMITS_HASH_BITS)];
+	return &mm_limits_hash[hash_32(__kuid_val(uid), MM_LIMITS_HASH_BITS)];
 }
 
 /**
