@@ -179,31 +179,31 @@ class Storm:
 
 @contextmanager
 def storm(
-    device: Device, users: Mapping[int, int], beside: Sequence[str] = ()
+    device: Device, users: Mapping[int, Sequence[int]], beside: Sequence[str] = ()
 ) -> Iterator[dict[int, Storm]]:
-    """Has processes of each user take so many MiB all the time, and does `beside` over and over.
+    """Has each user's processes take so many MiB all the time, and does `beside` over and over.
 
-    There are two at a time, and none ends by itself. The last ones are killed for
-    a limit of one page.
+    Who has all waits: none ends by itself. The last ones are killed for a limit of
+    one page.
     """
 
     def repeat(work: str) -> RunningCommand:
         loop = f"{{ while [ ! -e {CALM} ]; do {work}; done; }} 2>/dev/null"
         return stack.enter_context(closing(device.start(loop)))
 
-    device.shell(f"rm -f {CALM}")
+    device.shell(f"rm -f {CALM}; [ -p {FULL} ] || mkfifo -m 666 {FULL}")
     with ExitStack() as stack:
         storms = {
             uid: Storm(
                 tuple(
                     repeat(
-                        f"su {uid} busybox dd if=/dev/zero of=/dev/null bs={mib}M count=300000 & "
+                        f"su {uid} busybox dd if=/dev/zero bs={mib}M count=1 1<>{FULL} & "
                         "p=$!; wait $p; echo ended=$p status=$?"
                     )
-                    for _ in range(2)
+                    for mib in sizes
                 )
             )
-            for uid, mib in users.items()
+            for uid, sizes in users.items()
         }
         others = [repeat(work) for work in beside]
         try:
