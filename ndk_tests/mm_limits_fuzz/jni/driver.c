@@ -26,6 +26,7 @@
 #define SETTLE_SECONDS		15
 #define END_SECONDS		15
 #define FAILSLAB		"/sys/kernel/debug/failslab/"
+#define MOST_FAULTS		1000000UL
 
 static unsigned int deaths, odd_ends, mistakes;
 
@@ -232,15 +233,25 @@ static void change_something(uint64_t *state, const struct plan *plan)
 /* Allocations of those that ask for it (make-it-fail) fail so often. */
 static void set_failing(unsigned long percent)
 {
-	char text[8];
+	char text[8], times[16];
 
 	snprintf(text, sizeof(text), "%lu", percent);
 	write_file(FAILSLAB "verbose", "0");
 	write_file(FAILSLAB "task-filter", "Y");
 	write_file(FAILSLAB "ignore-gfp-wait", "N");
-	write_file(FAILSLAB "times", "-1");
+	snprintf(times, sizeof(times), "%lu", MOST_FAULTS);
+	write_file(FAILSLAB "times", times);
 	write_file(FAILSLAB "interval", "1");
 	write_file(FAILSLAB "probability", text);
+}
+
+/* How many have failed: the kernel counts down. */
+static unsigned long count_faults(void)
+{
+	char text[32];
+
+	return read_file(FAILSLAB "times", text, sizeof(text)) ?
+		MOST_FAULTS - strtoul(text, NULL, 10) : 0;
 }
 
 /* Whether every user with a limit is within it, by the kernel's own account. */
@@ -332,6 +343,7 @@ bool drive(const struct plan *plan)
 	bool settled, ended, alive;
 	pid_t protected;
 	unsigned int i;
+	unsigned long faults;
 	double end;
 
 	for (i = 0; i < LIMITED_USERS; i++)
@@ -349,10 +361,11 @@ bool drive(const struct plan *plan)
 	settled = settle(plan);
 	alive = kill(protected, 0) == 0;
 	ended = end_all();
+	faults = count_faults();
 	clean_up();
 	say("counts: calls=%u, forks=%u, threads=%u, shares=%u, execs=%u, switches=%u, refused=%u, "
-	    "deaths=%u, odd=%u", shared->calls, shared->forks, shared->threads, shared->shares,
-	    shared->execs, shared->switches, shared->refused, deaths, odd_ends);
+	    "deaths=%u, odd=%u, faults=%lu", shared->calls, shared->forks, shared->threads, shared->shares,
+	    shared->execs, shared->switches, shared->refused, deaths, odd_ends, faults);
 	say("ends: settled=%d, ended=%d, protected=%d, mistakes=%u", settled, ended, alive, mistakes);
 	return settled && ended && alive && !mistakes;
 }
