@@ -55,6 +55,8 @@ _REPRODUCIBLE = {
     "LC_ALL": "C",
 }
 _CCACHE_SIZE = "2G"
+# The Kconfig symbols that our files bring along.
+_OURS = "CONFIG_MM_LIMITS"
 CCACHED = Path(__file__).with_name("ccached")
 
 _DIAGNOSTIC = re.compile(
@@ -170,6 +172,8 @@ def requested_config(target: Target, extra: Path | None = None) -> dict[str, str
     requested = {}
     for fragment in target.fragments:
         requested.update(parse_fragment(fragment.read_text(), fragment.name))
+    if not target.patched:
+        requested = {name: requested[name] for name in requested if not name.startswith(_OURS)}
     if extra is not None:
         if not extra.is_file():
             raise UsageError(f"no such configuration fragment: {extra}")

@@ -110,6 +110,8 @@ def steps(target: Target, extra: Sequence[Path] = ()) -> list[PatchStep]:
     found = [
         PatchStep(tuple(target.patches / name for name in step.patches), step) for step in listed
     ]
+    if not target.patched:
+        found = [step for step in found if step.step.optional]
     for step in found:
         for patch in step.files:
             if not patch.is_file():
@@ -125,9 +127,11 @@ def patch_files(target: Target, extra: Sequence[Path] = ()) -> list[Path]:
     return [patch for step in steps(target, extra) for patch in step.files]
 
 
-def common_files() -> dict[str, TreeFile]:
+def common_files(target: Target) -> dict[str, TreeFile]:
     """The files of `kernel_patches/common/`, by their path in a kernel tree."""
-    files = {}
+    files: dict[str, TreeFile] = {}
+    if not target.patched:
+        return files
     for path in sorted(COMMON.rglob("*")):
         hidden = path.name.startswith(".") or path.name.endswith(_LEFTOVERS)
         if not hidden and (file := read_file(path)) is not None:
@@ -137,7 +141,7 @@ def common_files() -> dict[str, TreeFile]:
 
 def inputs(target: Target, extra: Sequence[Path] = ()) -> dict[str, bytes]:
     """Everything that decides what an overlay on a given tree is, by name."""
-    found = {f"common/{name}": file.data for name, file in common_files().items()}
+    found = {f"common/{name}": file.data for name, file in common_files(target).items()}
     number = 0
     for step in steps(target, extra):
         if is_needed(target, step.step.condition):
@@ -183,7 +187,7 @@ def _try(
 ) -> tuple[list[PatchReport], dict[str, TreeFile | None]]:
     """Applies everything to copies, in a scratch folder, of the files it touches."""
     require("patch")
-    common = common_files()
+    common = common_files(source.target)
     with tempfile.TemporaryDirectory(prefix="gfoom-patch-") as name:
         stage = Path(name)
         staged = set(common)
@@ -320,7 +324,7 @@ class _State:
 
 @dataclass(frozen=True)
 class WorkTree:
-    """A kernel tree to build in, one for each source and repository.
+    """A kernel tree to build in, one for each source, repository, and `Target.tree`.
 
     `folder` holds the tree, the build folder beside it, and what is known
     about both. Use it under `lock`.
@@ -333,6 +337,7 @@ class WorkTree:
     def of(cls, ws: Workspace, source: KernelSource) -> WorkTree:
         """The work tree for `source` in this repository; nothing is made yet."""
         name = f"{source.target.name}-{source.key}-{digest(str(REPO))[:8]}"
+        name += f"-{source.target.tree}" if source.target.tree else ""
         return cls(ws.cache.root / "trees" / name, source.tree)
 
     @property

@@ -35,6 +35,7 @@ PROGRAMS = (
     "fail_nth",
     "fork_bomb",
     "privileges",
+    "bench_work",
 )
 HEADER = "mm_limits_syscalls.h"
 

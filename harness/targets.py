@@ -53,6 +53,10 @@ class QemuMachine:
     # The words that plug in the netdev called "net0", and what else the board wants.
     devices: tuple[str, ...]
 
+    def counting_instructions(self) -> QemuMachine:
+        """One CPU whose clock counts what it executes: a nanosecond is an instruction."""
+        return replace(self, smp=1, devices=(*self.devices, "-icount", "shift=0,sleep=off"))
+
 
 @dataclass(frozen=True)
 class SdkMachine:
@@ -170,6 +174,10 @@ class Target:
     emulator: str = DEFAULT_EMULATOR
     # Whether it is the variant that checks itself.
     debug: bool = False
+    # Whether anything of ours is in it, but for what makes an old tree build.
+    patched: bool = True
+    # Names a work tree of its own, for a variant that would have all compiled anew.
+    tree: str = ""
 
     @property
     def is_cross_compile_changed(self) -> bool:
@@ -220,6 +228,19 @@ class Target:
     def checking_itself(self) -> Target:
         """The same kernel with all that finds its mistakes, and slows it down."""
         return replace(self, debug=True)
+
+    def stock(self) -> Target:
+        """The same kernel without our patches, files and configuration."""
+        return replace(self, patched=False, tree="stock")
+
+    def in_tree(self, name: str) -> Target:
+        """The same kernel, built in a work tree of its own."""
+        return replace(self, tree=name)
+
+    def on_machine(self, machine: QemuMachine) -> Target:
+        """The same kernel on another machine of the same kind."""
+        board = replace(self.board, machine=machine)
+        return replace(self, boards=MappingProxyType({**self.boards, self.emulator: board}))
 
     def on(self, emulator: str) -> Target:
         """The same kernel for another emulator; UsageError says what it runs on."""

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Looking on from outside; see bench.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench.h"
+#include "output.h"
+
+unsigned long long bench_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (unsigned long long)now.tv_sec * 1000000000ULL + (unsigned long long)now.tv_nsec;
+}
+
+unsigned long bench_page_size(void)
+{
+	return (unsigned long)sysconf(_SC_PAGESIZE);
+}
+
+char *bench_map(unsigned long pages)
+{
+	char *memory = mmap(NULL, pages * bench_page_size(), PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory != MAP_FAILED)
+		return memory;
+	complain("mmap: %s", strerror(errno));
+	return NULL;
+}
+
+pid_t bench_child(void)
+{
+	pid_t parent = getpid();
+	pid_t pid = fork();
+
+	if (pid < 0)
+		complain("fork: %s", strerror(errno));
+	if (pid != 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* It may have died before. */
+	if (getppid() != parent)
+		_exit(EXIT_UNEXPECTED);
+	return 0;
+}
+
+bool bench_write(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool good;
+
+	if (fd < 0)
+		return false;
+	good = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	close(fd);
+	return good;
+}
+
+unsigned long bench_resident(pid_t pid)
+{
+	unsigned long kilobytes = 0, more;
+	char path[64], line[512];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "Rss: %lu kB", &more) == 1)
+			kilobytes += more;
+	}
+	fclose(file);
+	return kilobytes * 1024 / bench_page_size();
+}
+
+/* The next line of the log, "PRIORITY,NUMBER,MICROSECONDS,FLAGS;TEXT"; its text, or NULL. */
+static const char *next_line(int fd, char *line, size_t size, unsigned long long *ns)
+{
+	unsigned long long microseconds;
+	char *text;
+	ssize_t got;
+
+	do {
+		got = read(fd, line, size - 1);
+		/* EPIPE: what was next has been overwritten; EINVAL: it is longer than this. */
+	} while (got < 0 && (errno == EINTR || errno == EPIPE || errno == EINVAL));
+	if (got <= 0)
+		return NULL;
+	line[got] = '\0';
+	text = strchr(line, ';');
+	if (!text || sscanf(line, "%*u,%*u,%llu", &microseconds) != 1)
+		return "";
+	*ns = microseconds * 1000;
+	return text + 1;
+}
+
+void bench_log_open(struct bench_log *log)
+{
+	char mark[64], line[1024];
+	unsigned long long before, after, logged;
+	const char *text;
+
+	log->fd = open("/dev/kmsg", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (log->fd < 0)
+		return;
+	lseek(log->fd, 0, SEEK_END);
+	before = bench_ns();
+	/* KERN_NOTICE: nobody who reads the log for trouble looks at it. */
+	snprintf(mark, sizeof(mark), "<5>bench_work: %d begins at %llu", (int)getpid(), before);
+	if (write(log->fd, mark, strlen(mark)) == (ssize_t)strlen(mark)) {
+		after = bench_ns();
+		while ((text = next_line(log->fd, line, sizeof(line), &logged)) != NULL) {
+			if (strncmp(text, mark + 3, strlen(mark + 3)) != 0)
+				continue;
+			log->offset = (long long)(before + (after - before) / 2) - (long long)logged;
+			return;
+		}
+	}
+	bench_log_close(log);
+}
+
+/* Whether @text is about the kill of @pid, and by whom. */
+static const char *killer_in(const char *text, pid_t pid)
+{
+	char word[64];
+
+	snprintf(word, sizeof(word), "pid=%d,", (int)pid);
+	if (strstr(text, "uRSS=") && strstr(text, word))
+		return "mm_limits";
+	snprintf(word, sizeof(word), "Killed process %d (", (int)pid);
+	if (!strstr(text, word))
+		return NULL;
+	return strstr(text, "Memory cgroup out of memory") ? "memcg" : "system";
+}
+
+bool bench_log_find(struct bench_log *log, const pid_t *pids, unsigned long count,
+		    struct bench_record *record)
+{
+	char line[2048];
+	unsigned long long logged = 0;
+	unsigned long index;
+	const char *text;
+
+	if (log->fd < 0)
+		return false;
+	while ((text = next_line(log->fd, line, sizeof(line), &logged)) != NULL) {
+		for (index = 0; index < count; index++) {
+			record->killer = killer_in(text, pids[index]);
+			if (!record->killer)
+				continue;
+			record->pid = pids[index];
+			record->ns = (unsigned long long)((long long)logged + log->offset);
+			return true;
+		}
+	}
+	return false;
+}
+
+void bench_log_close(struct bench_log *log)
+{
+	if (log->fd >= 0)
+		close(log->fd);
+	log->fd = -1;
+}
