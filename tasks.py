@@ -302,6 +302,37 @@ def fuzz(
     cli.finish(status)
 
 
+@task(
+    help={
+        "quick": "only the main figures, in under five minutes",
+        "part": "only counts, kills, crowds or times (may be repeated)",
+        **TREE_HELP,
+        **COMPILER_HELP,
+    },
+    iterable=["part"],
+)
+def bench(
+    ctx: Context,
+    quick: bool = False,
+    part: list[str] | None = None,
+    kernel: str | None = None,
+    source: str | None = None,
+    cross_compile: str | None = None,
+) -> None:
+    """Measure what the limits cost and how far users get above them, beside the alternatives."""
+    from harness import bench as job
+    from harness import cli
+
+    status = job.run(
+        _workspace(ctx),
+        _target(ctx, kernel, cross_compile),
+        quick=quick,
+        parts=tuple(part or ()),
+        source=_source(ctx, source),
+    )
+    cli.finish(status)
+
+
 @task
 def lint(ctx: Context) -> None:
     """Check style, types and shell scripts."""
@@ -347,6 +378,7 @@ namespace = Collection(
     boot,
     emulator_test,
     fuzz,
+    bench,
     test,
     lint,
     unit_test,

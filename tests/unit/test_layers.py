@@ -23,6 +23,8 @@ LAYERS: dict[str, set[str]] = {
         # pure data and parsing
         *("elfcheck", "kconfig", "klog", "proc_mm_limits", "programs_output", "records"),
         *("fuzz_round", "scenarios", "series", "verdict"),
+        *("baselines", "bench_goals", "bench_output", "bench_plan", "bench_result"),
+        *("bench_docs", "bench_stats"),
     },
     "building": {
         *("checkpatch", "git_source", "kernel", "modules", "patching", "programs", "rootfs"),
@@ -31,7 +33,18 @@ LAYERS: dict[str, set[str]] = {
     "booting": {"adb", "avd", "console", "qemu", "qmp", "sdk"},
     "session": {"session"},
     "jobs": {
-        *("boot", "checks", "clean", "cli", "doctor", "emulator_test", "fuzz", "patch_check"),
+        *(
+            "bench",
+            "bench_plot",
+            "boot",
+            "checks",
+            "clean",
+            "cli",
+            "doctor",
+            "emulator_test",
+            "fuzz",
+            "patch_check",
+        ),
         *("results", "scenario_run", "setup"),
     },
 }

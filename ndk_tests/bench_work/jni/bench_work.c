@@ -16,7 +16,7 @@ static const char usage[] =
 	"  storm THREADS PAGES RUNS       so do threads, at the same time, with PAGES each\n"
 	"  fork COUNT RUNS                forks and buries COUNT processes, one by one\n"
 	"  work PROCESSES PAGES RUNS      until the last of several processes has touched PAGES\n"
-	"  idle PROCESSES                 no time: holds processes until standard input ends\n"
+	"  idle PROCESSES                 no time: holds processes until it is killed\n"
 	"  overshoot USER LIMIT PROCESSES PAGES RUNS\n"
 	"                                 processes of USER, whose limit of LIMIT bytes somebody\n"
 	"                                 else has set, grow to PAGES each until one is killed\n"

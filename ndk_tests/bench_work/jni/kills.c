@@ -50,7 +50,7 @@ struct growth {
 struct board {
 	unsigned int stop;
 	unsigned int crossed;		/* when the sum was first above the limit */
-	unsigned int base;		/* of all together: pages before they grow */
+	unsigned int base;		/* of all who live: pages before they grow */
 	unsigned int padding[13];
 	struct growth growths[];
 };
@@ -68,6 +68,7 @@ struct run {
 	volatile unsigned int *stamps;
 	size_t board_size;
 	struct child *children;
+	unsigned long base;		/* pages of all before they grow */
 	unsigned long started;
 	struct bench_log log;
 };
@@ -213,7 +214,7 @@ static bool start_children(struct run *run, int *gate)
 /* Measures what the children have before they grow. */
 static void measure_bases(struct run *run)
 {
-	unsigned long index, base = 0;
+	unsigned long index;
 
 	for (index = 0; index < run->started; index++) {
 		struct child *child = &run->children[index];
@@ -221,9 +222,9 @@ static void measure_bases(struct run *run)
 		child->base = bench_resident(child->pid);
 		/* The page that it has touched already is counted elsewhere. */
 		child->base -= child->base > 0;
-		base += child->base;
+		run->base += child->base;
 	}
-	run->board->base = (unsigned int)base;
+	run->board->base = (unsigned int)run->base;
 }
 
 /* Buries who has died; returns how many. */
@@ -402,11 +403,9 @@ static bool overshoot_once(const struct bench_options *options, unsigned long nu
 		if (run.children[victim].died)
 			gone = run.children[victim].died;
 		when = record.ns ? (unsigned int)((record.ns - run.begin) / 1000) + 1 : gone;
-		say("kill: run=%lu, victim=%lu, pid=%d, killer=%s, base=%u, over=%ld, peak=%ld, crossed_us=%u, killed_us=%u, gone_us=%u, all=%d",
+		say("kill: run=%lu, victim=%lu, pid=%d, killer=%s, base=%lu, over=%ld, crossed_us=%u, killed_us=%u, gone_us=%u, all=%d",
 		    number, victim, (int)record.pid, record.killer,
-		    (unsigned int)(all_at(&run, 1)),
-		    all_at(&run, when) - (long)options->limit,
-		    all_at(&run, 0) - (long)options->limit,
+		    run.base, all_at(&run, when) - (long)options->limit,
 		    crossed_at(&run, victim), when, gone,
 		    run.board->growths[victim].finished);
 	} else {

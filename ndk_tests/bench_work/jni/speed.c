@@ -249,12 +249,10 @@ unsigned int bench_work(const struct bench_options *options)
 	return say_times("work", options->runs, options->pages * options->processes);
 }
 
-/* Holds processes that do nothing until somebody closes standard input. */
+/* Holds processes that do nothing until it is killed. */
 unsigned int bench_idle(const struct bench_options *options)
 {
 	unsigned long started;
-	ssize_t got;
-	char byte;
 
 	signal(SIGCHLD, SIG_IGN);
 	for (started = 0; started < options->processes; started++) {
@@ -268,8 +266,6 @@ unsigned int bench_idle(const struct bench_options *options)
 		}
 	}
 	say("idle: pid=%d, processes=%lu", (int)getpid(), started);
-	do {
-		got = read(STDIN_FILENO, &byte, 1);
-	} while (got > 0 || (got < 0 && errno == EINTR));
-	return 1;
+	for (;;)
+		pause();
 }

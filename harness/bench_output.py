@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""What bench_work prints, as typed results; see ndk_tests/bench_work."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+PROGRAM = "bench_work"
+
+_TIME = re.compile(r"time: what=(\w+), run=(\d+), units=(\d+), ns=(\d+)")
+_KILL = re.compile(
+    r"kill: run=\d+, victim=\d+, pid=(\d+), killer=(\w+), base=(\d+), over=(-?\d+), "
+    r"crossed_us=(\d+), killed_us=(\d+), gone_us=(\d+), all=([01])"
+)
+_NO_KILL = re.compile(r"no kill: run=\d+, over=(-?\d+)")
+_CROWD = re.compile(
+    r"crowd: run=\d+, processes=(\d+), kills=(\d+), within=([01]), us=(\d+), left=(-?\d+)"
+)
+_IDLE = re.compile(r"idle: pid=(\d+), processes=(\d+)")
+_DONE = re.compile(rf"done: program={PROGRAM}, marker=(\S+), checks=(\d+)/(\d+)")
+
+
+@dataclass(frozen=True)
+class Time:
+    """One run: how long so many units of work took, in ns."""
+
+    what: str
+    units: int
+    ns: int
+
+    @property
+    def per_unit(self) -> float:
+        """Nanoseconds for a page or a process."""
+        return self.ns / self.units
+
+
+@dataclass(frozen=True)
+class SeenKill:
+    """A kill as seen from outside: `over` is in pages above the limit when it came.
+
+    `latency_us` is from the crossing of the limit until the victim was gone.
+    `capped`: the victim had all that it was to have before somebody came.
+    """
+
+    pid: int
+    killer: str
+    base: int
+    over: int
+    latency_us: int
+    capped: bool
+
+
+@dataclass(frozen=True)
+class CrowdRun:
+    """How long it took until a crowd was within its limit again, and how many died for it."""
+
+    processes: int
+    kills: int
+    within: bool
+    us: int
+
+
+@dataclass(frozen=True)
+class BenchOutput:
+    """All that one program printed, or several one after the other."""
+
+    times: tuple[Time, ...] = ()
+    kills: tuple[SeenKill, ...] = ()
+    # Pages above the limit, where nobody came.
+    no_kills: tuple[int, ...] = ()
+    crowds: tuple[CrowdRun, ...] = ()
+    # The markers of those that ran to their end.
+    done: tuple[str, ...] = ()
+
+
+def parse_bench(text: str) -> BenchOutput:
+    """The typed form of the output. Never raises."""
+    lines = [line.strip() for line in text.splitlines()]
+    return BenchOutput(
+        times=tuple(Time(m[1], int(m[3]), int(m[4])) for m in _all(_TIME, lines)),
+        kills=tuple(_kill(m) for m in _all(_KILL, lines)),
+        no_kills=tuple(int(m[1]) for m in _all(_NO_KILL, lines)),
+        crowds=tuple(
+            CrowdRun(int(m[1]), int(m[2]), m[3] == "1", int(m[4])) for m in _all(_CROWD, lines)
+        ),
+        done=tuple(m[1] for m in _all(_DONE, lines)),
+    )
+
+
+def idle_pid(line: str) -> int | None:
+    """The process that holds the idle ones, from its line."""
+    match = _IDLE.fullmatch(line.strip())
+    return int(match[1]) if match else None
+
+
+def split_runs(output: BenchOutput, programs: int) -> list[list[Time]]:
+    """The times by program, where each of so many has the same number of runs."""
+    each, rest = divmod(len(output.times), programs)
+    if rest or not each:
+        return []
+    return [list(output.times[n * each : (n + 1) * each]) for n in range(programs)]
+
+
+def _kill(match: re.Match[str]) -> SeenKill:
+    crossed, killed, gone = int(match[5]), int(match[6]), int(match[7])
+    return SeenKill(
+        pid=int(match[1]),
+        killer=match[2],
+        base=int(match[3]),
+        over=int(match[4]),
+        # A kernel may kill before the page is there that would have crossed it.
+        latency_us=gone - min(crossed, killed),
+        capped=match[8] == "1",
+    )
+
+
+def _all(expression: re.Pattern[str], lines: list[str]) -> list[re.Match[str]]:
+    return [match for line in lines if (match := expression.fullmatch(line))]
