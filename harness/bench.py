@@ -80,6 +80,8 @@ _DAEMON = "oom_daemon"
 _DAEMON_MODULE = "my_oom_killer"
 # Only what ends a kernel: a kill's record on an emulated serial port takes as long as the kill.
 _CONSOLE_LEVEL = 3
+# Where a program's parts come to lie decides how many page tables a fork copies.
+_RANDOM_LAYOUT = "/proc/sys/kernel/randomize_va_space"
 _SETTING_SECONDS = 300.0
 # An idle host counts 200 million instructions in a second; a busy one many fewer.
 _WORK_SECONDS = 900.0
@@ -333,6 +335,8 @@ def _guest(bench: _Run, baseline: Baseline, counting: bool) -> Iterator[_Guest]:
         guest = _Guest(baseline, device)
         device.push(bench.programs.path(PROGRAM), f"{DEVICE_FOLDER}/{PROGRAM}")
         guest.shell(f"busybox dmesg -n {_CONSOLE_LEVEL} && {baseline.begin}", _SETTING_SECONDS)
+        if counting:
+            guest.shell(f"echo 0 > {_RANDOM_LAYOUT}", _SETTING_SECONDS)
         if built.modules is not None and baseline.daemon is not None:
             _start_daemon(bench, guest, built.modules, baseline.daemon)
         yield guest

@@ -108,7 +108,7 @@ TOUCH = Work("touch", ("touch", "32768"))
 # Beside many processes, where a walk over all of them takes its time.
 TOUCH_LESS = Work("touch-less", ("touch", "8192"))
 TOUCH_LEAST = Work("touch-less", ("touch", "8192"), runs=2)
-FORK = Work("fork", ("fork", "300"))
+FORK = Work("fork", ("fork", "600"))
 STORM = Work("storm", ("storm", "4", "8192"))
 # The 2020 report's: processes by megabytes.
 REPORT_2020 = tuple(
@@ -166,11 +166,11 @@ def quick() -> Plan:
     """The main figures, within five minutes, with nothing that a busy machine would change."""
     few, _, many = CROWDED
     works = (TOUCH, FORK, STORM)
+    settings = (NONE, OTHERS_10, OWN)
     return Plan(
         countings=(
-            *(Counting(STOCK, NONE, work) for work in works),
-            *(Counting(PATCHED, setting, work) for setting in (NONE, OTHERS_10) for work in works),
-            *(Counting(PATCHED, OWN, work) for work in works),
+            *(Counting(STOCK, NONE, work, programs=3) for work in works),
+            *(Counting(PATCHED, setting, w, programs=3) for setting in settings for w in works),
             *(Counting(PATCHED, crowded, TOUCH_LESS) for crowded in (few, many)),
             Counting(SCAN_ALWAYS, OWN, TOUCH, programs=2),
         ),
