@@ -333,6 +333,14 @@ def bench(
     cli.finish(status)
 
 
+@task(help={"result": "the folder of a run in results/ (default: the last of the benchmark)"})
+def bench_docs(ctx: Context, result: str | None = None) -> None:
+    """Write docs/benchmarks.md, with its picture, from the results of the benchmark."""
+    from harness import bench_page as job
+
+    job.run(_workspace(ctx), Path(result) if result else None)
+
+
 @task
 def lint(ctx: Context) -> None:
     """Check style, types and shell scripts."""
@@ -379,6 +387,7 @@ namespace = Collection(
     emulator_test,
     fuzz,
     bench,
+    bench_docs,
     test,
     lint,
     unit_test,

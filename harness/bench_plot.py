@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from harness import bench_plan
 from harness.baselines import BASELINES, PATCHED, PATCHED_4096, SCAN_ALWAYS, STOCK
@@ -92,18 +94,18 @@ def overshoots(measured: Measured) -> dict[str, list[int]]:
 
 
 def growth(measured: Measured, baseline: str) -> list[tuple[int, float]]:
-    """How many processes the user has, and what a page costs it over stock."""
+    """How many processes the user has, and how many instructions a page costs it then."""
     found = [
-        (setting.processes, overhead(measured, baseline, setting.name, "touch-less"))
+        (setting.processes, measured.count(baseline, setting.name, bench_plan.TOUCH_LESS.name))
         for setting in bench_plan.CROWDED
     ]
-    return [(count, ratio.value) for count, ratio in found if ratio is not None]
+    return [(processes, fmean(count.values)) for processes, count in found if count is not None]
 
 
 def limits_growth(measured: Measured) -> list[tuple[int, float]]:
     """How many others have a limit, and what a page costs over stock."""
     found = [
-        (setting.others, overhead(measured, name, setting.name, "touch"))
+        (setting.others, overhead(measured, name, setting.name, bench_plan.TOUCH.name))
         for name, setting in (
             (PATCHED.name, bench_plan.NONE),
             (PATCHED.name, bench_plan.OTHERS_10),
@@ -121,6 +123,7 @@ def _percent(ratio: float) -> float:
 
 
 def _nothing(axes: Axes) -> None:
+    axes.set_axis_off()
     axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes)
 
 
@@ -150,7 +153,10 @@ def _draw_ratios(axes: Axes, ratios: Ratios, title: str) -> None:
         )
     axes.axhline(0, color="#999999", linewidth=0.8)
     axes.set_yscale("symlog", linthresh=1)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_ylabel("% more")
+    axes.set_xlim(-0.5, len(works) - 0.5)
+    axes.margins(y=0.15)
     axes.set_xticks(range(len(works)), [_shown(work) for work in works])
     axes.set_xlabel("processes x MB each")
     axes.grid(visible=True, axis="y", alpha=0.3)
@@ -168,11 +174,11 @@ def _draw_overshoot(axes: Axes, measured: Measured) -> None:
         _nothing(axes)
         return
     for name, pages in found.items():
-        shares = [(number + 1) / len(pages) for number in range(len(pages))]
         # A logarithm has no 0: what did not overshoot is drawn at half a page.
+        shown = [max(size, 0.5) for size in pages]
         axes.step(
-            [max(size, 0.5) for size in pages],
-            shares,
+            [shown[0], *shown],
+            [number / len(pages) for number in range(len(pages) + 1)],
             where="post",
             color=_STYLE[name][0],
             label=name,
@@ -188,7 +194,7 @@ def _draw_growth(axes: Axes, measured: Measured) -> None:
     axes.set_title("Growth with the user's processes", loc="left")
     points = {
         name: found
-        for name in (PATCHED.name, SCAN_ALWAYS.name)
+        for name in (STOCK.name, PATCHED.name, SCAN_ALWAYS.name)
         if (found := growth(measured, name))
     }
     if not points:
@@ -199,7 +205,7 @@ def _draw_growth(axes: Axes, measured: Measured) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("processes")
-    axes.set_ylabel("instructions per page, over stock's")
+    axes.set_ylabel("instructions per page")
     axes.grid(visible=True, alpha=0.3)
     axes.legend()
 

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""The `bench-docs` task: docs/benchmarks.md and its picture, from a run's results."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from harness import bench_docs, bench_plot
+from harness.bench import JSON
+from harness.bench_result import from_json
+from harness.errors import UsageError
+from harness.paths import REPO, RESULTS
+from harness.workspace import Workspace
+
+_PAGE = "benchmarks.md"
+
+
+def run(
+    ws: Workspace, result: Path | None, results: Path = RESULTS, docs: Path = REPO / "docs"
+) -> Path:
+    """Writes the page and its picture into `docs`; returns the page.
+
+    UsageError where there is no such result, or it is none that can be shown.
+    """
+    folder = result or _last(results)
+    try:
+        loaded = from_json((folder / JSON).read_text())
+        text = bench_docs.page(loaded)
+    except OSError as error:
+        raise UsageError(f"there is no {folder / JSON}", hint="./inv bench makes one") from error
+    except ValueError as error:
+        raise UsageError(f"{folder / JSON}: {error}", hint="./inv bench makes another") from error
+    picture = folder / f"{bench_plot.NAME}.svg"
+    if not picture.is_file():
+        bench_plot.draw(loaded, folder)
+    (docs / _PAGE).write_text(text)
+    shutil.copyfile(picture, docs / bench_docs.PICTURE)
+    ws.reporter.say(f"{docs / _PAGE}, from {folder}")
+    return docs / _PAGE
+
+
+def _last(results: Path) -> Path:
+    """The last run of the benchmark: the folders' names begin with the time."""
+    found = sorted(
+        path.parent for path in results.glob(f"*/{JSON}") if not path.parent.is_symlink()
+    )
+    if not found:
+        raise UsageError("there are no results of the benchmark", hint="./inv bench makes some")
+    return found[-1]
