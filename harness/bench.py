@@ -315,14 +315,17 @@ def _load() -> str:
 
 
 @contextmanager
-def _guest(bench: _Run, baseline: Baseline, counting: bool) -> Iterator[_Guest]:
-    """Boots a baseline's kernel, and has its limits and its daemon ready."""
+def _guest(bench: _Run, baseline: Baseline, counting: str = "") -> Iterator[_Guest]:
+    """Boots a baseline's kernel, and has its limits and its daemon ready.
+
+    `counting` names what its instructions are counted for; without, they are not.
+    """
     built = bench.built[baseline.name]
     target = built.kernel.target
     assert isinstance(target.machine, QemuMachine)
     if counting:
         target = target.on_machine(target.machine.counting_instructions())
-    folder = bench.folder.path / f"{baseline.name}{'-counting' if counting else ''}"
+    folder = bench.folder.path / "-".join([baseline.name, *([counting] if counting else [])])
     with open_session(
         bench.ws,
         built.kernel.image,
@@ -369,22 +372,18 @@ def _others_command(baseline: Baseline, count: int, size: int | None) -> str:
 
 
 def _count(bench: _Run) -> None:
-    """Counts instructions, kernel by kernel; what needs the same setting follows itself."""
+    """Counts instructions; each kernel and setting has a machine that has done nothing yet."""
     for baseline in bench.plan.baselines:
         countings = [one for one in bench.plan.countings if one.baseline == baseline]
-        if not countings:
-            continue
-        settings = dict.fromkeys(one.setting for one in countings)
-        with (
-            bench.ws.reporter.phase(f"count instructions: {baseline.name}") as phase,
-            _guest(bench, baseline, counting=True) as guest,
-        ):
-            for setting in settings:
-                phase.note(setting.text)
-                with guest.setting(setting):
-                    for one in countings:
-                        if one.setting == setting:
-                            bench.add(counts=(_count_one(guest, one),))
+        for setting in dict.fromkeys(one.setting for one in countings):
+            with (
+                bench.ws.reporter.phase(f"count instructions: {baseline.name}, {setting.text}"),
+                _guest(bench, baseline, setting.name) as guest,
+                guest.setting(setting),
+            ):
+                for one in countings:
+                    if one.setting == setting:
+                        bench.add(counts=(_count_one(guest, one),))
 
 
 def _count_one(guest: _Guest, one: Counting) -> Count:
@@ -419,7 +418,7 @@ def _kill(bench: _Run) -> None:
             continue
         with (
             bench.ws.reporter.phase(f"kills: {baseline.name}") as phase,
-            _guest(bench, baseline, counting=False) as guest,
+            _guest(bench, baseline) as guest,
         ):
             for case in cases:
                 phase.note(f"{case.processes} processes, limit {case.limit_mib} MB")
@@ -499,9 +498,7 @@ def _time(bench: _Run) -> None:
     if not plan.timed or not plan.rounds:
         return
     with ExitStack() as stack, bench.ws.reporter.phase("time") as phase:
-        guests = [
-            stack.enter_context(_guest(bench, baseline, counting=False)) for baseline in plan.timed
-        ]
+        guests = [stack.enter_context(_guest(bench, baseline)) for baseline in plan.timed]
         for guest in guests:
             guest.limit(bench_plan.FAR_LIMIT)
         for number in range(plan.rounds):

@@ -62,7 +62,12 @@ class Overcommit:
 
 @dataclass(frozen=True)
 class Counting:
-    """Instructions to be counted on one kernel."""
+    """Instructions to be counted on one kernel.
+
+    Those of one setting follow each other on one machine. A kernel's caches are
+    as what went before has left them, so those of other kernels have to be in
+    the same order.
+    """
 
     baseline: Baseline
     setting: Setting
@@ -108,7 +113,7 @@ TOUCH = Work("touch", ("touch", "32768"))
 # Beside many processes, where a walk over all of them takes its time.
 TOUCH_LESS = Work("touch-less", ("touch", "8192"))
 TOUCH_LEAST = Work("touch-less", ("touch", "8192"), runs=2)
-FORK = Work("fork", ("fork", "600"))
+FORK = Work("fork", ("fork", "300"), runs=9)
 STORM = Work("storm", ("storm", "4", "8192"))
 # The 2020 report's: processes by megabytes.
 REPORT_2020 = tuple(

@@ -32,8 +32,16 @@ class Estimate:
 
 
 def ratio(values: Sequence[float], base: Sequence[float]) -> Estimate:
-    """The ratio of two means; between its worst cases, for values that hardly differ."""
-    return Estimate(fmean(values) / fmean(base), min(values) / max(base), max(values) / min(base))
+    """The ratio of two means, between the smallest and the largest of the single ratios.
+
+    What stands in the same place was measured in the same order of things, on
+    which a kernel's caches depend; where there are fewer of one, the rest of the
+    other is left out.
+    """
+    pairs = list(zip(values, base, strict=False))
+    ratios = [one / other for one, other in pairs]
+    value = fmean(one for one, _ in pairs) / fmean(other for _, other in pairs)
+    return Estimate(value, min(ratios), max(ratios))
 
 
 def paired_ratio(values: Sequence[float], base: Sequence[float]) -> Estimate:
