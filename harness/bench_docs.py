@@ -35,9 +35,9 @@ Instructions are counted, not timed: QEMU runs with `-icount shift=0,sleep=off` 
 that the guest's clock goes on by a nanosecond with each instruction, whatever else the host does.
 The layout of programs is not randomised there, or forks would copy now more, now fewer page
 tables. A program (`ndk_tests/bench_work`) measures several times, and the first time is left out;
-it is run five times in each setting, on a machine that was booted for it, so that all kernels do the
-same in the same order. "Between" is between the smallest and the largest ratio of two runs in the
-same place of that order. The clock's own interrupts are in it.
+it is run five times in each setting, on a machine that was booted for it, so that all kernels do
+the same in the same order. "Between" is between the smallest and the largest ratio of two runs in
+the same place of that order. The clock's own interrupts are in it.
 
 Wall-clock times are of guests with two CPUs that all run at the same time, one work after the other
 on each of them in turns; a ratio is of times of the same round, with a 95 % interval by bootstrap.

@@ -33,18 +33,8 @@ LAYERS: dict[str, set[str]] = {
     "booting": {"adb", "avd", "console", "qemu", "qmp", "sdk"},
     "session": {"session"},
     "jobs": {
-        *(
-            "bench",
-            "bench_plot",
-            "boot",
-            "checks",
-            "clean",
-            "cli",
-            "doctor",
-            "emulator_test",
-            "fuzz",
-            "patch_check",
-        ),
+        *("bench", "bench_page", "bench_plot"),
+        *("boot", "checks", "clean", "cli", "doctor", "emulator_test", "fuzz", "patch_check"),
         *("results", "scenario_run", "setup"),
     },
 }

@@ -26,6 +26,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.bench_output import idle_pid, parse_bench
 from harness.programs import PROGRAMS, compile_programs
 from harness.programs_output import parse_output
 
@@ -270,6 +271,26 @@ BAD_TRIES = [
     ["nothing"],
     [],
 ]
+BAD_BENCH = [
+    [],
+    ["nothing"],
+    ["touch"],
+    ["touch", "5"],
+    ["touch", "5", "0"],
+    ["touch", "0", "1"],
+    ["touch", "5", "1001"],
+    ["touch", "262145", "1"],
+    ["touch", "5", "1", "1"],
+    ["storm", "65", "5", "1"],
+    ["work", "1001", "5", "1"],
+    ["idle", "x"],
+    ["overshoot", "nobody-is-called-so", "50000", "1", "1", "1"],
+    ["overshoot", "root", "5", "1", "1", "1"],
+    ["-t", "0", "touch", "5", "1"],
+    ["-m", "two words", "touch", "5", "1"],
+    ["-g"],
+    ["-z", "touch", "5", "1"],
+]
 BAD = [
     *[("test_set_mm_limits", words) for words in BAD_LIMITS],
     *[("oom_daemon", words) for words in BAD_INTERVALS],
@@ -277,6 +298,7 @@ BAD = [
     *[("who_pays", words) for words in BAD_CASES],
     *[("fail_nth", words) for words in BAD_TRIES],
     *[("mm_limits_fuzz", words) for words in (["x"], ["-t", "x", "1"], ["-f", "101", "1"], [])],
+    *[("bench_work", words) for words in BAD_BENCH],
     *[("fork_bomb", words) for words in ([], ["5000"], ["0", "f"], ["x", "f"], ["5000", "f", "f"])],
     *[("privileges", words) for words in BAD_REQUESTS],
     ("oom_test_kernel", ["-w", "1", "root", "0", "5000"]),
@@ -786,3 +808,61 @@ def effective(status: str) -> int:
     assert words["CapEff"] == words["CapPrm"]
     assert int(words["CapInh"], 16) == 0
     return int(words["CapEff"], 16)
+
+
+# bench_work
+
+
+@pytest.mark.parametrize(
+    ("words", "units"),
+    [
+        (["touch", "50", "3"], 50),
+        (["storm", "4", "50", "3"], 200),
+        (["fork", "5", "3"], 5),
+        (["work", "4", "50", "3"], 200),
+    ],
+)
+def test_the_benchmark_times_each_run(programs: Path, words: list[str], units: int) -> None:
+    ended = run(programs / "bench_work", "-m", "cafe", *words)
+    assert (ended.status, ended.err) == (0, "")
+    output = parse_bench(ended.out)
+    assert [(time.what, time.units) for time in output.times] == [(words[0], units)] * 3
+    assert all(time.ns > 0 for time in output.times)
+    assert output.done == ("cafe",)
+
+
+@pytest.mark.parametrize("command", ["overshoot", "crowd"])
+def test_where_nobody_kills_the_benchmark_says_so(programs: Path, command: str) -> None:
+    words = [command, str(os.getuid()), "4000000", "3", "1000", "2"]
+    ended = run(programs / "bench_work", "-t", "0.2", *words)
+    assert ended.status == 1
+    output = parse_bench(ended.out)
+    # Together they are above the limit, and stay there.
+    assert [over > 0 for over in output.no_kills] == [True] * (2 if command == "overshoot" else 0)
+    assert [one.within for one in output.crowds] == [False] * (2 if command == "crowd" else 0)
+    assert output.kills == ()
+
+
+def test_a_crowd_within_its_limit_loses_nobody(programs: Path) -> None:
+    words = ["crowd", str(os.getuid()), "400000000", "3", "10", "1"]
+    ended = run(programs / "bench_work", *words)
+    assert ended.status == 0
+    (crowd,) = parse_bench(ended.out).crowds
+    assert (crowd.processes, crowd.kills, crowd.within) == (3, 0, True)
+
+
+def test_a_group_that_is_not_there(programs: Path, tmp_path: Path) -> None:
+    words = ["-g", str(tmp_path / "no" / "group"), "overshoot", str(os.getuid()), "4000000"]
+    ended = run(programs / "bench_work", *words, "2", "10", "1")
+    assert ended.status == 1
+    assert "group: " in ended.err
+
+
+def test_idle_processes_end_with_the_program(programs: Path) -> None:
+    with running(programs / "bench_work", "idle", "5") as process:
+        pid = idle_pid(read_until(process, "idle: "))
+        assert pid == process.pid
+        children = psutil.Process(pid).children()
+        assert len(children) == 5
+        process.kill()
+        eventually(lambda: not any(map(alive, (child.pid for child in children))))

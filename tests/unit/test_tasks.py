@@ -26,7 +26,7 @@ NAMES = {
     *("setup", "doctor", "clean", "boot", "emulator-test"),
     *("fetch-kernel", "patch-kernel", "build-kernel"),
     *("build-modules", "build-ndk-tests", "build-rootfs"),
-    *("fuzz", "test", "lint", "unit-test", "boot-test"),
+    *("fuzz", "bench", "bench-docs", "test", "lint", "unit-test", "boot-test"),
 }
 
 
