@@ -272,7 +272,7 @@ static void do_files(struct actor *actor)
 	char text[512];
 	int fd;
 
-	switch (pick(&actor->state, 4)) {
+	switch (pick(&actor->state, 3)) {
 	case 0:
 		snprintf(text, sizeof(text), "%u", pick(&actor->state, 1001));
 		write_file("/proc/self/oom_score_adj", text);
@@ -280,9 +280,6 @@ static void do_files(struct actor *actor)
 	case 1:
 		if (!actor->can_switch)
 			write_file("/proc/mm_limits", "uid=10080 max=4096");
-		break;
-	case 2:
-		write_file("/proc/self/make-it-fail", pick(&actor->state, 2) ? "1" : "0");
 		break;
 	default:
 		fd = open("/proc/mm_limits", O_RDONLY | O_CLOEXEC);
