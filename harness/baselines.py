@@ -135,9 +135,10 @@ DAEMON_02 = Baseline(
 MEMCG = Baseline(
     name="memcg",
     text="The source's own kernel with its memory controller (`CONFIG_MEMCG`, cgroup v2): one "
-    "group for each user, whose `memory.max` is the limit. It charges page tables, kernel memory "
-    "and a page's first user, so its limit is about something else, and it has to be met by "
-    "reclaim before anybody is killed.",
+    "group for each user, whose `memory.max` is the limit. It charges page tables and kernel "
+    "memory, too, and a shared page only to the first who touched it, where the sums here count "
+    "it for each process: so its limit is about something else, and by those sums its users stay "
+    "a little above it. Whatever it can reclaim it does before anybody is killed.",
     patched=False,
     tree="memcg",
     config="memcg.config",

@@ -12,7 +12,7 @@ import pytest
 from fakekernel import HOOK_PATCH, LIMITS_C, FakeRepository, make_repository
 
 from harness.errors import BuildError, KconfigError, ToolMissingError, UsageError
-from harness.kernel import KernelBuild, KernelMake, build, patch
+from harness.kernel import KernelBuild, KernelMake, build, patch, requested_config
 from harness.patching import WorkTree
 from harness.targets import GOLDFISH_3_4
 
@@ -367,3 +367,10 @@ def test_a_compiler_that_was_given_and_is_not_there(fake: FakeRepository, tmp_pa
     absent = replace(fake, target=fake.target.with_cross_compile(f"{tmp_path}/none-"))
     with pytest.raises(ToolMissingError, match=f"not installed: {tmp_path}/none-gcc"):
         build_it(absent)
+
+
+def test_a_stock_kernel_is_asked_for_nothing_of_ours(fake: FakeRepository) -> None:
+    fragment = fake.patches / "fragment.config"
+    fragment.write_text("CONFIG_MMU=y\nCONFIG_MM_LIMITS=y\nCONFIG_MM_LIMITS_SLOTS=10\n")
+    assert requested_config(fake.target.stock()) == {"CONFIG_MMU": "y"}
+    assert len(requested_config(fake.target)) == 3

@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,12 @@ from harness.patching import (
     TreeFile,
     WorkTree,
     check,
+    inputs,
     load_overlay,
     overlay,
     read_file,
     save_overlay,
+    steps,
     write_file,
 )
 
@@ -315,3 +318,27 @@ def test_an_overlay_is_saved_and_loaded(fake: FakeRepository, tmp_path: Path) ->
     }
     save_overlay(files, tmp_path / "saved")
     assert load_overlay(tmp_path / "saved") == files
+
+
+# --- the source's own kernel
+
+
+def test_a_stock_tree_has_nothing_of_ours(fake: FakeRepository) -> None:
+    stock = replace(fake.source, target=fake.target.stock())
+    assert overlay(fake.ws, fake.source)
+    assert overlay(fake.ws, stock) == {}
+    assert inputs(stock.target) == {}
+
+
+def test_a_stock_tree_gets_what_makes_it_build(fake: FakeRepository) -> None:
+    (fake.patches / "compat").mkdir()
+    (fake.patches / "b.patch").rename(fake.patches / "compat" / "b.patch")
+    (fake.patches / "series").write_text("a.patch\ncompat/b.patch\n")
+    assert [step.files[0].name for step in steps(fake.target.stock())] == ["b.patch"]
+
+
+def test_a_tree_of_its_own(fake: FakeRepository) -> None:
+    stock = replace(fake.source, target=fake.target.stock())
+    other = replace(fake.source, target=fake.target.in_tree("memcg"))
+    trees = {WorkTree.of(fake.ws, source).folder for source in (fake.source, stock, other)}
+    assert len(trees) == 3

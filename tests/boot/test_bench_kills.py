@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+"""The benchmark's view of a kill, from outside, is the kernel's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.adb import Device
+from harness.baselines import PATCHED
+from harness.bench import join_records
+from harness.bench_goals import agrees, over
+from harness.bench_output import PROGRAM, parse_bench
+from harness.bench_plan import MIB, PAGE, UID
+from harness.bench_result import KillCase
+from harness.records import parse_log
+from harness.scenario_run import DEVICE_FOLDER
+
+KILLS = 4
+LIMIT_MIB = 24
+SECONDS = 120
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_inside_and_outside_agree(device: Device, processes: int) -> None:
+    size = LIMIT_MIB * MIB
+    device.shell(PATCHED.limit(UID, size))
+    words = f"overshoot {UID} {size} {processes} {2 * size // PAGE} {KILLS}"
+    done = device.shell(f"cd {DEVICE_FOLDER} && ./{PROGRAM} -t 20 {words}", timeout=SECONDS)
+    records = parse_log(device.kernel_log(), raw=True).records
+    kills = join_records(parse_bench(done.output).kills, records)
+    case = KillCase("patched", processes, LIMIT_MIB, KILLS, kills)
+    assert [kill.killer for kill in kills] == ["mm_limits"] * KILLS
+    assert sum(agrees(case, kill) for kill in kills) >= KILLS - 1
+    assert max(over(kill) for kill in kills) < size // PAGE
+
+
+def test_a_crowd_is_within_its_limit_again(device: Device) -> None:
+    size = LIMIT_MIB * MIB
+    device.shell(PATCHED.limit(UID, size))
+    words = f"crowd {UID} {size} 16 {2 * MIB // PAGE} 1"
+    done = device.shell(f"cd {DEVICE_FOLDER} && ./{PROGRAM} -t 60 {words}", timeout=SECONDS)
+    (crowd,) = parse_bench(done.output).crowds
+    assert crowd.within
+    assert 0 < crowd.kills < 16
