@@ -187,7 +187,8 @@ def _draw_overshoot(axes: Axes, measured: Measured) -> None:
     axes.set_xlabel("pages above the limit (none: 0.5)")
     axes.set_ylabel("share of the kills")
     axes.grid(visible=True, alpha=0.3)
-    axes.legend()
+    # Below, or it would hide some of the lines.
+    axes.legend(ncols=3, loc="upper left", bbox_to_anchor=(0, -0.18), fontsize=7)
 
 
 def _draw_growth(axes: Axes, measured: Measured) -> None:
