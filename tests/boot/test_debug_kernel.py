@@ -47,7 +47,9 @@ def test_the_scenarios_pass(workspace: Workspace, checking: Target, tmp_path: Pa
 def test_rounds_of_fuzzing_pass(workspace: Workspace, checking: Target, tmp_path: Path) -> None:
     status = fuzz.run(workspace, checking, seed=40, minutes=1, rounds=3, results=tmp_path)
     assert status == 0, (tmp_path / "latest/fuzz.json").read_text()
-    assert json.loads((tmp_path / "latest/fuzz.json").read_text())["counts"]["deaths"] > 0
+    counts = json.loads((tmp_path / "latest/fuzz.json").read_text())["counts"]
+    assert counts["deaths"] > 0
+    assert counts["faults"] > 0
 
 
 @pytest.fixture(scope="module")
