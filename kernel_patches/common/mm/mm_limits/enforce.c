@@ -122,6 +122,9 @@ static bool mm_limits_round(struct mm_limit *limit, const struct mm_limits_polic
 	/* Nobody dies for a limit that is no more. */
 	if (again && READ_ONCE(limit->max) == victim.max)
 		*killed += mm_limits_kill(limit, policy, &victim, trigger);
+	/* Whoever comes next looks what is left, if this task does not get to it. */
+	if (again)
+		WRITE_ONCE(limit->mark, LONG_MIN);
 	put_task_struct(victim.task);
 	mmdrop(victim.mm);
 	return again;
@@ -274,24 +277,24 @@ static bool mm_limits_may_check(gfp_t gfp)
 }
 
 /*
- * Waits for whoever looks at any user's usage now. Another thread of this user
- * may have looked by then; and who gets killed while it waits has to go, not to
- * look.
+ * Waits for whoever looks at any user's usage now, and looks unless another
+ * thread of this user has by then. It stays due meanwhile, so that all of the
+ * user's threads wait here for as long as that takes, and none goes on. Who gets
+ * killed while it waits has to go, not to look.
+ * Returns whether there has to be another look.
  */
-static bool mm_limits_my_turn(struct mm_limit *limit)
+static bool mm_limits_look_in_turn(struct mm_limit *limit)
 {
-	bool mine;
+	unsigned int killed = 0;
+	bool more = false;
 
 	if (mutex_lock_killable(&mm_limits_mutex))
 		return false;
-	mine = mm_limits_is_due(limit);
-	/* For those behind: it is being done. */
-	if (mine) {
-		WRITE_ONCE(limit->mark, LONG_MAX);
-		WRITE_ONCE(limit->low, LONG_MIN);
-	}
+	if (mm_limits_is_due(limit))
+		more = mm_limits_round(limit, mm_limits_policy_for(limit, NULL),
+				       MM_LIMITS_BY_ALLOC, &killed);
 	mutex_unlock(&mm_limits_mutex);
-	return mine;
+	return more;
 }
 
 /*
@@ -324,7 +327,8 @@ static void mm_limits_check(void)
 	limit = mm_limits_resolve(current, current->mm);
 	if (!limit)
 		return;
-	if (READ_ONCE(mm_limits_on_alloc) && mm_limits_is_due(limit) && mm_limits_my_turn(limit))
+	if (READ_ONCE(mm_limits_on_alloc) && mm_limits_is_due(limit) &&
+	    mm_limits_look_in_turn(limit))
 		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
 	mm_limits_wait(limit);
 	if (READ_ONCE(limit->near))
