@@ -234,12 +234,23 @@ void __mm_limits_fork(struct task_struct *p)
 /**
  * __mm_limits_uid_changed - the slow part of mm_limits_cred()
  *
- * All the memory is the new user's at once, also if it never takes a page more.
+ * All the memory is the new user's at once, also if it never takes a page more,
+ * and so is what its threads can hold back, as behind a fork.
  *
  * Context: process context.
  */
 void __mm_limits_uid_changed(void)
 {
-	if (current->mm)
-		mm_limits_attach_to_user(current, current->mm);
+	struct mm_limit *limit;
+
+	if (!current->mm)
+		return;
+	/* As in __mm_limits_fork(): either finds the other. */
+	smp_mb();
+	mm_limits_attach_to_user(current, current->mm);
+	limit = mm_limits_of(current->mm);
+	if (!limit)
+		return;
+	mm_limits_charge(limit, MM_LIMITS_HELD_BACK * get_nr_threads(current));
+	mm_limits_put(limit);
 }
