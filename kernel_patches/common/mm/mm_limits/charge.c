@@ -28,7 +28,8 @@ bool mm_limits_is_due(struct mm_limit *limit)
 {
 	long grown = atomic_long_read(&limit->grown);
 
-	return grown > READ_ONCE(limit->mark) || grown <= READ_ONCE(limit->low);
+	return grown > READ_ONCE(limit->mark) ||
+	       atomic_long_read(&limit->freed) >= READ_ONCE(limit->low);
 }
 
 static long mm_limits_clamp(unsigned long pages)
@@ -40,6 +41,9 @@ static long mm_limits_clamp(unsigned long pages)
  * mm_limits_set_mark - say when a user's usage has to be worked out again
  * @limit:	the user's, just scanned
  *
+ * What was given back while the scan went on may have been given back before it
+ * was counted, and then be missing from @grown though it never was in the sum.
+ *
  * Context: mm_limits_mutex held.
  */
 void mm_limits_set_mark(struct mm_limit *limit)
@@ -47,11 +51,12 @@ void mm_limits_set_mark(struct mm_limit *limit)
 	struct mm_limits_mark mark = mm_limits_mark(&limit->tally,
 						    READ_ONCE(limit->max) / PAGE_SIZE,
 						    MM_LIMITS_HELD_BACK * limit->threads);
+	long freed = atomic_long_read(&limit->freed) - limit->freed_base;
 
 	WRITE_ONCE(limit->near, mark.near);
 	WRITE_ONCE(limit->low,
-		   mark.shrink ? limit->base - mm_limits_clamp(mark.shrink) : LONG_MIN);
-	WRITE_ONCE(limit->mark, limit->base + mm_limits_clamp(mark.grow));
+		   mark.shrink ? limit->freed_base + mm_limits_clamp(mark.shrink) : LONG_MAX);
+	WRITE_ONCE(limit->mark, limit->base + mm_limits_clamp(mark.grow) - freed);
 }
 
 /*
@@ -69,9 +74,14 @@ static void mm_limits_notice(struct mm_limit *limit)
 
 static void mm_limits_charge(struct mm_limit *limit, long pages)
 {
-	long grown = atomic_long_add_return(pages, &limit->grown);
+	if (atomic_long_add_return(pages, &limit->grown) > READ_ONCE(limit->mark))
+		mm_limits_notice(limit);
+}
 
-	if (pages > 0 ? grown > READ_ONCE(limit->mark) : grown <= READ_ONCE(limit->low))
+/* After mm_limits_charge() with as many less: see mm_limits_clear(). */
+static void mm_limits_free(struct mm_limit *limit, long pages)
+{
+	if (atomic_long_add_return(pages, &limit->freed) >= READ_ONCE(limit->low))
 		mm_limits_notice(limit);
 }
 
@@ -89,8 +99,14 @@ void __mm_limits_rss(struct mm_struct *mm, long pages)
 	/* The mm has a reference, but may let go of it at any time. */
 	rcu_read_lock();
 	limit = READ_ONCE(mm->mm_limit);
-	if (limit)
+	/*
+	 * Not what the end of an mm frees: its processes have let go of it before,
+	 * so that a scan in between has not counted it.
+	 */
+	if (limit && (pages > 0 || atomic_read(&mm->mm_users)))
 		mm_limits_charge(limit, pages);
+	if (limit && pages < 0)
+		mm_limits_free(limit, -pages);
 	rcu_read_unlock();
 }
 
@@ -117,8 +133,10 @@ void mm_limits_attach(struct mm_struct *mm, struct mm_limit *limit, bool scanned
 		rss = scanned ? 0 : get_mm_rss(mm);
 		if (limit && rss)
 			mm_limits_charge(limit, rss);
-		if (old && rss)
+		if (old && rss) {
 			mm_limits_charge(old, -(long)rss);
+			mm_limits_free(old, rss);
+		}
 	} else {
 		/* Another thread of it was faster. */
 		old = limit;

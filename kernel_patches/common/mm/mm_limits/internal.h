@@ -69,10 +69,12 @@ struct mm_limits_settings {
  * @uid:		whose limit it is
  * @adopted:		not set for this user, but for a range of users; takes no slot
  * @max:		bytes; read without a lock
- * @grown:		pages by which what counts for it has grown, since ever
+ * @grown:		pages by which what counts for it has grown, since ever; what the
+ *			end of an mm frees is left out
+ * @freed:		pages that were given back, since ever
  * @mark:		above this @grown, and
- * @low:		at or below this one, its usage is worked out again; read without
- *			a lock
+ * @low:		at or above this @freed, its usage is worked out again; read
+ *			without a lock
  * @near:		whether its threads hold nothing back; read without a lock
  * @look:		has a worker do that; has a reference then
  * @crowded:		whether only what is dying keeps it above its limit; read
@@ -82,7 +84,7 @@ struct mm_limits_settings {
  *
  * @tally:		resident pages at the last scan, and the choice of a victim
  * @threads:		threads of the user's processes at the last scan
- * @base:		@grown when that began
+ * @base, @freed_base:	@grown and @freed when that began
  * @peak:		the largest sum of both ever seen, in pages
  * @overshoot:		the most that the sum was ever seen above the limit, in pages
  * @kills:		processes killed
@@ -107,6 +109,7 @@ struct mm_limit {
 	bool adopted;
 	unsigned long max;
 	atomic_long_t grown;
+	atomic_long_t freed;
 	long mark;
 	long low;
 	bool near;
@@ -116,6 +119,7 @@ struct mm_limit {
 	struct mm_limits_tally tally;
 	unsigned long threads;
 	long base;
+	long freed_base;
 	unsigned long peak;
 	unsigned long overshoot;
 	unsigned long kills;

@@ -258,6 +258,9 @@ static void mm_limits_clear(struct mm_limit *limit)
 	memset(&limit->tally, 0, sizeof(limit->tally));
 	limit->threads = 0;
 	/* Before anything is counted: what comes in between counts twice, not never. */
+	/* First, so that what is freed from here on is known to be. */
+	limit->freed_base = atomic_long_read(&limit->freed);
+	smp_rmb();
 	limit->base = atomic_long_read(&limit->grown);
 	smp_mb();
 }
