@@ -23,6 +23,8 @@ SET_LIMIT = "/data/local/tmp/test_set_mm_limits"
 # Ends by itself at last, and not before any of these tests.
 HOG_MIB = 300000
 SECONDS = 20.0
+# How often a user is told of that loses nothing, in so many seconds.
+SAYS, SAYS_INTERVAL = 10, 5
 
 
 def write(device: Device, line: str) -> None:
@@ -182,6 +184,17 @@ def test_a_dry_run_records_once_and_kills_nobody(device: Device) -> None:
     assert (entry.kills, entry.last_pid) == (0, 0)
 
 
+def test_who_goes_over_its_limit_again_and_again_is_told_of_at_times_only(device: Device) -> None:
+    mark = "test: again and again"
+    device.mark_kernel_log(mark)
+    write(device, f"uid={APP} max=4M dry_run=1")
+    begun = time.monotonic()
+    climb = "busybox dd if=/dev/zero of=/dev/null bs=8M count=1"
+    device.shell(f"for i in $(seq 40); do {climb} 2>/dev/null; done", user=APP)
+    periods = 1 + int((time.monotonic() - begun) / SAYS_INTERVAL)
+    assert 1 < len(records(device, mark)) <= SAYS * periods
+
+
 def test_a_range_limits_everybody_in_it_and_takes_no_slots(device: Device) -> None:
     mark = "test: range"
     device.mark_kernel_log(mark)
@@ -220,6 +233,17 @@ def test_a_user_may_lower_what_its_range_gives_and_no_more(device: Device) -> No
     entry = entry_of(device, APP)
     assert entry is not None
     assert entry.mm_max == 30 * MIB
+
+
+def test_what_else_a_range_gives_stays_when_a_user_lowers_its_limit(device: Device) -> None:
+    write(device, "uid=10000-19999 max=40M grace=5 policy=runtime dry_run=1")
+    assert device.shell(f"{SET_LIMIT} -e 0 {APP} {30 * MIB}", user=APP).status == 0
+    entry = entry_of(device, APP)
+    assert entry is not None
+    assert (entry.mm_max, entry.grace, entry.policy, entry.dry_run) == (
+        *(30 * MIB, 5, "runtime"),
+        True,
+    )
 
 
 def test_a_range_holds_also_where_no_slot_is_left(device: Device) -> None:

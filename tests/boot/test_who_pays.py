@@ -336,6 +336,21 @@ def test_what_threads_hold_back_of_files_counts(limited: Device) -> None:
         scene.end()
 
 
+def test_there_is_room_for_what_new_threads_hold_back(limited: Device) -> None:
+    """They fault no more, and somebody else reaches the limit."""
+    threads = 8
+    set_limit(limited, APP, SIZE)
+    with play(limited, "-u", APP, "deltas", threads, 60 * PAGE) as scene:
+        climb = f"su {APP} busybox dd if=/dev/zero of=/dev/null bs=300M count=1"
+        limited.shell(climb, check=False)
+        entries = parse_mm_limits(limited.read_file("/proc/mm_limits"))
+        (entry,) = [entry for entry in entries if entry.uid == APP]
+        assert entry.kills == 1
+        assert entry.overshoot <= (threads + 2) * PAGE
+        scene.next_step()
+        scene.end()
+
+
 # Who is killed
 
 
@@ -373,6 +388,21 @@ def test_whoever_comes_to_pay_has_its_limit_kept(limited: Device) -> None:
         records = kills_by_limit(limited, OTHER)
         scene.ended()
         assert_records(records, OTHER, scene.processes[0])
+
+
+def test_what_it_takes_then_counts_for_whoever_has_come_to_pay(limited: Device) -> None:
+    with (
+        kills_meanwhile(limited) as records,
+        play(limited, "-k", 1, "clone-vm-across", APP, OTHER, SIZE) as scene,
+    ):
+        set_limit(limited, OTHER, SIZE + TOO_LITTLE)
+        scene.next_step()
+        assert rss(limited, APP) == 0
+        scene.go_on()
+        scene.ended()
+    (record,) = records
+    assert (record.uid, record.pid, record.trigger) == (OTHER, scene.processes[0], "alloc")
+    assert record.user_rss <= SIZE + TOO_LITTLE + 2 * HELD_BACK * PAGE
 
 
 def test_threads_die_as_one(limited: Device) -> None:

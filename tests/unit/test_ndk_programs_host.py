@@ -665,6 +665,8 @@ CASES: Sequence[tuple[Sequence[str], int, int]] = [
     (["zombies", "3"], 1, 1),
     (["deltas", "3", "90000"], 2, 1),
     (["deltas-file", "3", "9000000"], 2, 1),
+    (["deltas-shared", "3", "90000"], 2, 1),
+    (["forks", "3", "9000000"], 1, 1),
 ]
 ROOTS_CASES: Sequence[tuple[Sequence[str], int, int]] = [
     (["clone-vm-across", "10070", "10071", "9000000"], 2, 2),

@@ -57,7 +57,7 @@ struct sharer {
 	uid_t uid;
 	/* What it is to hold for all, when the elder says so; 0: nothing. */
 	unsigned long size;
-	/* A step of its own when the elder is gone; 0: none. */
+	/* A step of its own when the elder is gone, and then as much again; 0: none. */
 	unsigned int step;
 };
 
@@ -85,6 +85,7 @@ static int share(void *arg)
 	if (step > 0) {
 		stage_hear(elder, 1);
 		stage_wait(step);
+		stage_hold(sharer->size);
 	}
 	_exit(EXIT_EXPECTED);
 }
@@ -298,6 +299,31 @@ static void __attribute__((noreturn)) play_thread_across(const struct who_args *
 	_exit(EXIT_EXPECTED);
 }
 
+/* Each child's memory is the process's own once more. */
+static void __attribute__((noreturn)) play_forks(const struct who_args *args)
+{
+	pid_t elder = stage_pid();
+	unsigned long i;
+
+	stage_say_process();
+	stage_hold(args->size);
+	for (i = 1; i < args->count; i++) {
+		pid_t pid = fork();
+
+		if (pid < 0)
+			stage_fail("fork");
+		if (pid == 0) {
+			stage_bind();
+			/* Its parent can have been killed before. */
+			if (getppid() == elder)
+				wait_for_ever(NULL);
+			_exit(EXIT_EXPECTED);
+		}
+	}
+	stage_wait(1);
+	_exit(EXIT_EXPECTED);
+}
+
 static void make_zombie(void)
 {
 	siginfo_t info;
@@ -334,17 +360,14 @@ struct meeting {
 	int ready[2];
 	int go[2];
 	unsigned long size;
-	bool file;
+	void (*hold)(unsigned long size);
 };
 
 static void *hold_back(void *arg)
 {
 	const struct meeting *meeting = arg;
 
-	if (meeting->file)
-		stage_hold_file(meeting->size);
-	else
-		stage_touch(stage_map(meeting->size), meeting->size);
+	meeting->hold(meeting->size);
 	stage_tell(meeting->ready[WRITE_END], 1);
 	stage_hear(meeting->go[READ_END], 1);
 	stage_fold();
@@ -352,9 +375,10 @@ static void *hold_back(void *arg)
 	return wait_for_ever(NULL);
 }
 
-static void __attribute__((noreturn)) meet(const struct who_args *args, bool file)
+static void __attribute__((noreturn)) meet(const struct who_args *args,
+						void (*hold)(unsigned long size))
 {
-	struct meeting meeting = { .size = args->size, .file = file };
+	struct meeting meeting = { .size = args->size, .hold = hold };
 	unsigned long i;
 
 	stage_say_process();
@@ -376,12 +400,17 @@ static void __attribute__((noreturn)) meet(const struct who_args *args, bool fil
 
 static void __attribute__((noreturn)) play_deltas(const struct who_args *args)
 {
-	meet(args, false);
+	meet(args, stage_hold_private);
 }
 
 static void __attribute__((noreturn)) play_deltas_file(const struct who_args *args)
 {
-	meet(args, true);
+	meet(args, stage_hold_file);
+}
+
+static void __attribute__((noreturn)) play_deltas_shared(const struct who_args *args)
+{
+	meet(args, stage_hold_shared);
 }
 
 const struct who_case who_cases[] = {
@@ -395,8 +424,10 @@ const struct who_case who_cases[] = {
 	{ "exec", "s", 1, play_exec },
 	{ "setuid-down", "su", 1, play_setuid_down },
 	{ "setuid-up", "su", 1, play_setuid_up },
+	{ "forks", "ns", 1, play_forks },
 	{ "zombies", "n", 1, play_zombies },
 	{ "deltas", "ns", 1, play_deltas },
 	{ "deltas-file", "ns", 1, play_deltas_file },
+	{ "deltas-shared", "ns", 1, play_deltas_shared },
 	{ NULL, NULL, 0, NULL },
 };

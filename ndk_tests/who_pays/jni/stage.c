@@ -49,13 +49,18 @@ void stage_wait(unsigned int step)
 	stage_hear(stage_steps, 1);
 }
 
-char *stage_map(unsigned long size)
+static char *map_anonymous(unsigned long size, int flags)
 {
-	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
 
 	if (memory == MAP_FAILED)
 		stage_fail("mmap");
 	return memory;
+}
+
+char *stage_map(unsigned long size)
+{
+	return map_anonymous(size, MAP_PRIVATE);
 }
 
 void stage_touch(volatile char *memory, unsigned long size)
@@ -67,10 +72,20 @@ void stage_touch(volatile char *memory, unsigned long size)
 		memory[offset] = 1;
 }
 
-void stage_hold(unsigned long size)
+void stage_hold_private(unsigned long size)
 {
 	stage_touch(stage_map(size), size);
+}
+
+void stage_hold(unsigned long size)
+{
+	stage_hold_private(size);
 	say("holds: pid=%d, mem=%lu", (int)stage_pid(), size);
+}
+
+void stage_hold_shared(unsigned long size)
+{
+	stage_touch(map_anonymous(size, MAP_SHARED), size);
 }
 
 void stage_hold_file(unsigned long size)

@@ -33,6 +33,12 @@ void stage_touch(volatile char *memory, unsigned long size);
 /* Maps and touches @size bytes, and says so. */
 void stage_hold(unsigned long size);
 
+/* The same, and says nothing. */
+void stage_hold_private(unsigned long size);
+
+/* The same with memory that is shared with later children. */
+void stage_hold_shared(unsigned long size);
+
 /*
  * Maps @size bytes or more of this program's own file, as often as that takes,
  * and reads them.

@@ -38,7 +38,8 @@ static const char usage[] =
 	"  threads N SIZE            N threads\n"
 	"  clone-vm N SIZE           N processes that share their memory\n"
 	"  clone-vm-across U U SIZE  two that share what the younger one, the second\n"
-	"                            user's, took; 2: the older one has ended\n"
+	"                            user's, took; 2: the older one has ended; then it takes\n"
+	"                            as much again\n"
 	"  thread-across U U SIZE    the second user's is a thread that holds it, of the first's\n"
 	"  vfork SIZE                a process and its vfork child\n"
 	"  exited-leader SIZE        a thread whose leader has exited\n"
@@ -46,9 +47,11 @@ static const char usage[] =
 	"  exec SIZE                 a process; 2: after it executed a program\n"
 	"  setuid-down SIZE U        root's process; 2: U's\n"
 	"  setuid-up SIZE U          U's process; 2: it is root in effect; 3: it is root's\n"
+	"  forks N SIZE              a process of so much, and its N-1 children\n"
 	"  zombies N                 N zombies that had 1 MiB each, and their parent\n"
 	"  deltas N SIZE             N threads touch SIZE each; 2: the mm's counters know it\n"
-	"  deltas-file N SIZE        the same, with pages of a file\n";
+	"  deltas-file N SIZE        the same, with pages of a file\n"
+	"  deltas-shared N SIZE      the same, with shared memory\n";
 
 struct options {
 	const struct who_case *play;

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""How far above its limit a user gets, by each way in which its memory grows.
+
+The bound is that of docs/design.md: one fault for each thread, what a thread may
+hold back that has not folded since its user came near the limit, and, where a
+process forks, one page table of its parent's.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+import pytest
+from device_work import APP, FULL, MIB, PAGE, PROC, SECONDS, entry_of, eventually, set_limit
+
+from harness.adb import Device
+from harness.records import parse_log
+from harness.scenario_run import DEVICE_FOLDER
+
+LIMIT = 24
+# Pages: what a thread may hold back, what a fault maps of a file, and a page table.
+HELD_BACK, AROUND, TABLE = 96, 16, 512
+CLIMB = "busybox dd if=/dev/zero of=/dev/null bs=300M count=1"
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the memory of APP grows beyond LIMIT MiB; `threads` of it, some pages a fault."""
+
+    name: str
+    program: str
+    threads: int = 1
+    fault: int = 1
+    beside: int = 0
+    # Whether all of it comes of threads that fold again and again.
+    steady: bool = False
+
+    @property
+    def bound(self) -> int:
+        held_back = 0 if self.steady else HELD_BACK
+        return self.threads * (self.fault + held_back) + self.beside
+
+
+WAYS = (
+    Way("one-process", CLIMB, steady=True),
+    Way("looked-at", f"sh -c 'while read line; do :; done < {PROC}; exec {CLIMB}'", steady=True),
+    Way("processes", f"./oom_test_kernel -a -n {APP} {LIMIT * MIB} {f'{6 * MIB} ' * 8}", 9),
+    Way("threads", f"./who_pays deltas 8 {6 * MIB}", 10),
+    Way("file", f"./who_pays deltas-file 8 {6 * MIB}", 10, AROUND),
+    Way("shared", f"./who_pays deltas-shared 8 {6 * MIB}", 10),
+    Way("forks", f"./who_pays forks 6 {5 * MIB}", 7, beside=TABLE),
+)
+
+
+def test_who_goes_while_somebody_looks_makes_no_room(device: Device) -> None:
+    """What is not counted any more is still there; that it goes then is no room for others."""
+    climb = f"su {APP} {CLIMB} </dev/null"
+    for _ in range(5):
+        set_limit(device, APP, LIMIT)
+        device.shell(
+            f"rm -f {FULL}; mkfifo -m 666 {FULL}; su {APP} busybox dd if=/dev/zero bs=20M count=1"
+            f" 1<>{FULL} & sleep 1.5; kill -9 $(pgrep -u {APP} busybox); read line < {PROC};"
+            f" wait; {climb}",
+            check=False,
+        )
+        assert entry_of(device, APP).overshoot <= 2 * PAGE
+
+
+def test_a_fork_that_leads_beyond_the_limit_is_seen(device: Device) -> None:
+    set_limit(device, APP, LIMIT)
+    device.shell(
+        f"cd {DEVICE_FOLDER}; sleep 3 | su {APP} ./who_pays forks 2 {20 * MIB}", check=False
+    )
+    assert entry_of(device, APP).kills > 0
+
+
+@pytest.mark.parametrize("way", WAYS, ids=[way.name for way in WAYS])
+def test_a_user_gets_no_further_than_it_is_said(device: Device, way: Way) -> None:
+    set_limit(device, APP, LIMIT)
+    mark = f"overshoot {secrets.token_hex(8)}"
+    device.mark_kernel_log(mark)
+    device.shell(
+        f"echo 0 > /proc/$$/oom_score_adj; cd {DEVICE_FOLDER}; su {APP} {way.program} </dev/null",
+        check=False,
+        timeout=SECONDS,
+    )
+    eventually(lambda: entry_of(device, APP).rss == 0)
+    first, *_ = parse_log(device.kernel_log().rpartition(mark)[2]).records
+    assert 0 < first.user_rss - first.mm_max <= way.bound * PAGE
+    assert entry_of(device, APP).overshoot <= way.bound * PAGE
