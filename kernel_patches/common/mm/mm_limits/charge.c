@@ -230,7 +230,8 @@ void __mm_limits_mm_free(struct mm_struct *mm)
  * @p:	in the list of tasks, and has not run yet
  *
  * A limit that is set meanwhile is either found here or finds the task in the
- * list. A new thread can hold pages back, for which there is no room yet.
+ * list. A new thread can hold pages back, for which there is no room yet. And no
+ * scan has counted what a new process has already, which can have come before it.
  *
  * Context: may sleep.
  */
@@ -245,7 +246,8 @@ void __mm_limits_fork(struct task_struct *p)
 	limit = mm_limits_resolve(p, p->mm);
 	if (!limit)
 		return;
-	mm_limits_charge(limit, MM_LIMITS_HELD_BACK);
+	mm_limits_charge(limit, MM_LIMITS_HELD_BACK +
+			 (p->mm == current->mm ? 0 : get_mm_rss(p->mm)));
 	mm_limits_put(limit);
 }
 
