@@ -18,6 +18,12 @@
 
 #include "internal.h"
 
+/* Numbers that only ever grow begin again after months, or on a 32-bit machine hours. */
+static bool mm_limits_is_behind(long number, long mark)
+{
+	return number - mark > 0;
+}
+
 /**
  * mm_limits_is_due - whether a user's usage has to be worked out again
  * @limit:	the user's
@@ -26,10 +32,9 @@
  */
 bool mm_limits_is_due(struct mm_limit *limit)
 {
-	long grown = atomic_long_read(&limit->grown);
-
-	return grown > READ_ONCE(limit->mark) ||
-	       atomic_long_read(&limit->freed) >= READ_ONCE(limit->low);
+	return READ_ONCE(limit->anew) ||
+	       mm_limits_is_behind(atomic_long_read(&limit->grown), READ_ONCE(limit->mark)) ||
+	       mm_limits_is_behind(atomic_long_read(&limit->freed), READ_ONCE(limit->low));
 }
 
 static long mm_limits_clamp(unsigned long pages)
@@ -55,8 +60,9 @@ void mm_limits_set_mark(struct mm_limit *limit)
 
 	WRITE_ONCE(limit->near, mark.near);
 	WRITE_ONCE(limit->low,
-		   mark.shrink ? limit->freed_base + mm_limits_clamp(mark.shrink) : LONG_MAX);
+		   limit->freed_base + mm_limits_clamp(mark.shrink ? mark.shrink : ULONG_MAX) - 1);
 	WRITE_ONCE(limit->mark, limit->base + mm_limits_clamp(mark.grow) - freed);
+	WRITE_ONCE(limit->anew, false);
 }
 
 /*
@@ -74,14 +80,18 @@ static void mm_limits_notice(struct mm_limit *limit)
 
 static void mm_limits_charge(struct mm_limit *limit, long pages)
 {
-	if (atomic_long_add_return(pages, &limit->grown) > READ_ONCE(limit->mark))
+	long grown = atomic_long_add_return(pages, &limit->grown);
+
+	if (READ_ONCE(limit->anew) || mm_limits_is_behind(grown, READ_ONCE(limit->mark)))
 		mm_limits_notice(limit);
 }
 
 /* After mm_limits_charge() with as many less: see mm_limits_clear(). */
 static void mm_limits_free(struct mm_limit *limit, long pages)
 {
-	if (atomic_long_add_return(pages, &limit->freed) >= READ_ONCE(limit->low))
+	long freed = atomic_long_add_return(pages, &limit->freed);
+
+	if (mm_limits_is_behind(freed, READ_ONCE(limit->low)))
 		mm_limits_notice(limit);
 }
 

@@ -124,7 +124,7 @@ static bool mm_limits_round(struct mm_limit *limit, const struct mm_limits_polic
 		*killed += mm_limits_kill(limit, policy, &victim, trigger);
 	/* Whoever comes next looks what is left, if this task does not get to it. */
 	if (again)
-		WRITE_ONCE(limit->mark, LONG_MIN);
+		WRITE_ONCE(limit->anew, true);
 	put_task_struct(victim.task);
 	mmdrop(victim.mm);
 	return again;

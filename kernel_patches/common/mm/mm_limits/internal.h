@@ -73,8 +73,8 @@ struct mm_limits_settings {
  *			end of an mm frees is left out
  * @freed:		pages that were given back, since ever
  * @mark:		above this @grown, and
- * @low:		at or above this @freed, its usage is worked out again; read
- *			without a lock
+ * @low:		above this @freed, its usage is worked out again, and
+ * @anew:		in any case; read without a lock
  * @near:		whether its threads hold nothing back; read without a lock
  * @look:		has a worker do that; has a reference then
  * @crowded:		whether only what is dying keeps it above its limit; read
@@ -112,6 +112,7 @@ struct mm_limit {
 	atomic_long_t freed;
 	long mark;
 	long low;
+	bool anew;
 	bool near;
 	struct work_struct look;
 	bool crowded;

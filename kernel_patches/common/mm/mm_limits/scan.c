@@ -257,8 +257,11 @@ static void mm_limits_clear(struct mm_limit *limit)
 {
 	memset(&limit->tally, 0, sizeof(limit->tally));
 	limit->threads = 0;
-	/* Before anything is counted: what comes in between counts twice, not never. */
-	/* First, so that what is freed from here on is known to be. */
+	/*
+	 * Before anything is counted: what comes in between counts twice, not
+	 * never. And first what was freed, so that all that is freed from here on
+	 * is known.
+	 */
 	limit->freed_base = atomic_long_read(&limit->freed);
 	smp_rmb();
 	limit->base = atomic_long_read(&limit->grown);

@@ -107,8 +107,6 @@ static void mm_limits_remove(struct mm_limit *limit)
 	--*mm_limits_counter(limit);
 	/* Whoever still holds it finds that nothing exceeds it any more. */
 	WRITE_ONCE(limit->max, ULONG_MAX);
-	WRITE_ONCE(limit->mark, LONG_MAX);
-	WRITE_ONCE(limit->low, LONG_MAX);
 	WRITE_ONCE(limit->near, false);
 	mm_limits_put(limit);
 }
@@ -130,7 +128,7 @@ static void mm_limits_take_over(struct mm_limit *limit, const struct mm_limits_s
 		limit->told = false;
 	}
 	/* Nobody knows what counts for it before the next scan. */
-	WRITE_ONCE(limit->mark, LONG_MIN);
+	WRITE_ONCE(limit->anew, true);
 }
 
 /* Who may not evict may not decide either who is evicted next. */
@@ -153,7 +151,7 @@ static struct mm_limit *mm_limits_alloc_entry(kuid_t uid, const struct mm_limits
 		return NULL;
 	atomic_set(&limit->refs, 1);
 	limit->uid = uid;
-	limit->low = LONG_MAX;
+	limit->low = LONG_MAX / 2;
 	ratelimit_state_init(&limit->says, MM_LIMITS_SAYS_INTERVAL, MM_LIMITS_SAYS);
 	mm_limits_ratelimit_quietly(&limit->says);
 	INIT_WORK(&limit->look, mm_limits_look);
