@@ -224,6 +224,20 @@ def test_a_range_limits_everybody_in_it_and_takes_no_slots(device: Device) -> No
     assert [entry.uid for entry in parse_limits(device)] == [OTHER]
 
 
+def test_who_is_there_already_gets_what_its_range_gives_then(device: Device) -> None:
+    mark, go = "test: already there", "/tmp/go"
+    device.mark_kernel_log(mark)
+    device.shell(f"rm -f {go}; mkfifo -m 666 {go}")
+    write(device, "uid=10000-19999 max=40M")
+    climb = f"echo here; read line < {go}; exec busybox dd if=/dev/zero of=/dev/null bs=30M count=1"
+    with closing(device.start(f"su {APP} sh -c '{climb}'")) as climber:
+        climber.wait_line("here", SECONDS)
+        write(device, "uid=10000-19999 max=20M")
+        device.shell(f"echo > {go}")
+        climber.wait(SECONDS)
+    assert [(r.uid, r.mm_max) for r in records(device, mark)] == [(APP, 20 * MIB)]
+
+
 def test_a_user_may_lower_what_its_range_gives_and_no_more(device: Device) -> None:
     write(device, "uid=10000-19999 max=40M")
     with hog(device, APP, 10):
