@@ -97,6 +97,17 @@ static unsigned long mm_limits_sum(unsigned long left, unsigned long right)
 }
 
 /**
+ * mm_limits_total - all that a user has
+ * @tally:	the user's
+ *
+ * Return: resident pages, also of what is dying.
+ */
+unsigned long mm_limits_total(const struct mm_limits_tally *tally)
+{
+	return mm_limits_sum(tally->usage, tally->dying);
+}
+
+/**
  * mm_limits_tally_add - count one mm
  * @tally:	its owner's
  * @rss:	its resident pages
@@ -153,7 +164,7 @@ bool mm_limits_tally_weigh(struct mm_limits_tally *tally, s64 score, unsigned lo
 struct mm_limits_mark mm_limits_mark(const struct mm_limits_tally *tally, unsigned long max,
 				     unsigned long held_back)
 {
-	unsigned long sum = mm_limits_sum(tally->usage, tally->dying);
+	unsigned long sum = mm_limits_total(tally);
 	struct mm_limits_mark mark = { .near = true };
 
 	if (sum > max) {

@@ -83,6 +83,7 @@ bool mm_limits_exceeds(unsigned long pages, unsigned long max, unsigned int page
 enum mm_limits_credit mm_limits_judge_dying(unsigned long *dying, bool live, unsigned long now,
 					    unsigned long patience);
 bool mm_limits_eligible(unsigned long notes, unsigned long dying);
+unsigned long mm_limits_total(const struct mm_limits_tally *tally);
 void mm_limits_tally_add(struct mm_limits_tally *tally, unsigned long rss,
 			 enum mm_limits_credit credit);
 bool mm_limits_tally_weigh(struct mm_limits_tally *tally, s64 score, unsigned long rss);

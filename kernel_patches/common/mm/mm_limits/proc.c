@@ -70,7 +70,7 @@ static int mm_limits_seq_show(struct seq_file *m, void *v)
 	mutex_lock(&mm_limits_mutex);
 	seq_printf(m, "%u %lu %lu %lu %lu %lu %u %s %d %d %s\n",
 		   from_kuid_munged(current_user_ns(), limit->uid), limit->max,
-		   mm_limits_bytes(limit->tally.usage + limit->tally.dying),
+		   mm_limits_bytes(mm_limits_total(&limit->tally)),
 		   mm_limits_bytes(limit->peak),
 		   mm_limits_bytes(limit->overshoot), limit->kills, limit->set.grace,
 		   mm_limits_policy_name(&limit->set), limit->set.dry_run, limit->last_pid,

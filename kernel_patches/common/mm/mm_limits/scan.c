@@ -272,7 +272,7 @@ static void mm_limits_clear(struct mm_limit *limit)
 static void mm_limits_remember(struct mm_limit *limit)
 {
 	unsigned long max = READ_ONCE(limit->max);
-	unsigned long sum = limit->tally.usage + limit->tally.dying;
+	unsigned long sum = mm_limits_total(&limit->tally);
 
 	limit->scanned = jiffies;
 	limit->peak = max(limit->peak, sum);
@@ -338,6 +338,12 @@ enum mm_limits_found mm_limits_scan(struct mm_limit *limit, const struct mm_limi
 
 	memset(victim, 0, sizeof(*victim));
 	victim->max = READ_ONCE(limit->max);
+	/* Removed meanwhile: nothing is to count for it, or to wait, any more. */
+	if (victim->max == ULONG_MAX) {
+		WRITE_ONCE(limit->crowded, false);
+		WRITE_ONCE(limit->anew, false);
+		return MM_LIMITS_WITHIN;
+	}
 	mm_limits_clear(limit);
 	rcu_read_lock();
 	mm_limits_walk(&walk);

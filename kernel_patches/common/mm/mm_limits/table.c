@@ -254,7 +254,7 @@ static int mm_limits_lower(kuid_t uid, struct mm_limit *limit, const struct mm_l
 		mm_limits_take_over(*fresh, set);
 	}
 	ret = mm_limits_add(*fresh, false);
-	if (!ret)
+	if (ret >= 0)
 		*fresh = NULL;
 	return ret;
 }
