@@ -66,6 +66,12 @@ class Log:
         assert parsed.torn == ()
         return parsed.records
 
+    @property
+    def ours(self) -> list[str]:
+        """The lines that are about users and limits."""
+        texts = [split_prefix(line).text for line, _ in lines_of(self.text)]
+        return [text for text in texts if "uid=" in text or "mm_" in text]
+
     def said(self, expression: str) -> list[tuple[float, str]]:
         """Every line like this: when, and what its group is."""
         lines = [split_prefix(line) for line, _ in lines_of(self.text)]

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import errno
 import re
-import secrets
 import shlex
 import time
 
 import pytest
+from device_work import Log
 
 from harness.adb import Device
 from harness.proc_mm_limits import COLUMNS
-from harness.records import lines_of, parse_log, split_prefix
+from harness.records import parse_log
 from harness.scenario_run import parse_limits
 
 ROOT, SHELL, APP, OTHER, NOBODY = 0, 2000, 10070, 10071, 10099
@@ -310,26 +310,6 @@ CALLS = 4000
 PRINTS, SECONDS = 3, 5
 
 
-class Log:
-    """What the kernel says of us from here on."""
-
-    def __init__(self, device: Device) -> None:
-        self._device = device
-        self._mark = f"privileges {secrets.token_hex(8)}"
-        device.mark_kernel_log(self._mark)
-
-    @property
-    def text(self) -> str:
-        _, found, after = self._device.kernel_log().rpartition(self._mark)
-        assert found
-        return after.lstrip("\n")
-
-    @property
-    def lines(self) -> list[str]:
-        texts = [split_prefix(line).text for line, _ in lines_of(self.text)]
-        return [text for text in texts if "uid=" in text or "mm_" in text]
-
-
 def test_a_user_who_asks_thousands_of_times_prints_little(device: Device) -> None:
     give(device, *[(11000 + number, 64 * MIB) for number in range(SLOTS - 1)])
     log = Log(device)
@@ -339,8 +319,8 @@ def test_a_user_who_asks_thousands_of_times_prints_little(device: Device) -> Non
         assert answer == ("set_mm_limits", 0)
     # The first period may have begun before, and the last one ends later.
     periods = int(time.monotonic() - begun) // SECONDS + 2
-    assert 0 < len(log.lines) <= periods * PRINTS * SLOTS
-    assert all(re.fullmatch(r"uid=\d+, mm_max=\d+", line) for line in log.lines)
+    assert 0 < len(log.ours) <= periods * PRINTS * SLOTS
+    assert all(re.fullmatch(r"uid=\d+, mm_max=\d+", line) for line in log.ours)
 
 
 @pytest.mark.parametrize(
@@ -362,7 +342,7 @@ def test_what_is_refused_prints_nothing(device: Device, call: str, expected: int
     give(device, (APP, 64_000_000))
     log = Log(device)
     assert ask(device, APP, "none", call, f"-n {CALLS}")[1] == expected
-    assert log.lines == []
+    assert log.ours == []
 
 
 @pytest.mark.parametrize("caps", ["none", "dac_override"])
@@ -370,7 +350,7 @@ def test_what_is_refused_prints_nothing(device: Device, call: str, expected: int
 def test_a_file_that_root_has_opened_prints_nothing(device: Device, text: str, caps: str) -> None:
     log = Log(device)
     assert ask(device, APP, caps, write(text), f"-o -n {CALLS}") == WRITE_REFUSED
-    assert log.lines == []
+    assert log.ours == []
 
 
 def test_a_full_table_prints_nothing(device: Device) -> None:
@@ -378,7 +358,7 @@ def test_a_full_table_prints_nothing(device: Device) -> None:
     log = Log(device)
     answer = ask(device, APP, "none", f"set {APP} {64 * MIB}", f"-n {CALLS}")
     assert answer == ("set_mm_limits", -errno.ENOSPC)
-    assert log.lines == []
+    assert log.ours == []
 
 
 # Names
@@ -427,7 +407,7 @@ def kill(device: Device, names: tuple[bytes, ...]) -> list[str]:
         (APP, LIMIT, "alloc")
     }
     # Nothing besides them that looks like ours.
-    assert len(log.lines) == len(names)
+    assert len(log.ours) == len(names)
     return [record.comm for record in parsed.records]
 
 
