@@ -156,8 +156,8 @@ bool mm_limits_tally_weigh(struct mm_limits_tally *tally, s64 score, unsigned lo
  * Within its limit, until it may have reached it. Far from it there is room
  * enough for all that the threads may hold back. Near it they fold at each
  * fault, and half of the room is for those that have not noticed yet. So the
- * closer a user comes the closer it is looked at, and one that stays where it
- * is is not looked at.
+ * closer a user comes the closer it is looked at, and one that does not grow is
+ * left alone.
  *
  * Above it, until it has grown some more, or shrunk to what is allowed.
  */

@@ -263,8 +263,10 @@ static void mm_limits_clear(struct mm_limit *limit)
 	 * is known.
 	 */
 	limit->freed_base = atomic_long_read(&limit->freed);
+	/* See above; whoever frees lowers @grown first. */
 	smp_rmb();
 	limit->base = atomic_long_read(&limit->grown);
+	/* See above: before the counters of any mm. */
 	smp_mb();
 }
 
