@@ -21,7 +21,11 @@ LIMITED = range(10070, 10073)
 _OOM_SCORE_ADJ_MIN = -1000
 
 # A fault finds no memory, because it is made to, and is begun again.
-_FAILED = Allowed(r"Huh VM_FAULT_OOM leaked out to the #PF handler\. Retrying PF", "injected")
+_FAILED = Allowed(
+    r"Huh VM_FAULT_OOM leaked out to the #PF handler\. Retrying PF"
+    r"|pagefault_out_of_memory: \d+ callbacks suppressed",
+    "injected",
+)
 
 _DEATH = re.compile(r"death: pid=(\d+), uid=(\d+), adj=(-?\d+)")
 _COUNTS = re.compile(r"counts: (.*)")

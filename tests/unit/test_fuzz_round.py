@@ -42,6 +42,19 @@ def test_a_good_round() -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "Huh VM_FAULT_OOM leaked out to the #PF handler. Retrying PF",
+        "pagefault_out_of_memory: 12 callbacks suppressed",
+    ],
+)
+def test_what_an_injected_fault_has_the_kernel_say_is_no_trouble(line: str) -> None:
+    good = log_of(123, 124)
+    assert problems(log=Section(f"<4>[    1.000000] {line}\n{good.text}", True, True)) == ()
+    assert problems(log=Section(f"<4>[    1.000000] {line}!\n{good.text}", True, True)) != ()
+
+
+@pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
         ("uid=10071", "uid=10080", "pid 124 died, of uid 10080, which has no limit"),
