@@ -105,6 +105,13 @@ def equipped(booted: Session, modules: ModuleBuild, programs: ProgramBuild) -> D
     return booted.device
 
 
+def forget_limits(device: Device) -> None:
+    """Takes away what a test has set, or the kernel of a range."""
+    for entry in parse_limits(device):
+        users = f"{entry.uid}-{entry.last_uid}" if entry.is_range else entry.uid
+        device.shell(f"echo uid={users} max=none > /proc/mm_limits")
+
+
 @pytest.fixture
 def allowed() -> tuple[Allowed, ...]:
     """What else the kernel may say in a test; files of tests have their own."""
@@ -114,9 +121,6 @@ def allowed() -> tuple[Allowed, ...]:
 @pytest.fixture
 def device(equipped: Device, allowed: tuple[Allowed, ...]) -> Iterator[Device]:
     """The equipped device: no limits, policy rss, trigger alloc; its log clean afterwards."""
-    for entry in parse_limits(equipped):
-        users = f"{entry.uid}-{entry.last_uid}" if entry.is_range else entry.uid
-        equipped.shell(f"echo uid={users} max=none > /proc/mm_limits")
     for path, word in (
         ("/proc/sys/vm/mm_limits_policy", "rss"),
         ("/proc/sys/vm/mm_limits_trigger", "alloc"),
@@ -128,6 +132,8 @@ def device(equipped: Device, allowed: tuple[Allowed, ...]) -> Iterator[Device]:
     yield equipped
     equipped.mark_kernel_log(marker("end", nonce))
     part = section(equipped.kernel_log(), nonce)
+    # The machine is also that of tests that know nothing of limits.
+    forget_limits(equipped)
     assert part.whole
     assert find_trouble(part.text, allowed) == ()
 

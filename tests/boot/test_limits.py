@@ -146,6 +146,7 @@ def test_a_kill_on_request_needs_cap_kill(device: Device) -> None:
 
 def test_modules_come_and_go_while_syscalls_are_in_flight(device: Device) -> None:
     set_limit(device, APP, 64 * MIB)
+    device.shell("rm -f /tmp/calm")
     storm = device.start(
         "n=0; while [ ! -e /tmp/calm ]; do "
         f"{PROGRAMS}/test_set_mm_limits -e 0 {APP} {64 * MIB} >/dev/null; "

@@ -39,7 +39,7 @@ def test_every_policy_passes(
 @pytest.mark.parametrize(
     ("fault", "outcome"),
     [
-        ("no-allocation-hook", Outcome.NOT_KILLED),
+        ("growth-ignored", Outcome.NOT_KILLED),
         ("limit-ignored", Outcome.NOT_KILLED),
         ("comparison-inverted", Outcome.WRONG_VICTIM),
         ("dying-not-credited", Outcome.TOO_MANY_KILLED),
