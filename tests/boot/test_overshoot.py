@@ -2,8 +2,8 @@
 """How far above its limit a user gets, by each way in which its memory grows.
 
 The bound is that of docs/design.md: one fault for each thread, what a thread may
-hold back that has not folded since its user came near the limit, and, where a
-process forks, one page table of its parent's.
+hold back that has not folded since its user came near the limit. A fork is not
+bounded so: that it is seen is tested, and here that of a small parent.
 """
 
 from __future__ import annotations
