@@ -84,6 +84,8 @@ SKELETON: Mapping[str, Lines] = {
         540: "\t\treturn mm;",
         590: "\tmmu_notifier_mm_destroy(mm);",
         591: "\tcheck_mm(mm);",
+        604: "\t\texit_aio(mm);",
+        605: "\t\tksm_exit(mm);",
         1422: "\tproc_fork_connector(p);",
         1423: "\tcgroup_post_fork(p);",
     },

@@ -87,13 +87,15 @@ def test_what_is_put_where(tmp_path: Path) -> None:
     assert '\nsource "mm/mm_limits/Kconfig"\n\nconfig KSM\n' in text_of(files, "mm/Kconfig")
     assert "__GFP_WAIT);\n\tmm_limits_alloc(gfp_mask);\n" in text_of(files, "mm/page_alloc.c")
     fork = text_of(files, "kernel/fork.c")
-    assert "\t\tmm_limits_mm_init(mm);\n\t\treturn mm;\n" in fork
+    assert "\t\tmm_limits_mm_init(mm, p);\n\t\treturn mm;\n" in fork
     assert "\tmm_limits_mm_free(mm);\n\tcheck_mm(mm);\n" in fork
     assert "(p);\n\tmm_limits_fork(p);\n" in fork
+    assert "\t\texit_aio(mm);\n\t\tmm_limits_mm_exit(mm);\n" in fork
     counters = text_of(files, "include/linux/mm.h")
     for change, told in (("add(value, ", "value"), ("inc(", "1"), ("dec(", "-1")):
         counter = f"atomic_long_{change}&mm->rss_stat.count[member]);\n"
-        assert f"{counter}\tmm_limits_rss(mm, member, {told});\n" in counters
+        hook = f"\tif (mm_limits_rss(mm, member, {told}))\n\t\treturn;\n"
+        assert f"{hook}\t{counter}" in counters
     assert text_of(files, "arch/arm/kernel/init_task.c").count("my_mm_limits = {") == 1
     fields = text_of(files, "include/linux/mm_types.h")
     assert fields.index("mm_limits_dying;") < fields.index("struct core_state")

@@ -81,8 +81,8 @@ def test_without_limits_the_calls_of_the_series_vanish(tmp_path: Path) -> None:
         "void hook(gfp_t gfp, struct mm_struct *mm, struct task_struct *p, struct cred *cred);\n"
         "void hook(gfp_t gfp, struct mm_struct *mm, struct task_struct *p, struct cred *cred)\n"
         "{\n\tmm_limits_alloc(gfp);\n\tmm_limits_rss(mm, MM_ANONPAGES, 1);\n\tmm_limits_folded();\n"
-        "\tmm_limits_fault();\n\tmm_limits_fault_around(16);\n\tmm_limits_mm_init(mm);\n"
-        "\tmm_limits_mm_free(mm);\n\tmm_limits_fork(p);\n\tmm_limits_cred(cred, cred);\n}\n"
+        "\tmm_limits_fault();\n\tmm_limits_fault_around(16);\n\tmm_limits_mm_init(mm, p);\n"
+        "\tmm_limits_mm_exit(mm);\n\tmm_limits_mm_free(mm);\n\tmm_limits_fork(p);\n\tmm_limits_cred(cred, cred);\n}\n"
     )
     done = compile_text(tmp_path, text, "-DWITHOUT_MM_LIMITS")
     assert (done.returncode, done.stderr) == (0, "")
@@ -98,8 +98,8 @@ def test_the_hooks_can_be_called_where_the_series_does(
         "void hook(gfp_t gfp, struct mm_struct *mm, struct task_struct *p, struct cred *cred);\n"
         "void hook(gfp_t gfp, struct mm_struct *mm, struct task_struct *p, struct cred *cred)\n"
         "{\n\tmm_limits_alloc(gfp);\n\tmm_limits_rss(mm, MM_ANONPAGES, 1);\n\tmm_limits_folded();\n"
-        "\tmm_limits_fault();\n\tmm_limits_fault_around(16);\n\tmm_limits_mm_init(mm);\n"
-        "\tmm_limits_mm_free(mm);\n\tmm_limits_fork(p);\n\tmm_limits_cred(cred, cred);\n}\n"
+        "\tmm_limits_fault();\n\tmm_limits_fault_around(16);\n\tmm_limits_mm_init(mm, p);\n"
+        "\tmm_limits_mm_exit(mm);\n\tmm_limits_mm_free(mm);\n\tmm_limits_fork(p);\n\tmm_limits_cred(cred, cred);\n}\n"
     )
     done = compile_text(tmp_path, text, *more)
     assert (done.returncode, done.stderr) == (0, "")

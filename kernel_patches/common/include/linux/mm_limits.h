@@ -16,6 +16,7 @@
 #include <linux/mutex.h>
 #include <linux/types.h>
 #include <linux/mm_limits_compat.h>
+#include <asm/current.h>
 
 struct task_struct;
 
@@ -131,12 +132,13 @@ asmlinkage long sys_my_oom_killer(void);
 
 MM_LIMITS_DECLARE_KEY(mm_limits_key);
 void __mm_limits_alloc(gfp_t gfp);
-void __mm_limits_rss(struct mm_struct *mm, long pages);
+void __mm_limits_rss(struct mm_struct *mm, int member, long pages);
 void __mm_limits_folded(void);
-void __mm_limits_inherit(struct mm_struct *mm);
+void __mm_limits_inherit(struct mm_struct *mm, bool fork);
+void __mm_limits_mm_exit(struct mm_struct *mm);
 void __mm_limits_mm_free(struct mm_struct *mm);
 void __mm_limits_fork(struct task_struct *p);
-void __mm_limits_uid_changed(void);
+void __mm_limits_cred(kuid_t old, kuid_t new);
 
 /*
  * The hooks of the series. While no limit is set each is a jump that is not
@@ -148,13 +150,17 @@ void __mm_limits_uid_changed(void);
  * mm_limits_alloc - hold up an allocation for a user that may be over its limit
  * @gfp:	the allocation's flags
  *
- * For the page allocator's entry. Any context: where a check would not be
- * safe, nothing happens. Costs a test of a flag of the task's own.
+ * For the page allocator's entry: what the kernel needs on behalf of a task, a
+ * page table or a stack. The pages of user space come with faults, which look
+ * themselves. Any context: where a check would not be safe, nothing happens.
  */
 #define mm_limits_alloc(gfp)							\
 do {										\
-	if (mm_limits_key_enabled(&mm_limits_key) && current->mm_limits_due)	\
-		__mm_limits_alloc(gfp);						\
+	gfp_t flags = (gfp);							\
+										\
+	if (mm_limits_key_enabled(&mm_limits_key) &&				\
+	    mm_limits_accounts(flags) && current->mm_limits_due)		\
+		__mm_limits_alloc(flags);					\
 } while (0)
 
 /**
@@ -163,13 +169,18 @@ do {										\
  * @member:	which counter
  * @pages:	by so many pages
  *
+ * Instead of the change, not behind it: so what the compiler makes of a fault,
+ * which rarely gets here, is what it was without this.
+ *
  * Context: any but an interrupt.
+ * Return: whether the counter has been changed; if not, the caller has to.
  */
-static inline void mm_limits_rss(struct mm_struct *mm, int member, long pages)
+static inline bool mm_limits_rss(struct mm_struct *mm, int member, long pages)
 {
-	if (mm_limits_key_enabled(&mm_limits_key) && READ_ONCE(mm->mm_limit) &&
-	    member != MM_SWAPENTS)
-		__mm_limits_rss(mm, pages);
+	if (!mm_limits_key_enabled(&mm_limits_key) || !READ_ONCE(mm->mm_limit))
+		return false;
+	__mm_limits_rss(mm, member, pages);
+	return true;
 }
 
 /**
@@ -208,14 +219,28 @@ do {										\
 /**
  * mm_limits_mm_init - an mm is new
  * @mm:	not in use yet, perhaps a copy of its parent's; counts for the same user
+ * @p:	the child that it is for, or current, behind an exec
  */
-static inline void mm_limits_mm_init(struct mm_struct *mm)
+static inline void mm_limits_mm_init(struct mm_struct *mm, struct task_struct *p)
 {
 	mm->mm_limits_scan = 0;
 	mm->mm_limits_dying = 0;
 	mm->mm_limit = NULL;
+	INIT_LIST_HEAD(&mm->mm_limits_unborn);
 	if (mm_limits_key_enabled(&mm_limits_key))
-		__mm_limits_inherit(mm);
+		__mm_limits_inherit(mm, p != get_current());
+}
+
+/**
+ * mm_limits_mm_exit - nobody uses an mm any more
+ * @mm:	not torn down yet
+ *
+ * Context: may sleep.
+ */
+static inline void mm_limits_mm_exit(struct mm_struct *mm)
+{
+	if (mm->mm_limit)
+		__mm_limits_mm_exit(mm);
 }
 
 /**
@@ -226,7 +251,7 @@ static inline void mm_limits_mm_init(struct mm_struct *mm)
  */
 static inline void mm_limits_mm_free(struct mm_struct *mm)
 {
-	if (mm->mm_limit)
+	if (mm->mm_limit || !list_empty(&mm->mm_limits_unborn))
 		__mm_limits_mm_free(mm);
 }
 
@@ -243,17 +268,16 @@ static inline void mm_limits_fork(struct task_struct *p)
 }
 
 /**
- * mm_limits_cred - the current task has become somebody else, perhaps
+ * mm_limits_cred - the current task has become somebody else, or something else
  * @old:	what its credentials were, still valid
- * @new:	what they are now
+ * @new:	what they are now; also behind an exec that leaves them as they were
  *
  * Context: process context.
  */
 #define mm_limits_cred(old, new)						\
 do {										\
-	if (mm_limits_key_enabled(&mm_limits_key) &&				\
-	    !uid_eq((old)->uid, (new)->uid))					\
-		__mm_limits_uid_changed();					\
+	if (mm_limits_key_enabled(&mm_limits_key))				\
+		__mm_limits_cred((old)->uid, (new)->uid);			\
 } while (0)
 
 #else /* !CONFIG_MM_LIMITS */
@@ -263,15 +287,20 @@ do {										\
 #define mm_limits_fault_around(pages)	do { } while (0)
 #define mm_limits_cred(old, new)	do { } while (0)
 
-static inline void mm_limits_rss(struct mm_struct *mm, int member, long pages)
+static inline bool mm_limits_rss(struct mm_struct *mm, int member, long pages)
 {
+	return false;
 }
 
 static inline void mm_limits_folded(void)
 {
 }
 
-static inline void mm_limits_mm_init(struct mm_struct *mm)
+static inline void mm_limits_mm_init(struct mm_struct *mm, struct task_struct *p)
+{
+}
+
+static inline void mm_limits_mm_exit(struct mm_struct *mm)
 {
 }
 

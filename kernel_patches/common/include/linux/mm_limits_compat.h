@@ -92,6 +92,23 @@
 #endif
 
 /*
+ * 4.5: what the kernel allocates on behalf of a task, for its memory cgroup to
+ * pay, has a flag.
+ */
+#if MM_LIMITS_SINCE(4, 5)
+#define mm_limits_accounts(gfp)		((gfp) & __GFP_ACCOUNT)
+#else
+#define mm_limits_accounts(gfp)		true
+#endif
+
+/* 5.5: there is an event for each change of a counter. */
+#if MM_LIMITS_SINCE(5, 5)
+#define mm_limits_trace_rss(mm, member, count)	mm_trace_rss_stat(mm, member, count)
+#else
+#define mm_limits_trace_rss(mm, member, count)	((void)(count))
+#endif
+
+/*
  * Up to 6.1, and where page tables have locks of their own, a thread holds its
  * faults back from the counters of its mm: until it begins a fault and has
  * counted 65 of them, or more where one fault maps several pages. Elsewhere

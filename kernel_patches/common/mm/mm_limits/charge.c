@@ -10,13 +10,27 @@
  * An mm is pointed to a limit by a scan, by its parent's at a fork and by its
  * predecessor's at an exec, by a change of user, and by its own threads when
  * they fold what they have held back.
+ *
+ * What a fork or an exec copies counts while no process has it yet: such an mm
+ * is unborn, and in a list, where a scan finds it.
  */
 #include <linux/cred.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
+#include <linux/spinlock.h>
 
 #include "internal.h"
+
+/* Those that count for somebody; irq-safe, because an mm can end anywhere. */
+static LIST_HEAD(mm_limits_unborn);
+static DEFINE_SPINLOCK(mm_limits_unborn_lock);
+
+/*
+ * Moves on whenever somebody who had no limit may have got one. From 1 on: a
+ * task starts with 0, having seen nothing.
+ */
+static atomic_long_t mm_limits_news = ATOMIC_LONG_INIT(1);
 
 /* Numbers that only ever grow begin again after months, or on a 32-bit machine hours. */
 static bool mm_limits_is_behind(long number, long mark)
@@ -42,6 +56,20 @@ static long mm_limits_clamp(unsigned long pages)
 	return min(pages, (unsigned long)LONG_MAX / 2);
 }
 
+/*
+ * Has somebody look: this task, when it next allocates or faults, and a worker,
+ * because it may do neither. May be under the lock of a page table.
+ */
+static void mm_limits_notice(struct mm_limit *limit)
+{
+	if (!READ_ONCE(mm_limits_on_alloc))
+		return;
+	current->mm_limits_due = true;
+	mm_limits_fold_soon(current);
+	if (atomic_inc_not_zero(&limit->refs) && !schedule_work(&limit->look))
+		mm_limits_put(limit);
+}
+
 /**
  * mm_limits_set_mark - say when a user's usage has to be worked out again
  * @limit:	the user's, just scanned
@@ -61,24 +89,16 @@ void mm_limits_set_mark(struct mm_limit *limit)
 	WRITE_ONCE(limit->near, mark.near);
 	WRITE_ONCE(limit->low,
 		   limit->freed_base + mm_limits_clamp(mark.shrink ? mark.shrink : ULONG_MAX) - 1);
+	WRITE_ONCE(limit->watched, mark.shrink);
 	WRITE_ONCE(limit->mark, limit->base + mm_limits_clamp(mark.grow) - freed);
 	WRITE_ONCE(limit->anew, false);
+	/* It can be beyond that already, by growth that was the last. */
+	smp_mb();
+	if (mm_limits_is_due(limit))
+		mm_limits_notice(limit);
 }
 
-/*
- * Has somebody look: this task, when it next allocates or faults, and a worker,
- * because it may do neither. May be under the lock of a page table.
- */
-static void mm_limits_notice(struct mm_limit *limit)
-{
-	if (!READ_ONCE(mm_limits_on_alloc))
-		return;
-	current->mm_limits_due = true;
-	if (atomic_inc_not_zero(&limit->refs) && !schedule_work(&limit->look))
-		mm_limits_put(limit);
-}
-
-static void mm_limits_charge(struct mm_limit *limit, long pages)
+static inline void mm_limits_charge(struct mm_limit *limit, long pages)
 {
 	long grown = atomic_long_add_return(pages, &limit->grown);
 
@@ -89,34 +109,50 @@ static void mm_limits_charge(struct mm_limit *limit, long pages)
 /* After mm_limits_charge() with as many less: see mm_limits_clear(). */
 static void mm_limits_free(struct mm_limit *limit, long pages)
 {
-	long freed = atomic_long_add_return(pages, &limit->freed);
+	long freed;
 
+	if (!READ_ONCE(limit->watched))
+		return;
+	freed = atomic_long_add_return(pages, &limit->freed);
 	if (mm_limits_is_behind(freed, READ_ONCE(limit->low)))
 		mm_limits_notice(limit);
 }
 
-/**
- * __mm_limits_rss - the slow part of mm_limits_rss()
- * @mm:		the mm
- * @pages:	by how much its resident set changes
- *
- * Context: any but an interrupt; the lock of a page table may be held.
- */
-void __mm_limits_rss(struct mm_struct *mm, long pages)
+static void mm_limits_shrink(struct mm_limit *limit, struct mm_struct *mm, long pages)
 {
-	struct mm_limit *limit;
-
-	/* The mm has a reference, but may let go of it at any time. */
-	rcu_read_lock();
-	limit = READ_ONCE(mm->mm_limit);
 	/*
 	 * Not what the end of an mm frees: its processes have let go of it before,
 	 * so that a scan in between has not counted it.
 	 */
-	if (limit && (pages > 0 || atomic_read(&mm->mm_users)))
+	if (atomic_read(&mm->mm_users))
+		mm_limits_charge(limit, -pages);
+	mm_limits_free(limit, pages);
+}
+
+/**
+ * __mm_limits_rss - change a counter of an mm that counts for somebody, perhaps
+ * @mm:		the mm
+ * @member:	which counter
+ * @pages:	by how much
+ *
+ * Context: any but an interrupt; the lock of a page table may be held.
+ */
+void __mm_limits_rss(struct mm_struct *mm, int member, long pages)
+{
+	long count = atomic_long_add_return(pages, &mm->rss_stat.count[member]);
+	struct mm_limit *limit;
+
+	mm_limits_trace_rss(mm, member, count);
+	if (member == MM_SWAPENTS)
+		return;
+	/* The mm has a reference, but may let go of it at any time. */
+	rcu_read_lock();
+	limit = READ_ONCE(mm->mm_limit);
+	/* Behind the counter: who knows of this must find it there. */
+	if (limit && pages > 0)
 		mm_limits_charge(limit, pages);
-	if (limit && pages < 0)
-		mm_limits_free(limit, -pages);
+	else if (limit)
+		mm_limits_shrink(limit, mm, -pages);
 	rcu_read_unlock();
 }
 
@@ -175,14 +211,20 @@ static struct mm_limit *mm_limits_of(struct mm_struct *mm)
  */
 static void mm_limits_attach_to_user(struct task_struct *p, struct mm_struct *mm)
 {
+	long news = atomic_long_read(&mm_limits_news);
 	kuid_t uid = task_uid(p->group_leader);
-	struct mm_limit *limit = mm_limits_get(uid);
+	struct mm_limit *limit;
 
+	/* Pairs with the one in mm_limits_spread_news(). */
+	smp_rmb();
+	limit = mm_limits_get(uid);
 	if (!limit)
 		limit = mm_limits_adopt(uid);
 	/* Where there is a range but no memory for an entry, again and soon. */
 	if (!limit && mm_limits_in_range(uid))
 		p->mm_limits_due = true;
+	else if (!limit)
+		p->mm_limits_news = news;
 	mm_limits_attach(mm, limit, false);
 	if (limit)
 		mm_limits_put(limit);
@@ -212,15 +254,105 @@ struct mm_limit *mm_limits_resolve(struct task_struct *p, struct mm_struct *mm)
 }
 
 /**
+ * mm_limits_spread_news - have all tasks look again whether their user has a limit
+ *
+ * Context: any; somebody has just got one, or a range has.
+ */
+void mm_limits_spread_news(void)
+{
+	/* First what is new, then that something is. */
+	smp_wmb();
+	atomic_long_inc(&mm_limits_news);
+}
+
+/**
+ * mm_limits_has_none - whether it is known that the current task has no limit
+ *
+ * Context: process context, with an mm.
+ */
+bool mm_limits_has_none(void)
+{
+	return !READ_ONCE(current->mm->mm_limit) &&
+	       current->mm_limits_news == atomic_long_read(&mm_limits_news);
+}
+
+static void mm_limits_is_born(struct mm_struct *mm)
+{
+	unsigned long flags;
+
+	if (list_empty(&mm->mm_limits_unborn))
+		return;
+	spin_lock_irqsave(&mm_limits_unborn_lock, flags);
+	list_del_init(&mm->mm_limits_unborn);
+	spin_unlock_irqrestore(&mm_limits_unborn_lock, flags);
+}
+
+/**
+ * mm_limits_show_unborn - show a scan each mm that no process has yet
+ * @show:	called with a spinlock held, for those that are still in use
+ * @data:	for @show
+ *
+ * To be called before the processes are walked. Who is born in between is in
+ * their list then, and whoever comes in between is charged for what it takes.
+ *
+ * Context: under rcu_read_lock().
+ */
+void mm_limits_show_unborn(void (*show)(struct mm_struct *mm, void *data), void *data)
+{
+	struct mm_struct *mm;
+	unsigned long flags;
+
+	spin_lock_irqsave(&mm_limits_unborn_lock, flags);
+	list_for_each_entry(mm, &mm_limits_unborn, mm_limits_unborn)
+		/* Where it has failed, its maker may be gone. */
+		if (atomic_read(&mm->mm_users))
+			show(mm, data);
+	spin_unlock_irqrestore(&mm_limits_unborn_lock, flags);
+}
+
+/**
  * __mm_limits_inherit - have a new mm count for whom the current one counts
- * @mm:	the new one, of a child, or of the same process behind an exec
+ * @mm:		the new one
+ * @fork:	whether it is a child's, or else of the same process behind an exec
+ *
+ * A child whose pages one page table could name waits for __mm_limits_fork():
+ * of a larger one as much can be there before anybody gets to look.
  *
  * Context: process context.
  */
-void __mm_limits_inherit(struct mm_struct *mm)
+void __mm_limits_inherit(struct mm_struct *mm, bool fork)
 {
-	if (current->mm)
-		mm->mm_limit = mm_limits_of(current->mm);
+	unsigned long flags;
+
+	if (!current->mm || !READ_ONCE(current->mm->mm_limit) ||
+	    (fork && get_mm_rss(current->mm) <= PTRS_PER_PTE))
+		return;
+	mm->mm_limit = mm_limits_of(current->mm);
+	if (!mm->mm_limit)
+		return;
+	mm->mm_limits_maker = current;
+	spin_lock_irqsave(&mm_limits_unborn_lock, flags);
+	list_add_tail(&mm->mm_limits_unborn, &mm_limits_unborn);
+	spin_unlock_irqrestore(&mm_limits_unborn_lock, flags);
+}
+
+/**
+ * __mm_limits_mm_exit - the slow part of mm_limits_mm_exit()
+ * @mm:	without a user
+ *
+ * What it frees matters where a scan may have counted it, and to a user that is
+ * above its limit; otherwise it counts for nobody any more.
+ *
+ * Context: any.
+ */
+void __mm_limits_mm_exit(struct mm_struct *mm)
+{
+	struct mm_limit *limit = mm->mm_limit;
+
+	if (READ_ONCE(limit->watched))
+		return;
+	WRITE_ONCE(mm->mm_limit, NULL);
+	mm_limits_put(limit);
 }
 
 /**
@@ -231,8 +363,36 @@ void __mm_limits_inherit(struct mm_struct *mm)
  */
 void __mm_limits_mm_free(struct mm_struct *mm)
 {
-	mm_limits_put(mm->mm_limit);
+	mm_limits_is_born(mm);
+	if (mm->mm_limit)
+		mm_limits_put(mm->mm_limit);
 	mm->mm_limit = NULL;
+}
+
+/* Charges @pages to whom @mm counts for, and says whether it does for anybody. */
+static bool mm_limits_charge_mm(struct mm_struct *mm, long pages)
+{
+	struct mm_limit *limit;
+	bool counts;
+
+	rcu_read_lock();
+	limit = READ_ONCE(mm->mm_limit);
+	counts = limit && READ_ONCE(limit->max) != ULONG_MAX;
+	if (counts)
+		mm_limits_charge(limit, pages);
+	rcu_read_unlock();
+	return counts;
+}
+
+/* Has an mm that counts for nobody yet count for whom its parent's does. */
+static void mm_limits_follow(struct mm_struct *mm, struct mm_struct *parent)
+{
+	struct mm_limit *limit = parent ? mm_limits_of(parent) : NULL;
+
+	if (!limit)
+		return;
+	mm_limits_attach(mm, limit, false);
+	mm_limits_put(limit);
 }
 
 /**
@@ -240,47 +400,49 @@ void __mm_limits_mm_free(struct mm_struct *mm)
  * @p:	in the list of tasks, and has not run yet
  *
  * A limit that is set meanwhile is either found here or finds the task in the
- * list. A new thread can hold pages back, for which there is no room yet. And no
- * scan has counted what a new process has already, which can have come before it.
+ * list. A new thread can hold pages back, for which there is no room yet.
  *
  * Context: may sleep.
  */
 void __mm_limits_fork(struct task_struct *p)
 {
-	struct mm_limit *limit;
-
+	/* Its parent's, who may be another user by its leader. */
+	p->mm_limits_news = 0;
 	if (!p->mm || (p->flags & PF_KTHREAD))
 		return;
 	/* Pairs with the table's lock, under which the limit is set before the scan. */
 	smp_mb();
-	limit = mm_limits_resolve(p, p->mm);
-	if (!limit)
+	mm_limits_is_born(p->mm);
+	if (!READ_ONCE(p->mm->mm_limit))
+		mm_limits_follow(p->mm, current->mm);
+	if (mm_limits_charge_mm(p->mm, MM_LIMITS_HELD_BACK))
 		return;
-	mm_limits_charge(limit, MM_LIMITS_HELD_BACK +
-			 (p->mm == current->mm ? 0 : get_mm_rss(p->mm)));
-	mm_limits_put(limit);
+	mm_limits_attach_to_user(p, p->mm);
+	mm_limits_charge_mm(p->mm, MM_LIMITS_HELD_BACK);
 }
 
 /**
- * __mm_limits_uid_changed - the slow part of mm_limits_cred()
+ * __mm_limits_cred - the slow part of mm_limits_cred()
+ * @old:	the user before
+ * @new:	the user now
  *
  * All the memory is the new user's at once, also if it never takes a page more,
- * and so is what its threads can hold back, as behind a fork.
+ * and so is what its threads can hold back, as behind a fork. An exec ends here,
+ * too: what it has made has a process.
  *
  * Context: process context.
  */
-void __mm_limits_uid_changed(void)
+void __mm_limits_cred(kuid_t old, kuid_t new)
 {
-	struct mm_limit *limit;
-
+	/* Also where an exec makes this the leader. */
+	current->mm_limits_news = 0;
 	if (!current->mm)
+		return;
+	mm_limits_is_born(current->mm);
+	if (uid_eq(old, new))
 		return;
 	/* As in __mm_limits_fork(): either finds the other. */
 	smp_mb();
 	mm_limits_attach_to_user(current, current->mm);
-	limit = mm_limits_of(current->mm);
-	if (!limit)
-		return;
-	mm_limits_charge(limit, MM_LIMITS_HELD_BACK * get_nr_threads(current));
-	mm_limits_put(limit);
+	mm_limits_charge_mm(current->mm, MM_LIMITS_HELD_BACK * get_nr_threads(current));
 }

@@ -356,6 +356,9 @@ void __mm_limits_alloc(gfp_t gfp)
  */
 void __mm_limits_folded(void)
 {
+	/* First what is true of most. */
+	if (!current->mm || (!current->mm_limits_due && mm_limits_has_none()))
+		return;
 	if (mm_limits_may_check(GFP_KERNEL))
 		mm_limits_check();
 }

@@ -75,6 +75,8 @@ struct mm_limits_settings {
  * @mark:		above this @grown, and
  * @low:		above this @freed, its usage is worked out again, and
  * @anew:		in any case; read without a lock
+ * @watched:		whether @freed counts: while it is above its limit, or is scanned;
+ *			read without a lock
  * @near:		whether its threads hold nothing back; read without a lock
  * @look:		has a worker do that; has a reference then
  * @crowded:		whether only what is dying keeps it above its limit; read
@@ -113,6 +115,7 @@ struct mm_limit {
 	long mark;
 	long low;
 	bool anew;
+	bool watched;
 	bool near;
 	struct work_struct look;
 	bool crowded;
@@ -195,6 +198,9 @@ bool mm_limits_is_due(struct mm_limit *limit);
 void mm_limits_set_mark(struct mm_limit *limit);
 void mm_limits_attach(struct mm_struct *mm, struct mm_limit *limit, bool scanned);
 struct mm_limit *mm_limits_resolve(struct task_struct *p, struct mm_struct *mm);
+void mm_limits_spread_news(void);
+bool mm_limits_has_none(void);
+void mm_limits_show_unborn(void (*show)(struct mm_struct *mm, void *data), void *data);
 
 /* scan.c */
 void mm_limits_scan_all(void);

@@ -241,11 +241,29 @@ static void mm_limits_note_process(struct task_struct *p)
 	task_unlock(t);
 }
 
+/*
+ * What a fork or an exec has not finished is its maker's user's, and no victim.
+ * A maker that is dying copies on, but nobody will ever use that, and the pages
+ * are its own, which are credited.
+ */
+static void mm_limits_count_unborn(struct mm_struct *mm, void *data)
+{
+	struct mm_limit *limit = READ_ONCE(mm->mm_limit);
+	struct mm_limits_walk *walk = data;
+	struct task_struct *maker = mm->mm_limits_maker;
+
+	mm_limits_note(mm, MM_LIMITS_COUNTED);
+	if (limit && (!walk->only || walk->only == limit) &&
+	    !mm_limits_is_dying(maker->group_leader, maker))
+		mm_limits_tally_add(&limit->tally, get_mm_rss(mm), MM_LIMITS_IN_USE);
+}
+
 static void mm_limits_walk(struct mm_limits_walk *walk)
 {
 	struct task_struct *p;
 
 	mm_limits_scan_number = mm_limits_next_scan(mm_limits_scan_number);
+	mm_limits_show_unborn(mm_limits_count_unborn, walk);
 	for_each_process(p)
 		mm_limits_note_process(p);
 	for_each_process(p)
@@ -257,6 +275,9 @@ static void mm_limits_clear(struct mm_limit *limit)
 {
 	memset(&limit->tally, 0, sizeof(limit->tally));
 	limit->threads = 0;
+	WRITE_ONCE(limit->watched, true);
+	/* Who does not see that yet has changed its counters before: they are read below. */
+	smp_mb();
 	/*
 	 * Before anything is counted: what comes in between counts twice, not
 	 * never. And first what was freed, so that all that is freed from here on

@@ -98,6 +98,7 @@ static void mm_limits_insert(struct mm_limit *limit)
 	hlist_add_head_rcu(&limit->hash, mm_limits_chain(limit->uid));
 	list_add_tail(&limit->list, &my_mm_limits.entries);
 	++*mm_limits_counter(limit);
+	mm_limits_spread_news();
 }
 
 static void mm_limits_remove(struct mm_limit *limit)
@@ -493,6 +494,7 @@ static int mm_limits_change_range(uid_t first, uid_t last, const struct mm_limit
 		};
 	}
 	WRITE_ONCE(mm_limits_range_count, mm_limits_range_count + *change);
+	mm_limits_spread_news();
 	mm_limits_disown(first, last);
 	return 0;
 }

@@ -3,6 +3,7 @@
 #define _ASM_BARRIER_H
 
 #define smp_rmb() __asm__ __volatile__("" : : : "memory")
+#define smp_wmb() __asm__ __volatile__("" : : : "memory")
 #define smp_mb() __asm__ __volatile__("" : : : "memory")
 
 #endif

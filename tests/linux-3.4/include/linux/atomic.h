@@ -13,6 +13,7 @@ extern int atomic_dec_and_test(atomic_t *v);
 extern int atomic_inc_not_zero(atomic_t *v);
 extern long atomic_long_read(atomic_long_t *v);
 extern void atomic_long_set(atomic_long_t *v, long i);
+extern void atomic_long_inc(atomic_long_t *v);
 extern long atomic_long_add_return(long i, atomic_long_t *v);
 extern long atomic_long_inc_return(atomic_long_t *v);
 /* Of asm/cmpxchg.h, which asm/atomic.h takes in. */

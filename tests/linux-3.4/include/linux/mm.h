@@ -8,6 +8,7 @@
 #include <linux/atomic.h>
 #include <linux/mm_types.h>
 /* By the series. */
+#define PTRS_PER_PTE 512
 #include <linux/mm_limits.h>
 
 #define PAGE_SHIFT 12

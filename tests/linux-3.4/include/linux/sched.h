@@ -9,8 +9,10 @@
 #include <linux/list.h>
 #include <linux/mm_types.h>
 #include <linux/rcupdate.h>
+#include <linux/spinlock.h>
 #include <linux/time.h>
 #include <asm/barrier.h>
+#include <asm/current.h>
 
 #define TASK_COMM_LEN 16
 #define PF_EXITING 0x00000004
@@ -21,7 +23,6 @@
 #define SEND_SIG_FORCED ((struct siginfo *)2)
 
 typedef unsigned long cputime_t;
-typedef struct { int lock; } spinlock_t;
 struct task_cputime {
 	cputime_t utime;
 	cputime_t stime;
@@ -40,6 +41,7 @@ struct task_struct {
 	/* By the series. */
 	bool mm_limits_due;
 	unsigned int mm_limits_faults;
+	long mm_limits_news;
 #endif
 	atomic_t usage;
 	unsigned int flags;
@@ -54,8 +56,6 @@ struct task_struct {
 };
 struct sighand_struct;
 
-extern struct task_struct *get_current(void);
-#define current get_current()
 extern struct task_struct init_task;
 #define next_task(p) list_entry((p)->tasks.next, struct task_struct, tasks)
 #define for_each_process(p) for (p = &init_task; (p = next_task(p)) != &init_task;)
