@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
+from device_work import PROTECTED_SU
 
 from harness.adb import Device, RunningCommand
 from harness.proc_mm_limits import LimitEntry
@@ -193,6 +194,20 @@ def test_who_goes_over_its_limit_again_and_again_is_told_of_at_times_only(device
     device.shell(f"for i in $(seq 40); do {climb} 2>/dev/null; done", user=APP)
     periods = 1 + int((time.monotonic() - begun) / SAYS_INTERVAL)
     assert 1 < len(records(device, mark)) <= SAYS * periods
+
+
+def test_who_has_nobody_left_again_and_again_is_told_of_at_times_only(device: Device) -> None:
+    mark = "test: nobody, again and again"
+    device.mark_kernel_log(mark)
+    write(device, f"uid={APP} max=4M")
+    begun = time.monotonic()
+    climb = "busybox dd if=/dev/zero of=/dev/null bs=8M count=1"
+    # Each of them ends, and the next one finds the user within its limit.
+    device.shell(f"{PROTECTED_SU} {APP} sh -c 'for i in $(seq 40); do {climb} 2>/dev/null; done'")
+    periods = 1 + int((time.monotonic() - begun) / SAYS_INTERVAL)
+    said = device.kernel_log().rpartition(mark)[2].count("nobody left to kill")
+    assert 1 < said <= SAYS * periods
+    assert records(device, mark) == ()
 
 
 def test_a_range_limits_everybody_in_it_and_takes_no_slots(device: Device) -> None:

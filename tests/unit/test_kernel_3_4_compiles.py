@@ -32,6 +32,24 @@ FLAGS = (
     "-Wno-missing-field-initializers",
 )
 
+# A function that calls each hook of the series.
+HOOKS = """
+void hook(gfp_t gfp, struct mm_struct *mm, struct task_struct *p, struct cred *cred);
+void hook(gfp_t gfp, struct mm_struct *mm, struct task_struct *p, struct cred *cred)
+{
+	mm_limits_alloc(gfp);
+	mm_limits_rss(mm, MM_ANONPAGES, 1);
+	mm_limits_folded();
+	mm_limits_fault();
+	mm_limits_fault_around(16);
+	mm_limits_mm_init(mm, p);
+	mm_limits_mm_exit(mm);
+	mm_limits_mm_free(mm);
+	mm_limits_fork(p);
+	mm_limits_cred(cred, cred);
+}
+"""
+
 
 def compile_c(source: Path, target: Path, *more: str) -> subprocess.CompletedProcess[str]:
     own = subprocess.run(
@@ -76,14 +94,7 @@ def test_it_compiles_without_a_complaint(
 
 
 def test_without_limits_the_calls_of_the_series_vanish(tmp_path: Path) -> None:
-    text = (
-        "#include <linux/sched.h>\n#include <linux/mm.h>\n"
-        "void hook(gfp_t gfp, struct mm_struct *mm, struct task_struct *p, struct cred *cred);\n"
-        "void hook(gfp_t gfp, struct mm_struct *mm, struct task_struct *p, struct cred *cred)\n"
-        "{\n\tmm_limits_alloc(gfp);\n\tmm_limits_rss(mm, MM_ANONPAGES, 1);\n\tmm_limits_folded();\n"
-        "\tmm_limits_fault();\n\tmm_limits_fault_around(16);\n\tmm_limits_mm_init(mm, p);\n"
-        "\tmm_limits_mm_exit(mm);\n\tmm_limits_mm_free(mm);\n\tmm_limits_fork(p);\n\tmm_limits_cred(cred, cred);\n}\n"
-    )
+    text = "#include <linux/sched.h>\n#include <linux/mm.h>\n" + HOOKS
     done = compile_text(tmp_path, text, "-DWITHOUT_MM_LIMITS")
     assert (done.returncode, done.stderr) == (0, "")
     assert symbols(tmp_path / "snippet.o", defined=False) == set()
@@ -93,14 +104,7 @@ def test_without_limits_the_calls_of_the_series_vanish(tmp_path: Path) -> None:
 def test_the_hooks_can_be_called_where_the_series_does(
     tmp_path: Path, more: tuple[str, ...]
 ) -> None:
-    text = (
-        "#include <linux/sched.h>\n#include <linux/mm.h>\n#include <linux/cred.h>\n"
-        "void hook(gfp_t gfp, struct mm_struct *mm, struct task_struct *p, struct cred *cred);\n"
-        "void hook(gfp_t gfp, struct mm_struct *mm, struct task_struct *p, struct cred *cred)\n"
-        "{\n\tmm_limits_alloc(gfp);\n\tmm_limits_rss(mm, MM_ANONPAGES, 1);\n\tmm_limits_folded();\n"
-        "\tmm_limits_fault();\n\tmm_limits_fault_around(16);\n\tmm_limits_mm_init(mm, p);\n"
-        "\tmm_limits_mm_exit(mm);\n\tmm_limits_mm_free(mm);\n\tmm_limits_fork(p);\n\tmm_limits_cred(cred, cred);\n}\n"
-    )
+    text = "#include <linux/sched.h>\n#include <linux/mm.h>\n#include <linux/cred.h>\n" + HOOKS
     done = compile_text(tmp_path, text, *more)
     assert (done.returncode, done.stderr) == (0, "")
 
