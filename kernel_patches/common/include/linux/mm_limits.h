@@ -259,13 +259,16 @@ static inline void mm_limits_mm_free(struct mm_struct *mm)
  * mm_limits_fork - a task is there
  * @p:	in the list of tasks, and has not run yet
  *
- * Context: may sleep.
+ * The last limit may have gone since its mm was made. Context: may sleep.
  */
-static inline void mm_limits_fork(struct task_struct *p)
-{
-	if (mm_limits_key_enabled(&mm_limits_key))
-		__mm_limits_fork(p);
-}
+#define mm_limits_fork(p)							\
+do {										\
+	struct task_struct *task = (p);						\
+										\
+	if (mm_limits_key_enabled(&mm_limits_key) ||				\
+	    (task->mm && !list_empty(&task->mm->mm_limits_unborn)))		\
+		__mm_limits_fork(task);						\
+} while (0)
 
 /**
  * mm_limits_cred - the current task has become somebody else, or something else
@@ -286,6 +289,7 @@ do {										\
 #define mm_limits_fault()		do { } while (0)
 #define mm_limits_fault_around(pages)	do { } while (0)
 #define mm_limits_cred(old, new)	do { } while (0)
+#define mm_limits_fork(p)		do { } while (0)
 
 static inline bool mm_limits_rss(struct mm_struct *mm, int member, long pages)
 {
@@ -305,10 +309,6 @@ static inline void mm_limits_mm_exit(struct mm_struct *mm)
 }
 
 static inline void mm_limits_mm_free(struct mm_struct *mm)
-{
-}
-
-static inline void mm_limits_fork(struct task_struct *p)
 {
 }
 

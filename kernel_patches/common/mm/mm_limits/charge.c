@@ -11,8 +11,9 @@
  * predecessor's at an exec, by a change of user, and by its own threads when
  * they fold what they have held back.
  *
- * What a fork or an exec copies counts while no process has it yet: such an mm
- * is unborn, and in a list, where a scan finds it.
+ * What a fork copies counts while no process has it yet: such an mm is unborn,
+ * and in a list, where a scan finds it. An exec's needs no list: its arguments are
+ * counted for the mm before it until it takes that one's place.
  */
 #include <linux/cred.h>
 #include <linux/kernel.h>
@@ -92,10 +93,28 @@ void mm_limits_set_mark(struct mm_limit *limit)
 	WRITE_ONCE(limit->watched, mark.shrink);
 	WRITE_ONCE(limit->mark, limit->base + mm_limits_clamp(mark.grow) - freed);
 	WRITE_ONCE(limit->anew, false);
-	/* It can be beyond that already, by growth that was the last. */
+	/*
+	 * It can be beyond that already, by growth that was the last. What was freed
+	 * meanwhile is no reason to look: an exit would have somebody look all along.
+	 */
 	smp_mb();
-	if (mm_limits_is_due(limit))
+	if (mark.shrink)
+		freed = 0;
+	if (mm_limits_is_behind(atomic_long_read(&limit->grown),
+				limit->base + mm_limits_clamp(mark.grow) - freed))
 		mm_limits_notice(limit);
+}
+
+/**
+ * mm_limits_have_it_looked_at - have somebody decide about a user above its limit
+ * @limit:	the user's, which has been scanned, but by nobody who decides
+ *
+ * Context: mm_limits_mutex held.
+ */
+void mm_limits_have_it_looked_at(struct mm_limit *limit)
+{
+	WRITE_ONCE(limit->anew, true);
+	mm_limits_notice(limit);
 }
 
 static inline void mm_limits_charge(struct mm_limit *limit, long pages)
@@ -153,6 +172,9 @@ void __mm_limits_rss(struct mm_struct *mm, int member, long pages)
 		mm_limits_charge(limit, pages);
 	else if (limit)
 		mm_limits_shrink(limit, mm, -pages);
+	/* Whoever folds near the limit holds nothing back from now on. */
+	if (limit && READ_ONCE(limit->near) && current->mm == mm)
+		mm_limits_fold_soon(current);
 	rcu_read_unlock();
 }
 
@@ -285,6 +307,7 @@ static void mm_limits_is_born(struct mm_struct *mm)
 	spin_lock_irqsave(&mm_limits_unborn_lock, flags);
 	list_del_init(&mm->mm_limits_unborn);
 	spin_unlock_irqrestore(&mm_limits_unborn_lock, flags);
+	put_task_struct(mm->mm_limits_maker);
 }
 
 /**
@@ -304,7 +327,7 @@ void mm_limits_show_unborn(void (*show)(struct mm_struct *mm, void *data), void 
 
 	spin_lock_irqsave(&mm_limits_unborn_lock, flags);
 	list_for_each_entry(mm, &mm_limits_unborn, mm_limits_unborn)
-		/* Where it has failed, its maker may be gone. */
+		/* Not where it has failed. */
 		if (atomic_read(&mm->mm_users))
 			show(mm, data);
 	spin_unlock_irqrestore(&mm_limits_unborn_lock, flags);
@@ -316,7 +339,8 @@ void mm_limits_show_unborn(void (*show)(struct mm_struct *mm, void *data), void 
  * @fork:	whether it is a child's, or else of the same process behind an exec
  *
  * A child whose pages one page table could name waits for __mm_limits_fork():
- * of a larger one as much can be there before anybody gets to look.
+ * of a larger one as much can be there before anybody gets to look. Only where
+ * there is nobody else to make the parent larger meanwhile.
  *
  * Context: process context.
  */
@@ -325,11 +349,14 @@ void __mm_limits_inherit(struct mm_struct *mm, bool fork)
 	unsigned long flags;
 
 	if (!current->mm || !READ_ONCE(current->mm->mm_limit) ||
-	    (fork && get_mm_rss(current->mm) <= PTRS_PER_PTE))
+	    (fork && atomic_read(&current->mm->mm_users) == 1 &&
+	     get_mm_rss(current->mm) + MM_LIMITS_HELD_BACK <= PTRS_PER_PTE))
 		return;
 	mm->mm_limit = mm_limits_of(current->mm);
-	if (!mm->mm_limit)
+	if (!mm->mm_limit || !fork)
 		return;
+	/* Where the fork fails, the mm can outlive it. */
+	get_task_struct(current);
 	mm->mm_limits_maker = current;
 	spin_lock_irqsave(&mm_limits_unborn_lock, flags);
 	list_add_tail(&mm->mm_limits_unborn, &mm_limits_unborn);
@@ -427,8 +454,7 @@ void __mm_limits_fork(struct task_struct *p)
  * @new:	the user now
  *
  * All the memory is the new user's at once, also if it never takes a page more,
- * and so is what its threads can hold back, as behind a fork. An exec ends here,
- * too: what it has made has a process.
+ * and so is what its threads can hold back, as behind a fork.
  *
  * Context: process context.
  */
@@ -436,11 +462,10 @@ void __mm_limits_cred(kuid_t old, kuid_t new)
 {
 	/* Also where an exec makes this the leader. */
 	current->mm_limits_news = 0;
-	if (!current->mm)
+	if (!current->mm || uid_eq(old, new))
 		return;
-	mm_limits_is_born(current->mm);
-	if (uid_eq(old, new))
-		return;
+	/* By which its other threads know. */
+	mm_limits_spread_news();
 	/* As in __mm_limits_fork(): either finds the other. */
 	smp_mb();
 	mm_limits_attach_to_user(current, current->mm);

@@ -242,9 +242,9 @@ static void mm_limits_note_process(struct task_struct *p)
 }
 
 /*
- * What a fork or an exec has not finished is its maker's user's, and no victim.
- * A maker that is dying copies on, but nobody will ever use that, and the pages
- * are its own, which are credited.
+ * What a fork has not finished is its maker's user's, and no victim. A maker that
+ * is dying copies on, but nobody will ever use that, and the pages are its own,
+ * which are credited; or the child is among the processes already, and counts.
  */
 static void mm_limits_count_unborn(struct mm_struct *mm, void *data)
 {
@@ -252,10 +252,11 @@ static void mm_limits_count_unborn(struct mm_struct *mm, void *data)
 	struct mm_limits_walk *walk = data;
 	struct task_struct *maker = mm->mm_limits_maker;
 
+	if (!limit || (walk->only && walk->only != limit) ||
+	    mm_limits_is_dying(maker->group_leader, maker))
+		return;
 	mm_limits_note(mm, MM_LIMITS_COUNTED);
-	if (limit && (!walk->only || walk->only == limit) &&
-	    !mm_limits_is_dying(maker->group_leader, maker))
-		mm_limits_tally_add(&limit->tally, get_mm_rss(mm), MM_LIMITS_IN_USE);
+	mm_limits_tally_add(&limit->tally, get_mm_rss(mm), MM_LIMITS_IN_USE);
 }
 
 static void mm_limits_walk(struct mm_limits_walk *walk)
@@ -321,8 +322,12 @@ void mm_limits_scan_all(void)
 	rcu_read_lock();
 	mm_limits_walk(&walk);
 	rcu_read_unlock();
-	list_for_each_entry(limit, &my_mm_limits.entries, list)
+	list_for_each_entry(limit, &my_mm_limits.entries, list) {
 		mm_limits_remember(limit);
+		/* Who was about to decide finds no reason to any more. */
+		if (mm_limits_is_over(limit->tally.usage, limit->max))
+			mm_limits_have_it_looked_at(limit);
+	}
 }
 
 /* Takes references to a victim that is only held by RCU so far. */
