@@ -196,6 +196,24 @@ def test_who_goes_over_its_limit_again_and_again_is_told_of_at_times_only(device
     assert 1 < len(records(device, mark)) <= SAYS * periods
 
 
+def test_a_range_finds_who_has_run_without_a_limit_all_along(device: Device) -> None:
+    mark = "test: range, late"
+    device.mark_kernel_log(mark)
+    more = "/tmp/more"
+    device.shell(f"rm -f {more}; mkfifo -m 666 {more}")
+    # While there are limits of others, a task that has none knows that.
+    write(device, f"uid={OTHER} max=60M")
+    grow = "x=$x$x"
+    begin = f"while [ ${{#x}} -lt {2 * MIB} ]; do {grow}; done"
+    program = f"x=0123; {begin}; echo there; read line <{more}; while :; do {grow}; done"
+    with closing(device.start(f"su {APP} sh -c '{program}'")) as grows:
+        grows.wait_line(re.compile("there"), SECONDS)
+        write(device, "uid=10000-19999 max=20M")
+        device.shell(f"echo >{more}")
+        grows.wait(SECONDS)
+    assert [(record.uid, record.mm_max) for record in records(device, mark)] == [(APP, 20 * MIB)]
+
+
 def test_who_has_nobody_left_again_and_again_is_told_of_at_times_only(device: Device) -> None:
     mark = "test: nobody, again and again"
     device.mark_kernel_log(mark)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import pytest
@@ -218,6 +219,19 @@ def test_a_limit_that_is_set_again_has_no_second_kill(device: Device, stuck: Pro
         assert waits.running.wait(SECONDS).status == 0
     assert [(record.pid, record.mm_max) for record in log.records] == [(stuck.pid, LIMIT * MIB)]
     assert log.said(GIVEN_UP) == []
+
+
+def test_the_last_limit_goes_while_large_processes_fork(device: Device) -> None:
+    """What a fork was copying when nobody had a limit any more is its user's like all else."""
+    fork = f"cd {DEVICE_FOLDER}; su {APP} ./who_pays forks 4 {LIMIT // 4 * MIB} </dev/null"
+    change = f"echo uid={APP} max=900M > {PROC}; echo uid={APP} max=none > {PROC}"
+    with storm(device, {}, beside=[fork, change, change]):
+        time.sleep(10)
+    set_limit(device, APP, LIMIT)
+    assert entry_of(device, APP).rss == 0
+    with climber(device, APP) as ended:
+        ended.running.wait(SECONDS)
+    assert entry_of(device, APP).kills == 1
 
 
 def test_limits_change_all_the_time_while_processes_are_killed(device: Device) -> None:

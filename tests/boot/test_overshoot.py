@@ -12,7 +12,19 @@ import secrets
 from dataclasses import dataclass
 
 import pytest
-from device_work import APP, FULL, MIB, PAGE, PROC, SECONDS, entry_of, eventually, set_limit
+from device_work import (
+    APP,
+    FULL,
+    MIB,
+    PAGE,
+    PROC,
+    SECONDS,
+    entry_of,
+    eventually,
+    process,
+    set_limit,
+    storm,
+)
 
 from harness.adb import Device
 from harness.records import parse_log
@@ -47,11 +59,25 @@ WAYS = (
     Way("looked-at", f"sh -c 'while read line; do :; done < {PROC}; exec {CLIMB}'", steady=True),
     Way("processes", f"./oom_test_kernel -a -n {APP} {LIMIT * MIB} {f'{6 * MIB} ' * 8}", 9),
     Way("threads", f"./who_pays deltas 8 {6 * MIB}", 10),
+    Way("unmapping", f"./who_pays deltas-unmapping 8 {6 * MIB}", 10),
     Way("file", f"./who_pays deltas-file 8 {6 * MIB}", 10, AROUND),
     Way("shared", f"./who_pays deltas-shared 8 {6 * MIB}", 10),
     Way("forks", f"./who_pays forks 6 {5 * MIB}", 7, beside=TABLE),
     Way("one-fork", f"./who_pays forks 2 {20 * MIB}", 2, beside=TABLE),
 )
+
+
+def test_who_is_looked_at_by_others_is_decided_about_all_the_same(device: Device) -> None:
+    """Whoever only reads what a user has does not take the reason away to look at it."""
+    look = f"while read line; do :; done <{PROC}"
+    with storm(device, {}, beside=[look] * 3):
+        set_limit(device, APP, LIMIT)
+        for times in range(1, 16):
+            # A little above, and no page more.
+            above = f"busybox dd if=/dev/zero bs={LIMIT + 1}M count=1 1<>{FULL}"
+            with process(device, APP, above) as ended:
+                ended.running.wait(SECONDS)
+            assert entry_of(device, APP).kills == times
 
 
 def test_who_goes_while_somebody_looks_makes_no_room(device: Device) -> None:

@@ -664,6 +664,7 @@ CASES: Sequence[tuple[Sequence[str], int, int]] = [
     (["exec", "9000000"], 2, 1),
     (["zombies", "3"], 1, 1),
     (["deltas", "3", "90000"], 2, 1),
+    (["deltas-unmapping", "3", "90000"], 2, 1),
     (["deltas-file", "3", "9000000"], 2, 1),
     (["deltas-shared", "3", "90000"], 2, 1),
     (["forks", "3", "9000000"], 1, 1),

@@ -403,6 +403,11 @@ static void __attribute__((noreturn)) play_deltas(const struct who_args *args)
 	meet(args, stage_hold_private);
 }
 
+static void __attribute__((noreturn)) play_deltas_unmapping(const struct who_args *args)
+{
+	meet(args, stage_hold_unmapping);
+}
+
 static void __attribute__((noreturn)) play_deltas_file(const struct who_args *args)
 {
 	meet(args, stage_hold_file);
@@ -427,6 +432,7 @@ const struct who_case who_cases[] = {
 	{ "forks", "ns", 1, play_forks },
 	{ "zombies", "n", 1, play_zombies },
 	{ "deltas", "ns", 1, play_deltas },
+	{ "deltas-unmapping", "ns", 1, play_deltas_unmapping },
 	{ "deltas-file", "ns", 1, play_deltas_file },
 	{ "deltas-shared", "ns", 1, play_deltas_shared },
 	{ NULL, NULL, 0, NULL },

@@ -18,6 +18,10 @@
 /* For what it takes to print a line. */
 #define STACK_SIZE	(128UL * 1024)
 
+/* What one page table names, and less faults than a thread holds back. */
+#define BY_ONE_PAGE_TABLE	(2UL * 1024 * 1024)
+#define FAULTS_BETWEEN		60
+
 /* On 32-bit ARM the plain one takes uids of 16 bits. */
 #ifdef __NR_setresuid32
 #define NR_SETRESUID	__NR_setresuid32
@@ -81,6 +85,24 @@ void stage_hold(unsigned long size)
 {
 	stage_hold_private(size);
 	say("holds: pid=%d, mem=%lu", (int)stage_pid(), size);
+}
+
+void stage_hold_unmapping(unsigned long size)
+{
+	unsigned long page = (unsigned long)sysconf(_SC_PAGESIZE);
+	volatile char *memory = stage_map(size), *spare = stage_map(page);
+	unsigned long offset, faults = 0;
+
+	for (offset = 0; offset < size; offset += BY_ONE_PAGE_TABLE)
+		memory[offset] = 1;
+	for (offset = 0; offset < size; offset += page) {
+		memory[offset] = 1;
+		if (++faults % FAULTS_BETWEEN)
+			continue;
+		*spare = 1;
+		if (madvise((void *)spare, page, MADV_DONTNEED) < 0)
+			stage_fail("madvise");
+	}
 }
 
 void stage_hold_shared(unsigned long size)

@@ -36,6 +36,12 @@ void stage_hold(unsigned long size);
 /* The same, and says nothing. */
 void stage_hold_private(unsigned long size);
 
+/*
+ * The same, but every few faults takes a page elsewhere and gives it back, which
+ * has the kernel fold what the thread holds back. No page table is made meanwhile.
+ */
+void stage_hold_unmapping(unsigned long size);
+
 /* The same with memory that is shared with later children. */
 void stage_hold_shared(unsigned long size);
 

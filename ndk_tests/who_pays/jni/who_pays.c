@@ -50,6 +50,7 @@ static const char usage[] =
 	"  forks N SIZE              a process of so much, and its N-1 children\n"
 	"  zombies N                 N zombies that had 1 MiB each, and their parent\n"
 	"  deltas N SIZE             N threads touch SIZE each; 2: the mm's counters know it\n"
+	"  deltas-unmapping N SIZE   the same, giving back a page every few faults\n"
 	"  deltas-file N SIZE        the same, with pages of a file\n"
 	"  deltas-shared N SIZE      the same, with shared memory\n";
 
