@@ -13,7 +13,7 @@
  *
  * What a fork copies counts while no process has it yet: such an mm is unborn,
  * and in a list, where a scan finds it. An exec's needs no list: its arguments are
- * counted for the mm before it until it takes that one's place.
+ * counted for the mm before it until it takes that one's place, and then again.
  */
 #include <linux/cred.h>
 #include <linux/kernel.h>
@@ -74,18 +74,22 @@ static void mm_limits_notice(struct mm_limit *limit)
 /**
  * mm_limits_set_mark - say when a user's usage has to be worked out again
  * @limit:	the user's, just scanned
+ * @decides:	whether what has been found is acted upon
  *
  * What was given back while the scan went on may have been given back before it
  * was counted, and then be missing from @grown though it never was in the sum.
  *
  * Context: mm_limits_mutex held.
  */
-void mm_limits_set_mark(struct mm_limit *limit)
+void mm_limits_set_mark(struct mm_limit *limit, bool decides)
 {
 	struct mm_limits_mark mark = mm_limits_mark(&limit->tally,
 						    READ_ONCE(limit->max) / PAGE_SIZE,
 						    MM_LIMITS_HELD_BACK * limit->threads);
 	long freed = atomic_long_read(&limit->freed) - limit->freed_base;
+	bool anew = limit->anew;
+	long before = limit->mark;
+	long grown;
 
 	WRITE_ONCE(limit->near, mark.near);
 	WRITE_ONCE(limit->low,
@@ -93,28 +97,22 @@ void mm_limits_set_mark(struct mm_limit *limit)
 	WRITE_ONCE(limit->watched, mark.shrink);
 	WRITE_ONCE(limit->mark, limit->base + mm_limits_clamp(mark.grow) - freed);
 	WRITE_ONCE(limit->anew, false);
-	/*
-	 * It can be beyond that already, by growth that was the last. What was freed
-	 * meanwhile is no reason to look: an exit would have somebody look all along.
-	 */
+	/* Whoever changes the numbers from here on sees these. */
 	smp_mb();
+	grown = atomic_long_read(&limit->grown);
+	/* Who was about to decide finds no reason to any more. */
+	if (!decides && mark.shrink && (anew || mm_limits_is_behind(grown, before)))
+		WRITE_ONCE(limit->anew, true);
+	/*
+	 * It can be beyond that already, by growth that was the last. What is freed
+	 * only tells above the limit, or an exit would have somebody look all along.
+	 */
 	if (mark.shrink)
 		freed = 0;
-	if (mm_limits_is_behind(atomic_long_read(&limit->grown),
-				limit->base + mm_limits_clamp(mark.grow) - freed))
+	if (limit->anew ||
+	    mm_limits_is_behind(grown, limit->base + mm_limits_clamp(mark.grow) - freed) ||
+	    mm_limits_is_behind(atomic_long_read(&limit->freed), limit->low))
 		mm_limits_notice(limit);
-}
-
-/**
- * mm_limits_have_it_looked_at - have somebody decide about a user above its limit
- * @limit:	the user's, which has been scanned, but by nobody who decides
- *
- * Context: mm_limits_mutex held.
- */
-void mm_limits_have_it_looked_at(struct mm_limit *limit)
-{
-	WRITE_ONCE(limit->anew, true);
-	mm_limits_notice(limit);
 }
 
 static inline void mm_limits_charge(struct mm_limit *limit, long pages)
@@ -462,7 +460,12 @@ void __mm_limits_cred(kuid_t old, kuid_t new)
 {
 	/* Also where an exec makes this the leader. */
 	current->mm_limits_news = 0;
-	if (!current->mm || uid_eq(old, new))
+	if (!current->mm)
+		return;
+	/* Where an exec's arguments were, while they moved from mm to mm, no scan knows. */
+	if (!current->mm->mm_limits_scan)
+		mm_limits_charge_mm(current->mm, get_mm_rss(current->mm));
+	if (uid_eq(old, new))
 		return;
 	/* By which its other threads know. */
 	mm_limits_spread_news();

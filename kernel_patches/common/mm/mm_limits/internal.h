@@ -195,8 +195,7 @@ const struct mm_limits_range *mm_limits_range(unsigned int index);
 
 /* charge.c */
 bool mm_limits_is_due(struct mm_limit *limit);
-void mm_limits_set_mark(struct mm_limit *limit);
-void mm_limits_have_it_looked_at(struct mm_limit *limit);
+void mm_limits_set_mark(struct mm_limit *limit, bool decides);
 void mm_limits_attach(struct mm_struct *mm, struct mm_limit *limit, bool scanned);
 struct mm_limit *mm_limits_resolve(struct task_struct *p, struct mm_struct *mm);
 void mm_limits_spread_news(void);

@@ -253,7 +253,7 @@ static void mm_limits_count_unborn(struct mm_struct *mm, void *data)
 	struct task_struct *maker = mm->mm_limits_maker;
 
 	if (!limit || (walk->only && walk->only != limit) ||
-	    mm_limits_is_dying(maker->group_leader, maker))
+	    maker->signal->flags & SIGNAL_GROUP_EXIT || maker->flags & PF_EXITING)
 		return;
 	mm_limits_note(mm, MM_LIMITS_COUNTED);
 	mm_limits_tally_add(&limit->tally, get_mm_rss(mm), MM_LIMITS_IN_USE);
@@ -293,7 +293,7 @@ static void mm_limits_clear(struct mm_limit *limit)
 }
 
 /* What the usage just counted says about the worst ever seen. */
-static void mm_limits_remember(struct mm_limit *limit)
+static void mm_limits_remember(struct mm_limit *limit, bool decides)
 {
 	unsigned long max = READ_ONCE(limit->max);
 	unsigned long sum = mm_limits_total(&limit->tally);
@@ -304,7 +304,7 @@ static void mm_limits_remember(struct mm_limit *limit)
 		limit->overshoot = max(limit->overshoot, sum - max / PAGE_SIZE);
 	WRITE_ONCE(limit->crowded,
 		   mm_limits_is_over(sum, max) && !mm_limits_is_over(limit->tally.usage, max));
-	mm_limits_set_mark(limit);
+	mm_limits_set_mark(limit, decides);
 }
 
 /**
@@ -322,12 +322,8 @@ void mm_limits_scan_all(void)
 	rcu_read_lock();
 	mm_limits_walk(&walk);
 	rcu_read_unlock();
-	list_for_each_entry(limit, &my_mm_limits.entries, list) {
-		mm_limits_remember(limit);
-		/* Who was about to decide finds no reason to any more. */
-		if (mm_limits_is_over(limit->tally.usage, limit->max))
-			mm_limits_have_it_looked_at(limit);
-	}
+	list_for_each_entry(limit, &my_mm_limits.entries, list)
+		mm_limits_remember(limit, false);
 }
 
 /* Takes references to a victim that is only held by RCU so far. */
@@ -384,6 +380,6 @@ enum mm_limits_found mm_limits_scan(struct mm_limit *limit, const struct mm_limi
 	else
 		found = MM_LIMITS_VICTIM;
 	rcu_read_unlock();
-	mm_limits_remember(limit);
+	mm_limits_remember(limit, true);
 	return found;
 }
