@@ -193,7 +193,7 @@ def quick() -> Plan:
         timed_works=(),
         rounds=0,
         overcommits={
-            PATCHED.name: (Overcommit(4, 64, 8),),
+            PATCHED.name: (Overcommit(4, 64, 20),),
             TIMER.name: (Overcommit(4, 64, 5),),
         },
         crowds={PATCHED.name: 1},
