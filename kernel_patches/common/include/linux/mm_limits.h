@@ -142,8 +142,8 @@ void __mm_limits_cred(kuid_t old, kuid_t new);
 
 /*
  * The hooks of the series. While no limit is set each is a jump that is not
- * taken, or, in a kernel without CONFIG_JUMP_LABEL, a test of one word. Those
- * that are macros are for files that know struct task_struct.
+ * taken (without CONFIG_JUMP_LABEL a test of one word), and where an mm begins or
+ * ends a test or two. The macros are for files that know struct task_struct.
  */
 
 /**

@@ -7,8 +7,9 @@
 #include <linux/list.h>
 #include <linux/atomic.h>
 #include <linux/mm_types.h>
-/* By the series. */
+/* Of asm/pgtable.h. */
 #define PTRS_PER_PTE 512
+/* By the series. */
 #include <linux/mm_limits.h>
 
 #define PAGE_SHIFT 12
