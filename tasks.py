@@ -367,10 +367,13 @@ def boot_test(ctx: Context, debug: bool = False) -> None:
 
 @task
 def test(ctx: Context) -> None:
-    """Run everything that CI runs: lint, unit tests, boot tests."""
-    from harness import checks
+    """Run everything that CI runs: lint, unit tests, boot tests, bench --quick."""
+    from harness import bench as benchmark
+    from harness import checks, cli
 
-    checks.run(_workspace(ctx), checks.LINT, checks.UNIT_TESTS, checks.BOOT_TESTS)
+    ws = _workspace(ctx)
+    checks.run(ws, checks.LINT, checks.UNIT_TESTS, checks.BOOT_TESTS)
+    cli.finish(benchmark.run(ws, _target(ctx, "linux-6.1"), quick=True))
 
 
 namespace = Collection(

@@ -11,7 +11,7 @@ from statistics import median
 from harness import bench_plan as plan
 from harness.baselines import BASELINES, PATCHED, PATCHED_4096, SCAN_ALWAYS, STOCK, TIMER
 from harness.bench_result import Kill, KillCase, Measured
-from harness.bench_stats import Estimate, exactly, mean, percentile, ratio
+from harness.bench_stats import Estimate, exactly, mean, percentile, ratio, share
 
 # By how much the two views of a kill may differ: a page of each process is on its
 # way between the table and its own count, and the record is written a little later
@@ -221,7 +221,7 @@ def agrees(case: KillCase, kill: Kill) -> bool:
 def _agreement(measured: Measured, name: str) -> Estimate | None:
     cases = measured.cases_of(name)
     found = [agrees(case, kill) for case in cases for kill in case.kills if kill.inside is not None]
-    return exactly(sum(found) / len(found)) if found else None
+    return share(sum(found), len(found)) if found else None
 
 
 def _came(measured: Measured, name: str) -> Estimate | None:

@@ -76,6 +76,20 @@ def exactly(value: float) -> Estimate:
     return Estimate(value, value, value)
 
 
+def share(count: int, of: int) -> Estimate:
+    """How many of a sample, between what the share of all may be: Wilson's interval.
+
+    E. B. Wilson, "Probable inference, the law of succession, and statistical
+    inference", Journal of the American Statistical Association 22 (1927).
+    """
+    found, weight = count / of, _Z**2 / of
+    middle = (found + weight / 2) / (1 + weight)
+    reach = _Z * math.sqrt(found * (1 - found) / of + weight / (4 * of)) / (1 + weight)
+    # It holds what was found; at the ends of the scale it does so but for rounding.
+    low, high = min(middle - reach, found), max(middle + reach, found)
+    return Estimate(found, max(low, 0.0), min(high, 1.0))
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The value below which that share of the values is; between two it is in proportion."""
     ordered = sorted(values)

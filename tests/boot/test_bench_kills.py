@@ -15,23 +15,26 @@ from harness.bench_result import KillCase
 from harness.records import parse_log
 from harness.scenario_run import DEVICE_FOLDER
 
-KILLS = 6
 LIMIT_MIB = 24
 SECONDS = 120
 
 
-@pytest.mark.parametrize("processes", [1, 4])
-def test_inside_and_outside_agree(device: Device, processes: int) -> None:
+@pytest.mark.parametrize(("processes", "wanted"), [(1, 6), (4, 30)])
+def test_inside_and_outside_agree(device: Device, processes: int, wanted: int) -> None:
     size = LIMIT_MIB * MIB
     device.shell(PATCHED.limit(UID, size))
-    words = f"overshoot {UID} {size} {processes} {2 * size // PAGE} {KILLS}"
+    words = f"overshoot {UID} {size} {processes} {2 * size // PAGE} {wanted}"
     done = device.shell(f"cd {DEVICE_FOLDER} && ./{PROGRAM} -t 20 {words}", timeout=SECONDS)
     records = parse_log(device.kernel_log(), raw=True).records
     kills = join_records(parse_bench(done.output).kills, records)
-    case = KillCase("patched", processes, LIMIT_MIB, KILLS, kills)
-    assert [kill.killer for kill in kills] == ["mm_limits"] * KILLS
+    case = KillCase("patched", processes, LIMIT_MIB, wanted, kills)
+    assert [kill.killer for kill in kills] == ["mm_limits"] * wanted
+    # The processes may get on until the record is written, but never was there less than the
+    # kernel counted: what a thread folds is not counted twice, and nobody dies too early.
+    beyond = [kill.inside - kill.outside for kill in kills if kill.inside is not None]
+    assert max(beyond) <= 2 * processes
     # On a loaded host some of them are looked at from outside a moment later than from inside.
-    assert sum(agrees(case, kill) for kill in kills) >= KILLS // 2
+    assert sum(agrees(case, kill) for kill in kills) >= wanted // 2
     assert max(over(kill) for kill in kills) < size // PAGE
 
 

@@ -90,6 +90,12 @@ SKELETON: Mapping[str, Lines] = {
         1423: "\tcgroup_post_fork(p);",
     },
     "mm/memory.c": {
+        130: "\t\t\tadd_mm_counter(mm, i, current->rss_stat.count[i]);",
+        131: "\t\t\tcurrent->rss_stat.count[i] = 0;",
+        132: "\t\t}",
+        133: "\t}",
+        134: "\tcurrent->rss_stat.events = 0;",
+        135: "}",
         155: "\tif (unlikely(task->rss_stat.events++ > TASK_RSS_EVENTS_THRESH))",
         156: "\t\tsync_mm_rss(task->mm);",
         157: "}",

@@ -82,6 +82,19 @@ def test_rounds_have_to_be_pairs() -> None:
         bench_stats.paired_ratio([1.0], [1.0, 2.0])
 
 
+@given(data=st.data(), of=st.integers(1, 300))
+def test_a_share_is_within_its_interval_which_is_of_shares(data: st.DataObject, of: int) -> None:
+    found = bench_stats.share(data.draw(st.integers(0, of)), of)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+def test_a_share_of_few_says_little_and_one_of_many_more() -> None:
+    # By hand, from Wilson's formula.
+    few, many = bench_stats.share(16, 20), bench_stats.share(160, 200)
+    assert (few.low, few.high) == pytest.approx((0.5840, 0.9193), abs=1e-4)
+    assert (many.low, many.high) == pytest.approx((0.7391, 0.8495), abs=1e-4)
+
+
 @given(VALUES, st.floats(0, 1))
 def test_a_percentile_is_within_the_values(values: list[float], share: float) -> None:
     found = bench_stats.percentile(values, share)

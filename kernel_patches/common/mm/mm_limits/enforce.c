@@ -119,12 +119,12 @@ static bool mm_limits_round(struct mm_limit *limit, const struct mm_limits_polic
 		break;
 	}
 	again = !mm_limits_in_grace(limit) && !mm_limits_is_told(limit);
+	/* None of the user's goes on meanwhile, and whoever comes next looks what is left. */
+	if (again)
+		WRITE_ONCE(limit->anew, true);
 	/* Nobody dies for a limit that is no more. */
 	if (again && READ_ONCE(limit->max) == victim.max)
 		*killed += mm_limits_kill(limit, policy, &victim, trigger);
-	/* Whoever comes next looks what is left, if this task does not get to it. */
-	if (again)
-		WRITE_ONCE(limit->anew, true);
 	put_task_struct(victim.task);
 	mmdrop(victim.mm);
 	return again;
