@@ -33,6 +33,7 @@ TREE_HELP = {**KERNEL_HELP, **SOURCE_HELP}
 DEBUG_HELP = {"debug": "the variant that checks itself: KASAN, lockdep, fault injection, …"}
 BOARD_HELP = {**TREE_HELP, **EMULATOR_HELP, **COMPILER_HELP}
 BUILD_HELP = {**BOARD_HELP, **DEBUG_HELP}
+SNAPSHOT_HELP = {"snapshot": "boot the guest, also where one that has booted is saved"}
 AVD_HELP = {"avd": "the virtual device for --emulator sdk (configuration: avd)"}
 
 
@@ -193,7 +194,14 @@ def clean(ctx: Context, cache: bool = False) -> None:
     job.run(_workspace(ctx), cache=cache)
 
 
-@task(help={"user": "root, u0_a70, or a uid (configuration: user)", **BUILD_HELP, **AVD_HELP})
+@task(
+    help={
+        "user": "root, u0_a70, or a uid (configuration: user)",
+        **BUILD_HELP,
+        **AVD_HELP,
+        **SNAPSHOT_HELP,
+    }
+)
 def boot(
     ctx: Context,
     user: str | None = None,
@@ -203,6 +211,7 @@ def boot(
     cross_compile: str | None = None,
     debug: bool = False,
     avd: str | None = None,
+    snapshot: bool = True,
 ) -> None:
     """Boot the patched kernel and give a shell on it."""
     from harness import boot as job
@@ -215,6 +224,7 @@ def boot(
         user or defaults.user,
         _source(ctx, source),
         avd=avd or defaults.avd or None,
+        snapshot=snapshot,
     )
     cli.finish(status)
 
@@ -228,6 +238,7 @@ def boot(
         "config": "a file of Kconfig lines to use in place of, or besides, the fragment's",
         **BUILD_HELP,
         **AVD_HELP,
+        **SNAPSHOT_HELP,
     },
     iterable=["scenario", "patch"],
 )
@@ -244,6 +255,7 @@ def emulator_test(
     cross_compile: str | None = None,
     debug: bool = False,
     avd: str | None = None,
+    snapshot: bool = True,
 ) -> None:
     """Patch, build and boot the kernel, let users exceed their limits, and judge it."""
     from harness import cli
@@ -260,6 +272,7 @@ def emulator_test(
         extra_patches=[Path(name) for name in patch or ()],
         extra_config=Path(config) if config else None,
         avd=avd or defaults.avd or None,
+        snapshot=snapshot,
     )
     cli.finish(status)
 

@@ -31,6 +31,7 @@ def run(
     user: str,
     source: str | None = None,
     avd: str | None = None,
+    snapshot: bool = True,
 ) -> int:
     """Builds what is out of date, boots it, and gives a shell as `user` on it.
 
@@ -53,6 +54,7 @@ def run(
         expect_release=built.release,
         tools=guest.tools,
         avd_name=avd,
+        snapshot=snapshot,
     ) as session:
         _equip(session, loadable, tools)
         ws.reporter.say(

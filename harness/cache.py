@@ -13,7 +13,7 @@ import errno
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,3 +136,13 @@ class Cache:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
         return entry
+
+    def remove(self, kind: str, key: str) -> None:
+        """Removes the entry, if it is there; nobody sees half of it."""
+        entry = self.path(kind, key)
+        partial = entry.with_name(f".{key}.partial")
+        with self.lock(f"{kind}-{key}"):
+            _remove_partial(partial)
+            with suppress(FileNotFoundError):
+                entry.rename(partial)
+                _remove_partial(partial)

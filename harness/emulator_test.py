@@ -84,11 +84,13 @@ def run(
     extra_patches: Sequence[Path] = (),
     extra_config: Path | None = None,
     avd: str | None = None,
+    snapshot: bool = True,
     results: Path | None = None,
 ) -> int:
     """Tests a kernel under `policy` (or "all") and `trigger`; returns the exit status.
 
     That is 0 if every scenario passed and 1 if the kernel did something wrong.
+    With `snapshot` a guest that has booted before is restored in place of a boot.
     Raises UsageError for a word that means nothing, and other HarnessErrors
     where nothing is known about the kernel. Whatever happens, what was found by
     then is in a folder below `results`.
@@ -101,6 +103,7 @@ def run(
     command += ["--debug"] if target.debug else []
     command += ["--cross-compile", target.cross_compile] if target.is_cross_compile_changed else []
     command += ["--avd", avd] if avd else []
+    command += [] if snapshot else ["--no-snapshot"]
     command += [word for name in scenarios or () for word in ("--scenario", name)]
     command += [word for path in extra_patches for word in ("--patch", str(path))]
     command += ["--config", str(extra_config)] if extra_config else []
@@ -125,6 +128,7 @@ def run(
             expect_release=built.kernel.release,
             tools=built.rootfs.tools,
             avd_name=avd,
+            snapshot=snapshot,
         ) as session:
             _prepare(test, session, built)
             _perform(test, session, chosen, policies)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,9 +105,17 @@ class Machine:
 
 
 def start(
-    machine: QemuMachine, kernel: Path, initramfs: Path, *, scratch: Path, log: Path
+    machine: QemuMachine,
+    kernel: Path,
+    initramfs: Path,
+    *,
+    scratch: Path,
+    log: Path,
+    more: Sequence[str] = (),
 ) -> Machine:
     """Starts QEMU. `scratch` must be short: a socket's path has 107 bytes at most.
+
+    `more` are words for QEMU about what the guest does not see.
 
     Raises BootError if QEMU does not start, ToolMissingError if it is not there.
     """
@@ -118,6 +127,7 @@ def start(
         port = free_port()
         qmp_socket = scratch / f"qmp{attempt}"
         argv = qemu_argv(machine, kernel, initramfs, adb_port=port, qmp_socket=qmp_socket)
+        argv += more
         qmp = Qmp(qmp_socket)
         try:
             console = _controlled(argv, log, qmp)

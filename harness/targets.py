@@ -85,6 +85,8 @@ class BootLimits:
     silence: float = 40.0
     # From init's word to an answer over adb.
     adb: float = 60.0
+    # The same of a guest that goes on from where it was saved.
+    restored: float = 20.0
     # Of an Android Emulator: from its first line to an answer over adb, and again
     # to the end of Android's own boot.
     android: float = 600.0

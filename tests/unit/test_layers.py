@@ -30,7 +30,7 @@ LAYERS: dict[str, set[str]] = {
         *("checkpatch", "git_source", "kernel", "modules", "patching", "programs", "rootfs"),
         *("ndk", "source", "toolchain"),
     },
-    "booting": {"adb", "avd", "console", "qemu", "qmp", "sdk"},
+    "booting": {"adb", "avd", "console", "qemu", "qmp", "snapshot", "sdk"},
     "session": {"session"},
     "jobs": {
         *("bench", "bench_page", "bench_plot"),
