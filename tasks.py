@@ -196,6 +196,19 @@ def clean(ctx: Context, cache: bool = False) -> None:
 
 @task(
     help={
+        "prune": "remove what has not been used lately, and what killed runs left half-made",
+        "days": "what that means (default: 30)",
+    }
+)
+def cache(ctx: Context, prune: bool = False, days: str = "30") -> None:
+    """Say what is stored, how much and how old it is."""
+    from harness import stored as job
+
+    job.run(_workspace(ctx), prune=prune, days=days)
+
+
+@task(
+    help={
         "user": "root, u0_a70, or a uid (configuration: user)",
         **BUILD_HELP,
         **AVD_HELP,
@@ -398,6 +411,7 @@ namespace = Collection(
     build_modules,
     build_ndk_tests,
     build_rootfs,
+    cache,
     clean,
     boot,
     emulator_test,

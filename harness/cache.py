@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from harness.errors import DiskFullError, InfrastructureError
 
@@ -72,7 +73,7 @@ def disk_full_named(where: Path) -> Iterator[None]:
         raise
 
 
-def _remove_partial(partial: Path) -> None:
+def remove_partial(partial: Path) -> None:
     """Removes what a run that was killed left half-made."""
     try:
         shutil.rmtree(partial)
@@ -97,21 +98,35 @@ class Cache:
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Holds a lock that other runs on this machine respect; waits for it."""
+        with self._locked(name, wait=True):
+            yield
+
+    @contextmanager
+    def try_lock(self, name: str) -> Iterator[bool]:
+        """The same where nobody has it; says whether it is ours."""
+        with self._locked(name, wait=False) as ours:
+            yield ours
+
+    @contextmanager
+    def _locked(self, name: str, *, wait: bool) -> Iterator[bool]:
         folder = self.root / "locks"
-        lock = FileLock(folder / f"{name}.lock")
+        lock, ours = FileLock(folder / f"{name}.lock"), True
         try:
             with disk_full_named(self.root):
                 folder.mkdir(parents=True, exist_ok=True)
-                lock.acquire()
+                lock.acquire(blocking=wait)
+        except Timeout:
+            ours = False
         except OSError as error:
             raise InfrastructureError(
                 f"cannot write to the cache: {error}",
                 hint="set XDG_CACHE_HOME to a folder that you may write to",
             ) from error
         try:
-            yield
+            yield ours
         finally:
-            lock.release()
+            if ours:
+                lock.release()
 
     def ensure(self, kind: str, key: str, make: Callable[[Path], None]) -> Path:
         """The entry, made by `make(folder)` if it is not there yet.
@@ -121,13 +136,14 @@ class Cache:
         """
         entry = self.path(kind, key)
         if entry.is_dir():
+            self.used(entry)
             return entry
         with self.lock(f"{kind}-{key}"), disk_full_named(self.root):
             if entry.is_dir():
                 return entry
             partial = entry.with_name(f".{key}.partial")
             # Only a run that was killed leaves one behind: the lock is ours.
-            _remove_partial(partial)
+            remove_partial(partial)
             partial.mkdir(parents=True)
             try:
                 make(partial)
@@ -137,12 +153,22 @@ class Cache:
                 raise
         return entry
 
+    def used(self, entry: Path) -> None:
+        """Notes that the folder `entry` is used now: its age counts from here."""
+        # A cache that one may only read is as good.
+        with suppress(OSError):
+            os.utime(entry)
+
     def remove(self, kind: str, key: str) -> None:
         """Removes the entry, if it is there; nobody sees half of it."""
-        entry = self.path(kind, key)
-        partial = entry.with_name(f".{key}.partial")
         with self.lock(f"{kind}-{key}"):
-            _remove_partial(partial)
-            with suppress(FileNotFoundError):
-                entry.rename(partial)
-                _remove_partial(partial)
+            discard(self.path(kind, key))
+
+
+def discard(folder: Path) -> None:
+    """Removes a folder of the cache, whose lock the caller holds; half of it is no entry."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    remove_partial(partial)
+    with suppress(FileNotFoundError):
+        folder.rename(partial)
+        remove_partial(partial)

@@ -34,7 +34,17 @@ LAYERS: dict[str, set[str]] = {
     "session": {"session"},
     "jobs": {
         *("bench", "bench_page", "bench_plot"),
-        *("boot", "checks", "clean", "cli", "doctor", "emulator_test", "fuzz", "patch_check"),
+        *(
+            "boot",
+            "checks",
+            "clean",
+            "stored",
+            "cli",
+            "doctor",
+            "emulator_test",
+            "fuzz",
+            "patch_check",
+        ),
         *("results", "scenario_run", "setup"),
     },
 }

@@ -23,7 +23,7 @@ from harness.paths import REPO
 from harness.targets import Target
 
 NAMES = {
-    *("setup", "doctor", "clean", "boot", "emulator-test"),
+    *("setup", "doctor", "cache", "clean", "boot", "emulator-test"),
     *("fetch-kernel", "patch-kernel", "build-kernel"),
     *("build-modules", "build-ndk-tests", "build-rootfs"),
     *("fuzz", "bench", "bench-docs", "test", "lint", "unit-test", "boot-test"),
@@ -147,6 +147,7 @@ def test_emulator_test_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) ->
         "extra_patches": [],
         "extra_config": None,
         "avd": None,
+        "snapshot": True,
     }
     tasks.emulator_test(
         context(),
