@@ -21,7 +21,8 @@ LAYERS: dict[str, set[str]] = {
         *("cache", "lifetime", "paths", "ports", "process", "progress"),
         *("packages", "targets", "tools", "workspace"),
         # pure data and parsing
-        *("elfcheck", "kconfig", "klog", "proc_mm_limits", "programs_output", "records"),
+        *("elfcheck", "kconfig", "kernel_reports", "klog", "proc_mm_limits", "programs_output"),
+        *("records",),
         *("fuzz_round", "scenarios", "series", "verdict"),
         *("baselines", "bench_goals", "bench_output", "bench_plan", "bench_result"),
         *("bench_docs", "bench_stats"),
