@@ -29,7 +29,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "building": {
         *("checkpatch", "git_source", "kernel", "modules", "patching", "programs", "rootfs"),
-        *("ndk", "source", "toolchain"),
+        *("kernel_symbols", "ndk", "source", "toolchain"),
     },
     "booting": {"adb", "avd", "console", "qemu", "qmp", "snapshot", "sdk"},
     "session": {"session"},
