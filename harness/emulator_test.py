@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import secrets
 import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from harness import kernel, modules, programs, rootfs
@@ -19,15 +20,19 @@ from harness.klog import certain_lines
 from harness.modules import ModuleBuild
 from harness.paths import RESULTS
 from harness.programs import ProgramBuild
-from harness.results import Judged, ResultFolder, Summary, kill_table, scenario_table
+from harness.results import ResultFolder, kill_table, scenario_table
 from harness.rootfs import Rootfs
 from harness.scenario_run import DEVICE_FOLDER, MODULES, modules_command, observe
 from harness.scenarios import Modules, Scenario, check_trigger, policies_of, select
 from harness.session import Session, check_machine, open_session
+from harness.summary import Judged, Planned, Summary
 from harness.targets import Board, GitSource, Target
 from harness.verdict import Outcome, ScenarioVerdict, judge, judge_log
 from harness.workspace import Workspace
 
+# The kernel log at two times, which is judged as a scenario is.
+_BOOT = "boot"
+_WHOLE_LOG = "whole log"
 _MOST_REASONS = 5
 _PREPARE_SECONDS = 60.0
 
@@ -64,7 +69,8 @@ class _Run:
 
     def add(self, verdict: ScenarioVerdict, seconds: float) -> None:
         """One more verdict."""
-        self.note(judged=(*self.summary.judged, Judged(verdict, seconds)))
+        started = datetime.now(UTC) - timedelta(seconds=seconds)
+        self.note(judged=(*self.summary.judged, Judged(verdict, seconds, started)))
 
     def add_log(self, name: str) -> None:
         """The verdict on the kernel log, which begins with the boot."""
@@ -108,13 +114,18 @@ def run(
     command += [word for path in extra_patches for word in ("--patch", str(path))]
     command += ["--config", str(extra_config)] if extra_config else []
     folder = ResultFolder.create(results or RESULTS, target.name, policy, datetime.now())
-    test = _Run(
-        ws=ws,
-        board=target.board,
+    summary = Summary(
+        kernel=target.name,
+        policy=policy,
         trigger=trigger,
-        folder=folder,
-        summary=Summary(target.name, policy, trigger, tuple(command)),
+        command=tuple(command),
+        run=f"{folder.path.name}-{secrets.token_hex(4)}",
+        started=datetime.now(UTC),
+        planned=_plan(policies, chosen),
+        arch=target.arch,
+        machine=target.machine.title,
     )
+    test = _Run(ws=ws, board=target.board, trigger=trigger, folder=folder, summary=summary)
     with _told(test):
         check_machine(target, avd)
         built = _build(ws, target, source, extra_patches, extra_config)
@@ -135,6 +146,12 @@ def run(
     return _finish(test)
 
 
+def _plan(policies: Sequence[str], scenarios: Sequence[Scenario]) -> tuple[Planned, ...]:
+    """Everything that a whole run judges, in its order."""
+    pairs = [Planned(policy, scenario.name) for policy in policies for scenario in scenarios]
+    return (Planned("", _BOOT), *pairs, Planned("", _WHOLE_LOG))
+
+
 def _note_kernel(test: _Run, built: KernelBuild, target: Target, source: str | None) -> None:
     """Writes down which kernel it is, and from which source."""
     taken, own = built.source, target.source
@@ -145,7 +162,9 @@ def _note_kernel(test: _Run, built: KernelBuild, target: Target, source: str | N
     test.note(
         command=command,
         release=built.release,
+        toolchain=built.toolchain,
         origin=taken.origin,
+        repository=taken.url,
         commit=taken.commit,
         changed=taken.changed,
     )
@@ -206,7 +225,7 @@ def _prepare(test: _Run, session: Session, built: _Built) -> None:
         _pack(archive, files)
         device.push(archive, remote)
         test.kernel_log = device.shell(" && ".join(commands), timeout=_PREPARE_SECONDS).output
-    test.add_log("boot")
+    test.add_log(_BOOT)
 
 
 def _pack(archive: Path, files: Sequence[Path]) -> None:
@@ -234,7 +253,7 @@ def _perform(
                 if not _one(test, session, scenario, policy):
                     return
     test.kernel_log = session.device.kernel_log()
-    test.add_log("whole log")
+    test.add_log(_WHOLE_LOG)
     test.note(finished=True)
 
 

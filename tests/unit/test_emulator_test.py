@@ -86,7 +86,10 @@ class Bench:
             kernel=SimpleNamespace(
                 image=files,
                 release="6.1.0-gfoom-0",
-                source=SimpleNamespace(origin="the fake kernel", commit=COMMIT, changed=("a.c",)),
+                toolchain="arm-gcc 12; ld 2.40",
+                source=SimpleNamespace(
+                    origin="the fake kernel", commit=COMMIT, changed=("a.c",), url=None
+                ),
             ),
             modules=folder,
             programs=folder,

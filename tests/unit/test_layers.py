@@ -22,7 +22,8 @@ LAYERS: dict[str, set[str]] = {
         *("packages", "targets", "tools", "workspace"),
         # pure data and parsing
         *("elfcheck", "kconfig", "klog", "proc_mm_limits", "programs_output", "records"),
-        *("fuzz_round", "scenarios", "series", "verdict"),
+        *("fuzz_round", "scenarios", "series", "summary", "verdict"),
+        *("junit",),
         *("baselines", "bench_goals", "bench_output", "bench_plan", "bench_result"),
         *("bench_docs", "bench_stats"),
     },
