@@ -170,7 +170,10 @@ def test_a_build_that_fails_leaves_a_complete_folder(
         bench.run()
     assert bench.verdict["result"] == "FAIL: build kernel failed"
     names = {path.name for path in (bench.results / LATEST).iterdir()}
-    assert names == {"command.txt", "kernel.log", "kills.json", "verdict.json", "junit.xml"}
+    assert names == {
+        *("command.txt", "kernel.log", "kills.json", "verdict.json"),
+        *("junit.xml", "results.ktap"),
+    }
 
 
 def test_ctrl_c_leaves_a_complete_folder(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,10 @@ def test_all_files_are_there(tmp_path: Path) -> None:
     folder = ResultFolder.create(tmp_path, "linux-6.1", "runtime", NOW)
     folder.write(summary(verdict()), "<6>[    0.0] Booting\n")
     names = {path.name for path in folder.path.iterdir()}
-    assert names == {"command.txt", "kernel.log", "kills.json", "verdict.json", "junit.xml"}
+    assert names == {
+        *("command.txt", "kernel.log", "kills.json", "verdict.json"),
+        *("junit.xml", "results.ktap"),
+    }
     assert (folder.path / "command.txt").read_text() == "./inv emulator-test --source 'a b'\n"
     (kill,) = json.loads((folder.path / "kills.json").read_text())
     assert kill["scenario"] == "report"
