@@ -15,6 +15,7 @@ from pathlib import Path
 
 from harness import kernel, modules, programs, rootfs
 from harness.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
+from harness.kcidb import check_origin
 from harness.kernel import KernelBuild
 from harness.klog import certain_lines
 from harness.modules import ModuleBuild
@@ -25,7 +26,7 @@ from harness.rootfs import Rootfs
 from harness.scenario_run import DEVICE_FOLDER, MODULES, modules_command, observe
 from harness.scenarios import Modules, Scenario, check_trigger, policies_of, select
 from harness.session import Session, check_machine, open_session
-from harness.summary import Judged, Planned, Summary
+from harness.summary import KCIDB_ORIGIN, Judged, Planned, Summary
 from harness.targets import Board, GitSource, Target
 from harness.verdict import Outcome, ScenarioVerdict, judge, judge_log
 from harness.workspace import Workspace
@@ -91,18 +92,21 @@ def run(
     extra_config: Path | None = None,
     avd: str | None = None,
     snapshot: bool = True,
+    kcidb_origin: str = KCIDB_ORIGIN,
     results: Path | None = None,
 ) -> int:
     """Tests a kernel under `policy` (or "all") and `trigger`; returns the exit status.
 
     That is 0 if every scenario passed and 1 if the kernel did something wrong.
     With `snapshot` a guest that has booted before is restored in place of a boot.
+    `kcidb_origin` is whose results these are to KernelCI.
     Raises UsageError for a word that means nothing, and other HarnessErrors
     where nothing is known about the kernel. Whatever happens, what was found by
     then is in a folder below `results`.
     """
     policies = policies_of(policy)
     chosen = select(scenarios, check_trigger(trigger))
+    check_origin(kcidb_origin)
     command = ["./inv", "emulator-test", "--policy", policy, "--trigger", trigger]
     command += ["--kernel", target.name, "--emulator", target.emulator]
     command += ["--source", source] if source else []
@@ -124,6 +128,7 @@ def run(
         planned=_plan(policies, chosen),
         arch=target.arch,
         machine=target.machine.title,
+        kcidb_origin=kcidb_origin,
     )
     test = _Run(ws=ws, board=target.board, trigger=trigger, folder=folder, summary=summary)
     with _told(test):

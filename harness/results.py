@@ -23,6 +23,7 @@ from rich.table import Table
 
 from harness.cache import disk_full_named
 from harness.junit import junit
+from harness.kcidb import kcidb
 from harness.ktap import ktap
 from harness.records import KillRecord
 from harness.records import escape as escape_name
@@ -70,6 +71,7 @@ class ResultFolder:
             self.put("verdict.json", _json(_verdict(summary)))
             self.put("junit.xml", junit(summary))
             self.put("results.ktap", ktap(summary))
+            self.put("kcidb.json", _json(kcidb(summary)))
 
     def put(self, name: str, text: str) -> None:
         """Replaces a file as a whole."""

@@ -23,7 +23,7 @@ LAYERS: dict[str, set[str]] = {
         # pure data and parsing
         *("elfcheck", "kconfig", "klog", "proc_mm_limits", "programs_output", "records"),
         *("fuzz_round", "scenarios", "series", "summary", "verdict"),
-        *("junit", "ktap"),
+        *("junit", "kcidb", "ktap"),
         *("baselines", "bench_goals", "bench_output", "bench_plan", "bench_result"),
         *("bench_docs", "bench_stats"),
     },
