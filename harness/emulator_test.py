@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import tarfile
 import tempfile
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from harness import kernel, modules, programs, rootfs
+from harness import kernel, modules, programs, rootfs, step_summary
 from harness.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
 from harness.kcidb import check_origin
 from harness.kernel import KernelBuild
@@ -293,7 +294,7 @@ def _finish(test: _Run) -> int:
 
 
 def _tell(test: _Run) -> None:
-    """The tables, what speaks against what failed, the folder, and the last line."""
+    """The tables, what speaks against what failed, GitHub's part, the folder, the last line."""
     reporter, summary = test.ws.reporter, test.summary
     if summary.judged:
         reporter.console.print(scenario_table(summary.judged))
@@ -304,5 +305,6 @@ def _tell(test: _Run) -> None:
             reporter.say(f"  {reason}")
         if len(verdict.reasons) > _MOST_REASONS:
             reporter.say(f"  … and {len(verdict.reasons) - _MOST_REASONS} more")
+    step_summary.tell(summary, os.environ, reporter)
     reporter.say(f"results: {test.folder.path}")
     reporter.say(summary.last_line)

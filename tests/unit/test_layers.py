@@ -46,7 +46,7 @@ LAYERS: dict[str, set[str]] = {
             "fuzz",
             "patch_check",
         ),
-        *("results", "scenario_run", "setup"),
+        *("results", "scenario_run", "setup", "step_summary"),
     },
 }
 RANKS = {"errors": 0, "ground": 1, "building": 2, "booting": 2, "session": 3, "jobs": 4}
