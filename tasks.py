@@ -286,6 +286,7 @@ def emulator_test(
         extra_config=Path(config) if config else None,
         avd=avd or defaults.avd or None,
         snapshot=snapshot,
+        kcidb_origin=defaults.kcidb_origin,
     )
     cli.finish(status)
 

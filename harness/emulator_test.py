@@ -3,31 +3,38 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from harness import kernel, modules, programs, rootfs
+from harness import kernel, modules, programs, rootfs, step_summary
 from harness.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
+from harness.kcidb import check_origin
 from harness.kernel import KernelBuild
 from harness.klog import certain_lines
 from harness.modules import ModuleBuild
 from harness.paths import RESULTS
 from harness.programs import ProgramBuild
-from harness.results import Judged, ResultFolder, Summary, kill_table, scenario_table
+from harness.results import ResultFolder, kill_table, scenario_table
 from harness.rootfs import Rootfs
 from harness.scenario_run import DEVICE_FOLDER, MODULES, modules_command, observe
 from harness.scenarios import Modules, Scenario, check_trigger, policies_of, select
 from harness.session import Session, check_machine, open_session
+from harness.summary import KCIDB_ORIGIN, Judged, Planned, Summary
 from harness.targets import Board, GitSource, Target
 from harness.verdict import Outcome, ScenarioVerdict, judge, judge_log
 from harness.workspace import Workspace
 
+# The kernel log at two times, which is judged as a scenario is.
+_BOOT = "boot"
+_WHOLE_LOG = "whole log"
 _MOST_REASONS = 5
 _PREPARE_SECONDS = 60.0
 
@@ -64,7 +71,8 @@ class _Run:
 
     def add(self, verdict: ScenarioVerdict, seconds: float) -> None:
         """One more verdict."""
-        self.note(judged=(*self.summary.judged, Judged(verdict, seconds)))
+        started = datetime.now(UTC) - timedelta(seconds=seconds)
+        self.note(judged=(*self.summary.judged, Judged(verdict, seconds, started)))
 
     def add_log(self, name: str) -> None:
         """The verdict on the kernel log, which begins with the boot."""
@@ -85,18 +93,21 @@ def run(
     extra_config: Path | None = None,
     avd: str | None = None,
     snapshot: bool = True,
+    kcidb_origin: str = KCIDB_ORIGIN,
     results: Path | None = None,
 ) -> int:
     """Tests a kernel under `policy` (or "all") and `trigger`; returns the exit status.
 
     That is 0 if every scenario passed and 1 if the kernel did something wrong.
     With `snapshot` a guest that has booted before is restored in place of a boot.
+    `kcidb_origin` is whose results these are to KernelCI.
     Raises UsageError for a word that means nothing, and other HarnessErrors
     where nothing is known about the kernel. Whatever happens, what was found by
     then is in a folder below `results`.
     """
     policies = policies_of(policy)
     chosen = select(scenarios, check_trigger(trigger))
+    check_origin(kcidb_origin)
     command = ["./inv", "emulator-test", "--policy", policy, "--trigger", trigger]
     command += ["--kernel", target.name, "--emulator", target.emulator]
     command += ["--source", source] if source else []
@@ -108,13 +119,19 @@ def run(
     command += [word for path in extra_patches for word in ("--patch", str(path))]
     command += ["--config", str(extra_config)] if extra_config else []
     folder = ResultFolder.create(results or RESULTS, target.name, policy, datetime.now())
-    test = _Run(
-        ws=ws,
-        board=target.board,
+    summary = Summary(
+        kernel=target.name,
+        policy=policy,
         trigger=trigger,
-        folder=folder,
-        summary=Summary(target.name, policy, trigger, tuple(command)),
+        command=tuple(command),
+        run=f"{folder.path.name}-{secrets.token_hex(4)}",
+        started=datetime.now(UTC),
+        planned=_plan(policies, chosen),
+        arch=target.arch,
+        machine=target.machine.title,
+        kcidb_origin=kcidb_origin,
     )
+    test = _Run(ws=ws, board=target.board, trigger=trigger, folder=folder, summary=summary)
     with _told(test):
         check_machine(target, avd)
         built = _build(ws, target, source, extra_patches, extra_config)
@@ -135,6 +152,12 @@ def run(
     return _finish(test)
 
 
+def _plan(policies: Sequence[str], scenarios: Sequence[Scenario]) -> tuple[Planned, ...]:
+    """Everything that a whole run judges, in its order."""
+    pairs = [Planned(policy, scenario.name) for policy in policies for scenario in scenarios]
+    return (Planned("", _BOOT), *pairs, Planned("", _WHOLE_LOG))
+
+
 def _note_kernel(test: _Run, built: KernelBuild, target: Target, source: str | None) -> None:
     """Writes down which kernel it is, and from which source."""
     taken, own = built.source, target.source
@@ -145,7 +168,9 @@ def _note_kernel(test: _Run, built: KernelBuild, target: Target, source: str | N
     test.note(
         command=command,
         release=built.release,
+        toolchain=built.toolchain,
         origin=taken.origin,
+        repository=taken.url,
         commit=taken.commit,
         changed=taken.changed,
     )
@@ -206,7 +231,7 @@ def _prepare(test: _Run, session: Session, built: _Built) -> None:
         _pack(archive, files)
         device.push(archive, remote)
         test.kernel_log = device.shell(" && ".join(commands), timeout=_PREPARE_SECONDS).output
-    test.add_log("boot")
+    test.add_log(_BOOT)
 
 
 def _pack(archive: Path, files: Sequence[Path]) -> None:
@@ -234,7 +259,7 @@ def _perform(
                 if not _one(test, session, scenario, policy):
                     return
     test.kernel_log = session.device.kernel_log()
-    test.add_log("whole log")
+    test.add_log(_WHOLE_LOG)
     test.note(finished=True)
 
 
@@ -269,7 +294,7 @@ def _finish(test: _Run) -> int:
 
 
 def _tell(test: _Run) -> None:
-    """The tables, what speaks against what failed, the folder, and the last line."""
+    """The tables, what speaks against what failed, GitHub's part, the folder, the last line."""
     reporter, summary = test.ws.reporter, test.summary
     if summary.judged:
         reporter.console.print(scenario_table(summary.judged))
@@ -280,5 +305,6 @@ def _tell(test: _Run) -> None:
             reporter.say(f"  {reason}")
         if len(verdict.reasons) > _MOST_REASONS:
             reporter.say(f"  … and {len(verdict.reasons) - _MOST_REASONS} more")
+    step_summary.tell(summary, os.environ, reporter)
     reporter.say(f"results: {test.folder.path}")
     reporter.say(summary.last_line)

@@ -72,7 +72,10 @@ _ERROR = re.compile(
 
 @dataclass(frozen=True)
 class KernelBuild:
-    """A built kernel. `folder` is its cache entry; `release` is what `uname -r` must say."""
+    """A built kernel. `folder` is its cache entry; `release` is what `uname -r` must say.
+
+    `toolchain` is what compiler and linker say they are.
+    """
 
     target: Target
     key: str
@@ -81,6 +84,7 @@ class KernelBuild:
     vmlinux: Path
     config: Path
     release: str
+    toolchain: str
     source: KernelSource
 
     @property
@@ -163,6 +167,7 @@ def build(
         vmlinux=folder / "vmlinux",
         config=folder / "config",
         release=plan.release,
+        toolchain=toolchain,
         source=pristine,
     )
 

@@ -83,4 +83,4 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """One line for the person, as it is."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)

@@ -12,81 +12,27 @@ import os
 import secrets
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from itertools import count
 from pathlib import Path
 
-from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from harness.cache import disk_full_named
+from harness.junit import junit
+from harness.kcidb import kcidb
+from harness.ktap import ktap
 from harness.records import KillRecord
 from harness.records import escape as escape_name
-from harness.verdict import Outcome, ScenarioVerdict
+from harness.summary import Judged, Summary
 
 LATEST = "latest"
 CONSOLE_LOG = "console.log"
 KERNEL_LOG = "kernel.log"
-_GRAVEST_FIRST = tuple(Outcome)
 _TIME = "%Y%m%d-%H%M%S"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A verdict and the seconds that the scenario took."""
-
-    verdict: ScenarioVerdict
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A run, as far as it has come.
-
-    `release` is the booted kernel's, empty before that is known; `origin` says
-    where its source is from, `commit` which one that is in git, and `changed`
-    which files are not as in it. `problem` is what ended the run before its
-    time. `finished` says that all of it was done.
-    """
-
-    kernel: str
-    policy: str
-    trigger: str
-    command: tuple[str, ...]
-    release: str = ""
-    origin: str = ""
-    commit: str | None = None
-    changed: tuple[str, ...] = ()
-    judged: tuple[Judged, ...] = ()
-    problem: str = ""
-    finished: bool = False
-
-    @property
-    def failed(self) -> tuple[ScenarioVerdict, ...]:
-        """The verdicts that are not a pass, the gravest first."""
-        failed = [one.verdict for one in self.judged if not one.verdict.passed]
-        return tuple(sorted(failed, key=lambda verdict: _GRAVEST_FIRST.index(verdict.outcome)))
-
-    @property
-    def passed(self) -> bool:
-        """Whether all was done and nothing failed."""
-        return self.finished and bool(self.judged) and not self.failed and not self.problem
-
-    @property
-    def last_line(self) -> str:
-        """PASS, or FAIL with the reason."""
-        if self.passed:
-            # The rest are logs that belong to no scenario.
-            scenarios = sum(1 for one in self.judged if one.verdict.policy)
-            return f"PASS: {scenarios} scenarios on {self.release}"
-        if self.failed:
-            first = self.failed[0]
-            where = f"{first.scenario} (policy {first.policy})" if first.policy else first.scenario
-            return f"FAIL: {first.outcome.value} in {where}"
-        return f"FAIL: {self.problem or 'the run did not finish'}"
 
 
 class ResultFolder:
@@ -123,7 +69,9 @@ class ResultFolder:
             self.put(KERNEL_LOG, kernel_log)
             self.put("kills.json", _json(_kills(summary)))
             self.put("verdict.json", _json(_verdict(summary)))
-            self.put("junit.xml", _junit(summary))
+            self.put("junit.xml", junit(summary))
+            self.put("results.ktap", ktap(summary))
+            self.put("kcidb.json", _json(kcidb(summary)))
 
     def put(self, name: str, text: str) -> None:
         """Replaces a file as a whole."""
@@ -241,40 +189,3 @@ def _verdict(summary: Summary) -> dict[str, object]:
             for one in summary.judged
         ],
     }
-
-
-def _junit(summary: Summary) -> str:
-    """One suite a run; a test case is a scenario under a policy."""
-    suite = TestSuite(f"emulator-test {summary.kernel} {summary.policy} {summary.trigger}")
-    for one in summary.judged:
-        case = TestCase(
-            one.verdict.scenario, classname=f"{summary.kernel}.{one.verdict.policy or 'log'}"
-        )
-        case.time = round(one.seconds, 3)
-        text = "\n".join(_xml_text(reason) for reason in one.verdict.reasons)
-        if one.verdict.outcome is Outcome.INFRASTRUCTURE_FAILED:
-            case.result = [_result(Error, one.verdict.outcome.value, text)]
-        elif not one.verdict.passed:
-            case.result = [_result(Failure, one.verdict.outcome.value, text)]
-        suite.add_testcase(case)
-    if summary.problem:
-        case = TestCase("run", classname=summary.kernel)
-        case.result = [_result(Error, _xml_text(summary.problem), "")]
-        suite.add_testcase(case)
-    xml = JUnitXml()
-    xml.add_testsuite(suite)
-    content: bytes = xml.tostring()  # type: ignore[no-untyped-call]
-    return content.decode()
-
-
-def _result(kind: type[Error] | type[Failure], message: str, text: str) -> Error | Failure:
-    result = kind(message)
-    result.text = text
-    return result
-
-
-def _xml_text(text: str) -> str:
-    """`text` without the characters that XML cannot hold."""
-    return "".join(
-        character if character in "\t\n" or character.isprintable() else "?" for character in text
-    )

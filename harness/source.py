@@ -60,7 +60,7 @@ class KernelSource:
     """A pristine kernel tree. `tree` is never written to; `origin` is for people.
 
     `commit` is the one that git has it from, and `changed` the files that
-    somebody had changed or added there since.
+    somebody had changed or added there since; `url` is where it was fetched from.
     """
 
     target: Target
@@ -70,6 +70,7 @@ class KernelSource:
     origin: str = field(compare=False)
     commit: str | None = field(default=None, compare=False)
     changed: tuple[str, ...] = field(default=(), compare=False)
+    url: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -472,4 +473,4 @@ def _from_git(ws: Workspace, target: Target, url: str, commit: str, phase: Phase
         git_source.checkout(ws, url, commit, tree, phase.note)
 
     found = _entry(ws, target, f"git-{commit[:KEY_LENGTH]}", origin, phase, unpack)
-    return replace(found, commit=commit)
+    return replace(found, commit=commit, url=url)

@@ -53,6 +53,11 @@ class QemuMachine:
     # The words that plug in the netdev called "net0", and what else the board wants.
     devices: tuple[str, ...]
 
+    @property
+    def title(self) -> str:
+        """It, for people."""
+        return f"QEMU's {self.machine}, {self.cpu}, {self.smp} CPUs, {self.memory_mib} MiB"
+
     def counting_instructions(self) -> QemuMachine:
         """One CPU whose clock counts what it executes: a nanosecond is an instruction."""
         return replace(self, smp=1, devices=(*self.devices, "-icount", "shift=0,sleep=off"))
@@ -69,6 +74,11 @@ class SdkMachine:
     memory_mib: int
     # The newest Android that runs on the kernel, as its API; None: any.
     newest_api: int | None = None
+
+    @property
+    def title(self) -> str:
+        """It, for people."""
+        return f"the Android Emulator's goldfish, {self.cpu}, {self.memory_mib} MiB"
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,10 @@ class Bench:
             kernel=SimpleNamespace(
                 image=files,
                 release="6.1.0-gfoom-0",
-                source=SimpleNamespace(origin="the fake kernel", commit=COMMIT, changed=("a.c",)),
+                toolchain="arm-gcc 12; ld 2.40",
+                source=SimpleNamespace(
+                    origin="the fake kernel", commit=COMMIT, changed=("a.c",), url=None
+                ),
             ),
             modules=folder,
             programs=folder,
@@ -167,7 +170,10 @@ def test_a_build_that_fails_leaves_a_complete_folder(
         bench.run()
     assert bench.verdict["result"] == "FAIL: build kernel failed"
     names = {path.name for path in (bench.results / LATEST).iterdir()}
-    assert names == {"command.txt", "kernel.log", "kills.json", "verdict.json", "junit.xml"}
+    assert names == {
+        *("command.txt", "kernel.log", "kills.json", "verdict.json"),
+        *("junit.xml", "results.ktap", "kcidb.json"),
+    }
 
 
 def test_ctrl_c_leaves_a_complete_folder(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

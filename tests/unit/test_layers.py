@@ -22,8 +22,8 @@ LAYERS: dict[str, set[str]] = {
         *("packages", "targets", "tools", "workspace"),
         # pure data and parsing
         *("elfcheck", "kconfig", "kernel_reports", "klog", "proc_mm_limits", "programs_output"),
-        *("records",),
-        *("fuzz_round", "scenarios", "series", "verdict"),
+        *("fuzz_round", "records", "scenarios", "series", "summary", "verdict"),
+        *("junit", "kcidb", "ktap"),
         *("baselines", "bench_goals", "bench_output", "bench_plan", "bench_result"),
         *("bench_docs", "bench_stats"),
     },
@@ -46,7 +46,7 @@ LAYERS: dict[str, set[str]] = {
             "fuzz",
             "patch_check",
         ),
-        *("results", "scenario_run", "setup"),
+        *("results", "scenario_run", "setup", "step_summary"),
     },
 }
 RANKS = {"errors": 0, "ground": 1, "building": 2, "booting": 2, "session": 3, "jobs": 4}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -15,7 +15,8 @@ from junitparser import JUnitXml
 from rich.console import Console
 
 from harness.records import KillRecord
-from harness.results import Judged, ResultFolder, Summary, kill_table, scenario_table
+from harness.results import ResultFolder, kill_table, scenario_table
+from harness.summary import Judged, Summary
 from harness.verdict import Finding, Outcome, ScenarioVerdict
 
 NOW = datetime(2026, 11, 22, 22, 31, 45)
@@ -35,6 +36,8 @@ def summary(*verdicts: ScenarioVerdict, finished: bool = True, problem: str = ""
         policy="runtime",
         trigger="alloc",
         command=("./inv", "emulator-test", "--source", "a b"),
+        run="20261122-223145-linux-6.1-runtime-01234567",
+        started=datetime(2026, 11, 22, 22, 31, 45, tzinfo=UTC),
         release="6.1.153-gfoom-0123",
         origin="/tree",
         commit="0123",
@@ -73,7 +76,10 @@ def test_all_files_are_there(tmp_path: Path) -> None:
     folder = ResultFolder.create(tmp_path, "linux-6.1", "runtime", NOW)
     folder.write(summary(verdict()), "<6>[    0.0] Booting\n")
     names = {path.name for path in folder.path.iterdir()}
-    assert names == {"command.txt", "kernel.log", "kills.json", "verdict.json", "junit.xml"}
+    assert names == {
+        *("command.txt", "kernel.log", "kills.json", "verdict.json"),
+        *("junit.xml", "results.ktap", "kcidb.json"),
+    }
     assert (folder.path / "command.txt").read_text() == "./inv emulator-test --source 'a b'\n"
     (kill,) = json.loads((folder.path / "kills.json").read_text())
     assert kill["scenario"] == "report"

@@ -148,6 +148,7 @@ def test_emulator_test_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) ->
         "extra_config": None,
         "avd": None,
         "snapshot": True,
+        "kcidb_origin": "goldfish_oom",
     }
     tasks.emulator_test(
         context(),
