@@ -105,9 +105,9 @@ _ALL = (_LIMIT_UID, _UID, _PID, _LIMIT, _STARTED, _FINISHED, _FAILED, _HOLDING, 
 _OURS = re.compile(r"pw->|@@@@|set_mm_limits: |child |holding: |done: ")
 
 
-def holding_line(marker: str) -> str:
-    """The expression that the line with which the program `marker` holds begins with."""
-    return rf"holding: marker={re.escape(marker)}, alive=\d+"
+def holding_prefix(marker: str) -> str:
+    """What the line with which the program `marker` holds begins with."""
+    return f"holding: marker={marker}, alive="
 
 
 def parse_output(text: str) -> ProgramOutput:
