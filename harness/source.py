@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -53,6 +53,7 @@ _MIB = 1 << 20
 # How many changed files are named.
 _NAMED = 5
 _APT_ENV = {"LC_ALL": "C"}
+_APT_FILES = (Path("/etc/apt"), Path("/var/lib/apt/lists"), Path("/var/lib/dpkg/status"))
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 def _from_debian(ws: Workspace, target: Target, source: DebianSource, phase: Phase) -> KernelSource:
-    package = _candidate(source.package)
+    package = _candidate(ws, source.package)
     origin = f"Debian's {package.name} {package.version}"
 
     def unpack(tree: Path) -> None:
@@ -229,8 +230,39 @@ def _from_debian(ws: Workspace, target: Target, source: DebianSource, phase: Pha
     return _entry(ws, target, package.key, origin, phase, unpack)
 
 
-def _candidate(package: str) -> _Package:
-    """What apt would install as `package`. It reads apt's lists, not the network."""
+def _candidate(ws: Workspace, package: str) -> _Package:
+    """What apt would install as `package`, asked again only where apt's state has changed."""
+    memory = ws.cache.root / "candidates" / f"{digest(package, _apt_state())}.json"
+    try:
+        return _Package(**json.loads(memory.read_text()))
+    except (OSError, ValueError, TypeError):
+        pass  # not known yet, or not readable: it is only a memory
+    found = _ask_apt(package)
+    with disk_full_named(ws.cache.root):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        memory.write_text(json.dumps(asdict(found)))
+    return found
+
+
+def _apt_state() -> str:
+    """What apt's answers depend on: its configuration, its lists, what is installed, itself."""
+    program = shutil.which("apt-get")
+    tops = [*_APT_FILES, *([Path(program)] if program else [])]
+    files = [path for top in tops for path in (top, *sorted(top.glob("**/*")))]
+    return repr([(str(path), *_state_of(path)) for path in files])
+
+
+def _state_of(path: Path) -> tuple[int, ...]:
+    """By what a change of a file shows; empty where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return (status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def _ask_apt(package: str) -> _Package:
+    """The same. It reads apt's lists, not the network, which takes most of a second."""
     try:
         answer = run(["apt-get", "download", "--print-uris", package], env=_APT_ENV, check=False)
     except ToolMissingError:

@@ -21,7 +21,7 @@ DEFAULT_DAYS = 30
 _DAY = 86400
 _TREES = "trees"
 # Small, or not ours to divide: a compiler's cache has a size that it keeps to itself.
-_NO_ENTRIES = ("branches", "ccache", "directories", "locks", "logs")
+_NO_ENTRIES = ("branches", "candidates", "ccache", "directories", "locks", "logs")
 
 
 @dataclass(frozen=True)

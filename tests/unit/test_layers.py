@@ -22,8 +22,8 @@ LAYERS: dict[str, set[str]] = {
         *("packages", "targets", "tools", "workspace"),
         # pure data and parsing
         *("elfcheck", "kconfig", "kernel_reports", "klog", "proc_mm_limits", "programs_output"),
-        *("fuzz_round", "records", "scenarios", "series", "summary", "verdict"),
-        *("junit", "kcidb", "ktap"),
+        *("fuzz_round", "records", "scenario_script", "scenarios", "series", "summary"),
+        *("junit", "kcidb", "ktap", "verdict"),
         *("baselines", "bench_goals", "bench_output", "bench_plan", "bench_result"),
         *("bench_docs", "bench_stats"),
     },
