@@ -18,7 +18,7 @@ LAYERS: dict[str, set[str]] = {
     "errors": {"errors"},
     "ground": {
         # what every step stands on
-        *("cache", "lifetime", "paths", "ports", "process", "progress"),
+        *("cache", "lifetime", "paths", "ports", "process", "progress", "side_by_side"),
         *("packages", "targets", "tools", "workspace"),
         # pure data and parsing
         *("elfcheck", "kconfig", "kernel_reports", "klog", "proc_mm_limits", "programs_output"),
