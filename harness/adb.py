@@ -497,7 +497,9 @@ class Device:
 
     def open_shell(self, command: str, *, legacy: bool = False) -> AdbConnection:
         """A connection to a shell that runs `command`, by protocol 2 or the first one."""
-        connection = self._device.open_transport(timeout=_OPEN_SECONDS)
+        # In which a guest has to answer, too.
+        timeout = max(_OPEN_SECONDS, 2 * self.echo_seconds)
+        connection = self._device.open_transport(timeout=timeout)
         try:
             connection.send_command(f"shell:{command}" if legacy else f"shell,v2,raw:{command}")
             connection.check_okay()

@@ -8,7 +8,7 @@ import pytest
 from harness.adb import Device
 from harness.baselines import PATCHED
 from harness.bench import join_records
-from harness.bench_goals import agrees, over
+from harness.bench_goals import AGREEMENT_PAGES, AGREEMENT_PAGES_EACH, agrees, over
 from harness.bench_output import PROGRAM, parse_bench
 from harness.bench_plan import MIB, PAGE, UID
 from harness.bench_result import KillCase
@@ -30,9 +30,10 @@ def test_inside_and_outside_agree(device: Device, processes: int, wanted: int) -
     case = KillCase("patched", processes, LIMIT_MIB, wanted, kills)
     assert [kill.killer for kill in kills] == ["mm_limits"] * wanted
     # The processes may get on until the record is written, but never was there less than the
-    # kernel counted: what a thread folds is not counted twice, and nobody dies too early.
+    # kernel counted, but for some pages that are on their way: what a thread folds, 64 or so,
+    # is not counted twice, and nobody dies too early.
     beyond = [kill.inside - kill.outside for kill in kills if kill.inside is not None]
-    assert max(beyond) <= 2 * processes
+    assert max(beyond) <= AGREEMENT_PAGES + AGREEMENT_PAGES_EACH * processes
     # On a loaded host some of them are looked at from outside a moment later than from inside.
     assert sum(agrees(case, kill) for kill in kills) >= wanted // 2
     assert max(over(kill) for kill in kills) < size // PAGE

@@ -16,9 +16,11 @@ FAULTS = Path(__file__).with_name("faults")
 
 
 def test_some_rounds_pass(workspace: Workspace, target: Target, tmp_path: Path) -> None:
-    assert fuzz.run(workspace, target, seed=1, minutes=1, rounds=4, results=tmp_path) == 0
+    # A round is a time: where all is slow little happens in one.
+    rounds = 16 if target.debug else 4
+    assert fuzz.run(workspace, target, seed=1, minutes=1, rounds=rounds, results=tmp_path) == 0
     summary = json.loads((tmp_path / "latest/fuzz.json").read_text())
-    assert summary["rounds"] == 4
+    assert summary["rounds"] == rounds
     for what in ("calls", "forks", "threads", "shares", "execs", "switches", "deaths"):
         assert summary["counts"][what] > 0, what
 

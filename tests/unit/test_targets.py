@@ -66,6 +66,12 @@ def test_an_emulated_android_gets_more_time() -> None:
     assert board.machine.newest_api == 23
 
 
+def test_a_kernel_that_checks_itself_gets_more_time() -> None:
+    for target in (LINUX_6_1, GOLDFISH_3_4.on("sdk")):
+        slow = target.checking_itself()
+        assert slow.board.limits.echo > target.board.limits.echo
+
+
 def test_another_compiler_is_the_kernels_alone() -> None:
     own = GOLDFISH_3_4.with_cross_compile("/opt/bin/arm-eabi-")
     assert (own.cross_compile, own.programs_cross_compile) == (

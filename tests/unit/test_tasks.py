@@ -7,6 +7,7 @@ import inspect
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,19 @@ from invoke.context import Context
 from invoke.tasks import Task
 
 import tasks
-from harness import checks, doctor, emulator_test, fuzz, kernel, programs, rootfs, setup, source
+from harness import (
+    bench,
+    checks,
+    doctor,
+    emulator_test,
+    fuzz,
+    kernel,
+    programs,
+    rootfs,
+    setup,
+    source,
+)
+from harness.cli import StatusError
 from harness.errors import UsageError
 from harness.paths import REPO
 from harness.targets import Target
@@ -222,13 +235,24 @@ def test_what_does_not_boot_is_not_stopped_by_the_emulator(
         tasks.build_kernel(ctx)
 
 
-def test_test_is_everything_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("status", [0, 1])
+def test_test_is_everything_in_order(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     groups: list[str] = []
+
+    def run(_ws: object, target: Target, *, quick: bool) -> int:
+        groups.append(f"bench {target.name} {quick=}")
+        return status
+
     monkeypatch.setattr(
         checks, "run", lambda _ws, *given: groups.extend(c.name for g in given for c in g)
     )
-    tasks.test(context())
-    assert groups == ["ruff check", "ruff format", "mypy", "shellcheck", "unit tests", "boot tests"]
+    monkeypatch.setattr(bench, "run", run)
+    with pytest.raises(StatusError) if status else nullcontext():
+        tasks.test(context())
+    assert groups == [
+        *("ruff check", "ruff format", "mypy", "shellcheck", "unit tests", "boot tests"),
+        "bench linux-6.1 quick=True",
+    ]
 
 
 def test_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
