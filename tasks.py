@@ -252,6 +252,7 @@ def boot(
         **BUILD_HELP,
         **AVD_HELP,
         **SNAPSHOT_HELP,
+        "jobs": "how many guests side by side (default: as many as make sense here)",
     },
     iterable=["scenario", "patch"],
 )
@@ -269,6 +270,7 @@ def emulator_test(
     debug: bool = False,
     avd: str | None = None,
     snapshot: bool = True,
+    jobs: str = "",
 ) -> None:
     """Patch, build and boot the kernel, let users exceed their limits, and judge it."""
     from harness import cli
@@ -286,6 +288,7 @@ def emulator_test(
         extra_config=Path(config) if config else None,
         avd=avd or defaults.avd or None,
         snapshot=snapshot,
+        jobs=jobs,
         kcidb_origin=defaults.kcidb_origin,
     )
     cli.finish(status)

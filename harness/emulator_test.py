@@ -5,48 +5,27 @@ from __future__ import annotations
 
 import os
 import secrets
-import tarfile
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from harness import kernel, modules, programs, rootfs, step_summary
+from harness import equipment, guests, step_summary
 from harness.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
+from harness.guests import Found, Setup, Work
 from harness.kcidb import check_origin
 from harness.kernel import KernelBuild
-from harness.klog import certain_lines
-from harness.modules import ModuleBuild
 from harness.paths import RESULTS
-from harness.programs import ProgramBuild
 from harness.results import ResultFolder, kill_table, scenario_table
-from harness.rootfs import Rootfs
-from harness.scenario_run import DEVICE_FOLDER, MODULES, modules_command, observe
-from harness.scenarios import Modules, Scenario, check_trigger, policies_of, select
-from harness.session import Session, check_machine, open_session
-from harness.summary import KCIDB_ORIGIN, Judged, Planned, Summary
-from harness.targets import Board, GitSource, Target
-from harness.verdict import Outcome, ScenarioVerdict, judge, judge_log
+from harness.scenarios import check_trigger, policies_of, select
+from harness.session import check_machine
+from harness.summary import KCIDB_ORIGIN, Summary
+from harness.targets import GitSource, Target
+from harness.verdict import Outcome
 from harness.workspace import Workspace
 
-# The kernel log at two times, which is judged as a scenario is.
-_BOOT = "boot"
-_WHOLE_LOG = "whole log"
 _MOST_REASONS = 5
-_PREPARE_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class _Built:
-    """Everything that is booted or pushed."""
-
-    kernel: KernelBuild
-    modules: ModuleBuild
-    programs: ProgramBuild
-    rootfs: Rootfs
 
 
 @dataclass
@@ -54,31 +33,26 @@ class _Run:
     """A run on its way: what it is, where it writes, and how far it has come."""
 
     ws: Workspace
-    board: Board
-    trigger: str
     folder: ResultFolder
     summary: Summary
-    kernel_log: str = ""
+    found: list[Found] = field(default_factory=list)
 
     def save(self) -> None:
         """Brings the result folder up to date."""
-        self.folder.write(self.summary, self.kernel_log)
+        logs = {found.guest: found.log for found in self.found}
+        usage = {found.judged.place: found.usage for found in self.found if found.usage}
+        self.folder.write(self.summary, logs, usage)
 
     def note(self, **changes: object) -> None:
         """Changes the summary, and saves it."""
         self.summary = replace(self.summary, **changes)  # type: ignore[arg-type]
         self.save()
 
-    def add(self, verdict: ScenarioVerdict, seconds: float) -> None:
-        """One more verdict."""
-        started = datetime.now(UTC) - timedelta(seconds=seconds)
-        self.note(judged=(*self.summary.judged, Judged(verdict, seconds, started)))
-
-    def add_log(self, name: str) -> None:
-        """The verdict on the kernel log, which begins with the boot."""
-        levels_tell = self.board.boot_levels_tell
-        log = self.kernel_log if self.board.log_tells else certain_lines(self.kernel_log)
-        self.add(judge_log(name, self.trigger, log, levels_tell=levels_tell), 0.0)
+    def add(self, found: Found) -> None:
+        """One more verdict; they are kept in their order, whenever they come."""
+        self.found.append(found)
+        ordered = sorted(self.found, key=lambda one: one.place)
+        self.note(judged=tuple(one.judged for one in ordered))
 
 
 def run(
@@ -93,6 +67,7 @@ def run(
     extra_config: Path | None = None,
     avd: str | None = None,
     snapshot: bool = True,
+    jobs: str = "",
     kcidb_origin: str = KCIDB_ORIGIN,
     results: Path | None = None,
 ) -> int:
@@ -100,6 +75,7 @@ def run(
 
     That is 0 if every scenario passed and 1 if the kernel did something wrong.
     With `snapshot` a guest that has booted before is restored in place of a boot.
+    `jobs` is the number of guests side by side, as of guests.count_of().
     `kcidb_origin` is whose results these are to KernelCI.
     Raises UsageError for a word that means nothing, and other HarnessErrors
     where nothing is known about the kernel. Whatever happens, what was found by
@@ -107,6 +83,8 @@ def run(
     """
     policies = policies_of(policy)
     chosen = select(scenarios, check_trigger(trigger))
+    work = [Work(name, scenario) for name in policies for scenario in chosen]
+    count = guests.count_of(jobs, target, work)
     check_origin(kcidb_origin)
     command = ["./inv", "emulator-test", "--policy", policy, "--trigger", trigger]
     command += ["--kernel", target.name, "--emulator", target.emulator]
@@ -115,6 +93,8 @@ def run(
     command += ["--cross-compile", target.cross_compile] if target.is_cross_compile_changed else []
     command += ["--avd", avd] if avd else []
     command += [] if snapshot else ["--no-snapshot"]
+    # On a smaller machine there would be fewer.
+    command += ["--jobs", str(count)] if count > 1 or jobs else []
     command += [word for name in scenarios or () for word in ("--scenario", name)]
     command += [word for path in extra_patches for word in ("--patch", str(path))]
     command += ["--config", str(extra_config)] if extra_config else []
@@ -126,36 +106,26 @@ def run(
         command=tuple(command),
         run=f"{folder.path.name}-{secrets.token_hex(4)}",
         started=datetime.now(UTC),
-        planned=_plan(policies, chosen),
+        planned=guests.plan(work, count),
         arch=target.arch,
         machine=target.machine.title,
         kcidb_origin=kcidb_origin,
     )
-    test = _Run(ws=ws, board=target.board, trigger=trigger, folder=folder, summary=summary)
+    test = _Run(ws=ws, folder=folder, summary=summary)
     with _told(test):
         check_machine(target, avd)
-        built = _build(ws, target, source, extra_patches, extra_config)
-        _note_kernel(test, built.kernel, target, source)
-        with open_session(
-            ws,
-            built.kernel.image,
-            built.rootfs.initramfs,
-            target,
-            folder=folder.path,
-            expect_release=built.kernel.release,
-            tools=built.rootfs.tools,
-            avd_name=avd,
-            snapshot=snapshot,
-        ) as session:
-            _prepare(test, session, built)
-            _perform(test, session, chosen, policies)
+        equipped = equipment.build(ws, target, source, extra_patches, extra_config)
+        _note_kernel(test, equipped.kernel, target, source)
+        setup = Setup(ws, target, equipped, folder, trigger, avd, snapshot)
+        with ws.reporter.phase(_phase(policy, trigger, count)):
+            done = guests.perform(setup, work, count, test.add)
+        test.note(finished=done)
     return _finish(test)
 
 
-def _plan(policies: Sequence[str], scenarios: Sequence[Scenario]) -> tuple[Planned, ...]:
-    """Everything that a whole run judges, in its order."""
-    pairs = [Planned(policy, scenario.name) for policy in policies for scenario in scenarios]
-    return (Planned("", _BOOT), *pairs, Planned("", _WHOLE_LOG))
+def _phase(policy: str, trigger: str, count: int) -> str:
+    side_by_side = f", {count} guests" if count > 1 else ""
+    return f"scenarios, policy {policy}, trigger {trigger}{side_by_side}"
 
 
 def _note_kernel(test: _Run, built: KernelBuild, target: Target, source: str | None) -> None:
@@ -187,94 +157,6 @@ def _told(test: _Run) -> Iterator[None]:
         test.note(problem=text)
         _tell(test)
         raise
-
-
-def _build(
-    ws: Workspace,
-    target: Target,
-    source: str | None,
-    extra_patches: Sequence[Path],
-    extra_config: Path | None,
-) -> _Built:
-    """Everything that is booted or pushed, built as far as it is not up to date."""
-    built = kernel.build(ws, target, source, extra_patches, extra_config)
-    return _Built(
-        kernel=built,
-        modules=modules.build(ws, built),
-        programs=programs.build(ws, target),
-        rootfs=rootfs.build(ws, target),
-    )
-
-
-def _prepare(test: _Run, session: Session, built: _Built) -> None:
-    """Brings the programs and modules to the device, and loads the modules.
-
-    As one archive and one command: over adb each costs a round of processes.
-    """
-    device = session.device
-    files = [built.programs.path(name) for name in built.programs.names]
-    files += [built.modules.path(name) for name in MODULES]
-    remote = f"{DEVICE_FOLDER}/pushed.tar"
-    commands = [
-        f"cd {DEVICE_FOLDER}",
-        f"busybox tar -xf {remote}",
-        f"rm {remote}",
-        f"echo {test.board.hung_task_seconds} > /proc/sys/kernel/hung_task_timeout_secs",
-        modules_command(Modules(loaded=True)),
-        "busybox dmesg -r",
-    ]
-    with (
-        test.ws.reporter.phase("push programs and modules"),
-        tempfile.TemporaryDirectory(prefix="goldfish-oom-") as folder,
-    ):
-        archive = Path(folder) / "pushed.tar"
-        _pack(archive, files)
-        device.push(archive, remote)
-        test.kernel_log = device.shell(" && ".join(commands), timeout=_PREPARE_SECONDS).output
-    test.add_log(_BOOT)
-
-
-def _pack(archive: Path, files: Sequence[Path]) -> None:
-    """Writes `files` into a tar archive: root's, and everybody may run them."""
-
-    def everybodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        member.uid = member.gid = 0
-        member.uname = member.gname = "root"
-        member.mode = 0o755
-        return member
-
-    with tarfile.open(archive, "w") as tar:
-        for path in files:
-            tar.add(path, path.name, filter=everybodys)
-
-
-def _perform(
-    test: _Run, session: Session, scenarios: Sequence[Scenario], policies: Sequence[str]
-) -> None:
-    """Runs and judges every scenario under every policy, while the kernel lives."""
-    for policy in policies:
-        with test.ws.reporter.phase(f"scenarios, policy {policy}, trigger {test.trigger}") as phase:
-            for scenario in scenarios:
-                phase.note(f"{scenario.name}: {scenario.title}")
-                if not _one(test, session, scenario, policy):
-                    return
-    test.kernel_log = session.device.kernel_log()
-    test.add_log(_WHOLE_LOG)
-    test.note(finished=True)
-
-
-def _one(test: _Run, session: Session, scenario: Scenario, policy: str) -> bool:
-    """Runs and judges one scenario; returns whether the kernel is still there."""
-    started = time.monotonic()
-    seen = observe(session, scenario, policy, test.trigger)
-    test.kernel_log = seen.log or test.kernel_log
-    levels_tell = test.board.levels_tell
-    verdict = judge(scenario, policy, test.trigger, seen, levels_tell=levels_tell)
-    test.add(verdict, time.monotonic() - started)
-    if verdict.outcome is Outcome.KERNEL_DIED:
-        return False
-    session.check()
-    return True
 
 
 def _finish(test: _Run) -> int:

@@ -18,13 +18,13 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 
-from harness import kernel, modules, programs, rootfs
+from harness import equipment
 from harness.errors import EXIT_FAILED, EXIT_PASSED, BootError, UsageError
 from harness.fuzz_round import PROGRAM, judge_round, parse_round
 from harness.klog import marker, section
 from harness.paths import RESULTS
 from harness.results import ResultFolder
-from harness.scenario_run import DEVICE_FOLDER, MODULES, load_modules
+from harness.scenario_run import DEVICE_FOLDER, load_modules
 from harness.session import Session, check_machine, open_session
 from harness.targets import Target
 from harness.workspace import Workspace
@@ -83,22 +83,18 @@ def run(
     folder = ResultFolder.create(results or RESULTS, target.name, "fuzz", datetime.now())
     command = _command(target, seed, rounds, minutes, extra_patches)
     folder.put("command.txt", f"{shlex.join(command)}\n")
-    built = kernel.build(ws, target, source, extra_patches)
-    loadable, tools = modules.build(ws, built), programs.build(ws, target)
-    guest = rootfs.build(ws, target)
+    equipped = equipment.build(ws, target, source, extra_patches)
     fuzz = _Fuzz(seed, tuple(extra_patches))
     with open_session(
         ws,
-        built.image,
-        guest.initramfs,
+        equipped.kernel.image,
+        equipped.initramfs,
         target,
         folder=folder.path,
-        expect_release=built.release,
-        tools=guest.tools,
+        expect_release=equipped.kernel.release,
+        tools=equipped.rootfs.tools,
     ) as session:
-        for name in MODULES:
-            session.device.push(loadable.path(f"{name}.ko"), f"{DEVICE_FOLDER}/{name}.ko", 0o644)
-        session.device.push(tools.path(PROGRAM), f"{DEVICE_FOLDER}/{PROGRAM}")
+        equipment.bring(session.device, equipped, target)
         session.device.shell(f"mount -t debugfs debugfs {_DEBUGFS}", check=False)
         load_modules(session.device)
         with ws.reporter.phase("fuzz"):

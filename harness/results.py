@@ -11,11 +11,12 @@ import json
 import os
 import secrets
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape as escape_markup
@@ -27,7 +28,8 @@ from harness.kcidb import kcidb
 from harness.ktap import ktap
 from harness.records import KillRecord
 from harness.records import escape as escape_name
-from harness.summary import Judged, Summary
+from harness.summary import Judged, Planned, Summary
+from harness.usage import Sample
 
 LATEST = "latest"
 CONSOLE_LOG = "console.log"
@@ -62,22 +64,38 @@ class ResultFolder:
         """Where the machine's console goes."""
         return self.path / CONSOLE_LOG
 
-    def write(self, summary: Summary, kernel_log: str) -> None:
-        """Writes all files but the console's."""
+    def of_guest(self, number: int) -> Path:
+        """Where a guest's logs go: the first one's into the folder itself."""
+        return self.path if number == 1 else self.path / f"guest{number}"
+
+    def write(
+        self,
+        summary: Summary,
+        logs: Mapping[int, str],
+        usage: Mapping[Planned, Sequence[Sample]] = MappingProxyType({}),
+    ) -> None:
+        """Writes all files but the consoles'.
+
+        `logs` are the guests' kernel logs, and `usage` is who used how much memory while.
+        """
         with disk_full_named(self.path):
             self.put("command.txt", f"{shlex.join(summary.command)}\n")
-            self.put(KERNEL_LOG, kernel_log)
+            for number in {1, *logs}:
+                self.of_guest(number).mkdir(exist_ok=True)
+                self.put(KERNEL_LOG, logs.get(number, ""), self.of_guest(number))
+            self.put("usage.json", _json(_usage(usage)))
             self.put("kills.json", _json(_kills(summary)))
             self.put("verdict.json", _json(_verdict(summary)))
             self.put("junit.xml", junit(summary))
             self.put("results.ktap", ktap(summary))
             self.put("kcidb.json", _json(kcidb(summary)))
 
-    def put(self, name: str, text: str) -> None:
-        """Replaces a file as a whole."""
-        partial = self.path / f".{name}.partial"
+    def put(self, name: str, text: str, folder: Path | None = None) -> None:
+        """Replaces a file (of a folder below) as a whole."""
+        folder = folder or self.path
+        partial = folder / f".{name}.partial"
         partial.write_text(text, encoding="utf-8")
-        partial.replace(self.path / name)
+        partial.replace(folder / name)
 
 
 def scenario_table(judged: Sequence[Judged]) -> Table:
@@ -157,6 +175,13 @@ def _kills(summary: Summary) -> list[dict[str, object]]:
         {"scenario": one.verdict.scenario, **asdict(record)}
         for one in summary.judged
         for record in one.verdict.records
+    ]
+
+
+def _usage(usage: Mapping[Planned, Sequence[Sample]]) -> list[dict[str, object]]:
+    return [
+        {**asdict(place), "samples": [asdict(sample) for sample in samples]}
+        for place, samples in usage.items()
     ]
 
 

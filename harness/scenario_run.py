@@ -16,7 +16,7 @@ from harness.adb import Device
 from harness.errors import BootError, DeviceError, HarnessError
 from harness.klog import Section, section
 from harness.proc_mm_limits import LimitEntry, parse_mm_limits
-from harness.programs_output import parse_output
+from harness.programs_output import parse_output, parse_usage
 from harness.scenario_script import (
     BEGIN,
     CHANGE,
@@ -28,13 +28,15 @@ from harness.scenario_script import (
     PROC,
     PROGRAM_SECONDS,
     SETTINGS,
+    USAGE,
     Part,
     Script,
     modules_command,
     parts_of,
 )
-from harness.scenarios import Modules, Scenario
+from harness.scenarios import NO_LIMIT, Modules, Scenario, uid_of
 from harness.session import Session
+from harness.usage import LimitChange, Sample, samples
 from harness.verdict import Observations, ProgramRun
 
 __all__ = ["DEVICE_FOLDER", "MODULES", "load_modules", "modules_command", "observe", "parse_limits"]
@@ -55,6 +57,7 @@ class _Seen:
     daemon_calls: int | None = None
     log: str = ""
     section: Section = field(default_factory=lambda: Section("", False, False))
+    usage: tuple[Sample, ...] = ()
 
 
 def load_modules(device: Device) -> None:
@@ -102,6 +105,7 @@ def observe(session: Session, scenario: Scenario, policy: str, trigger: str) -> 
         daemon_calls=seen.daemon_calls,
         module_problems=tuple(seen.module_problems),
         log=seen.log,
+        usage=seen.usage,
         died=died,
         problem=problem,
     )
@@ -150,6 +154,23 @@ def _note(script: Script, parts: Sequence[Part], seen: _Seen) -> None:
     if log is not None:
         seen.log = log.text
         seen.section = section(log.text, script.nonce)
+    seen.usage = samples(parse_usage(_text(parts, USAGE)), _limit_changes(script, parts, seen))
+
+
+def _limit_changes(script: Script, parts: Sequence[Part], seen: _Seen) -> list[LimitChange]:
+    """When which limit was set, as far as the script could tell the time."""
+    changes = []
+    done = [part for part in parts if part.name == SETTINGS and part.status is not None]
+    for step, part, setting in zip(script.scenario.settings, done, seen.settings, strict=False):
+        taken = any(answer.ret >= 0 for answer in setting.output.limits)
+        if taken and part.time is not None:
+            limit = None if step.limit == NO_LIMIT else int(step.limit)
+            changes.append(LimitChange(part.time, uid_of(step.user), limit))
+    for run in script.scenario.runs:
+        first = next((part for part in parts if part.name == run.name), None)
+        if run.limit and first is not None and first.time is not None:
+            changes.append(LimitChange(first.time, uid_of(run.user), run.limit))
+    return changes
 
 
 def _check(script: Script, parts: Sequence[Part], output: str) -> None:

@@ -37,6 +37,9 @@ from harness.verdict import PROGRAMS, letters
 DEVICE_FOLDER = PurePosixPath("/data/local/tmp")
 MODULES = ("set_mm_limits", "my_oom_killer")
 PROC = "/proc/mm_limits"
+# What watch_usage says goes here, and on with every scenario.
+USAGE_FILE = DEVICE_FOLDER / "usage"
+_WATCH_SECONDS = 0.05
 _POLICY = "/proc/sys/vm/mm_limits_policy"
 _TRIGGER = "/proc/sys/vm/mm_limits_trigger"
 _DAEMON_POLICY = "/sys/module/my_oom_killer/parameters/policy"
@@ -45,8 +48,8 @@ _DAEMON_POLICY = "/sys/module/my_oom_killer/parameters/policy"
 # them warnings of its own.
 _NOTICE = "<5>"
 # What parts are called, besides the runs' names. No scenario's run is called so.
-BEGIN, SETTINGS, CHANGE, LIMITS, DAEMON, LOG = (
-    *("(begin)", "(settings)", "(modules)", "(limits)", "(daemon)", "(log)"),
+BEGIN, SETTINGS, CHANGE, LIMITS, DAEMON, LOG, USAGE = (
+    *("(begin)", "(settings)", "(modules)", "(limits)", "(daemon)", "(log)", "(usage)"),
 )
 # How often the daemon looks, and how long it gets to act on a last step: some rounds.
 _DAEMON_SECONDS = 0.1
@@ -58,15 +61,16 @@ _KILL_WAIT_SECONDS = 10.0
 _NO_KILL_WAIT_SECONDS = 0.4
 # A program gives up by itself before we do: then its output says how far it came.
 PROGRAM_SECONDS = 25
+_SECONDS = re.compile(r"[0-9]+\.[0-9]+")
 # File descriptors from here on are the coprocesses'. A shell has ten by number.
 _FIRST_FD = 3
 
-# `part` begins a part, `status` ends it. `spawn FD COMMAND` starts a coprocess, `await
-# FD TEXT` says what comes from it until a line begins so, and `rest NAME FD`,
-# as a part of that name, what comes then.
+# `part` begins a part, and says when, `status` ends it. `spawn FD COMMAND` starts a
+# coprocess, `await FD TEXT` says what comes from it until a line begins so, and
+# `rest NAME FD`, as a part of that name, what comes then.
 # A coprocess stays until its shell has gone, or that might lose it before it is moved.
 _PRELUDE = r"""
-part() { print -r -- "$token part $1"; }
+part() { read -r up line </proc/uptime; print -r -- "$token part $up $1"; }
 status() { print -r -- "$token status $1"; }
 spawn() {
 	{ (eval "$2") </dev/null 2>&1; status $?; read -r; } |&
@@ -94,11 +98,16 @@ rest() {
 
 @dataclass(frozen=True)
 class Part:
-    """One part of what a script has said; `status` is None if it has not ended."""
+    """One part of what a script has said; `status` is None if it has not ended.
+
+    `time` is when it began, in seconds since boot, to some 10 ms; None where the
+    script could not tell.
+    """
 
     name: str
     text: str
     status: int | None
+    time: float | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +168,7 @@ class Script:
             (by_daemon, _DAEMON_POLICY),
         ):
             yield f"print -r -- '{word}' > {file} || exit"
+        yield f": > {USAGE_FILE}"
         yield f"print -r -- {begin} > /dev/kmsg || exit"
         yield f'print -r -- "$(<{_TRIGGER})"; print -r -- "$(<{_POLICY})"; print -r -- "$(<{PROC})"'
         yield "status 0"
@@ -201,6 +211,7 @@ class Script:
             yield f"kill $pid; rest '{DAEMON}' {fds[DAEMON]}"
         end = shlex.quote(_NOTICE + marker("end", self.nonce))
         # By busybox: see Device.kernel_log().
+        yield from _in_part(USAGE, f'print -r -- "$(<{USAGE_FILE})"')
         yield from _in_part(
             LOG, f"rm {self.until}; print -r -- {end} > /dev/kmsg && busybox dmesg -r"
         )
@@ -214,10 +225,12 @@ def parts_of(output: str, token: str) -> tuple[Part, ...]:
     """What a script with this token has said, as far as it came."""
     found: list[Part] = []
     for piece in re.split(rf"^{token} part ", output, flags=re.MULTILINE)[1:]:
-        name, _, text = piece.partition("\n")
+        first, _, text = piece.partition("\n")
+        time, _, name = first.partition(" ")
         body, ended, status = text.partition(f"{token} status ")
         number = status.partition("\n")[0]
-        found.append(Part(name, body, int(number) if ended and number.isdigit() else None))
+        whole = int(number) if ended and number.isdigit() else None
+        found.append(Part(name, body, whole, float(time) if _SECONDS.fullmatch(time) else None))
     return tuple(found)
 
 
@@ -279,3 +292,9 @@ def modules_command(step: Modules) -> str:
     if step.loaded:
         return " && ".join(f"insmod {DEVICE_FOLDER}/{name}.ko" for name in MODULES)
     return " && ".join(f"rmmod {name}" for name in reversed(MODULES))
+
+
+def watch_command() -> str:
+    """The device's shell command, for root, that has the users' memory watched from now on."""
+    watch = f"cd {DEVICE_FOLDER} && exec ./watch_usage {_WATCH_SECONDS:g}"
+    return f"({watch}) < /dev/null >> {USAGE_FILE} 2>&1 &"

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from harness import snapshot as snapshots
 from harness.adb import AdbServer, Device
 from harness.errors import BootError, DeviceError, HarnessError, InfrastructureError
 from harness.klog import find_trouble
+from harness.lifetime import Health
 from harness.scenarios import SCENARIOS, Scenario, uid_of
 from harness.targets import BootLimits as BootLimits  # callers have it from here
 from harness.targets import QemuMachine, SdkMachine, Target
@@ -77,6 +78,7 @@ def open_session(
     avd_name: str | None = None,
     limits: BootLimits | None = None,
     snapshot: bool = False,
+    started: Callable[[Health], None] = lambda _: None,
 ) -> Iterator[Session]:
     """Boots the kernel and yields its session; ends everything behind it.
 
@@ -87,13 +89,16 @@ def open_session(
 
     On an Android Emulator the kernel runs the AVD called `avd_name` (default:
     the only one that fits), and `tools`, static programs, are brought there.
-    `limits` are the board's, unless they are given.
+    `limits` are the board's, unless they are given. `started` is called with the
+    health of every machine that was started, so that another thread can end the wait.
 
     The logs (console.log, adb.log) go to `folder`. Raises BootError if the
     kernel does not come up or is not the one of `expect_release` (what `uname
     -r` must say), DeviceError if adb does not reach it, ToolMissingError.
     """
-    start = _Start(ws, kernel_image, initramfs, target, folder, limits or target.board.limits)
+    start = _Start(
+        ws, kernel_image, initramfs, target, folder, limits or target.board.limits, started
+    )
     with ExitStack() as stack:
         session = start.restore(stack, expect_release) if snapshot else None
         if session is None:
@@ -128,6 +133,7 @@ class _Start:
     target: Target
     folder: Path
     limits: BootLimits
+    started: Callable[[Health], None]
 
     def restore(self, stack: ExitStack, release: str) -> Session | None:
         """The session of a saved guest; None where there is none that proves itself."""
@@ -187,6 +193,7 @@ class _Start:
             log=self.folder / "console.log",
         )
         stack.callback(machine.close)
+        self.started(machine.health)
         limits = self.limits
         machine.console.wait_for(avd.FIRST_LINE, timeout=limits.boot, silence=limits.silence)
         device = Device(
@@ -212,6 +219,7 @@ class _Start:
             more=more,
         )
         stack.callback(machine.close)
+        self.started(machine.health)
         # While the kernel boots.
         server = AdbServer(scratch, self.folder / "adb.log")
         stack.callback(server.close)

@@ -19,6 +19,7 @@ from harness.programs_output import ChildEnd, LimitSet, ProgramOutput
 from harness.records import FIGURE_OF_POLICY, KillRecord, ParsedRecords, lines_of, split_prefix
 from harness.records import parse_log as parse_records_log
 from harness.scenarios import NO_LIMIT, Enough, Run, Scenario, Victims, uid_of
+from harness.usage import Sample
 
 SIGKILL = 9
 PAGE = 4096
@@ -86,8 +87,10 @@ class Observations:
     limits: tuple[LimitEntry, ...] | None
     daemon_calls: int | None = None
     module_problems: tuple[str, ...] = ()
-    # The whole kernel log behind the scenario: not judged here, but kept.
+    # The whole kernel log behind the scenario, and who used how much memory meanwhile:
+    # not judged here, but kept.
     log: str = ""
+    usage: tuple[Sample, ...] = ()
     died: str = ""
     problem: str = ""
 

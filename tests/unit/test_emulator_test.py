@@ -7,7 +7,6 @@ The device is not real here: these are the paths on which it fails.
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +19,7 @@ import pytest
 from rich.console import Console
 from world import World
 
-from harness import emulator_test
+from harness import emulator_test, equipment, guests
 from harness.adb import ShellResult
 from harness.cache import Cache
 from harness.errors import (
@@ -44,17 +43,11 @@ BOOT_LOG = "<6>[    0.000000] Booting Linux\n"
 
 
 class FakeDevice:
-    """Takes what is pushed and has a kernel log."""
+    """Has a kernel log."""
 
     def __init__(self) -> None:
-        self.pushed: list[str] = []
         self.commands: list[str] = []
         self.log = BOOT_LOG
-
-    def push(self, local: Path, remote: str) -> None:
-        with tarfile.open(local) as tar:
-            assert {member.mode for member in tar} == {0o755}
-            self.pushed = tar.getnames()
 
     def shell(self, command: str, *, timeout: float) -> ShellResult:
         self.commands.append(command)
@@ -79,9 +72,6 @@ class Bench:
         self.change: Callable[[Scenario, Observations], Observations] = lambda _, seen: seen
         files = tmp_path / "built"
         files.mkdir()
-        for name in ("oom_test_kernel", "set_mm_limits", "my_oom_killer"):
-            (files / name).write_text(name)
-        folder = SimpleNamespace(path=lambda name: files / name, names=("oom_test_kernel",))
         self.built = SimpleNamespace(
             kernel=SimpleNamespace(
                 image=files,
@@ -91,13 +81,13 @@ class Bench:
                     origin="the fake kernel", commit=COMMIT, changed=("a.c",), url=None
                 ),
             ),
-            modules=folder,
-            programs=folder,
-            rootfs=SimpleNamespace(initramfs=files, tools=()),
+            rootfs=SimpleNamespace(tools=()),
+            initramfs=files,
         )
-        monkeypatch.setattr(emulator_test, "_build", lambda *_: self.built)
-        monkeypatch.setattr(emulator_test, "open_session", self.open_session)
-        monkeypatch.setattr(emulator_test, "observe", self.observe)
+        monkeypatch.setattr(equipment, "build", lambda *_: self.built)
+        monkeypatch.setattr(equipment, "bring", lambda *_: None)
+        monkeypatch.setattr(guests, "open_session", self.open_session)
+        monkeypatch.setattr(guests, "observe", self.observe)
 
     @contextmanager
     def open_session(self, *_args: object, **_options: object) -> Iterator[Any]:
@@ -113,7 +103,7 @@ class Bench:
         return self.change(scenario, World(scenario, policy, trigger).observe())
 
     def run(self, policy: str = "rss", **options: Any) -> int:
-        options = {"target": LINUX_6_1, **options}
+        options = {"target": LINUX_6_1, "jobs": "1", **options}
         return emulator_test.run(
             self.ws, policy=policy, trigger="alloc", results=self.results, **options
         )
@@ -134,7 +124,6 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
 
 def test_a_run_that_passes(bench: Bench) -> None:
     assert bench.run("all") == 0
-    assert sorted(bench.device.pushed) == ["my_oom_killer", "oom_test_kernel", "set_mm_limits"]
     assert bench.verdict["passed"] is True
     assert {one["policy"] for one in bench.verdict["scenarios"]} == {
         "",
@@ -165,13 +154,13 @@ def test_a_build_that_fails_leaves_a_complete_folder(
     def fail(*_: object) -> None:
         raise BuildError("build kernel failed")
 
-    monkeypatch.setattr(emulator_test, "_build", fail)
+    monkeypatch.setattr(equipment, "build", fail)
     with pytest.raises(BuildError):
         bench.run()
     assert bench.verdict["result"] == "FAIL: build kernel failed"
     names = {path.name for path in (bench.results / LATEST).iterdir()}
     assert names == {
-        *("command.txt", "kernel.log", "kills.json", "verdict.json"),
+        *("command.txt", "kernel.log", "kills.json", "usage.json", "verdict.json"),
         *("junit.xml", "results.ktap", "kcidb.json"),
     }
 
@@ -180,7 +169,7 @@ def test_ctrl_c_leaves_a_complete_folder(bench: Bench, monkeypatch: pytest.Monke
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(emulator_test, "observe", interrupt)
+    monkeypatch.setattr(guests, "observe", interrupt)
     with pytest.raises(KeyboardInterrupt):
         bench.run()
     assert bench.verdict["result"] == "FAIL: KeyboardInterrupt"
@@ -258,7 +247,7 @@ def test_the_command_can_be_repeated(bench: Bench) -> None:
     bench.run(scenarios=("report",), source="/a b", extra_patches=(Path("x.patch"),))
     assert bench.command == (
         "./inv emulator-test --policy rss --trigger alloc --kernel linux-6.1 --emulator qemu"
-        " --source '/a b' --scenario report --patch x.patch\n"
+        " --source '/a b' --jobs 1 --scenario report --patch x.patch\n"
     )
 
 

@@ -23,16 +23,16 @@ LAYERS: dict[str, set[str]] = {
         # pure data and parsing
         *("elfcheck", "kconfig", "kernel_reports", "klog", "proc_mm_limits", "programs_output"),
         *("fuzz_round", "records", "scenario_script", "scenarios", "series", "summary"),
-        *("junit", "kcidb", "ktap", "verdict"),
+        *("junit", "kcidb", "ktap", "usage", "verdict"),
         *("baselines", "bench_goals", "bench_output", "bench_plan", "bench_result"),
         *("bench_docs", "bench_stats"),
     },
     "building": {
         *("checkpatch", "git_source", "kernel", "modules", "patching", "programs", "rootfs"),
-        *("kernel_symbols", "ndk", "source", "toolchain"),
+        *("initramfs", "kernel_symbols", "ndk", "source", "toolchain"),
     },
     "booting": {"adb", "avd", "console", "qemu", "qmp", "snapshot", "sdk"},
-    "session": {"session"},
+    "session": {"equipment", "session"},
     "jobs": {
         *("bench", "bench_page", "bench_plot"),
         *(
@@ -44,6 +44,7 @@ LAYERS: dict[str, set[str]] = {
             "doctor",
             "emulator_test",
             "fuzz",
+            "guests",
             "patch_check",
         ),
         *("results", "scenario_run", "setup", "step_summary"),

@@ -14,7 +14,7 @@ from test_emulator_test import COMMIT, Bench
 from test_tasks import context
 
 import tasks
-from harness import emulator_test
+from harness import emulator_test, equipment
 from harness.errors import BuildError, InfrastructureError, UsageError
 from harness.klog import Section
 from harness.results import LATEST
@@ -98,7 +98,7 @@ def test_a_build_that_fails_is_told_once(
     def fail(*_: object) -> None:
         raise BuildError("build kernel failed")
 
-    monkeypatch.setattr(emulator_test, "_build", fail)
+    monkeypatch.setattr(equipment, "build", fail)
     with pytest.raises(BuildError):
         bench.run(scenarios=("report",))
     lines = ktap_of(bench)

@@ -74,10 +74,10 @@ def test_two_runs_in_one_second_do_not_clash(tmp_path: Path) -> None:
 
 def test_all_files_are_there(tmp_path: Path) -> None:
     folder = ResultFolder.create(tmp_path, "linux-6.1", "runtime", NOW)
-    folder.write(summary(verdict()), "<6>[    0.0] Booting\n")
+    folder.write(summary(verdict()), {1: "<6>[    0.0] Booting\n"})
     names = {path.name for path in folder.path.iterdir()}
     assert names == {
-        *("command.txt", "kernel.log", "kills.json", "verdict.json"),
+        *("command.txt", "kernel.log", "kills.json", "usage.json", "verdict.json"),
         *("junit.xml", "results.ktap", "kcidb.json"),
     }
     assert (folder.path / "command.txt").read_text() == "./inv emulator-test --source 'a b'\n"
@@ -93,10 +93,11 @@ def test_all_files_are_there(tmp_path: Path) -> None:
 
 def test_writing_again_replaces(tmp_path: Path) -> None:
     folder = ResultFolder.create(tmp_path, "linux-6.1", "runtime", NOW)
-    folder.write(summary(verdict(), finished=False), "a\n")
-    folder.write(summary(verdict(), verdict()), "a\nb\n")
+    folder.write(summary(verdict(), finished=False), {1: "a\n"})
+    folder.write(summary(verdict(), verdict()), {1: "a\nb\n", 2: "c\n"})
     assert len(json.loads((folder.path / "kills.json").read_text())) == 2
     assert (folder.path / "kernel.log").read_text() == "a\nb\n"
+    assert (folder.path / "guest2" / "kernel.log").read_text() == "c\n"
 
 
 def test_junit_tells_failures_from_errors(tmp_path: Path) -> None:
@@ -109,7 +110,7 @@ def test_junit_tells_failures_from_errors(tmp_path: Path) -> None:
             finished=False,
             problem="QEMU was killed",
         ),
-        "",
+        {},
     )
     path = folder.path / "junit.xml"
     ET.parse(path)

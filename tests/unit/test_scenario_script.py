@@ -95,7 +95,7 @@ def test_every_scenario_has_its_parts_in_order(policy: str, trigger: str) -> Non
         words = [line.split()[1].strip("';") for line in text.splitlines() if line[:5] == "part "]
         runs = [run.name for run in one.runs]
         assert words[0] == "(begin)"
-        assert words[-1] == "(log)"
+        assert words[-2:] == ["(usage)", "(log)"]
         assert [word for word in words if word in runs] == runs
         assert words.count("(settings)") == len(one.settings)
         assert ("(daemon)" in words) == (trigger == "daemon")
@@ -114,24 +114,24 @@ def test_a_script_says_what_is_needed_to_repeat_it() -> None:
 def test_parts_come_back_one_by_one() -> None:
     output = (
         "sh: a word before all\n"
-        f"{TOKEN} part (begin)\nalloc\n{TOKEN} status 0\n"
-        f"{TOKEN} part main\nholding\n"
-        f"{TOKEN} part (limits)\nuid\n{TOKEN} status 0\n"
-        f"{TOKEN} part main\nover\n{TOKEN} status 137\n"
-        f"{TOKEN} part (log)\n<6>[ 1.0] x"
+        f"{TOKEN} part 7.01 (begin)\nalloc\n{TOKEN} status 0\n"
+        f"{TOKEN} part 7.20 main\nholding\n"
+        f"{TOKEN} part 8.00 (limits)\nuid\n{TOKEN} status 0\n"
+        f"{TOKEN} part 8.10 main\nover\n{TOKEN} status 137\n"
+        f"{TOKEN} part  (log)\n<6>[ 1.0] x"
     )
     assert parts_of(output, TOKEN) == (
-        Part("(begin)", "alloc\n", 0),
-        Part("main", "holding\n", None),
-        Part("(limits)", "uid\n", 0),
-        Part("main", "over\n", 137),
+        Part("(begin)", "alloc\n", 0, 7.01),
+        Part("main", "holding\n", None, 7.2),
+        Part("(limits)", "uid\n", 0, 8.0),
+        Part("main", "over\n", 137, 8.1),
         Part("(log)", "<6>[ 1.0] x", None),
     )
 
 
 @given(st.text(), st.integers(0, 200))
 def test_what_was_cut_or_is_nothing_of_ours_raises_nothing(text: str, cut: int) -> None:
-    whole = f"{TOKEN} part (begin)\n{text}\n{TOKEN} status 0\n{TOKEN} part main\n"
+    whole = f"{TOKEN} part 1.00 (begin)\n{text}\n{TOKEN} status 0\n{TOKEN} part 2.00 main\n"
     for part in parts_of(whole[:cut], TOKEN):
         assert part.status in (0, None)
     assert parts_of(text, TOKEN) == ()

@@ -161,6 +161,7 @@ def test_emulator_test_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) ->
         "extra_config": None,
         "avd": None,
         "snapshot": True,
+        "jobs": "",
         "kcidb_origin": "goldfish_oom",
     }
     tasks.emulator_test(
@@ -170,7 +171,9 @@ def test_emulator_test_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) ->
         source="/tree",
         scenario=["report"],
         patch=["a.patch", "b.patch"],
+        jobs="2",
     )
+    assert seen["jobs"] == "2"
     assert (seen["policy"], seen["trigger"], seen["source"]) == ("all", "daemon", "/tree")
     assert seen["scenarios"] == ("report",)
     assert seen["extra_patches"] == [Path("a.patch"), Path("b.patch")]

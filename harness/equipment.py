@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""All that a test needs, built; and the guest that has programs and modules in it.
+
+A guest that brings them along needs no time for them, and is saved with them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import initramfs, kernel, modules, programs, rootfs
+from harness.adb import Device
+from harness.cache import digest
+from harness.kernel import KernelBuild
+from harness.modules import ModuleBuild
+from harness.programs import ProgramBuild
+from harness.rootfs import Rootfs
+from harness.scenario_script import MODULES
+from harness.targets import SdkMachine, Target
+from harness.workspace import Workspace
+
+_KIND = "equipped"
+# From here harness/guest/init takes them to HOME.
+_IN_GUEST = "equipment"
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """Everything that is booted or pushed. `initramfs` is the guest with all of it."""
+
+    kernel: KernelBuild
+    modules: ModuleBuild
+    programs: ProgramBuild
+    rootfs: Rootfs
+    initramfs: Path
+
+    @property
+    def files(self) -> list[Path]:
+        """The programs and modules."""
+        files = [self.programs.path(name) for name in self.programs.names]
+        return files + [self.modules.path(name) for name in MODULES]
+
+
+def build(
+    ws: Workspace,
+    target: Target,
+    source: str | None = None,
+    extra_patches: Sequence[Path] = (),
+    extra_config: Path | None = None,
+) -> Equipment:
+    """Builds what is not up to date. Raises what the builds raise."""
+    built = kernel.build(ws, target, source, extra_patches, extra_config)
+    loadable = modules.build(ws, built)
+    tools = programs.build(ws, target)
+    guest = rootfs.build(ws, target)
+    bare = Equipment(built, loadable, tools, guest, guest.initramfs)
+    if isinstance(target.machine, SdkMachine):
+        return bare
+    key = digest(guest.key, loadable.key, tools.key, Path(__file__).read_bytes())
+    entry = ws.cache.ensure(_KIND, key, lambda folder: _assemble(bare, folder))
+    return Equipment(built, loadable, tools, guest, entry / rootfs.ARCHIVE)
+
+
+def bring(device: Device, equipment: Equipment, target: Target) -> None:
+    """Brings programs and modules to a device that booted from something of its own.
+
+    As one archive and one command: over adb each costs a round of processes.
+    """
+    if not isinstance(target.machine, SdkMachine):
+        return
+    remote = f"{rootfs.HOME}/pushed.tar"
+    with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as folder:
+        archive = Path(folder) / "pushed.tar"
+        _pack(archive, equipment.files)
+        device.push(archive, remote)
+        device.shell(f"cd {rootfs.HOME} && busybox tar -xf {remote} && rm {remote}")
+
+
+def _assemble(bare: Equipment, folder: Path) -> None:
+    """Makes `folder`/ARCHIVE: the guest, and behind it what it takes along."""
+    with tempfile.TemporaryDirectory(prefix="goldfish-oom-", dir=folder) as scratch:
+        inside = Path(scratch) / _IN_GUEST
+        inside.mkdir()
+        for path in bare.files:
+            shutil.copy(path, inside)
+            (inside / path.name).chmod(0o755)
+        initramfs.pack(Path(scratch), folder / "more.cpio.gz")
+    more = folder / "more.cpio.gz"
+    whole = bare.rootfs.initramfs.read_bytes() + more.read_bytes()
+    (folder / rootfs.ARCHIVE).write_bytes(whole)
+    more.unlink()
+
+
+def _pack(archive: Path, files: Sequence[Path]) -> None:
+    """Writes `files` into a tar archive: root's, and everybody may run them."""
+
+    def everybodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid = member.gid = 0
+        member.uname = member.gname = "root"
+        member.mode = 0o755
+        return member
+
+    with tarfile.open(archive, "w") as tar:
+        for path in files:
+            tar.add(path, path.name, filter=everybodys)
