@@ -11,16 +11,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness import equipment, guests, step_summary
+from harness import decoded_reports, equipment, guests, step_summary
 from harness.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
 from harness.guests import Found, Setup, Work
 from harness.kcidb import check_origin
 from harness.kernel import KernelBuild
 from harness.paths import RESULTS
-from harness.results import ResultFolder, kill_table, scenario_table
+from harness.results import REPORTS, ResultFolder, kill_table, scenario_table
 from harness.scenarios import check_trigger, policies_of, select
 from harness.session import check_machine
-from harness.summary import KCIDB_ORIGIN, Summary
+from harness.summary import KCIDB_ORIGIN, Summary, visible
 from harness.targets import GitSource, Target
 from harness.verdict import Outcome
 from harness.workspace import Workspace
@@ -117,9 +117,13 @@ def run(
         equipped = equipment.build(ws, target, source, extra_patches, extra_config)
         _note_kernel(test, equipped.kernel, target, source)
         setup = Setup(ws, target, equipped, folder, trigger, avd, snapshot)
-        with ws.reporter.phase(_phase(policy, trigger, count)):
-            done = guests.perform(setup, work, count, test.add)
-        test.note(finished=done)
+        try:
+            with ws.reporter.phase(_phase(policy, trigger, count)):
+                done = guests.perform(setup, work, count, test.add)
+            test.note(finished=done)
+        finally:
+            consoles = {guest: folder.console_of(guest) for guest in range(1, count + 1)}
+            test.note(reports=decoded_reports.find(consoles, equipped.kernel))
     return _finish(test)
 
 
@@ -187,6 +191,8 @@ def _tell(test: _Run) -> None:
             reporter.say(f"  {reason}")
         if len(verdict.reasons) > _MOST_REASONS:
             reporter.say(f"  … and {len(verdict.reasons) - _MOST_REASONS} more")
+    for report in summary.reports:
+        reporter.say(f"kernel report: {visible(report.title)} ({test.folder.path / REPORTS})")
     step_summary.tell(summary, os.environ, reporter)
     reporter.say(f"results: {test.folder.path}")
     reporter.say(summary.last_line)

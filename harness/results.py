@@ -34,6 +34,7 @@ from harness.usage import Sample
 LATEST = "latest"
 CONSOLE_LOG = "console.log"
 KERNEL_LOG = "kernel.log"
+REPORTS = "kernel_reports.txt"
 _TIME = "%Y%m%d-%H%M%S"
 
 
@@ -61,8 +62,12 @@ class ResultFolder:
 
     @property
     def console_log(self) -> Path:
-        """Where the machine's console goes."""
-        return self.path / CONSOLE_LOG
+        """Where the first machine's console goes."""
+        return self.console_of(1)
+
+    def console_of(self, guest: int) -> Path:
+        """Where the console of a guest's machine goes."""
+        return self.of_guest(guest) / CONSOLE_LOG
 
     def of_guest(self, number: int) -> Path:
         """Where a guest's logs go: the first one's into the folder itself."""
@@ -83,6 +88,8 @@ class ResultFolder:
             for number in {1, *logs}:
                 self.of_guest(number).mkdir(exist_ok=True)
                 self.put(KERNEL_LOG, logs.get(number, ""), self.of_guest(number))
+            if summary.reports:
+                self.put(REPORTS, _reports(summary))
             self.put("usage.json", _json(_usage(usage)))
             self.put("kills.json", _json(_kills(summary)))
             self.put("verdict.json", _json(_verdict(summary)))
@@ -185,6 +192,12 @@ def _usage(usage: Mapping[Planned, Sequence[Sample]]) -> list[dict[str, object]]
     ]
 
 
+def _reports(summary: Summary) -> str:
+    return "\n".join(
+        f"guest {report.guest}: {report.title}\n\n{report.text}" for report in summary.reports
+    )
+
+
 def _verdict(summary: Summary) -> dict[str, object]:
     return {
         "passed": summary.passed,
@@ -200,6 +213,7 @@ def _verdict(summary: Summary) -> dict[str, object]:
         },
         "policy": summary.policy,
         "trigger": summary.trigger,
+        "kernel reports": [asdict(report) for report in summary.reports],
         "scenarios": [
             {
                 "scenario": one.verdict.scenario,

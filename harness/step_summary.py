@@ -81,6 +81,8 @@ def _parts(summary: Summary) -> Iterator[str]:
     yield f"\n{_markdown(', '.join(facts))}\n"
     if summary.problem:
         yield f"\nWhat ended it: {_markdown(summary.problem)}\n"
+    for report in summary.reports:
+        yield f"\nKernel report: {_markdown(report.title)}\n"
     # Not cut short: it is to be copied.
     command = public(shlex.join(summary.command))
     yield f"\nTo repeat it:\n\n{_verbatim([visible(command)])}"

@@ -75,6 +75,16 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class GuestReport:
+    """What a guest's kernel said of a mistake of its own; `kind` is one of klog.PATTERNS."""
+
+    guest: int
+    kind: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Summary:
     """A run, as far as it has come.
 
@@ -105,6 +115,7 @@ class Summary:
     changed: tuple[str, ...] = ()
     kcidb_origin: str = KCIDB_ORIGIN
     judged: tuple[Judged, ...] = ()
+    reports: tuple[GuestReport, ...] = ()
     problem: str = ""
     finished: bool = False
 

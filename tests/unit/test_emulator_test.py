@@ -30,6 +30,7 @@ from harness.errors import (
     InfrastructureError,
     UsageError,
 )
+from harness.kernel_reports import find_reports
 from harness.klog import Section
 from harness.progress import Reporter
 from harness.results import LATEST
@@ -75,6 +76,8 @@ class Bench:
         self.built = SimpleNamespace(
             kernel=SimpleNamespace(
                 image=files,
+                vmlinux=files / "vmlinux",
+                target=LINUX_6_1,
                 release="6.1.0-gfoom-0",
                 toolchain="arm-gcc 12; ld 2.40",
                 source=SimpleNamespace(
@@ -266,3 +269,20 @@ def test_what_a_branch_was_at_is_what_is_repeated(bench: Bench) -> None:
     assert bench.command.endswith(f" --source {GOLDFISH_3_4.source.url}@{COMMIT}\n")
     bench.run(target=GOLDFISH_3_4, scenarios=("report",), source="/tree")
     assert bench.command.count("--source") == 1
+
+
+def test_what_the_kernel_says_of_its_mistakes_is_told_by_its_title(bench: Bench) -> None:
+    log = (Path(__file__).parent / "kernel_logs" / "oops-null-6.1.log").read_text()
+
+    def die(scenario: Scenario, seen: Observations) -> Observations:
+        folder = (bench.results / LATEST).resolve()
+        (folder / "console.log").write_text(log)
+        return replace(seen, died="the kernel panicked", section=Section("", False, False))
+
+    bench.change = die
+    assert bench.run() == 1
+    (expected,) = find_reports(log)
+    (report,) = bench.verdict["kernel reports"]
+    assert (report["guest"], report["title"]) == (1, expected.title)
+    assert expected.title in (bench.results / LATEST / "kernel_reports.txt").read_text()
+    assert f"kernel report: {expected.title}" in bench.output.getvalue()

@@ -28,7 +28,16 @@ LAYERS: dict[str, set[str]] = {
         *("bench_docs", "bench_stats"),
     },
     "building": {
-        *("checkpatch", "git_source", "kernel", "modules", "patching", "programs", "rootfs"),
+        *(
+            "checkpatch",
+            "decoded_reports",
+            "git_source",
+            "kernel",
+            "modules",
+            "patching",
+            "programs",
+            "rootfs",
+        ),
         *("initramfs", "kernel_symbols", "ndk", "source", "toolchain"),
     },
     "booting": {"adb", "avd", "console", "qemu", "qmp", "snapshot", "sdk"},
