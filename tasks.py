@@ -253,6 +253,7 @@ def boot(
         **AVD_HELP,
         **SNAPSHOT_HELP,
         "jobs": "how many guests side by side (default: as many as make sense here)",
+        "differential": "do the same on the source's own kernel, and say what differed",
     },
     iterable=["scenario", "patch"],
 )
@@ -271,6 +272,7 @@ def emulator_test(
     avd: str | None = None,
     snapshot: bool = True,
     jobs: str = "",
+    differential: bool = False,
 ) -> None:
     """Patch, build and boot the kernel, let users exceed their limits, and judge it."""
     from harness import cli
@@ -289,6 +291,7 @@ def emulator_test(
         avd=avd or defaults.avd or None,
         snapshot=snapshot,
         jobs=jobs,
+        differential=differential,
         kcidb_origin=defaults.kcidb_origin,
     )
     cli.finish(status)

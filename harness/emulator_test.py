@@ -12,17 +12,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness import decoded_reports, equipment, guests, step_summary
+from harness.differential import compare
 from harness.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
 from harness.guests import Found, Setup, Work
 from harness.kcidb import check_origin
 from harness.kernel import KernelBuild
 from harness.paths import RESULTS
-from harness.results import REPORTS, ResultFolder, kill_table, scenario_table
-from harness.scenarios import check_trigger, policies_of, select
+from harness.results import REPORTS, ResultFolder, difference_table, kill_table, scenario_table
+from harness.scenarios import check_trigger, on_stock, policies_of, select
 from harness.session import check_machine
 from harness.summary import KCIDB_ORIGIN, Summary, visible
 from harness.targets import GitSource, Target
-from harness.verdict import Outcome
+from harness.verdict import Observations, Outcome
 from harness.workspace import Workspace
 
 _MOST_REASONS = 5
@@ -42,6 +43,12 @@ class _Run:
         logs = {found.guest: found.log for found in self.found}
         usage = {found.judged.place: found.usage for found in self.found if found.usage}
         self.folder.write(self.summary, logs, usage)
+
+    def seen(self, number: int) -> Observations:
+        """What was seen of the scenario that is this one in the work."""
+        return next(
+            one.seen for one in self.found if one.place == (1, number) and one.seen is not None
+        )
 
     def note(self, **changes: object) -> None:
         """Changes the summary, and saves it."""
@@ -68,6 +75,7 @@ def run(
     avd: str | None = None,
     snapshot: bool = True,
     jobs: str = "",
+    differential: bool = False,
     kcidb_origin: str = KCIDB_ORIGIN,
     results: Path | None = None,
 ) -> int:
@@ -75,7 +83,8 @@ def run(
 
     That is 0 if every scenario passed and 1 if the kernel did something wrong.
     With `snapshot` a guest that has booted before is restored in place of a boot.
-    `jobs` is the number of guests side by side, as of guests.count_of().
+    `jobs` is the number of guests side by side, as of guests.count_of(). With
+    `differential` the same is done on the source's own kernel, and what differed is told.
     `kcidb_origin` is whose results these are to KernelCI.
     Raises UsageError for a word that means nothing, and other HarnessErrors
     where nothing is known about the kernel. Whatever happens, what was found by
@@ -95,6 +104,7 @@ def run(
     command += [] if snapshot else ["--no-snapshot"]
     # On a smaller machine there would be fewer.
     command += ["--jobs", str(count)] if count > 1 or jobs else []
+    command += ["--differential"] if differential else []
     command += [word for name in scenarios or () for word in ("--scenario", name)]
     command += [word for path in extra_patches for word in ("--patch", str(path))]
     command += ["--config", str(extra_config)] if extra_config else []
@@ -117,19 +127,64 @@ def run(
         equipped = equipment.build(ws, target, source, extra_patches, extra_config)
         _note_kernel(test, equipped.kernel, target, source)
         setup = Setup(ws, target, equipped, folder, trigger, avd, snapshot)
-        try:
-            with ws.reporter.phase(_phase(policy, trigger, count)):
-                done = guests.perform(setup, work, count, test.add)
-            test.note(finished=done)
-        finally:
-            consoles = {guest: folder.console_of(guest) for guest in range(1, count + 1)}
-            test.note(reports=decoded_reports.find(consoles, equipped.kernel))
+        stock = _stock_setup(setup, source, extra_config) if differential else None
+        _perform(test, setup, work, count)
+        if stock is not None and test.summary.finished:
+            _compare(test, stock, work, count)
     return _finish(test)
 
 
-def _phase(policy: str, trigger: str, count: int) -> str:
+def _perform(test: _Run, setup: Setup, work: Sequence[Work], count: int) -> None:
+    """Has guests do the work; the results are complete whatever ends it."""
+    which = "stock kernel, " if setup.stock else ""
     side_by_side = f", {count} guests" if count > 1 else ""
-    return f"scenarios, policy {policy}, trigger {trigger}{side_by_side}"
+    name = f"{which}policy {test.summary.policy}, trigger {setup.trigger}{side_by_side}"
+    try:
+        with test.ws.reporter.phase(f"scenarios, {name}"):
+            done = guests.perform(setup, work, count, test.add)
+        test.note(finished=done)
+    finally:
+        consoles = {guest: test.folder.console_of(guest) for guest in range(1, count + 1)}
+        test.note(reports=decoded_reports.find(consoles, setup.equipment.kernel))
+
+
+def _stock_setup(setup: Setup, source: str | None, extra_config: Path | None) -> Setup:
+    """The same for the source's own kernel, built, with a folder of its own in the results."""
+    target = setup.target.stock()
+    return replace(
+        setup,
+        target=target,
+        equipment=equipment.build(setup.ws, target, source, (), extra_config),
+        folder=ResultFolder(setup.folder.path / "stock"),
+        stock=True,
+    )
+
+
+def _compare(test: _Run, setup: Setup, work: Sequence[Work], count: int) -> None:
+    """Does the same on the stock kernel, and writes down what differed.
+
+    Raises InfrastructureError if that did not do what a stock kernel does: then a
+    difference says nothing about the patched one.
+    """
+    setup.folder.path.mkdir()
+    kernel = setup.equipment.kernel
+    summary = replace(
+        test.summary, release=kernel.release, toolchain=kernel.toolchain, judged=(), finished=False
+    )
+    stock = _Run(test.ws, setup.folder, summary)
+    _perform(stock, setup, [replace(one, scenario=on_stock(one.scenario)) for one in work], count)
+    if not stock.summary.passed:
+        raise InfrastructureError(
+            f"the stock kernel did something else: {stock.summary.reason}",
+            log=setup.folder.console_log,
+        )
+    found = [
+        difference
+        for number, one in enumerate(work)
+        for difference in compare(one.scenario, one.policy, stock.seen(number), test.seen(number))
+    ]
+    test.folder.write_differences(found)
+    test.ws.reporter.console.print(difference_table(found))
 
 
 def _note_kernel(test: _Run, built: KernelBuild, target: Target, source: str | None) -> None:

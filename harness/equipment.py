@@ -34,7 +34,8 @@ class Equipment:
     """Everything that is booted or pushed. `initramfs` is the guest with all of it."""
 
     kernel: KernelBuild
-    modules: ModuleBuild
+    # None for a kernel that could not load them.
+    modules: ModuleBuild | None
     programs: ProgramBuild
     rootfs: Rootfs
     initramfs: Path
@@ -43,7 +44,9 @@ class Equipment:
     def files(self) -> list[Path]:
         """The programs and modules."""
         files = [self.programs.path(name) for name in self.programs.names]
-        return files + [self.modules.path(name) for name in MODULES]
+        if self.modules is not None:
+            files += [self.modules.path(name) for name in MODULES]
+        return files
 
 
 def build(
@@ -55,13 +58,14 @@ def build(
 ) -> Equipment:
     """Builds what is not up to date. Raises what the builds raise."""
     built = kernel.build(ws, target, source, extra_patches, extra_config)
-    loadable = modules.build(ws, built)
+    loadable = modules.build(ws, built) if target.patched else None
     tools = programs.build(ws, target)
     guest = rootfs.build(ws, target)
     bare = Equipment(built, loadable, tools, guest, guest.initramfs)
     if isinstance(target.machine, SdkMachine):
         return bare
-    key = digest(guest.key, loadable.key, tools.key, Path(__file__).read_bytes())
+    more = loadable.key if loadable is not None else ""
+    key = digest(guest.key, more, tools.key, Path(__file__).read_bytes())
     entry = ws.cache.ensure(_KIND, key, lambda folder: _assemble(bare, folder))
     return Equipment(built, loadable, tools, guest, entry / rootfs.ARCHIVE)
 

@@ -26,7 +26,7 @@ from harness.side_by_side import SideBySide
 from harness.summary import Judged, Planned
 from harness.targets import QemuMachine, Target
 from harness.usage import Sample
-from harness.verdict import Outcome, ScenarioVerdict, judge, judge_log
+from harness.verdict import Observations, Outcome, ScenarioVerdict, judge, judge_log
 from harness.workspace import Workspace, usable_cpus
 
 # The kernel log at two times, which is judged as a scenario is.
@@ -52,7 +52,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Setup:
-    """What all guests have in common."""
+    """What all guests have in common; with `stock` their kernel is one without limits."""
 
     ws: Workspace
     target: Target
@@ -61,20 +61,26 @@ class Setup:
     trigger: str
     avd: str | None = None
     snapshot: bool = True
+    stock: bool = False
 
 
 @dataclass(frozen=True)
 class Found:
     """One verdict, and where it belongs: `place` sorts all that a run finds.
 
-    `log` is the guest's kernel log by then, and `usage` who used how much memory.
+    `log` is the guest's kernel log by then, and `seen` what was judged, but for logs.
     """
 
     place: tuple[int, int]
     guest: int
     judged: Judged
     log: str
-    usage: tuple[Sample, ...] = ()
+    seen: Observations | None = None
+
+    @property
+    def usage(self) -> tuple[Sample, ...]:
+        """Who used how much memory meanwhile."""
+        return self.seen.usage if self.seen is not None else ()
 
 
 def plan(work: Sequence[Work], count: int) -> tuple[Planned, ...]:
@@ -201,7 +207,7 @@ class _Guests:
         hung = self._board.hung_task_seconds
         commands = (
             f"echo {hung} > /proc/sys/kernel/hung_task_timeout_secs",
-            modules_command(Modules(loaded=True)),
+            "true" if setup.stock else modules_command(Modules(loaded=True)),
             f"{{ {watch_command()} }}",
             "busybox dmesg -r",
         )
@@ -211,15 +217,15 @@ class _Guests:
         """Performs one scenario; whether the kernel is still there."""
         place, one = work
         guest.session.check()
-        trigger = self._setup.trigger
+        trigger, stock = self._setup.trigger, self._setup.stock
         begun, started = time.monotonic(), datetime.now(UTC)
-        seen = observe(guest.session, one.scenario, one.policy, trigger)
+        seen = observe(guest.session, one.scenario, one.policy, trigger, stock=stock)
         guest.log = seen.log or guest.log
         verdict = judge(
             one.scenario, one.policy, trigger, seen, levels_tell=self._board.levels_tell
         )
         seconds = time.monotonic() - begun
-        self._tell(guest, (1, place), Judged(verdict, seconds, started), seen.usage)
+        self._tell(guest, (1, place), Judged(verdict, seconds, started), seen)
         guest.died = verdict.outcome is Outcome.KERNEL_DIED
         if guest.died:
             self._side.stop()
@@ -240,10 +246,10 @@ class _Guests:
         guest: _Guest,
         place: tuple[int, int],
         judged: Judged,
-        usage: tuple[Sample, ...] = (),
+        seen: Observations | None = None,
     ) -> None:
         with self._lock:
-            self._found(Found(place, guest.number, judged, guest.log, usage))
+            self._found(Found(place, guest.number, judged, guest.log, seen))
 
 
 def _named(name: str, guest: int) -> str:

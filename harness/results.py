@@ -23,6 +23,7 @@ from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from harness.cache import disk_full_named
+from harness.differential import Difference
 from harness.junit import junit
 from harness.kcidb import kcidb
 from harness.ktap import ktap
@@ -34,6 +35,7 @@ from harness.usage import Sample
 LATEST = "latest"
 CONSOLE_LOG = "console.log"
 KERNEL_LOG = "kernel.log"
+DIFFERENTIAL = "differential.json"
 REPORTS = "kernel_reports.txt"
 _TIME = "%Y%m%d-%H%M%S"
 
@@ -97,6 +99,12 @@ class ResultFolder:
             self.put("results.ktap", ktap(summary))
             self.put("kcidb.json", _json(kcidb(summary)))
 
+    def write_differences(self, found: Sequence[Difference]) -> None:
+        """Writes what differed between the stock kernel and ours, and what did not."""
+        cells = [{**asdict(one), "differs": one.differs} for one in found]
+        with disk_full_named(self.path):
+            self.put(DIFFERENTIAL, _json(cells))
+
     def put(self, name: str, text: str, folder: Path | None = None) -> None:
         """Replaces a file (of a folder below) as a whole."""
         folder = folder or self.path
@@ -145,6 +153,23 @@ def kill_table(judged: Sequence[Judged]) -> Table:
         if len(records) > _SHOWN:
             cells = [one.verdict.scenario, *[""] * 7, f"… and {len(records) - _SHOWN} more"]
             table.add_row(*cells)
+    return table
+
+
+def difference_table(found: Sequence[Difference]) -> Table:
+    """The cells in which the two kernels differ; how many are the same is in the title."""
+    same = sum(1 for one in found if not one.differs)
+    table = Table(
+        title=f"Stock and patched kernel: what differs ({same} cells are the same)",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    for name in ("scenario", "policy", "cell", "stock", "patched"):
+        table.add_column(name, overflow="fold")
+    for one in found:
+        if one.differs:
+            row = (one.scenario, one.policy, one.cell, one.stock, one.patched)
+            table.add_row(*map(escape_markup, row))
     return table
 
 

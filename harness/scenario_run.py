@@ -77,14 +77,20 @@ def _limits_in(text: str) -> tuple[LimitEntry, ...]:
         raise DeviceError(str(error)) from error
 
 
-def observe(session: Session, scenario: Scenario, policy: str, trigger: str) -> Observations:
+def observe(
+    session: Session, scenario: Scenario, policy: str, trigger: str, *, stock: bool = False
+) -> Observations:
     """Runs `scenario` on the session's device. Never raises a HarnessError.
+
+    With `stock` its kernel is one without limits, and what only those have is
+    as it must be: no daemon, no entry.
 
     What the kernel did wrong and what went wrong around it is told apart: a
     BootError is the kernel's (a panic, an oops, a hang), others are not.
     """
-    script = Script(scenario, policy, trigger, secrets.token_hex(8), secrets.token_hex(16))
-    seen = _Seen()
+    nonce, token = secrets.token_hex(8), secrets.token_hex(16)
+    script = Script(scenario, policy, trigger, nonce, token, stock)
+    seen = _Seen(limits=(), daemon_calls=1) if stock else _Seen()
     died = problem = ""
     try:
         _perform(session.device, script, seen)

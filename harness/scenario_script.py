@@ -115,6 +115,8 @@ class Script:
     """A scenario under a policy and a trigger; `nonce` and `token` are fresh.
 
     The programs repeat the nonce, and the kernel log has it. They do not know the token.
+    With `stock` it is for a kernel without any of our files, and a scenario that
+    scenarios.on_stock() made.
     """
 
     scenario: Scenario
@@ -122,6 +124,7 @@ class Script:
     trigger: str
     nonce: str
     token: str
+    stock: bool = False
 
     @property
     def text(self) -> str:
@@ -132,7 +135,7 @@ class Script:
         yield from self._begin()
         fd = _FIRST_FD
         fds: dict[str, int] = {}
-        if self.trigger == "daemon":
+        if self.trigger == "daemon" and not self.stock:
             fds[DAEMON], fd = fd, fd + 1
             command = f'./oom_daemon -v {_DAEMON_SECONDS:g} & print "$token pid $!"; wait $!'
             yield from self._start(DAEMON, command, fds[DAEMON], "my_oom_killer: ")
@@ -156,6 +159,16 @@ class Script:
         begin = shlex.quote(_NOTICE + marker("begin", self.nonce))
         yield "part '(begin)'"
         yield f"cd {DEVICE_FOLDER} || exit"
+        if not self.stock:
+            yield from self._set_up()
+        yield f": > {USAGE_FILE}"
+        yield f"print -r -- {begin} > /dev/kmsg || exit"
+        if not self.stock:
+            files = (_TRIGGER, _POLICY, PROC)
+            yield "; ".join(f'print -r -- "$(<{file})"' for file in files)
+        yield "status 0"
+
+    def _set_up(self) -> Iterator[str]:
         # All names first: reading on while entries go would miss some.
         yield "users="
         yield f'while read -r user others; do users="$users $user"; done < {PROC}'
@@ -168,10 +181,6 @@ class Script:
             (by_daemon, _DAEMON_POLICY),
         ):
             yield f"print -r -- '{word}' > {file} || exit"
-        yield f": > {USAGE_FILE}"
-        yield f"print -r -- {begin} > /dev/kmsg || exit"
-        yield f'print -r -- "$(<{_TRIGGER})"; print -r -- "$(<{_POLICY})"; print -r -- "$(<{PROC})"'
-        yield "status 0"
 
     @property
     def _on_alloc(self) -> str:
@@ -180,6 +189,8 @@ class Script:
     @property
     def first_answer(self) -> list[str]:
         """What the part BEGIN must be."""
+        if self.stock:
+            return []
         return [self._on_alloc, self.policy, " ".join(COLUMNS)]
 
     @property
@@ -199,10 +210,11 @@ class Script:
 
     def _end(self, fds: dict[str, int]) -> Iterator[str]:
         """What the kernel says of the survivors; then they end, and the log comes."""
-        if self.trigger == "daemon" and not isinstance(self.scenario.steps[-1], Run):
+        if DAEMON in fds and not isinstance(self.scenario.steps[-1], Run):
             # Time to act on the last step, or to wrongly do so.
             yield f"busybox sleep {_DAEMON_ROUNDS_SECONDS:g}"
-        yield from _in_part(LIMITS, f'print -r -- "$(<{PROC})"')
+        if not self.stock:
+            yield from _in_part(LIMITS, f'print -r -- "$(<{PROC})"')
         yield f": > {self.until}"
         for name, fd in fds.items():
             if name != DAEMON:

@@ -377,6 +377,24 @@ SCENARIOS: tuple[Scenario, ...] = (
 _BY_NAME: Mapping[str, Scenario] = MappingProxyType({s.name: s for s in SCENARIOS})
 
 
+def on_stock(scenario: Scenario) -> Scenario:
+    """What the same processes do on a kernel without limits: none can be set, nobody dies."""
+    steps: list[Step] = []
+    for step in scenario.steps:
+        if isinstance(step, Run):
+            steps.append(replace(step, limit=0))
+        elif isinstance(step, SetLimit):
+            steps.append(replace(step, expect="ENOSYS"))
+    return replace(
+        scenario,
+        steps=tuple(steps),
+        expected=_always(None),
+        limits={},
+        nobody_left=(),
+        dropped=(),
+    )
+
+
 def policies_of(word: str) -> tuple[str, ...]:
     """The policies that `word` means: itself, or all of them for "all"."""
     if word == "all":

@@ -71,6 +71,7 @@ class Bench:
         self.device = FakeDevice()
         self.cause: HarnessError | None = None
         self.change: Callable[[Scenario, Observations], Observations] = lambda _, seen: seen
+        self.change_stock = self.change
         files = tmp_path / "built"
         files.mkdir()
         self.built = SimpleNamespace(
@@ -101,9 +102,10 @@ class Bench:
             raise self.cause
 
     def observe(
-        self, _session: object, scenario: Scenario, policy: str, trigger: str
+        self, _session: object, scenario: Scenario, policy: str, trigger: str, *, stock: bool
     ) -> Observations:
-        return self.change(scenario, World(scenario, policy, trigger).observe())
+        seen = World(scenario, policy, trigger).observe()
+        return self.change_stock(scenario, seen) if stock else self.change(scenario, seen)
 
     def run(self, policy: str = "rss", **options: Any) -> int:
         options = {"target": LINUX_6_1, "jobs": "1", **options}
@@ -169,7 +171,7 @@ def test_a_build_that_fails_leaves_a_complete_folder(
 
 
 def test_ctrl_c_leaves_a_complete_folder(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(guests, "observe", interrupt)
@@ -286,3 +288,31 @@ def test_what_the_kernel_says_of_its_mistakes_is_told_by_its_title(bench: Bench)
     assert (report["guest"], report["title"]) == (1, expected.title)
     assert expected.title in (bench.results / LATEST / "kernel_reports.txt").read_text()
     assert f"kernel report: {expected.title}" in bench.output.getvalue()
+
+
+def test_what_differs_from_the_stock_kernel_is_told(bench: Bench) -> None:
+    assert bench.run(scenarios=("report", "privileges"), differential=True) == 0
+    told = json.loads((bench.results / LATEST / "differential.json").read_text())
+    differing = {(one["cell"], one["stock"], one["patched"]) for one in told if one["differs"]}
+    assert ("main: child 5, 100 MB", "lived", "killed") in differing
+    assert ("kill records", "0", "1") in differing
+    assert ("call 1: u0_a70 sets u0_a70 to 100 MB", "errno 38", "0") in differing
+    assert not [one for one in told if one["differs"] != (one["stock"] != one["patched"])]
+    assert json.loads((bench.results / LATEST / "stock" / "verdict.json").read_text())["passed"]
+    assert bench.command.endswith(" --differential --scenario report --scenario privileges\n")
+
+
+def test_a_stock_kernel_that_fails_tells_nothing_of_ours(bench: Bench) -> None:
+    bench.change_stock = lambda _, seen: replace(seen, died="the kernel panicked")
+    with pytest.raises(InfrastructureError, match="stock kernel did something else"):
+        bench.run(scenarios=("report",), differential=True)
+    assert bench.verdict["scenarios"][1]["outcome"] == "PASSED"
+    assert bench.verdict["passed"] is False
+
+
+def test_our_kernel_is_not_compared_where_it_died(bench: Bench) -> None:
+    bench.change = lambda _, seen: replace(
+        seen, died="the kernel panicked", section=Section("", False, False)
+    )
+    assert bench.run(scenarios=("report",), differential=True) == 1
+    assert not (bench.results / LATEST / "stock").exists()

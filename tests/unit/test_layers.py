@@ -23,7 +23,7 @@ LAYERS: dict[str, set[str]] = {
         # pure data and parsing
         *("elfcheck", "kconfig", "kernel_reports", "klog", "proc_mm_limits", "programs_output"),
         *("fuzz_round", "records", "scenario_script", "scenarios", "series", "summary"),
-        *("junit", "kcidb", "ktap", "usage", "verdict"),
+        *("differential", "junit", "kcidb", "ktap", "usage", "verdict"),
         *("baselines", "bench_goals", "bench_output", "bench_plan", "bench_result"),
         *("bench_docs", "bench_stats"),
     },

@@ -162,6 +162,7 @@ def test_emulator_test_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) ->
         "avd": None,
         "snapshot": True,
         "jobs": "",
+        "differential": False,
         "kcidb_origin": "goldfish_oom",
     }
     tasks.emulator_test(
