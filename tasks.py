@@ -366,6 +366,20 @@ def bench(
     cli.finish(status)
 
 
+@task(
+    help={
+        "rounds": "how often each command is run (default: 5)",
+        **KERNEL_HELP,
+    }
+)
+def bench_harness(ctx: Context, rounds: int = 0, kernel: str | None = None) -> None:
+    """Measure how long the commands take that people type, with saved guests and without."""
+    from harness import bench_harness as job
+    from harness import cli
+
+    cli.finish(job.run(_workspace(ctx), _target(ctx, kernel), rounds=rounds))
+
+
 @task(help={"result": "the folder of a run in results/ (default: the last of the benchmark)"})
 def bench_docs(ctx: Context, result: str | None = None) -> None:
     """Write docs/benchmarks.md, with its picture, from the results of the benchmark."""
@@ -425,6 +439,7 @@ namespace = Collection(
     fuzz,
     bench,
     bench_docs,
+    bench_harness,
     test,
     lint,
     unit_test,

@@ -43,7 +43,7 @@ LAYERS: dict[str, set[str]] = {
     "booting": {"adb", "avd", "console", "qemu", "qmp", "snapshot", "sdk"},
     "session": {"equipment", "session"},
     "jobs": {
-        *("bench", "bench_page", "bench_plot"),
+        *("bench", "bench_harness", "bench_page", "bench_plot"),
         *(
             "boot",
             "checks",
