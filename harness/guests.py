@@ -19,7 +19,7 @@ from harness.klog import certain_lines
 from harness.lifetime import Health
 from harness.results import ResultFolder
 from harness.scenario_run import modules_command, observe
-from harness.scenario_script import watch_command
+from harness.scenario_script import events_command, watch_command
 from harness.scenarios import Modules, Scenario
 from harness.session import Session, open_session
 from harness.side_by_side import SideBySide
@@ -208,6 +208,7 @@ class _Guests:
         commands = (
             f"echo {hung} > /proc/sys/kernel/hung_task_timeout_secs",
             "true" if setup.stock else modules_command(Modules(loaded=True)),
+            "true" if setup.stock else f"{{ {events_command()}; }}",
             f"{{ {watch_command()} }}",
             "busybox dmesg -r",
         )

@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from harness.adb import Device
 from harness.errors import BootError, DeviceError, HarnessError
 from harness.klog import Section, section
+from harness.oracle import Decision, parse_decisions
 from harness.proc_mm_limits import LimitEntry, parse_mm_limits
 from harness.programs_output import parse_output, parse_usage
 from harness.scenario_script import (
     BEGIN,
     CHANGE,
     DAEMON,
+    DECISIONS,
     DEVICE_FOLDER,
     LIMITS,
     LOG,
@@ -58,6 +60,7 @@ class _Seen:
     log: str = ""
     section: Section = field(default_factory=lambda: Section("", False, False))
     usage: tuple[Sample, ...] = ()
+    decisions: tuple[Decision, ...] | None = None
 
 
 def load_modules(device: Device) -> None:
@@ -112,6 +115,7 @@ def observe(
         module_problems=tuple(seen.module_problems),
         log=seen.log,
         usage=seen.usage,
+        decisions=seen.decisions,
         died=died,
         problem=problem,
     )
@@ -160,6 +164,9 @@ def _note(script: Script, parts: Sequence[Part], seen: _Seen) -> None:
     if log is not None:
         seen.log = log.text
         seen.section = section(log.text, script.nonce)
+    decisions = _last(parts, DECISIONS)
+    if decisions is not None and decisions.status == 0:
+        seen.decisions = parse_decisions(decisions.text)
     seen.usage = samples(parse_usage(_text(parts, USAGE)), _limit_changes(script, parts, seen))
 
 

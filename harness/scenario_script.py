@@ -40,6 +40,9 @@ PROC = "/proc/mm_limits"
 # What watch_usage says goes here, and on with every scenario.
 USAGE_FILE = DEVICE_FOLDER / "usage"
 _WATCH_SECONDS = 0.05
+# Where the kernel tells of its decisions, if it can.
+_TRACING = "/sys/kernel/tracing"
+_TRACE = f"{_TRACING}/trace"
 _POLICY = "/proc/sys/vm/mm_limits_policy"
 _TRIGGER = "/proc/sys/vm/mm_limits_trigger"
 _DAEMON_POLICY = "/sys/module/my_oom_killer/parameters/policy"
@@ -48,8 +51,9 @@ _DAEMON_POLICY = "/sys/module/my_oom_killer/parameters/policy"
 # them warnings of its own.
 _NOTICE = "<5>"
 # What parts are called, besides the runs' names. No scenario's run is called so.
-BEGIN, SETTINGS, CHANGE, LIMITS, DAEMON, LOG, USAGE = (
-    *("(begin)", "(settings)", "(modules)", "(limits)", "(daemon)", "(log)", "(usage)"),
+BEGIN, SETTINGS, CHANGE, LIMITS, DAEMON, USAGE, DECISIONS, LOG = (
+    *("(begin)", "(settings)", "(modules)", "(limits)", "(daemon)", "(usage)"),
+    *("(decisions)", "(log)"),
 )
 # How often the daemon looks, and how long it gets to act on a last step: some rounds.
 _DAEMON_SECONDS = 0.1
@@ -181,6 +185,7 @@ class Script:
             (by_daemon, _DAEMON_POLICY),
         ):
             yield f"print -r -- '{word}' > {file} || exit"
+        yield f"[[ ! -e {_TRACE} ]] || : > {_TRACE}"
 
     @property
     def _on_alloc(self) -> str:
@@ -224,6 +229,8 @@ class Script:
         end = shlex.quote(_NOTICE + marker("end", self.nonce))
         # By busybox: see Device.kernel_log().
         yield from _in_part(USAGE, f'print -r -- "$(<{USAGE_FILE})"')
+        if not self.stock:
+            yield from _in_part(DECISIONS, f'print -r -- "$(<{_TRACE})"')
         yield from _in_part(
             LOG, f"rm {self.until}; print -r -- {end} > /dev/kmsg && busybox dmesg -r"
         )
@@ -304,6 +311,14 @@ def modules_command(step: Modules) -> str:
     if step.loaded:
         return " && ".join(f"insmod {DEVICE_FOLDER}/{name}.ko" for name in MODULES)
     return " && ".join(f"rmmod {name}" for name in reversed(MODULES))
+
+
+def events_command() -> str:
+    """The device's shell command, for root, that has decisions told; it fails nowhere."""
+    return (
+        f"if mount -t tracefs tracefs {_TRACING} 2>/dev/null;"
+        f" then echo 1 > {_TRACING}/events/mm_limits/enable; fi"
+    )
 
 
 def watch_command() -> str:

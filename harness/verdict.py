@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.klog import Section, find_trouble
+from harness.oracle import Decision
 from harness.proc_mm_limits import LimitEntry
 from harness.programs_output import ChildEnd, LimitSet, ProgramOutput
 from harness.records import FIGURE_OF_POLICY, KillRecord, ParsedRecords, lines_of, split_prefix
@@ -77,7 +78,8 @@ class Observations:
     could not be read. `daemon_calls` counts the daemon's calls that returned
     without an error, None where no daemon ran. `module_problems` says which module
     could not be loaded or unloaded. `died` says how the kernel died,
-    and `problem` what went wrong around the test.
+    and `problem` what went wrong around the test. `decisions` are the kills with
+    those among whom the kernel chose, None where it does not tell.
     """
 
     nonce: str
@@ -91,6 +93,7 @@ class Observations:
     # not judged here, but kept.
     log: str = ""
     usage: tuple[Sample, ...] = ()
+    decisions: tuple[Decision, ...] | None = None
     died: str = ""
     problem: str = ""
 
@@ -199,7 +202,7 @@ def judge(
     case = _Case(scenario, policy, trigger, observations, parsed, levels_tell)
     findings = [*_kernel(case), *_strangers(case), *_infrastructure(case)]
     if case.whole:
-        checks = (_allocations, _victims, _answers, _records, _own_lines, _entries)
+        checks = (_allocations, _victims, _decisions, _answers, _records, _own_lines, _entries)
         findings += [finding for check in checks for finding in check(case)]
     findings.sort(key=lambda finding: _GRAVITY[finding.outcome])
     nobody = scenario.expected[policy] is None
@@ -272,6 +275,31 @@ def _victims(case: _Case) -> Iterator[Finding]:
         yield from _enough(case, expected)
     else:
         yield from _exactly(case, expected)
+
+
+def _decisions(case: _Case) -> Iterator[Finding]:
+    """The model would have had the same ones die, of the same candidates."""
+    if case.seen.decisions is None:
+        return
+    for decision in case.seen.decisions:
+        if decision.chosen != decision.expected:
+            expected = f"pid {decision.expected}" if decision.expected else "nobody"
+            yield Finding(
+                Outcome.WRONG_VICTIM,
+                f"pid {decision.chosen} was killed; of the {len(decision.candidates)} candidates"
+                f" policy {decision.policy} has {expected} die",
+            )
+        for pid in decision.misjudged:
+            yield Finding(
+                Outcome.WRONG_VICTIM, f"pid {pid} has another score by policy {decision.policy}"
+            )
+    decided = Counter(decision.chosen for decision in case.seen.decisions)
+    recorded = Counter(record.pid for record in case.records if record.sharer_of is None)
+    if decided != recorded:
+        yield Finding(
+            Outcome.RECORDS_DISAGREE,
+            f"events tell of {decided.total()} kills, the log of {recorded.total()}, or of others",
+        )
 
 
 def _exactly(case: _Case, expected: Victims | None) -> Iterator[Finding]:

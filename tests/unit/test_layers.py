@@ -21,7 +21,15 @@ LAYERS: dict[str, set[str]] = {
         *("cache", "lifetime", "paths", "ports", "process", "progress", "side_by_side"),
         *("packages", "targets", "tools", "workspace"),
         # pure data and parsing
-        *("elfcheck", "kconfig", "kernel_reports", "klog", "proc_mm_limits", "programs_output"),
+        *(
+            "elfcheck",
+            "kconfig",
+            "kernel_reports",
+            "klog",
+            "oracle",
+            "proc_mm_limits",
+            "programs_output",
+        ),
         *("fuzz_round", "records", "scenario_script", "scenarios", "series", "summary"),
         *("differential", "junit", "kcidb", "ktap", "usage", "verdict"),
         *("baselines", "bench_goals", "bench_output", "bench_plan", "bench_result"),

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from world import World
 
 from harness.klog import Section
-from harness.records import KillRecord, format_record
+from harness.oracle import Decision
+from harness.records import KillRecord, format_record, parse_log
 from harness.scenarios import (
     POLICIES,
     SCENARIOS,
@@ -360,3 +361,26 @@ def test_letters() -> None:
 def test_every_outcome_but_two_can_be_named() -> None:
     named = {falsification[3] for falsification in FALSIFICATIONS}
     assert set(Outcome) - named == {Outcome.PASSED, Outcome.NOTHING_TO_KILL}
+
+
+def decided(case: Case, **changes: Any) -> Outcome:
+    """The outcome where the kernel tells of its decisions, one of which is changed."""
+    observations = seen(case)
+    parsed = parse_log(observations.section.text, raw=True)
+    decisions = [
+        Decision(12.0, record.uid, record.policy, record.pid, (), record.pid)
+        for record in parsed.records
+    ]
+    decisions[-1] = replace(decisions[-1], **changes)
+    return outcome(case, replace(observations, decisions=tuple(decisions)))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[0].name in ("report", "course")])
+def test_the_oracle_has_a_say(case: Case) -> None:
+    assert decided(case) is Outcome.PASSED
+    assert decided(case, expected=4711) is Outcome.WRONG_VICTIM
+    assert decided(case, expected=None) is Outcome.WRONG_VICTIM
+    assert decided(case, misjudged=(4711,)) is Outcome.WRONG_VICTIM
+    assert decided(case, chosen=4711, expected=4711) is Outcome.RECORDS_DISAGREE
+    missing = replace(seen(case), decisions=())
+    assert outcome(case, missing) is Outcome.RECORDS_DISAGREE

@@ -22,6 +22,8 @@
 
 #include "internal.h"
 
+#include <trace/events/mm_limits.h>
+
 /* How long a dying process is taken for memory that is as good as free. */
 #define MM_LIMITS_PATIENCE_MS	5000
 
@@ -145,6 +147,8 @@ static void mm_limits_weigh(struct mm_limits_walk *walk, struct mm_limit *limit,
 	struct mm_limits_victim *best = walk->victim;
 	s64 score = walk->policy->score(p, usage);
 
+	trace_mm_limits_candidate(mm_limits_scan_number, from_kuid(&init_user_ns, limit->uid), p,
+				  usage, score, walk->policy->name);
 	if (!mm_limits_tally_weigh(&limit->tally, score, usage->rss))
 		return;
 	best->task = p;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A kill for a user's limit, as an event: what its record in the kernel log says.
+ * Decisions about a user's limit, as events: each candidate of a scan with what its
+ * score is made of, and a kill, with what its record in the kernel log says.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM mm_limits
@@ -8,8 +9,11 @@
 #if !defined(_TRACE_MM_LIMITS_H) || defined(TRACE_HEADER_MULTI_READ)
 #define _TRACE_MM_LIMITS_H
 
+#include <linux/capability.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
+#include <linux/sched.h>
+#include <linux/swap.h>
 #include <linux/tracepoint.h>
 
 TRACE_EVENT(mm_limits_kill,
@@ -41,6 +45,39 @@ TRACE_EVENT(mm_limits_kill,
 		      __entry->uid, __entry->usage, __entry->mm_max, __entry->pid, __entry->rss,
 		      (long long)__entry->score, __entry->policy, __entry->trigger,
 		      __entry->dry_run, __entry->sharer_of, __entry->comm)
+);
+
+/* In the order in which they are weighed; memory in pages. */
+TRACE_EVENT(mm_limits_candidate,
+	    TP_PROTO(unsigned long scan, uid_t uid, struct task_struct *p,
+		     const struct mm_limits_usage *usage, s64 score, const char *policy),
+	    TP_ARGS(scan, uid, p, usage, score, policy),
+	    TP_STRUCT__entry(__field(unsigned long, scan)
+			     __field(uid_t, uid)
+			     __field(pid_t, pid)
+			     __field(s64, score)
+			     __field(unsigned long, rss)
+			     __field(unsigned long, swap)
+			     __field(unsigned long, pgtables)
+			     __field(int, adj)
+			     __field(bool, admin)
+			     __field(unsigned long, total)
+			     __array(char, policy, MM_LIMITS_POLICY_LEN)),
+	    TP_fast_assign(__entry->scan = scan;
+			   __entry->uid = uid;
+			   __entry->pid = task_tgid_nr(p);
+			   __entry->score = score;
+			   __entry->rss = usage->rss;
+			   __entry->swap = usage->swap;
+			   __entry->pgtables = usage->pgtables;
+			   __entry->adj = p->signal->oom_score_adj;
+			   __entry->admin = has_capability_noaudit(p, CAP_SYS_ADMIN);
+			   __entry->total = mm_limits_totalram() + total_swap_pages;
+			   snprintf(__entry->policy, MM_LIMITS_POLICY_LEN, "%s", policy);),
+	    TP_printk("scan=%lu uid=%u pid=%d score=%lld rss=%lu swap=%lu pgtables=%lu adj=%d admin=%d total=%lu policy=%s",
+		      __entry->scan, __entry->uid, __entry->pid, (long long)__entry->score,
+		      __entry->rss, __entry->swap, __entry->pgtables, __entry->adj,
+		      __entry->admin, __entry->total, __entry->policy)
 );
 
 #endif /* _TRACE_MM_LIMITS_H */
