@@ -81,14 +81,15 @@ def test_whoever_could_have_died_is_told_with_all_that_counts(traced: Device, po
     mark = f"test: candidates {secrets.token_hex(8)}"
     traced.mark_kernel_log(mark)
     traced.shell(f"echo uid={APP} max=60M policy={policy} > /proc/mm_limits")
-    with holder(traced, APP, 12) as small, holder(traced, APP, 24) as large:
-        with holder(traced, APP, 5, protected=True) as protected:
-            traced.shell(f"echo 700 > /proc/{small.pid}/oom_score_adj; echo 1 > {candidates}")
-            traced.shell(
-                "busybox dd if=/dev/zero of=/dev/null bs=40M count=1", user=APP, check=False
-            )
-            traced.shell(f"echo 0 > {candidates}")
-            trace = traced.read_file(f"{TRACING}/trace")
+    with (
+        holder(traced, APP, 12) as small,
+        holder(traced, APP, 24) as large,
+        holder(traced, APP, 5, protected=True) as protected,
+    ):
+        traced.shell(f"echo 700 > /proc/{small.pid}/oom_score_adj; echo 1 > {candidates}")
+        traced.shell("busybox dd if=/dev/zero of=/dev/null bs=40M count=1", user=APP, check=False)
+        traced.shell(f"echo 0 > {candidates}")
+        trace = traced.read_file(f"{TRACING}/trace")
     records = parse_log(traced.kernel_log().rpartition(mark)[2]).records
     decisions = parse_decisions(trace)
     assert decisions
