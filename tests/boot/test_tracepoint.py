@@ -99,5 +99,6 @@ def test_whoever_could_have_died_is_told_with_all_that_counts(traced: Device, po
     assert {small.pid, large.pid} <= first.keys()
     assert protected.pid not in first
     assert first[small.pid].adj == 700
-    assert (first[large.pid].rss >= 24 << 8) and (first[small.pid].rss >= 12 << 8)
+    assert first[large.pid].rss >= 24 << 8
+    assert first[small.pid].rss >= 12 << 8
     assert decisions[0].policy == policy
