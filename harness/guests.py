@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import psutil
@@ -17,6 +17,7 @@ from harness.equipment import Equipment
 from harness.errors import InfrastructureError, UsageError
 from harness.klog import certain_lines
 from harness.lifetime import Health
+from harness.programs_output import Usage, parse_usage
 from harness.results import ResultFolder
 from harness.scenario_run import modules_command, observe
 from harness.scenario_script import events_command, watch_command
@@ -135,6 +136,11 @@ class _Guest:
     session: Session
     log: str = ""
     died: bool = False
+    usage: list[Usage] = field(default_factory=list)
+
+    def take_usage(self, line: str) -> None:
+        """A line of watch_usage."""
+        self.usage += parse_usage(line)
 
 
 class _Guests:
@@ -193,7 +199,9 @@ class _Guests:
             guest = _Guest(number, session)
             self._prepare(guest)
             self._judge_log(guest, (0, number), _BOOT)
-            yield guest
+            watch = session.device.start(watch_command(), on_line=guest.take_usage)
+            with closing(watch):
+                yield guest
             if guest.died:
                 return
             session.check()
@@ -209,7 +217,6 @@ class _Guests:
             f"echo {hung} > /proc/sys/kernel/hung_task_timeout_secs",
             "true" if setup.stock else modules_command(Modules(loaded=True)),
             "true" if setup.stock else f"{{ {events_command()}; }}",
-            f"{{ {watch_command()} }}",
             "busybox dmesg -r",
         )
         guest.log = device.shell(" && ".join(commands), timeout=_PREPARE_SECONDS).output
@@ -220,7 +227,9 @@ class _Guests:
         guest.session.check()
         trigger, stock = self._setup.trigger, self._setup.stock
         begun, started = time.monotonic(), datetime.now(UTC)
-        seen = observe(guest.session, one.scenario, one.policy, trigger, stock=stock)
+        seen = observe(
+            guest.session, one.scenario, one.policy, trigger, stock=stock, usage=guest.usage
+        )
         guest.log = seen.log or guest.log
         verdict = judge(
             one.scenario, one.policy, trigger, seen, levels_tell=self._board.levels_tell

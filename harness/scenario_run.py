@@ -7,6 +7,7 @@ observations or stands in them as it came.
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from harness.errors import BootError, DeviceError, HarnessError
 from harness.klog import Section, section
 from harness.oracle import Decision, parse_decisions
 from harness.proc_mm_limits import LimitEntry, parse_mm_limits
-from harness.programs_output import parse_output, parse_usage
+from harness.programs_output import Usage, parse_output
 from harness.scenario_script import (
     BEGIN,
     CHANGE,
@@ -30,7 +31,6 @@ from harness.scenario_script import (
     PROC,
     PROGRAM_SECONDS,
     SETTINGS,
-    USAGE,
     Part,
     Script,
     modules_command,
@@ -38,7 +38,7 @@ from harness.scenario_script import (
 )
 from harness.scenarios import NO_LIMIT, Modules, Scenario, uid_of
 from harness.session import Session
-from harness.usage import LimitChange, Sample, samples
+from harness.usage import LimitChange, Sample, between, samples
 from harness.verdict import Observations, ProgramRun
 
 __all__ = ["DEVICE_FOLDER", "MODULES", "load_modules", "modules_command", "observe", "parse_limits"]
@@ -81,12 +81,18 @@ def _limits_in(text: str) -> tuple[LimitEntry, ...]:
 
 
 def observe(
-    session: Session, scenario: Scenario, policy: str, trigger: str, *, stock: bool = False
+    session: Session,
+    scenario: Scenario,
+    policy: str,
+    trigger: str,
+    *,
+    stock: bool = False,
+    usage: Sequence[Usage] = (),
 ) -> Observations:
     """Runs `scenario` on the session's device. Never raises a HarnessError.
 
     With `stock` its kernel is one without limits, and what only those have is
-    as it must be: no daemon, no entry.
+    as it must be: no daemon, no entry. `usage` grows meanwhile: what watch_usage says.
 
     What the kernel did wrong and what went wrong around it is told apart: a
     BootError is the kernel's (a panic, an oops, a hang), others are not.
@@ -96,7 +102,7 @@ def observe(
     seen = _Seen(limits=(), daemon_calls=1) if stock else _Seen()
     died = problem = ""
     try:
-        _perform(session.device, script, seen)
+        _perform(session.device, script, seen, usage)
     except HarnessError as error:
         problem = _one_line(error)
         try:
@@ -127,7 +133,7 @@ def _one_line(error: HarnessError) -> str:
     return ": ".join([error.message, *(line.strip() for line in last)])
 
 
-def _perform(device: Device, script: Script, seen: _Seen) -> None:
+def _perform(device: Device, script: Script, seen: _Seen, usage: Sequence[Usage]) -> None:
     """Runs the script, and notes what it said, also where it did not come to its end."""
     steps = len(script.scenario.steps)
     timeout = _SHELL_SECONDS + steps * _STEP_SECONDS
@@ -139,6 +145,7 @@ def _perform(device: Device, script: Script, seen: _Seen) -> None:
         running.close()
         parts = parts_of(running.output, script.token)
         _note(script, parts, seen)
+        seen.usage = _usage(script, parts, seen, usage)
     _check(script, parts, running.output)
     limits = _last(parts, LIMITS)
     if limits is not None:
@@ -167,7 +174,18 @@ def _note(script: Script, parts: Sequence[Part], seen: _Seen) -> None:
     decisions = _last(parts, DECISIONS)
     if decisions is not None and decisions.status == 0:
         seen.decisions = parse_decisions(decisions.text)
-    seen.usage = samples(parse_usage(_text(parts, USAGE)), _limit_changes(script, parts, seen))
+
+
+def _usage(
+    script: Script, parts: Sequence[Part], seen: _Seen, usage: Sequence[Usage]
+) -> tuple[Sample, ...]:
+    """Who used how much memory while the script ran."""
+    times = [part.time for part in parts if part.time is not None]
+    if not times:
+        return ()
+    # A kernel that died has told no end.
+    end = times[-1] if parts[-1].name == LOG else math.inf
+    return samples(between(tuple(usage), times[0], end), _limit_changes(script, parts, seen))
 
 
 def _limit_changes(script: Script, parts: Sequence[Part], seen: _Seen) -> list[LimitChange]:

@@ -37,8 +37,7 @@ from harness.verdict import PROGRAMS, letters
 DEVICE_FOLDER = PurePosixPath("/data/local/tmp")
 MODULES = ("set_mm_limits", "my_oom_killer")
 PROC = "/proc/mm_limits"
-# What watch_usage says goes here, and on with every scenario.
-USAGE_FILE = DEVICE_FOLDER / "usage"
+# How often it is looked at who uses how much memory.
 _WATCH_SECONDS = 0.05
 # Where the kernel tells of its decisions, if it can.
 _TRACING = "/sys/kernel/tracing"
@@ -51,9 +50,8 @@ _DAEMON_POLICY = "/sys/module/my_oom_killer/parameters/policy"
 # them warnings of its own.
 _NOTICE = "<5>"
 # What parts are called, besides the runs' names. No scenario's run is called so.
-BEGIN, SETTINGS, CHANGE, LIMITS, DAEMON, USAGE, DECISIONS, LOG = (
-    *("(begin)", "(settings)", "(modules)", "(limits)", "(daemon)", "(usage)"),
-    *("(decisions)", "(log)"),
+BEGIN, SETTINGS, CHANGE, LIMITS, DAEMON, DECISIONS, LOG = (
+    *("(begin)", "(settings)", "(modules)", "(limits)", "(daemon)", "(decisions)", "(log)"),
 )
 # How often the daemon looks, and how long it gets to act on a last step: some rounds.
 _DAEMON_SECONDS = 0.1
@@ -165,7 +163,6 @@ class Script:
         yield f"cd {DEVICE_FOLDER} || exit"
         if not self.stock:
             yield from self._set_up()
-        yield f": > {USAGE_FILE}"
         yield f"print -r -- {begin} > /dev/kmsg || exit"
         if not self.stock:
             files = (_TRIGGER, _POLICY, PROC)
@@ -228,7 +225,6 @@ class Script:
             yield f"kill $pid; rest '{DAEMON}' {fds[DAEMON]}"
         end = shlex.quote(_NOTICE + marker("end", self.nonce))
         # By busybox: see Device.kernel_log().
-        yield from _in_part(USAGE, f'print -r -- "$(<{USAGE_FILE})"')
         if not self.stock:
             yield from _in_part(DECISIONS, f'print -r -- "$(<{_TRACE})"')
         yield from _in_part(
@@ -322,6 +318,5 @@ def events_command() -> str:
 
 
 def watch_command() -> str:
-    """The device's shell command, for root, that has the users' memory watched from now on."""
-    watch = f"cd {DEVICE_FOLDER} && exec ./watch_usage {_WATCH_SECONDS:g}"
-    return f"({watch}) < /dev/null >> {USAGE_FILE} 2>&1 &"
+    """The device's shell command, for root, that says who uses how much memory, for ever."""
+    return f"cd {DEVICE_FOLDER} && exec ./watch_usage {_WATCH_SECONDS:g}"

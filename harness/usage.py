@@ -32,6 +32,11 @@ class Sample:
     mm_max: int | None
 
 
+def between(usage: Iterable[Usage], begin: float, end: float) -> tuple[Usage, ...]:
+    """Those of a time, in seconds since boot; both ends belong to it."""
+    return tuple(one for one in usage if begin <= one.time <= end)
+
+
 def samples(usage: Iterable[Usage], limits: Sequence[LimitChange]) -> tuple[Sample, ...]:
     """What was seen, each time with the limit by then; a change of a limit is one, too.
 

@@ -57,6 +57,10 @@ class FakeDevice:
     def kernel_log(self) -> str:
         return self.log
 
+    def start(self, _command: str, *, on_line: Callable[[str], None]) -> Any:
+        on_line("usage: time=1.000000, uid=10070, rss=4096")
+        return SimpleNamespace(close=lambda: None)
+
 
 class Bench:
     """`run` with a build and a session that are not real; `observe` says what is seen."""
@@ -102,7 +106,14 @@ class Bench:
             raise self.cause
 
     def observe(
-        self, _session: object, scenario: Scenario, policy: str, trigger: str, *, stock: bool
+        self,
+        _session: object,
+        scenario: Scenario,
+        policy: str,
+        trigger: str,
+        *,
+        stock: bool,
+        usage: object,
     ) -> Observations:
         seen = World(scenario, policy, trigger).observe()
         return self.change_stock(scenario, seen) if stock else self.change(scenario, seen)

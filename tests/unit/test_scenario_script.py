@@ -95,7 +95,7 @@ def test_every_scenario_has_its_parts_in_order(policy: str, trigger: str) -> Non
         words = [line.split()[1].strip("';") for line in text.splitlines() if line[:5] == "part "]
         runs = [run.name for run in one.runs]
         assert words[0] == "(begin)"
-        assert words[-3:] == ["(usage)", "(decisions)", "(log)"]
+        assert words[-2:] == ["(decisions)", "(log)"]
         assert [word for word in words if word in runs] == runs
         assert words.count("(settings)") == len(one.settings)
         assert ("(daemon)" in words) == (trigger == "daemon")

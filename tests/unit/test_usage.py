@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.programs_output import Usage
-from harness.usage import LimitChange, Sample, samples
+from harness.usage import LimitChange, Sample, between, samples
 
 TIMES = st.floats(0, 100)
 UIDS = st.integers(10000, 10003)
@@ -34,3 +34,8 @@ def test_nothing_is_lost_and_time_goes_on(usage: list[Usage], limits: list[Limit
     assert [one.time for one in found] == sorted(one.time for one in found)
     seen = {(one.time, one.uid, one.rss) for one in found}
     assert {(one.time, one.uid, one.rss) for one in usage} <= seen
+
+
+def test_both_ends_of_a_time_belong_to_it() -> None:
+    usage = [Usage(time, 10070, 1) for time in (1.0, 2.0, 3.0, 4.0)]
+    assert [one.time for one in between(usage, 2.0, 3.0)] == [2.0, 3.0]
