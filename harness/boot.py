@@ -41,6 +41,8 @@ def run(
     and booting raise; the first cause if the machine goes down meanwhile.
     """
     check_user(user)
+    if ws.reporter.is_json:
+        raise UsageError("boot gives a shell, which has stdout to itself", hint="without --json")
     check_machine(target, avd)
     built = kernel.build(ws, target, source)
     loadable, tools = modules.build(ws, built), programs.build(ws, target)

@@ -73,9 +73,11 @@ class _Run:
         """One more verdict."""
         started = datetime.now(UTC) - timedelta(seconds=seconds)
         self.note(judged=(*self.summary.judged, Judged(verdict, seconds, started)))
+        self.ws.reporter.scenario_end(verdict, seconds)
 
     def add_log(self, name: str) -> None:
         """The verdict on the kernel log, which begins with the boot."""
+        self.ws.reporter.scenario_begin(name, "", self.trigger)
         levels_tell = self.board.boot_levels_tell
         log = self.kernel_log if self.board.log_tells else certain_lines(self.kernel_log)
         self.add(judge_log(name, self.trigger, log, levels_tell=levels_tell), 0.0)
@@ -132,6 +134,9 @@ def run(
         kcidb_origin=kcidb_origin,
     )
     test = _Run(ws=ws, board=target.board, trigger=trigger, folder=folder, summary=summary)
+    ws.reporter.run_begin(
+        command, kernel=target.name, policy=policy, trigger=trigger, planned=summary.planned
+    )
     with _told(test):
         check_machine(target, avd)
         built = _build(ws, target, source, extra_patches, extra_config)
@@ -253,9 +258,8 @@ def _perform(
 ) -> None:
     """Runs and judges every scenario under every policy, while the kernel lives."""
     for policy in policies:
-        with test.ws.reporter.phase(f"scenarios, policy {policy}, trigger {test.trigger}") as phase:
+        with test.ws.reporter.phase(f"scenarios, policy {policy}, trigger {test.trigger}"):
             for scenario in scenarios:
-                phase.note(f"{scenario.name}: {scenario.title}")
                 if not _one(test, session, scenario, policy):
                     return
     test.kernel_log = session.device.kernel_log()
@@ -266,6 +270,8 @@ def _perform(
 def _one(test: _Run, session: Session, scenario: Scenario, policy: str) -> bool:
     """Runs and judges one scenario; returns whether the kernel is still there."""
     started = time.monotonic()
+    reporter = test.ws.reporter
+    reporter.scenario_begin(scenario.name, policy, test.trigger, title=scenario.title)
     seen = observe(session, scenario, policy, test.trigger)
     test.kernel_log = seen.log or test.kernel_log
     levels_tell = test.board.levels_tell
@@ -307,4 +313,4 @@ def _tell(test: _Run) -> None:
             reporter.say(f"  … and {len(verdict.reasons) - _MOST_REASONS} more")
     step_summary.tell(summary, os.environ, reporter)
     reporter.say(f"results: {test.folder.path}")
-    reporter.say(summary.last_line)
+    reporter.result(summary.last_line, test.folder.path)
