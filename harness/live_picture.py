@@ -162,8 +162,8 @@ class Picture:
 
     def _user_line(self, one: Usage, width: int) -> Text:
         over = one.rss > one.mm_max
-        who = f"  {self._on(one.guest)}user {one.uid} "
-        what = f"{_mb(one.rss)} of {_mb(one.mm_max)} MB{', over' if over else ''}"
+        who = f"  {self._on(one.guest) or 'user '}{one.uid} "
+        what = f"{_mb(one.rss)}/{_mb(one.mm_max)} MB{', over' if over else ''}"
         # A bar has brackets around it, and a space behind.
         room = min(_BAR, width - 1 - cell_len(who + what) - 3)
         bar = f"{_bar(_share(one), room)} " if room >= _LEAST_BAR else ""
