@@ -37,16 +37,17 @@ class LiveView:
         self.console = console
         self._picture = Picture()
         self._live: _Live | None = None
+        self._drew = False
 
     def take(self, event: Event) -> None:
         """Shows an event. Raises what the terminal raises."""
         self._picture.take(event)
         if isinstance(event, PhaseBegin) and self._live is None:
-            self._live = _Live(self.console, self._picture.lines)
+            self._live, self._drew = _Live(self.console, self._picture.lines), True
             self._live.start()
         elif isinstance(event, PhaseEnd):
             if not self._picture.busy:
-                self.close()
+                self._stop()
             print_line(self.console, phase_line(event))
         elif isinstance(event, Message):
             print_line(self.console, event.text)
@@ -57,6 +58,13 @@ class LiveView:
 
     def close(self) -> None:
         """Only what was printed remains."""
+        self._stop()
+        if self._drew:
+            # Ctrl-C may have come in the middle of drawing.
+            self.console.control(_control(_WRAP_LINES))
+            self.console.show_cursor(True)
+
+    def _stop(self) -> None:
         if self._live is not None:
             live, self._live = self._live, None
             live.stop()
