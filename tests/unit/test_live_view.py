@@ -36,6 +36,19 @@ class Terminal:
         )
         self.told = Reporter(self.console)
 
+    def drawn(self) -> None:
+        """Waits for a drawing that knows all that was told before."""
+        # The next one may have begun already.
+        wanted = self.frames + 2
+        deadline = time.monotonic() + 20
+        while self.frames < wanted:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    @property
+    def frames(self) -> int:
+        return self.stream.getvalue().count("\x1b[?2026l")
+
     def show(self) -> list[str]:
         return shown(screen_of(self.stream.getvalue(), self.width, self.height))
 
@@ -44,7 +57,7 @@ def test_the_view_goes_and_the_record_remains() -> None:
     terminal = Terminal()
     with terminal.told.phase("build kernel") as phase:
         phase.note("CC mm/x.o")
-        time.sleep(DRAWN)
+        terminal.drawn()
         assert terminal.show() == ["   0:00  build kernel: CC mm/x.o"]
         terminal.told.say("a line")
         assert terminal.show() == ["a line", "   0:00  build kernel: CC mm/x.o"]
@@ -63,7 +76,7 @@ def test_a_view_with_everything() -> None:
             terminal.told.scenario_begin("report", "rss", "alloc", guest=guest)
             terminal.told.usage(10070, 6_000_000, 12_000_000, guest=guest)
         terminal.told.kill(replace(RECORD, comm="\x1b[2J[red]"), guest=2)
-        time.sleep(DRAWN)
+        terminal.drawn()
         rows = terminal.show()
     assert rows[:5] == [
         "   0:00  scenarios",
@@ -79,7 +92,8 @@ def test_a_view_with_everything() -> None:
 def test_it_is_drawn_over_and_not_erased_first() -> None:
     terminal = Terminal()
     with terminal.told.phase("x"):
-        time.sleep(3 * DRAWN)
+        terminal.drawn()
+        terminal.drawn()
         drawn = terminal.stream.getvalue()
     frames = drawn.split("\x1b[?2026h")[1:]
     assert len(frames) >= 3
@@ -94,8 +108,8 @@ def test_lines_that_go_leave_nothing_behind() -> None:
     terminal = Terminal()
     with terminal.told.phase("outer"):
         with terminal.told.phase("an inner phase with a name"):
-            time.sleep(DRAWN)
-        time.sleep(DRAWN)
+            terminal.drawn()
+        terminal.drawn()
         inner, head, outer = terminal.show()
     assert inner.startswith("an inner phase with a name: done")
     assert (head, outer) == ("   0:00  1 phase done", "   0:00  outer")
@@ -125,7 +139,7 @@ def test_no_colour_where_none_is_wanted() -> None:
     terminal = Terminal(NO_COLOR="1")
     with terminal.told.phase("x"):
         terminal.told.usage(10070, 3, 2)
-        time.sleep(DRAWN)
+        terminal.drawn()
         assert terminal.show()[1] == "  user 10070 [#######] 0.0/0.0 MB, over"
     colours = [code for code in ESCAPES.findall(terminal.stream.getvalue()) if code[-1] == "m"]
     assert not any(re.search(r"[\[;](3[0-7]|9[0-7]|38)[;m]", code) for code in colours)
