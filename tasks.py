@@ -38,10 +38,12 @@ AVD_HELP = {"avd": "the virtual device for --emulator sdk (configuration: avd)"}
 
 
 def _workspace(ctx: Context) -> Workspace:
+    from harness.progress import reporter_of
     from harness.workspace import Workspace
 
+    reporter = reporter_of(ctx.goldfish_oom.output)
     jobs = int(ctx.goldfish_oom.jobs)
-    return Workspace(jobs=jobs) if jobs > 0 else Workspace()
+    return Workspace(reporter=reporter, jobs=jobs) if jobs > 0 else Workspace(reporter=reporter)
 
 
 def _target(ctx: Context, kernel: str | None, cross_compile: str | None = None) -> Target:
@@ -109,7 +111,7 @@ def fetch_kernel(ctx: Context, kernel: str | None = None, source: str | None = N
 
     ws = _workspace(ctx)
     fetched = job.fetch(ws, _target(ctx, kernel), _source(ctx, source))
-    ws.reporter.say(f"{fetched.version} from {fetched.origin}: {fetched.tree}")
+    ws.reporter.result(f"{fetched.version} from {fetched.origin}: {fetched.tree}")
 
 
 @task(help={"check": "only say for each patch whether it applies", **TREE_HELP, **COMPILER_HELP})
@@ -128,7 +130,7 @@ def patch_kernel(
     if check:
         patch_check.run(ws, target, _source(ctx, source))
     else:
-        ws.reporter.say(str(job.patch(ws, target, _source(ctx, source))))
+        ws.reporter.result(str(job.patch(ws, target, _source(ctx, source))))
 
 
 @task(help=BUILD_HELP)
@@ -146,7 +148,7 @@ def build_kernel(
     ws = _workspace(ctx)
     target = _target_on(ctx, kernel, emulator, cross_compile, debug)
     built = job.build(ws, target, _source(ctx, source))
-    ws.reporter.say(f"{built.release}: {built.image}")
+    ws.reporter.result(f"{built.release}: {built.image}")
 
 
 @task(help=BUILD_HELP)
@@ -165,7 +167,7 @@ def build_modules(
     ws = _workspace(ctx)
     target = _target_on(ctx, kernel, emulator, cross_compile, debug)
     built = job.build(ws, kernels.build(ws, target, _source(ctx, source)))
-    ws.reporter.say(str(built.folder))
+    ws.reporter.result(str(built.folder))
 
 
 @task(help=KERNEL_HELP)
@@ -174,7 +176,7 @@ def build_ndk_tests(ctx: Context, kernel: str | None = None) -> None:
     from harness import programs as job
 
     ws = _workspace(ctx)
-    ws.reporter.say(str(job.build(ws, _target(ctx, kernel)).folder))
+    ws.reporter.result(str(job.build(ws, _target(ctx, kernel)).folder))
 
 
 @task(help=KERNEL_HELP)
@@ -183,7 +185,7 @@ def build_rootfs(ctx: Context, kernel: str | None = None) -> None:
     from harness import rootfs as job
 
     ws = _workspace(ctx)
-    ws.reporter.say(str(job.build(ws, _target(ctx, kernel)).initramfs))
+    ws.reporter.result(str(job.build(ws, _target(ctx, kernel)).initramfs))
 
 
 @task(help={"cache": "everything that was downloaded or built as well"})

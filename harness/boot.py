@@ -40,6 +40,8 @@ def run(
     and booting raise; the first cause if the machine goes down meanwhile.
     """
     check_user(user)
+    if ws.reporter.is_json:
+        raise UsageError("boot gives a shell, which has stdout to itself", hint="without --json")
     check_machine(target, avd)
     equipped = equipment.build(ws, target, source)
     release = equipped.kernel.release

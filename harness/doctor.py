@@ -66,7 +66,7 @@ def run(
     """Tells what is here; returns 0 when the default job can run and 3 when not."""
     findings = list(examine(ws, target, source, os_release=os_release))
     ready = all(finding.ok for finding in findings if finding.required)
-    ws.reporter.say(_as_json(findings, ready) if as_json else _as_text(findings, ready))
+    ws.reporter.result(_as_json(findings, ready) if as_json else _as_text(findings, ready))
     return EXIT_PASSED if ready else EXIT_INFRASTRUCTURE
 
 

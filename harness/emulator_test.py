@@ -60,6 +60,8 @@ class _Run:
         self.found.append(found)
         ordered = sorted(self.found, key=lambda one: one.place)
         self.note(judged=tuple(one.judged for one in ordered))
+        judged = found.judged
+        self.ws.reporter.scenario_end(judged.verdict, judged.seconds, guest=found.guest)
 
 
 def run(
@@ -122,6 +124,9 @@ def run(
         kcidb_origin=kcidb_origin,
     )
     test = _Run(ws=ws, folder=folder, summary=summary)
+    ws.reporter.run_begin(
+        command, kernel=target.name, policy=policy, trigger=trigger, planned=summary.planned
+    )
     with _told(test):
         check_machine(target, avd)
         equipped = equipment.build(ws, target, source, extra_patches, extra_config)
@@ -250,4 +255,4 @@ def _tell(test: _Run) -> None:
         reporter.say(f"kernel report: {visible(report.title)} ({test.folder.path / REPORTS})")
     step_summary.tell(summary, os.environ, reporter)
     reporter.say(f"results: {test.folder.path}")
-    reporter.say(summary.last_line)
+    reporter.result(summary.last_line, test.folder.path)

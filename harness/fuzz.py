@@ -83,6 +83,7 @@ def run(
     folder = ResultFolder.create(results or RESULTS, target.name, "fuzz", datetime.now())
     command = _command(target, seed, rounds, minutes, extra_patches)
     folder.put("command.txt", f"{shlex.join(command)}\n")
+    ws.reporter.run_begin(command, kernel=target.name)
     equipped = equipment.build(ws, target, source, extra_patches)
     fuzz = _Fuzz(seed, tuple(extra_patches))
     with open_session(
@@ -215,11 +216,12 @@ def _finish(ws: Workspace, target: Target, fuzz: _Fuzz, folder: ResultFolder) ->
     for problem in fuzz.problems:
         ws.reporter.say(f"  {problem}")
     if not fuzz.problems:
-        ws.reporter.say(f"PASS: {fuzz.rounds} rounds")
+        ws.reporter.result(f"PASS: {fuzz.rounds} rounds", folder.path)
         return EXIT_PASSED
     if fuzz.failed_seed is None:
-        ws.reporter.say("FAIL: behind all rounds")
+        ws.reporter.result("FAIL: behind all rounds", folder.path)
     else:
         again = shlex.join(_command(target, fuzz.failed_seed, 1, 0, fuzz.patches))
-        ws.reporter.say(f"FAIL: the round of seed {fuzz.failed_seed}; again: {again}")
+        failed = f"FAIL: the round of seed {fuzz.failed_seed}; again: {again}"
+        ws.reporter.result(failed, folder.path)
     return EXIT_FAILED

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,13 +21,13 @@ from harness.programs_output import Usage, parse_usage
 from harness.results import ResultFolder
 from harness.scenario_run import modules_command, observe
 from harness.scenario_script import events_command, watch_command
-from harness.scenarios import Modules, Scenario
+from harness.scenarios import Modules, Scenario, uid_of
 from harness.session import Session, open_session
 from harness.side_by_side import SideBySide
 from harness.summary import Judged, Planned
 from harness.targets import QemuMachine, Target
 from harness.usage import Sample
-from harness.verdict import Observations, Outcome, ScenarioVerdict, judge, judge_log
+from harness.verdict import Observations, Outcome, judge, judge_log
 from harness.workspace import Workspace, usable_cpus
 
 # The kernel log at two times, which is judged as a scenario is.
@@ -137,10 +137,8 @@ class _Guest:
     log: str = ""
     died: bool = False
     usage: list[Usage] = field(default_factory=list)
-
-    def take_usage(self, line: str) -> None:
-        """A line of watch_usage."""
-        self.usage += parse_usage(line)
+    # By uid, of the scenario that is performed: what the runs set.
+    limits: Mapping[int, int] = field(default_factory=dict)
 
 
 class _Guests:
@@ -149,6 +147,7 @@ class _Guests:
     def __init__(self, setup: Setup, count: int, found: Callable[[Found], None]) -> None:
         self._setup = setup
         self._board = setup.target.board
+        self._reporter = setup.ws.reporter
         self._found = found
         self._lock = threading.Lock()
         self._healths: list[Health] = []
@@ -199,7 +198,9 @@ class _Guests:
             guest = _Guest(number, session)
             self._prepare(guest)
             self._judge_log(guest, (0, number), _BOOT)
-            watch = session.device.start(watch_command(), on_line=guest.take_usage)
+            watch = session.device.start(
+                watch_command(), on_line=lambda line: self._take_usage(guest, line)
+            )
             with closing(watch):
                 yield guest
             if guest.died:
@@ -226,6 +227,16 @@ class _Guests:
         place, one = work
         guest.session.check()
         trigger, stock = self._setup.trigger, self._setup.stock
+        guest.limits = {
+            uid_of(run.user): run.limit for run in one.scenario.runs if run.limit and not stock
+        }
+        self._reporter.scenario_begin(
+            one.scenario.name,
+            one.policy,
+            trigger,
+            guest=guest.number,
+            title=one.scenario.title,
+        )
         begun, started = time.monotonic(), datetime.now(UTC)
         seen = observe(
             guest.session, one.scenario, one.policy, trigger, stock=stock, usage=guest.usage
@@ -241,14 +252,20 @@ class _Guests:
             self._side.stop()
         return not guest.died
 
+    def _take_usage(self, guest: _Guest, line: str) -> None:
+        """A line of watch_usage."""
+        for usage in parse_usage(line):
+            guest.usage.append(usage)
+            limit = guest.limits.get(usage.uid)
+            self._reporter.usage(usage.uid, usage.rss, limit, guest=guest.number)
+
     def _judge_log(self, guest: _Guest, place: tuple[int, int], name: str) -> None:
         """The verdict on the kernel log, which begins with the boot."""
-        board = self._board
-        log = guest.log if board.log_tells else certain_lines(guest.log)
+        board, trigger = self._board, self._setup.trigger
         name = _named(name, guest.number)
-        verdict: ScenarioVerdict = judge_log(
-            name, self._setup.trigger, log, levels_tell=board.boot_levels_tell
-        )
+        self._reporter.scenario_begin(name, "", trigger, guest=guest.number)
+        log = guest.log if board.log_tells else certain_lines(guest.log)
+        verdict = judge_log(name, trigger, log, levels_tell=board.boot_levels_tell)
         self._tell(guest, place, Judged(verdict, 0.0, datetime.now(UTC)))
 
     def _tell(

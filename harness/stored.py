@@ -70,10 +70,10 @@ def run(ws: Workspace, *, prune: bool = False, days: str = str(DEFAULT_DAYS)) ->
         removed = [one for one in old if _remove(ws.cache, one)]
         for one in removed:
             ws.reporter.say(f"remove {one.path}")
-        ws.reporter.say(f"removed {len(removed)} entries, {decimal(_total(removed))}")
+        ws.reporter.result(f"removed {len(removed)} entries, {decimal(_total(removed))}")
         return
     ws.reporter.console.print(table(found, now))
-    ws.reporter.say(f"{len(found)} entries, {decimal(_total(found))} in {ws.cache.root}")
+    ws.reporter.result(f"{len(found)} entries, {decimal(_total(found))} in {ws.cache.root}")
 
 
 def table(found: tuple[Stored, ...], now: float) -> Table:

@@ -7,6 +7,7 @@ The device is not real here: these are the paths on which it fails.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,6 +31,7 @@ from harness.errors import (
     InfrastructureError,
     UsageError,
 )
+from harness.events import Kill, RunBegin, RunEnd, ScenarioBegin, ScenarioEnd, decode
 from harness.kernel_reports import find_reports
 from harness.klog import Section
 from harness.progress import Reporter
@@ -127,6 +129,10 @@ class Bench:
     @property
     def command(self) -> str:
         return (self.results / LATEST / "command.txt").read_text()
+
+    @property
+    def folder(self) -> Path:
+        return (self.results / LATEST).readlink()
 
     @property
     def verdict(self) -> Any:
@@ -327,3 +333,36 @@ def test_our_kernel_is_not_compared_where_it_died(bench: Bench) -> None:
     )
     assert bench.run(scenarios=("report",), differential=True) == 1
     assert not (bench.results / LATEST / "stock").exists()
+
+
+def test_what_is_told_as_json(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.change = lambda one, seen: (
+        replace(seen, section=Section("", True, True)) if one.name == "course" else seen
+    )
+    bench.ws = replace(bench.ws, reporter=Reporter(mode="json"))
+    bench.run(scenarios=("report", "course"))
+    bench.ws.reporter.close(1)
+    found = [decode(line).event for line in capsys.readouterr().out.splitlines()]
+    begin, end = found[0], found[-1]
+    assert isinstance(begin, RunBegin)
+    assert isinstance(end, RunEnd)
+    assert shlex.join(begin.command) == bench.command.strip()
+    assert (begin.kernel, begin.policy, begin.trigger) == ("linux-6.1", "rss", "alloc")
+    begun = [event for event in found if isinstance(event, ScenarioBegin)]
+    ended = [event for event in found if isinstance(event, ScenarioEnd)]
+    places = [(one.policy, one.scenario) for one in begin.planned]
+    assert [(one.policy, one.scenario) for one in begun] == places
+    assert [(one.policy, one.scenario) for one in ended] == places
+    assert [one.outcome for one in ended] == [
+        *("NOTHING_TO_KILL", "PASSED", "RECORDS_DISAGREE", "NOTHING_TO_KILL"),
+    ]
+    kills = [event for event in found if isinstance(event, Kill)]
+    assert [one.scenario for one in kills] == ["report"]
+    assert end == RunEnd(bench.verdict["result"], 1, str(bench.results / bench.folder))
+
+
+def test_quietly_there_is_one_line(bench: Bench) -> None:
+    console = Console(file=bench.output, width=160)
+    bench.ws = replace(bench.ws, reporter=Reporter(console, mode="quiet"))
+    assert bench.run() == 0
+    assert bench.output.getvalue() == bench.verdict["result"] + "\n"

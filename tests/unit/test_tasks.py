@@ -32,6 +32,7 @@ from harness import (
 )
 from harness.cli import StatusError
 from harness.errors import UsageError
+from harness.events import Error, Event, Message, PhaseBegin, PhaseEnd, RunBegin, RunEnd, decode
 from harness.paths import REPO
 from harness.targets import Target
 
@@ -131,6 +132,101 @@ def test_configuration_comes_from_the_environment() -> None:
     done = inv("doctor", INVOKE_GOLDFISH_OOM_KERNEL="linux-0.2")
     assert done.returncode == 2
     assert "linux-0.2" in done.stderr
+
+
+# --- how they tell of themselves ------------------------------------------------------
+
+
+def events(done: subprocess.CompletedProcess[str]) -> list[Event]:
+    return [decode(line).event for line in done.stdout.splitlines()]
+
+
+UNKNOWN = ("doctor", "--kernel", "linux-0.1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable"),
+    [
+        (("--json", *UNKNOWN), "auto"),
+        (("fetch-kernel", "--json", "--kernel", "linux-0.1"), "auto"),
+        (UNKNOWN, "json"),
+        (("--json", *UNKNOWN), "quiet"),
+    ],
+)
+def test_json_is_on_stdout_and_the_error_on_both(arguments: tuple[str, ...], variable: str) -> None:
+    done = inv(*arguments, INVOKE_GOLDFISH_OOM_OUTPUT=variable)
+    assert done.returncode == 2
+    begin, error, end = events(done)
+    assert begin == RunBegin(("./inv", *arguments))
+    assert isinstance(error, Error)
+    assert (error.status, error.what in done.stderr) == (2, True)
+    assert end == RunEnd("", 2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--json", "--quiet", *UNKNOWN),
+        ("fetch-kernel", "--quiet", "--json"),
+        ("--json", "no-such-task"),
+        ("fetch-kernel", "--json", "--no-such-option"),
+        ("--json", "boot", "--user", "root"),
+    ],
+)
+def test_wrong_usage_is_told_as_json_too(arguments: tuple[str, ...]) -> None:
+    done = inv(*arguments)
+    assert done.returncode == 2
+    assert [type(event) for event in events(done)] == [RunBegin, Error, RunEnd]
+    assert done.stderr.startswith("error: ")
+
+
+def test_quiet_and_json_exclude_each_other() -> None:
+    done = inv("--quiet", "--json", "doctor")
+    assert done.stderr.splitlines()[0] == "error: --quiet and --json exclude each other"
+
+
+def test_an_unknown_output_is_wrong_usage() -> None:
+    done = inv("doctor", INVOKE_GOLDFISH_OOM_OUTPUT="xml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "auto, plain, quiet, json" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("clean",), ("cache",)])
+def test_a_task_as_json_and_quietly(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    # A clone, whose results may be removed.
+    for name in ("inv_program.py", "tasks.py", "invoke.yaml", "harness"):
+        (tmp_path / name).symlink_to(REPO / name)
+    program = (
+        "import sys; from pathlib import Path; import harness.clean as job; "
+        f"job.run.__kwdefaults__['results'] = Path({str(tmp_path / 'results')!r}); "
+        "sys.path.insert(0, '.'); from inv_program import InvConfig, InvProgram; "
+        "InvProgram(name='inv', binary='./inv', config_class=InvConfig).run()"
+    )
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", program, *words],
+            cwd=REPO,
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+
+    found = events(run("--json", *arguments))
+    assert isinstance(found[0], RunBegin)
+    assert {type(event) for event in found[1:-1]} <= {PhaseBegin, PhaseEnd, Message}
+    assert isinstance(found[-1], RunEnd)
+    assert found[-1].status == 0
+    quiet = run("--quiet", *arguments)
+    assert quiet.stdout == "".join(f"{line}\n" for line in [found[-1].result] if line)
+    assert quiet.stderr == ""
+
+
+def test_lists_and_help_are_no_run() -> None:
+    assert inv("--json", "--list").stdout == inv("--list").stdout
+    assert "--quiet" in inv("--help").stdout
 
 
 def context() -> Context:
