@@ -194,6 +194,7 @@ class _Guests:
             avd_name=setup.avd,
             snapshot=setup.snapshot,
             started=self._started,
+            label=_named("", number),
         ) as session:
             guest = _Guest(number, session)
             self._prepare(guest)

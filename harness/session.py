@@ -79,6 +79,7 @@ def open_session(
     limits: BootLimits | None = None,
     snapshot: bool = False,
     started: Callable[[Health], None] = lambda _: None,
+    label: str = "",
 ) -> Iterator[Session]:
     """Boots the kernel and yields its session; ends everything behind it.
 
@@ -91,18 +92,19 @@ def open_session(
     the only one that fits), and `tools`, static programs, are brought there.
     `limits` are the board's, unless they are given. `started` is called with the
     health of every machine that was started, so that another thread can end the wait.
+    `label` stands behind the names of the phases.
 
     The logs (console.log, adb.log) go to `folder`. Raises BootError if the
     kernel does not come up or is not the one of `expect_release` (what `uname
     -r` must say), DeviceError if adb does not reach it, ToolMissingError.
     """
     start = _Start(
-        ws, kernel_image, initramfs, target, folder, limits or target.board.limits, started
+        ws, kernel_image, initramfs, target, folder, limits or target.board.limits, started, label
     )
     with ExitStack() as stack:
         session = start.restore(stack, expect_release) if snapshot else None
         if session is None:
-            with ws.reporter.phase("boot"):
+            with ws.reporter.phase(f"boot{label}"):
                 if isinstance(target.machine, QemuMachine):
                     session = start.boot(stack, save=snapshot)
                 else:
@@ -134,6 +136,7 @@ class _Start:
     folder: Path
     limits: BootLimits
     started: Callable[[Health], None]
+    label: str
 
     def restore(self, stack: ExitStack, release: str) -> Session | None:
         """The session of a saved guest; None where there is none that proves itself."""
@@ -144,7 +147,7 @@ class _Start:
         if not snapshots.exists(cache, key):
             return None
         try:
-            with self.ws.reporter.phase("restore guest"), ExitStack() as inner:
+            with self.ws.reporter.phase(f"restore guest{self.label}"), ExitStack() as inner:
                 scratch = self._scratch(inner)
                 image = snapshots.restore(cache, key, scratch)
                 session = self._start_qemu(inner, machine, scratch, snapshots.resume(image))

@@ -131,8 +131,8 @@ def half_made(cache: Path) -> list[Path]:
     [
         (["build-kernel"], "patch kernel …", ""),
         (["build-kernel"], "build kernel …", "make"),
-        (["emulator-test"], "boot …", ""),
-        (["emulator-test"], "scenarios", "qemu"),
+        (["emulator-test", "--no-snapshot", "--jobs", "1"], "boot …", ""),
+        (["emulator-test", "--jobs", "2"], "scenarios", "qemu"),
     ],
 )
 def test_ctrl_c_ends_everything(
