@@ -8,13 +8,16 @@ import secrets
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from harness import kernel, modules, programs, rootfs, step_summary
+from harness import built as built_files
+from harness import kernel, modules, programs, qemu, rootfs, step_summary
+from harness.built import Bootable
+from harness.bundle_manifest import Kernel, Scenarios
 from harness.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
 from harness.kcidb import check_origin
 from harness.kernel import KernelBuild
@@ -24,11 +27,11 @@ from harness.paths import RESULTS
 from harness.programs import ProgramBuild
 from harness.results import ResultFolder, kill_table, scenario_table
 from harness.rootfs import Rootfs
-from harness.scenario_run import DEVICE_FOLDER, MODULES, modules_command, observe
+from harness.scenario_run import DEVICE_FOLDER, modules_command, observe
 from harness.scenarios import Modules, Scenario, check_trigger, policies_of, select
 from harness.session import Session, check_machine, open_session
 from harness.summary import KCIDB_ORIGIN, Judged, Planned, Summary
-from harness.targets import Board, GitSource, Target
+from harness.targets import Board, GitSource, QemuMachine, Target
 from harness.verdict import Outcome, ScenarioVerdict, judge, judge_log
 from harness.workspace import Workspace
 
@@ -50,15 +53,27 @@ class _Built:
 
 
 @dataclass
-class _Run:
-    """A run on its way: what it is, where it writes, and how far it has come."""
+class Run:
+    """A run on its way: what it is, where it writes, and how far it has come.
+
+    `policies` and `scenarios` are all that is to be done. `last_words` are told
+    before the verdict.
+    """
 
     ws: Workspace
-    board: Board
+    target: Target
+    policies: Sequence[str]
+    scenarios: Sequence[Scenario]
     trigger: str
     folder: ResultFolder
     summary: Summary
     kernel_log: str = ""
+    last_words: list[Callable[[Summary], str]] = field(default_factory=list)
+
+    @property
+    def board(self) -> Board:
+        """What it boots on."""
+        return self.target.board
 
     def save(self) -> None:
         """Brings the result folder up to date."""
@@ -105,9 +120,6 @@ def run(
     where nothing is known about the kernel. Whatever happens, what was found by
     then is in a folder below `results`.
     """
-    policies = policies_of(policy)
-    chosen = select(scenarios, check_trigger(trigger))
-    check_origin(kcidb_origin)
     command = ["./inv", "emulator-test", "--policy", policy, "--trigger", trigger]
     command += ["--kernel", target.name, "--emulator", target.emulator]
     command += ["--source", source] if source else []
@@ -118,6 +130,44 @@ def run(
     command += [word for name in scenarios or () for word in ("--scenario", name)]
     command += [word for path in extra_patches for word in ("--patch", str(path))]
     command += ["--config", str(extra_config)] if extra_config else []
+    test = begin(
+        ws,
+        target,
+        policy=policy,
+        trigger=trigger,
+        scenarios=scenarios,
+        command=command,
+        kcidb_origin=kcidb_origin,
+        results=results,
+    )
+    with told(test):
+        check_machine(target, avd)
+        built = _build(ws, target, source, extra_patches, extra_config)
+        _note_kernel(test, built.kernel, target, source)
+        files = built_files.bootable(built.kernel, built.modules, built.programs, built.rootfs)
+        note_built(test, built_files.kernel_of(built.kernel), files)
+        perform_built(test, files, avd=avd, snapshot=snapshot)
+    return finish(test)
+
+
+def begin(
+    ws: Workspace,
+    target: Target,
+    *,
+    policy: str,
+    trigger: str,
+    scenarios: tuple[str, ...] | None,
+    command: Sequence[str],
+    kcidb_origin: str = KCIDB_ORIGIN,
+    results: Path | None = None,
+) -> Run:
+    """A run of which nothing has been done yet, with its folder; see `run` for the words.
+
+    `command` repeats it. Raises UsageError.
+    """
+    policies = policies_of(policy)
+    chosen = select(scenarios, check_trigger(trigger))
+    check_origin(kcidb_origin)
     folder = ResultFolder.create(results or RESULTS, target.name, policy, datetime.now())
     summary = Summary(
         kernel=target.name,
@@ -131,25 +181,45 @@ def run(
         machine=target.machine.title,
         kcidb_origin=kcidb_origin,
     )
-    test = _Run(ws=ws, board=target.board, trigger=trigger, folder=folder, summary=summary)
-    with _told(test):
-        check_machine(target, avd)
-        built = _build(ws, target, source, extra_patches, extra_config)
-        _note_kernel(test, built.kernel, target, source)
-        with open_session(
-            ws,
-            built.kernel.image,
-            built.rootfs.initramfs,
-            target,
-            folder=folder.path,
-            expect_release=built.kernel.release,
-            tools=built.rootfs.tools,
-            avd_name=avd,
-            snapshot=snapshot,
-        ) as session:
-            _prepare(test, session, built)
-            _perform(test, session, chosen, policies)
-    return _finish(test)
+    return Run(ws, target, policies, chosen, trigger, folder, summary)
+
+
+def note_built(test: Run, kernel: Kernel, files: Bootable, replay_of: str = "") -> None:
+    """Writes down what will be booted; from now on the run can be handed on."""
+    names = tuple(scenario.name for scenario in test.scenarios)
+    machine = test.target.machine
+    text = built_files.record(
+        test.ws.cache,
+        test.target,
+        kernel,
+        files,
+        Scenarios(test.summary.policy, test.trigger, names),
+        **(qemu.facts(machine) if isinstance(machine, QemuMachine) else {}),
+        replay_of=replay_of,
+    )
+    test.folder.put(built_files.FILE, text)
+    if isinstance(machine, QemuMachine) and not replay_of:
+        hint = built_files.how_to_hand_on(test.folder.path)
+        test.last_words.append(lambda summary: "" if summary.passed else hint)
+
+
+def perform_built(
+    test: Run, files: Bootable, *, avd: str | None = None, snapshot: bool = True
+) -> None:
+    """Boots what was built, performs the scenarios, and judges them; see `open_session`."""
+    with open_session(
+        test.ws,
+        files.image,
+        files.initramfs,
+        test.target,
+        folder=test.folder.path,
+        expect_release=files.release,
+        tools=files.tools,
+        avd_name=avd,
+        snapshot=snapshot,
+    ) as session:
+        _prepare(test, session, files)
+        _perform(test, session)
 
 
 def _plan(policies: Sequence[str], scenarios: Sequence[Scenario]) -> tuple[Planned, ...]:
@@ -158,7 +228,7 @@ def _plan(policies: Sequence[str], scenarios: Sequence[Scenario]) -> tuple[Plann
     return (Planned("", _BOOT), *pairs, Planned("", _WHOLE_LOG))
 
 
-def _note_kernel(test: _Run, built: KernelBuild, target: Target, source: str | None) -> None:
+def _note_kernel(test: Run, built: KernelBuild, target: Target, source: str | None) -> None:
     """Writes down which kernel it is, and from which source."""
     taken, own = built.source, target.source
     command = test.summary.command
@@ -177,7 +247,7 @@ def _note_kernel(test: _Run, built: KernelBuild, target: Target, source: str | N
 
 
 @contextmanager
-def _told(test: _Run) -> Iterator[None]:
+def told(test: Run) -> Iterator[None]:
     """Whatever ends the run, the results say it and are complete as far as it came."""
     try:
         test.save()
@@ -185,6 +255,9 @@ def _told(test: _Run) -> Iterator[None]:
     except BaseException as error:
         text = error.message if isinstance(error, HarnessError) else type(error).__name__
         test.note(problem=text)
+        if not isinstance(error, Exception):
+            # Whoever ended it knows why.
+            test.last_words.clear()
         _tell(test)
         raise
 
@@ -206,14 +279,12 @@ def _build(
     )
 
 
-def _prepare(test: _Run, session: Session, built: _Built) -> None:
+def _prepare(test: Run, session: Session, built: Bootable) -> None:
     """Brings the programs and modules to the device, and loads the modules.
 
     As one archive and one command: over adb each costs a round of processes.
     """
     device = session.device
-    files = [built.programs.path(name) for name in built.programs.names]
-    files += [built.modules.path(name) for name in MODULES]
     remote = f"{DEVICE_FOLDER}/pushed.tar"
     commands = [
         f"cd {DEVICE_FOLDER}",
@@ -228,7 +299,7 @@ def _prepare(test: _Run, session: Session, built: _Built) -> None:
         tempfile.TemporaryDirectory(prefix="goldfish-oom-") as folder,
     ):
         archive = Path(folder) / "pushed.tar"
-        _pack(archive, files)
+        _pack(archive, [*built.programs, *built.modules])
         device.push(archive, remote)
         test.kernel_log = device.shell(" && ".join(commands), timeout=_PREPARE_SECONDS).output
     test.add_log(_BOOT)
@@ -248,13 +319,11 @@ def _pack(archive: Path, files: Sequence[Path]) -> None:
             tar.add(path, path.name, filter=everybodys)
 
 
-def _perform(
-    test: _Run, session: Session, scenarios: Sequence[Scenario], policies: Sequence[str]
-) -> None:
+def _perform(test: Run, session: Session) -> None:
     """Runs and judges every scenario under every policy, while the kernel lives."""
-    for policy in policies:
+    for policy in test.policies:
         with test.ws.reporter.phase(f"scenarios, policy {policy}, trigger {test.trigger}") as phase:
-            for scenario in scenarios:
+            for scenario in test.scenarios:
                 phase.note(f"{scenario.name}: {scenario.title}")
                 if not _one(test, session, scenario, policy):
                     return
@@ -263,7 +332,7 @@ def _perform(
     test.note(finished=True)
 
 
-def _one(test: _Run, session: Session, scenario: Scenario, policy: str) -> bool:
+def _one(test: Run, session: Session, scenario: Scenario, policy: str) -> bool:
     """Runs and judges one scenario; returns whether the kernel is still there."""
     started = time.monotonic()
     seen = observe(session, scenario, policy, test.trigger)
@@ -277,7 +346,7 @@ def _one(test: _Run, session: Session, scenario: Scenario, policy: str) -> bool:
     return True
 
 
-def _finish(test: _Run) -> int:
+def finish(test: Run) -> int:
     """Tells the result; the exit status, or an error if nothing is known about the kernel."""
     _tell(test)
     if test.summary.passed:
@@ -293,7 +362,7 @@ def _finish(test: _Run) -> int:
     return EXIT_FAILED
 
 
-def _tell(test: _Run) -> None:
+def _tell(test: Run) -> None:
     """The tables, what speaks against what failed, GitHub's part, the folder, the last line."""
     reporter, summary = test.ws.reporter, test.summary
     if summary.judged:
@@ -307,4 +376,6 @@ def _tell(test: _Run) -> None:
             reporter.say(f"  … and {len(verdict.reasons) - _MOST_REASONS} more")
     step_summary.tell(summary, os.environ, reporter)
     reporter.say(f"results: {test.folder.path}")
+    for line in filter(None, (words(summary) for words in test.last_words)):
+        reporter.say(line)
     reporter.say(summary.last_line)

@@ -24,12 +24,13 @@ LAYERS: dict[str, set[str]] = {
         *("elfcheck", "kconfig", "kernel_reports", "klog", "proc_mm_limits", "programs_output"),
         *("fuzz_round", "records", "scenario_script", "scenarios", "series", "summary"),
         *("junit", "kcidb", "ktap", "verdict"),
+        *("agreement", "bundle_archive", "bundle_manifest", "scrub", "typed_json"),
         *("baselines", "bench_goals", "bench_output", "bench_plan", "bench_result"),
         *("bench_docs", "bench_stats"),
     },
     "building": {
         *("checkpatch", "git_source", "kernel", "modules", "patching", "programs", "rootfs"),
-        *("kernel_symbols", "ndk", "source", "toolchain"),
+        *("built", "kernel_symbols", "ndk", "source", "toolchain"),
     },
     "booting": {"adb", "avd", "console", "qemu", "qmp", "snapshot", "sdk"},
     "session": {"session"},
@@ -46,7 +47,7 @@ LAYERS: dict[str, set[str]] = {
             "fuzz",
             "patch_check",
         ),
-        *("results", "scenario_run", "setup", "step_summary"),
+        *("bundle", "replay", "results", "scenario_run", "setup", "step_summary"),
     },
 }
 RANKS = {"errors": 0, "ground": 1, "building": 2, "booting": 2, "session": 3, "jobs": 4}

@@ -39,7 +39,7 @@ NAMES = {
     *("setup", "doctor", "cache", "clean", "boot", "emulator-test"),
     *("fetch-kernel", "patch-kernel", "build-kernel"),
     *("build-modules", "build-ndk-tests", "build-rootfs"),
-    *("fuzz", "bench", "bench-docs", "test", "lint", "unit-test", "boot-test"),
+    *("fuzz", "bundle", "replay", "bench", "bench-docs", "test", "lint", "unit-test", "boot-test"),
 }
 
 
