@@ -336,7 +336,7 @@ def fuzz(
     },
     positional=["result"],
 )
-def bundle(ctx: Context, result: str = "", output: str = "") -> None:
+def bundle(ctx: Context, result: str | None = None, output: str | None = None) -> None:
     """Put all that repeats a run elsewhere into one file."""
     from harness import bundle as job
 

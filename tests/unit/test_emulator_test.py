@@ -20,7 +20,7 @@ import pytest
 from rich.console import Console
 from world import World
 
-from harness import emulator_test
+from harness import built, emulator_test, qemu
 from harness.adb import ShellResult
 from harness.cache import Cache
 from harness.errors import (
@@ -77,14 +77,15 @@ class Bench:
         self.device = FakeDevice()
         self.cause: HarnessError | None = None
         self.change: Callable[[Scenario, Observations], Observations] = lambda _, seen: seen
-        files = tmp_path / "built"
-        files.mkdir()
-        for name in ("oom_test_kernel", "set_mm_limits", "my_oom_killer"):
+        files = tmp_path / "cache" / "all" / "0123"
+        files.mkdir(parents=True)
+        for name in ("oom_test_kernel", "set_mm_limits", "my_oom_killer", "image", "config"):
             (files / name).write_text(name)
         folder = SimpleNamespace(path=lambda name: files / name, names=("oom_test_kernel",))
         self.built = SimpleNamespace(
             kernel=SimpleNamespace(
-                image=files,
+                image=files / "image",
+                config=files / "config",
                 release="6.1.0-gfoom-0",
                 toolchain="arm-gcc 12; ld 2.40",
                 source=SimpleNamespace(
@@ -93,11 +94,12 @@ class Bench:
             ),
             modules=folder,
             programs=folder,
-            rootfs=SimpleNamespace(initramfs=files, tools=()),
+            rootfs=SimpleNamespace(initramfs=files / "image", tools=(), packages=("adbd=34",)),
         )
         monkeypatch.setattr(emulator_test, "_build", lambda *_: self.built)
         monkeypatch.setattr(emulator_test, "open_session", self.open_session)
         monkeypatch.setattr(emulator_test, "observe", self.observe)
+        monkeypatch.setattr(qemu, "version", lambda _: "QEMU 7.2")
 
     @contextmanager
     def open_session(self, *_args: object, **_options: object) -> Iterator[Any]:
@@ -277,3 +279,63 @@ def test_what_a_branch_was_at_is_what_is_repeated(bench: Bench) -> None:
     assert bench.command.endswith(f" --source {GOLDFISH_3_4.source.url}@{COMMIT}\n")
     bench.run(target=GOLDFISH_3_4, scenarios=("report",), source="/tree")
     assert bench.command.count("--source") == 1
+
+
+def test_what_was_booted_is_in_the_results(bench: Bench) -> None:
+    bench.run(scenarios=("report",))
+    found = built.read((bench.results / LATEST / built.FILE).read_text())
+    assert found.scenarios is not None
+    assert (found.scenarios.policy, found.scenarios.names) == ("rss", ("report",))
+    assert (found.qemu, found.packages) == ("QEMU 7.2", ("adbd=34",))
+    assert found.kernel.commit == COMMIT
+    assert all(part.path(bench.ws.cache).is_file() for part in found.parts)
+
+
+def handed_on(bench: Bench) -> list[str]:
+    return [line for line in bench.output.getvalue().splitlines() if "hand it on" in line]
+
+
+def test_only_a_run_that_failed_says_how_to_hand_it_on(bench: Bench) -> None:
+    bench.run(scenarios=("report",))
+    assert handed_on(bench) == []
+    bench.change = lambda _, seen: replace(seen, section=Section("", True, True))
+    bench.run(scenarios=("report",))
+    folder = (bench.results / LATEST).resolve()
+    assert bench.output.getvalue().splitlines()[-2] == f"to hand it on: ./inv bundle {folder}"
+
+
+def test_a_kernel_that_does_not_come_up_can_be_handed_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise BootError("the kernel panicked")
+
+    monkeypatch.setattr(emulator_test, "open_session", fail)
+    with pytest.raises(BootError):
+        bench.run()
+    assert len(handed_on(bench)) == 1
+
+
+def test_a_run_that_somebody_ended_or_that_built_nothing_is_not_to_be_handed_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(emulator_test, "observe", fail)
+    with pytest.raises(KeyboardInterrupt):
+        bench.run()
+    monkeypatch.setattr(emulator_test, "_build", fail)
+    with pytest.raises(KeyboardInterrupt):
+        bench.run()
+    assert not (bench.results / LATEST / built.FILE).exists()
+    assert handed_on(bench) == []
+
+
+def test_a_run_on_an_android_emulator_is_not_to_be_handed_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emulator_test, "check_machine", lambda *_: None)
+    bench.change = lambda _, seen: replace(seen, section=Section("", True, True))
+    assert bench.run(target=GOLDFISH_3_4.on("sdk"), scenarios=("report",)) == 1
+    assert handed_on(bench) == []
