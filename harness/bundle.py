@@ -85,7 +85,8 @@ class _Original:
     def read(cls, folder: Path, record: Record) -> _Original:
         """Reads the folder; raises InfrastructureError where a file of it is damaged."""
         command = _words(folder / _COMMAND)
-        places = places_of((*command, record.kernel.origin))
+        kernel = record.kernel
+        places = places_of((*command, kernel.origin, kernel.repository or ""))
         story = _json(folder / (_VERDICT if record.scenarios else _FUZZ))
         return cls(command, places, story, dict(_texts(folder, command, places)))
 

@@ -18,6 +18,7 @@ from harness import built as built_files
 from harness import kernel, modules, programs, qemu, rootfs, step_summary
 from harness.built import Bootable
 from harness.bundle_manifest import Kernel, Scenarios
+from harness.cache import disk_full_named
 from harness.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
 from harness.kcidb import check_origin
 from harness.kernel import KernelBuild
@@ -197,7 +198,8 @@ def note_built(test: Run, kernel: Kernel, files: Bootable, replay_of: str = "") 
         **(qemu.facts(machine) if isinstance(machine, QemuMachine) else {}),
         replay_of=replay_of,
     )
-    test.folder.put(built_files.FILE, text)
+    with disk_full_named(test.folder.path):
+        test.folder.put(built_files.FILE, text)
     if isinstance(machine, QemuMachine) and not replay_of:
         hint = built_files.how_to_hand_on(test.folder.path)
         test.last_words.append(lambda summary: "" if summary.passed else hint)

@@ -22,6 +22,7 @@ from harness import built as built_files
 from harness import kernel, modules, programs, qemu, rootfs
 from harness.built import Bootable
 from harness.bundle_manifest import Kernel, Original, Rounds, Told
+from harness.cache import disk_full_named
 from harness.errors import EXIT_FAILED, EXIT_PASSED, BootError, UsageError
 from harness.fuzz_round import PROGRAM, judge_round, parse_round
 from harness.klog import marker, section
@@ -155,7 +156,8 @@ def note_built(fuzz: Fuzz, kernel_found: Kernel, files: Bootable, replay_of: str
         **(qemu.facts(machine) if isinstance(machine, QemuMachine) else {}),
         replay_of=replay_of,
     )
-    fuzz.folder.put(built_files.FILE, text)
+    with disk_full_named(fuzz.folder.path):
+        fuzz.folder.put(built_files.FILE, text)
     if isinstance(machine, QemuMachine) and not replay_of:
         fuzz.hand_on = built_files.how_to_hand_on(fuzz.folder.path)
 

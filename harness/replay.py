@@ -12,9 +12,10 @@ from pathlib import Path
 from harness import built, bundle_archive, emulator_test, fuzz, qemu
 from harness.agreement import Agreement, compare
 from harness.built import Bootable
-from harness.bundle_manifest import Manifest, Original, Told
-from harness.cache import file_sha256
+from harness.bundle_manifest import PROGRAMS_FOLDER, Manifest, Original, Told
+from harness.cache import disk_full_named, file_sha256
 from harness.errors import InfrastructureError, UsageError
+from harness.fuzz_round import PROGRAM
 from harness.kcidb import check_origin
 from harness.process import require
 from harness.results import ResultFolder
@@ -46,6 +47,7 @@ def run(
         target = known_target(manifest)
         _check_known(manifest)
         require(manifest.machine.binary, "adb")
+        ws.reporter.say(f"the original run, {manifest.run}: {manifest.original.result}")
         for line in differences(manifest, qemu.facts(manifest.machine)):
             ws.reporter.say(line)
         files = built.unpacked(manifest.kernel.release, Path(scratch), manifest.packages)
@@ -99,7 +101,8 @@ class _Again:
         self._kcidb_origin = kcidb_origin
         self._results = results
         self._command = ["./inv", "replay", str(bundle)]
-        ws.reporter.say(f"the original run, {manifest.run}: {manifest.original.result}")
+        # Now, when it is there.
+        self._sha256 = file_sha256(bundle)
 
     def scenarios(self) -> int:
         """The scenarios, as the main job does them."""
@@ -144,14 +147,15 @@ class _Again:
     def _compared(self, folder: ResultFolder, now: Original) -> str:
         """Writes down whether the run came out as the original, and says it."""
         found = compare(self._manifest.original, now)
-        folder.put(FILE, self._text(found))
+        with disk_full_named(folder.path):
+            folder.put(FILE, self._text(found))
         return found.line
 
     def _text(self, found: Agreement) -> str:
         text = json.dumps(
             {
                 "bundle": self._bundle.name,
-                "sha256": file_sha256(self._bundle),
+                "sha256": self._sha256,
                 "agrees": found.agrees,
                 "line": found.line,
                 "differences": [asdict(one) for one in found.differences],
@@ -184,6 +188,9 @@ def _check_known(manifest: Manifest) -> None:
             raise _unknown(manifest, f"{task.guests} guests shared the scenarios")
     if rounds is not None and rounds.seed > fuzz.MOST_SEED:
         raise _unknown(manifest, f"its seed is {rounds.seed}")
+    program = f"{PROGRAMS_FOLDER}/{PROGRAM}"
+    if rounds is not None and program not in {member.name for member in manifest.members}:
+        raise _unknown(manifest, f"it has no {program}")
 
 
 def _unknown(manifest: Manifest, why: str) -> InfrastructureError:

@@ -24,6 +24,9 @@ def places_of(words: Iterable[str]) -> dict[str, str]:
         # One folder below the root is everybody's: without it a text loses more than it hides.
         if path.startswith("/") and path.count("/") > 1:
             places[path] = f"<elsewhere>/{Path(path).name}"
+            # What lies beside it: a compiler's prefix is no file.
+            if path.count("/") > 2:
+                places.setdefault(str(Path(path).parent), "<elsewhere>")
     places |= {str(cache_root()): "<cache>", str(REPO): "<repository>"}
     places.setdefault(str(Path.home()), "<home>")
     places.pop("/", None)

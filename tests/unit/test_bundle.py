@@ -102,16 +102,17 @@ def test_nothing_tells_of_the_machine_or_of_passwords(place: Place) -> None:
     folder = bundles.result(
         place.results,
         place.ws.cache,
-        command=f"./inv emulator-test {secret} --cross-compile {place.folder}/bin/arm-\n"
-        f"--patch {place.folder}",
+        command=f"./inv emulator-test {secret} --cross-compile {place.folder}/bin/arm-\n",
         kernel=kernel,
     )
     story = json.loads((folder / "verdict.json").read_text())
-    story["result"] = f"FAIL: {place.folder}/x: https://me:secret@example.invalid"
+    story["result"] = f"FAIL: {place.folder}/bin/x: https://me:secret@example.invalid"
     (folder / "verdict.json").write_text(json.dumps(story))
-    (folder / "console.log").write_bytes(b"\xff" + str(place.folder).encode() + b"/b: me:secret@\n")
+    (folder / "console.log").write_bytes(
+        b"\xff" + str(place.folder).encode() + b"/bin: me:secret@\n"
+    )
     (folder / "guest2").mkdir()
-    (folder / "guest2/kernel.log").write_text(f"{place.folder} http://me:secret@a.invalid/")
+    (folder / "guest2/kernel.log").write_text(said)
     (folder / "adb.log").write_text("not of interest")
     manifest, unpacked = place.unpacked()
     texts = [repr(manifest).encode()]

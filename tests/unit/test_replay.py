@@ -20,6 +20,7 @@ from world import World
 
 from harness import (
     built,
+    bundle_archive,
     emulator_test,
     fuzz,
     kernel,
@@ -244,6 +245,14 @@ def test_what_this_harness_does_not_know(
     assert caught.value.hint == "the harness that made the bundle, 0.0.1, code 0000000000000000"
     assert not bench.results.exists()
     assert bench.opened == []
+
+
+def test_a_bundle_without_its_program(bench: Bench) -> None:
+    contents = {k: v for k, v in bundles.CONTENTS.items() if not k.endswith("fuzz")}
+    manifest = bundles.manifest(contents, scenarios=None, rounds=Rounds(1, 1))
+    bundle_archive.pack(manifest, contents, bench.folder / "a")
+    with pytest.raises(InfrastructureError, match="it has no programs/mm_limits_fuzz"):
+        replay.run(bench.ws, bench.folder / "a", results=bench.results)
 
 
 def test_a_file_that_is_no_bundle_leaves_no_results(bench: Bench) -> None:
