@@ -108,9 +108,8 @@ def test_nothing_tells_of_the_machine_or_of_passwords(place: Place) -> None:
     story = json.loads((folder / "verdict.json").read_text())
     story["result"] = f"FAIL: {place.folder}/bin/x: https://me:secret@example.invalid"
     (folder / "verdict.json").write_text(json.dumps(story))
-    (folder / "console.log").write_bytes(
-        b"\xff" + str(place.folder).encode() + b"/bin: me:secret@\n"
-    )
+    said = f"{place.folder}/bin: http://me:secret@a.invalid/"
+    (folder / "console.log").write_bytes(b"\xff" + said.encode())
     (folder / "guest2").mkdir()
     (folder / "guest2/kernel.log").write_text(said)
     (folder / "adb.log").write_text("not of interest")
