@@ -30,6 +30,11 @@ _OUTPUTS = {
     _JSON: "Say everything as JSON, an object for each event (docs/events.md).",
 }
 
+# Tasks that have a default for their positional argument.
+_MAY_BE_TOLD_NOTHING = ("bundle",)
+# Invoke's words where there is none.
+_NOTHING = "did not receive required positional arguments"
+
 
 class InvConfig(Config):
     """Invoke's configuration, with the tasks of this folder whatever the current one is."""
@@ -108,6 +113,18 @@ class InvProgram(Program):
         from harness.progress import reporter_of
 
         self._reporter = reporter_of(mode)
+
+    def parse_tasks(self) -> None:
+        """As Invoke does, which has no positional argument that may be left out."""
+        try:
+            super().parse_tasks()
+        except ParseError as error:
+            last = error.context
+            if last is None or last.name not in _MAY_BE_TOLD_NOTHING or _NOTHING not in str(error):
+                raise
+            # It is the last task: a word behind it would have been its argument.
+            self.core.unparsed.append("")
+            super().parse_tasks()
 
     def _debug(self) -> bool:
         """Whether the traceback of an error is wanted."""

@@ -339,6 +339,31 @@ def fuzz(
 
 @task(
     help={
+        "result": "the folder of a run of emulator-test or fuzz (default: results/latest)",
+        "output": "the file to write (default: here, called as the folder)",
+    },
+    positional=["result"],
+)
+def bundle(ctx: Context, result: str | None = None, output: str | None = None) -> None:
+    """Put all that repeats a run elsewhere into one file."""
+    from harness import bundle as job
+
+    ws = _workspace(ctx)
+    job.run(ws, Path(result) if result else None, Path(output) if output else None)
+
+
+@task(help={"file": "what bundle has made, here or elsewhere"}, positional=["file"])
+def replay(ctx: Context, file: str) -> None:
+    """Repeat the run of a bundle, and say whether it came out the same; QEMU and adb suffice."""
+    from harness import cli
+    from harness import replay as job
+
+    origin = ctx.goldfish_oom.kcidb_origin
+    cli.finish(job.run(_workspace(ctx), Path(file), kcidb_origin=origin))
+
+
+@task(
+    help={
         "quick": "only the main figures, in under five minutes",
         "part": "only counts, kills, crowds or times (may be repeated)",
         **TREE_HELP,
@@ -442,6 +467,8 @@ namespace = Collection(
     bench,
     bench_docs,
     bench_harness,
+    bundle,
+    replay,
     test,
     lint,
     unit_test,

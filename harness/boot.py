@@ -56,7 +56,7 @@ def run(
         avd_name=avd,
         snapshot=snapshot,
     ) as session:
-        equipment.bring(session.device, equipped, target)
+        equipment.bring(session.device, equipped.bootable, target)
         session.device.shell(modules_command(Modules(loaded=True)))
         ws.reporter.say(f"{user} on {release}; `exit` ends it; console: {session.console_log}")
         _shell(session, user)

@@ -8,16 +8,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import InfrastructureError
-from harness.kernel import KernelBuild
 from harness.kernel_reports import find_reports
 from harness.kernel_symbols import Decoder
 from harness.summary import GuestReport
 
 
-def find(consoles: Mapping[int, Path], built: KernelBuild) -> tuple[GuestReport, ...]:
+def find(
+    consoles: Mapping[int, Path], vmlinux: Path | None, cross_compile: str
+) -> tuple[GuestReport, ...]:
     """The reports on the consoles, by guest, which have also what a dying kernel said last.
 
-    A report whose addresses cannot be found is as it came.
+    For `vmlinux` and `cross_compile` see Decoder. A report whose addresses cannot be
+    found is as it came.
     """
     found = [
         GuestReport(guest, report.kind, report.title, report.text)
@@ -25,10 +27,10 @@ def find(consoles: Mapping[int, Path], built: KernelBuild) -> tuple[GuestReport,
         if console.is_file()
         for report in find_reports(console.read_text(encoding="utf-8", errors="replace"))
     ]
-    if not found:
-        return ()
+    if not found or vmlinux is None:
+        return tuple(found)
     with suppress(InfrastructureError):
-        decoder = Decoder(built.vmlinux, built.target.cross_compile)
+        decoder = Decoder(vmlinux, cross_compile)
         return tuple(
             GuestReport(one.guest, one.kind, one.title, decoder.decode(one.text)) for one in found
         )

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness import decoded_reports, equipment, guests, step_summary
+from harness import built, decoded_reports, equipment, guests, qemu, step_summary
+from harness.built import Bootable
+from harness.bundle_manifest import Kernel, Scenarios
+from harness.cache import disk_full_named
 from harness.differential import compare
 from harness.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
 from harness.guests import Found, Setup, Work
@@ -22,7 +25,7 @@ from harness.results import REPORTS, ResultFolder, difference_table, kill_table,
 from harness.scenarios import check_trigger, on_stock, policies_of, select
 from harness.session import check_machine
 from harness.summary import KCIDB_ORIGIN, Summary, visible
-from harness.targets import GitSource, Target
+from harness.targets import GitSource, QemuMachine, Target
 from harness.verdict import Observations, Outcome
 from harness.workspace import Workspace
 
@@ -30,13 +33,21 @@ _MOST_REASONS = 5
 
 
 @dataclass
-class _Run:
-    """A run on its way: what it is, where it writes, and how far it has come."""
+class Run:
+    """A run on its way: what it is, where it writes, and how far it has come.
+
+    `work` is all that is to be done, by `count` guests. `last_words` are told before
+    the verdict.
+    """
 
     ws: Workspace
+    target: Target
+    work: Sequence[Work]
+    count: int
     folder: ResultFolder
     summary: Summary
     found: list[Found] = field(default_factory=list)
+    last_words: list[Callable[[Summary], str]] = field(default_factory=list)
 
     def save(self) -> None:
         """Brings the result folder up to date."""
@@ -92,11 +103,8 @@ def run(
     where nothing is known about the kernel. Whatever happens, what was found by
     then is in a folder below `results`.
     """
-    policies = policies_of(policy)
-    chosen = select(scenarios, check_trigger(trigger))
-    work = [Work(name, scenario) for name in policies for scenario in chosen]
+    work = _work(policy, trigger, scenarios)
     count = guests.count_of(jobs, target, work)
-    check_origin(kcidb_origin)
     command = ["./inv", "emulator-test", "--policy", policy, "--trigger", trigger]
     command += ["--kernel", target.name, "--emulator", target.emulator]
     command += ["--source", source] if source else []
@@ -110,6 +118,49 @@ def run(
     command += [word for name in scenarios or () for word in ("--scenario", name)]
     command += [word for path in extra_patches for word in ("--patch", str(path))]
     command += ["--config", str(extra_config)] if extra_config else []
+    test = begin(
+        ws,
+        target,
+        policy=policy,
+        trigger=trigger,
+        scenarios=scenarios,
+        command=command,
+        count=count,
+        kcidb_origin=kcidb_origin,
+        results=results,
+    )
+    with told(test):
+        check_machine(target, avd)
+        equipped = equipment.build(ws, target, source, extra_patches, extra_config)
+        _note_kernel(test, equipped.kernel, target, source)
+        stock = (
+            equipment.build(ws, target.stock(), source, (), extra_config) if differential else None
+        )
+        note_built(test, built.kernel_of(equipped.kernel), equipped.bootable)
+        perform_built(test, equipped.bootable, avd=avd, snapshot=snapshot)
+        if stock is not None and test.summary.finished:
+            _compare(test, stock.bootable, snapshot)
+    return finish(test)
+
+
+def begin(
+    ws: Workspace,
+    target: Target,
+    *,
+    policy: str,
+    trigger: str,
+    scenarios: tuple[str, ...] | None,
+    command: Sequence[str],
+    count: int = 1,
+    kcidb_origin: str = KCIDB_ORIGIN,
+    results: Path | None = None,
+) -> Run:
+    """A run of which nothing has been done yet, with its folder; see `run` for the words.
+
+    `command` repeats it, and `count` guests share the work. Raises UsageError.
+    """
+    work = _work(policy, trigger, scenarios)
+    check_origin(kcidb_origin)
     folder = ResultFolder.create(results or RESULTS, target.name, policy, datetime.now())
     summary = Summary(
         kernel=target.name,
@@ -123,86 +174,102 @@ def run(
         machine=target.machine.title,
         kcidb_origin=kcidb_origin,
     )
-    test = _Run(ws=ws, folder=folder, summary=summary)
     ws.reporter.run_begin(
         command, kernel=target.name, policy=policy, trigger=trigger, planned=summary.planned
     )
-    with _told(test):
-        check_machine(target, avd)
-        equipped = equipment.build(ws, target, source, extra_patches, extra_config)
-        _note_kernel(test, equipped.kernel, target, source)
-        setup = Setup(ws, target, equipped, folder, trigger, avd, snapshot)
-        stock = _stock_setup(setup, source, extra_config) if differential else None
-        _perform(test, setup, work, count)
-        if stock is not None and test.summary.finished:
-            _compare(test, stock, work, count)
-    return _finish(test)
+    return Run(ws, target, work, count, folder, summary)
 
 
-def _perform(test: _Run, setup: Setup, work: Sequence[Work], count: int) -> None:
-    """Has guests do the work; the results are complete whatever ends it."""
-    which = "stock kernel, " if setup.stock else ""
-    side_by_side = f", {count} guests" if count > 1 else ""
-    name = f"{which}policy {test.summary.policy}, trigger {setup.trigger}{side_by_side}"
-    try:
-        with test.ws.reporter.phase(f"scenarios, {name}"):
-            done = guests.perform(setup, work, count, test.add)
-        test.note(finished=done)
-    finally:
-        consoles = {guest: test.folder.console_of(guest) for guest in range(1, count + 1)}
-        test.note(reports=decoded_reports.find(consoles, setup.equipment.kernel))
+def note_built(test: Run, kernel: Kernel, files: Bootable, replay_of: str = "") -> None:
+    """Writes down what will be booted; from now on the run can be handed on."""
+    names = tuple(dict.fromkeys(one.scenario.name for one in test.work))
+    machine, summary = test.target.machine, test.summary
+    text = built.record(
+        test.ws.cache,
+        test.target,
+        kernel,
+        files,
+        Scenarios(summary.policy, summary.trigger, names, test.count),
+        **(qemu.facts(machine) if isinstance(machine, QemuMachine) else {}),
+        replay_of=replay_of,
+    )
+    with disk_full_named(test.folder.path):
+        test.folder.put(built.FILE, text)
+    if isinstance(machine, QemuMachine) and not replay_of:
+        hint = built.how_to_hand_on(test.folder.path)
+        test.last_words.append(lambda summary: "" if summary.passed else hint)
 
 
-def _stock_setup(setup: Setup, source: str | None, extra_config: Path | None) -> Setup:
-    """The same for the source's own kernel, built, with a folder of its own in the results."""
-    target = setup.target.stock()
-    return replace(
-        setup,
-        target=target,
-        equipment=equipment.build(setup.ws, target, source, (), extra_config),
-        folder=ResultFolder(setup.folder.path / "stock"),
-        stock=True,
+def perform_built(
+    test: Run, files: Bootable, *, avd: str | None = None, snapshot: bool = True
+) -> None:
+    """Boots what was built, has the work done, and judges it; see `open_session`."""
+    _perform(
+        test,
+        Setup(test.ws, test.target, files, test.folder, test.summary.trigger, avd, snapshot),
     )
 
 
-def _compare(test: _Run, setup: Setup, work: Sequence[Work], count: int) -> None:
+def _work(policy: str, trigger: str, scenarios: tuple[str, ...] | None) -> list[Work]:
+    """Everything that is to be done, in its order. Raises UsageError."""
+    policies, chosen = policies_of(policy), select(scenarios, check_trigger(trigger))
+    return [Work(name, scenario) for name in policies for scenario in chosen]
+
+
+def _perform(test: Run, setup: Setup) -> None:
+    """Has guests do the work; the results are complete whatever ends it."""
+    which = "stock kernel, " if setup.stock else ""
+    side_by_side = f", {test.count} guests" if test.count > 1 else ""
+    name = f"{which}policy {test.summary.policy}, trigger {setup.trigger}{side_by_side}"
+    try:
+        with test.ws.reporter.phase(f"scenarios, {name}"):
+            done = guests.perform(setup, test.work, test.count, test.add)
+        test.note(finished=done)
+    finally:
+        consoles = {guest: test.folder.console_of(guest) for guest in range(1, test.count + 1)}
+        files, prefix = setup.files, test.target.cross_compile
+        test.note(reports=decoded_reports.find(consoles, files.vmlinux, prefix))
+
+
+def _compare(test: Run, files: Bootable, snapshot: bool) -> None:
     """Does the same on the stock kernel, and writes down what differed.
 
     Raises InfrastructureError if that did not do what a stock kernel does: then a
     difference says nothing about the patched one.
     """
-    setup.folder.path.mkdir()
-    kernel = setup.equipment.kernel
-    summary = replace(
-        test.summary, release=kernel.release, toolchain=kernel.toolchain, judged=(), finished=False
-    )
-    stock = _Run(test.ws, setup.folder, summary)
-    _perform(stock, setup, [replace(one, scenario=on_stock(one.scenario)) for one in work], count)
+    folder = ResultFolder(test.folder.path / "stock")
+    folder.path.mkdir()
+    summary = replace(test.summary, release=files.release, judged=(), finished=False)
+    work = [replace(one, scenario=on_stock(one.scenario)) for one in test.work]
+    target = test.target.stock()
+    stock = Run(test.ws, target, work, test.count, folder, summary)
+    setup = Setup(test.ws, target, files, folder, summary.trigger, snapshot=snapshot, stock=True)
+    _perform(stock, setup)
     if not stock.summary.passed:
         raise InfrastructureError(
             f"the stock kernel did something else: {stock.summary.reason}",
-            log=setup.folder.console_log,
+            log=folder.console_log,
         )
     found = [
         difference
-        for number, one in enumerate(work)
+        for number, one in enumerate(test.work)
         for difference in compare(one.scenario, one.policy, stock.seen(number), test.seen(number))
     ]
     test.folder.write_differences(found)
     test.ws.reporter.console.print(difference_table(found))
 
 
-def _note_kernel(test: _Run, built: KernelBuild, target: Target, source: str | None) -> None:
+def _note_kernel(test: Run, kernel: KernelBuild, target: Target, source: str | None) -> None:
     """Writes down which kernel it is, and from which source."""
-    taken, own = built.source, target.source
+    taken, own = kernel.source, target.source
     command = test.summary.command
     if source is None and isinstance(own, GitSource):
         # The branch will have gone on by the time that somebody repeats the run.
         command += ("--source", f"{own.url}@{taken.commit}")
     test.note(
         command=command,
-        release=built.release,
-        toolchain=built.toolchain,
+        release=kernel.release,
+        toolchain=kernel.toolchain,
         origin=taken.origin,
         repository=taken.url,
         commit=taken.commit,
@@ -211,7 +278,7 @@ def _note_kernel(test: _Run, built: KernelBuild, target: Target, source: str | N
 
 
 @contextmanager
-def _told(test: _Run) -> Iterator[None]:
+def told(test: Run) -> Iterator[None]:
     """Whatever ends the run, the results say it and are complete as far as it came."""
     try:
         test.save()
@@ -219,11 +286,14 @@ def _told(test: _Run) -> Iterator[None]:
     except BaseException as error:
         text = error.message if isinstance(error, HarnessError) else type(error).__name__
         test.note(problem=text)
+        if not isinstance(error, Exception):
+            # Whoever ended it knows why.
+            test.last_words.clear()
         _tell(test)
         raise
 
 
-def _finish(test: _Run) -> int:
+def finish(test: Run) -> int:
     """Tells the result; the exit status, or an error if nothing is known about the kernel."""
     _tell(test)
     if test.summary.passed:
@@ -239,7 +309,7 @@ def _finish(test: _Run) -> int:
     return EXIT_FAILED
 
 
-def _tell(test: _Run) -> None:
+def _tell(test: Run) -> None:
     """The tables, what speaks against what failed, GitHub's part, the folder, the last line."""
     reporter, summary = test.ws.reporter, test.summary
     if summary.judged:
@@ -255,4 +325,6 @@ def _tell(test: _Run) -> None:
         reporter.say(f"kernel report: {visible(report.title)} ({test.folder.path / REPORTS})")
     step_summary.tell(summary, os.environ, reporter)
     reporter.say(f"results: {test.folder.path}")
+    for line in filter(None, (words(summary) for words in test.last_words)):
+        reporter.say(line)
     reporter.result(summary.last_line, test.folder.path)

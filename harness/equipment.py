@@ -15,6 +15,7 @@ from pathlib import Path
 
 from harness import initramfs, kernel, modules, programs, rootfs
 from harness.adb import Device
+from harness.built import Bootable
 from harness.cache import digest
 from harness.kernel import KernelBuild
 from harness.modules import ModuleBuild
@@ -41,12 +42,20 @@ class Equipment:
     initramfs: Path
 
     @property
-    def files(self) -> list[Path]:
-        """The programs and modules."""
-        files = [self.programs.path(name) for name in self.programs.names]
-        if self.modules is not None:
-            files += [self.modules.path(name) for name in MODULES]
-        return files
+    def bootable(self) -> Bootable:
+        """The same as files."""
+        loadable = self.modules
+        return Bootable(
+            release=self.kernel.release,
+            image=self.kernel.image,
+            config=self.kernel.config,
+            initramfs=self.initramfs,
+            modules=() if loadable is None else tuple(loadable.path(name) for name in MODULES),
+            programs=tuple(self.programs.path(name) for name in self.programs.names),
+            tools=self.rootfs.tools,
+            packages=self.rootfs.packages,
+            vmlinux=self.kernel.vmlinux,
+        )
 
 
 def build(
@@ -70,7 +79,7 @@ def build(
     return Equipment(built, loadable, tools, guest, entry / rootfs.ARCHIVE)
 
 
-def bring(device: Device, equipment: Equipment, target: Target) -> None:
+def bring(device: Device, files: Bootable, target: Target) -> None:
     """Brings programs and modules to a device that booted from something of its own.
 
     As one archive and one command: over adb each costs a round of processes.
@@ -80,7 +89,7 @@ def bring(device: Device, equipment: Equipment, target: Target) -> None:
     remote = f"{rootfs.HOME}/pushed.tar"
     with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as folder:
         archive = Path(folder) / "pushed.tar"
-        _pack(archive, equipment.files)
+        _pack(archive, (*files.programs, *files.modules))
         device.push(archive, remote)
         device.shell(f"cd {rootfs.HOME} && busybox tar -xf {remote} && rm {remote}")
 
@@ -90,7 +99,7 @@ def _assemble(bare: Equipment, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="goldfish-oom-", dir=folder) as scratch:
         inside = Path(scratch) / _IN_GUEST
         inside.mkdir()
-        for path in bare.files:
+        for path in (*bare.bootable.programs, *bare.bootable.modules):
             shutil.copy(path, inside)
             (inside / path.name).chmod(0o755)
         initramfs.pack(Path(scratch), folder / "more.cpio.gz")

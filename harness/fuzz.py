@@ -12,13 +12,17 @@ import secrets
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
 from pathlib import Path
 
-from harness import equipment
+from harness import built as built_files
+from harness import equipment, qemu
+from harness.built import Bootable
+from harness.bundle_manifest import Kernel, Original, Rounds, Told
+from harness.cache import disk_full_named
 from harness.errors import EXIT_FAILED, EXIT_PASSED, BootError, UsageError
 from harness.fuzz_round import PROGRAM, judge_round, parse_round
 from harness.klog import marker, section
@@ -26,10 +30,12 @@ from harness.paths import RESULTS
 from harness.results import ResultFolder
 from harness.scenario_run import DEVICE_FOLDER, load_modules
 from harness.session import Session, check_machine, open_session
-from harness.targets import Target
+from harness.summary import visible
+from harness.targets import QemuMachine, Target
 from harness.workspace import Workspace
 
 MOST_SEED = 2**32 - 1
+JSON = "fuzz.json"
 _ROUND_SECONDS = 2
 # It waits for what dies and for what ends, each for 15 s; a kernel with KASAN is slow.
 _PATIENCE_SECONDS = 120.0
@@ -42,12 +48,18 @@ _KMEMLEAK = f"{_DEBUGFS}/kmemleak"
 
 
 @dataclass
-class _Fuzz:
-    """A run on its way."""
+class Fuzz:
+    """A run on its way; it does `most` rounds, or goes on for `minutes` if that is 0."""
 
+    ws: Workspace
+    target: Target
+    folder: ResultFolder
     seed: int
-    # Behind the series, for a kernel with a fault.
-    patches: tuple[Path, ...] = ()
+    most: int
+    minutes: float
+    # How a round of this seed is repeated alone.
+    again: Callable[[int], list[str]]
+    hand_on: str = ""
     rounds: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     # Of the round that failed.
@@ -55,10 +67,25 @@ class _Fuzz:
     problems: tuple[str, ...] = ()
 
     @property
+    def told(self) -> Original:
+        """How it ended, in a bundle's words."""
+        return told_of(self.problems, self.rounds)
+
+    @property
     def counted(self) -> str:
         """How much was done so far."""
         done = ", ".join(f"{name}={number}" for name, number in self.counts.items())
         return f"{self.rounds} rounds from seed {self.seed}: {done or 'nothing yet'}"
+
+
+def told_of(problems: Sequence[str], rounds: int) -> Original:
+    """How a run ended that had these problems, in a bundle's words.
+
+    Every broken invariant is one outcome: of chance is only how often, and by whom.
+    """
+    if problems:
+        return Original(False, visible(f"FAIL: {problems[0]}"), (Told("", "rounds", "FAILED"),))
+    return Original(True, f"PASS: {rounds} rounds", (Told("", "rounds", "PASSED"),))
 
 
 def run(
@@ -80,27 +107,75 @@ def run(
     """
     _check_numbers(seed, minutes, rounds)
     check_machine(target)
+    patches = tuple(extra_patches)
+    fuzz = begin(
+        ws,
+        target,
+        seed=seed,
+        rounds=rounds,
+        minutes=minutes,
+        command=_command(target, seed, rounds, minutes, patches),
+        again=lambda failed: _command(target, failed, 1, 0, patches),
+        results=results,
+    )
+    equipped = equipment.build(ws, target, source, extra_patches)
+    note_built(fuzz, built_files.kernel_of(equipped.kernel), equipped.bootable)
+    perform_built(fuzz, equipped.bootable)
+    return finish(fuzz)
+
+
+def begin(
+    ws: Workspace,
+    target: Target,
+    *,
+    seed: int,
+    rounds: int,
+    minutes: float,
+    command: Sequence[str],
+    again: Callable[[int], list[str]],
+    results: Path | None = None,
+) -> Fuzz:
+    """A run of which nothing has been done yet, with its folder."""
     folder = ResultFolder.create(results or RESULTS, target.name, "fuzz", datetime.now())
-    command = _command(target, seed, rounds, minutes, extra_patches)
     folder.put("command.txt", f"{shlex.join(command)}\n")
     ws.reporter.run_begin(command, kernel=target.name)
-    equipped = equipment.build(ws, target, source, extra_patches)
-    fuzz = _Fuzz(seed, tuple(extra_patches))
+    return Fuzz(ws, target, folder, seed, rounds, minutes, again)
+
+
+def note_built(fuzz: Fuzz, kernel_found: Kernel, files: Bootable, replay_of: str = "") -> None:
+    """Writes down what will be booted; from now on the run can be handed on."""
+    machine = fuzz.target.machine
+    text = built_files.record(
+        fuzz.ws.cache,
+        fuzz.target,
+        kernel_found,
+        files,
+        Rounds(fuzz.seed, fuzz.most),
+        **(qemu.facts(machine) if isinstance(machine, QemuMachine) else {}),
+        replay_of=replay_of,
+    )
+    with disk_full_named(fuzz.folder.path):
+        fuzz.folder.put(built_files.FILE, text)
+    if isinstance(machine, QemuMachine) and not replay_of:
+        fuzz.hand_on = built_files.how_to_hand_on(fuzz.folder.path)
+
+
+def perform_built(fuzz: Fuzz, files: Bootable) -> None:
+    """Boots what was built, and fuzzes; see `open_session`."""
     with open_session(
-        ws,
-        equipped.kernel.image,
-        equipped.initramfs,
-        target,
-        folder=folder.path,
-        expect_release=equipped.kernel.release,
-        tools=equipped.rootfs.tools,
+        fuzz.ws,
+        files.image,
+        files.initramfs,
+        fuzz.target,
+        folder=fuzz.folder.path,
+        expect_release=files.release,
+        tools=files.tools,
     ) as session:
-        equipment.bring(session.device, equipped, target)
+        equipment.bring(session.device, files, fuzz.target)
         session.device.shell(f"mount -t debugfs debugfs {_DEBUGFS}", check=False)
         load_modules(session.device)
-        with ws.reporter.phase("fuzz"):
-            _fuzz(ws, session, fuzz, folder, minutes, rounds)
-    return _finish(ws, target, fuzz, folder)
+        with fuzz.ws.reporter.phase("fuzz"):
+            _fuzz(session, fuzz)
 
 
 def seed_of(text: str) -> int:
@@ -137,38 +212,31 @@ def _command(
     return words + (["--debug"] if target.debug else [])
 
 
-def _seeds(fuzz: _Fuzz, minutes: float, rounds: int) -> Iterator[int]:
+def _seeds(fuzz: Fuzz) -> Iterator[int]:
     """The seed of each round, while there is time."""
-    end = time.monotonic() + 60 * minutes
+    end = time.monotonic() + 60 * fuzz.minutes
     for number in count():
-        over = number >= rounds if rounds else time.monotonic() >= end
+        over = number >= fuzz.most if fuzz.most else time.monotonic() >= end
         if over:
             return
         yield (fuzz.seed + number) % (MOST_SEED + 1)
 
 
-def _fuzz(
-    ws: Workspace,
-    session: Session,
-    fuzz: _Fuzz,
-    folder: ResultFolder,
-    minutes: float,
-    rounds: int,
-) -> None:
+def _fuzz(session: Session, fuzz: Fuzz) -> None:
     told = time.monotonic()
-    for seed in _seeds(fuzz, minutes, rounds):
-        problems = _round(session, fuzz, folder, seed)
+    for seed in _seeds(fuzz):
+        problems = _round(session, fuzz, seed)
         fuzz.rounds += 1
         if problems:
             fuzz.failed_seed, fuzz.problems = seed, problems
             return
         if time.monotonic() - told > _TELL_SECONDS:
             told = time.monotonic()
-            ws.reporter.say(fuzz.counted)
+            fuzz.ws.reporter.say(fuzz.counted)
     fuzz.problems = _leaks(session)
 
 
-def _round(session: Session, fuzz: _Fuzz, folder: ResultFolder, seed: int) -> tuple[str, ...]:
+def _round(session: Session, fuzz: Fuzz, seed: int) -> tuple[str, ...]:
     """One round; its problems. What was seen of it is in the folder."""
     device, nonce = session.device, secrets.token_hex(8)
     words = [f"./{PROGRAM}", "-t", str(_ROUND_SECONDS), "-f", str(_FAILING)]
@@ -184,8 +252,8 @@ def _round(session: Session, fuzz: _Fuzz, folder: ResultFolder, seed: int) -> tu
         log = device.kernel_log()
     except BootError as died:
         return (f"the kernel died: {died.message}",)
-    folder.put("kernel.log", log)
-    folder.put("output.txt", done.output)
+    fuzz.folder.put("kernel.log", log)
+    fuzz.folder.put("output.txt", done.output)
     output = parse_round(done.output, nonce)
     fuzz.counts.update(output.counts)
     return judge_round(output, section(log, nonce))
@@ -202,7 +270,9 @@ def _leaks(session: Session) -> tuple[str, ...]:
     return tuple(line for line in found.splitlines() if line.startswith("unreferenced object"))
 
 
-def _finish(ws: Workspace, target: Target, fuzz: _Fuzz, folder: ResultFolder) -> int:
+def finish(fuzz: Fuzz, last_words: Callable[[Fuzz], str] = lambda fuzz: "") -> int:
+    """Tells the result, and `last_words` before the verdict; the exit status."""
+    reporter = fuzz.ws.reporter
     summary = {
         "seed": fuzz.seed,
         "rounds": fuzz.rounds,
@@ -210,18 +280,20 @@ def _finish(ws: Workspace, target: Target, fuzz: _Fuzz, folder: ResultFolder) ->
         "failed seed": fuzz.failed_seed,
         "problems": list(fuzz.problems),
     }
-    folder.put("fuzz.json", json.dumps(summary, indent=2) + "\n")
-    ws.reporter.say(fuzz.counted)
-    ws.reporter.say(f"results: {folder.path}")
+    fuzz.folder.put(JSON, json.dumps(summary, indent=2) + "\n")
+    reporter.say(fuzz.counted)
+    reporter.say(f"results: {fuzz.folder.path}")
     for problem in fuzz.problems:
-        ws.reporter.say(f"  {problem}")
+        reporter.say(f"  {problem}")
+    for line in filter(None, (fuzz.hand_on if fuzz.problems else "", last_words(fuzz))):
+        reporter.say(line)
     if not fuzz.problems:
-        ws.reporter.result(f"PASS: {fuzz.rounds} rounds", folder.path)
+        reporter.result(f"PASS: {fuzz.rounds} rounds", fuzz.folder.path)
         return EXIT_PASSED
     if fuzz.failed_seed is None:
-        ws.reporter.result("FAIL: behind all rounds", folder.path)
+        reporter.result("FAIL: behind all rounds", fuzz.folder.path)
     else:
-        again = shlex.join(_command(target, fuzz.failed_seed, 1, 0, fuzz.patches))
-        failed = f"FAIL: the round of seed {fuzz.failed_seed}; again: {again}"
-        ws.reporter.result(failed, folder.path)
+        again = shlex.join(fuzz.again(fuzz.failed_seed))
+        text = f"FAIL: the round of seed {fuzz.failed_seed}; again: {again}"
+        reporter.result(text, fuzz.folder.path)
     return EXIT_FAILED

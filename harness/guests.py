@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import psutil
 
 from harness import equipment
-from harness.equipment import Equipment
+from harness.built import Bootable
 from harness.errors import InfrastructureError, UsageError
 from harness.klog import certain_lines
 from harness.lifetime import Health
@@ -37,6 +37,8 @@ _PREPARE_SECONDS = 60.0
 _ENDED = "the run was ended"
 # A guest for fewer scenarios than these would take longer to come than it saves.
 _WORTH_A_GUEST = 4
+# More would be a mistake, or somebody else's malice.
+MOST_GUESTS = 64
 # What a guest takes besides its memory, and what is left to all others.
 _BESIDES_MIB = 256
 _SPARED_MIB = 1024
@@ -57,7 +59,7 @@ class Setup:
 
     ws: Workspace
     target: Target
-    equipment: Equipment
+    files: Bootable
     folder: ResultFolder
     trigger: str
     avd: str | None = None
@@ -182,15 +184,15 @@ class _Guests:
     def _open(self, index: int) -> Iterator[_Guest]:
         """A guest that is ready, and judged for its boot; at its end, for its whole log."""
         setup, number = self._setup, index + 1
-        equipped = setup.equipment
+        files = setup.files
         with open_session(
             setup.ws,
-            equipped.kernel.image,
-            equipped.initramfs,
+            files.image,
+            files.initramfs,
             setup.target,
             folder=setup.folder.of_guest(number),
-            expect_release=equipped.kernel.release,
-            tools=equipped.rootfs.tools,
+            expect_release=files.release,
+            tools=files.tools,
             avd_name=setup.avd,
             snapshot=setup.snapshot,
             started=self._started,
@@ -213,7 +215,7 @@ class _Guests:
     def _prepare(self, guest: _Guest) -> None:
         """Loads the modules, has memory watched, and keeps the log of the boot."""
         device, setup = guest.session.device, self._setup
-        equipment.bring(device, setup.equipment, setup.target)
+        equipment.bring(device, setup.files, setup.target)
         hung = self._board.hung_task_seconds
         commands = (
             f"echo {hung} > /proc/sys/kernel/hung_task_timeout_secs",

@@ -81,7 +81,8 @@ def test_a_guest_has_the_programs_and_modules_with_it(
     ) as session:
         listing = session.device.shell("cd /data/local/tmp; stat -c '%n %a %u %s' *").output
         assert session.device.shell("ls /equipment", check=False).status != 0
-    expected = {f"{path.name} 755 0 {path.stat().st_size}" for path in equipped.files}
+    files = (*equipped.bootable.programs, *equipped.bootable.modules)
+    expected = {f"{path.name} 755 0 {path.stat().st_size}" for path in files}
     assert set(listing.split("\n")) - {""} == expected
 
 

@@ -20,7 +20,7 @@ import pytest
 from rich.console import Console
 from world import World
 
-from harness import emulator_test, equipment, guests
+from harness import built, emulator_test, equipment, guests, qemu
 from harness.adb import ShellResult
 from harness.cache import Cache
 from harness.errors import (
@@ -78,26 +78,30 @@ class Bench:
         self.cause: HarnessError | None = None
         self.change: Callable[[Scenario, Observations], Observations] = lambda _, seen: seen
         self.change_stock = self.change
-        files = tmp_path / "built"
-        files.mkdir()
-        self.built = SimpleNamespace(
-            kernel=SimpleNamespace(
-                image=files,
-                vmlinux=files / "vmlinux",
-                target=LINUX_6_1,
-                release="6.1.0-gfoom-0",
-                toolchain="arm-gcc 12; ld 2.40",
-                source=SimpleNamespace(
-                    origin="the fake kernel", commit=COMMIT, changed=("a.c",), url=None
-                ),
+        files = tmp_path / "cache" / "all" / "0123"
+        files.mkdir(parents=True)
+        for name in ("oom_test_kernel", "set_mm_limits", "my_oom_killer", "image", "config"):
+            (files / name).write_text(name)
+        kernel = SimpleNamespace(
+            image=files / "image",
+            config=files / "config",
+            vmlinux=files / "vmlinux",
+            release="6.1.0-gfoom-0",
+            toolchain="arm-gcc 12; ld 2.40",
+            source=SimpleNamespace(
+                origin="the fake kernel", commit=COMMIT, changed=("a.c",), url=None
             ),
-            rootfs=SimpleNamespace(tools=()),
-            initramfs=files,
         )
+        loadable = SimpleNamespace(path=lambda name: files / name)
+        programs = SimpleNamespace(path=lambda name: files / name, names=("oom_test_kernel",))
+        guest = SimpleNamespace(tools=(), packages=("adbd=34",))
+        fakes: Any = (kernel, loadable, programs, guest, files / "image")
+        self.built = equipment.Equipment(*fakes)
         monkeypatch.setattr(equipment, "build", lambda *_: self.built)
         monkeypatch.setattr(equipment, "bring", lambda *_: None)
         monkeypatch.setattr(guests, "open_session", self.open_session)
         monkeypatch.setattr(guests, "observe", self.observe)
+        monkeypatch.setattr(qemu, "version", lambda _: "QEMU 7.2")
 
     @contextmanager
     def open_session(self, *_args: object, **_options: object) -> Iterator[Any]:
@@ -366,3 +370,63 @@ def test_quietly_there_is_one_line(bench: Bench) -> None:
     bench.ws = replace(bench.ws, reporter=Reporter(console, mode="quiet"))
     assert bench.run() == 0
     assert bench.output.getvalue() == bench.verdict["result"] + "\n"
+
+
+def test_what_was_booted_is_in_the_results(bench: Bench) -> None:
+    bench.run(scenarios=("report",))
+    found = built.read((bench.results / LATEST / built.FILE).read_text())
+    assert found.scenarios is not None
+    assert (found.scenarios.policy, found.scenarios.names) == ("rss", ("report",))
+    assert (found.qemu, found.packages) == ("QEMU 7.2", ("adbd=34",))
+    assert found.kernel.commit == COMMIT
+    assert all(part.path(bench.ws.cache).is_file() for part in found.parts)
+
+
+def handed_on(bench: Bench) -> list[str]:
+    return [line for line in bench.output.getvalue().splitlines() if "hand it on" in line]
+
+
+def test_only_a_run_that_failed_says_how_to_hand_it_on(bench: Bench) -> None:
+    bench.run(scenarios=("report",))
+    assert handed_on(bench) == []
+    bench.change = lambda _, seen: replace(seen, section=Section("", True, True))
+    bench.run(scenarios=("report",))
+    folder = (bench.results / LATEST).resolve()
+    assert bench.output.getvalue().splitlines()[-2] == f"to hand it on: ./inv bundle {folder}"
+
+
+def test_a_kernel_that_does_not_come_up_can_be_handed_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise BootError("the kernel panicked")
+
+    monkeypatch.setattr(guests, "open_session", fail)
+    with pytest.raises(BootError):
+        bench.run()
+    assert len(handed_on(bench)) == 1
+
+
+def test_a_run_that_somebody_ended_or_that_built_nothing_is_not_to_be_handed_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(guests, "observe", fail)
+    with pytest.raises(KeyboardInterrupt):
+        bench.run()
+    monkeypatch.setattr(equipment, "build", fail)
+    with pytest.raises(KeyboardInterrupt):
+        bench.run()
+    assert not (bench.results / LATEST / built.FILE).exists()
+    assert handed_on(bench) == []
+
+
+def test_a_run_on_an_android_emulator_is_not_to_be_handed_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emulator_test, "check_machine", lambda *_: None)
+    bench.change = lambda _, seen: replace(seen, section=Section("", True, True))
+    assert bench.run(target=GOLDFISH_3_4.on("sdk"), scenarios=("report",)) == 1
+    assert handed_on(bench) == []

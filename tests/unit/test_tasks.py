@@ -20,12 +20,14 @@ from invoke.tasks import Task
 import tasks
 from harness import (
     bench,
+    bundle,
     checks,
     doctor,
     emulator_test,
     fuzz,
     kernel,
     programs,
+    replay,
     rootfs,
     setup,
     source,
@@ -40,7 +42,8 @@ NAMES = {
     *("setup", "doctor", "cache", "clean", "boot", "emulator-test"),
     *("fetch-kernel", "patch-kernel", "build-kernel"),
     *("build-modules", "build-ndk-tests", "build-rootfs"),
-    *("fuzz", "bench", "bench-docs", "bench-harness", "test", "lint", "unit-test", "boot-test"),
+    *("fuzz", "bench", "bench-docs", "bench-harness", "bundle", "replay"),
+    *("test", "lint", "unit-test", "boot-test"),
 }
 
 
@@ -95,6 +98,10 @@ def test_no_task_lists_them() -> None:
         ["fuzz", "--seed", "x"],
         ["fuzz", "--minutes", "soon"],
         ["fuzz", "--minutes", "0"],
+        ["bundle", "no-such-result"],
+        ["bundle", "--output"],
+        ["replay", "no-such-file"],
+        ["replay"],
     ],
 )
 def test_wrong_usage_is_2(arguments: list[str]) -> None:
@@ -353,6 +360,41 @@ def test_test_is_everything_in_order(monkeypatch: pytest.MonkeyPatch, status: in
         *("ruff check", "ruff format", "mypy", "shellcheck", "unit tests", "boot tests"),
         "bench linux-6.1 quick=True",
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "result", "output"),
+    [
+        ([], None, None),
+        (["a"], "a", None),
+        (["--output", "b"], None, "b"),
+        (["--output", "b", "a"], "a", "b"),
+        (["a", "--output", "b"], "a", "b"),
+    ],
+)
+def test_bundle_may_be_told_nothing(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], result: str | None, output: str | None
+) -> None:
+    from inv_program import InvConfig, InvProgram
+
+    seen: list[object] = []
+    monkeypatch.setattr(bundle, "run", lambda _ws, *given: seen.extend(given))
+    program = InvProgram(name="inv", binary="./inv", config_class=InvConfig)
+    program.run(["inv", "bundle", *words], exit=False)
+    assert seen == [Path(name) if name else None for name in (result, output)]
+
+
+def test_replay_passes_its_file_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    def run(_ws: object, file: Path, *, kcidb_origin: str) -> int:
+        seen.extend((file, kcidb_origin))
+        return 1
+
+    monkeypatch.setattr(replay, "run", run)
+    with pytest.raises(StatusError):
+        tasks.replay(context(), "a.tar.gz")
+    assert seen == [Path("a.tar.gz"), "goldfish_oom"]
 
 
 def test_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
