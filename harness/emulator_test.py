@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from harness import kernel, modules, programs, rootfs, step_summary
+from harness import kernel, modules, programs, report, rootfs, step_summary
 from harness.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
 from harness.kcidb import check_origin
 from harness.kernel import KernelBuild
@@ -306,5 +306,6 @@ def _tell(test: _Run) -> None:
         if len(verdict.reasons) > _MOST_REASONS:
             reporter.say(f"  … and {len(verdict.reasons) - _MOST_REASONS} more")
     step_summary.tell(summary, os.environ, reporter)
+    report.leave(test.folder.path, reporter)
     reporter.say(f"results: {test.folder.path}")
     reporter.say(summary.last_line)

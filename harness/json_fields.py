@@ -65,7 +65,7 @@ class Fields:
         return tuple(found)
 
     def flag(self, name: str, default: bool | None = None) -> bool:
-        """true or false; `default` where it is missing."""
+        """True or false; `default` where it is missing."""
         value = self._value.get(name, default)
         if not isinstance(value, bool):
             raise self._wrong(name, "true or false")

@@ -132,9 +132,7 @@ def ticks(low: float, high: float, most: int = _MOST_TICKS) -> tuple[float, list
     return step, [number * step for number in range(first, last + 1)][:most]
 
 
-def _limits(
-    samples: Sequence[UsageSample], near: set[int], x: _Scale, y: _Scale
-) -> Iterator[str]:
+def _limits(samples: Sequence[UsageSample], near: set[int], x: _Scale, y: _Scale) -> Iterator[str]:
     """Lines of limits: level from one sample to the next, interrupted where there is none."""
     line: list[tuple[float, float]] = []
     for number, sample in enumerate(samples):

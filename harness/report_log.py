@@ -23,7 +23,6 @@ _CONTEXT = 5
 _LEAST_FOLDED = 40
 _LARGEST_BLOCK = 500
 _MARKERS = ("goldfish-oom: begin ", "goldfish-oom: end ")
-_OWN = "mm_limits: "
 
 
 class Sort(enum.Enum):
@@ -34,6 +33,9 @@ class Sort(enum.Enum):
     MARKER = "mark"
     REPORT = "report"
     TROUBLE = "trouble"
+
+
+_WORTH = (Sort.REPORT, Sort.TROUBLE, Sort.KILL)
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,13 @@ class Log:
         """All lines in blocks."""
         return tuple(_blocks(self.lines))
 
-    def first(self, sort: Sort) -> LogLine | None:
-        """The first line of a sort."""
-        return next((line for line in self.lines if line.sort is sort), None)
+    @property
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """The first line of each sort that is worth a look, by its name on the page."""
+        found: dict[Sort, str] = {}
+        for line in self.lines:
+            found.setdefault(line.sort, f"{self.key}{line.number}")
+        return tuple((sort.value, found[sort]) for sort in _WORTH if sort in found)
 
 
 def read_log(key: str, title: str, text: str, reasons: Collection[str] = (), skip: int = 0) -> Log:
@@ -156,8 +162,4 @@ def _shown(lines: Sequence[LogLine]) -> set[int]:
     """The numbers of the lines that say something, of those around them, and of the last."""
     special = [line.number for line in lines if line.sort is not Sort.ORDINARY]
     special += [line.number for line in lines[-1:]]
-    return {
-        number
-        for one in special
-        for number in range(one - _CONTEXT, one + _CONTEXT + 1)
-    }
+    return {number for one in special for number in range(one - _CONTEXT, one + _CONTEXT + 1)}

@@ -17,7 +17,7 @@ from harness.records import KillRecord
 from harness.report_chart import Chart, KillMark, draw, thinned
 from harness.report_log import Log
 from harness.report_units import short_size, user_words
-from harness.run_result import RunResult, ScenarioResult, Word
+from harness.run_result import RunResult, ScenarioResult
 
 _Key = tuple[str, str, str]
 _Found = TypeVar("_Found", ScenarioUsage, Decision)
@@ -90,6 +90,16 @@ class ScenarioView:
         return f"{one.scenario}, policy {one.policy}" if one.policy else one.scenario
 
     @property
+    def word(self) -> str:
+        """The verdict on it alone, in words."""
+        return "NOT JUDGED" if self.result.outcome is None else self.result.word.value
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it has a verdict, and that is no pass."""
+        return self.result.outcome is not None and not self.result.outcome.passed
+
+    @property
     def is_log(self) -> bool:
         """Whether it is the verdict on a log, in which nobody is measured."""
         return not self.result.policy
@@ -103,7 +113,7 @@ class ScenarioView:
     def is_open(self) -> bool:
         """Whether the page shows it opened: where it failed, or where the model disagrees."""
         disputed = any(decision.is_disputed for decision in self.decisions)
-        return self.result.word in (Word.FAIL, Word.NO_VERDICT) or disputed
+        return self.is_failed or disputed
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,11 @@ class ReportView:
 
     report: KernelReport
     line: str
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines of the report."""
+        return tuple(self.report.text.removesuffix("\n").split("\n"))
 
 
 @dataclass(frozen=True)
@@ -145,6 +160,7 @@ def build(run: RunResult, evidence: Evidence, logs: Sequence[Log]) -> Page:
         line.text.strip(): f"{log.key}{line.number}"
         for log in reversed(logs)
         for line in reversed(log.lines)
+        if line.text.strip()
     }
     usage = _by_scenario(evidence.usage or (), run.trigger)
     decisions = _by_scenario(evidence.decisions or (), run.trigger)
@@ -256,7 +272,6 @@ def _words(
     named = ", ".join(_kill_words(kill) for kill in shown)
     more = f", and {len(kills) - len(shown)} more" if len(kills) > len(shown) else ""
     return f"{words} Killed: {named}{more}."
-
 
 
 def _kill_words(kill: KillView) -> str:

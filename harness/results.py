@@ -168,6 +168,11 @@ def _verdict(summary: Summary) -> dict[str, object]:
         "problem": summary.problem,
         "kernel": summary.kernel,
         "release": summary.release,
+        "started": summary.started.isoformat(timespec="seconds"),
+        "arch": summary.arch,
+        "machine": summary.machine,
+        "emulator": summary.emulator,
+        "toolchain": summary.toolchain,
         "source": {
             "origin": summary.origin,
             "commit": summary.commit,
@@ -188,4 +193,5 @@ def _verdict(summary: Summary) -> dict[str, object]:
             }
             for one in summary.judged
         ],
+        "missing": [asdict(place) for place in summary.missing],
     }

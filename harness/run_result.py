@@ -24,18 +24,18 @@ _RESULT_WORDS = ("PASS: ", "FAIL: ")
 class Word(enum.Enum):
     """The verdict on a run in words; whoever reads only these must not be misled."""
 
-    PASS = "PASS"
-    FAIL = "FAIL"
+    PASSED = "PASS"
+    FAILED = "FAIL"
     NO_VERDICT = "NO VERDICT"
     NOT_FINISHED = "NOT FINISHED"
 
 
 _WORDS: Mapping[Status, Word] = MappingProxyType(
     {
-        Status.FAILED: Word.FAIL,
+        Status.FAILED: Word.FAILED,
         Status.ERROR: Word.NO_VERDICT,
         Status.MISSING: Word.NOT_FINISHED,
-        Status.PASSED: Word.PASS,
+        Status.PASSED: Word.PASSED,
     }
 )
 
@@ -100,7 +100,7 @@ class RunResult:
     def word(self) -> Word:
         """The verdict: a kernel's fault counts before all others, as in the run itself."""
         if self.passed:
-            return Word.PASS
+            return Word.PASSED
         found = {one.status for one in self.scenarios} - {Status.PASSED}
         if self.problem and not self.is_interrupted:
             found.add(Status.ERROR)
@@ -159,7 +159,7 @@ def parse_run(verdict: str, kills: str | None = None) -> RunResult:
         for one in fields.objects("missing")
     ]
     # A page that says PASS above a failure is worse than none.
-    failed = [one.scenario for one in judged if one.word is not Word.PASS]
+    failed = [one.scenario for one in judged if one.word is not Word.PASSED]
     if run.passed and (failed or missing or not judged or not run.finished or run.problem):
         raise ValueError(f"{VERDICT}: says that all passed, and that it did not")
     strays = tuple(record for _, record in records)
@@ -194,7 +194,8 @@ def _judged(fields: Fields, records: list[tuple[str, KillRecord]]) -> ScenarioRe
 def _kills(text: str) -> list[tuple[str, KillRecord]]:
     """The records in a kills.json, each with its scenario."""
     return [
-        (fields.text("scenario"), _record(fields)) for fields in objects_in(loads(text, KILLS), KILLS)
+        (fields.text("scenario"), _record(fields))
+        for fields in objects_in(loads(text, KILLS), KILLS)
     ]
 
 

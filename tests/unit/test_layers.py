@@ -26,6 +26,8 @@ LAYERS: dict[str, set[str]] = {
         *("junit", "kcidb", "ktap", "verdict"),
         *("baselines", "bench_goals", "bench_output", "bench_plan", "bench_result"),
         *("bench_docs", "bench_stats"),
+        *("evidence", "json_fields", "run_result"),
+        *("report_chart", "report_index", "report_log", "report_units", "report_view"),
     },
     "building": {
         *("checkpatch", "git_source", "kernel", "modules", "patching", "programs", "rootfs"),
@@ -46,7 +48,7 @@ LAYERS: dict[str, set[str]] = {
             "fuzz",
             "patch_check",
         ),
-        *("results", "scenario_run", "setup", "step_summary"),
+        *("report", "report_page", "results", "scenario_run", "setup", "step_summary"),
     },
 }
 RANKS = {"errors": 0, "ground": 1, "building": 2, "booting": 2, "session": 3, "jobs": 4}
