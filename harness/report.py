@@ -161,13 +161,16 @@ def _entry(results: Path, name: bytes) -> Entry:
     folder = results / os.fsdecode(name)
     has_page = (folder / REPORT).is_file()
     try:
-        return entry_of(name, load(folder), has_page)
+        verdict = _text(folder / VERDICT)
+        if verdict is not None:
+            return entry_of(name, parse_run(verdict), has_page)
+        why = next((what for file, what in _OTHERS if (folder / file).is_file()), "")
+        half = "half-written" if (folder / COMMAND).is_file() else "holds no verdict"
+        return Entry(name, None, why or half, has_page)
+    except ValueError as error:
+        return Entry(name, None, f"unreadable: {error}", has_page)
     except InfrastructureError as error:
         return Entry(name, None, f"unreadable: {error.message}", has_page)
-    except UsageError:
-        why = next((what for file, what in _OTHERS if (folder / file).is_file()), "")
-        half = "half-written" if (folder / COMMAND).is_file() else "no result"
-        return Entry(name, None, why or half, has_page)
 
 
 def _text(path: Path) -> str | None:

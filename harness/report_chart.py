@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 from harness.evidence import UsageSample
 
-WIDTH, HEIGHT = 360, 210
-LEFT, RIGHT, TOP, BOTTOM = 54, 348, 22, 172
 # More samples than this look the same, and make the page large.
 MOST_POINTS = 400
 _MOST_TICKS = 5
@@ -24,6 +22,22 @@ _ROOM = 1.1
 # On a picture this small more numbers than this would lie on each other.
 _MOST_LABELS = 9
 _UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"), (1, "B"))
+
+
+@dataclass(frozen=True)
+class Box:
+    """The picture's size, and where in it the lines are: between left and right, top and bottom."""
+
+    width: int
+    height: int
+    left: int
+    right: int
+    top: int
+    bottom: int
+
+
+# Small enough for the words to be readable where the page is 320 pixels wide.
+BOX = Box(width=320, height=206, left=56, right=312, top=34, bottom=164)
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,7 @@ class Chart:
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     far_limit: int | None
+    box: Box = BOX
 
 
 @dataclass(frozen=True)
@@ -93,8 +108,8 @@ def draw(samples: Sequence[UsageSample], kills: Sequence[KillMark]) -> Chart:
     if high - low < 1e-6 * max(abs(high), 1.0):
         low, high = low - 0.5, high + 0.5
     ceiling = max([top, *near, 1]) * _ROOM
-    x = _Scale(low, high, LEFT, RIGHT)
-    y = _Scale(0, ceiling, BOTTOM, TOP)
+    x = _Scale(low, high, BOX.left, BOX.right)
+    y = _Scale(0, ceiling, BOX.bottom, BOX.top)
     numbered = len(kills) <= _MOST_LABELS
     return Chart(
         memory=_points([(x.place(one.time), y.place(one.rss)) for one in thinned(ordered)]),

@@ -22,6 +22,8 @@ _CONTEXT = 5
 # So many ordinary lines in a row are worth a fold, and so many at the most are one.
 _LEAST_FOLDED = 40
 _LARGEST_BLOCK = 500
+# A browser needs help with so many lines.
+_LONG = 5000
 _MARKERS = ("goldfish-oom: begin ", "goldfish-oom: end ")
 
 
@@ -64,6 +66,11 @@ class Log:
     title: str
     lines: tuple[LogLine, ...]
     reports: tuple[KernelReport, ...]
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is best drawn only where somebody looks."""
+        return len(self.lines) >= _LONG
 
     @property
     def blocks(self) -> tuple[Block, ...]:

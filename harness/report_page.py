@@ -37,9 +37,6 @@ _MEANING: Mapping[Word, str] = MappingProxyType(
         Word.NOT_FINISHED: "The run was cut off: what is missing is no pass.",
     }
 )
-_ENDS: Mapping[str, str] = MappingProxyType(
-    {"KeyboardInterrupt": "Ctrl-C", "Terminated": "a signal"}
-)
 _LINE_NAME = re.compile(r"(?:G(?P<guest>\d+))?(?P<log>[LC])(?P<number>\d+)")
 
 
@@ -53,7 +50,7 @@ def report(name: str, run: RunResult, page: Page, command: str, started: str) ->
         command=public(command),
         when=started,
         meaning=_MEANING[run.word],
-        ended=_ENDS.get(run.problem, public(run.problem)),
+        ended="" if run.end == run.reason else public(run.end),
         counts=_counts(run),
         facts=_facts(run),
     )

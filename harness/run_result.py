@@ -19,6 +19,10 @@ from harness.verdict import Outcome
 VERDICT = "verdict.json"
 KILLS = "kills.json"
 _RESULT_WORDS = ("PASS: ", "FAIL: ")
+# The exceptions by which a run notices that somebody wants it to end.
+_ENDED_BY: Mapping[str, str] = MappingProxyType(
+    {"KeyboardInterrupt": "ended by Ctrl-C", "Terminated": "ended by a signal"}
+)
 
 
 class Word(enum.Enum):
@@ -111,15 +115,20 @@ class RunResult:
     @property
     def is_interrupted(self) -> bool:
         """Whether somebody ended it, and nothing was wrong with it."""
-        return self.problem in ("KeyboardInterrupt", "Terminated")
+        return self.problem in _ENDED_BY
+
+    @property
+    def end(self) -> str:
+        """What ended it before its time, for people; empty if nothing did."""
+        return _ENDED_BY.get(self.problem, self.problem)
 
     @property
     def reason(self) -> str:
-        """The verdict without its first word."""
+        """The verdict without its first word, for people."""
+        reason = self.result
         for word in _RESULT_WORDS:
-            if self.result.startswith(word):
-                return self.result.removeprefix(word)
-        return self.result
+            reason = reason.removeprefix(word)
+        return _ENDED_BY.get(reason, reason)
 
     @property
     def count(self) -> int:

@@ -83,7 +83,8 @@ class Summary:
     boots on, `emulator` what plays that machine, with its version. `release` is the
     booted kernel's, empty before that is known; `toolchain` built it. `origin` says
     where its source is from, `repository` and `commit` which one that is in git, and
-    `changed` which files are not as in it. `kcidb_origin` is what KernelCI calls the sender of results.
+    `changed` which files are not as in it. `kcidb_origin` is what KernelCI calls the
+    sender of results.
     `problem` is what ended the run before its time. `finished` says that all of
     it was done.
     """
