@@ -108,7 +108,7 @@ class RunResult:
         found = {one.status for one in self.scenarios} - {Status.PASSED}
         if self.problem and not self.is_interrupted:
             found.add(Status.ERROR)
-        if not self.finished:
+        if not self.finished or not self.count:
             found.add(Status.MISSING)
         return _WORDS[next((one for one in Status if one in found), Status.ERROR)]
 
