@@ -35,23 +35,26 @@ _Parsed = TypeVar("_Parsed")
 
 def run(
     ws: Workspace, result: str = "", *, show: bool = False, results: Path = RESULTS
-) -> tuple[Path, Path]:
-    """Writes the page of a result and the index of all; returns both.
+) -> tuple[Path, ...]:
+    """Writes the page of a result and the index of all; returns what was written.
 
     `result` is a folder, by its path or its name below `results`; the latest if it is
-    empty. With `show` the page is opened in a browser; where there is none that is
-    said, and no failure: the page is there. UsageError where there is no such result,
-    InfrastructureError where a file of it cannot be read or written.
+    empty. One that is elsewhere is in no index. With `show` the page is opened in a
+    browser; where there is none that is said, and no failure: the page is there.
+    UsageError where there is no such result, InfrastructureError where a file of it
+    cannot be read or written.
     """
     folder = _folder(result, results)
     with ws.reporter.phase(f"report of {visible(folder.name)}"):
-        written = write(folder)
-        overview = write_index(folder.parent)
-    ws.reporter.say(f"report: {written}")
-    ws.reporter.say(f"all results: {overview}")
-    if show and not _opened(written):
+        written = [write(folder)]
+        # Elsewhere index.html may be anybody's.
+        if folder.parent == results.resolve():
+            written.append(write_index(results))
+    for what, path in zip(("report", "all results"), written, strict=False):
+        ws.reporter.say(f"{what}: {path}")
+    if show and not _opened(written[0]):
         ws.reporter.say("there is no browser here to open it in")
-    return written, overview
+    return tuple(written)
 
 
 def leave(folder: Path, reporter: Reporter) -> None:
@@ -133,7 +136,7 @@ def _folder(result: str, results: Path) -> Path:
         raise UsageError(
             "there are no results of emulator-test", hint="./inv emulator-test makes some"
         )
-    return found[-1]
+    return found[-1].resolve()
 
 
 def _logs(folder: Path, reasons: list[str]) -> Iterator[Log]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from harness.kernel_reports import KernelReport, find_reports
@@ -22,6 +22,8 @@ _CONTEXT = 5
 # So many ordinary lines in a row are worth a fold, and so many at the most are one.
 _LEAST_FOLDED = 40
 _LARGEST_BLOCK = 500
+# What a page holds of a log, some 6 MB: a kernel that repeats itself may write far more.
+MOST_LINES = 50_000
 # A browser needs help with so many lines.
 _LONG = 5000
 _MARKERS = ("goldfish-oom: begin ", "goldfish-oom: end ")
@@ -60,12 +62,16 @@ class Block:
 
 @dataclass(frozen=True)
 class Log:
-    """A log; `key` is what its lines' names begin with, `title` what it is called."""
+    """A log; `key` is what its lines' names begin with, `title` what it is called.
+
+    `left_out` is how many lines before these there was no room for.
+    """
 
     key: str
     title: str
     lines: tuple[LogLine, ...]
     reports: tuple[KernelReport, ...]
+    left_out: int = 0
 
     @property
     def is_long(self) -> bool:
@@ -89,19 +95,24 @@ class Log:
 def read_log(key: str, title: str, text: str, reasons: Collection[str] = (), skip: int = 0) -> Log:
     """The log in `text`; lines that the verdict's `reasons` quote are trouble.
 
-    The first `skip` lines are left out, and counted: numbers are those of the file.
+    The first `skip` lines are no part of it, but counted: numbers are those of the
+    file. Of a log that is too long for a page the end is kept.
     """
-    lines = [line for line, _ in lines_of(text)]
-    reports = tuple(report for report in find_reports(text) if report.begin >= skip)
+    whole = [line for line, _ in lines_of(text)]
+    left_out = max(len(whole) - skip - MOST_LINES, 0)
+    first = skip + left_out
+    lines = whole[first:]
+    kept = "".join(f"{line}\n" for line in lines)
+    reports = find_reports(kept)
     reported = set(_report_lines(lines, reports))
-    trouble = {found.line for found in find_trouble(text, levels_tell=False)}
+    trouble = {found.line for found in find_trouble(kept, levels_tell=False)}
     trouble |= {line for line in lines if line and _is_quoted(line, reasons)}
-    told: list[LogLine] = []
-    for number, line in enumerate(lines[skip:], skip + 1):
+    told = []
+    for place, line in enumerate(lines):
         record = _record(line)
         if record is not None:
             sort = Sort.KILL
-        elif number - 1 in reported:
+        elif place in reported:
             sort = Sort.REPORT
         elif line in trouble:
             sort = Sort.TROUBLE
@@ -109,8 +120,9 @@ def read_log(key: str, title: str, text: str, reasons: Collection[str] = (), ski
             sort = Sort.MARKER
         else:
             sort = Sort.ORDINARY
-        told.append(LogLine(number, sort, line, record))
-    return Log(key, title, tuple(told), reports)
+        told.append(LogLine(first + place + 1, sort, line, record))
+    placed = tuple(replace(report, begin=first + report.begin) for report in reports)
+    return Log(key, title, tuple(told), placed, left_out)
 
 
 def lines_known(console: str, kernel_log: str) -> int:

@@ -65,7 +65,7 @@ def local_time(text: str) -> str:
     """A time in ISO 8601 as a person here writes it; anything else as it is."""
     try:
         return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):
         return text
 
 

@@ -37,7 +37,7 @@ for (const button of document.querySelectorAll("[data-details]")) {
 
 // Not every browser opens what holds the target of a link.
 function reveal() {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const target = document.getElementById(location.hash.slice(1));
   if (target === null) {
     return;
   }

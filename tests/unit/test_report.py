@@ -146,7 +146,7 @@ def test_a_wrong_victim(tmp_path: Path) -> None:
     for words in (
         *("FAIL : wrong victim in course (policy rss)", "The kernel did something wrong."),
         *("main child 0 died; main child 1 should have, alone", "1 passed, 1 failed"),
-        "The model disagrees: the kernel chose pid 95, the model expects pid 96.",
+        "pid 95 was chosen. The model disagrees: it expects pid 96.",
         *("◀ chosen", "◁ the model's choice"),
     ):
         assert words in page.text
@@ -433,8 +433,14 @@ def test_a_result_by_its_name_or_path(tmp_path: Path, told: Told) -> None:
     folder = results.passing(tmp_path / "a")
     for named in (folder.name, str(folder), f"{folder}/"):
         assert report.run(told.ws, named, results=tmp_path / "a")[0].parent == folder
-    # The index is that of the folder's neighbours.
-    assert report.run(told.ws, str(folder), results=tmp_path)[1] == tmp_path / "a" / "index.html"
+
+
+def test_a_result_elsewhere_leaves_its_neighbours_alone(tmp_path: Path, told: Told) -> None:
+    folder = results.passing(tmp_path / "downloads")
+    (tmp_path / "results").mkdir()
+    written = report.run(told.ws, str(folder), results=tmp_path / "results")
+    assert written == (folder / "report.html",)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
 @pytest.mark.parametrize(

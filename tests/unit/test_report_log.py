@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness import report_log
 from harness.kernel_reports import find_reports
 from harness.records import lines_of
 from harness.report_log import Log, Sort, lines_known, read_log
@@ -82,6 +83,18 @@ def test_long_runs_of_nothing_are_folded_with_room_around_the_rest() -> None:
     assert [block.folded for block in (first, second, third, shown)] == [True] * 3 + [False]
     assert [len(block.lines) for block in (first, second)] == [500, 500]
     assert [line.number for line in shown.lines] == list(range(1196, 1202))
+
+
+def test_of_a_log_without_end_the_end_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_log, "MOST_LINES", 100)
+    text = (LOGS / "oops-null-6.1.log").read_text()
+    found = read_log("L", "Kernel log", "<6>[ 0.1] x\n" * 1000 + text, (), 10)
+    assert len(found.lines) == 100
+    assert found.left_out == 1000 + text.count("\n") - 10 - 100
+    assert found.lines[-1].number == 1000 + text.count("\n")
+    (one,) = found.reports
+    first = next(line for line in found.lines if line.sort is Sort.REPORT)
+    assert one.begin + 1 == first.number
 
 
 def test_a_short_log_is_not_folded() -> None:
