@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from harness.errors import ToolMissingError
 from harness.packages import find_tool
@@ -35,6 +35,7 @@ def chromium() -> Iterator[Browser]:
         raise ToolMissingError("not installed: chromium", hint="./inv setup")
     # Its sandbox refuses to be root's.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    expect.set_options(timeout=_MILLISECONDS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=path, args=arguments, timeout=_MILLISECONDS
