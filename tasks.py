@@ -415,6 +415,19 @@ def bench_docs(ctx: Context, result: str | None = None) -> None:
     job.run(_workspace(ctx), Path(result) if result else None)
 
 
+@task(
+    help={
+        "result": "the folder of a run in results/, or its name there (default: the latest)",
+        "open": "open the page in a browser",
+    }
+)
+def report(ctx: Context, result: str = "", open: bool = False) -> None:  # noqa: A002
+    """Write the page of a run, report.html, and index.html of all results."""
+    from harness import report as job
+
+    job.run(_workspace(ctx), result, show=open)
+
+
 @task
 def lint(ctx: Context) -> None:
     """Check style, types and shell scripts."""
@@ -431,6 +444,14 @@ def unit_test(ctx: Context) -> None:
     checks.run(_workspace(ctx), checks.UNIT_TESTS)
 
 
+@task
+def browser_test(ctx: Context) -> None:
+    """Run the tests that look at the report page in a headless Chromium."""
+    from harness import checks
+
+    checks.run(_workspace(ctx), checks.BROWSER_TESTS)
+
+
 @task(help={"debug": BUILD_HELP["debug"]})
 def boot_test(ctx: Context, debug: bool = False) -> None:
     """Run the tests that boot a real kernel."""
@@ -441,12 +462,12 @@ def boot_test(ctx: Context, debug: bool = False) -> None:
 
 @task
 def test(ctx: Context) -> None:
-    """Run everything that CI runs: lint, unit tests, boot tests, bench --quick."""
+    """Run everything that CI runs: lint, all tests, bench --quick."""
     from harness import bench as benchmark
     from harness import checks, cli
 
     ws = _workspace(ctx)
-    checks.run(ws, checks.LINT, checks.UNIT_TESTS, checks.BOOT_TESTS)
+    checks.run(ws, checks.LINT, checks.UNIT_TESTS, checks.BROWSER_TESTS, checks.BOOT_TESTS)
     cli.finish(benchmark.run(ws, _target(ctx, "linux-6.1"), quick=True))
 
 
@@ -469,8 +490,10 @@ namespace = Collection(
     bench_harness,
     bundle,
     replay,
+    report,
     test,
     lint,
     unit_test,
+    browser_test,
     boot_test,
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What CI runs: style, types, shell scripts, unit tests, boot tests."""
+"""What CI runs: style, types, shell scripts, unit tests, browser tests, boot tests."""
 
 from __future__ import annotations
 
@@ -64,6 +64,7 @@ LINT = (
     Check("shellcheck", _shellcheck),
 )
 UNIT_TESTS = (Check("unit tests", _python("pytest", "tests/unit"), shown=True),)
+BROWSER_TESTS = (Check("browser tests", _python("pytest", "tests/browser"), shown=True),)
 BOOT_TESTS = (Check("boot tests", _python("pytest", "tests/boot"), shown=True),)
 DEBUG_BOOT_TESTS = (
     Check(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness import built, decoded_reports, equipment, guests, qemu, step_summary
+from harness import built, decoded_reports, equipment, guests, qemu, report, step_summary
 from harness.built import Bootable
 from harness.bundle_manifest import Kernel, Scenarios
 from harness.cache import disk_full_named
@@ -52,8 +52,10 @@ class Run:
     def save(self) -> None:
         """Brings the result folder up to date."""
         logs = {found.guest: found.log for found in self.found}
-        usage = {found.judged.place: found.usage for found in self.found if found.usage}
-        self.folder.write(self.summary, logs, usage)
+        ordered = sorted(self.found, key=lambda one: one.place)
+        usage = [one for found in ordered for one in found.usage]
+        decisions = [one for found in ordered for one in found.decisions]
+        self.folder.write(self.summary, logs, usage, decisions)
 
     def seen(self, number: int) -> Observations:
         """What was seen of the scenario that is this one in the work."""
@@ -321,9 +323,10 @@ def _tell(test: Run) -> None:
             reporter.say(f"  {reason}")
         if len(verdict.reasons) > _MOST_REASONS:
             reporter.say(f"  … and {len(verdict.reasons) - _MOST_REASONS} more")
-    for report in summary.reports:
-        reporter.say(f"kernel report: {visible(report.title)} ({test.folder.path / REPORTS})")
+    for said in summary.reports:
+        reporter.say(f"kernel report: {visible(said.title)} ({test.folder.path / REPORTS})")
     step_summary.tell(summary, os.environ, reporter)
+    report.leave(test.folder.path, reporter)
     reporter.say(f"results: {test.folder.path}")
     for line in filter(None, (words(summary) for words in test.last_words)):
         reporter.say(line)

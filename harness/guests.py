@@ -15,6 +15,7 @@ import psutil
 from harness import equipment
 from harness.built import Bootable
 from harness.errors import InfrastructureError, UsageError
+from harness.evidence import Candidate, Decision, ScenarioUsage
 from harness.klog import certain_lines
 from harness.lifetime import Health
 from harness.programs_output import Usage, parse_usage
@@ -26,7 +27,6 @@ from harness.session import Session, open_session
 from harness.side_by_side import SideBySide
 from harness.summary import Judged, Planned
 from harness.targets import QemuMachine, Target
-from harness.usage import Sample
 from harness.verdict import Observations, Outcome, judge, judge_log
 from harness.workspace import Workspace, usable_cpus
 
@@ -81,9 +81,37 @@ class Found:
     seen: Observations | None = None
 
     @property
-    def usage(self) -> tuple[Sample, ...]:
-        """Who used how much memory meanwhile."""
-        return self.seen.usage if self.seen is not None else ()
+    def usage(self) -> Iterator[ScenarioUsage]:
+        """Who used how much memory meanwhile, if anybody did."""
+        verdict = self.judged.verdict
+        if self.seen is not None and self.seen.usage:
+            yield ScenarioUsage(
+                scenario=verdict.scenario,
+                policy=verdict.policy,
+                trigger=verdict.trigger,
+                started=self.seen.usage[0].time,
+                samples=self.seen.usage,
+            )
+
+    @property
+    def decisions(self) -> Iterator[Decision]:
+        """Whom the kernel chose, as far as it told."""
+        verdict = self.judged.verdict
+        names = {record.pid: record.comm for record in verdict.records}
+        for one in (self.seen.decisions or ()) if self.seen is not None else ():
+            yield Decision(
+                scenario=verdict.scenario,
+                policy=verdict.policy,
+                trigger=verdict.trigger,
+                time=one.time,
+                uid=one.uid,
+                chosen=one.chosen,
+                expected=one.expected,
+                candidates=tuple(
+                    Candidate(each.pid, names.get(each.pid, ""), each.score, each.bytes, each.adj)
+                    for each in one.candidates
+                ),
+            )
 
 
 def plan(work: Sequence[Work], count: int) -> tuple[Planned, ...]:

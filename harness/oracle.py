@@ -17,6 +17,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+PAGE = 4096
 # Per cent of all memory that an administrator is spared, before Linux 4.17.
 _ADMIN_BONUS = 3
 _PID = r"(?P<pid>[1-9][0-9]{0,9})"
@@ -55,6 +56,11 @@ class Candidate:
     adj: int
     admin: bool
     total: int
+
+    @property
+    def bytes(self) -> int:
+        """Its resident memory."""
+        return self.rss * PAGE
 
 
 @dataclass(frozen=True)

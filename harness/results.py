@@ -16,7 +16,6 @@ from dataclasses import asdict
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from types import MappingProxyType
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape as escape_markup
@@ -24,13 +23,20 @@ from rich.table import Table
 
 from harness.cache import disk_full_named
 from harness.differential import Difference
+from harness.evidence import (
+    DECISIONS,
+    USAGE,
+    Decision,
+    ScenarioUsage,
+    decisions_json,
+    usage_json,
+)
 from harness.junit import junit
 from harness.kcidb import kcidb
 from harness.ktap import ktap
 from harness.records import KillRecord
 from harness.records import escape as escape_name
-from harness.summary import Judged, Planned, Summary
-from harness.usage import Sample
+from harness.summary import Judged, Summary
 
 LATEST = "latest"
 CONSOLE_LOG = "console.log"
@@ -79,11 +85,13 @@ class ResultFolder:
         self,
         summary: Summary,
         logs: Mapping[int, str],
-        usage: Mapping[Planned, Sequence[Sample]] = MappingProxyType({}),
+        usage: Sequence[ScenarioUsage] = (),
+        decisions: Sequence[Decision] = (),
     ) -> None:
         """Writes all files but the consoles'.
 
-        `logs` are the guests' kernel logs, and `usage` is who used how much memory while.
+        `logs` are the guests' kernel logs, `usage` is who used how much memory, and
+        `decisions` are whom the kernels chose out of whom.
         """
         with disk_full_named(self.path):
             self.put("command.txt", f"{shlex.join(summary.command)}\n")
@@ -92,7 +100,8 @@ class ResultFolder:
                 self.put(KERNEL_LOG, logs.get(number, ""), self.of_guest(number))
             if summary.reports:
                 self.put(REPORTS, _reports(summary))
-            self.put("usage.json", _json(_usage(usage)))
+            self.put(USAGE, usage_json(usage))
+            self.put(DECISIONS, decisions_json(decisions))
             self.put("kills.json", _json(_kills(summary)))
             self.put("verdict.json", _json(_verdict(summary)))
             self.put("junit.xml", junit(summary))
@@ -210,13 +219,6 @@ def _kills(summary: Summary) -> list[dict[str, object]]:
     ]
 
 
-def _usage(usage: Mapping[Planned, Sequence[Sample]]) -> list[dict[str, object]]:
-    return [
-        {**asdict(place), "samples": [asdict(sample) for sample in samples]}
-        for place, samples in usage.items()
-    ]
-
-
 def _reports(summary: Summary) -> str:
     return "\n".join(
         f"guest {report.guest}: {report.title}\n\n{report.text}" for report in summary.reports
@@ -231,6 +233,11 @@ def _verdict(summary: Summary) -> dict[str, object]:
         "problem": summary.problem,
         "kernel": summary.kernel,
         "release": summary.release,
+        "started": summary.started.isoformat(timespec="seconds"),
+        "arch": summary.arch,
+        "machine": summary.machine,
+        "emulator": summary.emulator,
+        "toolchain": summary.toolchain,
         "source": {
             "origin": summary.origin,
             "commit": summary.commit,
@@ -252,4 +259,5 @@ def _verdict(summary: Summary) -> dict[str, object]:
             }
             for one in summary.judged
         ],
+        "missing": [asdict(place) for place in summary.missing],
     }

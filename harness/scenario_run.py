@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from harness.adb import Device
 from harness.errors import BootError, DeviceError, HarnessError
+from harness.evidence import UsageSample
 from harness.klog import Section, section
 from harness.oracle import Decision, parse_decisions
 from harness.proc_mm_limits import LimitEntry, parse_mm_limits
@@ -38,7 +39,7 @@ from harness.scenario_script import (
 )
 from harness.scenarios import NO_LIMIT, Modules, Scenario, uid_of
 from harness.session import Session
-from harness.usage import LimitChange, Sample, between, samples
+from harness.usage import LimitChange, between, samples
 from harness.verdict import Observations, ProgramRun
 
 __all__ = ["DEVICE_FOLDER", "MODULES", "load_modules", "modules_command", "observe", "parse_limits"]
@@ -59,7 +60,7 @@ class _Seen:
     daemon_calls: int | None = None
     log: str = ""
     section: Section = field(default_factory=lambda: Section("", False, False))
-    usage: tuple[Sample, ...] = ()
+    usage: tuple[UsageSample, ...] = ()
     decisions: tuple[Decision, ...] | None = None
 
 
@@ -178,7 +179,7 @@ def _note(script: Script, parts: Sequence[Part], seen: _Seen) -> None:
 
 def _usage(
     script: Script, parts: Sequence[Part], seen: _Seen, usage: Sequence[Usage]
-) -> tuple[Sample, ...]:
+) -> tuple[UsageSample, ...]:
     """Who used how much memory while the script ran."""
     times = [part.time for part in parts if part.time is not None]
     if not times:

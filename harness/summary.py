@@ -90,10 +90,11 @@ class Summary:
 
     `run` is a name that no other run has, anywhere. `planned` is all that is to
     be judged, in its order. `arch` and `machine` say what the kernel is for and
-    boots on. `release` is the booted kernel's, empty before that is known;
-    `toolchain` built it. `origin` says where its source is from, `repository`
-    and `commit` which one that is in git, and `changed` which files are not as
-    in it. `kcidb_origin` is what KernelCI calls the sender of results.
+    boots on, `emulator` what plays that machine, with its version. `release` is the
+    booted kernel's, empty before that is known; `toolchain` built it. `origin` says
+    where its source is from, `repository` and `commit` which one that is in git, and
+    `changed` which files are not as in it. `kcidb_origin` is what KernelCI calls the
+    sender of results.
     `problem` is what ended the run before its time. `finished` says that all of
     it was done.
     """
@@ -107,6 +108,7 @@ class Summary:
     planned: tuple[Planned, ...] = ()
     arch: str = ""
     machine: str = ""
+    emulator: str = ""
     release: str = ""
     toolchain: str = ""
     origin: str = ""

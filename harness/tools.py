@@ -16,6 +16,8 @@ TOOL_PACKAGES: Mapping[str, str] = MappingProxyType(
         "bison": "bison",
         "bzip2": "bzip2",
         "ccache": "ccache",
+        # For the tests of the report page.
+        "chromium": "chromium",
         "cpio": "cpio",
         "dpkg-deb": "dpkg",
         "flex": "flex",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from harness.evidence import UsageSample
 from harness.programs_output import Usage
 
 
@@ -22,22 +23,12 @@ class LimitChange:
     mm_max: int | None
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A user's memory and limit in bytes at `time` (seconds since boot); None: no limit."""
-
-    time: float
-    uid: int
-    rss: int
-    mm_max: int | None
-
-
 def between(usage: Iterable[Usage], begin: float, end: float) -> tuple[Usage, ...]:
     """Those of a time, in seconds since boot; both ends belong to it."""
     return tuple(one for one in usage if begin <= one.time <= end)
 
 
-def samples(usage: Iterable[Usage], limits: Sequence[LimitChange]) -> tuple[Sample, ...]:
+def samples(usage: Iterable[Usage], limits: Sequence[LimitChange]) -> tuple[UsageSample, ...]:
     """What was seen, each time with the limit by then; a change of a limit is one, too.
 
     Sorted by time. At the beginning nobody uses anything, and nobody has a limit.
@@ -52,5 +43,5 @@ def samples(usage: Iterable[Usage], limits: Sequence[LimitChange]) -> tuple[Samp
         else:
             mm_max[event.uid] = event.mm_max
         uid = event.uid
-        found.append(Sample(event.time, uid, rss.get(uid, 0), mm_max.get(uid)))
+        found.append(UsageSample(event.time, uid, rss.get(uid, 0), mm_max.get(uid)))
     return tuple(found)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.evidence import UsageSample
 from harness.klog import Section, find_trouble
 from harness.oracle import Decision
 from harness.proc_mm_limits import LimitEntry
@@ -20,7 +21,6 @@ from harness.programs_output import ChildEnd, LimitSet, ProgramOutput
 from harness.records import FIGURE_OF_POLICY, KillRecord, ParsedRecords, lines_of, split_prefix
 from harness.records import parse_log as parse_records_log
 from harness.scenarios import NO_LIMIT, Enough, Run, Scenario, Victims, uid_of
-from harness.usage import Sample
 
 SIGKILL = 9
 PAGE = 4096
@@ -92,7 +92,7 @@ class Observations:
     # The whole kernel log behind the scenario, and who used how much memory meanwhile:
     # not judged here, but kept.
     log: str = ""
-    usage: tuple[Sample, ...] = ()
+    usage: tuple[UsageSample, ...] = ()
     decisions: tuple[Decision, ...] | None = None
     died: str = ""
     problem: str = ""

@@ -187,7 +187,7 @@ def test_a_build_that_fails_leaves_a_complete_folder(
     names = {path.name for path in (bench.results / LATEST).iterdir()}
     assert names == {
         *("command.txt", "kernel.log", "kills.json", "usage.json", "verdict.json"),
-        *("junit.xml", "results.ktap", "kcidb.json"),
+        *("junit.xml", "results.ktap", "kcidb.json", "decisions.json", "report.html"),
     }
 
 

@@ -37,6 +37,8 @@ LAYERS: dict[str, set[str]] = {
         *("agreement", "bundle_archive", "bundle_manifest", "scrub", "typed_json"),
         *("baselines", "bench_goals", "bench_output", "bench_plan", "bench_result"),
         *("bench_docs", "bench_stats"),
+        *("evidence", "json_fields", "run_result"),
+        *("report_chart", "report_index", "report_log", "report_units", "report_view"),
     },
     "building": {
         *("built", "checkpatch", "decoded_reports", "git_source", "initramfs", "kernel"),
@@ -59,7 +61,8 @@ LAYERS: dict[str, set[str]] = {
             "guests",
             "patch_check",
         ),
-        *("bundle", "replay", "results", "scenario_run", "setup", "step_summary"),
+        *("bundle", "replay", "report", "report_page", "results", "scenario_run", "setup"),
+        *("step_summary",),
     },
 }
 RANKS = {"errors": 0, "ground": 1, "building": 2, "booting": 2, "session": 3, "jobs": 4}

@@ -78,7 +78,7 @@ def test_all_files_are_there(tmp_path: Path) -> None:
     names = {path.name for path in folder.path.iterdir()}
     assert names == {
         *("command.txt", "kernel.log", "kills.json", "usage.json", "verdict.json"),
-        *("junit.xml", "results.ktap", "kcidb.json"),
+        *("junit.xml", "results.ktap", "kcidb.json", "decisions.json"),
     }
     assert (folder.path / "command.txt").read_text() == "./inv emulator-test --source 'a b'\n"
     (kill,) = json.loads((folder.path / "kills.json").read_text())

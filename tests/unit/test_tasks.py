@@ -42,8 +42,8 @@ NAMES = {
     *("setup", "doctor", "cache", "clean", "boot", "emulator-test"),
     *("fetch-kernel", "patch-kernel", "build-kernel"),
     *("build-modules", "build-ndk-tests", "build-rootfs"),
-    *("fuzz", "bench", "bench-docs", "bench-harness", "bundle", "replay"),
-    *("test", "lint", "unit-test", "boot-test"),
+    *("fuzz", "bench", "bench-docs", "bench-harness", "bundle", "replay", "report"),
+    *("test", "lint", "unit-test", "browser-test", "boot-test"),
 }
 
 
@@ -357,7 +357,8 @@ def test_test_is_everything_in_order(monkeypatch: pytest.MonkeyPatch, status: in
     with pytest.raises(StatusError) if status else nullcontext():
         tasks.test(context())
     assert groups == [
-        *("ruff check", "ruff format", "mypy", "shellcheck", "unit tests", "boot tests"),
+        *("ruff check", "ruff format", "mypy", "shellcheck", "unit tests"),
+        *("browser tests", "boot tests"),
         "bench linux-6.1 quick=True",
     ]
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.evidence import UsageSample as Sample
 from harness.programs_output import Usage
-from harness.usage import LimitChange, Sample, between, samples
+from harness.usage import LimitChange, between, samples
 
 TIMES = st.floats(0, 100)
 UIDS = st.integers(10000, 10003)
