@@ -284,7 +284,7 @@ class _Guests:
         return not guest.died
 
     def _take_usage(self, guest: _Guest, line: str) -> None:
-        """A line of watch_usage."""
+        """A line of watch_memory."""
         for usage in parse_usage(line):
             guest.usage.append(usage)
             limit = guest.limits.get(usage.uid)

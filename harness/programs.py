@@ -36,7 +36,7 @@ PROGRAMS = (
     "fork_bomb",
     "privileges",
     "bench_work",
-    "watch_usage",
+    "watch_memory",
 )
 HEADER = "mm_limits_syscalls.h"
 

@@ -174,7 +174,7 @@ def _done(found: tuple[str, ...]) -> Done:
 
 
 def parse_usage(text: str) -> tuple[Usage, ...]:
-    """What watch_usage has said; lines that do not have its form are left out."""
+    """What watch_memory has said; lines that do not have its form are left out."""
     return tuple(
         Usage(float(found["time"]), int(found["uid"]), int(found["rss"]))
         for found in _USAGE.finditer(text)

@@ -93,7 +93,7 @@ def observe(
     """Runs `scenario` on the session's device. Never raises a HarnessError.
 
     With `stock` its kernel is one without limits, and what only those have is
-    as it must be: no daemon, no entry. `usage` grows meanwhile: what watch_usage says.
+    as it must be: no daemon, no entry. `usage` grows meanwhile: what watch_memory says.
 
     What the kernel did wrong and what went wrong around it is told apart: a
     BootError is the kernel's (a panic, an oops, a hang), others are not.

@@ -319,4 +319,4 @@ def events_command() -> str:
 
 def watch_command() -> str:
     """The device's shell command, for root, that says who uses how much memory, for ever."""
-    return f"cd {DEVICE_FOLDER} && exec ./watch_usage {_WATCH_SECONDS:g}"
+    return f"cd {DEVICE_FOLDER} && exec ./watch_memory {_WATCH_SECONDS:g}"

@@ -2,7 +2,7 @@
 LOCAL_PATH := $(call my-dir)
 
 include $(CLEAR_VARS)
-LOCAL_MODULE := watch_usage
-LOCAL_SRC_FILES := watch_usage.c ../../common/args.c ../../common/output.c
+LOCAL_MODULE := watch_memory
+LOCAL_SRC_FILES := watch_memory.c ../../common/args.c ../../common/output.c
 include $(LOCAL_PATH)/../../common/flags.mk
 include $(BUILD_EXECUTABLE)

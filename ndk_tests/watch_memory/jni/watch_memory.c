@@ -28,7 +28,7 @@
 #define NS_PER_SEC	1000000000LL
 
 static const char usage[] =
-	"usage: watch_usage [-c COUNT] SECONDS\n"
+	"usage: watch_memory [-c COUNT] SECONDS\n"
 	"Looks every SECONDS (at least 0.001; less often where looking takes long) at what\n"
 	"the processes of each app (uids 10000 to 19999) use together, and says what has\n"
 	"changed. Memory that processes share counts for each of them.\n"
@@ -168,7 +168,7 @@ int main(int argc, char **argv)
 	int option;
 	DIR *proc;
 
-	program_name = "watch_usage";
+	program_name = "watch_memory";
 	while ((option = getopt(argc, argv, "+hc:")) != -1) {
 		switch (option) {
 		case 'h':
