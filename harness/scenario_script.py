@@ -264,7 +264,8 @@ def run_command(run: Run, script: Script) -> str:
         words += ["-w", f"{_kill_wait(run, policy, scenario):g}"]
     if run.together:
         words.append("-a")
-    words += [run.user, str(run.limit), *map(child_argument, run.children)]
+    words += [run.user, str(run.limit)]
+    words += [child_argument(child, policy) for child in run.children]
     program = shlex.join(words)
     if not run.shielded:
         return f"exec su {uid_of(run.user)} {program}"
@@ -274,11 +275,12 @@ def run_command(run: Run, script: Script) -> str:
     )
 
 
-def child_argument(child: Child) -> str:
+def child_argument(child: Child, policy: str) -> str:
     """One child as the oom test programs want it."""
     words = [str(child.size)]
-    if child.cpu_ms:
-        words.append(f"cpu={child.cpu_ms}")
+    cpu_time = child.cpu_time(policy)
+    if cpu_time:
+        words.append(f"cpu={cpu_time}")
     if child.adj is not None:
         words.append(f"adj={child.adj}")
     if child.name is not None:

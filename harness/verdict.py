@@ -430,8 +430,9 @@ def _flaws(case: _Case, record: KillRecord) -> Iterator[str]:
     name = PROGRAMS[case.trigger][:_COMM_BYTES] if child.name is None else child.name
     if record.comm != name:
         yield f"comm {record.comm!r}, but it is called {name!r}"
-    if record.policy == "runtime" and (record.figure or 0) < child.cpu_ms * 1_000_000:
-        yield f"total_run_time {record.figure} of a child that used {child.cpu_ms} ms"
+    used = child.cpu_time(record.policy)
+    if record.policy == "runtime" and (record.figure or 0) < used * 1_000_000:
+        yield f"total_run_time {record.figure} of a child that used {used} ms"
 
 
 def _own_flaws(case: _Case, record: KillRecord) -> Iterator[str]:

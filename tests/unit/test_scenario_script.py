@@ -71,7 +71,14 @@ def test_the_policys_own_victim() -> None:
     ],
 )
 def test_a_childs_argument(child: Child, argument: str) -> None:
-    assert child_argument(child) == argument
+    assert child_argument(child, "rss") == argument
+    assert child_argument(child, "badness") == argument
+
+
+def test_a_child_uses_more_cpu_time_where_that_decides() -> None:
+    child = Child(5, cpu_ms=700, sure_ms=50)
+    assert child_argument(child, "rss") == "5,cpu=700"
+    assert child_argument(child, "runtime") == "5,cpu=750"
 
 
 def test_together() -> None:
