@@ -33,7 +33,7 @@ TREE_HELP = {**KERNEL_HELP, **SOURCE_HELP}
 DEBUG_HELP = {"debug": "the variant that checks itself: KASAN, lockdep, fault injection, …"}
 BOARD_HELP = {**TREE_HELP, **EMULATOR_HELP, **COMPILER_HELP}
 BUILD_HELP = {**BOARD_HELP, **DEBUG_HELP}
-SNAPSHOT_HELP = {"snapshot": "boot the guest, also where one that has booted is saved"}
+SNAPSHOT_HELP = {"snapshot": "go on from a snapshot if there is one; --no-snapshot boots"}
 AVD_HELP = {"avd": "the virtual device for --emulator sdk (configuration: avd)"}
 
 
@@ -190,7 +190,7 @@ def build_rootfs(ctx: Context, kernel: str | None = None) -> None:
 
 @task(help={"cache": "everything that was downloaded or built as well"})
 def clean(ctx: Context, cache: bool = False) -> None:
-    """Remove the results of test runs."""
+    """Remove all results: of tests, benchmarks and shells."""
     from harness import clean as job
 
     job.run(_workspace(ctx), cache=cache)
@@ -254,7 +254,7 @@ def boot(
         **BUILD_HELP,
         **AVD_HELP,
         **SNAPSHOT_HELP,
-        "jobs": "how many guests side by side (default: as many as make sense here)",
+        "jobs": "how many guests side by side (default: by CPUs, free memory and scenarios)",
         "differential": "do the same on the source's own kernel, and say what differed",
     },
     iterable=["scenario", "patch"],
@@ -304,6 +304,7 @@ def emulator_test(
         "seed": "where it begins (default: a new one, which is told)",
         "minutes": "for how long (default: 1)",
         "rounds": "how many rounds, in place of minutes",
+        "jobs": "how many guests share them (default: by CPUs and free memory)",
         "patch": "a patch file to apply behind the series (may be repeated)",
         **BUILD_HELP,
     },
@@ -314,6 +315,7 @@ def fuzz(
     seed: str = "",
     minutes: str = "1",
     rounds: int = 0,
+    jobs: str = "",
     patch: list[str] | None = None,
     kernel: str | None = None,
     source: str | None = None,
@@ -331,6 +333,7 @@ def fuzz(
         seed=job.seed_of(seed),
         minutes=job.minutes_of(minutes),
         rounds=rounds,
+        jobs=jobs,
         source=_source(ctx, source),
         extra_patches=[Path(name) for name in patch or ()],
     )

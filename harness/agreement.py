@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from harness.bundle_manifest import Original, Told
 from harness.summary import visible
+from harness.verdict import Outcome
 
 _MOST_SHOWN = 3
 # What stands for an outcome that is not there.
@@ -64,10 +65,14 @@ def compare(original: Original, now: Original) -> Agreement:
     """The outcomes of two runs, each with its place in the run."""
     before, after = _by_place(original.outcomes), _by_place(now.outcomes)
     places = list(dict.fromkeys((*before, *after)))
+    if _DIED in before.values() and _DIED in after.values():
+        # How far other guests had come by then is chance.
+        places = [place for place in places if place in before and place in after]
     differences = tuple(_differences(before, after, places))
     return Agreement(len(places), differences, original.result, original.result == now.result)
 
 
+_DIED = Outcome.KERNEL_DIED.name
 _Places = dict[tuple[str, str], str]
 
 

@@ -8,6 +8,7 @@ host that is busy for a while is so for both.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import time
@@ -18,14 +19,18 @@ from pathlib import Path
 from statistics import median
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 
 from harness import equipment
 from harness.bench_stats import Estimate
+from harness.built import Bootable
 from harness.errors import EXIT_PASSED, InfrastructureError, UsageError
 from harness.paths import REPO, RESULTS
 from harness.process import run as run_program
+from harness.progress import Reporter
 from harness.results import ResultFolder
+from harness.session import open_session
 from harness.targets import QemuMachine, Target
 from harness.workspace import Workspace
 
@@ -40,7 +45,9 @@ _PATIENCE_SECONDS = 900.0
 class Case:
     """A command, and the name of the one that it is compared with (empty: none).
 
-    `words` are what comes behind `./inv`; `goal` is the most that it may take, in seconds.
+    `words` are what comes behind `./inv`; without any it is only a guest, from QEMU's
+    start to its proof over adb, from a snapshot or booted. `goal` is the most that it
+    may take, in seconds.
     """
 
     name: str
@@ -49,10 +56,13 @@ class Case:
     goal: float | None = None
     # What is typed into it.
     says: str = ""
+    snapshot: bool = False
 
 
 _COLD = ("--no-snapshot", "--jobs", "1")
 CASES: tuple[Case, ...] = (
+    Case("guest, booted", ()),
+    Case("guest", (), base="guest, booted", goal=1.2, snapshot=True),
     Case("shell, cold", ("boot", "--no-snapshot"), says="exit\n"),
     Case("shell", ("boot",), base="shell, cold", says="exit\n"),
     Case("rss, cold", ("emulator-test", "--policy", "rss", *_COLD)),
@@ -91,21 +101,24 @@ def run(ws: Workspace, target: Target, *, rounds: int = 0, results: Path | None 
         raise UsageError(f"not a number of rounds: {rounds}", hint=f"1 to {_MOST_ROUNDS}")
     if not isinstance(target.machine, QemuMachine):
         raise UsageError("only a guest of QEMU can be saved", hint="--emulator qemu")
-    equipment.build(ws, target)
+    files = equipment.build(ws, target).bootable
     folder = ResultFolder.create(results or RESULTS, target.name, "bench-harness", datetime.now())
     seconds: dict[str, list[float]] = {case.name: [] for case in CASES}
     with ws.reporter.phase("measure") as phase:
         for number in range(-1, rounds or _ROUNDS):
             for case in CASES:
                 phase.note(f"round {number + 1}: {case.name}")
-                taken = _once(case, target, folder)
+                if case.words:
+                    taken = _once(case, target, folder)
+                else:
+                    taken = _guest(case, target, files, folder)
                 # The first round saves the guests, and fills the host's caches.
                 if number >= 0:
                     seconds[case.name].append(taken)
     rows = table_of(seconds)
     folder.put(JSON, json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     ws.reporter.console.print(_shown(rows))
-    ws.reporter.say(f"results: {folder.path}")
+    ws.reporter.result(f"results: {folder.path}", folder.path)
     return EXIT_PASSED
 
 
@@ -118,7 +131,7 @@ def table_of(seconds: Mapping[str, Sequence[float]]) -> tuple[Row, ...]:
         rows.append(
             Row(
                 case.name,
-                " ".join(("./inv", *case.words)),
+                " ".join(("./inv", *case.words)) if case.words else "",
                 _middle(taken),
                 case.base,
                 _middle(ratios) if ratios else None,
@@ -151,6 +164,22 @@ def _once(case: Case, target: Target, folder: ResultFolder) -> float:
         what=f"./inv {' '.join(case.words)}",
     )
     return time.monotonic() - begun
+
+
+def _guest(case: Case, target: Target, files: Bootable, folder: ResultFolder) -> float:
+    """Seconds until a guest has proved itself over adb."""
+    quiet = Workspace(reporter=Reporter(Console(file=io.StringIO())))
+    begun = time.monotonic()
+    with open_session(
+        quiet,
+        files.image,
+        files.initramfs,
+        target,
+        folder=folder.path,
+        expect_release=files.release,
+        snapshot=case.snapshot,
+    ):
+        return time.monotonic() - begun
 
 
 def _shown(rows: Sequence[Row]) -> Table:

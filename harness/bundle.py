@@ -59,8 +59,8 @@ def run(
         contents = {**_built(ws, record, original), **original.texts}
         manifest = _manifest(folder, record, original, contents)
         bundle_archive.pack(manifest, contents, file)
-    ws.reporter.say(f"{file}: {decimal(file.stat().st_size)}, {len(contents)} files")
     ws.reporter.say(f"to repeat it elsewhere: ./inv replay {shlex.quote(str(file))}")
+    ws.reporter.result(f"{file}: {decimal(file.stat().st_size)}, {len(contents)} files")
     return file
 
 

@@ -14,6 +14,7 @@ from harness.scenarios import Scenario, uid_of
 from harness.verdict import Observations
 
 _MB = 1_000_000
+_ALIKE = 1.25
 NOTHING = "—"
 
 
@@ -37,7 +38,6 @@ def cells(scenario: Scenario, seen: Observations) -> Mapping[str, str]:
     """What was seen, by what it is about; `scenario` is the one for a kernel with limits."""
     found = dict(_children(scenario, seen))
     found.update(_settings(scenario, seen))
-    found.update(_memory(scenario, seen))
     records = parse_log(seen.section.text, raw=True).records
     found["kill records"] = str(len(records))
     return found
@@ -48,9 +48,14 @@ def compare(
 ) -> tuple[Difference, ...]:
     """Every cell, also those in which the two are the same, in the scenario's order."""
     one, other = cells(scenario, stock), cells(scenario, patched)
-    return tuple(
-        Difference(scenario.name, policy, name, one.get(name, NOTHING), other.get(name, NOTHING))
-        for name in dict.fromkeys((*one, *other))
+    return (
+        *(
+            Difference(
+                scenario.name, policy, name, one.get(name, NOTHING), other.get(name, NOTHING)
+            )
+            for name in dict.fromkeys((*one, *other))
+        ),
+        *_memory(scenario, policy, stock, patched),
     )
 
 
@@ -87,9 +92,17 @@ def _settings(scenario: Scenario, seen: Observations) -> Iterator[tuple[str, str
             yield name, f"errno {answers[0].errno}"
 
 
-def _memory(scenario: Scenario, seen: Observations) -> Iterator[tuple[str, str]]:
-    """The most that each user was seen to have, to 5 MB: when it is looked at is chance."""
+def _memory(
+    scenario: Scenario, policy: str, stock: Observations, patched: Observations
+) -> Iterator[Difference]:
+    """The most that each user was seen to have; when that was looked at is chance."""
     for user in dict.fromkeys(run.user for run in scenario.runs):
-        most = [sample.rss for sample in seen.usage if sample.uid == uid_of(user)]
-        if most:
-            yield f"{user}: most memory seen", f"about {round(max(most) / _MB / 5) * 5} MB"
+        one, other = _most(stock, uid_of(user)), _most(patched, uid_of(user))
+        if one and other:
+            alike = max(one, other) <= _ALIKE * min(one, other)
+            words = [f"about {size / _MB:.0f} MB" for size in (one, one if alike else other)]
+            yield Difference(scenario.name, policy, f"{user}: most memory seen", *words)
+
+
+def _most(seen: Observations, uid: int) -> int:
+    return max((sample.rss for sample in seen.usage if sample.uid == uid), default=0)

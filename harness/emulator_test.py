@@ -24,7 +24,7 @@ from harness.paths import RESULTS
 from harness.results import REPORTS, ResultFolder, difference_table, kill_table, scenario_table
 from harness.scenarios import check_trigger, on_stock, policies_of, select
 from harness.session import check_machine
-from harness.summary import KCIDB_ORIGIN, Summary, visible
+from harness.summary import KCIDB_ORIGIN, Status, Summary, visible
 from harness.targets import GitSource, QemuMachine, Target
 from harness.verdict import Observations, Outcome
 from harness.workspace import Workspace
@@ -74,7 +74,9 @@ class Run:
         ordered = sorted(self.found, key=lambda one: one.place)
         self.note(judged=tuple(one.judged for one in ordered))
         judged = found.judged
-        self.ws.reporter.scenario_end(judged.verdict, judged.seconds, guest=found.guest)
+        # Of the stock kernel's nobody is told one by one.
+        if self.target.patched:
+            self.ws.reporter.scenario_end(judged.verdict, judged.seconds, guest=found.guest)
 
 
 def run(
@@ -106,7 +108,7 @@ def run(
     then is in a folder below `results`.
     """
     work = _work(policy, trigger, scenarios)
-    count = guests.count_of(jobs, target, work)
+    count = guests.count_of(jobs, target, len(work), guests.WORTH_A_GUEST)
     command = ["./inv", "emulator-test", "--policy", policy, "--trigger", trigger]
     command += ["--kernel", target.name, "--emulator", target.emulator]
     command += ["--source", source] if source else []
@@ -131,17 +133,24 @@ def run(
         kcidb_origin=kcidb_origin,
         results=results,
     )
-    with told(test):
-        check_machine(target, avd)
-        equipped = equipment.build(ws, target, source, extra_patches, extra_config)
-        _note_kernel(test, equipped.kernel, target, source)
-        stock = (
-            equipment.build(ws, target.stock(), source, (), extra_config) if differential else None
-        )
-        note_built(test, built.kernel_of(equipped.kernel), equipped.bootable)
-        perform_built(test, equipped.bootable, avd=avd, snapshot=snapshot)
-        if stock is not None and test.summary.finished:
-            _compare(test, stock.bootable, snapshot)
+    try:
+        with told(test):
+            check_machine(target, avd)
+            equipped = equipment.build(ws, target, source, extra_patches, extra_config)
+            _note_kernel(test, equipped.kernel, target, source)
+            # Before anything boots: a build may fail.
+            stock = None
+            if differential:
+                stock = equipment.build(ws, target.stock(), source, (), extra_config)
+            note_built(test, built.kernel_of(equipped.kernel), equipped.bootable)
+            perform_built(test, equipped.bootable, avd=avd, snapshot=snapshot)
+            if stock is not None and test.summary.finished:
+                _compare(test, stock.bootable, avd, snapshot)
+    except HarnessError:
+        # It ended the run, but what the kernel did wrong before counts.
+        if test.summary.status is not Status.FAILED:
+            raise
+        return EXIT_FAILED
     return finish(test)
 
 
@@ -186,15 +195,17 @@ def note_built(test: Run, kernel: Kernel, files: Bootable, replay_of: str = "") 
     """Writes down what will be booted; from now on the run can be handed on."""
     names = tuple(dict.fromkeys(one.scenario.name for one in test.work))
     machine, summary = test.target.machine, test.summary
+    facts = qemu.facts(machine) if isinstance(machine, QemuMachine) else {}
     text = built.record(
         test.ws.cache,
         test.target,
         kernel,
         files,
         Scenarios(summary.policy, summary.trigger, names, test.count),
-        **(qemu.facts(machine) if isinstance(machine, QemuMachine) else {}),
+        **facts,
         replay_of=replay_of,
     )
+    test.note(emulator=facts.get("qemu", ""))
     with disk_full_named(test.folder.path):
         test.folder.put(built.FILE, text)
     if isinstance(machine, QemuMachine) and not replay_of:
@@ -233,7 +244,7 @@ def _perform(test: Run, setup: Setup) -> None:
         test.note(reports=decoded_reports.find(consoles, files.vmlinux, prefix))
 
 
-def _compare(test: Run, files: Bootable, snapshot: bool) -> None:
+def _compare(test: Run, files: Bootable, avd: str | None, snapshot: bool) -> None:
     """Does the same on the stock kernel, and writes down what differed.
 
     Raises InfrastructureError if that did not do what a stock kernel does: then a
@@ -241,11 +252,17 @@ def _compare(test: Run, files: Bootable, snapshot: bool) -> None:
     """
     folder = ResultFolder(test.folder.path / "stock")
     folder.path.mkdir()
-    summary = replace(test.summary, release=files.release, judged=(), finished=False)
+    summary = replace(
+        test.summary,
+        run=f"{test.summary.run}-stock",
+        release=files.release,
+        judged=(),
+        finished=False,
+    )
     work = [replace(one, scenario=on_stock(one.scenario)) for one in test.work]
     target = test.target.stock()
     stock = Run(test.ws, target, work, test.count, folder, summary)
-    setup = Setup(test.ws, target, files, folder, summary.trigger, snapshot=snapshot, stock=True)
+    setup = Setup(test.ws, target, files, folder, summary.trigger, avd, snapshot, stock=True)
     _perform(stock, setup)
     if not stock.summary.passed:
         raise InfrastructureError(
@@ -305,10 +322,16 @@ def finish(test: Run) -> int:
         raise InfrastructureError(
             test.summary.last_line,
             tail="\n".join(reasons[:_MOST_REASONS]),
-            log=test.folder.console_log,
+            log=test.folder.console_of(_first_failed(test.summary)),
             hint=f"again: cat {test.folder.path}/command.txt",
         )
     return EXIT_FAILED
+
+
+def _first_failed(summary: Summary) -> int:
+    """The guest of the gravest verdict; the first one where there is none."""
+    failed = summary.failed
+    return next((one.guest for one in summary.judged if failed and one.verdict is failed[0]), 1)
 
 
 def _tell(test: Run) -> None:
@@ -323,6 +346,8 @@ def _tell(test: Run) -> None:
             reporter.say(f"  {reason}")
         if len(verdict.reasons) > _MOST_REASONS:
             reporter.say(f"  … and {len(verdict.reasons) - _MOST_REASONS} more")
+    if summary.problem and summary.failed:
+        reporter.say(f"what ended it: {visible(summary.problem)}")
     for said in summary.reports:
         reporter.say(f"kernel report: {visible(said.title)} ({test.folder.path / REPORTS})")
     step_summary.tell(summary, os.environ, reporter)

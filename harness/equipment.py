@@ -9,11 +9,14 @@ from __future__ import annotations
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar, cast
 
-from harness import initramfs, kernel, modules, programs, rootfs
+from harness import initramfs, kernel, modules, process, programs, rootfs
 from harness.adb import Device
 from harness.built import Bootable
 from harness.cache import digest
@@ -22,8 +25,12 @@ from harness.modules import ModuleBuild
 from harness.programs import ProgramBuild
 from harness.rootfs import Rootfs
 from harness.scenario_script import MODULES
+from harness.side_by_side import SideBySide
 from harness.targets import SdkMachine, Target
 from harness.workspace import Workspace
+
+First = TypeVar("First")
+Second = TypeVar("Second")
 
 _KIND = "equipped"
 # From here harness/guest/init takes them to HOME.
@@ -65,18 +72,48 @@ def build(
     extra_patches: Sequence[Path] = (),
     extra_config: Path | None = None,
 ) -> Equipment:
-    """Builds what is not up to date. Raises what the builds raise."""
-    built = kernel.build(ws, target, source, extra_patches, extra_config)
-    loadable = modules.build(ws, built) if target.patched else None
-    tools = programs.build(ws, target)
-    guest = rootfs.build(ws, target)
+    """Builds what is not up to date, side by side what does not need the other.
+
+    Raises what the builds raise, the first of them.
+    """
+
+    def build_kernel() -> tuple[KernelBuild, ModuleBuild | None]:
+        built = kernel.build(ws, target, source, extra_patches, extra_config)
+        return built, modules.build(ws, built) if target.patched else None
+
+    def build_guest() -> tuple[ProgramBuild, Rootfs]:
+        return programs.build(ws, target), rootfs.build(ws, target)
+
+    (built, loadable), (tools, guest) = _side_by_side(build_kernel, build_guest)
     bare = Equipment(built, loadable, tools, guest, guest.initramfs)
     if isinstance(target.machine, SdkMachine):
         return bare
     more = loadable.key if loadable is not None else ""
-    key = digest(guest.key, more, tools.key, Path(__file__).read_bytes())
+    key = digest(guest.key, more, tools.key, *MODULES, Path(__file__).read_bytes())
     entry = ws.cache.ensure(_KIND, key, lambda folder: _assemble(bare, folder))
     return Equipment(built, loadable, tools, guest, entry / rootfs.ARCHIVE)
+
+
+def _side_by_side(first: Callable[[], First], second: Callable[[], Second]) -> tuple[First, Second]:
+    """What both return. Where one fails, or somebody interrupts, the other's programs end."""
+    end = threading.Event()
+
+    def do(_: None, work: Callable[[], object]) -> object:
+        try:
+            return work()
+        except BaseException:
+            end.set()
+            raise
+
+    @contextmanager
+    def opened(_: int) -> Iterator[None]:
+        with process.stopped_by(end):
+            yield
+
+    both = SideBySide(opened, do, 2)
+    with closing(both.run((first, second), end.set)) as results:
+        found = dict(results)
+    return cast("First", found[0]), cast("Second", found[1])
 
 
 def bring(device: Device, files: Bootable, target: Target) -> None:

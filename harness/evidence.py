@@ -60,7 +60,8 @@ class Decision:
     """Which process of a user the kernel chose, out of which.
 
     `chosen` is None where it chose nobody. `expected` is whom an independent model
-    would have chosen, None where none was asked. An empty `trigger` is the run's.
+    would have chosen, None where it was nobody; `agrees` says whether it agrees with the
+    choice and with all scores, or was not asked. An empty `trigger` is the run's.
     """
 
     scenario: str
@@ -71,11 +72,12 @@ class Decision:
     chosen: int | None
     expected: int | None
     candidates: tuple[Candidate, ...]
+    agrees: bool = True
 
     @property
     def is_disputed(self) -> bool:
-        """Whether the model would have chosen somebody else."""
-        return self.expected is not None and self.expected != self.chosen
+        """Whether the model would have chosen somebody else, or given other scores."""
+        return not self.agrees
 
 
 def usage_json(usage: Iterable[ScenarioUsage]) -> str:
@@ -125,6 +127,7 @@ def _decision(fields: Fields) -> Decision:
         uid=fields.size("uid"),
         chosen=fields.size_or_none("chosen"),
         expected=fields.size_or_none("expected"),
+        agrees=fields.flag("agrees", True),
         candidates=tuple(
             Candidate(
                 pid=one.size("pid"),

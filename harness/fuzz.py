@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import secrets
 import shlex
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
@@ -25,11 +27,14 @@ from harness.bundle_manifest import Kernel, Original, Rounds, Told
 from harness.cache import disk_full_named
 from harness.errors import EXIT_FAILED, EXIT_PASSED, BootError, UsageError
 from harness.fuzz_round import PROGRAM, judge_round, parse_round
+from harness.guests import MOST_GUESTS, count_of
 from harness.klog import marker, section
+from harness.lifetime import Healths
 from harness.paths import RESULTS
 from harness.results import ResultFolder
 from harness.scenario_run import DEVICE_FOLDER, load_modules
 from harness.session import Session, check_machine, open_session
+from harness.side_by_side import SideBySide
 from harness.summary import visible
 from harness.targets import QemuMachine, Target
 from harness.workspace import Workspace
@@ -57,6 +62,7 @@ class Fuzz:
     seed: int
     most: int
     minutes: float
+    guests: int
     # How a round of this seed is repeated alone.
     again: Callable[[int], list[str]]
     hand_on: str = ""
@@ -95,18 +101,21 @@ def run(
     seed: int,
     minutes: float,
     rounds: int = 0,
+    jobs: str = "",
     source: str | None = None,
     extra_patches: Sequence[Path] = (),
     results: Path | None = None,
 ) -> int:
     """Fuzzes for so many minutes, or so many rounds if those are given; the exit status.
 
-    That is 1, with the seed that repeats it, as soon as an invariant is broken.
+    That is 1, with the seed that repeats it, as soon as an invariant is broken. `jobs`
+    is the number of guests that share the rounds, as of guests.count_of().
     Raises UsageError for numbers that make no sense, and what building and
     booting raise.
     """
     _check_numbers(seed, minutes, rounds)
     check_machine(target)
+    guests = count_of(jobs, target, rounds or MOST_GUESTS)
     patches = tuple(extra_patches)
     fuzz = begin(
         ws,
@@ -114,8 +123,9 @@ def run(
         seed=seed,
         rounds=rounds,
         minutes=minutes,
-        command=_command(target, seed, rounds, minutes, patches),
-        again=lambda failed: _command(target, failed, 1, 0, patches),
+        guests=guests,
+        command=[*_command(target, source, patches), *_rounds(seed, rounds, minutes, guests)],
+        again=lambda failed: [*_command(target, source, patches), *_rounds(failed, 1)],
         results=results,
     )
     equipped = equipment.build(ws, target, source, extra_patches)
@@ -133,13 +143,14 @@ def begin(
     minutes: float,
     command: Sequence[str],
     again: Callable[[int], list[str]],
+    guests: int = 1,
     results: Path | None = None,
 ) -> Fuzz:
     """A run of which nothing has been done yet, with its folder."""
     folder = ResultFolder.create(results or RESULTS, target.name, "fuzz", datetime.now())
     folder.put("command.txt", f"{shlex.join(command)}\n")
     ws.reporter.run_begin(command, kernel=target.name)
-    return Fuzz(ws, target, folder, seed, rounds, minutes, again)
+    return Fuzz(ws, target, folder, seed, rounds, minutes, guests, again)
 
 
 def note_built(fuzz: Fuzz, kernel_found: Kernel, files: Bootable, replay_of: str = "") -> None:
@@ -162,20 +173,79 @@ def note_built(fuzz: Fuzz, kernel_found: Kernel, files: Bootable, replay_of: str
 
 def perform_built(fuzz: Fuzz, files: Bootable) -> None:
     """Boots what was built, and fuzzes; see `open_session`."""
-    with open_session(
-        fuzz.ws,
-        files.image,
-        files.initramfs,
-        fuzz.target,
-        folder=fuzz.folder.path,
-        expect_release=files.release,
-        tools=files.tools,
-    ) as session:
-        equipment.bring(session.device, files, fuzz.target)
-        session.device.shell(f"mount -t debugfs debugfs {_DEBUGFS}", check=False)
-        load_modules(session.device)
-        with fuzz.ws.reporter.phase("fuzz"):
-            _fuzz(session, fuzz)
+    _Guests(fuzz, files).run()
+
+
+@dataclass(frozen=True)
+class _Guest:
+    """A guest, and the folder for its logs."""
+
+    session: Session
+    folder: Path
+
+
+class _Guests:
+    """The guests of a run, which share its rounds."""
+
+    def __init__(self, fuzz: Fuzz, files: Bootable) -> None:
+        self._fuzz = fuzz
+        self._files = files
+        self._healths = Healths()
+        self._lock = threading.Lock()
+        self._failed = threading.Event()
+        self._side: SideBySide[_Guest, int, tuple[int, tuple[str, ...]]] = SideBySide(
+            self._open, self._do, fuzz.guests
+        )
+
+    def run(self) -> None:
+        """Goes on until the time is over, or a round has failed."""
+        fuzz, told = self._fuzz, time.monotonic()
+        with (
+            fuzz.ws.reporter.phase("fuzz"),
+            closing(self._side.run(_seeds(fuzz), self._healths.end)) as results,
+        ):
+            for _, (seed, problems) in results:
+                fuzz.rounds += 1
+                # A round of another guest that was under way may fail, too.
+                if problems and fuzz.failed_seed is None:
+                    fuzz.failed_seed, fuzz.problems = seed, problems
+                if time.monotonic() - told > _TELL_SECONDS:
+                    told = time.monotonic()
+                    fuzz.ws.reporter.say(fuzz.counted)
+
+    @contextmanager
+    def _open(self, index: int) -> Iterator[_Guest]:
+        """A guest that is ready; at its end, if no round has failed, it has no leaks."""
+        fuzz, files, number = self._fuzz, self._files, index + 1
+        folder = fuzz.folder.of_guest(number)
+        with open_session(
+            fuzz.ws,
+            files.image,
+            files.initramfs,
+            fuzz.target,
+            folder=folder,
+            expect_release=files.release,
+            tools=files.tools,
+            started=self._healths.add,
+            label="" if number == 1 else f", guest {number}",
+        ) as session:
+            equipment.bring(session.device, files, fuzz.target)
+            session.device.shell(f"mount -t debugfs debugfs {_DEBUGFS}", check=False)
+            load_modules(session.device)
+            yield _Guest(session, folder)
+            if not self._failed.is_set():
+                leaks = _leaks(session)
+                with self._lock:
+                    fuzz.problems += leaks
+
+    def _do(self, guest: _Guest, seed: int) -> tuple[int, tuple[str, ...]]:
+        output, problems = _round(guest.session, self._fuzz.folder, guest.folder, seed)
+        with self._lock:
+            self._fuzz.counts.update(output)
+        if problems:
+            self._failed.set()
+            self._side.stop()
+        return seed, problems
 
 
 def seed_of(text: str) -> int:
@@ -202,14 +272,20 @@ def _check_numbers(seed: int, minutes: float, rounds: int) -> None:
         raise UsageError("there is nothing to do", hint="--minutes N, or --rounds N")
 
 
-def _command(
-    target: Target, seed: int, rounds: int, minutes: float, patches: Sequence[Path]
-) -> list[str]:
-    words = ["./inv", "fuzz", "--seed", str(seed)]
-    words += ["--rounds", str(rounds)] if rounds else ["--minutes", f"{minutes:g}"]
-    words += ["--kernel", target.name, "--emulator", target.emulator]
+def _command(target: Target, source: str | None, patches: Sequence[Path]) -> list[str]:
+    """The command, but for the rounds."""
+    words = ["./inv", "fuzz", "--kernel", target.name, "--emulator", target.emulator]
+    words += ["--source", source] if source else []
+    words += ["--cross-compile", target.cross_compile] if target.is_cross_compile_changed else []
     words += [word for path in patches for word in ("--patch", str(path))]
     return words + (["--debug"] if target.debug else [])
+
+
+def _rounds(seed: int, rounds: int, minutes: float = 0, guests: int = 1) -> list[str]:
+    """Its words for the rounds."""
+    words = ["--seed", str(seed)]
+    words += ["--rounds", str(rounds)] if rounds else ["--minutes", f"{minutes:g}"]
+    return words + (["--jobs", str(guests)] if guests > 1 else [])
 
 
 def _seeds(fuzz: Fuzz) -> Iterator[int]:
@@ -222,22 +298,10 @@ def _seeds(fuzz: Fuzz) -> Iterator[int]:
         yield (fuzz.seed + number) % (MOST_SEED + 1)
 
 
-def _fuzz(session: Session, fuzz: Fuzz) -> None:
-    told = time.monotonic()
-    for seed in _seeds(fuzz):
-        problems = _round(session, fuzz, seed)
-        fuzz.rounds += 1
-        if problems:
-            fuzz.failed_seed, fuzz.problems = seed, problems
-            return
-        if time.monotonic() - told > _TELL_SECONDS:
-            told = time.monotonic()
-            fuzz.ws.reporter.say(fuzz.counted)
-    fuzz.problems = _leaks(session)
-
-
-def _round(session: Session, fuzz: Fuzz, seed: int) -> tuple[str, ...]:
-    """One round; its problems. What was seen of it is in the folder."""
+def _round(
+    session: Session, results: ResultFolder, folder: Path, seed: int
+) -> tuple[Mapping[str, int], tuple[str, ...]]:
+    """What one round did, and its problems. What was seen of it is in `folder`."""
     device, nonce = session.device, secrets.token_hex(8)
     words = [f"./{PROGRAM}", "-t", str(_ROUND_SECONDS), "-f", str(_FAILING)]
     words += ["-k", str(DEVICE_FOLDER), "-m", nonce, str(seed)]
@@ -251,12 +315,11 @@ def _round(session: Session, fuzz: Fuzz, seed: int) -> tuple[str, ...]:
         device.mark_kernel_log(marker("end", nonce))
         log = device.kernel_log()
     except BootError as died:
-        return (f"the kernel died: {died.message}",)
-    fuzz.folder.put("kernel.log", log)
-    fuzz.folder.put("output.txt", done.output)
+        return {}, (f"the kernel died: {died.message}",)
+    results.put("kernel.log", log, folder)
+    results.put("output.txt", done.output, folder)
     output = parse_round(done.output, nonce)
-    fuzz.counts.update(output.counts)
-    return judge_round(output, section(log, nonce))
+    return output.counts, judge_round(output, section(log, nonce))
 
 
 def _leaks(session: Session) -> tuple[str, ...]:

@@ -6,19 +6,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psutil
 
 from harness import equipment
 from harness.built import Bootable
-from harness.errors import InfrastructureError, UsageError
+from harness.errors import BootError, UsageError
 from harness.evidence import Candidate, Decision, ScenarioUsage
+from harness.kernel_reports import find_reports
 from harness.klog import certain_lines
-from harness.lifetime import Health
-from harness.programs_output import Usage, parse_usage
+from harness.lifetime import Healths
+from harness.programs_output import ProgramOutput, Usage, parse_usage
+from harness.records import COMM_BYTES
 from harness.results import ResultFolder
 from harness.scenario_run import modules_command, observe
 from harness.scenario_script import events_command, watch_command
@@ -27,22 +30,22 @@ from harness.session import Session, open_session
 from harness.side_by_side import SideBySide
 from harness.summary import Judged, Planned
 from harness.targets import QemuMachine, Target
-from harness.verdict import Observations, Outcome, judge, judge_log
+from harness.verdict import PROGRAMS, Observations, Outcome, judge, judge_log
 from harness.workspace import Workspace, usable_cpus
 
 # The kernel log at two times, which is judged as a scenario is.
 _BOOT = "boot"
 _WHOLE_LOG = "whole log"
 _PREPARE_SECONDS = 60.0
-_ENDED = "the run was ended"
 # A guest for fewer scenarios than these would take longer to come than it saves.
-_WORTH_A_GUEST = 4
+WORTH_A_GUEST = 4
 # More would be a mistake, or somebody else's malice.
 MOST_GUESTS = 64
 # What a guest takes besides its memory, and what is left to all others.
 _BESIDES_MIB = 256
 _SPARED_MIB = 1024
 _MIB = 1 << 20
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,15 @@ class Setup:
 class Found:
     """One verdict, and where it belongs: `place` sorts all that a run finds.
 
-    `log` is the guest's kernel log by then, and `seen` what was judged, but for logs.
+    `log` is the guest's kernel log by then. A log is judged without a `scenario`, and
+    without anything `seen` of one.
     """
 
     place: tuple[int, int]
     guest: int
     judged: Judged
     log: str
+    scenario: Scenario | None = None
     seen: Observations | None = None
 
     @property
@@ -96,9 +101,11 @@ class Found:
     @property
     def decisions(self) -> Iterator[Decision]:
         """Whom the kernel chose, as far as it told."""
+        if self.scenario is None or self.seen is None:
+            return
         verdict = self.judged.verdict
-        names = {record.pid: record.comm for record in verdict.records}
-        for one in (self.seen.decisions or ()) if self.seen is not None else ():
+        names = names_in(self.scenario, verdict.trigger, self.seen)
+        for one in self.seen.decisions or ():
             yield Decision(
                 scenario=verdict.scenario,
                 policy=verdict.policy,
@@ -107,11 +114,26 @@ class Found:
                 uid=one.uid,
                 chosen=one.chosen,
                 expected=one.expected,
+                agrees=one.agrees,
                 candidates=tuple(
                     Candidate(each.pid, names.get(each.pid, ""), each.score, each.bytes, each.adj)
                     for each in one.candidates
                 ),
             )
+
+
+def names_in(scenario: Scenario, trigger: str, seen: Observations) -> dict[int, str]:
+    """The name of each process that the scenario started, by pid, as the kernel has it."""
+    program = PROGRAMS[trigger][:COMM_BYTES]
+    names = {}
+    for run in scenario.runs:
+        output = seen.runs[run.name].output if run.name in seen.runs else ProgramOutput()
+        if output.pid is not None:
+            names[output.pid] = program
+        for end in output.children:
+            given = run.children[end.index].name if end.index < len(run.children) else None
+            names[end.pid] = program if given is None else given[:COMM_BYTES]
+    return names
 
 
 def plan(work: Sequence[Work], count: int) -> tuple[Planned, ...]:
@@ -124,11 +146,12 @@ def plan(work: Sequence[Work], count: int) -> tuple[Planned, ...]:
     )
 
 
-def count_of(text: str, target: Target, work: Sequence[Work]) -> int:
+def count_of(text: str, target: Target, most: int, each: int = 1) -> int:
     """How many guests a person wants ("", "0": as many as make sense here).
 
-    That is one for each CPU, as far as there is free memory for them, and work.
-    Raises UsageError for what is no number, or too much.
+    That is one for each CPU, as far as there is free memory for them, and for each
+    at least so much of the work, of which there is `most`. Raises UsageError for what is
+    no number, or too much.
     """
     if not (text.isascii() and (text.isdigit() or not text)):
         raise UsageError(f"not a number of guests: {text}", hint="--jobs 1")
@@ -137,15 +160,24 @@ def count_of(text: str, target: Target, work: Sequence[Work]) -> int:
         if wanted > 1:
             raise UsageError("an AVD runs once at a time", hint="--jobs 1")
         return 1
-    if wanted > len(work):
+    if wanted > min(most, MOST_GUESTS):
         raise UsageError(
-            f"{wanted} guests for {len(work)} scenarios", hint=f"--jobs {len(work)}, or fewer"
+            f"{wanted} guests are too many", hint=f"--jobs {min(most, MOST_GUESTS)}, or fewer"
         )
     if wanted:
         return wanted
-    free = psutil.virtual_memory().available // _MIB - _SPARED_MIB
+    free = _free_memory() // _MIB - _SPARED_MIB
     by_memory = free // (target.machine.memory_mib + _BESIDES_MIB)
-    return max(1, min(usable_cpus(), by_memory, len(work) // _WORTH_A_GUEST))
+    return max(1, min(usable_cpus(), by_memory, most // each, MOST_GUESTS))
+
+
+def _free_memory() -> int:
+    """Bytes; a container may have less than its host."""
+    free = psutil.virtual_memory().available
+    with suppress(OSError, ValueError):
+        limit = int((_CGROUP / "memory.max").read_text())
+        return min(free, limit - int((_CGROUP / "memory.current").read_text()))
+    return free
 
 
 def perform(setup: Setup, work: Sequence[Work], count: int, found: Callable[[Found], None]) -> bool:
@@ -170,6 +202,11 @@ class _Guest:
     # By uid, of the scenario that is performed: what the runs set.
     limits: Mapping[int, int] = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """What stands behind a text about it."""
+        return _named("", self.number)
+
 
 class _Guests:
     """All guests of a run."""
@@ -180,8 +217,8 @@ class _Guests:
         self._reporter = setup.ws.reporter
         self._found = found
         self._lock = threading.Lock()
-        self._healths: list[Health] = []
-        self._ended = False
+        self._healths = Healths()
+        self._died = threading.Event()
         self._side: SideBySide[_Guest, tuple[int, Work], bool] = SideBySide(
             self._open, self._do, count
         )
@@ -189,24 +226,9 @@ class _Guests:
     def run(self, work: Sequence[Work]) -> bool:
         """Whether all of it was done."""
         # Closed, whatever happens: else the threads would outlive who asked for them.
-        with closing(self._side.run(list(enumerate(work)), self._interrupt)) as results:
+        with closing(self._side.run(list(enumerate(work)), self._healths.end)) as results:
             lived = [lives for _, lives in results]
-        return len(lived) == len(work) and all(lived)
-
-    def _interrupt(self) -> None:
-        """Wakes every thread that waits for its machine."""
-        with self._lock:
-            self._ended = True
-            healths = tuple(self._healths)
-        for health in healths:
-            health.fail(InfrastructureError(_ENDED))
-
-    def _started(self, health: Health) -> None:
-        with self._lock:
-            self._healths.append(health)
-            ended = self._ended
-        if ended:
-            health.fail(InfrastructureError(_ENDED))
+        return len(lived) == len(work) and all(lived) and not self._died.is_set()
 
     @contextmanager
     def _open(self, index: int) -> Iterator[_Guest]:
@@ -223,7 +245,7 @@ class _Guests:
             tools=files.tools,
             avd_name=setup.avd,
             snapshot=setup.snapshot,
-            started=self._started,
+            started=self._healths.add,
             label=_named("", number),
         ) as session:
             guest = _Guest(number, session)
@@ -232,13 +254,24 @@ class _Guests:
             watch = session.device.start(
                 watch_command(), on_line=lambda line: self._take_usage(guest, line)
             )
-            with closing(watch):
-                yield guest
-            if guest.died:
-                return
-            session.check()
-            guest.log = session.device.kernel_log()
-            self._judge_log(guest, (2, number), _WHOLE_LOG)
+            died = ""
+            try:
+                with closing(watch):
+                    yield guest
+                    if watch.ended and not guest.died:
+                        self._reporter.say(f"memory was not watched to the end{guest.label}")
+                if guest.died:
+                    return
+                session.check()
+                guest.log = session.device.kernel_log()
+            except BootError as error:
+                # The kernel's end, and not in a scenario.
+                died = error.message
+                self._died.set()
+                self._side.stop()
+        # The console has also what the kernel has said since.
+        console = setup.folder.console_of(number)
+        self._judge_log(guest, (2, number), _WHOLE_LOG, console, died)
 
     def _prepare(self, guest: _Guest) -> None:
         """Loads the modules, has memory watched, and keeps the log of the boot."""
@@ -261,23 +294,26 @@ class _Guests:
         guest.limits = {
             uid_of(run.user): run.limit for run in one.scenario.runs if run.limit and not stock
         }
-        self._reporter.scenario_begin(
-            one.scenario.name,
-            one.policy,
-            trigger,
-            guest=guest.number,
-            title=one.scenario.title,
-        )
+        self._begin(guest, one.scenario.name, one)
         begun, started = time.monotonic(), datetime.now(UTC)
         seen = observe(
             guest.session, one.scenario, one.policy, trigger, stock=stock, usage=guest.usage
         )
+        if self._healths.ended:
+            # What it came to then is nobody's verdict.
+            guest.session.check()
         guest.log = seen.log or guest.log
         verdict = judge(
-            one.scenario, one.policy, trigger, seen, levels_tell=self._board.levels_tell
+            one.scenario,
+            one.policy,
+            trigger,
+            seen,
+            levels_tell=self._board.levels_tell,
+            decisions_tell=self._board.decisions_tell and not stock,
         )
         seconds = time.monotonic() - begun
-        self._tell(guest, (1, place), Judged(verdict, seconds, started), seen)
+        judged = Judged(verdict, seconds, started, guest.number)
+        self._tell(guest, (1, place), judged, one.scenario, seen)
         guest.died = verdict.outcome is Outcome.KERNEL_DIED
         if guest.died:
             self._side.stop()
@@ -287,27 +323,60 @@ class _Guests:
         """A line of watch_memory."""
         for usage in parse_usage(line):
             guest.usage.append(usage)
-            limit = guest.limits.get(usage.uid)
-            self._reporter.usage(usage.uid, usage.rss, limit, guest=guest.number)
+            if not self._setup.stock:
+                limit = guest.limits.get(usage.uid)
+                self._reporter.usage(usage.uid, usage.rss, limit, guest=guest.number)
 
-    def _judge_log(self, guest: _Guest, place: tuple[int, int], name: str) -> None:
-        """The verdict on the kernel log, which begins with the boot."""
+    def _judge_log(
+        self,
+        guest: _Guest,
+        place: tuple[int, int],
+        name: str,
+        console: Path | None = None,
+        died: str = "",
+    ) -> None:
+        """The verdict on the kernel log, which begins with the boot, and on the console."""
         board, trigger = self._board, self._setup.trigger
         name = _named(name, guest.number)
-        self._reporter.scenario_begin(name, "", trigger, guest=guest.number)
+        self._begin(guest, name)
         log = guest.log if board.log_tells else certain_lines(guest.log)
-        verdict = judge_log(name, trigger, log, levels_tell=board.boot_levels_tell)
-        self._tell(guest, place, Judged(verdict, 0.0, datetime.now(UTC)))
+        said = _text_of(console) if board.log_tells and console is not None else ""
+        verdict = judge_log(
+            name,
+            trigger,
+            log,
+            levels_tell=board.boot_levels_tell,
+            reports=[f"{report.kind}: {report.title}" for report in find_reports(said)],
+            died=died,
+        )
+        self._tell(guest, place, Judged(verdict, 0.0, datetime.now(UTC), guest.number))
+
+    def _begin(self, guest: _Guest, name: str, work: Work | None = None) -> None:
+        """Tells of it; of the stock kernel's only that they go on."""
+        if self._setup.stock:
+            return
+        self._reporter.scenario_begin(
+            name,
+            "" if work is None else work.policy,
+            self._setup.trigger,
+            guest=guest.number,
+            title="" if work is None else work.scenario.title,
+        )
 
     def _tell(
         self,
         guest: _Guest,
         place: tuple[int, int],
         judged: Judged,
+        scenario: Scenario | None = None,
         seen: Observations | None = None,
     ) -> None:
         with self._lock:
-            self._found(Found(place, guest.number, judged, guest.log, seen))
+            self._found(Found(place, guest.number, judged, guest.log, scenario, seen))
+
+
+def _text_of(console: Path) -> str:
+    return console.read_text(encoding="utf-8", errors="replace") if console.is_file() else ""
 
 
 def _named(name: str, guest: int) -> str:

@@ -177,12 +177,12 @@ def requested_config(target: Target, extra: Path | None = None) -> dict[str, str
     requested = {}
     for fragment in target.fragments:
         requested.update(parse_fragment(fragment.read_text(), fragment.name))
-    if not target.patched:
-        requested = {name: requested[name] for name in requested if not name.startswith(_OURS)}
     if extra is not None:
         if not extra.is_file():
             raise UsageError(f"no such configuration fragment: {extra}")
         requested.update(parse_fragment(extra.read_text(), extra.name))
+    if not target.patched:
+        requested = {name: requested[name] for name in requested if not name.startswith(_OURS)}
     return requested
 
 

@@ -50,8 +50,9 @@ def run(
         # Elsewhere index.html may be anybody's.
         if folder.parent == results.resolve():
             written.append(write_index(results))
-    for what, path in zip(("report", "all results"), written, strict=False):
-        ws.reporter.say(f"{what}: {path}")
+    for path in written[1:]:
+        ws.reporter.say(f"all results: {path}")
+    ws.reporter.result(f"report: {written[0]}", folder)
     if show and not _opened(written[0]):
         ws.reporter.say("there is no browser here to open it in")
     return tuple(written)

@@ -8,7 +8,7 @@ no scenario that has a verdict is shown as one that was not judged.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from harness.evidence import Decision, ScenarioUsage, UsageSample
@@ -172,7 +172,7 @@ def build(run: RunResult, evidence: Evidence, logs: Sequence[Log]) -> Page:
         ),
         strays=_kills(run.stray_kills, places),
         reports=tuple(
-            ReportView(report, f"{log.key}{report.begin + 1}")
+            ReportView(_decoded(report, run), f"{log.key}{report.begin + 1}")
             for log in logs
             for report in log.reports
         ),
@@ -180,6 +180,12 @@ def build(run: RunResult, evidence: Evidence, logs: Sequence[Log]) -> Page:
         has_usage=bool(evidence.usage),
         has_decisions=bool(evidence.decisions),
     )
+
+
+def _decoded(report: KernelReport, run: RunResult) -> KernelReport:
+    """The report with the places in the source, where the run has found them."""
+    text = next((one.text for one in run.reports if one.title == report.title), report.text)
+    return replace(report, text=text)
 
 
 def _by_scenario(evidence: Iterable[_Found], trigger: str) -> dict[_Key, list[_Found]]:

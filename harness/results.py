@@ -256,6 +256,7 @@ def _verdict(summary: Summary) -> dict[str, object]:
                 "reasons": list(one.verdict.reasons),
                 "kills": len(one.verdict.records),
                 "seconds": round(one.seconds, 3),
+                "guest": one.guest,
             }
             for one in summary.judged
         ],

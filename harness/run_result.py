@@ -74,6 +74,14 @@ class ScenarioResult:
 
 
 @dataclass(frozen=True)
+class DecodedReport:
+    """A kernel report by its title, with the places in the source in its text."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
 class RunResult:
     """A run. `started` is as it was written, in ISO 8601.
 
@@ -99,6 +107,7 @@ class RunResult:
     toolchain: str = ""
     scenarios: tuple[ScenarioResult, ...] = ()
     stray_kills: tuple[KillRecord, ...] = ()
+    reports: tuple[DecodedReport, ...] = ()
 
     @property
     def word(self) -> Word:
@@ -160,6 +169,10 @@ def parse_run(verdict: str, kills: str | None = None) -> RunResult:
         machine=fields.text("machine", ""),
         emulator=fields.text("emulator", ""),
         toolchain=fields.text("toolchain", ""),
+        reports=tuple(
+            DecodedReport(one.text("title"), one.text("text"))
+            for one in fields.objects("kernel reports")
+        ),
     )
     records = [] if kills is None else _kills(kills)
     judged = [_judged(one, records) for one in fields.objects("scenarios")]

@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 import re
 import secrets
+import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from harness.adb import Device
@@ -62,6 +64,7 @@ class _Seen:
     section: Section = field(default_factory=lambda: Section("", False, False))
     usage: tuple[UsageSample, ...] = ()
     decisions: tuple[Decision, ...] | None = None
+    decisions_lost: bool = False
 
 
 def load_modules(device: Device) -> None:
@@ -112,6 +115,8 @@ def observe(
             died, problem = _one_line(cause), ""
         except HarnessError as cause:
             problem = _one_line(cause)
+        else:
+            _clear(session.device, script, seen)
     return Observations(
         nonce=script.nonce,
         runs=seen.runs,
@@ -123,9 +128,25 @@ def observe(
         log=seen.log,
         usage=seen.usage,
         decisions=seen.decisions,
+        decisions_lost=seen.decisions_lost,
         died=died,
         problem=problem,
     )
+
+
+def _clear(device: Device, script: Script, seen: _Seen) -> None:
+    """Ends what a script has left that did not come to its end, and gets the log.
+
+    The next scenario would find its processes.
+    """
+    if seen.log:
+        return
+    end = shlex.quote(script.end_mark)
+    mark = f"print -r -- {end} > /dev/kmsg; busybox dmesg -r"
+    commands = f": > {script.until}; busybox sleep 1; {mark}"
+    with suppress(HarnessError):
+        seen.log = device.shell(commands, check=False, timeout=_SHELL_SECONDS).output
+        seen.section = section(seen.log, script.nonce)
 
 
 def _one_line(error: HarnessError) -> str:
@@ -175,6 +196,7 @@ def _note(script: Script, parts: Sequence[Part], seen: _Seen) -> None:
     decisions = _last(parts, DECISIONS)
     if decisions is not None and decisions.status == 0:
         seen.decisions = parse_decisions(decisions.text)
+        seen.decisions_lost = seen.decisions is None
 
 
 def _usage(
@@ -200,7 +222,9 @@ def _limit_changes(script: Script, parts: Sequence[Part], seen: _Seen) -> list[L
             changes.append(LimitChange(part.time, uid_of(step.user), limit))
     for run in script.scenario.runs:
         first = next((part for part in parts if part.name == run.name), None)
-        if run.limit and first is not None and first.time is not None:
+        said = [] if first is None else parse_output(first.text).limits
+        taken = any(answer.ret >= 0 for answer in said)
+        if taken and first is not None and first.time is not None:
             changes.append(LimitChange(first.time, uid_of(run.user), run.limit))
     return changes
 

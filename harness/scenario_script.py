@@ -6,8 +6,8 @@ emulated CPU some ten milliseconds. So a scenario is one command, whose script
 (for mksh, which is Android's shell, too) does all that it can do itself: it starts
 the runs as coprocesses, and reads what they say until they hold.
 
-What it says is in parts: a line with a fresh token begins each. Nobody but the
-script knows the token.
+What it says is in parts: a line with a fresh token begins each, which nothing else on the
+device repeats.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ PROGRAM_SECONDS = 25
 _SECONDS = re.compile(r"[0-9]+\.[0-9]+")
 # File descriptors from here on are the coprocesses'. A shell has ten by number.
 _FIRST_FD = 3
+# The last one is for moving them.
+_SPARE_FD = 9
 
 # `part` begins a part, and says when, `status` ends it. `spawn FD COMMAND` starts a
 # coprocess, `await FD TEXT` says what comes from it until a line begins so, and
@@ -150,6 +152,7 @@ class Script:
                     yield from _in_part(CHANGE, modules_command(step))
                 elif isinstance(step, Run):
                     fds[step.name], fd = fd, fd + 1
+                    assert fds[step.name] < _SPARE_FD
                     command = run_command(step, self)
                     yield from self._start(
                         step.name, command, fds[step.name], holding_prefix(self.nonce)
@@ -196,6 +199,11 @@ class Script:
         return [self._on_alloc, self.policy, " ".join(COLUMNS)]
 
     @property
+    def end_mark(self) -> str:
+        """What is written into the kernel's log at the end."""
+        return _NOTICE + marker("end", self.nonce)
+
+    @property
     def until(self) -> str:
         """The file that tells the programs to end."""
         return f"{DEVICE_FOLDER}/end-{self.nonce}"
@@ -223,10 +231,12 @@ class Script:
                 yield f"rest {shlex.quote(name)} {fd}"
         if DAEMON in fds:
             yield f"kill $pid; rest '{DAEMON}' {fds[DAEMON]}"
-        end = shlex.quote(_NOTICE + marker("end", self.nonce))
+        end = shlex.quote(self.end_mark)
         # By busybox: see Device.kernel_log().
         if not self.stock:
-            yield from _in_part(DECISIONS, f'print -r -- "$(<{_TRACE})"')
+            # A shell that only warns of a file that is not there would have said nothing.
+            told = f'print -r -- "$(<{_TRACE})"'
+            yield from _in_part(DECISIONS, f"if [[ -e {_TRACE} ]]; then {told}; else false; fi")
         yield from _in_part(
             LOG, f"rm {self.until}; print -r -- {end} > /dev/kmsg && busybox dmesg -r"
         )

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -21,7 +21,15 @@ from typing import NoReturn
 from harness import avd, qemu, sdk
 from harness import snapshot as snapshots
 from harness.adb import AdbServer, Device
-from harness.errors import BootError, DeviceError, HarnessError, InfrastructureError
+from harness.errors import (
+    BootError,
+    DeviceError,
+    DiskFullError,
+    HarnessError,
+    InfrastructureError,
+    RunEndedError,
+    ToolMissingError,
+)
 from harness.klog import find_trouble
 from harness.lifetime import Health
 from harness.scenarios import SCENARIOS, Scenario, uid_of
@@ -155,8 +163,15 @@ class _Start:
                 _prove(session, release, self.target)
                 stack.push(inner.pop_all())
                 return session
-        except HarnessError as error:
-            self.ws.reporter.say(f"the saved guest is thrown away: {error.message}")
+        except (ToolMissingError, DiskFullError, RunEndedError):
+            # That says nothing of the snapshot.
+            raise
+        except (HarnessError, OSError, ValueError) as error:
+            self.ws.reporter.say(f"the snapshot is thrown away: {error}")
+            # Evidence; the boot writes a log of its own.
+            with suppress(FileNotFoundError):
+                console = self.folder / "console.log"
+                console.replace(self.folder / "console.thrown-away.log")
             cache.remove(snapshots.KIND, key)
             return None
 
@@ -168,17 +183,33 @@ class _Start:
         machine = self.target.machine
         assert isinstance(machine, QemuMachine)
         scratch = self._scratch(stack)
-        image = snapshots.make_disk(scratch) if save else None
+        image = self._disk(scratch) if save else None
         more = snapshots.drive(image) if image else ()
         session = self._start_qemu(stack, machine, scratch, more)
         assert isinstance(session.machine, qemu.Machine)
         console, limits = session.machine.console, self.limits
         console.wait_for(READY, timeout=limits.boot, silence=limits.silence)
         if image is not None:
-            snapshots.save(self.ws.cache, self._key(machine), session.machine.qmp, image)
+            self._save(session.machine, self._key(machine), image)
         session.device.connect(limits.adb)
         _set_clock(session.device)
         return session
+
+    def _disk(self, scratch: Path) -> Path | None:
+        """Where the guest can be saved; None if that cannot be, which is said."""
+        try:
+            return snapshots.make_disk(scratch)
+        except HarnessError as error:
+            self.ws.reporter.say(f"the guest cannot be saved: {error.message}")
+            return None
+
+    def _save(self, machine: qemu.Machine, key: str, image: Path) -> None:
+        """Saves the guest; that it cannot be is said, and the guest as good as before."""
+        try:
+            snapshots.save(self.ws.cache, key, machine.qmp, image)
+        except HarnessError as error:
+            machine.health.check()
+            self.ws.reporter.say(f"the guest was not saved: {error.message}")
 
     def boot_avd(self, stack: ExitStack, machine_data: SdkMachine, name: str | None) -> Session:
         """The same on an Android Emulator, whose Android goes on booting then."""
@@ -237,8 +268,9 @@ class _Start:
         return scratch
 
     def _key(self, machine: QemuMachine) -> str:
-        arguments = qemu.kernel_command_line(machine)
-        return snapshots.key_of(machine, arguments, self.kernel_image, self.initramfs)
+        # But for what differs from run to run.
+        words = qemu.qemu_argv(machine, Path(), Path(), adb_port=0, qmp_socket=Path())
+        return snapshots.key_of(machine.binary, words, self.kernel_image, self.initramfs)
 
 
 def _set_clock(device: Device) -> None:

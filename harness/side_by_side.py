@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from queue import SimpleQueue
 from typing import Generic, TypeVar
+
+from harness.errors import RunEndedError
 
 Own = TypeVar("Own")
 Work = TypeVar("Work")
@@ -41,30 +43,36 @@ class SideBySide(Generic[Own, Work, Result]):
         self._stopped.set()
 
     def run(
-        self, work: Sequence[Work], interrupt: Callable[[], None] = lambda: None
+        self, work: Iterable[Work], interrupt: Callable[[], None] = lambda: None
     ) -> Generator[tuple[int, Result], None, None]:
         """The results, each with its work's place in `work`, as they come.
+
+        Work is taken when a thread is free for it.
 
         The first error that a thread meets ends the work, and is raised when all
         threads have ended. If the caller goes first, or is interrupted, `interrupt`
         is called, which has to end what the threads are waiting for.
         """
         self._todo = iter(enumerate(work))
+        # Daemons: whoever does not want to wait for them can still leave.
         threads = [
-            threading.Thread(target=self._work, args=(number,), name=f"side-by-side-{number}")
+            threading.Thread(
+                target=self._work, args=(number,), name=f"side-by-side-{number}", daemon=True
+            )
             for number in range(self._count)
         ]
-        for thread in threads:
-            thread.start()
         first: BaseException | None = None
         try:
+            for thread in threads:
+                thread.start()
             alive = len(threads)
             while alive:
                 said = self._said.get()
                 if said is None:
                     alive -= 1
                 elif isinstance(said, BaseException):
-                    first = first or said
+                    # That a thread was ended follows from another's error.
+                    first = said if first is None or isinstance(first, RunEndedError) else first
                     self.stop()
                 else:
                     yield said
@@ -74,7 +82,9 @@ class SideBySide(Generic[Own, Work, Result]):
             raise
         finally:
             for thread in threads:
-                thread.join()
+                # None: somebody interrupted the start.
+                if thread.ident is not None:
+                    thread.join()
         if first is not None:
             raise first
 

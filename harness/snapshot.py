@@ -9,16 +9,15 @@ compared with the digest while it is made.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.cache import Cache, digest, file_sha256
 from harness.errors import DeviceError, InfrastructureError
 from harness.process import require, run
 from harness.qmp import Qmp
-from harness.targets import QemuMachine
 
 KIND = "snapshots"
 # QEMU's name for it inside the image.
@@ -32,18 +31,17 @@ _SAVE_SECONDS = 120.0
 _CHUNK = 1 << 20
 
 
-def key_of(machine: QemuMachine, arguments: str, kernel: Path, initramfs: Path) -> str:
-    """The key of the snapshot of this kernel and guest on this machine.
+def key_of(binary: str, words: Sequence[str], kernel: Path, initramfs: Path) -> str:
+    """The key of the snapshot of this kernel and guest on QEMU `binary` with these `words`.
 
-    `arguments` are the kernel's. Raises ToolMissingError without QEMU.
+    Raises ToolMissingError without QEMU.
     """
-    require(machine.binary)
+    require(binary)
     # By what another version changes: asking QEMU for its own takes 40 ms.
-    program = Path(str(shutil.which(machine.binary))).resolve()
+    program = Path(str(shutil.which(binary))).resolve()
     status = program.stat()
     return digest(
-        repr(dataclasses.astuple(machine)),
-        arguments,
+        "\0".join(words),
         f"{program} {status.st_size} {status.st_mtime_ns}",
         file_sha256(kernel),
         file_sha256(initramfs),
@@ -98,6 +96,7 @@ def restore(cache: Cache, key: str, folder: Path) -> Path:
     Raises InfrastructureError if the entry is not what was saved.
     """
     entry = cache.path(KIND, key)
+    cache.used(entry)
     image = folder / _IMAGE
     try:
         expected = (entry / _DIGEST).read_text().strip()

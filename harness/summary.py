@@ -57,11 +57,12 @@ class Planned:
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict, the seconds that the scenario took, and when it began."""
+    """A verdict, the seconds that the scenario took, when it began, and on which guest."""
 
     verdict: ScenarioVerdict
     seconds: float
     started: datetime | None = None
+    guest: int = 1
 
     @property
     def status(self) -> Status:

@@ -124,6 +124,8 @@ class Board:
     # Whether, outside the scenarios, all that a healthy kernel does not do by
     # itself speaks against it, or only what nobody but a broken kernel writes.
     log_tells: bool = True
+    # Whether it tells its decisions as events; Linux 3.4 has no file system for them.
+    decisions_tell: bool = False
     # A task that cannot go on is noticed after one to two of these. The scenarios'
     # children wait interruptibly, so they do not count.
     hung_task_seconds: int = 10
@@ -294,6 +296,7 @@ LINUX_6_1 = Target(
                     devices=("-device", "virtio-net-device,netdev=net0"),
                 ),
                 base_config="allnoconfig",
+                decisions_tell=True,
             )
         }
     ),

@@ -41,6 +41,9 @@ TOOL_PACKAGES: Mapping[str, str] = MappingProxyType(
     }
 )
 
+# Without these all but tests works.
+FOR_TESTS = frozenset({"chromium", "sparse"})
+
 # Packages of which no program shows that they are there: a file of each.
 FILE_PACKAGES: Mapping[str, str] = MappingProxyType(
     {

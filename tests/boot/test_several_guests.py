@@ -63,6 +63,11 @@ def test_who_used_how_much_is_seen_with_the_limit_and_the_choice(
     times = [one["time"] for one in seen]
     assert times == sorted(times)
     assert None in {one["mm_max"] for one in removed["samples"]}
+    decisions = read(tmp_path, "decisions.json")
+    assert [(one["chosen"], one["agrees"]) for one in decisions] == [
+        (kill["pid"], True) for kill in read(tmp_path, "kills.json")
+    ]
+    assert len(decisions[0]["candidates"]) > 5
     (kill,) = read(tmp_path, "kills.json")
     assert times[0] <= kill["time"] <= times[-1] + 1
 

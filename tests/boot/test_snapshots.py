@@ -131,7 +131,7 @@ def test_a_poisoned_snapshot_is_thrown_away_and_the_kernel_boots(
     poison(entry)
     assert open_one().device.shell("echo lives").output == "lives\n"
     assert open_one.restored == 0
-    assert "the saved guest is thrown away: " in open_one.said
+    assert "the snapshot is thrown away: " in open_one.said
     # And the next one has a new one.
     open_one()
     assert open_one.restored == 1
@@ -158,4 +158,4 @@ def test_a_kernel_that_is_not_the_one_that_was_meant_is_not_used(open_one: Opene
     open_one()
     with pytest.raises(BootError, match=r"the kernel that booted is .*, not 6\.1\.0-other"):
         open_one("6.1.0-other")
-    assert "the saved guest is thrown away: its kernel is" in open_one.said
+    assert "the snapshot is thrown away: its kernel is" in open_one.said

@@ -21,9 +21,10 @@ from harness.evidence import (
     decisions_json,
     usage_json,
 )
+from harness.kernel_reports import find_reports
 from harness.records import KillRecord, format_record
 from harness.results import CONSOLE_LOG, ResultFolder
-from harness.summary import Judged, Planned, Summary
+from harness.summary import GuestReport, Judged, Planned, Summary
 from harness.verdict import Finding, Outcome, ScenarioVerdict
 
 KERNEL_LOGS = Path(__file__).parent / "kernel_logs"
@@ -93,12 +94,16 @@ def usage(scenario: str, kills: Sequence[KillRecord], began: float) -> ScenarioU
 
 
 def decision(scenario: str, record: KillRecord, expected: int | None) -> Decision:
+    """What the kernel chose, and the model, if it was asked."""
     candidates = tuple(
         Candidate(pid, record.comm, size, size * 4096, 0)
         for pid, size in ((record.pid, 23_737), (record.pid + 1, 4_882), (record.pid + 2, 2_441))
     )
     time = record.time or 0.0
-    return Decision(scenario, "rss", "alloc", time, record.uid, record.pid, expected, candidates)
+    agrees = expected in (None, record.pid)
+    return Decision(
+        scenario, "rss", "alloc", time, record.uid, record.pid, expected, candidates, agrees
+    )
 
 
 def leave(
@@ -190,6 +195,9 @@ def oops(root: Path, name: str = "20261126-153224-linux-6.1-rss") -> Path:
     died = judged("report", Outcome.KERNEL_DIED, f"oops: {line}")
     planned = (Planned("rss", "report"), Planned("rss", "course"))
     run = run_of(died, planned=planned, finished=False, problem="the kernel died")
+    (report,) = find_reports(log)
+    decoded = report.text.replace("+0x84/0x208", "+0x84/0x208 (scan.c:9)")
+    run = replace(run, reports=(GuestReport(1, report.kind, report.title, decoded),))
     return leave(root, run, log, name=name)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from world import World
+from world import World, told
 
 from harness import built, emulator_test, equipment, guests, qemu
 from harness.adb import ShellResult
@@ -122,7 +122,7 @@ class Bench:
         usage: object,
     ) -> Observations:
         seen = World(scenario, policy, trigger).observe()
-        return self.change_stock(scenario, seen) if stock else self.change(scenario, seen)
+        return self.change_stock(scenario, seen) if stock else self.change(scenario, told(seen))
 
     def run(self, policy: str = "rss", **options: Any) -> int:
         options = {"target": LINUX_6_1, "jobs": "1", **options}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,10 +16,11 @@ from typing import Any
 import psutil
 import pytest
 from test_emulator_test import BOOT_LOG, Bench
+from world import World
 
 from harness import guests
 from harness.errors import BootError, DeviceError, InfrastructureError, UsageError
-from harness.guests import Work, count_of, plan
+from harness.guests import WORTH_A_GUEST, Work, count_of, names_in, plan
 from harness.klog import Section
 from harness.lifetime import Health
 from harness.results import LATEST
@@ -48,23 +50,23 @@ def test_as_many_guests_as_make_sense(
     monkeypatch: pytest.MonkeyPatch, cpus: int, free: int, count: int
 ) -> None:
     machine(monkeypatch, cpus, free)
-    assert count_of("", LINUX_6_1, WORK) == count
-    assert count_of("0", LINUX_6_1, WORK) == count
-    assert count_of("3", LINUX_6_1, WORK) == 3
-    assert count_of("", LINUX_6_1, WORK[:1]) == 1
+    assert count_of("", LINUX_6_1, 16, WORTH_A_GUEST) == count
+    assert count_of("0", LINUX_6_1, 16, WORTH_A_GUEST) == count
+    assert count_of("3", LINUX_6_1, 16, WORTH_A_GUEST) == 3
+    assert count_of("", LINUX_6_1, 1, WORTH_A_GUEST) == 1
 
 
 @pytest.mark.parametrize("text", ["x", "-1", "1.5", "\u0661", "17"])
 def test_a_wrong_number_of_guests(text: str) -> None:
     with pytest.raises(UsageError):
-        count_of(text, LINUX_6_1, WORK)
+        count_of(text, LINUX_6_1, 16)
 
 
 def test_an_avd_is_alone() -> None:
     avd = GOLDFISH_3_4.on("sdk")
-    assert count_of("", avd, WORK) == 1
+    assert count_of("", avd, 16) == 1
     with pytest.raises(UsageError, match="AVD"):
-        count_of("2", avd, WORK)
+        count_of("2", avd, 16)
 
 
 def test_the_plan_has_each_guests_logs() -> None:
@@ -174,3 +176,59 @@ def test_who_interrupts_does_not_wait_for_a_boot(
     with pytest.raises(KeyboardInterrupt):
         bench.run(jobs="2")
     assert ended == ["the run was ended"]
+
+
+def test_each_process_has_the_name_that_the_kernel_knows() -> None:
+    scenario = next(one for one in SCENARIOS if one.name == "hostile-name")
+    seen = World(scenario, "rss", "daemon").observe()
+    (run,) = scenario.runs
+    output = seen.runs[run.name].output
+    names = names_in(scenario, "daemon", seen)
+    assert names[output.children[0].pid] == run.children[0].name
+    assert output.pid is not None
+    assert names[output.pid] == "oom_test_daemon"
+    assert names_in(scenario, "alloc", replace(seen, runs={})) == {}
+
+
+def test_a_kernel_that_dies_between_two_scenarios_has_failed(bench: Bench) -> None:
+    def die(scenario: Scenario, seen: Observations) -> Observations:
+        if scenario.name == "course":
+            bench.cause = BootError("the kernel panicked")
+        return seen
+
+    bench.change = die
+    assert bench.run(jobs="1") == 1
+    assert bench.verdict["result"] == "FAIL: kernel died in whole log"
+    assert [one["scenario"] for one in bench.verdict["scenarios"]][-2:] == ["course", "whole log"]
+    assert bench.verdict["finished"] is False
+
+
+def test_what_goes_wrong_behind_the_kernels_fault_does_not_hide_it(bench: Bench) -> None:
+    def fail(scenario: Scenario, seen: Observations) -> Observations:
+        if scenario.name == "report":
+            return replace(seen, section=Section("", True, True))
+        bench.cause = DeviceError("the machine (QEMU) was killed by SIGKILL")
+        return replace(seen, problem=bench.cause.message, runs={})
+
+    bench.change = fail
+    assert bench.run(jobs="1") == 1
+    assert bench.verdict["result"] == "FAIL: records disagree in report (policy rss)"
+    assert "what ended it: the machine (QEMU) was killed by SIGKILL" in bench.output.getvalue()
+
+
+def test_who_interrupts_gets_no_verdict_on_what_was_under_way(bench: Bench) -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def ctrl_c(_scenario: Scenario, seen: Observations) -> Observations:
+        signal.pthread_kill(main, signal.SIGINT)
+        # As a wait that the interrupt ended.
+        time.sleep(0.5)
+        bench.cause = InfrastructureError("the run was ended")
+        return replace(seen, problem=bench.cause.message, runs={})
+
+    bench.change = ctrl_c
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(jobs="1")
+    assert bench.verdict["result"] == "FAIL: KeyboardInterrupt"
+    assert [one["scenario"] for one in bench.verdict["scenarios"]] == ["boot"]

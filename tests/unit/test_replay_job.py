@@ -16,7 +16,7 @@ from typing import Any
 import bundles
 import pytest
 from rich.console import Console
-from world import World
+from world import World, told
 
 from harness import (
     built,
@@ -119,7 +119,7 @@ class Bench:
     def observe(
         self, _session: object, scenario: Scenario, policy: str, trigger: str, **_: object
     ) -> Observations:
-        seen = World(scenario, policy, trigger).observe()
+        seen = told(World(scenario, policy, trigger).observe())
         return seen if not self.lives else replace(seen, section=Section("", True, True))
 
     def run(self, **changes: Any) -> int:

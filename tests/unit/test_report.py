@@ -162,6 +162,8 @@ def test_a_kernel_that_died(tmp_path: Path) -> None:
     assert "NOT JUDGED" in text
     assert "This run took no samples of memory over time." in text
     assert "This run did not write down the candidates of its kills." in text
+    # With the place in the source.
+    assert "mm_limits_count+0x84/0x208 (scan.c:9)" in text
     # The reason leads to its line.
     assert "00000008 line 7" in text
 

@@ -15,7 +15,16 @@ from harness.scenario_script import (
     run_command,
     setting_command,
 )
-from harness.scenarios import POLICIES, SCENARIOS, TRIGGERS, Child, Run, Scenario, SetLimit
+from harness.scenarios import (
+    POLICIES,
+    SCENARIOS,
+    TRIGGERS,
+    Child,
+    Run,
+    Scenario,
+    SetLimit,
+    on_stock,
+)
 
 TOKEN = "0123abcd"
 
@@ -106,8 +115,8 @@ def test_every_scenario_has_its_parts_in_order(policy: str, trigger: str) -> Non
         assert [word for word in words if word in runs] == runs
         assert words.count("(settings)") == len(one.settings)
         assert ("(daemon)" in words) == (trigger == "daemon")
-        # adb's protocol has room for so much.
-        assert len(text) < 60_000
+        # An old adbd's first protocol has room for so much, with what is put around it.
+        assert len(text) < 3_900
 
 
 def test_a_script_says_what_is_needed_to_repeat_it() -> None:
@@ -142,3 +151,18 @@ def test_what_was_cut_or_is_nothing_of_ours_raises_nothing(text: str, cut: int) 
     for part in parts_of(whole[:cut], TOKEN):
         assert part.status in (0, None)
     assert parts_of(text, TOKEN) == ()
+
+
+def test_a_kernel_that_tells_of_no_decisions_says_so() -> None:
+    # mksh only warns where `$(<file)` finds none, and print is content.
+    (line,) = [one for one in script("course").text.splitlines() if "'(decisions)'" in one]
+    assert "if [[ -e /sys/kernel/tracing/trace ]]; then " in line
+    assert "else false; fi" in line
+
+
+def test_a_stock_kernel_is_asked_for_nothing_that_it_does_not_have() -> None:
+    for one in SCENARIOS:
+        for trigger in one.triggers:
+            text = Script(on_stock(one), "rss", trigger, "5f0c", TOKEN, stock=True).text
+            for word in ("mm_limits_policy", "/proc/mm_limits", "oom_daemon", "insmod", "tracing"):
+                assert word not in text.replace("oom_test_daemon", "")

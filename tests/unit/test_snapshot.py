@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import snapshot
+from harness import qemu, snapshot
 from harness.cache import Cache
 from harness.errors import InfrastructureError, ToolMissingError
 from harness.targets import LINUX_6_1, QemuMachine
@@ -32,15 +32,17 @@ def test_the_key_is_of_all_that_goes_in(machine: QemuMachine, tmp_path: Path) ->
     kernel.write_text("a kernel")
     initramfs.write_text("a guest")
 
-    def key(machine: QemuMachine = machine, arguments: str = "quiet") -> str:
-        return snapshot.key_of(machine, arguments, kernel, initramfs)
+    def key(machine: QemuMachine = machine, *more: str) -> str:
+        words = qemu.qemu_argv(machine, Path(), Path(), adb_port=0, qmp_socket=Path())
+        return snapshot.key_of(machine.binary, (*words, *more), kernel, initramfs)
 
     keys = [
         key(),
         key(replace(machine, smp=4)),
         key(replace(machine, memory_mib=512)),
         key(replace(machine, devices=(*machine.devices, "-icount", "1"))),
-        key(arguments="loud"),
+        key(replace(machine, console="ttyS0")),
+        key(machine, "-rtc", "base=utc"),
     ]
     assert key() == keys[0]
     kernel.write_text("another")
@@ -52,9 +54,9 @@ def test_the_key_is_of_all_that_goes_in(machine: QemuMachine, tmp_path: Path) ->
     assert len(set(keys)) == len(keys)
 
 
-def test_without_qemu_there_is_no_key(machine: QemuMachine, tmp_path: Path) -> None:
+def test_without_qemu_there_is_no_key(tmp_path: Path) -> None:
     with pytest.raises(ToolMissingError, match="no-such-qemu"):
-        snapshot.key_of(replace(machine, binary="no-such-qemu"), "", tmp_path, tmp_path)
+        snapshot.key_of("no-such-qemu", (), tmp_path, tmp_path)
 
 
 def entry(cache: Cache, image: bytes, digest: str | None = None) -> Path:

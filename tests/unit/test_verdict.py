@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from world import World
+from world import World, told
 
 from harness.klog import Section
-from harness.oracle import Decision
-from harness.records import KillRecord, format_record, parse_log
+from harness.records import KillRecord, format_record
 from harness.scenarios import (
     POLICIES,
     SCENARIOS,
@@ -23,7 +22,7 @@ from harness.scenarios import (
     Victims,
     uid_of,
 )
-from harness.verdict import Observations, Outcome, ProgramRun, judge, letters
+from harness.verdict import Observations, Outcome, ProgramRun, judge, judge_log, letters
 
 CASES = [
     (scenario, policy, trigger)
@@ -365,14 +364,11 @@ def test_every_outcome_but_two_can_be_named() -> None:
 
 def decided(case: Case, **changes: Any) -> Outcome:
     """The outcome where the kernel tells of its decisions, one of which is changed."""
-    observations = seen(case)
-    parsed = parse_log(observations.section.text, raw=True)
-    decisions = [
-        Decision(12.0, record.uid, record.policy, record.pid, (), record.pid)
-        for record in parsed.records
-    ]
-    decisions[-1] = replace(decisions[-1], **changes)
-    return outcome(case, replace(observations, decisions=tuple(decisions)))
+    observations = told(seen(case))
+    assert observations.decisions is not None
+    *others, last = observations.decisions
+    changed = (*others, replace(last, **changes))
+    return outcome(case, replace(observations, decisions=changed))
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case[0].name in ("report", "course")])
@@ -384,3 +380,29 @@ def test_the_oracle_has_a_say(case: Case) -> None:
     assert decided(case, chosen=4711, expected=4711) is Outcome.RECORDS_DISAGREE
     missing = replace(seen(case), decisions=())
     assert outcome(case, missing) is Outcome.RECORDS_DISAGREE
+
+
+def test_who_was_taken_for_no_candidate_is_missed() -> None:
+    case = next(case for case in CASES if case[0].name == "report")
+    assert decided(case, candidates=()) is Outcome.WRONG_VICTIM
+
+
+def test_a_kernel_that_has_to_tell_its_decisions_and_does_not() -> None:
+    case = EXACT[0]
+    assert judge(*case, seen(case)).passed
+    silent = judge(*case, seen(case), decisions_tell=True)
+    assert silent.outcome is Outcome.INFRASTRUCTURE_FAILED
+    assert judge(*case, told(seen(case)), decisions_tell=True).passed
+
+
+def test_a_log_without_trouble_does_not_outdo_the_consoles_reports() -> None:
+    assert judge_log("whole log", "alloc", "").passed
+    reported = judge_log("whole log", "alloc", "", reports=["oops: in x"])
+    assert reported.outcome is Outcome.KERNEL_COMPLAINED
+    assert reported.reasons == ("oops: in x",)
+
+
+def test_decisions_that_were_lost_are_no_pass() -> None:
+    case = EXACT[0]
+    lost = replace(seen(case), decisions=None, decisions_lost=True)
+    assert outcome(case, lost) is Outcome.INFRASTRUCTURE_FAILED

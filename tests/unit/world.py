@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.klog import Section
+from harness.oracle import Candidate, Decision
 from harness.proc_mm_limits import LimitEntry
 from harness.programs_output import (
     Allocation,
@@ -15,7 +16,7 @@ from harness.programs_output import (
     LimitSet,
     ProgramOutput,
 )
-from harness.records import KillRecord, format_record
+from harness.records import KillRecord, format_record, parse_log
 from harness.scenarios import Run, Scenario, SetLimit, Victims, uid_of
 from harness.verdict import PROGRAMS, Observations, ProgramRun
 
@@ -155,3 +156,14 @@ class World:
                 )
             )
         return tuple(entries)
+
+
+def told(seen: Observations) -> Observations:
+    """The same of a kernel that tells its decisions, each of which had all children to choose."""
+    pids = [end.pid for run in seen.runs.values() for end in run.output.children]
+    candidates = tuple(Candidate(pid, 1, 1, 0, 0, 0, False, 250_000) for pid in pids)
+    decisions = tuple(
+        Decision(record.time or 0.0, record.uid, record.policy, record.pid, candidates, record.pid)
+        for record in parse_log(seen.section.text, raw=True).records
+    )
+    return replace(seen, decisions=decisions)

@@ -9,12 +9,11 @@
 #if !defined(_TRACE_MM_LIMITS_H) || defined(TRACE_HEADER_MULTI_READ)
 #define _TRACE_MM_LIMITS_H
 
-#include <linux/capability.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
-#include <linux/sched.h>
-#include <linux/swap.h>
 #include <linux/tracepoint.h>
+
+struct mm_limits_candidate;
 
 TRACE_EVENT(mm_limits_kill,
 	    TP_PROTO(const struct mm_limits_record *record),
@@ -49,9 +48,8 @@ TRACE_EVENT(mm_limits_kill,
 
 /* In the order in which they are weighed; memory in pages. */
 TRACE_EVENT(mm_limits_candidate,
-	    TP_PROTO(unsigned long scan, uid_t uid, struct task_struct *p,
-		     const struct mm_limits_usage *usage, s64 score, const char *policy),
-	    TP_ARGS(scan, uid, p, usage, score, policy),
+	    TP_PROTO(const struct mm_limits_candidate *candidate),
+	    TP_ARGS(candidate),
 	    TP_STRUCT__entry(__field(unsigned long, scan)
 			     __field(uid_t, uid)
 			     __field(pid_t, pid)
@@ -63,17 +61,18 @@ TRACE_EVENT(mm_limits_candidate,
 			     __field(bool, admin)
 			     __field(unsigned long, total)
 			     __array(char, policy, MM_LIMITS_POLICY_LEN)),
-	    TP_fast_assign(__entry->scan = scan;
-			   __entry->uid = uid;
-			   __entry->pid = task_tgid_nr(p);
-			   __entry->score = score;
-			   __entry->rss = usage->rss;
-			   __entry->swap = usage->swap;
-			   __entry->pgtables = usage->pgtables;
-			   __entry->adj = p->signal->oom_score_adj;
-			   __entry->admin = has_capability_noaudit(p, CAP_SYS_ADMIN);
-			   __entry->total = mm_limits_totalram() + total_swap_pages;
-			   snprintf(__entry->policy, MM_LIMITS_POLICY_LEN, "%s", policy);),
+	    TP_fast_assign(__entry->scan = candidate->scan;
+			   __entry->uid = candidate->uid;
+			   __entry->pid = candidate->pid;
+			   __entry->score = candidate->score;
+			   __entry->rss = candidate->usage->rss;
+			   __entry->swap = candidate->usage->swap;
+			   __entry->pgtables = candidate->usage->pgtables;
+			   __entry->adj = candidate->adj;
+			   __entry->admin = candidate->admin;
+			   __entry->total = candidate->total;
+			   snprintf(__entry->policy, MM_LIMITS_POLICY_LEN, "%s",
+				    candidate->policy);),
 	    TP_printk("scan=%lu uid=%u pid=%d score=%lld rss=%lu swap=%lu pgtables=%lu adj=%d admin=%d total=%lu policy=%s",
 		      __entry->scan, __entry->uid, __entry->pid, (long long)__entry->score,
 		      __entry->rss, __entry->swap, __entry->pgtables, __entry->adj,
