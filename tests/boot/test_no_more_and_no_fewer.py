@@ -8,12 +8,14 @@ A victim is stuck by a module that is only for these tests
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import pytest
 from device_work import (
     APP,
     FREE,
+    FULL,
     GIVEN_UP,
     KIB,
     MIB,
@@ -88,16 +90,38 @@ def test_a_victim_that_exits_in_time_is_not_given_up_on(room: Device, stuck: Pro
     assert log.said(GIVEN_UP) == []
 
 
+def go_file(uid: int) -> str:
+    return f"/tmp/go-{uid}"
+
+
+@contextmanager
+def waiting_holder(device: Device, uid: int) -> Iterator[Process]:
+    """A process that takes 20 MiB and holds them, as soon as somebody writes into its file.
+
+    Starting one takes longer than the kernel waits for a victim, where it checks itself.
+    """
+    go = go_file(uid)
+    device.shell(f"rm -f {go}; mkfifo -m 666 {go}")
+    dd = f"busybox dd if=/dev/zero bs=20M count=1 1<>{FULL}"
+    with process(device, uid, f'sh -c "read go < {go}; exec {dd}"') as held:
+        yield held
+
+
 def test_who_allocates_over_the_limit_waits_and_nobody_else(room: Device, stuck: Process) -> None:
     set_limit(room, APP, LIMIT)
     set_limit(room, OTHER, 80)
     log = Log(room)
-    with climber(room, APP) as waits:
+    with (
+        waiting_holder(room, OTHER) as other,
+        waiting_holder(room, FREE) as free,
+        climber(room, APP) as waits,
+    ):
         assert first_record(log).pid == stuck.pid
-        with holder(room, OTHER, 50), holder(room, FREE, 50):
-            # They had all that they wanted while it waited.
-            assert log.said(GIVEN_UP) == []
-            assert not waits.running.ended
+        room.shell(f"echo > {go_file(OTHER)}; echo > {go_file(FREE)}")
+        eventually(lambda: all(rss(room, one.pid) >= 20 * MIB for one in (other, free)))
+        # They had all that they wanted while it waited.
+        assert log.said(GIVEN_UP) == []
+        assert not waits.running.ended
         waits.running.wait(SECONDS)
     entry = entry_of(room, APP)
     # 8 pages each 200 ms; and before, the credit and what its counters held back.
