@@ -15,7 +15,6 @@ import pytest
 from device_work import (
     APP,
     FREE,
-    FULL,
     GIVEN_UP,
     KIB,
     MIB,
@@ -45,6 +44,8 @@ from harness.scenario_run import DEVICE_FOLDER
 LIMIT = 40
 # How long the kernel waits for a victim, and what a loaded machine may add to that.
 PATIENCE, LATE = 5.0, 5.0
+# By how much /proc/uptime and the log's clock may differ.
+CLOCKS = 0.1
 NOBODY = rf"mm_limits: uid={APP} is over its limit and has nobody left to kill: .*"
 
 
@@ -90,44 +91,48 @@ def test_a_victim_that_exits_in_time_is_not_given_up_on(room: Device, stuck: Pro
     assert log.said(GIVEN_UP) == []
 
 
-def go_file(uid: int) -> str:
-    return f"/tmp/go-{uid}"
-
-
 @contextmanager
-def waiting_holder(device: Device, uid: int) -> Iterator[Process]:
-    """A process that takes 20 MiB and holds them, as soon as somebody writes into its file.
+def taker(device: Device, uid: int) -> Iterator[Process]:
+    """A process that takes 8 MiB, as soon as somebody writes into `go(uid)`, and says when."""
+    device.shell(f"rm -f {go(uid)}; mkfifo -m 666 {go(uid)}")
+    take = "busybox dd if=/dev/zero of=/dev/null bs=8M count=1"
+    when = r"read up rest < /proc/uptime; echo took=\$up"
+    with process(device, uid, f'sh -c "read go < {go(uid)}; {take}; {when}"') as taking:
+        yield taking
 
-    Starting one takes longer than the kernel waits for a victim, where it checks itself.
-    """
-    go = go_file(uid)
-    device.shell(f"rm -f {go}; mkfifo -m 666 {go}")
-    dd = f"busybox dd if=/dev/zero bs=20M count=1 1<>{FULL}"
-    with process(device, uid, f'sh -c "read go < {go}; exec {dd}"') as held:
-        yield held
+
+def go(uid: int) -> str:
+    return f"/tmp/go-{uid}"
 
 
 def test_who_allocates_over_the_limit_waits_and_nobody_else(room: Device, stuck: Process) -> None:
     set_limit(room, APP, LIMIT)
     set_limit(room, OTHER, 80)
     log = Log(room)
+    # On the device: to look from here takes as long as the kernel waits, where it checks itself.
+    killed = f"busybox dmesg | grep -q 'pid={stuck.pid},.*trigger=alloc'"
     with (
-        waiting_holder(room, OTHER) as other,
-        waiting_holder(room, FREE) as free,
+        taker(room, OTHER) as other,
+        taker(room, FREE) as free,
+        closing(room.start(f"until {killed}; do :; done; echo > {go(OTHER)}; echo > {go(FREE)}")),
         climber(room, APP) as waits,
     ):
-        assert first_record(log).pid == stuck.pid
-        room.shell(f"echo > {go_file(OTHER)}; echo > {go_file(FREE)}")
-        eventually(lambda: all(rss(room, one.pid) >= 20 * MIB for one in (other, free)))
-        # They had all that they wanted while it waited.
-        assert log.said(GIVEN_UP) == []
-        assert not waits.running.ended
+        took = [
+            float(one.running.wait_line("took=", SECONDS).partition("=")[2])
+            for one in (other, free)
+        ]
         waits.running.wait(SECONDS)
+    first, second = log.records
+    ((given_up, _),) = log.said(GIVEN_UP)
+    assert (first.pid, second.pid) == (stuck.pid, waits.pid)
+    assert first.time is not None
+    # They had all that they wanted while it waited.
+    for time_taken in took:
+        assert first.time - CLOCKS <= time_taken <= given_up + CLOCKS
     entry = entry_of(room, APP)
     # 8 pages each 200 ms; and before, the credit and what its counters held back.
     most = int(PATIENCE / 0.2) * 8 + 2 * 64
     assert 0 < entry.overshoot <= 2 * most * PAGE
-    assert [record.pid for record in log.records] == [stuck.pid, waits.pid]
 
 
 def test_nobody_left_is_said_once_until_the_user_was_within_its_limit(room: Device) -> None:
