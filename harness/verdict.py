@@ -668,7 +668,10 @@ def _child_gaps(case: _Case, run: Run, end: ChildEnd, seen: ProgramRun) -> Itera
         yield f"{name} is said to have been killed and ended with status {end.status}"
     for what, happened in (("start", seen.output.started), ("finish", seen.output.finished)):
         times = [one for one in happened if one.pid == end.pid]
-        needed = end.outcome == "lived" or (what == "start" and end.outcome == "killed")
+        # The daemon comes at any time: a child may be killed before it has said a word.
+        speaks = case.trigger == "alloc" or _finished(case, run, end.pid)
+        killed = end.outcome == "killed" and speaks
+        needed = end.outcome == "lived" or (what == "start" and killed)
         if len(times) > 1 or (needed and not times):
             yield f"{name} said {len(times)} times that it did {what} to allocate"
         if any((one.uid, one.mem) != (uid_of(run.user), end.mem) for one in times):

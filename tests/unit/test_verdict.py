@@ -320,6 +320,23 @@ def many_small() -> tuple[Case, Observations]:
     return case, seen(case)
 
 
+@pytest.mark.parametrize("trigger", ["alloc", "daemon"])
+def test_only_the_daemon_may_kill_a_child_that_has_said_nothing(trigger: str) -> None:
+    name, policy = "many-small", "runtime"
+    case = next(case for case in CASES if (case[0].name, *case[1:]) == (name, policy, trigger))
+    observations = seen(case)
+    output = observations.runs["main"].output
+    silent = next(end.pid for end in output.children if end.outcome == "killed")
+    changed = with_run(
+        observations,
+        "main",
+        started=tuple(one for one in output.started if one.pid != silent),
+        finished=tuple(one for one in output.finished if one.pid != silent),
+    )
+    expected = Outcome.PASSED if trigger == "daemon" else Outcome.INFRASTRUCTURE_FAILED
+    assert outcome(case, changed) is expected
+
+
 def test_enough_but_still_over_the_limit() -> None:
     case, observations = many_small()
     assert outcome(case, entry_changed(rss=10**9)(case, observations)) is Outcome.NOT_KILLED
