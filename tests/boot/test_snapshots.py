@@ -15,8 +15,9 @@ from rich.console import Console as Terminal
 
 from harness import snapshot
 from harness.cache import Cache
-from harness.errors import BootError
+from harness.errors import BootError, DeviceError, RunEndedError
 from harness.kernel import KernelBuild
+from harness.lifetime import Health
 from harness.progress import Reporter
 from harness.qemu import Machine
 from harness.rootfs import Rootfs
@@ -37,7 +38,9 @@ class Opener:
     terminal: Terminal = field(default_factory=lambda: Terminal(file=io.StringIO(), width=200))
     opened: int = 0
 
-    def __call__(self, release: str | None = None) -> Session:
+    def __call__(
+        self, release: str | None = None, started: Callable[[Health], None] = lambda _: None
+    ) -> Session:
         self.opened += 1
         cache, reporter = Cache(self.folder / "cache"), Reporter(self.terminal)
         return self.stack.enter_context(
@@ -49,6 +52,7 @@ class Opener:
                 folder=self.folder / str(self.opened),
                 expect_release=release or self.kernel.release,
                 snapshot=True,
+                started=started,
             )
         )
 
@@ -159,3 +163,39 @@ def test_a_kernel_that_is_not_the_one_that_was_meant_is_not_used(open_one: Opene
     with pytest.raises(BootError, match=r"the kernel that booted is .*, not 6\.1\.0-other"):
         open_one("6.1.0-other")
     assert "the snapshot is thrown away: its kernel is" in open_one.said
+
+
+def test_a_snapshot_outlives_who_did_not_wait_for_it(open_one: Opener) -> None:
+    open_one()
+    before = open_one.entries
+    with pytest.raises(RunEndedError):
+        open_one(started=lambda health: health.fail(RunEndedError("the run was ended")))
+    assert open_one.entries == before
+    assert "thrown away" not in open_one.said
+    open_one()
+    assert open_one.restored == 1
+
+
+def test_a_guest_that_cannot_be_saved_is_as_good(
+    open_one: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise DeviceError("QEMU did not save the machine")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshot, "save", fail)
+        assert open_one().device.shell("echo lives").output == "lives\n"
+        patched.setattr(snapshot, "make_disk", fail)
+        assert open_one().device.shell("echo lives").output == "lives\n"
+    assert "the guest was not saved: QEMU did not save the machine" in open_one.said
+    assert "the guest cannot be saved: QEMU did not save the machine" in open_one.said
+    assert open_one.entries == []
+
+
+def test_what_was_thrown_away_leaves_its_console(open_one: Opener) -> None:
+    open_one()
+    (entry,) = open_one.entries
+    lie(entry)
+    open_one()
+    assert (open_one.folder / "2" / "console.thrown-away.log").is_file()
+    assert (open_one.folder / "2" / "console.log").stat().st_size > 0
