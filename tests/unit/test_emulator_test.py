@@ -61,7 +61,7 @@ class FakeDevice:
 
     def start(self, _command: str, *, on_line: Callable[[str], None]) -> Any:
         on_line("usage: time=1.000000, uid=10070, rss=4096")
-        return SimpleNamespace(close=lambda: None)
+        return SimpleNamespace(close=lambda: None, ended=False)
 
 
 class Bench:

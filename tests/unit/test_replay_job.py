@@ -76,7 +76,7 @@ class Device:
         return "<6>[    0.000000] Booting Linux\n"
 
     def start(self, _command: str, **_options: object) -> Any:
-        return SimpleNamespace(close=lambda: None)
+        return SimpleNamespace(close=lambda: None, ended=False)
 
 
 class Bench:
@@ -299,9 +299,11 @@ def test_a_round_of_the_fuzz_test_again(
 ) -> None:
     seeds: list[int] = []
 
-    def once(_session: object, _fuzz: object, seed: int) -> tuple[str, ...]:
+    def once(
+        _session: object, _results: object, _folder: Path, seed: int
+    ) -> tuple[dict[str, int], tuple[str, ...]]:
         seeds.append(seed)
-        return problems
+        return {}, problems
 
     monkeypatch.setattr(fuzz, "_round", once)
     monkeypatch.setattr(fuzz, "_leaks", lambda _: ())
