@@ -66,8 +66,8 @@ CASES: tuple[Case, ...] = (
     Case("shell, cold", ("boot", "--no-snapshot"), says="exit\n"),
     Case("shell", ("boot",), base="shell, cold", says="exit\n"),
     Case("rss, cold", ("emulator-test", "--policy", "rss", *_COLD)),
-    Case("rss, one guest", ("emulator-test", "--policy", "rss", "--jobs", "1"), base="rss, cold"),
     Case("rss", ("emulator-test", "--policy", "rss"), base="rss, cold", goal=4.0),
+    Case("rss, two guests", ("emulator-test", "--policy", "rss", "--jobs", "2"), base="rss"),
     Case("all, cold", ("emulator-test", "--policy", "all", *_COLD)),
     Case("all", ("emulator-test", "--policy", "all"), base="all, cold", goal=10.0),
 )

@@ -50,12 +50,15 @@ class Run:
     last_words: list[Callable[[Summary], str]] = field(default_factory=list)
 
     def save(self) -> None:
-        """Brings the result folder up to date."""
-        logs = {found.guest: found.log for found in self.found}
+        """Brings the result folder up to date, but for what save_evidence() writes."""
+        self.folder.write(self.summary, {found.guest: found.log for found in self.found})
+
+    def save_evidence(self) -> None:
+        """Writes what only the report shows: with every verdict that would take long."""
         ordered = sorted(self.found, key=lambda one: one.place)
         usage = [one for found in ordered for one in found.usage]
         decisions = [one for found in ordered for one in found.decisions]
-        self.folder.write(self.summary, logs, usage, decisions)
+        self.folder.write_evidence(usage, decisions)
 
     def seen(self, number: int) -> Observations:
         """What was seen of the scenario that is this one in the work."""
@@ -239,6 +242,7 @@ def _perform(test: Run, setup: Setup) -> None:
             done = guests.perform(setup, test.work, test.count, test.add)
         test.note(finished=done)
     finally:
+        test.save_evidence()
         consoles = {guest: test.folder.console_of(guest) for guest in range(1, test.count + 1)}
         files, prefix = setup.files, test.target.cross_compile
         test.note(reports=decoded_reports.find(consoles, files.vmlinux, prefix))
@@ -301,6 +305,7 @@ def told(test: Run) -> Iterator[None]:
     """Whatever ends the run, the results say it and are complete as far as it came."""
     try:
         test.save()
+        test.save_evidence()
         yield
     except BaseException as error:
         text = error.message if isinstance(error, HarnessError) else type(error).__name__

@@ -149,9 +149,9 @@ def plan(work: Sequence[Work], count: int) -> tuple[Planned, ...]:
 def count_of(text: str, target: Target, most: int, each: int = 1) -> int:
     """How many guests a person wants ("", "0": as many as make sense here).
 
-    That is one for each CPU, as far as there is free memory for them, and for each
-    at least so much of the work, of which there is `most`. Raises UsageError for what is
-    no number, or too much.
+    Each gets CPUs of its own for its own, as far as there is free memory for them, and at
+    least so much (`each`) of the work, of which there is `most`. Raises UsageError for
+    what is no number, or too much.
     """
     if not (text.isascii() and (text.isdigit() or not text)):
         raise UsageError(f"not a number of guests: {text}", hint="--jobs 1")
@@ -168,7 +168,9 @@ def count_of(text: str, target: Target, most: int, each: int = 1) -> int:
         return wanted
     free = _free_memory() // _MIB - _SPARED_MIB
     by_memory = free // (target.machine.memory_mib + _BESIDES_MIB)
-    return max(1, min(usable_cpus(), by_memory, most // each, MOST_GUESTS))
+    # Two that share CPUs take longer than one: a guest's CPU spins while another's runs.
+    by_cpus = usable_cpus() // target.machine.smp
+    return max(1, min(by_cpus, by_memory, most // each, MOST_GUESTS))
 
 
 def _free_memory() -> int:

@@ -81,18 +81,8 @@ class ResultFolder:
         """Where a guest's logs go: the first one's into the folder itself."""
         return self.path if number == 1 else self.path / f"guest{number}"
 
-    def write(
-        self,
-        summary: Summary,
-        logs: Mapping[int, str],
-        usage: Sequence[ScenarioUsage] = (),
-        decisions: Sequence[Decision] = (),
-    ) -> None:
-        """Writes all files but the consoles'.
-
-        `logs` are the guests' kernel logs, `usage` is who used how much memory, and
-        `decisions` are whom the kernels chose out of whom.
-        """
+    def write(self, summary: Summary, logs: Mapping[int, str]) -> None:
+        """Writes all files but the consoles' and the evidence; `logs` are the kernels'."""
         with disk_full_named(self.path):
             self.put("command.txt", f"{shlex.join(summary.command)}\n")
             for number in {1, *logs}:
@@ -100,13 +90,17 @@ class ResultFolder:
                 self.put(KERNEL_LOG, logs.get(number, ""), self.of_guest(number))
             if summary.reports:
                 self.put(REPORTS, _reports(summary))
-            self.put(USAGE, usage_json(usage))
-            self.put(DECISIONS, decisions_json(decisions))
             self.put("kills.json", _json(_kills(summary)))
             self.put("verdict.json", _json(_verdict(summary)))
             self.put("junit.xml", junit(summary))
             self.put("results.ktap", ktap(summary))
             self.put("kcidb.json", _json(kcidb(summary)))
+
+    def write_evidence(self, usage: Sequence[ScenarioUsage], decisions: Sequence[Decision]) -> None:
+        """Writes who used how much memory, and whom the kernels chose out of whom."""
+        with disk_full_named(self.path):
+            self.put(USAGE, usage_json(usage))
+            self.put(DECISIONS, decisions_json(decisions))
 
     def write_differences(self, found: Sequence[Difference]) -> None:
         """Writes what differed between the stock kernel and ours, and what did not."""

@@ -57,7 +57,7 @@ BEGIN, SETTINGS, CHANGE, LIMITS, DAEMON, DECISIONS, LOG = (
 _DAEMON_SECONDS = 0.1
 _DAEMON_ROUNDS_SECONDS = 0.6
 # The children are quiet for this long before they count as settled.
-_SETTLE_MS = 100
+_SETTLE_MS = 50
 # For the daemon's first kill: long where one must come, short where none may.
 _KILL_WAIT_SECONDS = 10.0
 _NO_KILL_WAIT_SECONDS = 0.4

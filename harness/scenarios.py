@@ -211,47 +211,47 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="below-limit",
         title="all stay below the limit: nobody dies",
-        steps=(Run("main", OFFENDER, _sizes(8 * MB, 10 * MB), limit=24 * MB),),
+        steps=(Run("main", OFFENDER, _sizes(4 * MB, 5 * MB), limit=12 * MB),),
         expected=_always(None),
-        limits={OFFENDER: 24 * MB},
+        limits={OFFENDER: 12 * MB},
     ),
     Scenario(
         name="many-small",
         title="64 small children exceed the limit together",
-        steps=(_offence(*_sizes(*[2 * MB] * 64), limit=64 * MB),),
+        steps=(_offence(*_sizes(*[1_500_000] * 64), limit=56 * MB),),
         # Each process may hold back 64 pages of its RSS from the kernel's sum.
         expected=_always(Enough("main", slack=1 * MB)),
-        limits={OFFENDER: 64 * MB},
+        limits={OFFENDER: 56 * MB},
     ),
     Scenario(
         name="two-users",
         title="two users have limits, one exceeds its own",
         steps=(
-            Run("neighbour", NEIGHBOUR, _sizes(8 * MB, 6 * MB), limit=32 * MB),
-            _offence(Child(3 * MB), Child(33 * MB, sure_ms=_SURE_MS), limit=32 * MB),
+            Run("neighbour", NEIGHBOUR, _sizes(4 * MB, 3 * MB), limit=16 * MB),
+            _offence(Child(2 * MB), Child(17 * MB, sure_ms=_SURE_MS), limit=16 * MB),
         ),
         expected=_always(Victims("main", (1,))),
-        limits={OFFENDER: 32 * MB, NEIGHBOUR: 32 * MB},
+        limits={OFFENDER: 16 * MB, NEIGHBOUR: 16 * MB},
     ),
     Scenario(
         name="bystander",
         title="a user without a limit, larger than anyone, lives",
         steps=(
-            Run("bystander", BYSTANDER, _sizes(36 * MB)),
-            _offence(Child(3 * MB), Child(33 * MB, sure_ms=_SURE_MS), limit=32 * MB),
+            Run("bystander", BYSTANDER, _sizes(18 * MB)),
+            _offence(Child(2 * MB), Child(17 * MB, sure_ms=_SURE_MS), limit=16 * MB),
         ),
         expected=_always(Victims("main", (1,))),
-        limits={OFFENDER: 32 * MB, BYSTANDER: None},
+        limits={OFFENDER: 16 * MB, BYSTANDER: None},
     ),
     Scenario(
         name="lowered",
         title="root lowers the limit under running processes",
         steps=(
-            _offence(Child(5 * MB), Child(30 * MB, sure_ms=_SURE_MS), limit=50 * MB),
-            SetLimit("root", OFFENDER, 20 * MB),
+            _offence(Child(3 * MB), Child(16 * MB, sure_ms=_SURE_MS), limit=30 * MB),
+            SetLimit("root", OFFENDER, 12 * MB),
         ),
         expected=_always(Victims("main", (1,))),
-        limits={OFFENDER: 20 * MB},
+        limits={OFFENDER: 12 * MB},
     ),
     Scenario(
         name="removed",
@@ -268,11 +268,11 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="protected",
         title="a child with oom_score_adj -1000 is larger than the others and lives",
         steps=(
-            Run("protected", OFFENDER, _sizes(30 * MB), shielded=True),
-            _offence(Child(2 * MB), Child(25 * MB, sure_ms=_SURE_MS), limit=50 * MB),
+            Run("protected", OFFENDER, _sizes(16 * MB), shielded=True),
+            _offence(Child(2 * MB), Child(13 * MB, sure_ms=_SURE_MS), limit=26 * MB),
         ),
         expected=_always(Victims("main", (1,))),
-        limits={OFFENDER: 50 * MB},
+        limits={OFFENDER: 26 * MB},
     ),
     Scenario(
         name="all-protected",
@@ -287,7 +287,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         title="a small child used much CPU time: only runtime picks it",
         steps=(
             # Small, because touching pages takes CPU time too, on a loaded host much.
-            _offence(Child(3 * MB, cpu_ms=1000), Child(9_800_000), limit=12 * MB),
+            _offence(Child(3 * MB, cpu_ms=250, sure_ms=750), Child(9_800_000), limit=12 * MB),
         ),
         expected=_by_policy(
             rss=Victims("main", (1,)), runtime=Victims("main", (0,)), badness=Victims("main", (1,))
@@ -301,21 +301,21 @@ SCENARIOS: tuple[Scenario, ...] = (
             _offence(
                 Child(5 * MB, adj=800),
                 Child(1 * MB),
-                Child(30 * MB, sure_ms=_SURE_MS),
-                limit=34 * MB,
+                Child(18 * MB, sure_ms=_SURE_MS),
+                limit=22 * MB,
             ),
         ),
         expected=_by_policy(
             rss=Victims("main", (2,)), runtime=Victims("main", (2,)), badness=Victims("main", (0,))
         ),
-        limits={OFFENDER: 34 * MB},
+        limits={OFFENDER: 22 * MB},
     ),
     Scenario(
         name="hostile-name",
         title="the victim's name holds a line end and fields of a record",
-        steps=(_offence(Child(30 * MB, name="\nuid=0, \\x,\tp=\xff"), limit=20 * MB),),
+        steps=(_offence(Child(16 * MB, name="\nuid=0, \\x,\tp=\xff"), limit=12 * MB),),
         expected=_always(Victims("main", (0,))),
-        limits={OFFENDER: 20 * MB},
+        limits={OFFENDER: 12 * MB},
     ),
     Scenario(
         name="privileges",

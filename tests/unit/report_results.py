@@ -119,7 +119,9 @@ def leave(
     """The folder of a run below `root`."""
     folder = root / name
     folder.mkdir(parents=True)
-    ResultFolder(folder).write(run, {1: log}, usages or (), decisions or ())
+    results = ResultFolder(folder)
+    results.write(run, {1: log})
+    results.write_evidence(usages or (), decisions or ())
     (folder / CONSOLE_LOG).write_text(console)
     # As of a run of the time before there was such a file.
     if usages is None:

@@ -44,7 +44,14 @@ def machine(monkeypatch: pytest.MonkeyPatch, cpus: int, free: int) -> None:
 
 @pytest.mark.parametrize(
     ("cpus", "free", "count"),
-    [(1, 64 * GIB, 1), (2, 64 * GIB, 2), (64, 64 * GIB, 4), (64, 4 * GIB, 2), (8, GIB // 2, 1)],
+    [
+        (1, 64 * GIB, 1),
+        (3, 64 * GIB, 1),
+        (4, 64 * GIB, 2),
+        (64, 64 * GIB, 4),
+        (64, 4 * GIB, 2),
+        (8, GIB // 2, 1),
+    ],
 )
 def test_as_many_guests_as_make_sense(
     monkeypatch: pytest.MonkeyPatch, cpus: int, free: int, count: int

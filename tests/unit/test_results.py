@@ -75,6 +75,7 @@ def test_two_runs_in_one_second_do_not_clash(tmp_path: Path) -> None:
 def test_all_files_are_there(tmp_path: Path) -> None:
     folder = ResultFolder.create(tmp_path, "linux-6.1", "runtime", NOW)
     folder.write(summary(verdict()), {1: "<6>[    0.0] Booting\n"})
+    folder.write_evidence([], [])
     names = {path.name for path in folder.path.iterdir()}
     assert names == {
         *("command.txt", "kernel.log", "kills.json", "usage.json", "verdict.json"),

@@ -45,7 +45,7 @@ def command(name: str, run: str, policy: str, trigger: str) -> str:
 def test_the_reports_own_command() -> None:
     assert command("report", "main", "rss", "alloc") == (
         "exec su 10070 ./oom_test_kernel"
-        " -m 5f0c -e LLLLLK -s 100 -t 25 -u /data/local/tmp/end-5f0c"
+        " -m 5f0c -e LLLLLK -s 50 -t 25 -u /data/local/tmp/end-5f0c"
         " u0_a70 100000000 20000 40000 20000 30000 200000 100000000"
     )
 
