@@ -119,15 +119,16 @@ def _usage(fields: Fields) -> ScenarioUsage:
 
 
 def _decision(fields: Fields) -> Decision:
+    chosen, expected = fields.size_or_none("chosen"), fields.size_or_none("expected")
     return Decision(
         scenario=fields.text("scenario"),
         policy=fields.text("policy"),
         trigger=fields.text("trigger", ""),
         time=fields.number("time"),
         uid=fields.size("uid"),
-        chosen=fields.size_or_none("chosen"),
-        expected=fields.size_or_none("expected"),
-        agrees=fields.flag("agrees", True),
+        chosen=chosen,
+        expected=expected,
+        agrees=fields.flag("agrees", expected in (None, chosen)),
         candidates=tuple(
             Candidate(
                 pid=one.size("pid"),
