@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,13 +18,13 @@ from harness.built import Bootable
 from harness.errors import BootError, UsageError
 from harness.evidence import Candidate, Decision, ScenarioUsage
 from harness.kernel_reports import find_reports
-from harness.klog import certain_lines
+from harness.klog import ahead_of_uptime, certain_lines
 from harness.lifetime import Healths
 from harness.programs_output import ProgramOutput, Usage, parse_usage
 from harness.records import COMM_BYTES
 from harness.results import ResultFolder
 from harness.scenario_run import modules_command, observe
-from harness.scenario_script import events_command, watch_command
+from harness.scenario_script import events_command, uptime_command, watch_command
 from harness.scenarios import Modules, Scenario, uid_of
 from harness.session import Session, open_session
 from harness.side_by_side import SideBySide
@@ -87,15 +87,17 @@ class Found:
 
     @property
     def usage(self) -> Iterator[ScenarioUsage]:
-        """Who used how much memory meanwhile, if anybody did."""
+        """Who used how much memory meanwhile, if anybody did, by the kernel log's clock."""
         verdict = self.judged.verdict
         if self.seen is not None and self.seen.usage:
+            ahead = ahead_of_uptime(self.log)
+            samples = tuple(replace(one, time=one.time + ahead) for one in self.seen.usage)
             yield ScenarioUsage(
                 scenario=verdict.scenario,
                 policy=verdict.policy,
                 trigger=verdict.trigger,
-                started=self.seen.usage[0].time,
-                samples=self.seen.usage,
+                started=samples[0].time,
+                samples=samples,
             )
 
     @property
@@ -284,6 +286,7 @@ class _Guests:
             f"echo {hung} > /proc/sys/kernel/hung_task_timeout_secs",
             "true" if setup.stock else modules_command(Modules(loaded=True)),
             "true" if setup.stock else f"{{ {events_command()}; }}",
+            f"{{ {uptime_command()}; }}",
             "busybox dmesg -r",
         )
         guest.log = device.shell(" && ".join(commands), timeout=_PREPARE_SECONDS).output

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from harness.evidence import UsageSample
 
@@ -96,10 +97,15 @@ class _Scale:
         return round(self.begin + share * (self.end - self.begin), 1)
 
 
-def draw(samples: Sequence[UsageSample], kills: Sequence[KillMark]) -> Chart:
-    """The picture of one user's samples, of which there is at least one, and kills."""
+def draw(
+    samples: Sequence[UsageSample], kills: Sequence[KillMark], span: Sequence[float] = ()
+) -> Chart:
+    """The picture of one user's samples, of which there is at least one, and kills.
+
+    It covers the times in `span`, too, so that two users' pictures can be compared.
+    """
     ordered = sorted(samples, key=lambda sample: sample.time)
-    times = [*(sample.time for sample in ordered), *(kill.time for kill in kills)]
+    times = [*(sample.time for sample in ordered), *(kill.time for kill in kills), *span]
     top = max(*(sample.rss for sample in ordered), *(kill.user_rss for kill in kills), 0)
     limits = [sample.mm_max for sample in ordered if sample.mm_max is not None]
     near = [limit for limit in limits if top == 0 or limit <= _FAR * top]
@@ -112,7 +118,9 @@ def draw(samples: Sequence[UsageSample], kills: Sequence[KillMark]) -> Chart:
     y = _Scale(0, ceiling, BOX.bottom, BOX.top)
     numbered = len(kills) <= _MOST_LABELS
     return Chart(
-        memory=_points([(x.place(one.time), y.place(one.rss)) for one in thinned(ordered)]),
+        memory=_points(
+            [(x.place(time), y.place(rss)) for time, rss in _line(ordered, kills, high)]
+        ),
         limits=tuple(_limits(ordered, set(near), x, y)),
         marks=tuple(
             Mark(x.place(kill.time), y.place(kill.user_rss), str(kill.number) if numbered else "")
@@ -136,6 +144,15 @@ def thinned(samples: Sequence[UsageSample], most: int = MOST_POINTS) -> list[Usa
         kept.add(min(bucket, key=lambda at: samples[at].rss))
         kept.add(max(bucket, key=lambda at: samples[at].rss))
     return [samples[at] for at in sorted(kept)]
+
+
+def _line(
+    samples: Sequence[UsageSample], kills: Sequence[KillMark], end: float
+) -> list[tuple[float, int]]:
+    """Times and bytes: a kill's sum is one more sample, and the last one lasts to the end."""
+    seen = [(one.time, one.rss) for one in thinned(samples)]
+    found = sorted([*seen, *((kill.time, kill.user_rss) for kill in kills)], key=itemgetter(0))
+    return [*found, (end, found[-1][1])] if found[-1][0] < end else found
 
 
 def ticks(low: float, high: float, most: int = _MOST_TICKS) -> tuple[float, list[float]]:

@@ -237,6 +237,8 @@ def _kills(records: Iterable[KillRecord], places: Mapping[KillRecord, str]) -> t
 
 def _users(samples: Sequence[UsageSample], kills: Sequence[KillView]) -> Iterator[UserView]:
     """The users that there are samples of, by uid."""
+    killed_at = [kill.record.time for kill in kills if kill.record.time is not None]
+    times = [*(one.time for one in samples), *killed_at]
     for uid in sorted({sample.uid for sample in samples}):
         own = sorted((one for one in samples if one.uid == uid), key=lambda one: one.time)
         killed = tuple(kill for kill in kills if kill.record.uid == uid)
@@ -245,7 +247,7 @@ def _users(samples: Sequence[UsageSample], kills: Sequence[KillView]) -> Iterato
             for kill in killed
             if kill.record.time is not None
         ]
-        chart = draw(own, marks)
+        chart = draw(own, marks, (min(times), max(times)))
         rows = thinned(own)
         yield UserView(
             uid=uid,
@@ -263,7 +265,8 @@ def _words(
 ) -> str:
     """What the picture shows, for who does not see it."""
     first, last = samples[0].time, samples[-1].time
-    peak = max(sample.rss for sample in samples)
+    sums = (kill.record.user_rss for kill in kills)
+    peak = max(*(sample.rss for sample in samples), *sums, 0)
     limits = sorted({one.mm_max for one in samples if one.mm_max is not None})
     limit = " and ".join(short_size(one) for one in limits) or "none"
     words = (

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import PurePosixPath
 
-from harness.klog import marker
+from harness.klog import UPTIME, marker
 from harness.proc_mm_limits import COLUMNS
 from harness.programs_output import holding_prefix
 from harness.scenarios import (
@@ -326,6 +326,19 @@ def events_command() -> str:
     return (
         f"if mount -t tracefs tracefs {_TRACING} 2>/dev/null;"
         f" then echo 1 > {_TRACING}/events/mm_limits/enable; fi"
+    )
+
+
+def uptime_command() -> str:
+    """The device's shell command, for root, that writes the uptime into the kernel's log.
+
+    Just when it changes: it is told in hundredths of a second.
+    """
+    read = "read -r up others </proc/uptime"
+    line = shlex.quote(_NOTICE + UPTIME)
+    return (
+        f"{read}; first=$up; while [[ $up == $first ]]; do {read}; done;"
+        f" print -r -- {line}$up >/dev/kmsg"
     )
 
 

@@ -36,7 +36,8 @@ def test_everything_is_inside(samples: list[UsageSample], kills: list[KillMark])
         assert BOX.top <= y <= BOX.bottom
     for line in lines:
         assert [x for x, _ in line] == sorted(x for x, _ in line)
-    assert len(points(chart.memory)) == len(samples)
+    # One more where the last sample is not the last moment.
+    assert len(points(chart.memory)) - len(samples) - len(kills) in {0, 1}
     assert len(chart.marks) == len(kills)
     assert all(BOX.left <= tick.at <= BOX.right for tick in chart.x_ticks)
     assert all(BOX.top <= tick.at <= BOX.bottom for tick in chart.y_ticks)
@@ -99,6 +100,16 @@ def test_a_kill_may_be_higher_and_later_than_all_samples() -> None:
     (mark,) = chart.marks
     assert (mark.x, mark.label) == (BOX.right, "1")
     assert mark.y < points(chart.memory)[0][1]
+
+
+def test_the_memory_goes_through_the_kills_and_on_to_the_end() -> None:
+    chart = draw([sample(1, 50), sample(3, 20)], [KillMark(2, 100, 1)], (0, 5))
+    (mark,) = chart.marks
+    first, second, third, fourth = points(chart.memory)
+    assert first[0] > BOX.left
+    assert second == (mark.x, mark.y)
+    assert third[1] == fourth[1] > first[1]
+    assert fourth[0] == BOX.right
 
 
 def test_many_kills_have_no_numbers() -> None:
