@@ -132,7 +132,7 @@ def test_a_run_that_passes(tmp_path: Path) -> None:
         *("./inv emulator-test --policy rss --trigger alloc", "gcc 12; ld 2.40"),
         *("QEMU emulator version 7.2.22", "Debian's linux-source-6.1 6.1.153-1"),
         *("7.370000", "100,003,840", "100.0 MB", "10070 (u0_a70)", "97,226,752", "pid 95"),
-        "User 10070 (u0_a70) used at most 91.8 MB between 5.00 and 7.39 s. Limit: 100.0 MB.",
+        "User 10070 (u0_a70) used at most 100.0 MB between 5.00 and 7.39 s. Limit: 100.0 MB.",
         *("Killed: pid 95 at 7.37 s.", "Nobody was killed.", "as the model expects", "◀ chosen"),
         *("Memory was not sampled in this scenario.", "lines 1 to 95, nothing special"),
     ):
