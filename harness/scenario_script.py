@@ -56,8 +56,9 @@ BEGIN, SETTINGS, CHANGE, LIMITS, DAEMON, DECISIONS, LOG = (
 # How often the daemon looks, and how long it gets to act on a last step: some rounds.
 _DAEMON_SECONDS = 0.1
 _DAEMON_ROUNDS_SECONDS = 0.6
-# The children are quiet for this long before they count as settled.
-_SETTLE_MS = 50
+# The children are quiet for this long before they count as settled: with the daemon for
+# some of its rounds, because it may come when they have all allocated.
+_SETTLE_MS = {"alloc": 50, "daemon": 300}
 # For the daemon's first kill: long where one must come, short where none may.
 _KILL_WAIT_SECONDS = 10.0
 _NO_KILL_WAIT_SECONDS = 0.4
@@ -266,7 +267,7 @@ def run_command(run: Run, script: Script) -> str:
         f"./{PROGRAMS[trigger]}",
         *("-m", script.nonce),
         *("-e", letters(scenario, run, policy)),
-        *("-s", str(_SETTLE_MS)),
+        *("-s", str(_SETTLE_MS[trigger])),
         *("-t", str(PROGRAM_SECONDS)),
         *("-u", script.until),
     ]

@@ -162,8 +162,8 @@ def test_ctrl_c_during_a_download(tmp_path: Path, running: Callable[..., Running
 
 
 def test_qemu_is_killed_in_mid_test(running: Callable[..., Running]) -> None:
-    run = running("emulator-test", "--policy", "rss")
-    run.until("scenarios")
+    run = running("emulator-test", "--policy", "rss", "--no-snapshot")
+    run.until("boot: done")
     machines: list[psutil.Process] = []
     while not machines:
         machines = [one for one in run.descendants() if one.name().startswith("qemu")]

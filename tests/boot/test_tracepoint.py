@@ -76,6 +76,7 @@ def test_without_anybody_who_follows_it_there_is_only_the_record(traced: Device)
 
 
 @pytest.mark.parametrize("policy", ["rss", "runtime", "badness"])
+@pytest.mark.usefixtures("room")
 def test_whoever_could_have_died_is_told_with_all_that_counts(traced: Device, policy: str) -> None:
     candidates = f"{TRACING}/events/mm_limits/mm_limits_candidate/enable"
     mark = f"test: candidates {secrets.token_hex(8)}"
