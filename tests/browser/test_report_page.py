@@ -165,7 +165,7 @@ def test_a_picture_has_a_name_words_and_a_table(tmp_path: Path, opened: Opened) 
     page = opened(written(results.wrong_victim, tmp_path))
     picture = page.get_by_role("img", name="Memory of user 10070 (u0_a70) over time")
     expect(picture).to_have_accessible_name(
-        "Memory of user 10070 (u0_a70) over time User 10070 (u0_a70) used at most 91.8 MB between"
+        "Memory of user 10070 (u0_a70) over time User 10070 (u0_a70) used at most 100.0 MB between"
         " 5.00 and 7.39 s. Limit: 100.0 MB. Killed: pid 95 at 7.37 s."
     )
     assert picture.locator(".memory, .limit, .kill").count() == 3
