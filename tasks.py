@@ -455,12 +455,19 @@ def browser_test(ctx: Context) -> None:
     checks.run(_workspace(ctx), checks.BROWSER_TESTS)
 
 
-@task(help={"debug": BUILD_HELP["debug"]})
-def boot_test(ctx: Context, debug: bool = False) -> None:
+@task(
+    help={
+        "debug": BUILD_HELP["debug"],
+        "jobs": "how many guests side by side (default: by CPUs and free memory)",
+    }
+)
+def boot_test(ctx: Context, debug: bool = False, jobs: str = "") -> None:
     """Run the tests that boot a real kernel."""
     from harness import checks
 
-    checks.run(_workspace(ctx), checks.DEBUG_BOOT_TESTS if debug else checks.BOOT_TESTS)
+    target = _target(ctx, "linux-6.1")
+    target = target.checking_itself() if debug else target
+    checks.run(_workspace(ctx), checks.boot_tests(target, jobs))
 
 
 @task
@@ -469,9 +476,10 @@ def test(ctx: Context) -> None:
     from harness import bench as benchmark
     from harness import checks, cli
 
-    ws = _workspace(ctx)
-    checks.run(ws, checks.LINT, checks.UNIT_TESTS, checks.BROWSER_TESTS, checks.BOOT_TESTS)
-    cli.finish(benchmark.run(ws, _target(ctx, "linux-6.1"), quick=True))
+    ws, target = _workspace(ctx), _target(ctx, "linux-6.1")
+    boot_tests = checks.boot_tests(target)
+    checks.run(ws, checks.LINT, checks.UNIT_TESTS, checks.BROWSER_TESTS, boot_tests)
+    cli.finish(benchmark.run(ws, target, quick=True))
 
 
 namespace = Collection(
