@@ -41,9 +41,7 @@ def _workspace(ctx: Context) -> Workspace:
     from harness.progress import reporter_of
     from harness.workspace import Workspace
 
-    reporter = reporter_of(ctx.goldfish_oom.output)
-    jobs = int(ctx.goldfish_oom.jobs)
-    return Workspace(reporter=reporter, jobs=jobs) if jobs > 0 else Workspace(reporter=reporter)
+    return Workspace.telling(reporter_of(ctx.goldfish_oom.output), jobs=int(ctx.goldfish_oom.jobs))
 
 
 def _target(ctx: Context, kernel: str | None, cross_compile: str | None = None) -> Target:

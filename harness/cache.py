@@ -5,17 +5,21 @@ An entry is a folder `<root>/<kind>/<key>`. It is made as `.<key>.partial`
 under a lock of its own and renamed into place when it is complete, so that a
 run which is killed half-way leaves nothing that a later run would take for an
 entry, and two runs that want the same entry make it once.
+
+Its seal is the list of its files with their SHA-256. An entry that does not fit it
+(a disk that failed, a machine that lost its power, a hand) is made once more.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -25,6 +29,7 @@ from harness.errors import DiskFullError, InfrastructureError
 # Long enough that a clash is out of the question, short enough to read aloud.
 KEY_LENGTH = 16
 _CHUNK = 1 << 20
+_SEAL = ".seal"
 
 
 def digest(*parts: str | bytes) -> str:
@@ -85,11 +90,54 @@ def remove_partial(partial: Path) -> None:
         ) from error
 
 
+def _seal(folder: Path) -> None:
+    """Writes down what is in a folder that is complete."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    sums = {str(path.relative_to(folder)): file_sha256(path) for path in files}
+    (folder / _SEAL).write_text(json.dumps(sums, indent=0) + "\n", encoding="utf-8")
+
+
+def _damage(folder: Path) -> str | None:
+    """The first file of an entry that does not fit its seal; None where all do.
+
+    Without a seal (some entries have none) nothing is known of any.
+    """
+    try:
+        sums = json.loads((folder / _SEAL).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return _SEAL
+    if not isinstance(sums, dict):
+        return _SEAL
+    for name, wanted in sums.items():
+        try:
+            if file_sha256(folder / name) != wanted:
+                return str(name)
+        except OSError:
+            return str(name)
+    return None
+
+
 @dataclass(frozen=True)
 class Cache:
-    """The entries below `root`."""
+    """The entries below `root`; `say` is told of one that is made once more."""
 
     root: Path
+    say: Callable[[str], None] = field(default=lambda _: None, compare=False)
+    # Looked at by this process, which then knows.
+    _whole: set[Path] = field(default_factory=set, init=False, repr=False, compare=False)
+
+    def has(self, kind: str, key: str) -> bool:
+        """Whether the entry is there, and whole."""
+        entry = self.path(kind, key)
+        if not entry.is_dir():
+            return False
+        if entry not in self._whole:
+            if _damage(entry) is not None:
+                return False
+            self._whole.add(entry)
+        return True
 
     def path(self, kind: str, key: str) -> Path:
         """Where the entry is or would be."""
@@ -128,25 +176,33 @@ class Cache:
             if ours:
                 lock.release()
 
-    def ensure(self, kind: str, key: str, make: Callable[[Path], None]) -> Path:
-        """The entry, made by `make(folder)` if it is not there yet.
+    def ensure(
+        self, kind: str, key: str, make: Callable[[Path], None], *, seal: bool = True
+    ) -> Path:
+        """The entry, made by `make(folder)` if it is not there yet, or not whole.
 
         `make` fills an empty folder. If it raises, the folder is removed and
-        the error goes on.
+        the error goes on. Without `seal` somebody else sees to it that what is in
+        the entry is right.
         """
         entry = self.path(kind, key)
-        if entry.is_dir():
+        if self.has(kind, key):
             self.used(entry)
             return entry
         with self.lock(f"{kind}-{key}"), disk_full_named(self.root):
-            if entry.is_dir():
+            if self.has(kind, key):
                 return entry
+            if entry.is_dir():
+                self.say(f"{entry} is damaged ({_damage(entry)}): made once more")
+                discard(entry)
             partial = entry.with_name(f".{key}.partial")
             # Only a run that was killed leaves one behind: the lock is ours.
             remove_partial(partial)
             partial.mkdir(parents=True)
             try:
                 make(partial)
+                if seal:
+                    _seal(partial)
                 partial.rename(entry)
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)

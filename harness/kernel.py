@@ -155,7 +155,7 @@ def build(
     pristine = fetch(ws, target, source)
     record = _record(pristine, extra_patches, requested, toolchain)
     plan = _Plan(pristine, tuple(extra_patches), requested, record)
-    if ws.cache.path("kernel", plan.key).is_dir():
+    if ws.cache.has("kernel", plan.key):
         with ws.reporter.phase("build kernel") as phase:
             phase.mark_cached()
     folder = ws.cache.ensure("kernel", plan.key, lambda entry: _make_entry(ws, plan, entry))

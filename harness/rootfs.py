@@ -88,7 +88,7 @@ def build(ws: Workspace, target: Target) -> Rootfs:
             Path(__file__).read_bytes(),
             Path(initramfs.__file__).read_bytes(),
         )
-        if ws.cache.path("rootfs", key).is_dir():
+        if ws.cache.has("rootfs", key):
             phase.mark_cached()
         entry = ws.cache.ensure("rootfs", key, lambda folder: _assemble(target, programs, folder))
     tools = (entry / "su", programs / "root/usr/bin/busybox")

@@ -165,7 +165,8 @@ def _entry(
 
     if ws.cache.path("sources", key).is_dir():
         phase.mark_cached()
-    tree = ws.cache.ensure("sources", key, make) / "tree"
+    # Too large to be looked through each time; a build says if it is damaged.
+    tree = ws.cache.ensure("sources", key, make, seal=False) / "tree"
     version = tree_version(tree)
     check_version(version, target, origin)
     return KernelSource(target, tree, key, version, origin)
@@ -285,7 +286,11 @@ def _download(ws: Workspace, package: _Package, phase: Phase) -> Path:
     """The package's file, with the hash that apt states; fetched again if it has another."""
     for fetched_again in (False, True):
         entry = ws.cache.ensure(
-            "downloads", package.key, lambda folder: _apt_download(ws, package, folder, phase)
+            "downloads",
+            package.key,
+            lambda folder: _apt_download(ws, package, folder, phase),
+            # It is compared with what apt states.
+            seal=False,
         )
         deb = entry / package.file_name
         found = _hash_of(deb)
