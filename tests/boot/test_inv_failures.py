@@ -20,11 +20,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness import equipment
+from harness.cache import file_sha256
 from harness.kernel import KernelBuild
 from harness.modules import ModuleBuild
 from harness.paths import REPO, cache_root
 from harness.programs import ProgramBuild
 from harness.rootfs import Rootfs
+from harness.targets import Target
+from harness.workspace import Workspace
 
 INV = [sys.executable, str(REPO / "inv_program.py")]
 LONG = 600.0
@@ -175,6 +179,26 @@ def test_qemu_is_killed_in_mid_test(running: Callable[..., Running]) -> None:
     assert {"verdict.json", "junit.xml", "console.log", "command.txt"} <= {
         path.name for path in Path(found[1]).iterdir()
     }
+
+
+def test_a_damaged_cache_entry_is_made_once_more(
+    workspace: Workspace, target: Target, cache: Path, running: Callable[..., Running]
+) -> None:
+    equipped = equipment.build(workspace, target)
+    own = cache / workspace.cache.root.name
+    for file in (equipped.kernel.image, equipped.rootfs.initramfs, equipped.initramfs):
+        entry = file.parent.relative_to(workspace.cache.root)
+        shutil.copytree(workspace.cache.root / entry, own / entry)
+    damaged = own / equipped.initramfs.relative_to(workspace.cache.root)
+    damaged.write_bytes(damaged.read_bytes()[:-4096])
+    run = running(
+        *("emulator-test", "--policy", "rss", "--scenario", "report", "--no-snapshot"),
+        cache=cache,
+    )
+    assert run.end() == 0, run.output
+    assert f"{damaged.parent} is damaged ({damaged.name}): made once more" in run.output
+    assert "build kernel: up to date" in run.output
+    assert file_sha256(damaged) == file_sha256(equipped.initramfs)
 
 
 def test_a_missing_cross_compiler_is_named(tmp_path: Path, cache: Path) -> None:
