@@ -178,7 +178,8 @@ class Summary:
             return f"FAIL: {self.reason}"
         # The rest are logs that belong to no scenario.
         scenarios = sum(1 for one in self.judged if one.verdict.policy)
-        return f"PASS: {scenarios} scenarios on {self.release}"
+        many = "scenario" if scenarios == 1 else "scenarios"
+        return f"PASS: {scenarios} {many} on {self.release}"
 
 
 def visible(text: str, also: str = "") -> str:

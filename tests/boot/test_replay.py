@@ -114,7 +114,7 @@ def test_a_run_is_repeated_with_qemu_and_adb_alone(
     assert done.returncode == EXIT_PASSED, done.stdout
     assert done.stdout.splitlines()[-2:] == [
         "agrees with the original: all 3 outcomes are the same",
-        f"PASS: 1 scenarios on {json_in(original, 'verdict.json')['release']}",
+        f"PASS: 1 scenario on {json_in(original, 'verdict.json')['release']}",
     ]
     assert elsewhere.left == [moved]
     folder = results_of(done.stdout)

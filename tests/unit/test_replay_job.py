@@ -51,7 +51,7 @@ from harness.workspace import Workspace
 QEMU = "QEMU emulator version 7.2.22"
 ALL_PASSED = Original(
     passed=True,
-    result="PASS: 1 scenarios on x",
+    result="PASS: 1 scenario on x",
     outcomes=(
         Told("", "boot", "NOTHING_TO_KILL"),
         Told("rss", "report", "PASSED"),
@@ -142,10 +142,10 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
 def test_a_run_that_comes_out_as_the_original(bench: Bench) -> None:
     bench.lives = False
     assert bench.run(original=ALL_PASSED) == 0
-    assert "the original run, 20261122-223145-linux-6.1-rss: PASS: 1 scenarios on x" in bench.said
+    assert "the original run, 20261122-223145-linux-6.1-rss: PASS: 1 scenario on x" in bench.said
     assert bench.said[-2:] == [
         "agrees with the original: all 3 outcomes are the same",
-        f"PASS: 1 scenarios on {bundles.RELEASE}",
+        f"PASS: 1 scenario on {bundles.RELEASE}",
     ]
     assert bench.json("replay.json")["agrees"] is True
     assert bench.json("replay.json")["bundle"] == "a.tar.gz"

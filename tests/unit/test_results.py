@@ -87,7 +87,7 @@ def test_all_files_are_there(tmp_path: Path) -> None:
     assert KillRecord(**{name: kill[name] for name in kill if name != "scenario"}) == RECORD
     told = json.loads((folder.path / "verdict.json").read_text())
     assert told["passed"] is True
-    assert told["result"] == "PASS: 1 scenarios on 6.1.153-gfoom-0123"
+    assert told["result"] == "PASS: 1 scenario on 6.1.153-gfoom-0123"
     assert told["scenarios"][0]["outcome"] == "PASSED"
     assert told["source"] == {"origin": "/tree", "commit": "0123", "changed files": ["Makefile"]}
 

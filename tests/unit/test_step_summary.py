@@ -65,7 +65,7 @@ def run_with(**names: str) -> Summary:
 def test_a_run_that_passes() -> None:
     text = page(summary(verdict("runtime-pick", records=2)))
     tokens = tokens_of(text)
-    assert after(tokens, "heading_open") == ["PASS: 1 scenarios on 6.1.153-gfoom-0123456789ab"]
+    assert after(tokens, "heading_open") == ["PASS: 1 scenario on 6.1.153-gfoom-0123456789ab"]
     assert after(tokens, "td_open") == [
         *("runtime-pick", "rss", "alloc", "killed as expected", "2", "1.2")
     ]
