@@ -115,8 +115,9 @@ def run(ws: Workspace, target: Target, *, rounds: int = 0, results: Path | None 
                 # The first round saves the guests, and fills the host's caches.
                 if number >= 0:
                     seconds[case.name].append(taken)
-    rows = table_of(seconds)
-    folder.put(JSON, json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+            if number >= 0:
+                rows = table_of(seconds)
+                folder.put(JSON, json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     ws.reporter.console.print(_shown(rows))
     ws.reporter.result(f"results: {folder.path}", folder.path)
     return EXIT_PASSED
@@ -182,13 +183,17 @@ def _guest(case: Case, target: Target, files: Bootable, folder: ResultFolder) ->
         return time.monotonic() - begun
 
 
+def _range(ratio: Estimate) -> str:
+    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
 def _shown(rows: Sequence[Row]) -> Table:
     table = Table(
         title="Seconds from start to end: the median, least to most",
         title_justify="left",
         box=SIMPLE_HEAD,
     )
-    for name in ("what", "command", "s", "least to most", "of its cold one", "goal, s"):
+    for name in ("what", "command", "s", "least to most", "ratio", "goal, s"):
         table.add_column(name, no_wrap=name != "command")
     for row in rows:
         ratio = row.ratio
@@ -198,7 +203,7 @@ def _shown(rows: Sequence[Row]) -> Table:
             row.command,
             f"{row.seconds.value:.2f}",
             f"{row.seconds.low:.2f} to {row.seconds.high:.2f}",
-            "" if ratio is None else f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})",
+            "" if ratio is None else f"{_range(ratio)} of {row.base}",
             goal,
         )
     return table

@@ -25,11 +25,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from harness.errors import DiskFullError, InfrastructureError
+from harness.lifetime import check_stopped
 
 # Long enough that a clash is out of the question, short enough to read aloud.
 KEY_LENGTH = 16
 _CHUNK = 1 << 20
 _SEAL = ".seal"
+# How often a run that waits for a lock looks whether it has been ended.
+_LOCK_SECONDS = 0.3
 
 
 def digest(*parts: str | bytes) -> str:
@@ -100,22 +103,20 @@ def _seal(folder: Path) -> None:
 def _damage(folder: Path) -> str | None:
     """The first file of an entry that does not fit its seal; None where all do.
 
-    Without a seal (some entries have none) nothing is known of any.
+    Raises InfrastructureError where that cannot be said.
     """
+    name = _SEAL
     try:
         sums = json.loads((folder / _SEAL).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError):
-        return _SEAL
-    if not isinstance(sums, dict):
-        return _SEAL
-    for name, wanted in sums.items():
-        try:
+        if not isinstance(sums, dict):
+            return _SEAL
+        for name, wanted in sums.items():
             if file_sha256(folder / name) != wanted:
                 return str(name)
-        except OSError:
-            return str(name)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
+        return str(name)
+    except OSError as error:
+        raise InfrastructureError(f"cannot read the cache: {error}") from error
     return None
 
 
@@ -128,16 +129,19 @@ class Cache:
     # Looked at by this process, which then knows.
     _whole: set[Path] = field(default_factory=set, init=False, repr=False, compare=False)
 
-    def has(self, kind: str, key: str) -> bool:
-        """Whether the entry is there, and whole."""
+    def has(self, kind: str, key: str, *, seal: bool = True) -> bool:
+        """Whether the entry is there, and fits its seal if it has to have one."""
         entry = self.path(kind, key)
-        if not entry.is_dir():
-            return False
-        if entry not in self._whole:
-            if _damage(entry) is not None:
-                return False
+        return entry.is_dir() and (not seal or self._flaw(entry) is None)
+
+    def _flaw(self, entry: Path) -> str | None:
+        """What is damaged in an entry; looked for once."""
+        if entry in self._whole:
+            return None
+        found = _damage(entry)
+        if found is None:
             self._whole.add(entry)
-        return True
+        return found
 
     def path(self, kind: str, key: str) -> Path:
         """Where the entry is or would be."""
@@ -162,9 +166,7 @@ class Cache:
         try:
             with disk_full_named(self.root):
                 folder.mkdir(parents=True, exist_ok=True)
-                lock.acquire(blocking=wait)
-        except Timeout:
-            ours = False
+                ours = self._acquire(lock, wait)
         except OSError as error:
             raise InfrastructureError(
                 f"cannot write to the cache: {error}",
@@ -176,6 +178,20 @@ class Cache:
             if ours:
                 lock.release()
 
+    def _acquire(self, lock: FileLock, wait: bool) -> bool:
+        """Takes the lock, and waits for it if it may; a run that is ended waits no longer."""
+        with suppress(Timeout):
+            lock.acquire(blocking=False)
+            return True
+        if wait:
+            self.say(f"waiting for another run ({Path(lock.lock_file).stem})")
+        while wait:
+            check_stopped()
+            with suppress(Timeout):
+                lock.acquire(timeout=_LOCK_SECONDS)
+                return True
+        return False
+
     def ensure(
         self, kind: str, key: str, make: Callable[[Path], None], *, seal: bool = True
     ) -> Path:
@@ -186,14 +202,15 @@ class Cache:
         the entry is right.
         """
         entry = self.path(kind, key)
-        if self.has(kind, key):
+        if self.has(kind, key, seal=seal):
             self.used(entry)
             return entry
         with self.lock(f"{kind}-{key}"), disk_full_named(self.root):
-            if self.has(kind, key):
-                return entry
             if entry.is_dir():
-                self.say(f"{entry} is damaged ({_damage(entry)}): made once more")
+                flaw = self._flaw(entry) if seal else None
+                if flaw is None:
+                    return entry
+                self.say(f"{entry} is damaged ({flaw}): made once more")
                 discard(entry)
             partial = entry.with_name(f".{key}.partial")
             # Only a run that was killed leaves one behind: the lock is ours.

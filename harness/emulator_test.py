@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,8 @@ from harness.verdict import Observations, Outcome
 from harness.workspace import Workspace
 
 _MOST_REASONS = 5
+# How old the evidence may be that is on the disk.
+_EVIDENCE_SECONDS = 10.0
 
 
 @dataclass
@@ -47,6 +50,7 @@ class Run:
     folder: ResultFolder
     summary: Summary
     found: list[Found] = field(default_factory=list)
+    evidence_at: float = field(default_factory=time.monotonic)
     last_words: list[Callable[[Summary], str]] = field(default_factory=list)
 
     def save(self) -> None:
@@ -55,6 +59,7 @@ class Run:
 
     def save_evidence(self) -> None:
         """Writes what only the report shows: with every verdict that would take long."""
+        self.evidence_at = time.monotonic()
         ordered = sorted(self.found, key=lambda one: one.place)
         usage = [one for found in ordered for one in found.usage]
         decisions = [one for found in ordered for one in found.decisions]
@@ -76,6 +81,8 @@ class Run:
         self.found.append(found)
         ordered = sorted(self.found, key=lambda one: one.place)
         self.note(judged=tuple(one.judged for one in ordered))
+        if time.monotonic() - self.evidence_at > _EVIDENCE_SECONDS:
+            self.save_evidence()
         judged = found.judged
         # Of the stock kernel's nobody is told one by one.
         if self.target.patched:
@@ -242,10 +249,10 @@ def _perform(test: Run, setup: Setup) -> None:
             done = guests.perform(setup, test.work, test.count, test.add)
         test.note(finished=done)
     finally:
-        test.save_evidence()
         consoles = {guest: test.folder.console_of(guest) for guest in range(1, test.count + 1)}
         files, prefix = setup.files, test.target.cross_compile
         test.note(reports=decoded_reports.find(consoles, files.vmlinux, prefix))
+        test.save_evidence()
 
 
 def _compare(test: Run, files: Bootable, avd: str | None, snapshot: bool) -> None:
@@ -305,7 +312,6 @@ def told(test: Run) -> Iterator[None]:
     """Whatever ends the run, the results say it and are complete as far as it came."""
     try:
         test.save()
-        test.save_evidence()
         yield
     except BaseException as error:
         text = error.message if isinstance(error, HarnessError) else type(error).__name__

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
-from harness import initramfs, kernel, modules, process, programs, rootfs
+from harness import initramfs, kernel, lifetime, modules, programs, rootfs
 from harness.adb import Device
 from harness.built import Bootable
 from harness.cache import digest
@@ -107,7 +107,7 @@ def _side_by_side(first: Callable[[], First], second: Callable[[], Second]) -> t
 
     @contextmanager
     def opened(_: int) -> Iterator[None]:
-        with process.stopped_by(end):
+        with lifetime.stopped_by(end):
             yield
 
     both = SideBySide(opened, do, 2)

@@ -151,9 +151,9 @@ def plan(work: Sequence[Work], count: int) -> tuple[Planned, ...]:
 def count_of(text: str, target: Target, most: int, each: int = 1) -> int:
     """How many guests a person wants ("", "0": as many as make sense here).
 
-    Each gets CPUs of its own for its own, as far as there is free memory for them, and at
-    least so much (`each`) of the work, of which there is `most`. Raises UsageError for
-    what is no number, or too much.
+    Each gets CPUs that it shares with no other guest, as far as there is free memory for
+    them, and at least so much (`each`) of the work, of which there is `most`. Raises
+    UsageError for what is no number, or too much.
     """
     if not (text.isascii() and (text.isdigit() or not text)):
         raise UsageError(f"not a number of guests: {text}", hint="--jobs 1")

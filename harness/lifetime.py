@@ -5,9 +5,34 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from harness.errors import HarnessError, RunEndedError
+
+# What ends what a thread does before its time.
+_stop: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
+
+
+@contextmanager
+def stopped_by(event: threading.Event) -> Iterator[None]:
+    """The programs that this thread runs meanwhile end when `event` is set.
+
+    Whoever waits for one, or for another run, gets RunEndedError.
+    """
+    token = _stop.set(event)
+    try:
+        yield
+    finally:
+        _stop.reset(token)
+
+
+def check_stopped() -> None:
+    """Raises RunEndedError if what this thread does is to end: see stopped_by()."""
+    stop = _stop.get()
+    if stop is not None and stop.is_set():
+        raise RunEndedError("the run was ended")
 
 
 def bound_to_us(argv: Sequence[str]) -> list[str]:

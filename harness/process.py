@@ -16,11 +16,9 @@ import shlex
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -31,9 +29,9 @@ from harness.errors import (
     DiskFullError,
     HarnessError,
     InfrastructureError,
-    RunEndedError,
     ToolMissingError,
 )
+from harness.lifetime import check_stopped
 from harness.tools import is_foreign, package_of
 
 TAIL_LINES = 8
@@ -69,10 +67,6 @@ _NOT_INHERITED = frozenset(
         *("GIT_PREFIX", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE"),
     }
 )
-
-
-# What ends the programs of a thread before their time.
-_stop: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
 
 
 class _TimedOutError(Exception):
@@ -178,19 +172,6 @@ def run(
     return Completed(words, status, text)
 
 
-@contextmanager
-def stopped_by(event: threading.Event) -> Iterator[None]:
-    """The programs that this thread runs meanwhile end when `event` is set.
-
-    Whoever waits for one gets RunEndedError.
-    """
-    token = _stop.set(event)
-    try:
-        yield
-    finally:
-        _stop.reset(token)
-
-
 def run_on_terminal(argv: Sequence[str]) -> int:
     """Runs a program that talks to the person, such as sudo; returns its status.
 
@@ -274,9 +255,7 @@ def _chunks(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator
             now = time.monotonic()
             if now >= deadline:
                 raise _TimedOutError
-            stop = _stop.get()
-            if stop is not None and stop.is_set():
-                raise RunEndedError("the run was ended")
+            check_stopped()
             if now >= linger:
                 return
             if linger == float("inf") and process.poll() is not None:

@@ -149,10 +149,14 @@ def thinned(samples: Sequence[UsageSample], most: int = MOST_POINTS) -> list[Usa
 def _line(
     samples: Sequence[UsageSample], kills: Sequence[KillMark], end: float
 ) -> list[tuple[float, int]]:
-    """Times and bytes: a kill's sum is one more sample, and the last one lasts to the end."""
+    """Times and bytes: a kill's sum is one more sample, and the last sample lasts to the end.
+
+    Not so a kill behind it: what is left then nobody has seen.
+    """
     seen = [(one.time, one.rss) for one in thinned(samples)]
     found = sorted([*seen, *((kill.time, kill.user_rss) for kill in kills)], key=itemgetter(0))
-    return [*found, (end, found[-1][1])] if found[-1][0] < end else found
+    is_seen = found[-1] == seen[-1]
+    return [*found, (end, found[-1][1])] if is_seen and found[-1][0] < end else found
 
 
 def ticks(low: float, high: float, most: int = _MOST_TICKS) -> tuple[float, list[float]]:

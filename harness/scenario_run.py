@@ -234,9 +234,9 @@ def _check(script: Script, parts: Sequence[Part], output: str) -> None:
     begin = _last(parts, BEGIN)
     answer = begin.text.splitlines() if begin is not None and begin.status == 0 else []
     if answer[-3:] != script.first_answer:
-        trigger, policy, _ = script.first_answer
+        wanted = " and ".join(script.first_answer[:-1]) or "nothing"
         raise DeviceError(
-            f"the kernel did not take trigger {trigger}, policy {policy} and no limits",
+            f"the kernel did not take trigger and policy and forget all limits: not {wanted}",
             tail="\n".join(output.splitlines()[-3:]),
         )
     log = _last(parts, LOG)

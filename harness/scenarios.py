@@ -193,7 +193,11 @@ SCENARIOS: tuple[Scenario, ...] = (
             Run(
                 "main",
                 OFFENDER,
-                _sizes(20000, 40000, 20000, 30000, 200000, 100 * MB),
+                (
+                    *_sizes(20000, 40000, 20000, 30000, 200000),
+                    # As in the next one.
+                    Child(100 * MB, sure_ms=_SURE_MS),
+                ),
                 limit=100 * MB,
             ),
         ),
@@ -237,7 +241,8 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="bystander",
         title="a user without a limit, larger than anyone, lives",
         steps=(
-            Run("bystander", BYSTANDER, _sizes(18 * MB)),
+            # Larger, and under runtime with more CPU time, than anyone.
+            Run("bystander", BYSTANDER, (Child(18 * MB, sure_ms=3 * _SURE_MS),)),
             _offence(Child(2 * MB), Child(17 * MB, sure_ms=_SURE_MS), limit=16 * MB),
         ),
         expected=_always(Victims("main", (1,))),
@@ -269,10 +274,10 @@ SCENARIOS: tuple[Scenario, ...] = (
         title="a child with oom_score_adj -1000 is larger than the others and lives",
         steps=(
             Run("protected", OFFENDER, _sizes(16 * MB), shielded=True),
-            _offence(Child(2 * MB), Child(13 * MB, sure_ms=_SURE_MS), limit=26 * MB),
+            _offence(Child(2 * MB), Child(18 * MB, sure_ms=_SURE_MS), limit=30 * MB),
         ),
         expected=_always(Victims("main", (1,))),
-        limits={OFFENDER: 26 * MB},
+        limits={OFFENDER: 30 * MB},
     ),
     Scenario(
         name="all-protected",

@@ -168,12 +168,33 @@ class _Start:
             raise
         except (HarnessError, OSError, ValueError) as error:
             self.ws.reporter.say(f"the snapshot is thrown away: {error}")
+            # One that may only be read keeps it.
+            with suppress(InfrastructureError):
+                cache.remove(snapshots.KIND, key)
+            self._refuse_what_went_wrong()
             # Evidence; the boot writes a log of its own.
             with suppress(FileNotFoundError):
-                console = self.folder / "console.log"
-                console.replace(self.folder / "console.thrown-away.log")
-            cache.remove(snapshots.KIND, key)
+                self._console_log.replace(self.folder / "console.thrown-away.log")
             return None
+
+    @property
+    def _console_log(self) -> Path:
+        return self.folder / "console.log"
+
+    def _refuse_what_went_wrong(self) -> None:
+        """Raises BootError if the kernel in a restored guest said that it is broken.
+
+        Its state is what was saved, so that is the kernel's own doing, and a boot that
+        goes well must not hide it.
+        """
+        with suppress(FileNotFoundError):
+            said = self._console_log.read_text(encoding="utf-8", errors="replace")
+            for one in find_trouble(said, levels_tell=False):
+                raise BootError(
+                    f"the kernel of the restored guest: {one.kind}: {one.line.strip()}",
+                    log=self._console_log,
+                    hint="once more: the next run boots",
+                )
 
     def boot(self, stack: ExitStack, *, save: bool) -> Session:
         """The session of a machine of stock QEMU, once a marker came back.
@@ -207,9 +228,9 @@ class _Start:
         """Saves the guest; that it cannot be is said, and the guest as good as before."""
         try:
             snapshots.save(self.ws.cache, key, machine.qmp, image)
-        except HarnessError as error:
+        except (HarnessError, OSError) as error:
             machine.health.check()
-            self.ws.reporter.say(f"the guest was not saved: {error.message}")
+            self.ws.reporter.say(f"the guest was not saved: {error}")
 
     def boot_avd(self, stack: ExitStack, machine_data: SdkMachine, name: str | None) -> Session:
         """The same on an Android Emulator, whose Android goes on booting then."""
@@ -224,7 +245,7 @@ class _Start:
             self.kernel_image,
             adb_port=server.port,
             scratch=scratch,
-            log=self.folder / "console.log",
+            log=self._console_log,
         )
         stack.callback(machine.close)
         self.started(machine.health)
@@ -249,7 +270,7 @@ class _Start:
             self.kernel_image,
             self.initramfs,
             scratch=scratch,
-            log=self.folder / "console.log",
+            log=self._console_log,
             more=more,
         )
         stack.callback(machine.close)

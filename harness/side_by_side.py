@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager
-from queue import SimpleQueue
+from contextlib import AbstractContextManager, suppress
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from harness.errors import RunEndedError
@@ -14,6 +14,9 @@ from harness.errors import RunEndedError
 Own = TypeVar("Own")
 Work = TypeVar("Work")
 Result = TypeVar("Result")
+
+# A signal that comes just before a wait begins is seen when it is over.
+_SIGNAL_SECONDS = 0.5
 
 
 class SideBySide(Generic[Own, Work, Result]):
@@ -67,7 +70,7 @@ class SideBySide(Generic[Own, Work, Result]):
                 thread.start()
             alive = len(threads)
             while alive:
-                said = self._said.get()
+                said = self._take()
                 if said is None:
                     alive -= 1
                 elif isinstance(said, BaseException):
@@ -87,6 +90,12 @@ class SideBySide(Generic[Own, Work, Result]):
                     thread.join()
         if first is not None:
             raise first
+
+    def _take(self) -> tuple[int, Result] | BaseException | None:
+        """What a thread says next."""
+        while True:
+            with suppress(Empty):
+                return self._said.get(timeout=_SIGNAL_SECONDS)
 
     def _work(self, number: int) -> None:
         try:

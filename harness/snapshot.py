@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.cache import Cache, digest, file_sha256
+from harness.cache import Cache, digest, disk_full_named, file_sha256
 from harness.errors import DeviceError, InfrastructureError
 from harness.process import require, run
 from harness.qmp import Qmp
@@ -94,14 +94,15 @@ def resume(image: Path) -> tuple[str, ...]:
 def restore(cache: Cache, key: str, folder: Path) -> Path:
     """A copy of the entry's image in `folder`.
 
-    Raises InfrastructureError if the entry is not what was saved.
+    Raises InfrastructureError if the entry is not what was saved, DiskFullError.
     """
     entry = cache.path(KIND, key)
     cache.used(entry)
     image = folder / _IMAGE
     try:
         expected = (entry / _DIGEST).read_text().strip()
-        found = copy(entry / _IMAGE, image)
+        with disk_full_named(folder):
+            found = copy(entry / _IMAGE, image)
     except FileNotFoundError as error:
         raise InfrastructureError(f"the snapshot lacks {Path(error.filename).name}") from error
     if found != expected:

@@ -165,7 +165,7 @@ def _entry(
 
     if ws.cache.path("sources", key).is_dir():
         phase.mark_cached()
-    # Too large to be looked through each time; a build says if it is damaged.
+    # Too large to be looked through each time.
     tree = ws.cache.ensure("sources", key, make, seal=False) / "tree"
     version = tree_version(tree)
     check_version(version, target, origin)

@@ -315,6 +315,12 @@ def _decisions(case: _Case) -> Iterator[Finding]:
                     Outcome.WRONG_VICTIM,
                     f"{name} (pid {pid}) was no candidate when pid {decision.chosen} was killed",
                 )
+        for name, pid in _others(case, decision.uid):
+            if pid in known:
+                yield Finding(
+                    Outcome.WRONG_VICTIM,
+                    f"{name} (pid {pid}) was a candidate for what uid {decision.uid} uses",
+                )
         for pid in decision.misjudged:
             yield Finding(
                 Outcome.WRONG_VICTIM, f"pid {pid} has another score by policy {decision.policy}"
@@ -342,6 +348,13 @@ def _must_be_candidates(case: _Case, chosen: int) -> Iterator[tuple[str, int]]:
             continue
         adj = run.children[end.index].adj
         if adj != SHIELD_ADJ and not (run.shielded and adj is None):
+            yield _name(run, end.index), end.pid
+
+
+def _others(case: _Case, uid: int) -> Iterator[tuple[str, int]]:
+    """Children of all users but one."""
+    for run, end in case.children():
+        if uid_of(run.user) != uid:
             yield _name(run, end.index), end.pid
 
 

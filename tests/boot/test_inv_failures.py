@@ -166,15 +166,17 @@ def test_ctrl_c_during_a_download(tmp_path: Path, running: Callable[..., Running
 
 
 def test_qemu_is_killed_in_mid_test(running: Callable[..., Running]) -> None:
-    run = running("emulator-test", "--policy", "rss", "--no-snapshot")
-    run.until("boot: done")
+    run = running("--json", "emulator-test", "--policy", "rss", "--no-snapshot")
+    # The second one: the first is what the kernel said while it booted.
+    run.until('{"event": "scenario_end"')
+    run.until('{"event": "scenario_begin"')
     machines: list[psutil.Process] = []
     while not machines:
         machines = [one for one in run.descendants() if one.name().startswith("qemu")]
     machines[0].kill()
     assert run.end() == 3
     assert "QEMU" in run.output
-    found = re.search(r"^results: (.*)$", run.output, re.MULTILINE)
+    found = re.search(r'"status": 3, "results": "([^"]+)"', run.output)
     assert found is not None
     assert {"verdict.json", "junit.xml", "console.log", "command.txt"} <= {
         path.name for path in Path(found[1]).iterdir()

@@ -141,11 +141,9 @@ def test_a_poisoned_snapshot_is_thrown_away_and_the_kernel_boots(
     assert open_one.restored == 1
 
 
-def test_a_guest_that_was_not_well_when_it_was_saved_is_not_used(open_one: Opener) -> None:
-    session = open_one()
+def save_again(open_one: Opener, session: Session) -> None:
+    """Saves the guest as it is now, in place of how it was when it was ready."""
     (entry,) = open_one.entries
-    # Of which the kernel complains.
-    session.device.shell("busybox mount -t tmpfs -o nonsense none /tmp", check=False)
     machine = session.machine
     assert isinstance(machine, Machine)
     # Its own image takes another state of the same name.
@@ -153,6 +151,28 @@ def test_a_guest_that_was_not_well_when_it_was_saved_is_not_used(open_one: Opene
     cache.remove(snapshot.KIND, entry.name)
     image = Path(machine.qmp.path).parent / "ready.qcow2"
     snapshot.save(cache, entry.name, machine.qmp, image)
+
+
+def test_a_kernel_that_dies_when_it_goes_on_is_no_matter_of_the_snapshot(open_one: Opener) -> None:
+    session = open_one()
+    # As soon as somebody asks for the release, which is part of the proof.
+    release = "/proc/sys/kernel/osrelease"
+    crash = "sh -c 'exec 3>/tmp/asked; echo c > /proc/sysrq-trigger' </dev/null >/dev/null 2>&1 &"
+    session.device.shell(f"mkfifo /tmp/asked && busybox mount --bind /tmp/asked {release}")
+    session.device.shell(crash)
+    save_again(open_one, session)
+    with pytest.raises(BootError, match="the kernel of the restored guest: "):
+        open_one()
+    assert open_one.entries == []
+    assert "sysrq" in (open_one.folder / "2" / "console.log").read_text()
+    assert open_one().device.shell("echo lives").output == "lives\n"
+
+
+def test_a_guest_that_was_not_well_when_it_was_saved_is_not_used(open_one: Opener) -> None:
+    session = open_one()
+    # Of which the kernel complains.
+    session.device.shell("busybox mount -t tmpfs -o nonsense none /tmp", check=False)
+    save_again(open_one, session)
     open_one()
     assert "its log has a warning" in open_one.said
     assert open_one.restored == 0

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness import cache as cache_module
 from harness.cache import Cache, digest, file_sha256, tree_digest
-from harness.errors import DiskFullError, InfrastructureError
+from harness.errors import DiskFullError, InfrastructureError, RunEndedError
+from harness.lifetime import stopped_by
 from harness.paths import REPO
 
 
@@ -105,7 +108,36 @@ def test_a_damaged_entry_is_made_once_more(
 def test_an_entry_without_a_seal_is_as_it_is(tmp_path: Path) -> None:
     entry = Cache(tmp_path).ensure("kind", "key", fill, seal=False)
     (entry / "file").unlink()
-    assert Cache(tmp_path).has("kind", "key")
+    assert Cache(tmp_path).has("kind", "key", seal=False)
+    assert Cache(tmp_path).ensure("kind", "key", fill, seal=False) == entry
+    assert not (entry / "file").exists()
+    assert not Cache(tmp_path).has("kind", "key")
+
+
+def test_a_cache_that_cannot_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = Cache(tmp_path).ensure("kind", "key", fill)
+
+    def refuse(_: Path) -> str:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(cache_module, "file_sha256", refuse)
+    with pytest.raises(InfrastructureError, match="cannot read the cache"):
+        Cache(tmp_path).ensure("kind", "key", fill)
+    assert (entry / "file").exists()
+
+
+def test_who_is_ended_waits_for_no_other_run(tmp_path: Path) -> None:
+    said: list[str] = []
+    event = threading.Event()
+    with Cache(tmp_path).lock("a-lock"), stopped_by(event):
+        threading.Timer(0.5, event.set).start()
+        begun = time.monotonic()
+        with pytest.raises(RunEndedError), Cache(tmp_path, said.append).lock("a-lock"):
+            pytest.fail("the lock is not ours")
+    assert time.monotonic() - begun < 30
+    assert said == ["waiting for another run (a-lock)"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])

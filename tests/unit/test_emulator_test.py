@@ -32,6 +32,7 @@ from harness.errors import (
     UsageError,
 )
 from harness.events import Kill, RunBegin, RunEnd, ScenarioBegin, ScenarioEnd, decode
+from harness.evidence import UsageSample, parse_decisions, parse_usage
 from harness.kernel_reports import find_reports
 from harness.klog import Section
 from harness.progress import Reporter
@@ -186,8 +187,8 @@ def test_a_build_that_fails_leaves_a_complete_folder(
     assert bench.verdict["result"] == "FAIL: build kernel failed"
     names = {path.name for path in (bench.results / LATEST).iterdir()}
     assert names == {
-        *("command.txt", "kernel.log", "kills.json", "usage.json", "verdict.json"),
-        *("junit.xml", "results.ktap", "kcidb.json", "decisions.json", "report.html"),
+        *("command.txt", "kernel.log", "kills.json", "verdict.json"),
+        *("junit.xml", "results.ktap", "kcidb.json", "report.html"),
     }
 
 
@@ -200,6 +201,34 @@ def test_ctrl_c_leaves_a_complete_folder(bench: Bench, monkeypatch: pytest.Monke
         bench.run()
     assert bench.verdict["result"] == "FAIL: KeyboardInterrupt"
     assert bench.verdict["finished"] is False
+
+
+def test_who_used_what_and_died_of_whom_is_kept_by_the_logs_clock(bench: Bench) -> None:
+    bench.device.log = f"{BOOT_LOG}<13>[    1.250000] goldfish-oom: uptime 1.00\n"
+
+    def use(_: Scenario, seen: Observations) -> Observations:
+        return replace(seen, usage=(UsageSample(2.0, 10070, 4096, None),), log=bench.device.log)
+
+    bench.change = use
+    assert bench.run(scenarios=("report", "below-limit")) == 0
+    folder = bench.results / LATEST
+    usage = parse_usage((folder / "usage.json").read_text())
+    assert [one.scenario for one in usage] == ["report", "below-limit"]
+    assert [sample.time for one in usage for sample in one.samples] == [2.25, 2.25]
+    (decision,) = parse_decisions((folder / "decisions.json").read_text())
+    assert (decision.scenario, decision.uid) == ("report", 10070)
+
+
+def test_what_was_seen_before_a_ctrl_c_is_kept(bench: Bench) -> None:
+    def interrupt(scenario: Scenario, seen: Observations) -> Observations:
+        if scenario.name == "course":
+            raise KeyboardInterrupt
+        return seen
+
+    bench.change = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        bench.run()
+    assert parse_decisions((bench.results / LATEST / "decisions.json").read_text())
 
 
 def test_a_kernel_that_dies_fails_the_test_and_ends_it(bench: Bench) -> None:

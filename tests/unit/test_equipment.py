@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from harness import equipment, kernel, modules, process, programs, rootfs
+from harness import equipment, kernel, lifetime, modules, process, programs, rootfs
 from harness.cache import Cache
 from harness.errors import BuildError, RunEndedError
 from harness.progress import Reporter
@@ -140,6 +140,6 @@ def test_ctrl_c_ends_both(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> No
 def test_only_the_threads_own_programs_are_ended() -> None:
     event = threading.Event()
     event.set()
-    with process.stopped_by(event), pytest.raises(RunEndedError):
+    with lifetime.stopped_by(event), pytest.raises(RunEndedError):
         process.run(LONG)
     assert process.run([sys.executable, "-c", "print(5)"]).output == "5\n"

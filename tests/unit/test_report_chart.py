@@ -112,6 +112,12 @@ def test_the_memory_goes_through_the_kills_and_on_to_the_end() -> None:
     assert fourth[0] == BOX.right
 
 
+def test_what_is_left_behind_a_last_kill_nobody_has_seen() -> None:
+    chart = draw([sample(1, 50)], [KillMark(2, 100, 1)], (0, 5))
+    assert points(chart.memory)[-1] == (chart.marks[0].x, chart.marks[0].y)
+    assert points(chart.memory)[-1][0] < BOX.right
+
+
 def test_many_kills_have_no_numbers() -> None:
     marks = draw([sample(1, 50)], [KillMark(at, 50, at) for at in range(1, 40)]).marks
     assert {mark.label for mark in marks} == {""}

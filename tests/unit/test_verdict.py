@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from world import World, told
+from world import World, told, weighed
 
 from harness.klog import Section
 from harness.records import KillRecord, format_record
@@ -394,6 +394,9 @@ def test_the_oracle_has_a_say(case: Case) -> None:
     assert decided(case, expected=4711) is Outcome.WRONG_VICTIM
     assert decided(case, expected=None) is Outcome.WRONG_VICTIM
     assert decided(case, misjudged=(4711,)) is Outcome.WRONG_VICTIM
+    assert decided(case, candidates=()) is (
+        Outcome.WRONG_VICTIM if case[0].name == "report" else Outcome.PASSED
+    )
     assert decided(case, chosen=4711, expected=4711) is Outcome.RECORDS_DISAGREE
     missing = replace(seen(case), decisions=())
     assert outcome(case, missing) is Outcome.RECORDS_DISAGREE
@@ -423,3 +426,15 @@ def test_decisions_that_were_lost_are_no_pass() -> None:
     case = EXACT[0]
     lost = replace(seen(case), decisions=None, decisions_lost=True)
     assert outcome(case, lost) is Outcome.INFRASTRUCTURE_FAILED
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[0].name == "two-users"])
+def test_another_users_process_is_no_candidate(case: Case) -> None:
+    observations = told(seen(case))
+    assert outcome(case, observations) is Outcome.PASSED
+    assert observations.decisions is not None
+    decision = observations.decisions[-1]
+    pids = [end.pid for end in observations.runs["neighbour"].output.children]
+    more = (*decision.candidates, weighed(pids[0]))
+    changed = replace(observations, decisions=(replace(decision, candidates=more),))
+    assert outcome(case, changed) is Outcome.WRONG_VICTIM

@@ -158,12 +158,23 @@ class World:
         return tuple(entries)
 
 
+def weighed(pid: int) -> Candidate:
+    """A candidate like all others."""
+    return Candidate(pid, 1, 1, 0, 0, 0, False, 250_000)
+
+
 def told(seen: Observations) -> Observations:
-    """The same of a kernel that tells its decisions, each of which had all children to choose."""
-    pids = [end.pid for run in seen.runs.values() for end in run.output.children]
-    candidates = tuple(Candidate(pid, 1, 1, 0, 0, 0, False, 250_000) for pid in pids)
+    """The same of a kernel that tells its decisions, each among all children of the user."""
+    started = [one for run in seen.runs.values() for one in run.output.started]
     decisions = tuple(
-        Decision(record.time or 0.0, record.uid, record.policy, record.pid, candidates, record.pid)
+        Decision(
+            time=record.time or 0.0,
+            uid=record.uid,
+            policy=record.policy,
+            chosen=record.pid,
+            candidates=tuple(weighed(one.pid) for one in started if one.uid == record.uid),
+            expected=record.pid,
+        )
         for record in parse_log(seen.section.text, raw=True).records
     )
     return replace(seen, decisions=decisions)
