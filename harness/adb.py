@@ -431,11 +431,15 @@ class Device:
         *,
         user: int | None = None,
         on_line: Callable[[str], None] = lambda _: None,
+        name: str = "",
     ) -> RunningCommand:
-        """Starts `command` as `shell` does, and returns at once; `on_line` gets its lines."""
+        """Starts `command` as `shell` does, and returns at once; `on_line` gets its lines.
+
+        Errors call it `name`, or by its words.
+        """
         self.health.check()
         whole = command if user is None else f"su {user} sh -c {shlex.quote(command)}"
-        return RunningCommand(self, self.prelude + whole, command, on_line)
+        return RunningCommand(self, self.prelude + whole, name or command, on_line)
 
     def become_root(self, timeout: float) -> None:
         """Has adbd run as root. Raises DeviceError if it does not, at once if it never will."""

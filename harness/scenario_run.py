@@ -160,7 +160,7 @@ def _perform(device: Device, script: Script, seen: _Seen, usage: Sequence[Usage]
     steps = len(script.scenario.steps)
     timeout = _SHELL_SECONDS + steps * _STEP_SECONDS
     timeout += 2 * PROGRAM_SECONDS * len(script.scenario.runs)
-    running = device.start(script.text)
+    running = device.start(script.text, name="the scenario's script")
     try:
         running.wait(timeout)
     finally:

@@ -159,7 +159,9 @@ class Script:
         fds: dict[str, int] = {}
         if self.trigger == "daemon" and not self.stock:
             fds[DAEMON], fd = fd, fd + 1
-            command = f'./oom_daemon -v {_DAEMON_SECONDS:g} & print "$token pid $!"; wait $!'
+            # Its pid comes before anything that it says itself.
+            told = f'print -r -- "$0 pid $$"; exec ./oom_daemon -v {_DAEMON_SECONDS:g}'
+            command = f"exec sh -c {shlex.quote(told)} $token"
             yield from self._start(DAEMON, command, fds[DAEMON], "my_oom_killer: ")
         for kind, group in groupby(self.scenario.steps, type):
             steps = list(group)

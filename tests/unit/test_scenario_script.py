@@ -166,3 +166,12 @@ def test_a_stock_kernel_is_asked_for_nothing_that_it_does_not_have() -> None:
             text = Script(on_stock(one), "rss", trigger, "5f0c", TOKEN, stock=True).text
             for word in ("mm_limits_policy", "/proc/mm_limits", "oom_daemon", "insmod", "tracing"):
                 assert word not in text.replace("oom_test_daemon", "")
+
+
+def test_the_daemons_pid_is_told_before_it_can_say_anything() -> None:
+    """Else a script that has read the daemon's first line would not know whom to end."""
+    scenario = next(one for one in SCENARIOS if one.name == "report")
+    lines = Script(scenario, "rss", "daemon", "5f0c", "70ce").text.splitlines()
+    (started,) = [line for line in lines if "./oom_daemon" in line]
+    assert started.index("pid $$") < started.index("exec ./oom_daemon")
+    assert "&" not in started
