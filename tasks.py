@@ -33,14 +33,15 @@ TREE_HELP = {**KERNEL_HELP, **SOURCE_HELP}
 DEBUG_HELP = {"debug": "the variant that checks itself: KASAN, lockdep, fault injection, …"}
 BOARD_HELP = {**TREE_HELP, **EMULATOR_HELP, **COMPILER_HELP}
 BUILD_HELP = {**BOARD_HELP, **DEBUG_HELP}
+SNAPSHOT_HELP = {"snapshot": "go on from a snapshot if there is one; --no-snapshot boots"}
 AVD_HELP = {"avd": "the virtual device for --emulator sdk (configuration: avd)"}
 
 
 def _workspace(ctx: Context) -> Workspace:
+    from harness.progress import reporter_of
     from harness.workspace import Workspace
 
-    jobs = int(ctx.goldfish_oom.jobs)
-    return Workspace(jobs=jobs) if jobs > 0 else Workspace()
+    return Workspace.telling(reporter_of(ctx.goldfish_oom.output), jobs=int(ctx.goldfish_oom.jobs))
 
 
 def _target(ctx: Context, kernel: str | None, cross_compile: str | None = None) -> Target:
@@ -108,7 +109,7 @@ def fetch_kernel(ctx: Context, kernel: str | None = None, source: str | None = N
 
     ws = _workspace(ctx)
     fetched = job.fetch(ws, _target(ctx, kernel), _source(ctx, source))
-    ws.reporter.say(f"{fetched.version} from {fetched.origin}: {fetched.tree}")
+    ws.reporter.result(f"{fetched.version} from {fetched.origin}: {fetched.tree}")
 
 
 @task(help={"check": "only say for each patch whether it applies", **TREE_HELP, **COMPILER_HELP})
@@ -127,7 +128,7 @@ def patch_kernel(
     if check:
         patch_check.run(ws, target, _source(ctx, source))
     else:
-        ws.reporter.say(str(job.patch(ws, target, _source(ctx, source))))
+        ws.reporter.result(str(job.patch(ws, target, _source(ctx, source))))
 
 
 @task(help=BUILD_HELP)
@@ -145,7 +146,7 @@ def build_kernel(
     ws = _workspace(ctx)
     target = _target_on(ctx, kernel, emulator, cross_compile, debug)
     built = job.build(ws, target, _source(ctx, source))
-    ws.reporter.say(f"{built.release}: {built.image}")
+    ws.reporter.result(f"{built.release}: {built.image}")
 
 
 @task(help=BUILD_HELP)
@@ -164,7 +165,7 @@ def build_modules(
     ws = _workspace(ctx)
     target = _target_on(ctx, kernel, emulator, cross_compile, debug)
     built = job.build(ws, kernels.build(ws, target, _source(ctx, source)))
-    ws.reporter.say(str(built.folder))
+    ws.reporter.result(str(built.folder))
 
 
 @task(help=KERNEL_HELP)
@@ -173,7 +174,7 @@ def build_ndk_tests(ctx: Context, kernel: str | None = None) -> None:
     from harness import programs as job
 
     ws = _workspace(ctx)
-    ws.reporter.say(str(job.build(ws, _target(ctx, kernel)).folder))
+    ws.reporter.result(str(job.build(ws, _target(ctx, kernel)).folder))
 
 
 @task(help=KERNEL_HELP)
@@ -182,18 +183,38 @@ def build_rootfs(ctx: Context, kernel: str | None = None) -> None:
     from harness import rootfs as job
 
     ws = _workspace(ctx)
-    ws.reporter.say(str(job.build(ws, _target(ctx, kernel)).initramfs))
+    ws.reporter.result(str(job.build(ws, _target(ctx, kernel)).initramfs))
 
 
 @task(help={"cache": "everything that was downloaded or built as well"})
 def clean(ctx: Context, cache: bool = False) -> None:
-    """Remove the results of test runs."""
+    """Remove all results: of tests, benchmarks and shells."""
     from harness import clean as job
 
     job.run(_workspace(ctx), cache=cache)
 
 
-@task(help={"user": "root, u0_a70, or a uid (configuration: user)", **BUILD_HELP, **AVD_HELP})
+@task(
+    help={
+        "prune": "remove what has not been used lately, and what killed runs left half-made",
+        "days": "what that means (default: 30)",
+    }
+)
+def cache(ctx: Context, prune: bool = False, days: str = "30") -> None:
+    """Say what is stored, how much and how old it is."""
+    from harness import stored as job
+
+    job.run(_workspace(ctx), prune=prune, days=days)
+
+
+@task(
+    help={
+        "user": "root, u0_a70, or a uid (configuration: user)",
+        **BUILD_HELP,
+        **AVD_HELP,
+        **SNAPSHOT_HELP,
+    }
+)
 def boot(
     ctx: Context,
     user: str | None = None,
@@ -203,6 +224,7 @@ def boot(
     cross_compile: str | None = None,
     debug: bool = False,
     avd: str | None = None,
+    snapshot: bool = True,
 ) -> None:
     """Boot the patched kernel and give a shell on it."""
     from harness import boot as job
@@ -215,6 +237,7 @@ def boot(
         user or defaults.user,
         _source(ctx, source),
         avd=avd or defaults.avd or None,
+        snapshot=snapshot,
     )
     cli.finish(status)
 
@@ -228,6 +251,9 @@ def boot(
         "config": "a file of Kconfig lines to use in place of, or besides, the fragment's",
         **BUILD_HELP,
         **AVD_HELP,
+        **SNAPSHOT_HELP,
+        "jobs": "how many guests side by side (default: by CPUs, free memory and scenarios)",
+        "differential": "do the same on the source's own kernel, and say what differed",
     },
     iterable=["scenario", "patch"],
 )
@@ -244,6 +270,9 @@ def emulator_test(
     cross_compile: str | None = None,
     debug: bool = False,
     avd: str | None = None,
+    snapshot: bool = True,
+    jobs: str = "",
+    differential: bool = False,
 ) -> None:
     """Patch, build and boot the kernel, let users exceed their limits, and judge it."""
     from harness import cli
@@ -260,6 +289,10 @@ def emulator_test(
         extra_patches=[Path(name) for name in patch or ()],
         extra_config=Path(config) if config else None,
         avd=avd or defaults.avd or None,
+        snapshot=snapshot,
+        jobs=jobs,
+        differential=differential,
+        kcidb_origin=defaults.kcidb_origin,
     )
     cli.finish(status)
 
@@ -269,6 +302,7 @@ def emulator_test(
         "seed": "where it begins (default: a new one, which is told)",
         "minutes": "for how long (default: 1)",
         "rounds": "how many rounds, in place of minutes",
+        "jobs": "how many guests share them (default: by CPUs and free memory)",
         "patch": "a patch file to apply behind the series (may be repeated)",
         **BUILD_HELP,
     },
@@ -279,6 +313,7 @@ def fuzz(
     seed: str = "",
     minutes: str = "1",
     rounds: int = 0,
+    jobs: str = "",
     patch: list[str] | None = None,
     kernel: str | None = None,
     source: str | None = None,
@@ -296,10 +331,36 @@ def fuzz(
         seed=job.seed_of(seed),
         minutes=job.minutes_of(minutes),
         rounds=rounds,
+        jobs=jobs,
         source=_source(ctx, source),
         extra_patches=[Path(name) for name in patch or ()],
     )
     cli.finish(status)
+
+
+@task(
+    help={
+        "result": "the folder of a run of emulator-test or fuzz (default: results/latest)",
+        "output": "the file to write (default: here, called as the folder)",
+    },
+    positional=["result"],
+)
+def bundle(ctx: Context, result: str | None = None, output: str | None = None) -> None:
+    """Put all that repeats a run elsewhere into one file."""
+    from harness import bundle as job
+
+    ws = _workspace(ctx)
+    job.run(ws, Path(result) if result else None, Path(output) if output else None)
+
+
+@task(help={"file": "what bundle has made, here or elsewhere"}, positional=["file"])
+def replay(ctx: Context, file: str) -> None:
+    """Repeat the run of a bundle, and say whether it came out the same; QEMU and adb suffice."""
+    from harness import cli
+    from harness import replay as job
+
+    origin = ctx.goldfish_oom.kcidb_origin
+    cli.finish(job.run(_workspace(ctx), Path(file), kcidb_origin=origin))
 
 
 @task(
@@ -333,12 +394,39 @@ def bench(
     cli.finish(status)
 
 
+@task(
+    help={
+        "rounds": "how often each command is run (default: 5)",
+        **KERNEL_HELP,
+    }
+)
+def bench_harness(ctx: Context, rounds: int = 0, kernel: str | None = None) -> None:
+    """Measure how long the commands take that people type, with saved guests and without."""
+    from harness import bench_harness as job
+    from harness import cli
+
+    cli.finish(job.run(_workspace(ctx), _target(ctx, kernel), rounds=rounds))
+
+
 @task(help={"result": "the folder of a run in results/ (default: the last of the benchmark)"})
 def bench_docs(ctx: Context, result: str | None = None) -> None:
     """Write docs/benchmarks.md, with its picture, from the results of the benchmark."""
     from harness import bench_page as job
 
     job.run(_workspace(ctx), Path(result) if result else None)
+
+
+@task(
+    help={
+        "result": "the folder of a run in results/, or its name there (default: the latest)",
+        "open": "open the page in a browser",
+    }
+)
+def report(ctx: Context, result: str = "", open: bool = False) -> None:  # noqa: A002
+    """Write the page of a run, report.html, and index.html of all results."""
+    from harness import report as job
+
+    job.run(_workspace(ctx), result, show=open)
 
 
 @task
@@ -357,23 +445,39 @@ def unit_test(ctx: Context) -> None:
     checks.run(_workspace(ctx), checks.UNIT_TESTS)
 
 
-@task(help={"debug": BUILD_HELP["debug"]})
-def boot_test(ctx: Context, debug: bool = False) -> None:
+@task
+def browser_test(ctx: Context) -> None:
+    """Run the tests that look at the report page in a headless Chromium."""
+    from harness import checks
+
+    checks.run(_workspace(ctx), checks.BROWSER_TESTS)
+
+
+@task(
+    help={
+        "debug": BUILD_HELP["debug"],
+        "jobs": "how many guests side by side (default: by CPUs and free memory)",
+    }
+)
+def boot_test(ctx: Context, debug: bool = False, jobs: str = "") -> None:
     """Run the tests that boot a real kernel."""
     from harness import checks
 
-    checks.run(_workspace(ctx), checks.DEBUG_BOOT_TESTS if debug else checks.BOOT_TESTS)
+    target = _target(ctx, "linux-6.1")
+    target = target.checking_itself() if debug else target
+    checks.run(_workspace(ctx), checks.boot_tests(target, jobs))
 
 
 @task
 def test(ctx: Context) -> None:
-    """Run everything that CI runs: lint, unit tests, boot tests, bench --quick."""
+    """Run everything that CI runs: lint, all tests, bench --quick."""
     from harness import bench as benchmark
     from harness import checks, cli
 
-    ws = _workspace(ctx)
-    checks.run(ws, checks.LINT, checks.UNIT_TESTS, checks.BOOT_TESTS)
-    cli.finish(benchmark.run(ws, _target(ctx, "linux-6.1"), quick=True))
+    ws, target = _workspace(ctx), _target(ctx, "linux-6.1")
+    boot_tests = checks.boot_tests(target)
+    checks.run(ws, checks.LINT, checks.UNIT_TESTS, checks.BROWSER_TESTS, boot_tests)
+    cli.finish(benchmark.run(ws, target, quick=True))
 
 
 namespace = Collection(
@@ -385,14 +489,20 @@ namespace = Collection(
     build_modules,
     build_ndk_tests,
     build_rootfs,
+    cache,
     clean,
     boot,
     emulator_test,
     fuzz,
     bench,
     bench_docs,
+    bench_harness,
+    bundle,
+    replay,
+    report,
     test,
     lint,
     unit_test,
+    browser_test,
     boot_test,
 )

@@ -161,11 +161,19 @@ class AdbServer:
 class RunningCommand:
     """A command on the device; a thread collects its lines as they come.
 
-    Its standard input is empty. stdout and stderr come together.
+    Its standard input is empty. stdout and stderr come together. That thread calls
+    `on_line` with each line that has its end.
     """
 
-    def __init__(self, device: Device, command: str, name: str) -> None:
+    def __init__(
+        self,
+        device: Device,
+        command: str,
+        name: str,
+        on_line: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.name = name
+        self._on_line = on_line
         self._device = device
         self._command = command
         self._changed = threading.Condition()
@@ -338,6 +346,7 @@ class RunningCommand:
         return False
 
     def _accept(self, kind: int, data: bytes) -> None:
+        whole: list[str] = []
         with self._changed:
             if kind in (_STDOUT, _STDERR):
                 *whole, self._rest = (self._rest + self._decoder.decode(data)).split("\n")
@@ -345,6 +354,8 @@ class RunningCommand:
             elif kind == _EXIT:
                 self._status = data[0]
             self._changed.notify_all()
+        for line in whole:
+            self._on_line(line)
 
 
 class Device:
@@ -414,11 +425,21 @@ class Device:
             )
         return result
 
-    def start(self, command: str, *, user: int | None = None) -> RunningCommand:
-        """Starts `command` as `shell` does, and returns at once."""
+    def start(
+        self,
+        command: str,
+        *,
+        user: int | None = None,
+        on_line: Callable[[str], None] = lambda _: None,
+        name: str = "",
+    ) -> RunningCommand:
+        """Starts `command` as `shell` does, and returns at once; `on_line` gets its lines.
+
+        Errors call it `name`, or by its words.
+        """
         self.health.check()
         whole = command if user is None else f"su {user} sh -c {shlex.quote(command)}"
-        return RunningCommand(self, self.prelude + whole, command)
+        return RunningCommand(self, self.prelude + whole, name or command, on_line)
 
     def become_root(self, timeout: float) -> None:
         """Has adbd run as root. Raises DeviceError if it does not, at once if it never will."""

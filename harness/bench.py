@@ -218,6 +218,7 @@ def run(
     folder = ResultFolder.create(results or RESULTS, target.name, "bench", datetime.now())
     command = _command(target, quick, parts, source)
     folder.put("command.txt", f"{command}\n")
+    ws.reporter.run_begin(shlex.split(command), kernel=target.name)
     result = BenchResult(
         when=datetime.now().astimezone().isoformat(timespec="seconds"),
         command=command,
@@ -525,11 +526,13 @@ def _finish(bench: _Run) -> int:
     for one in missed:
         reporter.say(f"  missed: {one.goal.figure}: {one.value}, goal {one.goal.goal}")
     if missed:
-        reporter.say(f"FAIL: {len(missed)} goals missed by more than their spread")
+        failed = f"FAIL: {len(missed)} goals missed by more than their spread"
+        reporter.result(failed, bench.folder.path)
         return EXIT_FAILED
     bounds = [one for one in judgements if one.goal.bound is not None]
     measured = sum(one.verdict is not Verdict.NOT_MEASURED for one in bounds)
-    reporter.say(f"PASS: {measured} of {len(bounds)} goals measured, none missed")
+    passed = f"PASS: {measured} of {len(bounds)} goals measured, none missed"
+    reporter.result(passed, bench.folder.path)
     return EXIT_PASSED
 
 

@@ -36,7 +36,7 @@ def run(
         bench_plot.draw(loaded, folder)
     (docs / _PAGE).write_text(text)
     shutil.copyfile(picture, docs / bench_docs.PICTURE)
-    ws.reporter.say(f"{docs / _PAGE}, from {folder}")
+    ws.reporter.result(f"{docs / _PAGE}, from {folder}")
     return docs / _PAGE
 
 

@@ -8,18 +8,17 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from harness import kernel, modules, programs, rootfs
+from harness import equipment, rootfs
 from harness.adb import Device
 from harness.errors import EXIT_PASSED, UsageError
-from harness.modules import ModuleBuild
 from harness.paths import RESULTS
-from harness.programs import ProgramBuild
+from harness.scenario_script import modules_command
+from harness.scenarios import Modules
 from harness.session import Session, check_machine, open_session
 from harness.targets import Target
 from harness.workspace import Workspace
 
 ROOT = "root"
-_MODULES = ("set_mm_limits", "my_oom_killer")
 # What adb ends with when the shell did. It ends with 1 where it fails itself, and
 # with 0 where the connection breaks.
 _ENDED = 42
@@ -31,6 +30,7 @@ def run(
     user: str,
     source: str | None = None,
     avd: str | None = None,
+    snapshot: bool = True,
 ) -> int:
     """Builds what is out of date, boots it, and gives a shell as `user` on it.
 
@@ -40,24 +40,25 @@ def run(
     and booting raise; the first cause if the machine goes down meanwhile.
     """
     check_user(user)
+    if ws.reporter.is_json:
+        raise UsageError("boot gives a shell, which has stdout to itself", hint="without --json")
     check_machine(target, avd)
-    built = kernel.build(ws, target, source)
-    loadable, tools = modules.build(ws, built), programs.build(ws, target)
-    guest = rootfs.build(ws, target)
+    equipped = equipment.build(ws, target, source)
+    release = equipped.kernel.release
     with open_session(
         ws,
-        built.image,
-        guest.initramfs,
+        equipped.kernel.image,
+        equipped.initramfs,
         target,
         folder=_folder(target),
-        expect_release=built.release,
-        tools=guest.tools,
+        expect_release=release,
+        tools=equipped.rootfs.tools,
         avd_name=avd,
+        snapshot=snapshot,
     ) as session:
-        _equip(session, loadable, tools)
-        ws.reporter.say(
-            f"{user} on {built.release}; `exit` ends it; console: {session.console_log}"
-        )
+        equipment.bring(session.device, equipped.bootable, target)
+        session.device.shell(modules_command(Modules(loaded=True)))
+        ws.reporter.say(f"{user} on {release}; `exit` ends it; console: {session.console_log}")
         _shell(session, user)
     return EXIT_PASSED
 
@@ -90,16 +91,6 @@ def shell_command(device: Device, user: str, *, terminal: bool) -> list[str]:
 def _folder(target: Target) -> Path:
     """A folder for the logs, among the results."""
     return RESULTS / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{target.name}-boot"
-
-
-def _equip(session: Session, loadable: ModuleBuild, tools: ProgramBuild) -> None:
-    """Brings the programs to the device and loads the modules."""
-    device = session.device
-    for name in tools.names:
-        device.push(tools.path(name), f"{rootfs.HOME}/{name}")
-    for name in _MODULES:
-        device.push(loadable.path(name), f"{rootfs.HOME}/{name}.ko", 0o644)
-        device.shell(f"insmod {rootfs.HOME}/{name}.ko")
 
 
 def _shell(session: Session, user: str) -> None:

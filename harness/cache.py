@@ -5,25 +5,34 @@ An entry is a folder `<root>/<kind>/<key>`. It is made as `.<key>.partial`
 under a lock of its own and renamed into place when it is complete, so that a
 run which is killed half-way leaves nothing that a later run would take for an
 entry, and two runs that want the same entry make it once.
+
+Its seal is the list of its files with their SHA-256. An entry that does not fit it
+(a disk that failed, a machine that lost its power, a hand) is made once more.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from harness.errors import DiskFullError, InfrastructureError
+from harness.lifetime import check_stopped
 
 # Long enough that a clash is out of the question, short enough to read aloud.
 KEY_LENGTH = 16
 _CHUNK = 1 << 20
+_SEAL = ".seal"
+# How often a run that waits for a lock looks whether it has been ended.
+_LOCK_SECONDS = 0.3
 
 
 def digest(*parts: str | bytes) -> str:
@@ -72,7 +81,7 @@ def disk_full_named(where: Path) -> Iterator[None]:
         raise
 
 
-def _remove_partial(partial: Path) -> None:
+def remove_partial(partial: Path) -> None:
     """Removes what a run that was killed left half-made."""
     try:
         shutil.rmtree(partial)
@@ -84,11 +93,55 @@ def _remove_partial(partial: Path) -> None:
         ) from error
 
 
+def _seal(folder: Path) -> None:
+    """Writes down what is in a folder that is complete."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    sums = {str(path.relative_to(folder)): file_sha256(path) for path in files}
+    (folder / _SEAL).write_text(json.dumps(sums, indent=0) + "\n", encoding="utf-8")
+
+
+def _damage(folder: Path) -> str | None:
+    """The first file of an entry that does not fit its seal; None where all do.
+
+    Raises InfrastructureError where that cannot be said.
+    """
+    name = _SEAL
+    try:
+        sums = json.loads((folder / _SEAL).read_text(encoding="utf-8"))
+        if not isinstance(sums, dict):
+            return _SEAL
+        for name, wanted in sums.items():
+            if file_sha256(folder / name) != wanted:
+                return str(name)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
+        return str(name)
+    except OSError as error:
+        raise InfrastructureError(f"cannot read the cache: {error}") from error
+    return None
+
+
 @dataclass(frozen=True)
 class Cache:
-    """The entries below `root`."""
+    """The entries below `root`; `say` is told of one that is made once more."""
 
     root: Path
+    say: Callable[[str], None] = field(default=lambda _: None, compare=False)
+    # Looked at by this process, which then knows.
+    _whole: set[Path] = field(default_factory=set, init=False, repr=False, compare=False)
+
+    def has(self, kind: str, key: str, *, seal: bool = True) -> bool:
+        """Whether the entry is there, and fits its seal if it has to have one."""
+        entry = self.path(kind, key)
+        return entry.is_dir() and (not seal or self._flaw(entry) is None)
+
+    def _flaw(self, entry: Path) -> str | None:
+        """What is damaged in an entry; looked for once."""
+        if entry in self._whole:
+            return None
+        found = _damage(entry)
+        if found is None:
+            self._whole.add(entry)
+        return found
 
     def path(self, kind: str, key: str) -> Path:
         """Where the entry is or would be."""
@@ -97,42 +150,98 @@ class Cache:
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Holds a lock that other runs on this machine respect; waits for it."""
+        with self._locked(name, wait=True):
+            yield
+
+    @contextmanager
+    def try_lock(self, name: str) -> Iterator[bool]:
+        """The same where nobody has it; says whether it is ours."""
+        with self._locked(name, wait=False) as ours:
+            yield ours
+
+    @contextmanager
+    def _locked(self, name: str, *, wait: bool) -> Iterator[bool]:
         folder = self.root / "locks"
-        lock = FileLock(folder / f"{name}.lock")
+        lock, ours = FileLock(folder / f"{name}.lock"), True
         try:
             with disk_full_named(self.root):
                 folder.mkdir(parents=True, exist_ok=True)
-                lock.acquire()
+                ours = self._acquire(lock, wait)
         except OSError as error:
             raise InfrastructureError(
                 f"cannot write to the cache: {error}",
                 hint="set XDG_CACHE_HOME to a folder that you may write to",
             ) from error
         try:
-            yield
+            yield ours
         finally:
-            lock.release()
+            if ours:
+                lock.release()
 
-    def ensure(self, kind: str, key: str, make: Callable[[Path], None]) -> Path:
-        """The entry, made by `make(folder)` if it is not there yet.
+    def _acquire(self, lock: FileLock, wait: bool) -> bool:
+        """Takes the lock, and waits for it if it may; a run that is ended waits no longer."""
+        with suppress(Timeout):
+            lock.acquire(blocking=False)
+            return True
+        if wait:
+            self.say(f"waiting for another run ({Path(lock.lock_file).stem})")
+        while wait:
+            check_stopped()
+            with suppress(Timeout):
+                lock.acquire(timeout=_LOCK_SECONDS)
+                return True
+        return False
+
+    def ensure(
+        self, kind: str, key: str, make: Callable[[Path], None], *, seal: bool = True
+    ) -> Path:
+        """The entry, made by `make(folder)` if it is not there yet, or not whole.
 
         `make` fills an empty folder. If it raises, the folder is removed and
-        the error goes on.
+        the error goes on. Without `seal` somebody else sees to it that what is in
+        the entry is right.
         """
         entry = self.path(kind, key)
-        if entry.is_dir():
+        if self.has(kind, key, seal=seal):
+            self.used(entry)
             return entry
         with self.lock(f"{kind}-{key}"), disk_full_named(self.root):
             if entry.is_dir():
-                return entry
+                flaw = self._flaw(entry) if seal else None
+                if flaw is None:
+                    return entry
+                self.say(f"{entry} is damaged ({flaw}): made once more")
+                discard(entry)
             partial = entry.with_name(f".{key}.partial")
             # Only a run that was killed leaves one behind: the lock is ours.
-            _remove_partial(partial)
+            remove_partial(partial)
             partial.mkdir(parents=True)
             try:
                 make(partial)
+                if seal:
+                    _seal(partial)
                 partial.rename(entry)
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
         return entry
+
+    def used(self, entry: Path) -> None:
+        """Notes that the folder `entry` is used now: its age counts from here."""
+        # A cache that one may only read is as good.
+        with suppress(OSError):
+            os.utime(entry)
+
+    def remove(self, kind: str, key: str) -> None:
+        """Removes the entry, if it is there; nobody sees half of it."""
+        with self.lock(f"{kind}-{key}"):
+            discard(self.path(kind, key))
+
+
+def discard(folder: Path) -> None:
+    """Removes a folder of the cache, whose lock the caller holds; half of it is no entry."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    remove_partial(partial)
+    with suppress(FileNotFoundError):
+        folder.rename(partial)
+        remove_partial(partial)

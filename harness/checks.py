@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What CI runs: style, types, shell scripts, unit tests, boot tests."""
+"""What CI runs: style, types, shell scripts, unit tests, browser tests, boot tests."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import process
+from harness import guests, process
 from harness.errors import InfrastructureError, VerdictError
 from harness.paths import REPO
+from harness.targets import Target
 from harness.workspace import Workspace
 
 # A pytest that is told to stop ends its machines first.
 _GRACE_SECONDS = 30.0
+_BOOT_TESTS = "tests/boot"
 # ruff, mypy, shellcheck and pytest: the check ran, and found something.
 _FOUND_SOMETHING = 1
 
@@ -64,14 +66,23 @@ LINT = (
     Check("shellcheck", _shellcheck),
 )
 UNIT_TESTS = (Check("unit tests", _python("pytest", "tests/unit"), shown=True),)
-BOOT_TESTS = (Check("boot tests", _python("pytest", "tests/boot"), shown=True),)
-DEBUG_BOOT_TESTS = (
-    Check(
-        "boot tests on the kernel that checks itself",
-        _python("pytest", "tests/boot", "--debug-kernel"),
-        shown=True,
-    ),
-)
+BROWSER_TESTS = (Check("browser tests", _python("pytest", "tests/browser"), shown=True),)
+
+
+def boot_tests(target: Target, jobs: str = "") -> tuple[Check, ...]:
+    """The tests that boot the target's kernel, with so many guests side by side.
+
+    `jobs` is that number, as of guests.count_of(); a file's tests share one guest.
+    Raises UsageError.
+    """
+    count = guests.count_of(jobs, target, len(list((REPO / _BOOT_TESTS).glob("test_*.py"))))
+    words = ["pytest", _BOOT_TESTS]
+    words += ["--debug-kernel"] if target.debug else []
+    words += ["-n", str(count), "--dist", "loadfile"] if count > 1 else []
+    name = "boot tests"
+    name += " on the kernel that checks itself" if target.debug else ""
+    name += f", {count} guests" if count > 1 else ""
+    return (Check(name, _python(*words), shown=True),)
 
 
 def run(ws: Workspace, *groups: Sequence[Check]) -> None:

@@ -10,7 +10,10 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from harness.errors import (
     EXIT_INFRASTRUCTURE,
@@ -18,6 +21,10 @@ from harness.errors import (
     EXIT_PASSED,
     HarnessError,
 )
+
+if TYPE_CHECKING:
+    # `./inv --list` should not wait for it.
+    from harness.progress import Reporter
 
 # What a shell reports for a program that a signal ended.
 _SIGNALLED = 128
@@ -57,7 +64,9 @@ def _signals_raised() -> Iterator[None]:
         nonlocal count
         count += 1
         if 1 < count < _IMPATIENT:
-            os.write(2, b"cleaning up; once more to leave it undone\n")
+            # Below the cursor there may be lines that are kept up to date.
+            erase = b"\r\x1b[J" if os.isatty(2) and os.environ.get("TERM") != "dumb" else b""
+            os.write(2, erase + b"cleaning up; once more to leave it undone\n")
             return
         if number == signal.SIGINT:
             raise KeyboardInterrupt
@@ -84,50 +93,90 @@ def _reader_gone() -> bool:
     return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
-def _explain(text: str, debug: bool) -> None:
-    """Writes an error for a person, below the traceback if that was asked for."""
-    if debug:
-        traceback.print_exc()
-    sys.stdout.flush()
-    print(text, file=sys.stderr)  # noqa: T201
+@dataclass(frozen=True)
+class _Ending:
+    """How a run ended; `text` is for a person, `what` and the rest for a program."""
+
+    status: int
+    text: str = ""
+    what: str = ""
+    hint: str = ""
+    log: Path | None = None
+    tail: str = ""
 
 
-def guarded(work: Callable[[], object], *, debug: Callable[[], bool] = lambda: False) -> int:
+def _ending(error: BaseException, debug: bool) -> _Ending:
+    """What an error that ended the run means."""
+    match error:
+        case StatusError():
+            return _Ending(error.status)
+        case HarnessError():
+            return _Ending(
+                error.exit_status,
+                f"error: {error}",
+                error.message,
+                error.hint,
+                error.log,
+                error.tail,
+            )
+        case KeyboardInterrupt():
+            return _Ending(EXIT_INTERRUPTED, "interrupted", "interrupted")
+        case Terminated():
+            what = f"terminated ({error})"
+            return _Ending(_SIGNALLED + error.number, what, what)
+        case BrokenPipeError() if _reader_gone():
+            return _Ending(_SIGNALLED + signal.SIGPIPE)
+    # An error that nobody foresaw.
+    first, *_ = str(error).splitlines() or [""]
+    what = f"internal error: {type(error).__name__}: {first}"
+    hint = "" if debug else "the same command with --debug shows where"
+    text = f"{what}\n  try: {hint}" if hint else what
+    return _Ending(EXIT_INFRASTRUCTURE, text, what, hint)
+
+
+def _tell(ending: _Ending, reporter: Reporter | None) -> None:
+    """Tells the reporter, and writes the rest of its output; nobody may be there to read it."""
+    try:
+        if reporter is not None:
+            if ending.what:
+                reporter.error(
+                    ending.what,
+                    hint=ending.hint,
+                    status=ending.status,
+                    log=ending.log,
+                    tail=ending.tail,
+                )
+            reporter.close(ending.status)
+        sys.stdout.flush()
+    except (OSError, HarnessError):
+        # Python flushes stdout at its end and would complain once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def guarded(
+    work: Callable[[], object],
+    *,
+    debug: Callable[[], bool] = lambda: False,
+    reporter: Callable[[], Reporter | None] = lambda: None,
+) -> int:
     """Runs `work` and returns the exit status; what went wrong is told on stderr.
 
-    `debug` is asked after an error whether to add its traceback. SystemExit
-    passes.
+    `debug` is asked after an error whether to add its traceback. `reporter` is
+    asked whom the end, and an error, is told besides. SystemExit passes.
     """
     try:
         with _signals_raised():
             work()
+            if (listening := reporter()) is not None:
+                listening.close(EXIT_PASSED)
             # Here, and not at Python's end, a reader that went away is noticed.
             sys.stdout.flush()
-    except StatusError as end:
-        return end.status
-    except HarnessError as error:
-        _explain(f"error: {error}", debug())
-        return error.exit_status
-    except KeyboardInterrupt:
-        _explain("interrupted", debug())
-        return EXIT_INTERRUPTED
-    except Terminated as end:
-        _explain(f"terminated ({end})", debug())
-        return _SIGNALLED + end.number
-    except BrokenPipeError as error:
-        if not _reader_gone():
-            return _internal(error, debug())
-        # Python flushes stdout at its end and would complain once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return _SIGNALLED + signal.SIGPIPE
-    except Exception as error:
-        return _internal(error, debug())
+    except (Exception, KeyboardInterrupt, Terminated) as error:
+        ending = _ending(error, debug())
+        _tell(ending, reporter())
+        if ending.text:
+            if debug():
+                traceback.print_exc()
+            print(ending.text, file=sys.stderr)  # noqa: T201
+        return ending.status
     return EXIT_PASSED
-
-
-def _internal(error: Exception, debug: bool) -> int:
-    """Tells of an error that nobody foresaw."""
-    first, *_ = str(error).splitlines() or [""]
-    hint = "" if debug else "\n  try: the same command with --debug shows where"
-    _explain(f"internal error: {type(error).__name__}: {first}{hint}", debug)
-    return EXIT_INFRASTRUCTURE

@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -17,7 +17,7 @@ import psutil
 from harness import ndk, packages, process, sdk
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_PASSED, HarnessError, InfrastructureError
 from harness.targets import GitSource, SdkMachine, Target
-from harness.tools import needed_files, needed_tools
+from harness.tools import FOR_TESTS, needed_files, needed_tools
 from harness.workspace import Workspace
 
 _GIB = 1 << 30
@@ -66,7 +66,7 @@ def run(
     """Tells what is here; returns 0 when the default job can run and 3 when not."""
     findings = list(examine(ws, target, source, os_release=os_release))
     ready = all(finding.ok for finding in findings if finding.required)
-    ws.reporter.say(_as_json(findings, ready) if as_json else _as_text(findings, ready))
+    ws.reporter.result(_as_json(findings, ready) if as_json else _as_text(findings, ready))
     return EXIT_PASSED if ready else EXIT_INFRASTRUCTURE
 
 
@@ -113,7 +113,7 @@ def _system(os_release: Path) -> Finding:
 def _tools(target: Target) -> Iterator[Finding]:
     """Every program that the harness runs, with its version."""
     for tool, package in needed_tools(target.compilers).items():
-        yield _tool(tool, package, target)
+        yield replace(_tool(tool, package, target), required=tool not in FOR_TESTS)
 
 
 def _tool(tool: str, package: str | None, target: Target) -> Finding:

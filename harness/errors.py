@@ -79,6 +79,10 @@ class DiskFullError(InfrastructureError):
     """No space was left where the cache, the build or the results are."""
 
 
+class RunEndedError(InfrastructureError):
+    """Somebody ended the run while this waited for a machine."""
+
+
 class SourceError(InfrastructureError):
     """A kernel source could not be had, or is not what it should be."""
 

@@ -10,26 +10,37 @@ from __future__ import annotations
 import json
 import secrets
 import shlex
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
 from pathlib import Path
 
-from harness import kernel, modules, programs, rootfs
+from harness import built as built_files
+from harness import equipment, qemu
+from harness.built import Bootable
+from harness.bundle_manifest import Kernel, Original, Rounds, Told
+from harness.cache import disk_full_named
 from harness.errors import EXIT_FAILED, EXIT_PASSED, BootError, UsageError
 from harness.fuzz_round import PROGRAM, judge_round, parse_round
+from harness.guests import MOST_GUESTS, count_of
 from harness.klog import marker, section
+from harness.lifetime import Healths
 from harness.paths import RESULTS
 from harness.results import ResultFolder
-from harness.scenario_run import DEVICE_FOLDER, MODULES, load_modules
+from harness.scenario_run import DEVICE_FOLDER, load_modules
 from harness.session import Session, check_machine, open_session
-from harness.targets import Target
+from harness.side_by_side import SideBySide
+from harness.summary import visible
+from harness.targets import QemuMachine, Target
 from harness.workspace import Workspace
 
 MOST_SEED = 2**32 - 1
+JSON = "fuzz.json"
 _ROUND_SECONDS = 2
 # It waits for what dies and for what ends, each for 15 s; a kernel with KASAN is slow.
 _PATIENCE_SECONDS = 120.0
@@ -42,12 +53,19 @@ _KMEMLEAK = f"{_DEBUGFS}/kmemleak"
 
 
 @dataclass
-class _Fuzz:
-    """A run on its way."""
+class Fuzz:
+    """A run on its way; it does `most` rounds, or goes on for `minutes` if that is 0."""
 
+    ws: Workspace
+    target: Target
+    folder: ResultFolder
     seed: int
-    # Behind the series, for a kernel with a fault.
-    patches: tuple[Path, ...] = ()
+    most: int
+    minutes: float
+    guests: int
+    # How a round of this seed is repeated alone.
+    again: Callable[[int], list[str]]
+    hand_on: str = ""
     rounds: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     # Of the round that failed.
@@ -55,10 +73,25 @@ class _Fuzz:
     problems: tuple[str, ...] = ()
 
     @property
+    def told(self) -> Original:
+        """How it ended, in a bundle's words."""
+        return told_of(self.problems, self.rounds)
+
+    @property
     def counted(self) -> str:
         """How much was done so far."""
         done = ", ".join(f"{name}={number}" for name, number in self.counts.items())
         return f"{self.rounds} rounds from seed {self.seed}: {done or 'nothing yet'}"
+
+
+def told_of(problems: Sequence[str], rounds: int) -> Original:
+    """How a run ended that had these problems, in a bundle's words.
+
+    Every broken invariant is one outcome: of chance is only how often, and by whom.
+    """
+    if problems:
+        return Original(False, visible(f"FAIL: {problems[0]}"), (Told("", "rounds", "FAILED"),))
+    return Original(True, f"PASS: {rounds} rounds", (Told("", "rounds", "PASSED"),))
 
 
 def run(
@@ -68,42 +101,151 @@ def run(
     seed: int,
     minutes: float,
     rounds: int = 0,
+    jobs: str = "",
     source: str | None = None,
     extra_patches: Sequence[Path] = (),
     results: Path | None = None,
 ) -> int:
     """Fuzzes for so many minutes, or so many rounds if those are given; the exit status.
 
-    That is 1, with the seed that repeats it, as soon as an invariant is broken.
+    That is 1, with the seed that repeats it, as soon as an invariant is broken. `jobs`
+    is the number of guests that share the rounds, as of guests.count_of().
     Raises UsageError for numbers that make no sense, and what building and
     booting raise.
     """
     _check_numbers(seed, minutes, rounds)
     check_machine(target)
-    folder = ResultFolder.create(results or RESULTS, target.name, "fuzz", datetime.now())
-    command = _command(target, seed, rounds, minutes, extra_patches)
-    folder.put("command.txt", f"{shlex.join(command)}\n")
-    built = kernel.build(ws, target, source, extra_patches)
-    loadable, tools = modules.build(ws, built), programs.build(ws, target)
-    guest = rootfs.build(ws, target)
-    fuzz = _Fuzz(seed, tuple(extra_patches))
-    with open_session(
+    guests = count_of(jobs, target, rounds or MOST_GUESTS)
+    patches = tuple(extra_patches)
+    fuzz = begin(
         ws,
-        built.image,
-        guest.initramfs,
         target,
-        folder=folder.path,
-        expect_release=built.release,
-        tools=guest.tools,
-    ) as session:
-        for name in MODULES:
-            session.device.push(loadable.path(f"{name}.ko"), f"{DEVICE_FOLDER}/{name}.ko", 0o644)
-        session.device.push(tools.path(PROGRAM), f"{DEVICE_FOLDER}/{PROGRAM}")
-        session.device.shell(f"mount -t debugfs debugfs {_DEBUGFS}", check=False)
-        load_modules(session.device)
-        with ws.reporter.phase("fuzz"):
-            _fuzz(ws, session, fuzz, folder, minutes, rounds)
-    return _finish(ws, target, fuzz, folder)
+        seed=seed,
+        rounds=rounds,
+        minutes=minutes,
+        guests=guests,
+        command=[*_command(target, source, patches), *_rounds(seed, rounds, minutes, guests)],
+        again=lambda failed: [*_command(target, source, patches), *_rounds(failed, 1)],
+        results=results,
+    )
+    equipped = equipment.build(ws, target, source, extra_patches)
+    note_built(fuzz, built_files.kernel_of(equipped.kernel), equipped.bootable)
+    perform_built(fuzz, equipped.bootable)
+    return finish(fuzz)
+
+
+def begin(
+    ws: Workspace,
+    target: Target,
+    *,
+    seed: int,
+    rounds: int,
+    minutes: float,
+    command: Sequence[str],
+    again: Callable[[int], list[str]],
+    guests: int = 1,
+    results: Path | None = None,
+) -> Fuzz:
+    """A run of which nothing has been done yet, with its folder."""
+    folder = ResultFolder.create(results or RESULTS, target.name, "fuzz", datetime.now())
+    folder.put("command.txt", f"{shlex.join(command)}\n")
+    ws.reporter.run_begin(command, kernel=target.name)
+    return Fuzz(ws, target, folder, seed, rounds, minutes, guests, again)
+
+
+def note_built(fuzz: Fuzz, kernel_found: Kernel, files: Bootable, replay_of: str = "") -> None:
+    """Writes down what will be booted; from now on the run can be handed on."""
+    machine = fuzz.target.machine
+    text = built_files.record(
+        fuzz.ws.cache,
+        fuzz.target,
+        kernel_found,
+        files,
+        Rounds(fuzz.seed, fuzz.most),
+        **(qemu.facts(machine) if isinstance(machine, QemuMachine) else {}),
+        replay_of=replay_of,
+    )
+    with disk_full_named(fuzz.folder.path):
+        fuzz.folder.put(built_files.FILE, text)
+    if isinstance(machine, QemuMachine) and not replay_of:
+        fuzz.hand_on = built_files.how_to_hand_on(fuzz.folder.path)
+
+
+def perform_built(fuzz: Fuzz, files: Bootable) -> None:
+    """Boots what was built, and fuzzes; see `open_session`."""
+    _Guests(fuzz, files).run()
+
+
+@dataclass(frozen=True)
+class _Guest:
+    """A guest, and the folder for its logs."""
+
+    session: Session
+    folder: Path
+
+
+class _Guests:
+    """The guests of a run, which share its rounds."""
+
+    def __init__(self, fuzz: Fuzz, files: Bootable) -> None:
+        self._fuzz = fuzz
+        self._files = files
+        self._healths = Healths()
+        self._lock = threading.Lock()
+        self._failed = threading.Event()
+        self._side: SideBySide[_Guest, int, tuple[int, tuple[str, ...]]] = SideBySide(
+            self._open, self._do, fuzz.guests
+        )
+
+    def run(self) -> None:
+        """Goes on until the time is over, or a round has failed."""
+        fuzz, told = self._fuzz, time.monotonic()
+        with (
+            fuzz.ws.reporter.phase("fuzz"),
+            closing(self._side.run(_seeds(fuzz), self._healths.end)) as results,
+        ):
+            for _, (seed, problems) in results:
+                fuzz.rounds += 1
+                # A round of another guest that was under way may fail, too.
+                if problems and fuzz.failed_seed is None:
+                    fuzz.failed_seed, fuzz.problems = seed, problems
+                if time.monotonic() - told > _TELL_SECONDS:
+                    told = time.monotonic()
+                    fuzz.ws.reporter.say(fuzz.counted)
+
+    @contextmanager
+    def _open(self, index: int) -> Iterator[_Guest]:
+        """A guest that is ready; at its end, if no round has failed, it has no leaks."""
+        fuzz, files, number = self._fuzz, self._files, index + 1
+        folder = fuzz.folder.of_guest(number)
+        with open_session(
+            fuzz.ws,
+            files.image,
+            files.initramfs,
+            fuzz.target,
+            folder=folder,
+            expect_release=files.release,
+            tools=files.tools,
+            started=self._healths.add,
+            label="" if number == 1 else f", guest {number}",
+        ) as session:
+            equipment.bring(session.device, files, fuzz.target)
+            session.device.shell(f"mount -t debugfs debugfs {_DEBUGFS}", check=False)
+            load_modules(session.device)
+            yield _Guest(session, folder)
+            if not self._failed.is_set():
+                leaks = _leaks(session)
+                with self._lock:
+                    fuzz.problems += leaks
+
+    def _do(self, guest: _Guest, seed: int) -> tuple[int, tuple[str, ...]]:
+        output, problems = _round(guest.session, self._fuzz.folder, guest.folder, seed)
+        with self._lock:
+            self._fuzz.counts.update(output)
+        if problems:
+            self._failed.set()
+            self._side.stop()
+        return seed, problems
 
 
 def seed_of(text: str) -> int:
@@ -130,49 +272,36 @@ def _check_numbers(seed: int, minutes: float, rounds: int) -> None:
         raise UsageError("there is nothing to do", hint="--minutes N, or --rounds N")
 
 
-def _command(
-    target: Target, seed: int, rounds: int, minutes: float, patches: Sequence[Path]
-) -> list[str]:
-    words = ["./inv", "fuzz", "--seed", str(seed)]
-    words += ["--rounds", str(rounds)] if rounds else ["--minutes", f"{minutes:g}"]
-    words += ["--kernel", target.name, "--emulator", target.emulator]
+def _command(target: Target, source: str | None, patches: Sequence[Path]) -> list[str]:
+    """The command, but for the rounds."""
+    words = ["./inv", "fuzz", "--kernel", target.name, "--emulator", target.emulator]
+    words += ["--source", source] if source else []
+    words += ["--cross-compile", target.cross_compile] if target.is_cross_compile_changed else []
     words += [word for path in patches for word in ("--patch", str(path))]
     return words + (["--debug"] if target.debug else [])
 
 
-def _seeds(fuzz: _Fuzz, minutes: float, rounds: int) -> Iterator[int]:
+def _rounds(seed: int, rounds: int, minutes: float = 0, guests: int = 1) -> list[str]:
+    """Its words for the rounds."""
+    words = ["--seed", str(seed)]
+    words += ["--rounds", str(rounds)] if rounds else ["--minutes", f"{minutes:g}"]
+    return words + (["--jobs", str(guests)] if guests > 1 else [])
+
+
+def _seeds(fuzz: Fuzz) -> Iterator[int]:
     """The seed of each round, while there is time."""
-    end = time.monotonic() + 60 * minutes
+    end = time.monotonic() + 60 * fuzz.minutes
     for number in count():
-        over = number >= rounds if rounds else time.monotonic() >= end
+        over = number >= fuzz.most if fuzz.most else time.monotonic() >= end
         if over:
             return
         yield (fuzz.seed + number) % (MOST_SEED + 1)
 
 
-def _fuzz(
-    ws: Workspace,
-    session: Session,
-    fuzz: _Fuzz,
-    folder: ResultFolder,
-    minutes: float,
-    rounds: int,
-) -> None:
-    told = time.monotonic()
-    for seed in _seeds(fuzz, minutes, rounds):
-        problems = _round(session, fuzz, folder, seed)
-        fuzz.rounds += 1
-        if problems:
-            fuzz.failed_seed, fuzz.problems = seed, problems
-            return
-        if time.monotonic() - told > _TELL_SECONDS:
-            told = time.monotonic()
-            ws.reporter.say(fuzz.counted)
-    fuzz.problems = _leaks(session)
-
-
-def _round(session: Session, fuzz: _Fuzz, folder: ResultFolder, seed: int) -> tuple[str, ...]:
-    """One round; its problems. What was seen of it is in the folder."""
+def _round(
+    session: Session, results: ResultFolder, folder: Path, seed: int
+) -> tuple[Mapping[str, int], tuple[str, ...]]:
+    """What one round did, and its problems. What was seen of it is in `folder`."""
     device, nonce = session.device, secrets.token_hex(8)
     words = [f"./{PROGRAM}", "-t", str(_ROUND_SECONDS), "-f", str(_FAILING)]
     words += ["-k", str(DEVICE_FOLDER), "-m", nonce, str(seed)]
@@ -186,12 +315,11 @@ def _round(session: Session, fuzz: _Fuzz, folder: ResultFolder, seed: int) -> tu
         device.mark_kernel_log(marker("end", nonce))
         log = device.kernel_log()
     except BootError as died:
-        return (f"the kernel died: {died.message}",)
-    folder.put("kernel.log", log)
-    folder.put("output.txt", done.output)
+        return {}, (f"the kernel died: {died.message}",)
+    results.put("kernel.log", log, folder)
+    results.put("output.txt", done.output, folder)
     output = parse_round(done.output, nonce)
-    fuzz.counts.update(output.counts)
-    return judge_round(output, section(log, nonce))
+    return output.counts, judge_round(output, section(log, nonce))
 
 
 def _leaks(session: Session) -> tuple[str, ...]:
@@ -205,7 +333,9 @@ def _leaks(session: Session) -> tuple[str, ...]:
     return tuple(line for line in found.splitlines() if line.startswith("unreferenced object"))
 
 
-def _finish(ws: Workspace, target: Target, fuzz: _Fuzz, folder: ResultFolder) -> int:
+def finish(fuzz: Fuzz, last_words: Callable[[Fuzz], str] = lambda fuzz: "") -> int:
+    """Tells the result, and `last_words` before the verdict; the exit status."""
+    reporter = fuzz.ws.reporter
     summary = {
         "seed": fuzz.seed,
         "rounds": fuzz.rounds,
@@ -213,17 +343,20 @@ def _finish(ws: Workspace, target: Target, fuzz: _Fuzz, folder: ResultFolder) ->
         "failed seed": fuzz.failed_seed,
         "problems": list(fuzz.problems),
     }
-    folder.put("fuzz.json", json.dumps(summary, indent=2) + "\n")
-    ws.reporter.say(fuzz.counted)
-    ws.reporter.say(f"results: {folder.path}")
+    fuzz.folder.put(JSON, json.dumps(summary, indent=2) + "\n")
+    reporter.say(fuzz.counted)
+    reporter.say(f"results: {fuzz.folder.path}")
     for problem in fuzz.problems:
-        ws.reporter.say(f"  {problem}")
+        reporter.say(f"  {problem}")
+    for line in filter(None, (fuzz.hand_on if fuzz.problems else "", last_words(fuzz))):
+        reporter.say(line)
     if not fuzz.problems:
-        ws.reporter.say(f"PASS: {fuzz.rounds} rounds")
+        reporter.result(f"PASS: {fuzz.rounds} rounds", fuzz.folder.path)
         return EXIT_PASSED
     if fuzz.failed_seed is None:
-        ws.reporter.say("FAIL: behind all rounds")
+        reporter.result("FAIL: behind all rounds", fuzz.folder.path)
     else:
-        again = shlex.join(_command(target, fuzz.failed_seed, 1, 0, fuzz.patches))
-        ws.reporter.say(f"FAIL: the round of seed {fuzz.failed_seed}; again: {again}")
+        again = shlex.join(fuzz.again(fuzz.failed_seed))
+        text = f"FAIL: the round of seed {fuzz.failed_seed}; again: {again}"
+        reporter.result(text, fuzz.folder.path)
     return EXIT_FAILED

@@ -72,7 +72,10 @@ _ERROR = re.compile(
 
 @dataclass(frozen=True)
 class KernelBuild:
-    """A built kernel. `folder` is its cache entry; `release` is what `uname -r` must say."""
+    """A built kernel. `folder` is its cache entry; `release` is what `uname -r` must say.
+
+    `toolchain` is what compiler and linker say they are.
+    """
 
     target: Target
     key: str
@@ -81,6 +84,7 @@ class KernelBuild:
     vmlinux: Path
     config: Path
     release: str
+    toolchain: str
     source: KernelSource
 
     @property
@@ -151,7 +155,7 @@ def build(
     pristine = fetch(ws, target, source)
     record = _record(pristine, extra_patches, requested, toolchain)
     plan = _Plan(pristine, tuple(extra_patches), requested, record)
-    if ws.cache.path("kernel", plan.key).is_dir():
+    if ws.cache.has("kernel", plan.key):
         with ws.reporter.phase("build kernel") as phase:
             phase.mark_cached()
     folder = ws.cache.ensure("kernel", plan.key, lambda entry: _make_entry(ws, plan, entry))
@@ -163,6 +167,7 @@ def build(
         vmlinux=folder / "vmlinux",
         config=folder / "config",
         release=plan.release,
+        toolchain=toolchain,
         source=pristine,
     )
 
@@ -172,12 +177,12 @@ def requested_config(target: Target, extra: Path | None = None) -> dict[str, str
     requested = {}
     for fragment in target.fragments:
         requested.update(parse_fragment(fragment.read_text(), fragment.name))
-    if not target.patched:
-        requested = {name: requested[name] for name in requested if not name.startswith(_OURS)}
     if extra is not None:
         if not extra.is_file():
             raise UsageError(f"no such configuration fragment: {extra}")
         requested.update(parse_fragment(extra.read_text(), extra.name))
+    if not target.patched:
+        requested = {name: requested[name] for name in requested if not name.startswith(_OURS)}
     return requested
 
 

@@ -18,6 +18,9 @@ from harness.records import KernelLine, ParsedRecords, lines_of, parse_log, spli
 _WARNING = 4
 # A log that ends without these is short of what the caller asked for.
 _MARKER = "goldfish-oom: {edge} {nonce}"
+# Says what /proc/uptime said when the line was written.
+UPTIME = "goldfish-oom: uptime "
+_UPTIME = re.compile(re.escape(UPTIME) + r"([0-9]+\.[0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,21 @@ def section(log: str, nonce: str) -> Section:
         else:
             kept.append(line + ("\n" if whole else ""))
     return Section("".join(kept), has_begin, has_end)
+
+
+def ahead_of_uptime(log: str) -> float:
+    """By how many seconds the log's times are ahead of /proc/uptime's.
+
+    The log's clock starts at another moment of the boot. 0.0 without a line that
+    says both times; of several the last one counts.
+    """
+    ahead = 0.0
+    for line, _ in lines_of(log):
+        found = split_prefix(line)
+        uptime = _UPTIME.fullmatch(found.text.rstrip())
+        if uptime and found.time is not None:
+            ahead = found.time - float(uptime[1])
+    return ahead
 
 
 def find_trouble(

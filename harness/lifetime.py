@@ -5,9 +5,34 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, RunEndedError
+
+# What ends what a thread does before its time.
+_stop: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
+
+
+@contextmanager
+def stopped_by(event: threading.Event) -> Iterator[None]:
+    """The programs that this thread runs meanwhile end when `event` is set.
+
+    Whoever waits for one, or for another run, gets RunEndedError.
+    """
+    token = _stop.set(event)
+    try:
+        yield
+    finally:
+        _stop.reset(token)
+
+
+def check_stopped() -> None:
+    """Raises RunEndedError if what this thread does is to end: see stopped_by()."""
+    stop = _stop.get()
+    if stop is not None and stop.is_set():
+        raise RunEndedError("the run was ended")
 
 
 def bound_to_us(argv: Sequence[str]) -> list[str]:
@@ -70,3 +95,37 @@ class Health:
         """Ends what `listen` began."""
         with self._changed:
             self._listeners.remove(listener)
+
+
+class Healths:
+    """Those of several machines, each in a thread of its own, which one thread can end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._all: list[Health] = []
+        self._ended = False
+
+    def add(self, health: Health) -> None:
+        """One more; if all have been ended, it is at once."""
+        with self._lock:
+            self._all.append(health)
+            ended = self._ended
+        if ended:
+            health.fail(_ended())
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of them have been ended."""
+        return self._ended
+
+    def end(self) -> None:
+        """Wakes everybody who waits for one of the machines, or will."""
+        with self._lock:
+            self._ended = True
+            known = tuple(self._all)
+        for health in known:
+            health.fail(_ended())
+
+
+def _ended() -> HarnessError:
+    return RunEndedError("the run was ended")

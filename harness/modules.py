@@ -47,7 +47,7 @@ def build(ws: Workspace, kernel: KernelBuild, source: Path | None = None) -> Mod
     parts = [part for path in sources for part in (path.name, path.read_bytes())]
     key = digest(kernel.key, *parts)
     with ws.reporter.phase("build modules") as phase:
-        if ws.cache.path("modules", key).is_dir():
+        if ws.cache.has("modules", key):
             phase.mark_cached()
         folder = ws.cache.ensure(
             "modules", key, lambda entry: _make(ws, kernel, key, entry, source)

@@ -355,6 +355,7 @@ class WorkTree:
         """Keeps other runs away from the tree and the build folder."""
         with ws.cache.lock(f"tree-{self.folder.name}"), disk_full_named(ws.cache.root):
             self.folder.mkdir(parents=True, exist_ok=True)
+            ws.cache.used(self.folder)
             yield
 
     def sync(self, files: Overlay) -> list[str]:

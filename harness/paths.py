@@ -13,6 +13,7 @@ COMMON = KERNEL_PATCHES / "common"
 MODULES = REPO / "module"
 NDK_TESTS = REPO / "ndk_tests"
 GUEST = REPO / "harness" / "guest"
+PAGES = REPO / "harness" / "pages"
 RESULTS = REPO / "results"
 
 

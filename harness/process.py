@@ -31,6 +31,7 @@ from harness.errors import (
     InfrastructureError,
     ToolMissingError,
 )
+from harness.lifetime import check_stopped
 from harness.tools import is_foreign, package_of
 
 TAIL_LINES = 8
@@ -42,6 +43,7 @@ _LINGER_SECONDS = 1.0
 # How often a program is looked at that prints nothing.
 _POLL_SECONDS = 0.2
 _CHUNK = 1 << 16
+_STDERR = 2
 # For a tool that is missing: its package is known here, the kernel that wants it is not.
 _INSTALL = "apt-get install {} (or ./inv setup, with --kernel as here)"
 # For a compiler that the user named.
@@ -171,8 +173,11 @@ def run(
 
 
 def run_on_terminal(argv: Sequence[str]) -> int:
-    """Runs a program that talks to the person, such as sudo; returns its status."""
-    with subprocess.Popen(argv, env=_environment()) as process:
+    """Runs a program that talks to the person, such as sudo; returns its status.
+
+    Our stdout is not its own: a program may read that.
+    """
+    with subprocess.Popen(argv, env=_environment(), stdout=_STDERR) as process:
         return process.wait()
 
 
@@ -250,6 +255,7 @@ def _chunks(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator
             now = time.monotonic()
             if now >= deadline:
                 raise _TimedOutError
+            check_stopped()
             if now >= linger:
                 return
             if linger == float("inf") and process.poll() is not None:

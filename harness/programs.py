@@ -36,6 +36,7 @@ PROGRAMS = (
     "fork_bomb",
     "privileges",
     "bench_work",
+    "watch_memory",
 )
 HEADER = "mm_limits_syscalls.h"
 

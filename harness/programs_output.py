@@ -51,6 +51,15 @@ class Holding:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What a user's processes used together, in bytes; `time` is in seconds since boot."""
+
+    time: float
+    uid: int
+    rss: int
+
+
+@dataclass(frozen=True)
 class Done:
     """The last line of a program that ran to its end."""
 
@@ -100,14 +109,19 @@ _END = re.compile(
     rf" status={_INTEGER}"
 )
 _DONE = re.compile(rf"done: program={_WORD}, marker={_WORD}, checks={_NATURAL}/{_NATURAL}")
+_USAGE = re.compile(
+    r"^usage: time=(?P<time>[0-9]{1,9}\.[0-9]{6}), uid=(?P<uid>[0-9]{1,10}),"
+    r" rss=(?P<rss>[0-9]{1,20})$",
+    re.MULTILINE,
+)
 _ALL = (_LIMIT_UID, _UID, _PID, _LIMIT, _STARTED, _FINISHED, _FAILED, _HOLDING, _END, _DONE)
 # The beginnings by which a line is meant to be one of the above.
 _OURS = re.compile(r"pw->|@@@@|set_mm_limits: |child |holding: |done: ")
 
 
-def holding_line(marker: str) -> str:
-    """The expression that the line with which the program `marker` holds begins with."""
-    return rf"holding: marker={re.escape(marker)}, alive=\d+"
+def holding_prefix(marker: str) -> str:
+    """What the line with which the program `marker` holds begins with."""
+    return f"holding: marker={marker}, alive="
 
 
 def parse_output(text: str) -> ProgramOutput:
@@ -157,3 +171,11 @@ def _allocations(form: re.Pattern[str], lines: list[str]) -> tuple[Allocation, .
 def _done(found: tuple[str, ...]) -> Done:
     program, marker, passed, total = found
     return Done(program, marker, int(passed), int(total))
+
+
+def parse_usage(text: str) -> tuple[Usage, ...]:
+    """What watch_memory has said; lines that do not have its form are left out."""
+    return tuple(
+        Usage(float(found["time"]), int(found["uid"]), int(found["rss"]))
+        for found in _USAGE.finditer(text)
+    )

@@ -1,40 +1,47 @@
 # SPDX-License-Identifier: MIT
-"""What a person sees while something takes long: phases, times, progress.
+"""What is told while something takes long: phases, scenarios, kills, messages.
 
-On a terminal a live line with a spinner; elsewhere (CI, a pipe) one plain line
-when a phase starts and one when it ends.
+On a terminal a view that is kept up to date; elsewhere (CI, a pipe) plain
+lines; or next to nothing, or JSON, where that is asked for.
 """
 
 from __future__ import annotations
 
-import os
+import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
-from rich.status import Status
 
-# A file or a CI log has no width; tables get room for all their columns.
-_WIDTH_ELSEWHERE = 140
+from harness.errors import EXIT_PASSED, UsageError
+from harness.events import (
+    Error,
+    Event,
+    Kill,
+    Message,
+    PhaseBegin,
+    PhaseEnd,
+    RunBegin,
+    RunEnd,
+    ScenarioBegin,
+    ScenarioEnd,
+    Usage,
+)
+from harness.live_view import LiveView
+from harness.records import KillRecord
+from harness.sinks import JsonLines, PlainConsole, PlainLines, Quiet, Sink, standard_console
+from harness.summary import Planned, public
+from harness.verdict import ScenarioVerdict
 
+__all__ = ["JSON", "MODES", "Phase", "PlainConsole", "Reporter", "reporter_of", "standard_console"]
 
-class PlainConsole(Console):
-    """Rich's console, except that a reader that went away is an error like any other."""
-
-    def on_broken_pipe(self) -> None:
-        """Passes BrokenPipeError on; Rich would exit with 1, which means a failed test here."""
-        raise
-
-
-def standard_console() -> Console:
-    """The console of stdout, wide enough for tables where it is not a terminal."""
-    console = PlainConsole()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _WIDTH_ELSEWHERE
-    return console
+# A view on a terminal and plain lines elsewhere; always plain lines; only the last line; JSON.
+MODES = (AUTO, PLAIN, QUIET, JSON) = ("auto", "plain", "quiet", "json")
 
 
 @dataclass
@@ -42,45 +49,173 @@ class Phase:
     """One running phase; `note` says in a few words what it is doing now."""
 
     name: str
-    status: Status | None = None
+    show: Callable[[str], None] = lambda _: None
     cached: bool = False
 
     def note(self, text: str) -> None:
         """Shows `text` behind the phase's name, on a terminal only."""
-        if self.status is not None:
-            self.status.update(f"{escape(self.name)}: {escape(text[:100])}")
+        self.show(text)
 
     def mark_cached(self) -> None:
         """Says that there was nothing to do."""
         self.cached = True
 
 
-@dataclass
 class Reporter:
-    """Prints to `console`, and keeps the time of each phase, in seconds."""
+    """Takes from any thread what there is to tell, and tells it, one event after the other.
 
-    console: Console = field(default_factory=standard_console)
-    phases: list[tuple[str, float]] = field(default_factory=list)
+    `phases` has the names and seconds of the phases that came to their end. What
+    is told outside a run begins one, which is called `command`.
+    """
+
+    def __init__(
+        self,
+        console: Console | None = None,
+        *,
+        mode: str = AUTO,
+        command: Sequence[str] = (),
+    ) -> None:
+        self.phases: list[tuple[str, float]] = []
+        self._lock = threading.RLock()
+        self._sink = self._sink_of(mode, console)
+        self._command = tuple(command)
+        self._begun = 0
+        self._running = False
+        self._result, self._results = "", ""
+        self.is_json = mode == JSON
+
+    def _sink_of(self, mode: str, console: Console | None) -> Sink:
+        if mode == JSON:
+            return JsonLines(self.say)
+        console = console or standard_console()
+        if mode == QUIET:
+            return Quiet(console)
+        return LiveView(console) if mode == AUTO and console.is_interactive else PlainLines(console)
+
+    @property
+    def console(self) -> Console:
+        """For tables; a line of text is for `say`."""
+        return self._sink.console
 
     @contextmanager
     def phase(self, name: str) -> Iterator[Phase]:
         """A phase of the work: its begin, its end and its time are shown."""
         started = time.monotonic()
-        phase = Phase(name)
+        with self._lock:
+            self._begun += 1
+            number = self._begun
+        phase = Phase(name, lambda text: self._sink.note(number, text))
         try:
-            if self.console.is_terminal:
-                with self.console.status(escape(name)) as phase.status:
-                    yield phase
-            else:
-                self.say(f"{name} …")
-                yield phase
+            self._tell(PhaseBegin(number, name))
+            yield phase
         except BaseException:
-            self.say(f"{name}: stopped after {time.monotonic() - started:.1f} s")
+            self._tell(PhaseEnd(number, name, time.monotonic() - started, stopped=True))
             raise
         seconds = time.monotonic() - started
-        self.phases.append((name, seconds))
-        self.say(f"{name}: {'up to date' if phase.cached else 'done'}, {seconds:.1f} s")
+        with self._lock:
+            self.phases.append((name, seconds))
+        self._tell(PhaseEnd(number, name, seconds, phase.cached))
 
     def say(self, text: str) -> None:
         """One line for the person, as it is."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._tell(Message(text))
+
+    def result(self, text: str, results: Path | None = None) -> None:
+        """The line that the task was started for, and the folder with the rest."""
+        with self._lock:
+            self._tell(Message(text, result=True))
+            self._result, self._results = text, "" if results is None else str(results)
+
+    def run_begin(
+        self,
+        command: Sequence[str],
+        *,
+        kernel: str = "",
+        policy: str = "",
+        trigger: str = "",
+        planned: Sequence[Planned] = (),
+    ) -> None:
+        """A run begins; one that was going on has passed."""
+        self._tell(RunBegin(_public(command), kernel, policy, trigger, tuple(planned)))
+
+    def scenario_begin(
+        self, scenario: str, policy: str, trigger: str, *, guest: int = 1, title: str = ""
+    ) -> None:
+        """A guest, counted from 1, runs a scenario now."""
+        self._tell(ScenarioBegin(scenario, policy, trigger, guest, title))
+
+    def scenario_end(self, verdict: ScenarioVerdict, seconds: float, *, guest: int = 1) -> None:
+        """It was judged; its kills are told first."""
+        with self._lock:
+            for record in verdict.records:
+                self.kill(record, verdict.scenario, guest=guest)
+            self._tell(
+                ScenarioEnd(
+                    scenario=verdict.scenario,
+                    policy=verdict.policy,
+                    trigger=verdict.trigger,
+                    outcome=verdict.outcome.name,
+                    passed=verdict.passed,
+                    reasons=verdict.reasons,
+                    seconds=seconds,
+                    guest=guest,
+                )
+            )
+
+    def kill(self, record: KillRecord, scenario: str = "", *, guest: int = 1) -> None:
+        """A guest's kernel wrote this kill record."""
+        self._tell(Kill(record, scenario, guest))
+
+    def usage(self, uid: int, rss: int, mm_max: int | None, *, guest: int = 1) -> None:
+        """A sample: what a user of a guest has now, and may have, in bytes."""
+        self._tell(Usage(uid, rss, mm_max, guest))
+
+    def error(
+        self, what: str, *, hint: str = "", status: int, log: Path | None = None, tail: str = ""
+    ) -> None:
+        """What ends the run; a person is told on stderr, by whoever calls this."""
+        self._tell(Error(what, hint, status, "" if log is None else str(log), tail))
+
+    def close(self, status: int) -> None:
+        """All is told; it ends with this exit status."""
+        with self._lock:
+            try:
+                self._begin()
+                self._end(status)
+            finally:
+                self._sink.close()
+
+    def _tell(self, event: Event) -> None:
+        with self._lock:
+            if isinstance(event, RunBegin):
+                # A task that begins behind another one: that one has passed.
+                self._end(EXIT_PASSED)
+                self._running = True
+            else:
+                self._begin()
+            self._sink.take(event)
+
+    def _begin(self) -> None:
+        if not self._running:
+            self._running = True
+            self._sink.take(RunBegin(_public(self._command)))
+
+    def _end(self, status: int) -> None:
+        if self._running:
+            self._running = False
+            event = RunEnd(self._result, status, self._results)
+            self._result, self._results = "", ""
+            self._sink.take(event)
+
+
+def _public(command: Sequence[str]) -> tuple[str, ...]:
+    """A stream is kept where others read it, such as in CI."""
+    return tuple(public(word) for word in command)
+
+
+@cache
+def reporter_of(mode: str) -> Reporter:
+    """The reporter of this process: there is one stdout. Raises UsageError for an unknown mode."""
+    if mode not in MODES:
+        raise UsageError(f"no output is called {mode!r}", hint=f"one of: {', '.join(MODES)}")
+    return Reporter(mode=mode, command=("./inv", *sys.argv[1:]))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from harness.console import Console
 from harness.errors import BootError, DeviceError
 from harness.lifetime import Health
 from harness.ports import LOOPBACK, PORT_ATTEMPTS, free_port
-from harness.process import require
+from harness.process import require, run
 from harness.qmp import Qmp
+from harness.summary import visible
 from harness.targets import QemuMachine
 
 # adbd's port in the guest; harness/guest/init waits for it.
@@ -73,6 +75,22 @@ def qemu_argv(
     ]
 
 
+def version(machine: QemuMachine) -> str:
+    """What QEMU says of itself, such as `QEMU emulator version 7.2.22 (…)`. Takes 30 ms.
+
+    Raises ToolMissingError if it is not there, BootError if it does not say.
+    """
+    require(machine.binary)
+    said = run([machine.binary, "--version"], error=BootError, timeout=_START_SECONDS).output
+    first, *_ = said.splitlines() or [""]
+    return visible(first)
+
+
+def facts(machine: QemuMachine) -> dict[str, str]:
+    """What of a machine is not the target's data, by name: see Record."""
+    return {"arguments": kernel_command_line(machine), "qemu": version(machine)}
+
+
 @dataclass(frozen=True)
 class Machine:
     """A running machine; `address` is where its adbd is, for adb."""
@@ -104,9 +122,17 @@ class Machine:
 
 
 def start(
-    machine: QemuMachine, kernel: Path, initramfs: Path, *, scratch: Path, log: Path
+    machine: QemuMachine,
+    kernel: Path,
+    initramfs: Path,
+    *,
+    scratch: Path,
+    log: Path,
+    more: Sequence[str] = (),
 ) -> Machine:
     """Starts QEMU. `scratch` must be short: a socket's path has 107 bytes at most.
+
+    `more` are words for QEMU about what the guest does not see.
 
     Raises BootError if QEMU does not start, ToolMissingError if it is not there.
     """
@@ -118,6 +144,7 @@ def start(
         port = free_port()
         qmp_socket = scratch / f"qmp{attempt}"
         argv = qemu_argv(machine, kernel, initramfs, adb_port=port, qmp_socket=qmp_socket)
+        argv += more
         qmp = Qmp(qmp_socket)
         try:
             console = _controlled(argv, log, qmp)

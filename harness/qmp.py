@@ -33,6 +33,7 @@ class Qmp:
     """Listens at the socket `path` for QEMU, which connects to it when it starts."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="qmp", daemon=True)
         self._client = QMPClient("machine")

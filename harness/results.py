@@ -11,82 +11,39 @@ import json
 import os
 import secrets
 import shlex
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from itertools import count
 from pathlib import Path
 
-from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from harness.cache import disk_full_named
+from harness.differential import Difference
+from harness.evidence import (
+    DECISIONS,
+    USAGE,
+    Decision,
+    ScenarioUsage,
+    decisions_json,
+    usage_json,
+)
+from harness.junit import junit
+from harness.kcidb import kcidb
+from harness.ktap import ktap
 from harness.records import KillRecord
 from harness.records import escape as escape_name
-from harness.verdict import Outcome, ScenarioVerdict
+from harness.summary import Judged, Summary
 
 LATEST = "latest"
 CONSOLE_LOG = "console.log"
 KERNEL_LOG = "kernel.log"
-_GRAVEST_FIRST = tuple(Outcome)
+DIFFERENTIAL = "differential.json"
+REPORTS = "kernel_reports.txt"
 _TIME = "%Y%m%d-%H%M%S"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A verdict and the seconds that the scenario took."""
-
-    verdict: ScenarioVerdict
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A run, as far as it has come.
-
-    `release` is the booted kernel's, empty before that is known; `origin` says
-    where its source is from, `commit` which one that is in git, and `changed`
-    which files are not as in it. `problem` is what ended the run before its
-    time. `finished` says that all of it was done.
-    """
-
-    kernel: str
-    policy: str
-    trigger: str
-    command: tuple[str, ...]
-    release: str = ""
-    origin: str = ""
-    commit: str | None = None
-    changed: tuple[str, ...] = ()
-    judged: tuple[Judged, ...] = ()
-    problem: str = ""
-    finished: bool = False
-
-    @property
-    def failed(self) -> tuple[ScenarioVerdict, ...]:
-        """The verdicts that are not a pass, the gravest first."""
-        failed = [one.verdict for one in self.judged if not one.verdict.passed]
-        return tuple(sorted(failed, key=lambda verdict: _GRAVEST_FIRST.index(verdict.outcome)))
-
-    @property
-    def passed(self) -> bool:
-        """Whether all was done and nothing failed."""
-        return self.finished and bool(self.judged) and not self.failed and not self.problem
-
-    @property
-    def last_line(self) -> str:
-        """PASS, or FAIL with the reason."""
-        if self.passed:
-            # The rest are logs that belong to no scenario.
-            scenarios = sum(1 for one in self.judged if one.verdict.policy)
-            return f"PASS: {scenarios} scenarios on {self.release}"
-        if self.failed:
-            first = self.failed[0]
-            where = f"{first.scenario} (policy {first.policy})" if first.policy else first.scenario
-            return f"FAIL: {first.outcome.value} in {where}"
-        return f"FAIL: {self.problem or 'the run did not finish'}"
 
 
 class ResultFolder:
@@ -113,23 +70,50 @@ class ResultFolder:
 
     @property
     def console_log(self) -> Path:
-        """Where the machine's console goes."""
-        return self.path / CONSOLE_LOG
+        """Where the first machine's console goes."""
+        return self.console_of(1)
 
-    def write(self, summary: Summary, kernel_log: str) -> None:
-        """Writes all files but the console's."""
+    def console_of(self, guest: int) -> Path:
+        """Where the console of a guest's machine goes."""
+        return self.of_guest(guest) / CONSOLE_LOG
+
+    def of_guest(self, number: int) -> Path:
+        """Where a guest's logs go: the first one's into the folder itself."""
+        return self.path if number == 1 else self.path / f"guest{number}"
+
+    def write(self, summary: Summary, logs: Mapping[int, str]) -> None:
+        """Writes all files but the consoles' and the evidence; `logs` are the kernels'."""
         with disk_full_named(self.path):
             self.put("command.txt", f"{shlex.join(summary.command)}\n")
-            self.put(KERNEL_LOG, kernel_log)
+            for number in {1, *logs}:
+                self.of_guest(number).mkdir(exist_ok=True)
+                self.put(KERNEL_LOG, logs.get(number, ""), self.of_guest(number))
+            if summary.reports:
+                self.put(REPORTS, _reports(summary))
             self.put("kills.json", _json(_kills(summary)))
             self.put("verdict.json", _json(_verdict(summary)))
-            self.put("junit.xml", _junit(summary))
+            self.put("junit.xml", junit(summary))
+            self.put("results.ktap", ktap(summary))
+            self.put("kcidb.json", _json(kcidb(summary)))
 
-    def put(self, name: str, text: str) -> None:
-        """Replaces a file as a whole."""
-        partial = self.path / f".{name}.partial"
+    def write_evidence(self, usage: Sequence[ScenarioUsage], decisions: Sequence[Decision]) -> None:
+        """Writes who used how much memory, and whom the kernels chose out of whom."""
+        with disk_full_named(self.path):
+            self.put(USAGE, usage_json(usage))
+            self.put(DECISIONS, decisions_json(decisions))
+
+    def write_differences(self, found: Sequence[Difference]) -> None:
+        """Writes what differed between the stock kernel and ours, and what did not."""
+        cells = [{**asdict(one), "differs": one.differs} for one in found]
+        with disk_full_named(self.path):
+            self.put(DIFFERENTIAL, _json(cells))
+
+    def put(self, name: str, text: str, folder: Path | None = None) -> None:
+        """Replaces a file (of a folder below) as a whole."""
+        folder = folder or self.path
+        partial = folder / f".{name}.partial"
         partial.write_text(text, encoding="utf-8")
-        partial.replace(self.path / name)
+        partial.replace(folder / name)
 
 
 def scenario_table(judged: Sequence[Judged]) -> Table:
@@ -175,6 +159,23 @@ def kill_table(judged: Sequence[Judged]) -> Table:
     return table
 
 
+def difference_table(found: Sequence[Difference]) -> Table:
+    """The cells in which the two kernels differ; how many are the same is in the title."""
+    same = sum(1 for one in found if not one.differs)
+    table = Table(
+        title=f"Stock and patched kernel: what differs ({same} cells are the same)",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    for name in ("scenario", "policy", "cell", "stock", "patched"):
+        table.add_column(name, overflow="fold")
+    for one in found:
+        if one.differs:
+            row = (one.scenario, one.policy, one.cell, one.stock, one.patched)
+            table.add_row(*map(escape_markup, row))
+    return table
+
+
 _SHOWN = 3
 _NARROW = 4
 
@@ -212,6 +213,12 @@ def _kills(summary: Summary) -> list[dict[str, object]]:
     ]
 
 
+def _reports(summary: Summary) -> str:
+    return "\n".join(
+        f"guest {report.guest}: {report.title}\n\n{report.text}" for report in summary.reports
+    )
+
+
 def _verdict(summary: Summary) -> dict[str, object]:
     return {
         "passed": summary.passed,
@@ -220,6 +227,11 @@ def _verdict(summary: Summary) -> dict[str, object]:
         "problem": summary.problem,
         "kernel": summary.kernel,
         "release": summary.release,
+        "started": summary.started.isoformat(timespec="seconds"),
+        "arch": summary.arch,
+        "machine": summary.machine,
+        "emulator": summary.emulator,
+        "toolchain": summary.toolchain,
         "source": {
             "origin": summary.origin,
             "commit": summary.commit,
@@ -227,6 +239,7 @@ def _verdict(summary: Summary) -> dict[str, object]:
         },
         "policy": summary.policy,
         "trigger": summary.trigger,
+        "kernel reports": [asdict(report) for report in summary.reports],
         "scenarios": [
             {
                 "scenario": one.verdict.scenario,
@@ -237,44 +250,9 @@ def _verdict(summary: Summary) -> dict[str, object]:
                 "reasons": list(one.verdict.reasons),
                 "kills": len(one.verdict.records),
                 "seconds": round(one.seconds, 3),
+                "guest": one.guest,
             }
             for one in summary.judged
         ],
+        "missing": [asdict(place) for place in summary.missing],
     }
-
-
-def _junit(summary: Summary) -> str:
-    """One suite a run; a test case is a scenario under a policy."""
-    suite = TestSuite(f"emulator-test {summary.kernel} {summary.policy} {summary.trigger}")
-    for one in summary.judged:
-        case = TestCase(
-            one.verdict.scenario, classname=f"{summary.kernel}.{one.verdict.policy or 'log'}"
-        )
-        case.time = round(one.seconds, 3)
-        text = "\n".join(_xml_text(reason) for reason in one.verdict.reasons)
-        if one.verdict.outcome is Outcome.INFRASTRUCTURE_FAILED:
-            case.result = [_result(Error, one.verdict.outcome.value, text)]
-        elif not one.verdict.passed:
-            case.result = [_result(Failure, one.verdict.outcome.value, text)]
-        suite.add_testcase(case)
-    if summary.problem:
-        case = TestCase("run", classname=summary.kernel)
-        case.result = [_result(Error, _xml_text(summary.problem), "")]
-        suite.add_testcase(case)
-    xml = JUnitXml()
-    xml.add_testsuite(suite)
-    content: bytes = xml.tostring()  # type: ignore[no-untyped-call]
-    return content.decode()
-
-
-def _result(kind: type[Error] | type[Failure], message: str, text: str) -> Error | Failure:
-    result = kind(message)
-    result.text = text
-    return result
-
-
-def _xml_text(text: str) -> str:
-    """`text` without the characters that XML cannot hold."""
-    return "".join(
-        character if character in "\t\n" or character.isprintable() else "?" for character in text
-    )

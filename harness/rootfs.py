@@ -14,8 +14,6 @@ which follows the files in harness/guest/.
 
 from __future__ import annotations
 
-import gzip
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -24,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from harness import initramfs
 from harness.cache import digest, tree_digest
 from harness.errors import BuildError, SourceError
 from harness.paths import GUEST
@@ -51,6 +50,8 @@ LINKS = (("bin", "system/bin"), ("sbin", "system/bin"), ("lib", "usr/lib"))
 PROGRAMS = ("busybox", "mksh", "toybox")
 APP_USERS = 100
 FIRST_APP_UID = 10000
+# The guest within its cache entry.
+ARCHIVE = "initramfs.cpio.gz"
 HOME = "/data/local/tmp"
 SHELL = "/system/bin/sh"
 _SYSTEM_USERS = (("root", 0, "/"), ("system", 1000, "/"), ("shell", 2000, HOME))
@@ -85,12 +86,13 @@ def build(ws: Workspace, target: Target) -> Rootfs:
             listing,
             tree_digest(GUEST),
             Path(__file__).read_bytes(),
+            Path(initramfs.__file__).read_bytes(),
         )
-        if ws.cache.path("rootfs", key).is_dir():
+        if ws.cache.has("rootfs", key):
             phase.mark_cached()
         entry = ws.cache.ensure("rootfs", key, lambda folder: _assemble(target, programs, folder))
     tools = (entry / "su", programs / "root/usr/bin/busybox")
-    return Rootfs(entry / "initramfs.cpio.gz", key, tuple(listing.split()), tools)
+    return Rootfs(entry / ARCHIVE, key, tuple(listing.split()), tools)
 
 
 def users() -> list[tuple[str, int, str]]:
@@ -233,7 +235,7 @@ def _mmdebstrap(target: Target, suite: str, archive: Path) -> list[str]:
 
 def _assemble(target: Target, programs: Path, folder: Path) -> None:
     """Makes `folder`/initramfs.cpio.gz from the programs and harness/guest/."""
-    require("cpio", f"{target.programs_cross_compile}gcc")
+    require(f"{target.programs_cross_compile}gcc")
     stage = folder / "stage"
     shutil.copytree(programs / "root", stage, symlinks=True)
     for name in FOLDERS:
@@ -247,7 +249,7 @@ def _assemble(target: Target, programs: Path, folder: Path) -> None:
     _write(stage / "etc/group", group_lines())
     shutil.copyfile(GUEST / "init", stage / "init")
     (stage / "init").chmod(0o755)
-    _pack(stage, folder)
+    initramfs.pack(stage, folder / ARCHIVE)
     shutil.rmtree(stage)
 
 
@@ -279,27 +281,3 @@ def _compile_su(target: Target, program: Path) -> None:
 
 def _write(path: Path, lines: Iterable[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines))
-
-
-def _pack(stage: Path, folder: Path) -> None:
-    """The same bytes for the same files: sorted, root's, dated 1970."""
-    paths = sorted(stage.rglob("*"))
-    for path in paths:
-        if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
-        os.utime(path, (0, 0), follow_symlinks=False)
-    names, archive = folder / "names", folder / "initramfs.cpio"
-    _write(names, (str(path.relative_to(stage)) for path in paths))
-    run(
-        [
-            *("sh", "-c", 'exec cpio -o -H newc -R 0:0 --reproducible --quiet <"$1" >"$2"', "sh"),
-            *(names, archive),
-        ],
-        cwd=stage,
-        error=BuildError,
-        what="pack the guest",
-    )
-    data = gzip.compress(archive.read_bytes(), compresslevel=6, mtime=0)
-    archive.with_name("initramfs.cpio.gz").write_bytes(data)
-    archive.unlink()
-    names.unlink()

@@ -97,7 +97,7 @@ def find(environment: Mapping[str, str] | None = None) -> Sdk:
     if found is None:
         raise ToolMissingError(
             "no Android SDK: neither ANDROID_HOME nor ANDROID_SDK_ROOT is set",
-            hint='README.md, "On the Android Emulator"; or --emulator qemu, which needs none',
+            hint="docs/goldfish-3.4.md; or --emulator qemu, which needs none",
         )
     return Sdk(Path(found), _version_of(Path(found)), None)
 

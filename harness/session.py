@@ -8,18 +8,30 @@ later, raises that first cause.
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from harness import avd, qemu, sdk
+from harness import snapshot as snapshots
 from harness.adb import AdbServer, Device
-from harness.errors import BootError, DeviceError, InfrastructureError
+from harness.errors import (
+    BootError,
+    DeviceError,
+    DiskFullError,
+    HarnessError,
+    InfrastructureError,
+    RunEndedError,
+    ToolMissingError,
+)
+from harness.klog import find_trouble
+from harness.lifetime import Health
 from harness.scenarios import SCENARIOS, Scenario, uid_of
 from harness.targets import BootLimits as BootLimits  # callers have it from here
 from harness.targets import QemuMachine, SdkMachine, Target
@@ -32,6 +44,8 @@ READY = r"goldfish-oom: init ready: (\S+)"
 TOOLS_FOLDER = "/data/local/tmp"
 ANDROID_PRELUDE = f"export PATH={TOOLS_FOLDER}:$PATH; "
 _BOOT_POLL_SECONDS = 1.0
+# How far a clock that has just been set may be off.
+_CLOCK_SECONDS = 5.0
 # u0_a70
 _APP_UID = 10070
 # The path of a socket below the scratch folder must stay within 107 bytes.
@@ -71,28 +85,41 @@ def open_session(
     tools: Sequence[Path] = (),
     avd_name: str | None = None,
     limits: BootLimits | None = None,
+    snapshot: bool = False,
+    started: Callable[[Health], None] = lambda _: None,
+    label: str = "",
 ) -> Iterator[Session]:
     """Boots the kernel and yields its session; ends everything behind it.
 
+    With `snapshot` a guest that has booted before goes on from where it was
+    ready, and one that boots for the first time is saved for the next run. A saved
+    one that does not prove itself is thrown away, and the kernel boots. An
+    Android Emulator always boots.
+
     On an Android Emulator the kernel runs the AVD called `avd_name` (default:
     the only one that fits), and `tools`, static programs, are brought there.
-    `limits` are the board's, unless they are given.
+    `limits` are the board's, unless they are given. `started` is called with the
+    health of every machine that was started, so that another thread can end the wait.
+    `label` stands behind the names of the phases.
 
     The logs (console.log, adb.log) go to `folder`. Raises BootError if the
     kernel does not come up or is not the one of `expect_release` (what `uname
     -r` must say), DeviceError if adb does not reach it, ToolMissingError.
     """
+    start = _Start(
+        ws, kernel_image, initramfs, target, folder, limits or target.board.limits, started, label
+    )
     with ExitStack() as stack:
-        with ws.reporter.phase("boot"):
-            machine = target.machine
-            limits = limits or target.board.limits
-            if isinstance(machine, QemuMachine):
-                session = _boot(stack, kernel_image, initramfs, machine, folder, limits)
-            else:
-                session = _boot_avd(stack, kernel_image, machine, avd_name, folder, limits)
-            _check_release(session, expect_release)
-            if isinstance(machine, SdkMachine):
-                _make_ready(session.device, tools, limits)
+        session = start.restore(stack, expect_release) if snapshot else None
+        if session is None:
+            with ws.reporter.phase(f"boot{label}"):
+                if isinstance(target.machine, QemuMachine):
+                    session = start.boot(stack, save=snapshot)
+                else:
+                    session = start.boot_avd(stack, target.machine, avd_name)
+                _check_release(session, expect_release)
+                if isinstance(target.machine, SdkMachine):
+                    _make_ready(session.device, tools, start.limits)
         yield session
 
 
@@ -106,62 +133,200 @@ def _find_avd(machine: SdkMachine, name: str | None) -> tuple[sdk.Sdk, sdk.Avd]:
     return sdk.find(), sdk.choose_avd(sdk.list_avds(), machine, name)
 
 
-def _boot(
-    stack: ExitStack,
-    kernel_image: Path,
-    initramfs: Path,
-    machine_data: QemuMachine,
-    folder: Path,
-    limits: BootLimits,
-) -> Session:
-    """The session, once a marker came back; `stack` ends what was started."""
-    folder.mkdir(parents=True, exist_ok=True)
-    scratch = _scratch_folder()
-    stack.callback(shutil.rmtree, scratch, ignore_errors=True)
-    log = folder / "console.log"
-    machine = qemu.start(machine_data, kernel_image, initramfs, scratch=scratch, log=log)
-    stack.callback(machine.close)
-    # While the kernel boots.
-    server = AdbServer(scratch, folder / "adb.log")
-    stack.callback(server.close)
-    machine.console.wait_for(READY, timeout=limits.boot, silence=limits.silence)
-    device = Device(server, machine.address, machine.health, echo_seconds=limits.echo)
-    device.connect(limits.adb)
-    return Session(machine, device, folder)
+@dataclass(frozen=True)
+class _Start:
+    """What is to be booted, or restored. The stacks that are passed end what was started."""
+
+    ws: Workspace
+    kernel_image: Path
+    initramfs: Path
+    target: Target
+    folder: Path
+    limits: BootLimits
+    started: Callable[[Health], None]
+    label: str
+
+    def restore(self, stack: ExitStack, release: str) -> Session | None:
+        """The session of a saved guest; None where there is none that proves itself."""
+        machine = self.target.machine
+        if not isinstance(machine, QemuMachine):
+            return None
+        cache, key = self.ws.cache, self._key(machine)
+        if not snapshots.exists(cache, key):
+            return None
+        try:
+            with self.ws.reporter.phase(f"restore guest{self.label}"), ExitStack() as inner:
+                scratch = self._scratch(inner)
+                image = snapshots.restore(cache, key, scratch)
+                session = self._start_qemu(inner, machine, scratch, snapshots.resume(image))
+                session.device.connect(self.limits.restored)
+                _prove(session, release, self.target)
+                stack.push(inner.pop_all())
+                return session
+        except (ToolMissingError, DiskFullError, RunEndedError):
+            # That says nothing of the snapshot.
+            raise
+        except (HarnessError, OSError, ValueError) as error:
+            self.ws.reporter.say(f"the snapshot is thrown away: {error}")
+            # One that may only be read keeps it.
+            with suppress(InfrastructureError):
+                cache.remove(snapshots.KIND, key)
+            self._refuse_what_went_wrong()
+            # Evidence; the boot writes a log of its own.
+            with suppress(FileNotFoundError):
+                self._console_log.replace(self.folder / "console.thrown-away.log")
+            return None
+
+    @property
+    def _console_log(self) -> Path:
+        return self.folder / "console.log"
+
+    def _refuse_what_went_wrong(self) -> None:
+        """Raises BootError if the kernel in a restored guest said that it is broken.
+
+        Its state is what was saved, so that is the kernel's own doing, and a boot that
+        goes well must not hide it.
+        """
+        with suppress(FileNotFoundError):
+            said = self._console_log.read_text(encoding="utf-8", errors="replace")
+            for one in find_trouble(said, levels_tell=False):
+                raise BootError(
+                    f"the kernel of the restored guest: {one.kind}: {one.line.strip()}",
+                    log=self._console_log,
+                    hint="once more: the next run boots",
+                )
+
+    def boot(self, stack: ExitStack, *, save: bool) -> Session:
+        """The session of a machine of stock QEMU, once a marker came back.
+
+        With `save` the guest is saved when it is ready, before anybody has talked to it.
+        """
+        machine = self.target.machine
+        assert isinstance(machine, QemuMachine)
+        scratch = self._scratch(stack)
+        image = self._disk(scratch) if save else None
+        more = snapshots.drive(image) if image else ()
+        session = self._start_qemu(stack, machine, scratch, more)
+        assert isinstance(session.machine, qemu.Machine)
+        console, limits = session.machine.console, self.limits
+        console.wait_for(READY, timeout=limits.boot, silence=limits.silence)
+        if image is not None:
+            self._save(session.machine, self._key(machine), image)
+        session.device.connect(limits.adb)
+        _set_clock(session.device)
+        return session
+
+    def _disk(self, scratch: Path) -> Path | None:
+        """Where the guest can be saved; None if that cannot be, which is said."""
+        try:
+            return snapshots.make_disk(scratch)
+        except HarnessError as error:
+            self.ws.reporter.say(f"the guest cannot be saved: {error.message}")
+            return None
+
+    def _save(self, machine: qemu.Machine, key: str, image: Path) -> None:
+        """Saves the guest; that it cannot be is said, and the guest as good as before."""
+        try:
+            snapshots.save(self.ws.cache, key, machine.qmp, image)
+        except (HarnessError, OSError) as error:
+            machine.health.check()
+            self.ws.reporter.say(f"the guest was not saved: {error}")
+
+    def boot_avd(self, stack: ExitStack, machine_data: SdkMachine, name: str | None) -> Session:
+        """The same on an Android Emulator, whose Android goes on booting then."""
+        found, chosen = _find_avd(machine_data, name)
+        scratch = self._scratch(stack)
+        server = AdbServer(scratch, self.folder / "adb.log")
+        stack.callback(server.close)
+        machine = avd.start(
+            found,
+            chosen,
+            machine_data,
+            self.kernel_image,
+            adb_port=server.port,
+            scratch=scratch,
+            log=self._console_log,
+        )
+        stack.callback(machine.close)
+        self.started(machine.health)
+        limits = self.limits
+        machine.console.wait_for(avd.FIRST_LINE, timeout=limits.boot, silence=limits.silence)
+        device = Device(
+            server,
+            machine.address,
+            machine.health,
+            prelude=ANDROID_PRELUDE,
+            echo_seconds=limits.echo,
+        )
+        device.connect(limits.android)
+        return Session(machine, device, self.folder)
+
+    def _start_qemu(
+        self, stack: ExitStack, data: QemuMachine, scratch: Path, more: Sequence[str]
+    ) -> Session:
+        """A session whose device nobody has connected to yet."""
+        machine = qemu.start(
+            data,
+            self.kernel_image,
+            self.initramfs,
+            scratch=scratch,
+            log=self._console_log,
+            more=more,
+        )
+        stack.callback(machine.close)
+        self.started(machine.health)
+        # While the kernel boots.
+        server = AdbServer(scratch, self.folder / "adb.log")
+        stack.callback(server.close)
+        device = Device(server, machine.address, machine.health, echo_seconds=self.limits.echo)
+        return Session(machine, device, self.folder)
+
+    def _scratch(self, stack: ExitStack) -> Path:
+        """A folder that goes with the session; the one for the logs is made, too."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        scratch = _scratch_folder()
+        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        return scratch
+
+    def _key(self, machine: QemuMachine) -> str:
+        # But for what differs from run to run.
+        words = qemu.qemu_argv(machine, Path(), Path(), adb_port=0, qmp_socket=Path())
+        return snapshots.key_of(machine.binary, words, self.kernel_image, self.initramfs)
 
 
-def _boot_avd(
-    stack: ExitStack,
-    kernel_image: Path,
-    machine_data: SdkMachine,
-    name: str | None,
-    folder: Path,
-    limits: BootLimits,
-) -> Session:
-    """The same on an Android Emulator, whose Android goes on booting then."""
-    found, chosen = _find_avd(machine_data, name)
-    folder.mkdir(parents=True, exist_ok=True)
-    scratch = _scratch_folder()
-    stack.callback(shutil.rmtree, scratch, ignore_errors=True)
-    server = AdbServer(scratch, folder / "adb.log")
-    stack.callback(server.close)
-    log = folder / "console.log"
-    machine = avd.start(
-        found,
-        chosen,
-        machine_data,
-        kernel_image,
-        adb_port=server.port,
-        scratch=scratch,
-        log=log,
-    )
-    stack.callback(machine.close)
-    machine.console.wait_for(avd.FIRST_LINE, timeout=limits.boot, silence=limits.silence)
-    device = Device(
-        server, machine.address, machine.health, prelude=ANDROID_PRELUDE, echo_seconds=limits.echo
-    )
-    device.connect(limits.android)
-    return Session(machine, device, folder)
+def _set_clock(device: Device) -> None:
+    """Gives the guest the host's time: its machine has no clock that runs without it."""
+    device.shell(_clock_command())
+
+
+def _clock_command() -> str:
+    return f"busybox date -u -s @{time.time():.0f} > /dev/null"
+
+
+def _prove(session: Session, release: str, target: Target) -> None:
+    """A restored guest is the kernel that was meant, tells the time, and has a clean log.
+
+    It has answered a fresh marker already. Its random numbers are not those of
+    all others that go on from the same state. Raises BootError.
+    """
+    commands = [
+        _clock_command(),
+        f"echo {secrets.token_hex(32)} > /dev/urandom",
+        "cat /proc/sys/kernel/osrelease",
+        "date +%s",
+        "busybox dmesg -r",
+    ]
+    found, clock, *log = session.device.shell(" && ".join(commands)).output.split("\n")
+    if found != release:
+        raise BootError(f"its kernel is {found}, not {release}")
+    if abs(int(clock) - time.time()) > _CLOCK_SECONDS:
+        raise BootError(f"its clock says {clock}")
+    text = "\n".join(log)
+    if not re.search(READY, text):
+        raise BootError("its log does not say that it was ready")
+    trouble = find_trouble(text, levels_tell=target.board.boot_levels_tell)
+    if trouble:
+        raise BootError(f"its log has a {trouble[0].kind}: {trouble[0].line.strip()}")
 
 
 def _make_ready(device: Device, tools: Sequence[Path], limits: BootLimits) -> None:

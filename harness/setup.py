@@ -36,7 +36,7 @@ def run(ws: Workspace, target: Target) -> None:
     if commands:
         _install(ws, commands)
     if not missing:
-        ws.reporter.say("setup: nothing to install")
+        ws.reporter.result("setup: nothing to install")
     if (package := _unknown_source(target)) is not None:
         ws.reporter.say(
             f"note: this system's package lists have no {package}; "

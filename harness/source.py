@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -53,6 +53,7 @@ _MIB = 1 << 20
 # How many changed files are named.
 _NAMED = 5
 _APT_ENV = {"LC_ALL": "C"}
+_APT_FILES = (Path("/etc/apt"), Path("/var/lib/apt/lists"), Path("/var/lib/dpkg/status"))
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class KernelSource:
     """A pristine kernel tree. `tree` is never written to; `origin` is for people.
 
     `commit` is the one that git has it from, and `changed` the files that
-    somebody had changed or added there since.
+    somebody had changed or added there since; `url` is where it was fetched from.
     """
 
     target: Target
@@ -70,6 +71,7 @@ class KernelSource:
     origin: str = field(compare=False)
     commit: str | None = field(default=None, compare=False)
     changed: tuple[str, ...] = field(default=(), compare=False)
+    url: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ def _entry(
 
     if ws.cache.path("sources", key).is_dir():
         phase.mark_cached()
-    tree = ws.cache.ensure("sources", key, make) / "tree"
+    # Too large to be looked through each time.
+    tree = ws.cache.ensure("sources", key, make, seal=False) / "tree"
     version = tree_version(tree)
     check_version(version, target, origin)
     return KernelSource(target, tree, key, version, origin)
@@ -209,7 +212,7 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 def _from_debian(ws: Workspace, target: Target, source: DebianSource, phase: Phase) -> KernelSource:
-    package = _candidate(source.package)
+    package = _candidate(ws, source.package)
     origin = f"Debian's {package.name} {package.version}"
 
     def unpack(tree: Path) -> None:
@@ -228,8 +231,39 @@ def _from_debian(ws: Workspace, target: Target, source: DebianSource, phase: Pha
     return _entry(ws, target, package.key, origin, phase, unpack)
 
 
-def _candidate(package: str) -> _Package:
-    """What apt would install as `package`. It reads apt's lists, not the network."""
+def _candidate(ws: Workspace, package: str) -> _Package:
+    """What apt would install as `package`, asked again only where apt's state has changed."""
+    memory = ws.cache.root / "candidates" / f"{digest(package, _apt_state())}.json"
+    try:
+        return _Package(**json.loads(memory.read_text()))
+    except (OSError, ValueError, TypeError):
+        pass  # not known yet, or not readable: it is only a memory
+    found = _ask_apt(package)
+    with disk_full_named(ws.cache.root):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        memory.write_text(json.dumps(asdict(found)))
+    return found
+
+
+def _apt_state() -> str:
+    """What apt's answers depend on: its configuration, its lists, what is installed, itself."""
+    program = shutil.which("apt-get")
+    tops = [*_APT_FILES, *([Path(program)] if program else [])]
+    files = [path for top in tops for path in (top, *sorted(top.glob("**/*")))]
+    return repr([(str(path), *_state_of(path)) for path in files])
+
+
+def _state_of(path: Path) -> tuple[int, ...]:
+    """By what a change of a file shows; empty where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return (status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def _ask_apt(package: str) -> _Package:
+    """The same. It reads apt's lists, not the network, which takes most of a second."""
     try:
         answer = run(["apt-get", "download", "--print-uris", package], env=_APT_ENV, check=False)
     except ToolMissingError:
@@ -252,7 +286,11 @@ def _download(ws: Workspace, package: _Package, phase: Phase) -> Path:
     """The package's file, with the hash that apt states; fetched again if it has another."""
     for fetched_again in (False, True):
         entry = ws.cache.ensure(
-            "downloads", package.key, lambda folder: _apt_download(ws, package, folder, phase)
+            "downloads",
+            package.key,
+            lambda folder: _apt_download(ws, package, folder, phase),
+            # It is compared with what apt states.
+            seal=False,
         )
         deb = entry / package.file_name
         found = _hash_of(deb)
@@ -472,4 +510,4 @@ def _from_git(ws: Workspace, target: Target, url: str, commit: str, phase: Phase
         git_source.checkout(ws, url, commit, tree, phase.note)
 
     found = _entry(ws, target, f"git-{commit[:KEY_LENGTH]}", origin, phase, unpack)
-    return replace(found, commit=commit)
+    return replace(found, commit=commit, url=url)

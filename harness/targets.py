@@ -53,6 +53,11 @@ class QemuMachine:
     # The words that plug in the netdev called "net0", and what else the board wants.
     devices: tuple[str, ...]
 
+    @property
+    def title(self) -> str:
+        """It, for people."""
+        return f"QEMU's {self.machine}, {self.cpu}, {self.smp} CPUs, {self.memory_mib} MiB"
+
     def counting_instructions(self) -> QemuMachine:
         """One CPU whose clock counts what it executes: a nanosecond is an instruction."""
         return replace(self, smp=1, devices=(*self.devices, "-icount", "shift=0,sleep=off"))
@@ -70,6 +75,11 @@ class SdkMachine:
     # The newest Android that runs on the kernel, as its API; None: any.
     newest_api: int | None = None
 
+    @property
+    def title(self) -> str:
+        """It, for people."""
+        return f"the Android Emulator's goldfish, {self.cpu}, {self.memory_mib} MiB"
+
 
 @dataclass(frozen=True)
 class BootLimits:
@@ -85,6 +95,8 @@ class BootLimits:
     silence: float = 40.0
     # From init's word to an answer over adb.
     adb: float = 60.0
+    # The same of a guest that goes on from where it was saved.
+    restored: float = 20.0
     # Of an Android Emulator: from its first line to an answer over adb, and again
     # to the end of Android's own boot.
     android: float = 600.0
@@ -112,6 +124,8 @@ class Board:
     # Whether, outside the scenarios, all that a healthy kernel does not do by
     # itself speaks against it, or only what nobody but a broken kernel writes.
     log_tells: bool = True
+    # Whether it tells its decisions as events; Linux 3.4 has no file system for them.
+    decisions_tell: bool = False
     # A task that cannot go on is noticed after one to two of these. The scenarios'
     # children wait interruptibly, so they do not count.
     hung_task_seconds: int = 10
@@ -282,6 +296,7 @@ LINUX_6_1 = Target(
                     devices=("-device", "virtio-net-device,netdev=net0"),
                 ),
                 base_config="allnoconfig",
+                decisions_tell=True,
             )
         }
     ),

@@ -16,6 +16,8 @@ TOOL_PACKAGES: Mapping[str, str] = MappingProxyType(
         "bison": "bison",
         "bzip2": "bzip2",
         "ccache": "ccache",
+        # For the tests of the report page.
+        "chromium": "chromium",
         "cpio": "cpio",
         "dpkg-deb": "dpkg",
         "flex": "flex",
@@ -38,6 +40,9 @@ TOOL_PACKAGES: Mapping[str, str] = MappingProxyType(
         "kmod": "kmod",
     }
 )
+
+# Without these all but tests works.
+FOR_TESTS = frozenset({"chromium", "sparse"})
 
 # Packages of which no program shows that they are there: a file of each.
 FILE_PACKAGES: Mapping[str, str] = MappingProxyType(

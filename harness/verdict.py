@@ -13,12 +13,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.evidence import UsageSample
 from harness.klog import Section, find_trouble
+from harness.oracle import Decision
 from harness.proc_mm_limits import LimitEntry
 from harness.programs_output import ChildEnd, LimitSet, ProgramOutput
 from harness.records import FIGURE_OF_POLICY, KillRecord, ParsedRecords, lines_of, split_prefix
 from harness.records import parse_log as parse_records_log
-from harness.scenarios import NO_LIMIT, Enough, Run, Scenario, Victims, uid_of
+from harness.scenarios import NO_LIMIT, SHIELD_ADJ, Enough, Run, Scenario, Victims, uid_of
 
 SIGKILL = 9
 PAGE = 4096
@@ -76,7 +78,9 @@ class Observations:
     could not be read. `daemon_calls` counts the daemon's calls that returned
     without an error, None where no daemon ran. `module_problems` says which module
     could not be loaded or unloaded. `died` says how the kernel died,
-    and `problem` what went wrong around the test.
+    and `problem` what went wrong around the test. `decisions` are the kills with
+    those among whom the kernel chose, None where it does not tell; with
+    `decisions_lost` it told of more than it could keep.
     """
 
     nonce: str
@@ -86,8 +90,12 @@ class Observations:
     limits: tuple[LimitEntry, ...] | None
     daemon_calls: int | None = None
     module_problems: tuple[str, ...] = ()
-    # The whole kernel log behind the scenario: not judged here, but kept.
+    # The whole kernel log behind the scenario, and who used how much memory meanwhile:
+    # not judged here, but kept.
     log: str = ""
+    usage: tuple[UsageSample, ...] = ()
+    decisions: tuple[Decision, ...] | None = None
+    decisions_lost: bool = False
     died: str = ""
     problem: str = ""
 
@@ -132,6 +140,7 @@ class _Case:
     seen: Observations
     parsed: ParsedRecords
     levels_tell: bool
+    decisions_tell: bool
 
     @property
     def records(self) -> tuple[KillRecord, ...]:
@@ -187,16 +196,18 @@ def judge(
     observations: Observations,
     *,
     levels_tell: bool = True,
+    decisions_tell: bool = False,
 ) -> ScenarioVerdict:
     """The verdict on what was seen of `scenario` under `policy` and `trigger`.
 
-    `levels_tell` says whether a line at KERN_WARNING or worse speaks against the kernel.
+    `levels_tell` says whether a line at KERN_WARNING or worse speaks against the kernel,
+    `decisions_tell` that it has to tell its decisions.
     """
     parsed = parse_records_log(observations.section.text, raw=True)
-    case = _Case(scenario, policy, trigger, observations, parsed, levels_tell)
+    case = _Case(scenario, policy, trigger, observations, parsed, levels_tell, decisions_tell)
     findings = [*_kernel(case), *_strangers(case), *_infrastructure(case)]
     if case.whole:
-        checks = (_allocations, _victims, _answers, _records, _own_lines, _entries)
+        checks = (_allocations, _victims, _decisions, _answers, _records, _own_lines, _entries)
         findings += [finding for check in checks for finding in check(case)]
     findings.sort(key=lambda finding: _GRAVITY[finding.outcome])
     nobody = scenario.expected[policy] is None
@@ -211,9 +222,23 @@ def judge(
     )
 
 
-def judge_log(name: str, trigger: str, log: str, *, levels_tell: bool = True) -> ScenarioVerdict:
-    """The verdict on a kernel log that belongs to no scenario; there is no policy in it."""
-    findings = tuple(_troubles(log, levels_tell))
+def judge_log(
+    name: str,
+    trigger: str,
+    log: str,
+    *,
+    levels_tell: bool = True,
+    reports: Sequence[str] = (),
+    died: str = "",
+) -> ScenarioVerdict:
+    """The verdict on a kernel log that belongs to no scenario; there is no policy in it.
+
+    `reports` are what the kernel has said of its mistakes elsewhere, and `died` says
+    how it died.
+    """
+    findings = tuple(Finding(Outcome.KERNEL_DIED, text) for text in (died,) if text)
+    findings += tuple(_troubles(log, levels_tell))
+    findings = findings or tuple(Finding(Outcome.KERNEL_COMPLAINED, text) for text in reports)
     return ScenarioVerdict(
         scenario=name,
         policy="",
@@ -269,6 +294,68 @@ def _victims(case: _Case) -> Iterator[Finding]:
         yield from _enough(case, expected)
     else:
         yield from _exactly(case, expected)
+
+
+def _decisions(case: _Case) -> Iterator[Finding]:
+    """The model would have had the same ones die, of the same candidates."""
+    if case.seen.decisions is None:
+        return
+    for decision in case.seen.decisions:
+        if decision.chosen != decision.expected:
+            expected = f"pid {decision.expected}" if decision.expected else "nobody"
+            yield Finding(
+                Outcome.WRONG_VICTIM,
+                f"pid {decision.chosen} was killed; of the {len(decision.candidates)} candidates"
+                f" policy {decision.policy} has {expected} die",
+            )
+        known = {candidate.pid for candidate in decision.candidates}
+        for name, pid in _must_be_candidates(case, decision.chosen):
+            if pid not in known:
+                yield Finding(
+                    Outcome.WRONG_VICTIM,
+                    f"{name} (pid {pid}) was no candidate when pid {decision.chosen} was killed",
+                )
+        for name, pid in _others(case, decision.uid):
+            if pid in known:
+                yield Finding(
+                    Outcome.WRONG_VICTIM,
+                    f"{name} (pid {pid}) was a candidate for what uid {decision.uid} uses",
+                )
+        for pid in decision.misjudged:
+            yield Finding(
+                Outcome.WRONG_VICTIM, f"pid {pid} has another score by policy {decision.policy}"
+            )
+    decided = Counter(decision.chosen for decision in case.seen.decisions)
+    recorded = Counter(record.pid for record in case.records if record.sharer_of is None)
+    if decided != recorded:
+        yield Finding(
+            Outcome.RECORDS_DISAGREE,
+            f"events tell of {decided.total()} kills, the log of {recorded.total()}, or of others",
+        )
+
+
+def _must_be_candidates(case: _Case, chosen: int) -> Iterator[tuple[str, int]]:
+    """Children that could have died in place of the chosen one, and not by the kernel's word.
+
+    They allocate one after the other, so those before it had their memory.
+    """
+    victim = case.child_of(chosen)
+    if victim is None or victim[0].together:
+        return
+    run, killed = victim
+    for end in case.seen.runs[run.name].output.children:
+        if end.index >= min(killed.index, len(run.children)) or end.outcome != "lived":
+            continue
+        adj = run.children[end.index].adj
+        if adj != SHIELD_ADJ and not (run.shielded and adj is None):
+            yield _name(run, end.index), end.pid
+
+
+def _others(case: _Case, uid: int) -> Iterator[tuple[str, int]]:
+    """Children of all users but one."""
+    for run, end in case.children():
+        if uid_of(run.user) != uid:
+            yield _name(run, end.index), end.pid
 
 
 def _exactly(case: _Case, expected: Victims | None) -> Iterator[Finding]:
@@ -399,8 +486,9 @@ def _flaws(case: _Case, record: KillRecord) -> Iterator[str]:
     name = PROGRAMS[case.trigger][:_COMM_BYTES] if child.name is None else child.name
     if record.comm != name:
         yield f"comm {record.comm!r}, but it is called {name!r}"
-    if record.policy == "runtime" and (record.figure or 0) < child.cpu_ms * 1_000_000:
-        yield f"total_run_time {record.figure} of a child that used {child.cpu_ms} ms"
+    used = child.cpu_time(record.policy)
+    if record.policy == "runtime" and (record.figure or 0) < used * 1_000_000:
+        yield f"total_run_time {record.figure} of a child that used {used} ms"
 
 
 def _own_flaws(case: _Case, record: KillRecord) -> Iterator[str]:
@@ -523,6 +611,7 @@ def _gaps(case: _Case) -> Iterator[str]:
         yield seen.problem
     if not seen.section.whole:
         yield "the scenario's part of the kernel log is not whole"
+    yield from _decision_gaps(case)
     if seen.limits is None:
         yield "/proc/mm_limits could not be read"
     if case.trigger == "daemon" and not seen.daemon_calls:
@@ -538,6 +627,14 @@ def _gaps(case: _Case) -> Iterator[str]:
             yield from _run_gaps(case, run, seen.runs[run.name])
         else:
             yield f"{run.name} did not run"
+
+
+def _decision_gaps(case: _Case) -> Iterator[str]:
+    """What the kernel should have told of its decisions."""
+    if case.seen.decisions_lost:
+        yield "the kernel's trace was too small for its decisions"
+    elif case.decisions_tell and case.seen.decisions is None:
+        yield "the kernel did not tell its decisions"
 
 
 def _setting_gaps(what: str, case: _Case, limit: int | str, seen: ProgramRun) -> Iterator[str]:

@@ -25,6 +25,11 @@ class Workspace:
     reporter: Reporter = field(default_factory=Reporter)
     jobs: int = field(default_factory=usable_cpus)
 
+    @classmethod
+    def telling(cls, reporter: Reporter, jobs: int = 0) -> Workspace:
+        """The user's cache, and this terminal; `jobs` is 0 for as many as there are CPUs."""
+        return cls(Cache(cache_root(), reporter.say), reporter, jobs if jobs > 0 else usable_cpus())
+
     @property
     def logs(self) -> Path:
         """Where the logs of builds go; they outlive a build that failed."""

@@ -6,6 +6,7 @@ Nothing here skips: where a tool is missing or a build fails, the tests fail.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,13 +36,29 @@ from harness.programs import ProgramBuild
 from harness.rootfs import Rootfs
 from harness.scenario_run import DEVICE_FOLDER, MODULES, load_modules, parse_limits
 from harness.session import Session, open_session
-from harness.targets import DEFAULT_TARGET, Target, get_target
+from harness.targets import DEFAULT_TARGET, LINUX_6_1, QemuMachine, Target, get_target
 from harness.workspace import Workspace
 
 
 @pytest.fixture(scope="session")
 def workspace() -> Workspace:
     return Workspace()
+
+
+def pytest_configure() -> None:
+    """Gives each worker of pytest-xdist CPUs of its own, if each can have a guest's.
+
+    What a test starts then reckons with these, and disturbs no other worker's guest.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    if not worker:
+        return
+    assert isinstance(LINUX_6_1.machine, QemuMachine)
+    cpus = sorted(os.sched_getaffinity(0))
+    share = len(cpus) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    if share >= LINUX_6_1.machine.smp:
+        first = int(worker) * share
+        os.sched_setaffinity(0, cpus[first : first + share])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -106,8 +106,8 @@ def ask(device: Device) -> int:
 
 
 def rss(device: Device, pid: int) -> int:
-    words = device.shell(f"cat /proc/{pid}/statm", check=False).output.split()
-    return int(words[1]) * PAGE if len(words) == 7 else 0
+    said = device.shell(f"cat /proc/{pid}/statm", check=False)
+    return int(said.output.split()[1]) * PAGE if said.status == 0 else 0
 
 
 @contextmanager

@@ -20,11 +20,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness import equipment
+from harness.cache import file_sha256
 from harness.kernel import KernelBuild
 from harness.modules import ModuleBuild
 from harness.paths import REPO, cache_root
 from harness.programs import ProgramBuild
 from harness.rootfs import Rootfs
+from harness.targets import Target
+from harness.workspace import Workspace
 
 INV = [sys.executable, str(REPO / "inv_program.py")]
 LONG = 600.0
@@ -131,8 +135,8 @@ def half_made(cache: Path) -> list[Path]:
     [
         (["build-kernel"], "patch kernel …", ""),
         (["build-kernel"], "build kernel …", "make"),
-        (["emulator-test"], "boot …", ""),
-        (["emulator-test"], "scenarios", "qemu"),
+        (["emulator-test", "--no-snapshot", "--jobs", "1"], "boot …", ""),
+        (["emulator-test", "--jobs", "2"], "scenarios", "qemu"),
     ],
 )
 def test_ctrl_c_ends_everything(
@@ -162,19 +166,41 @@ def test_ctrl_c_during_a_download(tmp_path: Path, running: Callable[..., Running
 
 
 def test_qemu_is_killed_in_mid_test(running: Callable[..., Running]) -> None:
-    run = running("emulator-test", "--policy", "rss")
-    run.until("scenarios")
+    run = running("--json", "emulator-test", "--policy", "rss", "--no-snapshot")
+    # The second one: the first is what the kernel said while it booted.
+    run.until('{"event": "scenario_end"')
+    run.until('{"event": "scenario_begin"')
     machines: list[psutil.Process] = []
     while not machines:
         machines = [one for one in run.descendants() if one.name().startswith("qemu")]
     machines[0].kill()
     assert run.end() == 3
     assert "QEMU" in run.output
-    found = re.search(r"^results: (.*)$", run.output, re.MULTILINE)
+    found = re.search(r'"status": 3, "results": "([^"]+)"', run.output)
     assert found is not None
     assert {"verdict.json", "junit.xml", "console.log", "command.txt"} <= {
         path.name for path in Path(found[1]).iterdir()
     }
+
+
+def test_a_damaged_cache_entry_is_made_once_more(
+    workspace: Workspace, target: Target, cache: Path, running: Callable[..., Running]
+) -> None:
+    equipped = equipment.build(workspace, target)
+    own = cache / workspace.cache.root.name
+    for file in (equipped.kernel.image, equipped.rootfs.initramfs, equipped.initramfs):
+        entry = file.parent.relative_to(workspace.cache.root)
+        shutil.copytree(workspace.cache.root / entry, own / entry)
+    damaged = own / equipped.initramfs.relative_to(workspace.cache.root)
+    damaged.write_bytes(damaged.read_bytes()[:-4096])
+    run = running(
+        *("emulator-test", "--policy", "rss", "--scenario", "report", "--no-snapshot"),
+        cache=cache,
+    )
+    assert run.end() == 0, run.output
+    assert f"{damaged.parent} is damaged ({damaged.name}): made once more" in run.output
+    assert "build kernel: up to date" in run.output
+    assert file_sha256(damaged) == file_sha256(equipped.initramfs)
 
 
 def test_a_missing_cross_compiler_is_named(tmp_path: Path, cache: Path) -> None:

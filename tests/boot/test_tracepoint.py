@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The event mm_limits:mm_limits_kill: it says what the record in the kernel log says."""
+"""The events of mm_limits: a kill says what its record says, and whom it was chosen among."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
+from device_work import holder
 
 from harness.adb import Device
+from harness.oracle import parse_decisions
 from harness.records import KillRecord, parse_log
 
 APP = 10070
@@ -71,3 +73,33 @@ def test_without_anybody_who_follows_it_there_is_only_the_record(traced: Device)
     traced.shell(f"echo uid={APP} max=20M > /proc/mm_limits")
     traced.shell("busybox dd if=/dev/zero of=/dev/null bs=30M count=1", user=APP, check=False)
     assert EVENT_LINE.search(traced.read_file(f"{TRACING}/trace")) is None
+
+
+@pytest.mark.parametrize("policy", ["rss", "runtime", "badness"])
+@pytest.mark.usefixtures("room")
+def test_whoever_could_have_died_is_told_with_all_that_counts(traced: Device, policy: str) -> None:
+    candidates = f"{TRACING}/events/mm_limits/mm_limits_candidate/enable"
+    mark = f"test: candidates {secrets.token_hex(8)}"
+    traced.mark_kernel_log(mark)
+    traced.shell(f"echo uid={APP} max=60M policy={policy} > /proc/mm_limits")
+    with (
+        holder(traced, APP, 12) as small,
+        holder(traced, APP, 24) as large,
+        holder(traced, APP, 5, protected=True) as protected,
+    ):
+        traced.shell(f"echo 700 > /proc/{small.pid}/oom_score_adj; echo 1 > {candidates}")
+        traced.shell("busybox dd if=/dev/zero of=/dev/null bs=40M count=1", user=APP, check=False)
+        traced.shell(f"echo 0 > {candidates}")
+        trace = traced.read_file(f"{TRACING}/trace")
+    records = parse_log(traced.kernel_log().rpartition(mark)[2]).records
+    decisions = parse_decisions(trace)
+    assert decisions
+    assert [decision.chosen for decision in decisions] == [record.pid for record in records]
+    assert all(decision.agrees for decision in decisions)
+    first = {one.pid: one for one in decisions[0].candidates}
+    assert {small.pid, large.pid} <= first.keys()
+    assert protected.pid not in first
+    assert first[small.pid].adj == 700
+    assert first[large.pid].rss >= 24 << 8
+    assert first[small.pid].rss >= 12 << 8
+    assert decisions[0].policy == policy

@@ -9,15 +9,19 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness import cache as cache_module
 from harness.cache import Cache, digest, file_sha256, tree_digest
-from harness.errors import DiskFullError, InfrastructureError
+from harness.errors import DiskFullError, InfrastructureError, RunEndedError
+from harness.lifetime import stopped_by
 from harness.paths import REPO
 
 
@@ -46,6 +50,94 @@ def test_an_entry_is_made_once(cache: Cache) -> None:
     assert (first / "file").read_text() == "content"
     assert len(made) == 1
     assert not made[0].exists()
+
+
+def cut_short(entry: Path) -> None:
+    (entry / "folder" / "large").write_bytes(b"")
+
+
+def changed(entry: Path) -> None:
+    content = bytearray((entry / "folder" / "large").read_bytes())
+    content[1_500_000] ^= 1
+    (entry / "folder" / "large").write_bytes(content)
+
+
+def taken_away(entry: Path) -> None:
+    (entry / "file").unlink()
+
+
+def with_an_empty_seal(entry: Path) -> None:
+    (entry / ".seal").write_bytes(b"")
+
+
+def with_another_seal(entry: Path) -> None:
+    (entry / ".seal").write_text("[]")
+
+
+@pytest.mark.parametrize(
+    ("poison", "culprit"),
+    [
+        (cut_short, "folder/large"),
+        (changed, "folder/large"),
+        (taken_away, "file"),
+        (with_an_empty_seal, ".seal"),
+        (with_another_seal, ".seal"),
+    ],
+)
+def test_a_damaged_entry_is_made_once_more(
+    tmp_path: Path, poison: Callable[[Path], None], culprit: str
+) -> None:
+    def make(folder: Path) -> None:
+        fill(folder)
+        (folder / "folder").mkdir()
+        (folder / "folder" / "large").write_bytes(b"x" * 2_000_000)
+        (folder / "link").symlink_to("/nowhere")
+
+    entry = Cache(tmp_path).ensure("kind", "key", make)
+    poison(entry)
+    said: list[str] = []
+    cache = Cache(tmp_path, said.append)
+    assert not cache.has("kind", "key")
+    assert cache.ensure("kind", "key", make) == entry
+    assert said == [f"{entry} is damaged ({culprit}): made once more"]
+    assert cache.has("kind", "key")
+    assert Cache(tmp_path).has("kind", "key")
+    assert left_behind(cache) == ["key"]
+
+
+def test_an_entry_without_a_seal_is_as_it_is(tmp_path: Path) -> None:
+    entry = Cache(tmp_path).ensure("kind", "key", fill, seal=False)
+    (entry / "file").unlink()
+    assert Cache(tmp_path).has("kind", "key", seal=False)
+    assert Cache(tmp_path).ensure("kind", "key", fill, seal=False) == entry
+    assert not (entry / "file").exists()
+    assert not Cache(tmp_path).has("kind", "key")
+
+
+def test_a_cache_that_cannot_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = Cache(tmp_path).ensure("kind", "key", fill)
+
+    def refuse(_: Path) -> str:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(cache_module, "file_sha256", refuse)
+    with pytest.raises(InfrastructureError, match="cannot read the cache"):
+        Cache(tmp_path).ensure("kind", "key", fill)
+    assert (entry / "file").exists()
+
+
+def test_who_is_ended_waits_for_no_other_run(tmp_path: Path) -> None:
+    said: list[str] = []
+    event = threading.Event()
+    with Cache(tmp_path).lock("a-lock"), stopped_by(event):
+        threading.Timer(0.5, event.set).start()
+        begun = time.monotonic()
+        with pytest.raises(RunEndedError), Cache(tmp_path, said.append).lock("a-lock"):
+            pytest.fail("the lock is not ours")
+    assert time.monotonic() - begun < 30
+    assert said == ["waiting for another run (a-lock)"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
@@ -98,7 +190,7 @@ def test_what_a_killed_run_left_is_redone(cache: Cache) -> None:
     partial.mkdir(parents=True)
     (partial / "stale").write_text("stale")
     entry = cache.ensure("kind", "key", fill)
-    assert [path.name for path in entry.iterdir()] == ["file"]
+    assert sorted(path.name for path in entry.iterdir()) == [".seal", "file"]
     assert left_behind(cache) == ["key"]
 
 
@@ -169,7 +261,7 @@ def test_kill_9_leaves_no_entry_and_no_lock(cache: Cache, tmp_path: Path) -> Non
     run.communicate(timeout=10)
     assert not cache.path("kind", "key").exists()
     entry = cache.ensure("kind", "key", fill)
-    assert [path.name for path in entry.iterdir()] == ["file"]
+    assert sorted(path.name for path in entry.iterdir()) == [".seal", "file"]
 
 
 @given(st.lists(st.binary(max_size=4)), st.lists(st.binary(max_size=4)))

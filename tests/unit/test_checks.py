@@ -11,8 +11,9 @@ import pytest
 from harness import checks
 from harness.cache import Cache
 from harness.checks import Check
-from harness.errors import InfrastructureError, VerdictError
+from harness.errors import InfrastructureError, UsageError, VerdictError
 from harness.progress import PlainConsole, Reporter
+from harness.targets import LINUX_6_1
 from harness.workspace import Workspace
 
 
@@ -74,3 +75,24 @@ def test_is_shell(tmp_path: Path, first_line: str, is_shell: bool) -> None:
     path = tmp_path / "script"
     path.write_text(f"{first_line}\n")
     assert checks._is_shell(path) == is_shell
+
+
+@pytest.mark.parametrize(
+    ("jobs", "name", "words"),
+    [
+        ("1", "boot tests", []),
+        ("3", "boot tests, 3 guests", ["-n", "3", "--dist", "loadfile"]),
+    ],
+)
+def test_boot_tests_side_by_side(jobs: str, name: str, words: list[str]) -> None:
+    (check,) = checks.boot_tests(LINUX_6_1, jobs)
+    assert check.name == name
+    assert list(check.argv())[1:] == ["-m", "pytest", "tests/boot", *words]
+    (check,) = checks.boot_tests(LINUX_6_1.checking_itself(), jobs)
+    assert "on the kernel that checks itself" in check.name
+    assert "--debug-kernel" in check.argv()
+
+
+def test_no_more_guests_than_files_of_boot_tests() -> None:
+    with pytest.raises(UsageError, match="60 guests are too many"):
+        checks.boot_tests(LINUX_6_1, "60")

@@ -15,7 +15,9 @@ import pytest
 
 from harness import cli
 from harness.errors import HarnessError, InfrastructureError, UsageError, VerdictError
+from harness.events import Error, Event, Message, PhaseBegin, PhaseEnd, RunBegin, RunEnd, decode
 from harness.paths import REPO
+from harness.progress import Reporter
 
 
 def raising(error: BaseException) -> Callable[[], None]:
@@ -162,17 +164,19 @@ def test_a_third_signal_does(tmp_path: Path) -> None:
     assert not (tmp_path / "cleaned").exists()
 
 
-@pytest.mark.parametrize("how", ["print", "reporter"])
+@pytest.mark.parametrize("how", ["print", "reporter", "json"])
 def test_a_reader_that_went_away_is_no_error(how: str) -> None:
     say = {
         "print": "print('x' * 99, flush=True)",
         "reporter": "reporter.say('x' * 99)",
+        "json": "reporter.say('x' * 99)",
     }[how]
+    mode = "json" if how == "json" else "auto"
     program = (
         "import sys; from harness import cli; from harness.progress import Reporter\n"
-        "reporter = Reporter()\n"
+        f"reporter = Reporter(mode='{mode}')\n"
         f"def work():\n    while True: {say}\n"
-        "sys.exit(cli.guarded(work))\n"
+        "sys.exit(cli.guarded(work, reporter=lambda: reporter))\n"
     )
     read, write = os.pipe()
     started = subprocess.Popen(
@@ -183,3 +187,100 @@ def test_a_reader_that_went_away_is_no_error(how: str) -> None:
     os.close(read)
     assert started.communicate(timeout=20)[1] == ""
     assert started.returncode == 128 + signal.SIGPIPE
+
+
+# --- what a program is told --------------------------------------------------------------
+
+
+def told(work: Callable[[Reporter], object], capsys: pytest.CaptureFixture[str]) -> list[Event]:
+    """What goes to stdout as JSON when `work` ends."""
+    reporter = Reporter(mode="json", command=["./inv", "task"])
+    cli.guarded(lambda: work(reporter), reporter=lambda: reporter)
+    return [decode(line).event for line in capsys.readouterr().out.splitlines()]
+
+
+BEGIN = RunBegin(("./inv", "task"))
+
+
+@pytest.mark.parametrize(
+    ("error", "event"),
+    [
+        (UsageError("what?", hint="that"), Error("what?", "that", 2)),
+        (
+            InfrastructureError("no tool", log=Path("a.log"), tail="b\nc"),
+            Error("no tool", "", 3, "a.log", "b\nc"),
+        ),
+        (KeyboardInterrupt(), Error("interrupted", "", 130)),
+        (cli.Terminated(signal.SIGTERM), Error("terminated (SIGTERM)", "", 143)),
+        (
+            KeyError("x"),
+            Error("internal error: KeyError: 'x'", "the same command with --debug shows where", 3),
+        ),
+    ],
+)
+def test_an_error_is_an_event_too(
+    error: BaseException, event: Error, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(reporter: Reporter) -> None:
+        with reporter.phase("x"):
+            raise error
+
+    begin, phase, end, *rest = told(work, capsys)
+    assert (begin, phase) == (BEGIN, PhaseBegin(1, "x"))
+    assert isinstance(end, PhaseEnd)
+    assert end.stopped
+    assert rest == [event, RunEnd("", event.status)]
+
+
+def test_the_person_is_told_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    reporter = Reporter(mode="json")
+    error = UsageError("what?", hint="that")
+    assert cli.guarded(raising(error), reporter=lambda: reporter) == 2
+    assert capsys.readouterr().err == "error: what?\n  try: that\n"
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_the_status_is_in_the_last_event(status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def work(reporter: Reporter) -> None:
+        reporter.result("the result")
+        cli.finish(status)
+
+    assert told(work, capsys) == [
+        BEGIN,
+        Message("the result", result=True),
+        RunEnd("the result", status),
+    ]
+
+
+FULL = """
+import sys
+from harness import cli
+from harness.errors import UsageError
+from harness.progress import Reporter
+reporter = Reporter(mode="json")
+def work():
+    if sys.argv[1] == "say":
+        reporter.say("x")
+    raise UsageError("what?")
+sys.exit(cli.guarded(work, reporter=lambda: reporter))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "said"),
+    [("say", 3, "error: no space left on the disk"), ("raise", 2, "error: what?")],
+)
+def test_a_full_disk_behind_stdout(how: str, status: int, said: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", FULL, how],
+            cwd=REPO,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == status
+    assert done.stderr.startswith(said)
+    assert len(done.stderr.splitlines()) <= 2

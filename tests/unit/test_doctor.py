@@ -302,7 +302,7 @@ def test_no_sdk(ws: Workspace, said: io.StringIO) -> None:
     assert [line.split(maxsplit=3)[1:3] for line in lines if line.startswith("MISS")] == [
         ["Android", "SDK"]
     ]
-    assert any(line.startswith("to do: README.md, ") for line in lines)
+    assert any(line.startswith("to do: docs/goldfish-3.4.md") for line in lines)
     assert lines[-1] == "not ready"
     # Without an SDK there is nothing to say about its devices.
     assert look(ws, ON_SDK).keys().isdisjoint({"AVD", "classic engine"})

@@ -7,7 +7,7 @@ The device is not real here: these are the paths on which it fails.
 from __future__ import annotations
 
 import json
-import tarfile
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from world import World
+from world import World, told
 
-from harness import emulator_test
+from harness import built, emulator_test, equipment, guests, qemu
 from harness.adb import ShellResult
 from harness.cache import Cache
 from harness.errors import (
@@ -31,6 +31,9 @@ from harness.errors import (
     InfrastructureError,
     UsageError,
 )
+from harness.events import Kill, RunBegin, RunEnd, ScenarioBegin, ScenarioEnd, decode
+from harness.evidence import UsageSample, parse_decisions, parse_usage
+from harness.kernel_reports import find_reports
 from harness.klog import Section
 from harness.progress import Reporter
 from harness.results import LATEST
@@ -44,17 +47,11 @@ BOOT_LOG = "<6>[    0.000000] Booting Linux\n"
 
 
 class FakeDevice:
-    """Takes what is pushed and has a kernel log."""
+    """Has a kernel log."""
 
     def __init__(self) -> None:
-        self.pushed: list[str] = []
         self.commands: list[str] = []
         self.log = BOOT_LOG
-
-    def push(self, local: Path, remote: str) -> None:
-        with tarfile.open(local) as tar:
-            assert {member.mode for member in tar} == {0o755}
-            self.pushed = tar.getnames()
 
     def shell(self, command: str, *, timeout: float) -> ShellResult:
         self.commands.append(command)
@@ -62,6 +59,10 @@ class FakeDevice:
 
     def kernel_log(self) -> str:
         return self.log
+
+    def start(self, _command: str, *, on_line: Callable[[str], None]) -> Any:
+        on_line("usage: time=1.000000, uid=10070, rss=4096")
+        return SimpleNamespace(close=lambda: None, ended=False)
 
 
 class Bench:
@@ -77,24 +78,31 @@ class Bench:
         self.device = FakeDevice()
         self.cause: HarnessError | None = None
         self.change: Callable[[Scenario, Observations], Observations] = lambda _, seen: seen
-        files = tmp_path / "built"
-        files.mkdir()
-        for name in ("oom_test_kernel", "set_mm_limits", "my_oom_killer"):
+        self.change_stock = self.change
+        files = tmp_path / "cache" / "all" / "0123"
+        files.mkdir(parents=True)
+        for name in ("oom_test_kernel", "set_mm_limits", "my_oom_killer", "image", "config"):
             (files / name).write_text(name)
-        folder = SimpleNamespace(path=lambda name: files / name, names=("oom_test_kernel",))
-        self.built = SimpleNamespace(
-            kernel=SimpleNamespace(
-                image=files,
-                release="6.1.0-gfoom-0",
-                source=SimpleNamespace(origin="the fake kernel", commit=COMMIT, changed=("a.c",)),
+        kernel = SimpleNamespace(
+            image=files / "image",
+            config=files / "config",
+            vmlinux=files / "vmlinux",
+            release="6.1.0-gfoom-0",
+            toolchain="arm-gcc 12; ld 2.40",
+            source=SimpleNamespace(
+                origin="the fake kernel", commit=COMMIT, changed=("a.c",), url=None
             ),
-            modules=folder,
-            programs=folder,
-            rootfs=SimpleNamespace(initramfs=files, tools=()),
         )
-        monkeypatch.setattr(emulator_test, "_build", lambda *_: self.built)
-        monkeypatch.setattr(emulator_test, "open_session", self.open_session)
-        monkeypatch.setattr(emulator_test, "observe", self.observe)
+        loadable = SimpleNamespace(path=lambda name: files / name)
+        programs = SimpleNamespace(path=lambda name: files / name, names=("oom_test_kernel",))
+        guest = SimpleNamespace(tools=(), packages=("adbd=34",))
+        fakes: Any = (kernel, loadable, programs, guest, files / "image")
+        self.built = equipment.Equipment(*fakes)
+        monkeypatch.setattr(equipment, "build", lambda *_: self.built)
+        monkeypatch.setattr(equipment, "bring", lambda *_: None)
+        monkeypatch.setattr(guests, "open_session", self.open_session)
+        monkeypatch.setattr(guests, "observe", self.observe)
+        monkeypatch.setattr(qemu, "version", lambda _: "QEMU 7.2")
 
     @contextmanager
     def open_session(self, *_args: object, **_options: object) -> Iterator[Any]:
@@ -105,12 +113,20 @@ class Bench:
             raise self.cause
 
     def observe(
-        self, _session: object, scenario: Scenario, policy: str, trigger: str
+        self,
+        _session: object,
+        scenario: Scenario,
+        policy: str,
+        trigger: str,
+        *,
+        stock: bool,
+        usage: object,
     ) -> Observations:
-        return self.change(scenario, World(scenario, policy, trigger).observe())
+        seen = World(scenario, policy, trigger).observe()
+        return self.change_stock(scenario, seen) if stock else self.change(scenario, told(seen))
 
     def run(self, policy: str = "rss", **options: Any) -> int:
-        options = {"target": LINUX_6_1, **options}
+        options = {"target": LINUX_6_1, "jobs": "1", **options}
         return emulator_test.run(
             self.ws, policy=policy, trigger="alloc", results=self.results, **options
         )
@@ -118,6 +134,10 @@ class Bench:
     @property
     def command(self) -> str:
         return (self.results / LATEST / "command.txt").read_text()
+
+    @property
+    def folder(self) -> Path:
+        return (self.results / LATEST).readlink()
 
     @property
     def verdict(self) -> Any:
@@ -131,7 +151,6 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
 
 def test_a_run_that_passes(bench: Bench) -> None:
     assert bench.run("all") == 0
-    assert sorted(bench.device.pushed) == ["my_oom_killer", "oom_test_kernel", "set_mm_limits"]
     assert bench.verdict["passed"] is True
     assert {one["policy"] for one in bench.verdict["scenarios"]} == {
         "",
@@ -162,23 +181,54 @@ def test_a_build_that_fails_leaves_a_complete_folder(
     def fail(*_: object) -> None:
         raise BuildError("build kernel failed")
 
-    monkeypatch.setattr(emulator_test, "_build", fail)
+    monkeypatch.setattr(equipment, "build", fail)
     with pytest.raises(BuildError):
         bench.run()
     assert bench.verdict["result"] == "FAIL: build kernel failed"
     names = {path.name for path in (bench.results / LATEST).iterdir()}
-    assert names == {"command.txt", "kernel.log", "kills.json", "verdict.json", "junit.xml"}
+    assert names == {
+        *("command.txt", "kernel.log", "kills.json", "verdict.json"),
+        *("junit.xml", "results.ktap", "kcidb.json", "report.html"),
+    }
 
 
 def test_ctrl_c_leaves_a_complete_folder(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(emulator_test, "observe", interrupt)
+    monkeypatch.setattr(guests, "observe", interrupt)
     with pytest.raises(KeyboardInterrupt):
         bench.run()
     assert bench.verdict["result"] == "FAIL: KeyboardInterrupt"
     assert bench.verdict["finished"] is False
+
+
+def test_who_used_what_and_died_of_whom_is_kept_by_the_logs_clock(bench: Bench) -> None:
+    bench.device.log = f"{BOOT_LOG}<13>[    1.250000] goldfish-oom: uptime 1.00\n"
+
+    def use(_: Scenario, seen: Observations) -> Observations:
+        return replace(seen, usage=(UsageSample(2.0, 10070, 4096, None),), log=bench.device.log)
+
+    bench.change = use
+    assert bench.run(scenarios=("report", "below-limit")) == 0
+    folder = bench.results / LATEST
+    usage = parse_usage((folder / "usage.json").read_text())
+    assert [one.scenario for one in usage] == ["report", "below-limit"]
+    assert [sample.time for one in usage for sample in one.samples] == [2.25, 2.25]
+    (decision,) = parse_decisions((folder / "decisions.json").read_text())
+    assert (decision.scenario, decision.uid) == ("report", 10070)
+
+
+def test_what_was_seen_before_a_ctrl_c_is_kept(bench: Bench) -> None:
+    def interrupt(scenario: Scenario, seen: Observations) -> Observations:
+        if scenario.name == "course":
+            raise KeyboardInterrupt
+        return seen
+
+    bench.change = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        bench.run()
+    assert parse_decisions((bench.results / LATEST / "decisions.json").read_text())
 
 
 def test_a_kernel_that_dies_fails_the_test_and_ends_it(bench: Bench) -> None:
@@ -252,7 +302,7 @@ def test_the_command_can_be_repeated(bench: Bench) -> None:
     bench.run(scenarios=("report",), source="/a b", extra_patches=(Path("x.patch"),))
     assert bench.command == (
         "./inv emulator-test --policy rss --trigger alloc --kernel linux-6.1 --emulator qemu"
-        " --source '/a b' --scenario report --patch x.patch\n"
+        " --source '/a b' --jobs 1 --scenario report --patch x.patch\n"
     )
 
 
@@ -271,3 +321,141 @@ def test_what_a_branch_was_at_is_what_is_repeated(bench: Bench) -> None:
     assert bench.command.endswith(f" --source {GOLDFISH_3_4.source.url}@{COMMIT}\n")
     bench.run(target=GOLDFISH_3_4, scenarios=("report",), source="/tree")
     assert bench.command.count("--source") == 1
+
+
+def test_what_the_kernel_says_of_its_mistakes_is_told_by_its_title(bench: Bench) -> None:
+    log = (Path(__file__).parent / "kernel_logs" / "oops-null-6.1.log").read_text()
+
+    def die(scenario: Scenario, seen: Observations) -> Observations:
+        folder = (bench.results / LATEST).resolve()
+        (folder / "console.log").write_text(log)
+        return replace(seen, died="the kernel panicked", section=Section("", False, False))
+
+    bench.change = die
+    assert bench.run() == 1
+    (expected,) = find_reports(log)
+    (report,) = bench.verdict["kernel reports"]
+    assert (report["guest"], report["title"]) == (1, expected.title)
+    assert expected.title in (bench.results / LATEST / "kernel_reports.txt").read_text()
+    assert f"kernel report: {expected.title}" in bench.output.getvalue()
+
+
+def test_what_differs_from_the_stock_kernel_is_told(bench: Bench) -> None:
+    assert bench.run(scenarios=("report", "privileges"), differential=True) == 0
+    told = json.loads((bench.results / LATEST / "differential.json").read_text())
+    differing = {(one["cell"], one["stock"], one["patched"]) for one in told if one["differs"]}
+    assert ("main: child 5, 100 MB", "lived", "killed") in differing
+    assert ("kill records", "0", "1") in differing
+    assert ("call 1: u0_a70 sets u0_a70 to 100 MB", "errno 38", "0") in differing
+    assert not [one for one in told if one["differs"] != (one["stock"] != one["patched"])]
+    assert json.loads((bench.results / LATEST / "stock" / "verdict.json").read_text())["passed"]
+    assert bench.command.endswith(" --differential --scenario report --scenario privileges\n")
+
+
+def test_a_stock_kernel_that_fails_tells_nothing_of_ours(bench: Bench) -> None:
+    bench.change_stock = lambda _, seen: replace(seen, died="the kernel panicked")
+    with pytest.raises(InfrastructureError, match="stock kernel did something else"):
+        bench.run(scenarios=("report",), differential=True)
+    assert bench.verdict["scenarios"][1]["outcome"] == "PASSED"
+    assert bench.verdict["passed"] is False
+
+
+def test_our_kernel_is_not_compared_where_it_died(bench: Bench) -> None:
+    bench.change = lambda _, seen: replace(
+        seen, died="the kernel panicked", section=Section("", False, False)
+    )
+    assert bench.run(scenarios=("report",), differential=True) == 1
+    assert not (bench.results / LATEST / "stock").exists()
+
+
+def test_what_is_told_as_json(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.change = lambda one, seen: (
+        replace(seen, section=Section("", True, True)) if one.name == "course" else seen
+    )
+    bench.ws = replace(bench.ws, reporter=Reporter(mode="json"))
+    bench.run(scenarios=("report", "course"))
+    bench.ws.reporter.close(1)
+    found = [decode(line).event for line in capsys.readouterr().out.splitlines()]
+    begin, end = found[0], found[-1]
+    assert isinstance(begin, RunBegin)
+    assert isinstance(end, RunEnd)
+    assert shlex.join(begin.command) == bench.command.strip()
+    assert (begin.kernel, begin.policy, begin.trigger) == ("linux-6.1", "rss", "alloc")
+    begun = [event for event in found if isinstance(event, ScenarioBegin)]
+    ended = [event for event in found if isinstance(event, ScenarioEnd)]
+    places = [(one.policy, one.scenario) for one in begin.planned]
+    assert [(one.policy, one.scenario) for one in begun] == places
+    assert [(one.policy, one.scenario) for one in ended] == places
+    assert [one.outcome for one in ended] == [
+        *("NOTHING_TO_KILL", "PASSED", "RECORDS_DISAGREE", "NOTHING_TO_KILL"),
+    ]
+    kills = [event for event in found if isinstance(event, Kill)]
+    assert [one.scenario for one in kills] == ["report"]
+    assert end == RunEnd(bench.verdict["result"], 1, str(bench.results / bench.folder))
+
+
+def test_quietly_there_is_one_line(bench: Bench) -> None:
+    console = Console(file=bench.output, width=160)
+    bench.ws = replace(bench.ws, reporter=Reporter(console, mode="quiet"))
+    assert bench.run() == 0
+    assert bench.output.getvalue() == bench.verdict["result"] + "\n"
+
+
+def test_what_was_booted_is_in_the_results(bench: Bench) -> None:
+    bench.run(scenarios=("report",))
+    found = built.read((bench.results / LATEST / built.FILE).read_text())
+    assert found.scenarios is not None
+    assert (found.scenarios.policy, found.scenarios.names) == ("rss", ("report",))
+    assert (found.qemu, found.packages) == ("QEMU 7.2", ("adbd=34",))
+    assert found.kernel.commit == COMMIT
+    assert all(part.path(bench.ws.cache).is_file() for part in found.parts)
+
+
+def handed_on(bench: Bench) -> list[str]:
+    return [line for line in bench.output.getvalue().splitlines() if "hand it on" in line]
+
+
+def test_only_a_run_that_failed_says_how_to_hand_it_on(bench: Bench) -> None:
+    bench.run(scenarios=("report",))
+    assert handed_on(bench) == []
+    bench.change = lambda _, seen: replace(seen, section=Section("", True, True))
+    bench.run(scenarios=("report",))
+    folder = (bench.results / LATEST).resolve()
+    assert bench.output.getvalue().splitlines()[-2] == f"to hand it on: ./inv bundle {folder}"
+
+
+def test_a_kernel_that_does_not_come_up_can_be_handed_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise BootError("the kernel panicked")
+
+    monkeypatch.setattr(guests, "open_session", fail)
+    with pytest.raises(BootError):
+        bench.run()
+    assert len(handed_on(bench)) == 1
+
+
+def test_a_run_that_somebody_ended_or_that_built_nothing_is_not_to_be_handed_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(guests, "observe", fail)
+    with pytest.raises(KeyboardInterrupt):
+        bench.run()
+    monkeypatch.setattr(equipment, "build", fail)
+    with pytest.raises(KeyboardInterrupt):
+        bench.run()
+    assert not (bench.results / LATEST / built.FILE).exists()
+    assert handed_on(bench) == []
+
+
+def test_a_run_on_an_android_emulator_is_not_to_be_handed_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emulator_test, "check_machine", lambda *_: None)
+    bench.change = lambda _, seen: replace(seen, section=Section("", True, True))
+    assert bench.run(target=GOLDFISH_3_4.on("sdk"), scenarios=("report",)) == 1
+    assert handed_on(bench) == []

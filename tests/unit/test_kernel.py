@@ -48,7 +48,7 @@ def test_a_kernel_and_its_proof(fake: FakeRepository) -> None:
     assert kernel.config.read_text() == "CONFIG_MMU=y\n# CONFIG_MODULES is not set\nCONFIG_SMP=y\n"
     assert {path.name for path in kernel.folder.iterdir()} == {
         *("zImage", "vmlinux", "config", "System.map", "Module.symvers"),
-        *("build.log", "build.json", "overlay"),
+        *("build.log", "build.json", "overlay", ".seal"),
     }
     record = json.loads((kernel.folder / "build.json").read_text())
     assert record["release"] == kernel.release

@@ -15,6 +15,7 @@ from harness.klog import (
     PATTERNS,
     Allowed,
     Section,
+    ahead_of_uptime,
     certain_lines,
     find_trouble,
     marker,
@@ -77,6 +78,23 @@ def test_another_runs_markers_are_lines_like_others() -> None:
     log = BEGIN + BEGIN.replace("cafe", "beef") + END
     assert section(log, "cafe").text == BEGIN.replace("cafe", "beef")
     assert not section(log, "caf").has_begin
+
+
+@pytest.mark.parametrize(
+    ("log", "ahead"),
+    [
+        ("", 0.0),
+        ("<13>[    3.250000] goldfish-oom: uptime 3.20\n", 0.05),
+        (
+            "<13>[    3.250000] goldfish-oom: uptime 3.20\n<13>[9.0] goldfish-oom: uptime 8.5\n",
+            0.5,
+        ),
+        ("<13>[    3.250000] goldfish-oom: uptime 3.20 or so\n", 0.0),
+        ("goldfish-oom: uptime 3.20\n", 0.0),
+    ],
+)
+def test_how_far_the_logs_clock_is_ahead(log: str, ahead: float) -> None:
+    assert ahead_of_uptime(log) == pytest.approx(ahead)
 
 
 def test_levels_need_not_tell() -> None:

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 
 from harness.bench_output import idle_pid, parse_bench
 from harness.programs import PROGRAMS, compile_programs
-from harness.programs_output import parse_output
+from harness.programs_output import parse_output, parse_usage
 
 # More than any of them takes, also on a busy machine.
 TIMEOUT = 60
@@ -293,7 +293,7 @@ BAD_BENCH = [
 ]
 BAD = [
     *[("test_set_mm_limits", words) for words in BAD_LIMITS],
-    *[("oom_daemon", words) for words in BAD_INTERVALS],
+    *[(name, words) for name in ("oom_daemon", "watch_memory") for words in BAD_INTERVALS],
     *[(name, words) for name in HOGS for words in BAD_HOGS],
     *[("who_pays", words) for words in BAD_CASES],
     *[("fail_nth", words) for words in BAD_TRIES],
@@ -869,3 +869,33 @@ def test_idle_processes_end_with_the_program(programs: Path) -> None:
         assert len(children) == 5
         process.kill()
         eventually(lambda: not any(map(alive, (child.pid for child in children))))
+
+
+# watch_memory
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be one of the apps")
+def test_what_an_app_uses_is_said_when_it_changes(programs: Path) -> None:
+    uid = 19_876
+    with running(programs / "watch_memory", "0.01") as watch:
+        assert watch.stdout is not None
+        with subprocess.Popen(["sleep", "60"], user=uid) as sleeper:
+            first = parse_usage(watch.stdout.readline())
+            sleeper.kill()
+        lines = [first]
+        while lines[-1][0].rss:
+            lines.append(parse_usage(watch.stdout.readline()))
+    assert {one.uid for (one,) in lines} == {uid}
+    assert 0 < lines[0][0].rss < 1 << 30
+    times = [one.time for (one,) in lines]
+    assert times == sorted(times)
+
+
+def test_watching_takes_a_twentieth_of_the_time(programs: Path) -> None:
+    begun = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert run(programs / "watch_memory", "-c", "50", "0.001").status == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    # Its start is not part of it.
+    assert used < (time.monotonic() - begun) / 20 + 0.05

@@ -261,3 +261,10 @@ def test_a_program_gets_the_time_that_it_is_granted(tmp_path: Path) -> None:
 
 def test_on_terminal_returns_the_status() -> None:
     assert process.run_on_terminal(["sh", "-c", "exit 4"]) == 4
+
+
+def test_a_program_on_the_terminal_does_not_write_to_our_stdout(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    process.run_on_terminal(["echo", "a question"])
+    assert capfd.readouterr() == ("", "a question\n")

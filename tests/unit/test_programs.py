@@ -70,7 +70,9 @@ def test_nothing_is_built_twice_or_left_over(
     before = build.path("oom_daemon").stat().st_mtime_ns
     assert programs.build(ws, LINUX_6_1) == build
     assert build.path("oom_daemon").stat().st_mtime_ns == before
-    assert sorted(p.name for p in build.folder.iterdir()) == sorted([*build.names, "include"])
+    assert sorted(p.name for p in build.folder.iterdir()) == sorted(
+        [*build.names, "include", ".seal"]
+    )
 
 
 def test_other_numbers_make_other_programs(
@@ -176,7 +178,9 @@ def test_an_ndk_builds_the_programs_and_no_compiler_is_looked_for(
     ws = workspace(tmp_path / "cache")
     target = replace(GOLDFISH_3_4, programs_cross_compile="arm-none-such-")
     build = programs.build(ws, target)
-    assert sorted(p.name for p in build.folder.iterdir()) == sorted([*build.names, "include"])
+    assert sorted(p.name for p in build.folder.iterdir()) == sorted(
+        [*build.names, "include", ".seal"]
+    )
     assert build.path("oom_daemon").read_bytes() == program.read_bytes()
     header = (build.folder / "include" / programs.HEADER).read_text()
     assert "#define __NR_set_mm_limits 378\n#define __NR_my_oom_killer 382\n" in header

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,8 +13,10 @@ from harness.programs_output import (
     Done,
     Holding,
     LimitSet,
-    holding_line,
+    Usage,
+    holding_prefix,
     parse_output,
+    parse_usage,
 )
 
 COURSE = """\
@@ -86,8 +86,8 @@ def test_a_line_that_was_cut_is_strange() -> None:
 
 
 def test_the_line_to_wait_for() -> None:
-    assert re.match(holding_line("5f0c"), "holding: marker=5f0c, alive=1")
-    assert not re.match(holding_line("5f0"), "holding: marker=5f0c, alive=1")
+    assert "holding: marker=5f0c, alive=1".startswith(holding_prefix("5f0c"))
+    assert not "holding: marker=5f0c, alive=1".startswith(holding_prefix("5f0"))
 
 
 @given(st.text())
@@ -98,3 +98,15 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
 @given(st.integers(0, len(COURSE) - 2))
 def test_an_output_that_was_cut_is_never_done(length: int) -> None:
     assert parse_output(COURSE[:length]).done is None
+
+
+def test_usage_over_time() -> None:
+    text = "usage: time=12.000345, uid=10070, rss=8192\nusage: time=12.05, uid=1, rss=1\n"
+    assert parse_usage(f"sh: a word\n{text}usage: time=13.000000, uid=10070, rs") == (
+        Usage(12.000345, 10070, 8192),
+    )
+
+
+@given(st.text())
+def test_any_text_is_searched_for_usage_without_an_error(text: str) -> None:
+    assert isinstance(parse_usage(text), tuple)

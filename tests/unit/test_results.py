@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -15,7 +15,8 @@ from junitparser import JUnitXml
 from rich.console import Console
 
 from harness.records import KillRecord
-from harness.results import Judged, ResultFolder, Summary, kill_table, scenario_table
+from harness.results import ResultFolder, kill_table, scenario_table
+from harness.summary import Judged, Summary
 from harness.verdict import Finding, Outcome, ScenarioVerdict
 
 NOW = datetime(2026, 11, 22, 22, 31, 45)
@@ -35,6 +36,8 @@ def summary(*verdicts: ScenarioVerdict, finished: bool = True, problem: str = ""
         policy="runtime",
         trigger="alloc",
         command=("./inv", "emulator-test", "--source", "a b"),
+        run="20261122-223145-linux-6.1-runtime-01234567",
+        started=datetime(2026, 11, 22, 22, 31, 45, tzinfo=UTC),
         release="6.1.153-gfoom-0123",
         origin="/tree",
         commit="0123",
@@ -71,26 +74,31 @@ def test_two_runs_in_one_second_do_not_clash(tmp_path: Path) -> None:
 
 def test_all_files_are_there(tmp_path: Path) -> None:
     folder = ResultFolder.create(tmp_path, "linux-6.1", "runtime", NOW)
-    folder.write(summary(verdict()), "<6>[    0.0] Booting\n")
+    folder.write(summary(verdict()), {1: "<6>[    0.0] Booting\n"})
+    folder.write_evidence([], [])
     names = {path.name for path in folder.path.iterdir()}
-    assert names == {"command.txt", "kernel.log", "kills.json", "verdict.json", "junit.xml"}
+    assert names == {
+        *("command.txt", "kernel.log", "kills.json", "usage.json", "verdict.json"),
+        *("junit.xml", "results.ktap", "kcidb.json", "decisions.json"),
+    }
     assert (folder.path / "command.txt").read_text() == "./inv emulator-test --source 'a b'\n"
     (kill,) = json.loads((folder.path / "kills.json").read_text())
     assert kill["scenario"] == "report"
     assert KillRecord(**{name: kill[name] for name in kill if name != "scenario"}) == RECORD
     told = json.loads((folder.path / "verdict.json").read_text())
     assert told["passed"] is True
-    assert told["result"] == "PASS: 1 scenarios on 6.1.153-gfoom-0123"
+    assert told["result"] == "PASS: 1 scenario on 6.1.153-gfoom-0123"
     assert told["scenarios"][0]["outcome"] == "PASSED"
     assert told["source"] == {"origin": "/tree", "commit": "0123", "changed files": ["Makefile"]}
 
 
 def test_writing_again_replaces(tmp_path: Path) -> None:
     folder = ResultFolder.create(tmp_path, "linux-6.1", "runtime", NOW)
-    folder.write(summary(verdict(), finished=False), "a\n")
-    folder.write(summary(verdict(), verdict()), "a\nb\n")
+    folder.write(summary(verdict(), finished=False), {1: "a\n"})
+    folder.write(summary(verdict(), verdict()), {1: "a\nb\n", 2: "c\n"})
     assert len(json.loads((folder.path / "kills.json").read_text())) == 2
     assert (folder.path / "kernel.log").read_text() == "a\nb\n"
+    assert (folder.path / "guest2" / "kernel.log").read_text() == "c\n"
 
 
 def test_junit_tells_failures_from_errors(tmp_path: Path) -> None:
@@ -103,7 +111,7 @@ def test_junit_tells_failures_from_errors(tmp_path: Path) -> None:
             finished=False,
             problem="QEMU was killed",
         ),
-        "",
+        {},
     )
     path = folder.path / "junit.xml"
     ET.parse(path)

@@ -63,6 +63,29 @@ def test_the_victims_death_suffices_and_is_needed(scenario: Scenario, policy: st
             assert sum(child.size for run in runs for child in run.children) >= limit
 
 
+@each_scenario
+@pytest.mark.parametrize("overhead", [400_000, 1_000_000])
+def test_the_victim_is_the_largest_by_far_when_it_crosses_the_limit(
+    scenario: Scenario, overhead: int
+) -> None:
+    """Under rss, where one child crosses a limit: also where processes are larger than ours."""
+    expected = scenario.expected["rss"]
+    if not isinstance(expected, Victims):
+        return
+    run, (index,) = scenario.run(expected.run), expected.indexes
+    sizes = [child.size + overhead for child in run.children]
+    others = [size for number, size in enumerate(sizes) if number != index]
+    same_user = [one for one in scenario.runs if one.user == run.user and one is not run]
+    sum_of_others = sum(others) + overhead
+    sum_of_others += sum(child.size + overhead for one in same_user for child in one.children)
+    sum_of_others += overhead * len(same_user)
+    limit = min(
+        (step.limit for step in scenario.settings if isinstance(step.limit, int)), default=0
+    )
+    at_the_crossing = sizes[index] if limit else run.limit - sum_of_others
+    assert at_the_crossing > 1.5 * max([overhead, *others])
+
+
 def test_each_of_runtime_and_badness_has_a_victim_of_its_own() -> None:
     assert {
         policy

@@ -26,8 +26,14 @@ from fake_adb import fake_adb
 
 from harness import adb, boot, session
 from harness.adb import AdbServer, Device
-from harness.errors import BootError, DeviceError, InfrastructureError, UsageError
-from harness.lifetime import Health, bound_to_us
+from harness.errors import (
+    BootError,
+    DeviceError,
+    InfrastructureError,
+    RunEndedError,
+    UsageError,
+)
+from harness.lifetime import Health, Healths, bound_to_us
 from harness.paths import REPO
 from harness.session import ANDROID_PRELUDE, BootLimits
 
@@ -52,6 +58,20 @@ def test_who_waits_is_woken() -> None:
     assert health.pause(30)
     assert called.wait(5)
     assert time.monotonic() - begun < 5
+
+
+def test_all_machines_can_be_ended_also_those_that_come_later() -> None:
+    healths, first, second, late = Healths(), Health(), Health(), Health()
+    second.fail(BootError("x"))
+    healths.add(first)
+    healths.add(second)
+    healths.end()
+    healths.add(late)
+    for health in (first, late):
+        with pytest.raises(RunEndedError):
+            health.check()
+    with pytest.raises(BootError, match="x"):
+        second.check()
 
 
 def test_who_comes_later_is_told_at_once() -> None:

@@ -20,26 +20,30 @@ from invoke.tasks import Task
 import tasks
 from harness import (
     bench,
+    bundle,
     checks,
     doctor,
     emulator_test,
     fuzz,
     kernel,
     programs,
+    replay,
     rootfs,
     setup,
     source,
 )
 from harness.cli import StatusError
 from harness.errors import UsageError
+from harness.events import Error, Event, Message, PhaseBegin, PhaseEnd, RunBegin, RunEnd, decode
 from harness.paths import REPO
 from harness.targets import Target
 
 NAMES = {
-    *("setup", "doctor", "clean", "boot", "emulator-test"),
+    *("setup", "doctor", "cache", "clean", "boot", "emulator-test"),
     *("fetch-kernel", "patch-kernel", "build-kernel"),
     *("build-modules", "build-ndk-tests", "build-rootfs"),
-    *("fuzz", "bench", "bench-docs", "test", "lint", "unit-test", "boot-test"),
+    *("fuzz", "bench", "bench-docs", "bench-harness", "bundle", "replay", "report"),
+    *("test", "lint", "unit-test", "browser-test", "boot-test"),
 }
 
 
@@ -94,6 +98,10 @@ def test_no_task_lists_them() -> None:
         ["fuzz", "--seed", "x"],
         ["fuzz", "--minutes", "soon"],
         ["fuzz", "--minutes", "0"],
+        ["bundle", "no-such-result"],
+        ["bundle", "--output"],
+        ["replay", "no-such-file"],
+        ["replay"],
     ],
 )
 def test_wrong_usage_is_2(arguments: list[str]) -> None:
@@ -133,6 +141,101 @@ def test_configuration_comes_from_the_environment() -> None:
     assert "linux-0.2" in done.stderr
 
 
+# --- how they tell of themselves ------------------------------------------------------
+
+
+def events(done: subprocess.CompletedProcess[str]) -> list[Event]:
+    return [decode(line).event for line in done.stdout.splitlines()]
+
+
+UNKNOWN = ("doctor", "--kernel", "linux-0.1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable"),
+    [
+        (("--json", *UNKNOWN), "auto"),
+        (("fetch-kernel", "--json", "--kernel", "linux-0.1"), "auto"),
+        (UNKNOWN, "json"),
+        (("--json", *UNKNOWN), "quiet"),
+    ],
+)
+def test_json_is_on_stdout_and_the_error_on_both(arguments: tuple[str, ...], variable: str) -> None:
+    done = inv(*arguments, INVOKE_GOLDFISH_OOM_OUTPUT=variable)
+    assert done.returncode == 2
+    begin, error, end = events(done)
+    assert begin == RunBegin(("./inv", *arguments))
+    assert isinstance(error, Error)
+    assert (error.status, error.what in done.stderr) == (2, True)
+    assert end == RunEnd("", 2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--json", "--quiet", *UNKNOWN),
+        ("fetch-kernel", "--quiet", "--json"),
+        ("--json", "no-such-task"),
+        ("fetch-kernel", "--json", "--no-such-option"),
+        ("--json", "boot", "--user", "root"),
+    ],
+)
+def test_wrong_usage_is_told_as_json_too(arguments: tuple[str, ...]) -> None:
+    done = inv(*arguments)
+    assert done.returncode == 2
+    assert [type(event) for event in events(done)] == [RunBegin, Error, RunEnd]
+    assert done.stderr.startswith("error: ")
+
+
+def test_quiet_and_json_exclude_each_other() -> None:
+    done = inv("--quiet", "--json", "doctor")
+    assert done.stderr.splitlines()[0] == "error: --quiet and --json exclude each other"
+
+
+def test_an_unknown_output_is_wrong_usage() -> None:
+    done = inv("doctor", INVOKE_GOLDFISH_OOM_OUTPUT="xml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "auto, plain, quiet, json" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("clean",), ("cache",)])
+def test_a_task_as_json_and_quietly(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    # A clone, whose results may be removed.
+    for name in ("inv_program.py", "tasks.py", "invoke.yaml", "harness"):
+        (tmp_path / name).symlink_to(REPO / name)
+    program = (
+        "import sys; from pathlib import Path; import harness.clean as job; "
+        f"job.run.__kwdefaults__['results'] = Path({str(tmp_path / 'results')!r}); "
+        "sys.path.insert(0, '.'); from inv_program import InvConfig, InvProgram; "
+        "InvProgram(name='inv', binary='./inv', config_class=InvConfig).run()"
+    )
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", program, *words],
+            cwd=REPO,
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+
+    found = events(run("--json", *arguments))
+    assert isinstance(found[0], RunBegin)
+    assert {type(event) for event in found[1:-1]} <= {PhaseBegin, PhaseEnd, Message}
+    assert isinstance(found[-1], RunEnd)
+    assert found[-1].status == 0
+    quiet = run("--quiet", *arguments)
+    assert quiet.stdout == "".join(f"{line}\n" for line in [found[-1].result] if line)
+    assert quiet.stderr == ""
+
+
+def test_lists_and_help_are_no_run() -> None:
+    assert inv("--json", "--list").stdout == inv("--list").stdout
+    assert "--quiet" in inv("--help").stdout
+
+
 def context() -> Context:
     from inv_program import InvConfig
 
@@ -160,6 +263,10 @@ def test_emulator_test_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) ->
         "extra_patches": [],
         "extra_config": None,
         "avd": None,
+        "snapshot": True,
+        "jobs": "",
+        "differential": False,
+        "kcidb_origin": "goldfish_oom",
     }
     tasks.emulator_test(
         context(),
@@ -168,7 +275,9 @@ def test_emulator_test_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) ->
         source="/tree",
         scenario=["report"],
         patch=["a.patch", "b.patch"],
+        jobs="2",
     )
+    assert seen["jobs"] == "2"
     assert (seen["policy"], seen["trigger"], seen["source"]) == ("all", "daemon", "/tree")
     assert seen["scenarios"] == ("report",)
     assert seen["extra_patches"] == [Path("a.patch"), Path("b.patch")]
@@ -248,9 +357,45 @@ def test_test_is_everything_in_order(monkeypatch: pytest.MonkeyPatch, status: in
     with pytest.raises(StatusError) if status else nullcontext():
         tasks.test(context())
     assert groups == [
-        *("ruff check", "ruff format", "mypy", "shellcheck", "unit tests", "boot tests"),
+        *("ruff check", "ruff format", "mypy", "shellcheck", "unit tests"),
+        *("browser tests", "boot tests"),
         "bench linux-6.1 quick=True",
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "result", "output"),
+    [
+        ([], None, None),
+        (["a"], "a", None),
+        (["--output", "b"], None, "b"),
+        (["--output", "b", "a"], "a", "b"),
+        (["a", "--output", "b"], "a", "b"),
+    ],
+)
+def test_bundle_may_be_told_nothing(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], result: str | None, output: str | None
+) -> None:
+    from inv_program import InvConfig, InvProgram
+
+    seen: list[object] = []
+    monkeypatch.setattr(bundle, "run", lambda _ws, *given: seen.extend(given))
+    program = InvProgram(name="inv", binary="./inv", config_class=InvConfig)
+    program.run(["inv", "bundle", *words], exit=False)
+    assert seen == [Path(name) if name else None for name in (result, output)]
+
+
+def test_replay_passes_its_file_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    def run(_ws: object, file: Path, *, kcidb_origin: str) -> int:
+        seen.extend((file, kcidb_origin))
+        return 1
+
+    monkeypatch.setattr(replay, "run", run)
+    with pytest.raises(StatusError):
+        tasks.replay(context(), "a.tar.gz")
+    assert seen == [Path("a.tar.gz"), "goldfish_oom"]
 
 
 def test_jobs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from world import World
+from world import World, told, weighed
 
 from harness.klog import Section
 from harness.records import KillRecord, format_record
@@ -22,7 +22,7 @@ from harness.scenarios import (
     Victims,
     uid_of,
 )
-from harness.verdict import Observations, Outcome, ProgramRun, judge, letters
+from harness.verdict import Observations, Outcome, ProgramRun, judge, judge_log, letters
 
 CASES = [
     (scenario, policy, trigger)
@@ -377,3 +377,64 @@ def test_letters() -> None:
 def test_every_outcome_but_two_can_be_named() -> None:
     named = {falsification[3] for falsification in FALSIFICATIONS}
     assert set(Outcome) - named == {Outcome.PASSED, Outcome.NOTHING_TO_KILL}
+
+
+def decided(case: Case, **changes: Any) -> Outcome:
+    """The outcome where the kernel tells of its decisions, one of which is changed."""
+    observations = told(seen(case))
+    assert observations.decisions is not None
+    *others, last = observations.decisions
+    changed = (*others, replace(last, **changes))
+    return outcome(case, replace(observations, decisions=changed))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[0].name in ("report", "course")])
+def test_the_oracle_has_a_say(case: Case) -> None:
+    assert decided(case) is Outcome.PASSED
+    assert decided(case, expected=4711) is Outcome.WRONG_VICTIM
+    assert decided(case, expected=None) is Outcome.WRONG_VICTIM
+    assert decided(case, misjudged=(4711,)) is Outcome.WRONG_VICTIM
+    assert decided(case, candidates=()) is (
+        Outcome.WRONG_VICTIM if case[0].name == "report" else Outcome.PASSED
+    )
+    assert decided(case, chosen=4711, expected=4711) is Outcome.RECORDS_DISAGREE
+    missing = replace(seen(case), decisions=())
+    assert outcome(case, missing) is Outcome.RECORDS_DISAGREE
+
+
+def test_who_was_taken_for_no_candidate_is_missed() -> None:
+    case = next(case for case in CASES if case[0].name == "report")
+    assert decided(case, candidates=()) is Outcome.WRONG_VICTIM
+
+
+def test_a_kernel_that_has_to_tell_its_decisions_and_does_not() -> None:
+    case = EXACT[0]
+    assert judge(*case, seen(case)).passed
+    silent = judge(*case, seen(case), decisions_tell=True)
+    assert silent.outcome is Outcome.INFRASTRUCTURE_FAILED
+    assert judge(*case, told(seen(case)), decisions_tell=True).passed
+
+
+def test_a_log_without_trouble_does_not_outdo_the_consoles_reports() -> None:
+    assert judge_log("whole log", "alloc", "").passed
+    reported = judge_log("whole log", "alloc", "", reports=["oops: in x"])
+    assert reported.outcome is Outcome.KERNEL_COMPLAINED
+    assert reported.reasons == ("oops: in x",)
+
+
+def test_decisions_that_were_lost_are_no_pass() -> None:
+    case = EXACT[0]
+    lost = replace(seen(case), decisions=None, decisions_lost=True)
+    assert outcome(case, lost) is Outcome.INFRASTRUCTURE_FAILED
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[0].name == "two-users"])
+def test_another_users_process_is_no_candidate(case: Case) -> None:
+    observations = told(seen(case))
+    assert outcome(case, observations) is Outcome.PASSED
+    assert observations.decisions is not None
+    decision = observations.decisions[-1]
+    pids = [end.pid for end in observations.runs["neighbour"].output.children]
+    more = (*decision.candidates, weighed(pids[0]))
+    changed = replace(observations, decisions=(replace(decision, candidates=more),))
+    assert outcome(case, changed) is Outcome.WRONG_VICTIM

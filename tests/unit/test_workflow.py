@@ -60,8 +60,9 @@ def test_every_expression_is_closed() -> None:
 
 
 def test_its_commands_are_tasks_and_options_that_exist(workflow: dict[Any, Any]) -> None:
-    lines = [step["run"] for step in steps(workflow) if "./inv" in step.get("run", "")]
-    assert len(lines) == 3
+    runs = "\n".join(step.get("run", "") for step in steps(workflow))
+    lines = [line.partition(" | ")[0] for line in runs.splitlines() if "./inv" in line]
+    assert len(lines) == 5
     contexts: list[ParserContext] = tasks.namespace.to_contexts()
     for line in lines:
         words = line.replace("${{ matrix.kernel }}", "goldfish-3.4").split()

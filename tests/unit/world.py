@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.klog import Section
+from harness.oracle import Candidate, Decision
 from harness.proc_mm_limits import LimitEntry
 from harness.programs_output import (
     Allocation,
@@ -15,7 +16,7 @@ from harness.programs_output import (
     LimitSet,
     ProgramOutput,
 )
-from harness.records import KillRecord, format_record
+from harness.records import KillRecord, format_record, parse_log
 from harness.scenarios import Run, Scenario, SetLimit, Victims, uid_of
 from harness.verdict import PROGRAMS, Observations, ProgramRun
 
@@ -102,7 +103,11 @@ class World:
         child = run.children[index]
         limit = self.scenario.limits[run.user]
         assert limit is not None
-        figure = {"rss": None, "runtime": child.cpu_ms * 10**6 + 12345678, "badness": 1234}
+        figure = {
+            "rss": None,
+            "runtime": child.cpu_time("runtime") * 10**6 + 12345678,
+            "badness": 1234,
+        }
         rss = child.size if self.trigger == "daemon" else min(child.size, limit)
         by_alloc = "set" if self.scenario.settings else "alloc"
         self.records.append(
@@ -151,3 +156,25 @@ class World:
                 )
             )
         return tuple(entries)
+
+
+def weighed(pid: int) -> Candidate:
+    """A candidate like all others."""
+    return Candidate(pid, 1, 1, 0, 0, 0, False, 250_000)
+
+
+def told(seen: Observations) -> Observations:
+    """The same of a kernel that tells its decisions, each among all children of the user."""
+    started = [one for run in seen.runs.values() for one in run.output.started]
+    decisions = tuple(
+        Decision(
+            time=record.time or 0.0,
+            uid=record.uid,
+            policy=record.policy,
+            chosen=record.pid,
+            candidates=tuple(weighed(one.pid) for one in started if one.uid == record.uid),
+            expected=record.pid,
+        )
+        for record in parse_log(seen.section.text, raw=True).records
+    )
+    return replace(seen, decisions=decisions)

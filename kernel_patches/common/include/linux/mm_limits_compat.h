@@ -204,6 +204,13 @@ static struct proc_dir_entry *name##_create(const char *path)		\
 #define mm_limits_send_sigkill(p)	do_send_sig_info(SIGKILL, SEND_SIG_FORCED, p, true)
 #endif
 
+/* 3.17: whether anybody follows an event. */
+#if MM_LIMITS_SINCE(3, 17)
+#define mm_limits_tells_candidates()	trace_mm_limits_candidate_enabled()
+#else
+#define mm_limits_tells_candidates()	true
+#endif
+
 /* 5.0: a function. */
 #if MM_LIMITS_SINCE(5, 0)
 #define mm_limits_totalram()		totalram_pages()

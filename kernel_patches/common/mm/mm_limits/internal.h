@@ -31,6 +31,30 @@
 
 struct file;
 
+/**
+ * struct mm_limits_candidate - who could have died, as an event
+ * @scan:	in which it was weighed
+ * @uid:	whose limit it was
+ * @pid:	the process
+ * @score:	what the policy gave it
+ * @usage:	its memory
+ * @adj:	its oom_score_adj
+ * @admin:	whether it has CAP_SYS_ADMIN
+ * @total:	pages of memory and swap that the machine has
+ * @policy:	the policy's name
+ */
+struct mm_limits_candidate {
+	unsigned long scan;
+	uid_t uid;
+	pid_t pid;
+	s64 score;
+	const struct mm_limits_usage *usage;
+	int adj;
+	bool admin;
+	unsigned long total;
+	const char *policy;
+};
+
 enum mm_limits_trigger {
 	MM_LIMITS_BY_ALLOC,
 	MM_LIMITS_BY_SYSCALL,

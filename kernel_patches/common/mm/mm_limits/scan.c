@@ -12,6 +12,7 @@
  * then can the second one count it and weigh its owner. The notes are bits of
  * mm_struct.mm_limits_scan under the scan's number, so they need no clearing.
  */
+#include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/jiffies.h>
 #include <linux/kernel.h>
@@ -19,8 +20,11 @@
 #include <linux/oom.h>
 #include <linux/rcupdate.h>
 #include <linux/string.h>
+#include <linux/swap.h>
 
 #include "internal.h"
+
+#include <trace/events/mm_limits.h>
 
 /* How long a dying process is taken for memory that is as good as free. */
 #define MM_LIMITS_PATIENCE_MS	5000
@@ -137,6 +141,26 @@ static enum mm_limits_credit mm_limits_credit_of(struct task_struct *p, struct m
 	return credit;
 }
 
+/* To whoever follows events; out of the tracepoint, which must not be held up. */
+static void mm_limits_tell_candidate(struct mm_limits_walk *walk, struct mm_limit *limit,
+				     struct task_struct *p, const struct mm_limits_usage *usage,
+				     s64 score)
+{
+	const struct mm_limits_candidate candidate = {
+		.scan	= mm_limits_scan_number,
+		.uid	= from_kuid(&init_user_ns, limit->uid),
+		.pid	= task_tgid_nr(p),
+		.score	= score,
+		.usage	= usage,
+		.adj	= p->signal->oom_score_adj,
+		.admin	= has_capability_noaudit(p, CAP_SYS_ADMIN),
+		.total	= mm_limits_totalram() + total_swap_pages,
+		.policy	= walk->policy->name,
+	};
+
+	trace_mm_limits_candidate(&candidate);
+}
+
 /* Keeps the better of @p and the walk's victim so far. Younger ones come later. */
 static void mm_limits_weigh(struct mm_limits_walk *walk, struct mm_limit *limit,
 			    struct task_struct *p, struct mm_struct *mm,
@@ -145,6 +169,8 @@ static void mm_limits_weigh(struct mm_limits_walk *walk, struct mm_limit *limit,
 	struct mm_limits_victim *best = walk->victim;
 	s64 score = walk->policy->score(p, usage);
 
+	if (mm_limits_tells_candidates())
+		mm_limits_tell_candidate(walk, limit, p, usage, score);
 	if (!mm_limits_tally_weigh(&limit->tally, score, usage->rss))
 		return;
 	best->task = p;

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+"""An oracle: who should have died, by a model of the policies that is not the kernel's. Pure.
+
+The kernel tells, as events, each candidate of a scan with what its score is made
+of, and each kill. The score is worked out here once more from that, by what the
+contract says of each policy; CPU time alone is taken as it is told.
+
+Events are lines of tracefs' file `trace`:
+
+    dd-88  [001] d..2.  12.345678: mm_limits_candidate: scan=… uid=… pid=… score=… rss=… …
+    dd-88  [001] d..2.  12.345690: mm_limits_kill: uid=… uRSS=… mm_max=… pid=… pRSS=… score=… …
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+PAGE = 4096
+# Per cent of all memory that an administrator is spared, before Linux 4.17.
+_ADMIN_BONUS = 3
+_PID = r"(?P<pid>[1-9][0-9]{0,9})"
+_UID = r"uid=(?P<uid>[0-9]{1,10})"
+_SCORE = r"score=(?P<score>-?[0-9]{1,19})"
+# A process's name may hold anything, but is too short to hold an event.
+_PREFIX = (
+    r"^ *.{1,16}-[0-9]+ +(?:\([ 0-9-]+\) +)?\[[0-9]{3,}\] +(?:\S+ +)?(?P<time>[0-9]+\.[0-9]+): "
+)
+_EVENT = re.compile(
+    rf"{_PREFIX}(?:"
+    rf"mm_limits_candidate: scan=(?P<scan>[0-9]+) {_UID} pid={_PID} {_SCORE} rss=(?P<rss>[0-9]+)"
+    r" swap=(?P<swap>[0-9]+) pgtables=(?P<pgtables>[0-9]+) adj=(?P<adj>-?[0-9]+)"
+    r" admin=(?P<admin>[01]) total=(?P<total>[0-9]+) policy=(?P<policy>\w+)"
+    r"|mm_limits_kill: uid=(?P<killed_uid>[0-9]+) uRSS=[0-9]+ mm_max=[0-9]+"
+    r" pid=(?P<killed>[0-9]+) pRSS=[0-9]+ score=-?[0-9]+ policy=(?P<killed_policy>\w+)"
+    r" trigger=\w+ dry_run=[01] sharer_of=(?P<sharer_of>[0-9]+) comm=\S*)$",
+    re.MULTILINE,
+)
+_BUFFER = re.compile(r"^# entries-in-buffer/entries-written: ([0-9]+)/([0-9]+) ", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A process that a scan weighed: its score by the kernel, and what that is made of.
+
+    Memory is in pages, `total` is the machine's with its swap; CPU time is the
+    score itself, in ns.
+    """
+
+    pid: int
+    score: int
+    rss: int
+    swap: int
+    pgtables: int
+    adj: int
+    admin: bool
+    total: int
+
+    @property
+    def bytes(self) -> int:
+        """Its resident memory."""
+        return self.rss * PAGE
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A kill, with those among whom the kernel chose, in the order in which it weighed them.
+
+    `time` is in seconds since boot. `expected` is whom the model would have chosen, and
+    `misjudged` are those to whom it gives another score than the kernel.
+    """
+
+    time: float
+    uid: int
+    policy: str
+    chosen: int
+    candidates: tuple[Candidate, ...]
+    expected: int | None
+    misjudged: tuple[int, ...] = ()
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the model would have done the same."""
+        return self.chosen == self.expected and not self.misjudged
+
+
+def model_score(candidate: Candidate, policy: str) -> int | None:
+    """What the contract gives a process under a policy; None for one that it does not know."""
+    if policy == "rss":
+        return candidate.rss
+    if policy == "runtime":
+        return candidate.score
+    if policy == "badness":
+        used = candidate.rss + candidate.swap + candidate.pgtables
+        spared = _ADMIN_BONUS * (candidate.total // 100) if candidate.admin else 0
+        return used - spared + candidate.adj * (candidate.total // 1000)
+    return None
+
+
+def choose(candidates: Sequence[Candidate], policy: str) -> int | None:
+    """The pid of whom the model has die; None without candidates.
+
+    The largest score; of equal ones the larger RSS, then the younger process, which is
+    weighed later. Of a policy that the contract does not know the kernel's scores count.
+    """
+    if not candidates:
+        return None
+
+    def rank(number: int) -> tuple[int, int, int]:
+        one = candidates[number]
+        score = model_score(one, policy)
+        return (one.score if score is None else score, one.rss, number)
+
+    return candidates[max(range(len(candidates)), key=rank)].pid
+
+
+def parse_decisions(trace: str) -> tuple[Decision, ...] | None:
+    """The decisions in a trace, in its order; None if the buffer was too small for all of it.
+
+    Who dies because it shares the victim's memory is part of the victim's decision.
+    Never raises.
+    """
+    lost = _BUFFER.search(trace)
+    if lost is not None and int(lost[1]) < int(lost[2]):
+        return None
+    found: list[Decision] = []
+    scan, weighed = "", list[tuple[int, Candidate]]()
+    for event in _EVENT.finditer(trace):
+        if event["scan"] is not None:
+            if event["scan"] != scan:
+                scan, weighed = event["scan"], []
+            weighed.append((int(event["uid"]), _candidate(event)))
+        elif event["sharer_of"] == "0":
+            uid = int(event["killed_uid"])
+            among = tuple(candidate for owner, candidate in weighed if owner == uid)
+            found.append(_decision(event, uid, among))
+            weighed = []
+    return tuple(found)
+
+
+def _candidate(event: re.Match[str]) -> Candidate:
+    return Candidate(
+        pid=int(event["pid"]),
+        score=int(event["score"]),
+        rss=int(event["rss"]),
+        swap=int(event["swap"]),
+        pgtables=int(event["pgtables"]),
+        adj=int(event["adj"]),
+        admin=event["admin"] == "1",
+        total=int(event["total"]),
+    )
+
+
+def _decision(event: re.Match[str], uid: int, among: tuple[Candidate, ...]) -> Decision:
+    policy = event["killed_policy"]
+    wrong = tuple(one.pid for one in among if model_score(one, policy) not in (None, one.score))
+    return Decision(
+        time=float(event["time"]),
+        uid=uid,
+        policy=policy,
+        chosen=int(event["killed"]),
+        candidates=among,
+        expected=choose(among, policy),
+        misjudged=wrong,
+    )

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""Several guests, what they bring along, what is seen of them, and the stock kernel beside ours."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import emulator_test, equipment
+from harness.errors import EXIT_PASSED
+from harness.results import LATEST
+from harness.scenarios import SCENARIOS
+from harness.session import open_session
+from harness.targets import Target
+from harness.workspace import Workspace
+
+APP = 10070
+
+
+def read(results: Path, name: str) -> Any:
+    return json.loads((results / LATEST / name).read_text())
+
+
+def test_two_guests_share_the_scenarios(
+    workspace: Workspace, target: Target, tmp_path: Path
+) -> None:
+    status = emulator_test.run(
+        workspace, target, policy="rss", trigger="alloc", jobs="2", results=tmp_path
+    )
+    assert status == EXIT_PASSED
+    told = read(tmp_path, "verdict.json")
+    names = [one["scenario"] for one in told["scenarios"]]
+    assert names == [
+        *("boot", "boot, guest 2"),
+        *(scenario.name for scenario in SCENARIOS),
+        *("whole log", "whole log, guest 2"),
+    ]
+    for folder in (tmp_path / LATEST, tmp_path / LATEST / "guest2"):
+        # Each has done some of it.
+        assert "goldfish-oom: begin" in (folder / "kernel.log").read_text()
+        assert (folder / "console.log").stat().st_size > 0
+
+
+def test_who_used_how_much_is_seen_with_the_limit_and_the_choice(
+    workspace: Workspace, target: Target, tmp_path: Path
+) -> None:
+    names = ("report", "removed")
+    assert (
+        emulator_test.run(
+            workspace, target, policy="rss", trigger="alloc", scenarios=names, results=tmp_path
+        )
+        == EXIT_PASSED
+    )
+    report, removed = read(tmp_path, "usage.json")
+    seen = [one for one in report["samples"] if one["uid"] == APP]
+    assert max(one["rss"] for one in seen) > 50_000_000
+    # What is seen lags behind what is, and shared pages count for each process here.
+    assert max(one["rss"] for one in seen) < 130_000_000
+    assert {one["mm_max"] for one in seen if one["rss"]} == {100_000_000}
+    times = [one["time"] for one in seen]
+    assert times == sorted(times)
+    assert None in {one["mm_max"] for one in removed["samples"]}
+    decisions = read(tmp_path, "decisions.json")
+    assert [(one["chosen"], one["agrees"]) for one in decisions] == [
+        (kill["pid"], True) for kill in read(tmp_path, "kills.json")
+    ]
+    assert len(decisions[0]["candidates"]) > 5
+    (kill,) = read(tmp_path, "kills.json")
+    assert times[0] <= kill["time"] <= times[-1] + 1
+
+
+def test_a_guest_has_the_programs_and_modules_with_it(
+    workspace: Workspace, target: Target, tmp_path: Path
+) -> None:
+    equipped = equipment.build(workspace, target)
+    with open_session(
+        workspace,
+        equipped.kernel.image,
+        equipped.initramfs,
+        target,
+        folder=tmp_path,
+        expect_release=equipped.kernel.release,
+    ) as session:
+        listing = session.device.shell("cd /data/local/tmp; stat -c '%n %a %u %s' *").output
+        assert session.device.shell("ls /equipment", check=False).status != 0
+    files = (*equipped.bootable.programs, *equipped.bootable.modules)
+    expected = {f"{path.name} 755 0 {path.stat().st_size}" for path in files}
+    assert set(listing.split("\n")) - {""} == expected
+
+
+@pytest.mark.parametrize("trigger", ["alloc", "daemon"])
+def test_the_stock_kernel_lets_everybody_live(
+    workspace: Workspace, target: Target, tmp_path: Path, trigger: str
+) -> None:
+    status = emulator_test.run(
+        workspace,
+        target,
+        policy="badness",
+        trigger=trigger,
+        scenarios=("report", "badness-pick", "lowered"),
+        differential=True,
+        results=tmp_path,
+    )
+    assert status == EXIT_PASSED
+    cells = read(tmp_path, "differential.json")
+    differing = {(one["scenario"], one["cell"]): one for one in cells if one["differs"]}
+    victim = differing["badness-pick", "main: child 0, 5 MB"]
+    assert (victim["stock"], victim["patched"]) == ("lived", "killed")
+    call = differing["lowered", "call 1: root sets u0_a70 to 12 MB"]
+    assert (call["stock"], call["patched"]) == ("errno 38", "0")
+    same = [one for one in cells if not one["differs"]]
+    assert [one for one in same if one["cell"] == "main: child 1, 1 MB"]
+    stock = read(tmp_path, "stock/verdict.json")
+    assert stock["passed"] is True
+    assert stock["release"] != read(tmp_path, "verdict.json")["release"]

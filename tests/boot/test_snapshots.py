@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: MIT
+"""A guest that has booted goes on where it was saved, or is thrown away."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from rich.console import Console as Terminal
+
+from harness import snapshot
+from harness.cache import Cache
+from harness.errors import BootError, DeviceError, RunEndedError
+from harness.kernel import KernelBuild
+from harness.lifetime import Health
+from harness.progress import Reporter
+from harness.qemu import Machine
+from harness.rootfs import Rootfs
+from harness.session import Session, open_session
+from harness.targets import Target
+from harness.workspace import Workspace
+
+
+@dataclass
+class Opener:
+    """Opens sessions with a cache of their own; `said` is what people were told."""
+
+    target: Target
+    kernel: KernelBuild
+    rootfs: Rootfs
+    folder: Path
+    stack: ExitStack
+    terminal: Terminal = field(default_factory=lambda: Terminal(file=io.StringIO(), width=200))
+    opened: int = 0
+
+    def __call__(
+        self, release: str | None = None, started: Callable[[Health], None] = lambda _: None
+    ) -> Session:
+        self.opened += 1
+        cache, reporter = Cache(self.folder / "cache"), Reporter(self.terminal)
+        return self.stack.enter_context(
+            open_session(
+                Workspace(cache, reporter),
+                self.kernel.image,
+                self.rootfs.initramfs,
+                self.target,
+                folder=self.folder / str(self.opened),
+                expect_release=release or self.kernel.release,
+                snapshot=True,
+                started=started,
+            )
+        )
+
+    @property
+    def said(self) -> str:
+        assert isinstance(self.terminal.file, io.StringIO)
+        return self.terminal.file.getvalue()
+
+    @property
+    def restored(self) -> int:
+        """How many guests were restored, and proved themselves."""
+        return self.said.count("restore guest: done")
+
+    @property
+    def entries(self) -> list[Path]:
+        """The snapshots that are there."""
+        return sorted((self.folder / "cache" / snapshot.KIND).glob("[!.]*"))
+
+
+@pytest.fixture
+def open_one(
+    target: Target, kernel: KernelBuild, rootfs: Rootfs, tmp_path: Path
+) -> Iterator[Opener]:
+    with ExitStack() as stack:
+        yield Opener(target, kernel, rootfs, tmp_path, stack)
+
+
+def uptime(session: Session) -> float:
+    return float(session.device.read_file("/proc/uptime").split()[0])
+
+
+def test_a_guest_is_saved_once_and_goes_on_as_often_as_wanted(open_one: Opener) -> None:
+    booted = open_one()
+    assert open_one.restored == 0
+    (entry,) = open_one.entries
+    # At the same time: none disturbs another.
+    first, second = open_one(), open_one()
+    assert open_one.restored == 2
+    assert open_one.entries == [entry]
+    for session in (booted, first, second):
+        clock = int(session.device.shell("date +%s").output)
+        assert abs(clock - time.time()) < 10
+    random = {one.device.shell("od -An -N16 -tx1 /dev/urandom").output for one in (first, second)}
+    assert len(random) == 2
+    first.device.write_file("/data/local/tmp/mine", "first")
+    assert second.device.shell("ls /data/local/tmp/mine", check=False).status != 0
+
+
+def flip(entry: Path) -> None:
+    """Changes one byte in the middle of the image."""
+    image = entry / "ready.qcow2"
+    data = bytearray(image.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    image.write_bytes(data)
+
+
+def shorten(entry: Path) -> None:
+    image = entry / "ready.qcow2"
+    image.write_bytes(image.read_bytes()[: 1 << 20])
+
+
+def lie(entry: Path) -> None:
+    """Another file altogether, with a digest that fits."""
+    image = entry / "ready.qcow2"
+    image.write_bytes(b"no image")
+    found = snapshot.copy(image, entry / "copy")
+    (entry / "ready.blake2b").write_text(found)
+
+
+def lose(entry: Path) -> None:
+    (entry / "ready.qcow2").unlink()
+
+
+@pytest.mark.parametrize("poison", [flip, shorten, lie, lose])
+def test_a_poisoned_snapshot_is_thrown_away_and_the_kernel_boots(
+    open_one: Opener, poison: Callable[[Path], None]
+) -> None:
+    open_one()
+    (entry,) = open_one.entries
+    poison(entry)
+    assert open_one().device.shell("echo lives").output == "lives\n"
+    assert open_one.restored == 0
+    assert "the snapshot is thrown away: " in open_one.said
+    # And the next one has a new one.
+    open_one()
+    assert open_one.restored == 1
+
+
+def save_again(open_one: Opener, session: Session) -> None:
+    """Saves the guest as it is now, in place of how it was when it was ready."""
+    (entry,) = open_one.entries
+    machine = session.machine
+    assert isinstance(machine, Machine)
+    # Its own image takes another state of the same name.
+    cache = Cache(open_one.folder / "cache")
+    cache.remove(snapshot.KIND, entry.name)
+    image = Path(machine.qmp.path).parent / "ready.qcow2"
+    snapshot.save(cache, entry.name, machine.qmp, image)
+
+
+def test_a_kernel_that_dies_when_it_goes_on_is_no_matter_of_the_snapshot(open_one: Opener) -> None:
+    session = open_one()
+    # As soon as somebody asks for the release, which is part of the proof.
+    release = "/proc/sys/kernel/osrelease"
+    crash = "sh -c 'exec 3>/tmp/asked; echo c > /proc/sysrq-trigger' </dev/null >/dev/null 2>&1 &"
+    session.device.shell(f"mkfifo /tmp/asked && busybox mount --bind /tmp/asked {release}")
+    session.device.shell(crash)
+    save_again(open_one, session)
+    with pytest.raises(BootError, match="the kernel of the restored guest: "):
+        open_one()
+    assert open_one.entries == []
+    assert "sysrq" in (open_one.folder / "2" / "console.log").read_text()
+    assert open_one().device.shell("echo lives").output == "lives\n"
+
+
+def test_a_guest_that_was_not_well_when_it_was_saved_is_not_used(open_one: Opener) -> None:
+    session = open_one()
+    # Of which the kernel complains.
+    session.device.shell("busybox mount -t tmpfs -o nonsense none /tmp", check=False)
+    save_again(open_one, session)
+    open_one()
+    assert "its log has a warning" in open_one.said
+    assert open_one.restored == 0
+
+
+def test_a_kernel_that_is_not_the_one_that_was_meant_is_not_used(open_one: Opener) -> None:
+    open_one()
+    with pytest.raises(BootError, match=r"the kernel that booted is .*, not 6\.1\.0-other"):
+        open_one("6.1.0-other")
+    assert "the snapshot is thrown away: its kernel is" in open_one.said
+
+
+def test_a_snapshot_outlives_who_did_not_wait_for_it(open_one: Opener) -> None:
+    open_one()
+    before = open_one.entries
+    with pytest.raises(RunEndedError):
+        open_one(started=lambda health: health.fail(RunEndedError("the run was ended")))
+    assert open_one.entries == before
+    assert "thrown away" not in open_one.said
+    open_one()
+    assert open_one.restored == 1
+
+
+def test_a_guest_that_cannot_be_saved_is_as_good(
+    open_one: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise DeviceError("QEMU did not save the machine")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshot, "save", fail)
+        assert open_one().device.shell("echo lives").output == "lives\n"
+        patched.setattr(snapshot, "make_disk", fail)
+        assert open_one().device.shell("echo lives").output == "lives\n"
+    assert "the guest was not saved: QEMU did not save the machine" in open_one.said
+    assert "the guest cannot be saved: QEMU did not save the machine" in open_one.said
+    assert open_one.entries == []
+
+
+def test_what_was_thrown_away_leaves_its_console(open_one: Opener) -> None:
+    open_one()
+    (entry,) = open_one.entries
+    lie(entry)
+    open_one()
+    assert (open_one.folder / "2" / "console.thrown-away.log").is_file()
+    assert (open_one.folder / "2" / "console.log").stat().st_size > 0
