@@ -14,9 +14,12 @@ from xml.etree import ElementTree as ET
 from junitparser import JUnitXml
 from rich.console import Console
 
+from harness.differential import Difference
+from harness.evidence import Candidate, Decision, ScenarioUsage, UsageSample
+from harness.paths import REPO
 from harness.records import KillRecord
 from harness.results import ResultFolder, kill_table, scenario_table
-from harness.summary import Judged, Summary
+from harness.summary import GuestReport, Judged, Planned, Summary
 from harness.verdict import Finding, Outcome, ScenarioVerdict
 
 NOW = datetime(2026, 11, 22, 22, 31, 45)
@@ -149,3 +152,31 @@ def test_the_tables() -> None:
 def test_many_kills_are_counted_not_listed() -> None:
     one = replace(verdict(), records=(RECORD,) * 40)
     assert "… and 37 more" in rendered(kill_table([Judged(one, 1.0)]))
+
+
+def names_in(value: object) -> set[str]:
+    """The names of all fields, also of objects in it."""
+    if isinstance(value, dict):
+        return set(value).union(*map(names_in, value.values()))
+    return set().union(*map(names_in, value)) if isinstance(value, list) else set()
+
+
+def test_every_field_is_in_the_documentation(tmp_path: Path) -> None:
+    folder = ResultFolder.create(tmp_path, "linux-6.1", "runtime", NOW)
+    summary_of_all = replace(
+        summary(verdict()),
+        planned=(Planned("rss", "report"), Planned("rss", "course")),
+        reports=(GuestReport(guest=1, kind="oops", title="a title", text="a text"),),
+    )
+    folder.write(summary_of_all, {})
+    folder.write_evidence(
+        [ScenarioUsage("report", "rss", "alloc", 1.0, (UsageSample(1.0, 10070, 1, 2),))],
+        [Decision("report", "rss", "alloc", 1.0, 10070, 7, 7, (Candidate(7, "", 1, 1, 0),))],
+    )
+    folder.write_differences([Difference("report", "rss", "kill records", "0", "1")])
+    text = (REPO / "docs/results.md").read_text()
+    for name in ("verdict", "kills", "usage", "decisions", "differential"):
+        assert f"## `{name}.json`" in text
+        fields = names_in(json.loads((folder.path / f"{name}.json").read_text()))
+        assert fields
+        assert [field for field in fields if f"`{field}`" not in text] == []
