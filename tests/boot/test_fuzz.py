@@ -54,7 +54,8 @@ def test_a_broken_invariant_ends_the_run_with_its_seed(
 ) -> None:
     """Nobody is said to have a limit: then every death is one too many."""
     monkeypatch.setattr(fuzz_round, "LIMITED", range(0))
-    assert fuzz.run(workspace, target, seed=7, minutes=1, rounds=9, results=tmp_path) == 1
+    status = fuzz.run(workspace, target, seed=7, minutes=1, rounds=9, jobs="1", results=tmp_path)
+    assert status == 1
     summary = json.loads((tmp_path / "latest/fuzz.json").read_text())
     assert (summary["failed seed"], summary["rounds"]) == (7, 1)
     said = capsys.readouterr().out
