@@ -439,7 +439,7 @@ def lint(ctx: Context) -> None:
 
 @task
 def unit_test(ctx: Context) -> None:
-    """Run the tests that need no device; they take seconds."""
+    """Run the tests that need no device; they take some minutes."""
     from harness import checks
 
     checks.run(_workspace(ctx), checks.UNIT_TESTS)

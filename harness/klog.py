@@ -195,7 +195,7 @@ def ahead_of_uptime(log: str) -> float:
     says both times; of several the last one counts.
     """
     ahead = 0.0
-    for line, _ in lines_of(log):
+    for line in (line for line, _ in lines_of(log) if UPTIME in line):
         found = split_prefix(line)
         uptime = _UPTIME.fullmatch(found.text.rstrip())
         if uptime and found.time is not None:

@@ -131,6 +131,26 @@ def assert_record(rows: list[str], *wanted: str) -> None:
         assert re.fullmatch(pattern, row), (row, pattern)
 
 
+def assert_whole_record(rows: list[str]) -> None:
+    assert_record(
+        rows,
+        BUILT,
+        "a line in the middle",
+        r"scenarios, policy rss, trigger alloc: done, \d+\.\d s",
+        "PASS: nothing",
+    )
+
+
+def go_on(terminal: Terminal) -> list[str]:
+    """Has the task end, with a line before that; what is on the terminal then."""
+    terminal.touch("go")
+    terminal.wait_for_text("a line in the middle")
+    terminal.touch("end")
+    status, rows = terminal.end()
+    assert status == 0
+    return rows
+
+
 def test_the_record_remains(tmp_path: Path) -> None:
     with started(tmp_path) as terminal:
         rows = terminal.wait_for_text("6.0/12.0 MB")
@@ -143,18 +163,7 @@ def test_the_record_remains(tmp_path: Path) -> None:
             r"  user 10070 \[#{5}\.{5}\] 6\.0/12\.0 MB",
         )
         assert terminal.screen.cursor.hidden
-        terminal.touch("go")
-        terminal.wait_for_text("a line in the middle")
-        terminal.touch("end")
-        status, rows = terminal.end()
-    assert status == 0
-    assert_record(
-        rows,
-        BUILT,
-        "a line in the middle",
-        r"scenarios, policy rss, trigger alloc: done, \d+\.\d s",
-        "PASS: nothing",
-    )
+        assert_whole_record(go_on(terminal))
 
 
 def test_forty_columns(tmp_path: Path) -> None:
@@ -191,18 +200,7 @@ def test_a_terminal_that_changes_its_size(tmp_path: Path, columns: list[int], wr
             # Drawn anew, and nothing of the old lines is left.
             terminal.wait_for(partial(is_whole_view, width))
         terminal.resize(80)
-        terminal.touch("go")
-        terminal.wait_for_text("a line in the middle")
-        terminal.touch("end")
-        status, rows = terminal.end()
-    assert status == 0
-    assert_record(
-        rows,
-        BUILT,
-        "a line in the middle",
-        r"scenarios, policy rss, trigger alloc: done, \d+\.\d s",
-        "PASS: nothing",
-    )
+        assert_whole_record(go_on(terminal))
 
 
 @pytest.mark.parametrize("wraps", [True, False])
