@@ -30,7 +30,7 @@ from harness.paths import REPO, RESULTS
 from harness.process import run as run_program
 from harness.progress import Reporter
 from harness.results import ResultFolder
-from harness.session import open_session
+from harness.session import check_machine, open_session
 from harness.targets import QemuMachine, Target
 from harness.workspace import Workspace
 
@@ -101,6 +101,7 @@ def run(ws: Workspace, target: Target, *, rounds: int = 0, results: Path | None 
         raise UsageError(f"not a number of rounds: {rounds}", hint=f"1 to {_MOST_ROUNDS}")
     if not isinstance(target.machine, QemuMachine):
         raise UsageError("only a guest of QEMU can be saved", hint="--emulator qemu")
+    check_machine(target)
     files = equipment.build(ws, target).bootable
     folder = ResultFolder.create(results or RESULTS, target.name, "bench-harness", datetime.now())
     seconds: dict[str, list[float]] = {case.name: [] for case in CASES}

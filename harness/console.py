@@ -22,7 +22,7 @@ from typing import IO
 
 import pexpect
 
-from harness.errors import BootError, DeviceError, HarnessError
+from harness.errors import BootError, DeviceError, HarnessError, InfrastructureError
 from harness.lifetime import Health, bound_to_us
 
 # How many lines of the console an error shows.
@@ -84,6 +84,23 @@ def message_of(line: str) -> str:
     return re.sub(_PRINTK, "", line)
 
 
+def check_terminals() -> None:
+    """Raises InfrastructureError where this host gives out no pseudo-terminal.
+
+    Each console needs one; a container without devpts has none.
+    """
+    try:
+        ends = os.openpty()
+    except OSError as failed:
+        raise InfrastructureError(
+            f"this host gives out no pseudo-terminals ({failed}): a guest's console needs one",
+            hint="mount -t devpts -o ptmxmode=666 devpts /dev/pts, "
+            "or start the container with a /dev/pts",
+        ) from failed
+    for end in ends:
+        os.close(end)
+
+
 class Console:
     """Runs `argv` as the machine and reads its console to the end.
 
@@ -102,6 +119,7 @@ class Console:
         # The first line of trouble, and the end of listening to what follows.
         self._trouble: tuple[str, Trouble, int] | None = None
         self._trace_end = 0.0
+        check_terminals()
         log.parent.mkdir(parents=True, exist_ok=True)
         self._stream: IO[bytes] = log.open("wb")
         command, *arguments = bound_to_us(argv)

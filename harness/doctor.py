@@ -8,15 +8,20 @@ import platform
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
 
-from harness import ndk, packages, process, sdk
+from harness import debian, git_source, ndk, packages, process, rootfs, sdk
+from harness.console import check_terminals
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_PASSED, HarnessError, InfrastructureError
-from harness.targets import GitSource, SdkMachine, Target
+from harness.git_source import OTHER_SOURCE
+from harness.paths import RESULTS
+from harness.ports import check_loopback
+from harness.targets import DebianSource, GitSource, SdkMachine, Target
 from harness.tools import FOR_TESTS, needed_files, needed_tools
 from harness.workspace import Workspace
 
@@ -28,8 +33,8 @@ _DISK_LATER = 2 * _GIB
 # Beside the guest's own memory: QEMU, the compiler and the harness.
 _MEMORY_BESIDE_GUEST = _GIB
 _OS_RELEASE = Path("/etc/os-release")
-# The system that all of this is tried on, as /etc/os-release calls it.
-_HOME_SYSTEM = ("debian", "12")
+# The systems that all of this is tried on, as /etc/os-release calls them.
+_TRIED = (("debian", "12"), ("debian", "13"))
 # Programs that tell their version when they are asked in another way.
 _VERSION_ARGUMENT: Mapping[str, str] = {"adb": "version", "bison": "-V", "perl": "-V:version"}
 _VERSION_SECONDS = 10.0
@@ -78,7 +83,10 @@ def examine(
     yield Finding("python", sys.version_info >= (3, 11), platform.python_version())
     yield from _tools(target)
     yield from _files(target)
+    yield from _host()
+    yield from _folders(ws)
     yield _kernel_source(ws, target, source)
+    yield _guest_packages(ws, target)
     yield from _ndk(target)
     if isinstance(target.machine, SdkMachine):
         yield from _sdk(target.machine)
@@ -95,18 +103,15 @@ def _os_release(path: Path) -> dict[str, str]:
 
 
 def _system(os_release: Path) -> Finding:
-    """The distribution, and what is different where it is not the one this is tried on."""
+    """The distribution, and what is different where it is not one that this is tried on."""
     fields = _os_release(os_release)
     name = fields.get("PRETTY_NAME", "unknown")
-    if (fields.get("ID"), fields.get("VERSION_ID")) == _HOME_SYSTEM:
+    if (fields.get("ID"), fields.get("VERSION_ID")) in _TRIED:
         return Finding("system", True, name)
     if shutil.which("apt-get") is None:
         fix = "install what is missing with this system's own package manager"
         return Finding("system", False, f"{name}: has no apt-get", fix, required=False)
-    detail = (
-        f"{name}: tried on Debian 12 only; compilers, QEMU and adb have other versions here, "
-        "and the kernel's source may have to be given with --source"
-    )
+    detail = f"{name}: tried on Debian 12 and 13 only; compilers, QEMU and adb may differ here"
     return Finding("system", True, detail, required=False)
 
 
@@ -156,24 +161,61 @@ def _kernel_source(ws: Workspace, target: Target, source: str | None) -> Finding
     name = f"source of {target.name}"
     if source is not None:
         return Finding(name, True, source)
-    own = target.source
-    if isinstance(own, GitSource):
-        what = own.commit or f"the branch {own.branch}"
-        there = any((ws.cache.root / "sources").glob("git-*"))
-        # It is not asked: a doctor does not need a network.
-        return Finding(name, True, f"{own.url}, {what}{'; one is in the cache' if there else ''}")
-    package = own.package
-    version = packages.candidate(package)
-    if version is not None:
-        return Finding(name, True, f"{package} {version}")
-    if packages.lists_age() == float("inf"):
-        return Finding(name, False, "apt has no package lists", target.setup_command)
-    return Finding(
-        name,
-        False,
-        f"this system's package lists have no {package}",
-        "give it: --source DIRECTORY, TARBALL or GIT-URL@COMMIT (or INVOKE_GOLDFISH_OOM_SOURCE)",
-    )
+    try:
+        return Finding(name, True, _own_source(ws, target.source))
+    except InfrastructureError as error:
+        fix = error.hint if OTHER_SOURCE in error.hint else f"{error.hint}; or {OTHER_SOURCE}"
+        return Finding(name, False, error.message, fix.removeprefix("; or "))
+
+
+def _own_source(ws: Workspace, source: DebianSource | GitSource) -> str:
+    """Which source a run would take; the archive or server is asked, as the run would."""
+    if isinstance(source, GitSource):
+        return f"{source.url} at {git_source.commit_of(ws, source)[:12]}"
+    known = debian.known(ws, source.package, source.suite)
+    if known is not None and ws.cache.path("sources", known.package.key).is_dir():
+        return f"{source.package} {known.package.version}, in the cache"
+    package = debian.ask(ws, source.package, source.suite)
+    return f"{package.name} {package.version}, from {source.suite}"
+
+
+def _guest_packages(ws: Workspace, target: Target) -> Finding:
+    """Whether what the guest is made of can be had."""
+    name = "packages of the guest"
+    if rootfs.has_packages(ws, target):
+        return Finding(name, True, "in the cache")
+    try:
+        suite, package = rootfs.find_packages(ws, target)
+    except InfrastructureError as error:
+        return Finding(name, False, error.message, error.hint)
+    return Finding(name, True, f"{package.name} {package.version} and others, from {suite}")
+
+
+def _host() -> Iterator[Finding]:
+    """What a run needs of the host besides programs: a terminal for each guest, loopback."""
+    for name, look in (("pseudo-terminals", check_terminals), ("loopback network", check_loopback)):
+        try:
+            look()
+        except InfrastructureError as error:
+            yield Finding(name, False, error.message, error.hint)
+        else:
+            yield Finding(name, True, "here")
+
+
+def _folders(ws: Workspace) -> Iterator[Finding]:
+    """Whether what is built and what is found can be written."""
+    for name, folder, fix in (
+        ("cache", ws.cache.root, "set XDG_CACHE_HOME to a folder that you may write to"),
+        ("results", RESULTS, "clone the repository to a folder that you may write to"),
+    ):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            yield Finding(name, False, f"cannot write to {folder}: {error.strerror}", fix)
+        else:
+            yield Finding(name, True, str(folder))
 
 
 def _ndk(target: Target) -> Iterator[Finding]:

@@ -87,6 +87,10 @@ class SourceError(InfrastructureError):
     """A kernel source could not be had, or is not what it should be."""
 
 
+class DownloadError(SourceError):
+    """A file that an archive offers did not come, or is not what the archive states."""
+
+
 class PatchError(InfrastructureError):
     """A patch of the series does not apply."""
 

@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""What apt knows: which packages are missing here, and which it could install."""
+"""What is missing on this host, and how old its apt's lists are."""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness import process
 from harness.tools import needed_files, needed_tools
 
 _LISTS = Path("/var/lib/apt/lists")
-_CANDIDATE = re.compile(r"^  Candidate: (?!\(none\))(\S+)$", re.MULTILINE)
 # Debian keeps these out of a plain user's PATH.
 _SYSTEM_FOLDERS = ("/usr/sbin", "/sbin")
 
@@ -41,14 +38,6 @@ def missing(compilers: Iterable[str], root: Path = Path("/")) -> tuple[str, ...]
         if not (root / path.lstrip("/")).exists()
     }
     return tuple(sorted(packages))
-
-
-def candidate(package: str) -> str | None:
-    """The version of `package` that apt would install; None where it has none."""
-    if shutil.which("apt-cache") is None:
-        return None
-    found = _CANDIDATE.search(process.run(["apt-cache", "policy", package], check=False).output)
-    return found[1] if found else None
 
 
 def lists_age(lists: Path = _LISTS) -> float:

@@ -2,9 +2,7 @@
 """The guest's file system: an initramfs that behaves like a small Android.
 
 Debian's packages for the target's architecture are only downloaded and
-unpacked (mmdebstrap's variant "extract"): nothing of them runs here. The mode
-"chrootless" needs neither root nor user namespaces, and so is the same for
-everybody.
+unpacked (mmdebstrap's variant "extract"): nothing of them runs here.
 
 Two cache entries: the programs from the packages, which are resolved once and
 then stay as they are until the cache is cleaned (a run without network works,
@@ -22,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from harness import initramfs
+from harness import debian, initramfs
 from harness.cache import digest, tree_digest
 from harness.errors import BuildError, SourceError
 from harness.paths import GUEST
@@ -110,31 +108,43 @@ def group_lines() -> list[str]:
     return [*(f"{name}:x:{uid}:" for name, uid, _ in users()), "tty:x:5:"]
 
 
-def pick_mirror(targets: str) -> str | None:
-    """The Debian archive among apt's index targets; None if there is none.
-
-    `targets` are lines `origin|label|uri`. Origin and label are empty until
-    apt has fetched its lists; then the address has to tell.
-    """
-    rows = [line.strip().split("|") for line in targets.splitlines() if line.count("|") == 2]
-    for origin, label, uri in rows:
-        if origin == label == "Debian":
-            return uri.rstrip("/")
-    for origin, _, uri in rows:
-        if not origin and uri.rstrip("/").endswith("/debian"):
-            return uri.rstrip("/")
-    return None
-
-
 def package_name(archive: str) -> str:
     """`name=version` from the name of a package's file in apt's cache."""
     name, version, _ = archive.removesuffix(".deb").split("_")
     return f"{name}={unquote(version)}"
 
 
+def has_packages(ws: Workspace, target: Target) -> bool:
+    """Whether the cache holds the guest's packages: building needs no network then."""
+    return ws.cache.has("guest-packages", _packages_key(target))
+
+
+def find_packages(ws: Workspace, target: Target) -> tuple[str, debian.Package]:
+    """The first suite that offers the guest's packages now, with the first of them.
+
+    Raises SourceError where none does.
+    """
+    best, *others = target.guest_suites
+
+    def offered(suite: str) -> tuple[str, debian.Package]:
+        return suite, debian.ask(ws, PACKAGES[0], suite, target.guest_arch, security=False)
+
+    try:
+        return offered(best)
+    except SourceError:
+        for suite in others:
+            with suppress(SourceError):
+                return offered(suite)
+        raise
+
+
+def _packages_key(target: Target) -> str:
+    return digest(*target.guest_suites, target.guest_arch, *PACKAGES, *KEPT, *DROPPED)
+
+
 def _programs(ws: Workspace, target: Target) -> Path:
     """The cache entry with the packages' programs and their list."""
-    key = digest(*target.guest_suites, target.guest_arch, *PACKAGES, *KEPT, *DROPPED)
+    key = _packages_key(target)
     return ws.cache.ensure("guest-packages", key, lambda folder: _fetch(ws, target, folder))
 
 
@@ -189,42 +199,20 @@ def _download(target: Target, suite: str, archive: Path, log: Path) -> Completed
             what="get the guest's packages",
         )
     except SourceError as failed:
-        said = [line for line in failed.tail.splitlines() if line.startswith(("E:", "Err:"))]
         raise SourceError(
             f"apt could not get the guest's packages ({suite}, {target.guest_arch})",
-            hint="look at the network, and at the mirror that apt uses",
+            hint=debian.LOOK_AT_NETWORK,
             log=log,
-            tail="\n".join(said[-3:]) or failed.tail,
+            tail=debian.complaints(failed.tail),
         ) from failed
 
 
 def _mmdebstrap(target: Target, suite: str, archive: Path) -> list[str]:
     """The command that makes `archive`, and lists the packages' files."""
-    mirror = pick_mirror(
-        run(
-            [
-                *("apt-get", "indextargets"),
-                *("--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Identifier: Packages"),
-            ]
-        ).output
-    )
-    # How this host reaches the network (proxies, certificates) holds here too.
-    network = [
-        line.strip()
-        for line in run(["apt-config", "dump"]).output.splitlines()
-        if line.startswith(("Acquire::http::", "Acquire::https::", "Acquire::Retries"))
-    ]
+    mirror = debian.mirror()
     return [
-        "mmdebstrap",
-        "--mode=chrootless",
-        "--variant=extract",
-        "--format=tar",
-        f"--architectures={target.guest_arch}",
+        *debian.mmdebstrap(target.guest_arch, "extract", "tar"),
         f"--include={','.join(PACKAGES)}",
-        *(f"--aptopt={line}" for line in network),
-        # Signatures are checked. How old a list is matters little to a guest that
-        # reaches nothing but this host.
-        '--aptopt=Acquire::Check-Valid-Until "false"',
         '--extract-hook=ls "$1/var/cache/apt/archives"',
         suite,
         str(archive),

@@ -21,6 +21,7 @@ from typing import NoReturn
 from harness import avd, qemu, sdk
 from harness import snapshot as snapshots
 from harness.adb import AdbServer, Device
+from harness.console import check_terminals
 from harness.errors import (
     BootError,
     DeviceError,
@@ -124,7 +125,11 @@ def open_session(
 
 
 def check_machine(target: Target, avd_name: str | None = None) -> None:
-    """Raises what open_session would for want of an SDK or an AVD, before anything is built."""
+    """Raises what open_session would for want of a terminal, an SDK or an AVD.
+
+    A build takes minutes: it is to be asked before.
+    """
+    check_terminals()
     if isinstance(target.machine, SdkMachine):
         sdk.data_image(*_find_avd(target.machine, avd_name))
 

@@ -9,17 +9,19 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from harness import packages, process
+from harness import debian, git_source, packages, process
 from harness.errors import InfrastructureError
 from harness.targets import DebianSource, Target
 from harness.workspace import Workspace
 
 _DAY = 86400.0
-# Lists older than this name packages that the mirror has replaced since.
+# Debian brings out a kernel about that often.
 _STALE_SECONDS = 7 * _DAY
-# A package that lists as young as this do not know is not to be had.
+# Older lists name packages that the mirror has replaced since.
 _FRESH_SECONDS = 1 * _DAY
-_APT = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120")
+# A name is a name, also where no package has it: apt would take it for a pattern.
+_NAMES_ONLY = ("-o", "APT::Cmd::Pattern-Only=true")
+_APT = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120", *_NAMES_ONLY)
 # apt and its packages ask no questions.
 _APT_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive"}
 
@@ -27,38 +29,42 @@ _APT_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive"}
 def run(ws: Workspace, target: Target) -> None:
     """Installs what `target` needs and is missing, as root or through sudo.
 
-    Raises InfrastructureError where apt fails, and where neither root nor sudo
+    It also asks Debian for the kernel's source where that was long ago. Raises
+    InfrastructureError where apt fails, and where neither root nor sudo
     is to be had (its hint is what to type).
     """
     missing = packages.missing(target.compilers)
-    unknown = _unknown_source(target)
-    commands = _commands(missing, unknown)
+    commands = _commands(missing)
     if commands:
         _install(ws, commands)
+    if isinstance(target.source, DebianSource):
+        _ask_for_source(ws, target.source)
     if not missing:
         ws.reporter.result("setup: nothing to install")
-    if (package := _unknown_source(target)) is not None:
-        ws.reporter.say(
-            f"note: this system's package lists have no {package}; "
-            "give the kernel's source with --source"
-        )
 
 
-def _unknown_source(target: Target) -> str | None:
-    """The package with the kernel's source, if there is one and apt does not know it."""
-    source = target.source
-    if not isinstance(source, DebianSource) or packages.candidate(source.package) is not None:
-        return None
-    return source.package
+def _ask_for_source(ws: Workspace, source: DebianSource) -> None:
+    """Has the newest source known; one that is known already serves without a network."""
+    known = debian.known(ws, source.package, source.suite)
+    if known is not None and known.age < _STALE_SECONDS:
+        return
+    try:
+        with ws.reporter.phase(f"ask Debian for {source.package}"):
+            found = debian.ask(ws, source.package, source.suite)
+    except InfrastructureError as error:
+        instead = f"{known.package.version} is taken" if known else git_source.OTHER_SOURCE
+        ws.reporter.say(f"warning: {error.message}; {instead}")
+    else:
+        ws.reporter.say(f"source of the kernel: {found.name} {found.version}")
 
 
-def _commands(missing: Sequence[str], unknown: str | None) -> list[tuple[str, ...]]:
+def _commands(missing: Sequence[str]) -> list[tuple[str, ...]]:
     """What apt-get is to do, in order; nothing where nothing is missing."""
     age = packages.lists_age()
     commands: list[tuple[str, ...]] = []
-    if age > _STALE_SECONDS or (age > _FRESH_SECONDS and (missing or unknown)):
-        commands.append((*_APT, "update"))
     if missing:
+        if age > _FRESH_SECONDS:
+            commands.append((*_APT, "update"))
         commands.append((*_APT, "install", "--no-install-recommends", *missing))
     return commands
 

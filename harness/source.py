@@ -19,24 +19,21 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
 from backports import tarfile
 
-from harness import git_source
+from harness import debian, git_source
 from harness.cache import KEY_LENGTH, digest, disk_full_named, file_sha256
-from harness.errors import CommandError, SourceError, ToolMissingError
+from harness.errors import CommandError, DownloadError, SourceError
 from harness.git_source import OTHER_SOURCE
 from harness.process import end_group, require, run
 from harness.progress import Phase
 from harness.targets import DebianSource, Target
 from harness.workspace import Workspace
 
-_APT_URI = re.compile(
-    r"^'(?P<uri>[^']+)' (?P<name>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$", re.MULTILINE
-)
 _MAKE_VARIABLE = re.compile(
     r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*=[ \t]*(\S*)[ \t]*$", re.MULTILINE
 )
@@ -52,8 +49,6 @@ _SETTLED_NS = 2_000_000_000
 _MIB = 1 << 20
 # How many changed files are named.
 _NAMED = 5
-_APT_ENV = {"LC_ALL": "C"}
-_APT_FILES = (Path("/etc/apt"), Path("/var/lib/apt/lists"), Path("/var/lib/dpkg/status"))
 
 
 @dataclass(frozen=True)
@@ -74,21 +69,6 @@ class KernelSource:
     url: str | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True)
-class _Package:
-    """A file that apt offers, and the hash that apt vouches for."""
-
-    name: str
-    version: str
-    file_name: str
-    sha256: str
-
-    @property
-    def key(self) -> str:
-        safe = re.sub(r"[^A-Za-z0-9.+-]", "-", self.version)
-        return f"{self.name}-{safe}-{self.sha256[:KEY_LENGTH]}"
-
-
 def fetch(ws: Workspace, target: Target, source: str | None = None) -> KernelSource:
     """The pristine source of `target`: Debian's, or what `source` names.
 
@@ -101,7 +81,8 @@ def fetch(ws: Workspace, target: Target, source: str | None = None) -> KernelSou
         if source is None:
             own = target.source
             if isinstance(own, DebianSource):
-                return _from_debian(ws, target, own, phase)
+                with _other_source_hinted():
+                    return _from_debian(ws, target, own, phase)
             return _from_git(ws, target, own.url, git_source.commit_of(ws, own), phase)
         path = Path(source).expanduser()
         if path.is_dir():
@@ -211,8 +192,30 @@ def _beside(path: Path) -> Iterator[Path]:
 # --- Debian ----------------------------------------------------------------
 
 
+@contextmanager
+def _other_source_hinted() -> Iterator[None]:
+    """Adds to the hint of what fails that a source can be given, too."""
+    try:
+        yield
+    except SourceError as failed:
+        failed.hint = "; or ".join(filter(None, (failed.hint, OTHER_SOURCE)))
+        raise
+
+
 def _from_debian(ws: Workspace, target: Target, source: DebianSource, phase: Phase) -> KernelSource:
-    package = _candidate(ws, source.package)
+    known = debian.known(ws, source.package, source.suite)
+    if known is not None:
+        try:
+            return _unpacked(ws, target, known.package, phase)
+        except DownloadError:
+            # It may have been asked long ago, and an archive keeps only the newest versions.
+            ws.reporter.say(f"{known.package.file_name} cannot be had; Debian is asked again")
+    phase.note(f"ask Debian for {source.package}")
+    return _unpacked(ws, target, debian.ask(ws, source.package, source.suite), phase)
+
+
+def _unpacked(ws: Workspace, target: Target, package: debian.Package, phase: Phase) -> KernelSource:
+    """The source in one of Debian's packages."""
     origin = f"Debian's {package.name} {package.version}"
 
     def unpack(tree: Path) -> None:
@@ -231,114 +234,21 @@ def _from_debian(ws: Workspace, target: Target, source: DebianSource, phase: Pha
     return _entry(ws, target, package.key, origin, phase, unpack)
 
 
-def _candidate(ws: Workspace, package: str) -> _Package:
-    """What apt would install as `package`, asked again only where apt's state has changed."""
-    memory = ws.cache.root / "candidates" / f"{digest(package, _apt_state())}.json"
-    try:
-        return _Package(**json.loads(memory.read_text()))
-    except (OSError, ValueError, TypeError):
-        pass  # not known yet, or not readable: it is only a memory
-    found = _ask_apt(package)
-    with disk_full_named(ws.cache.root):
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(json.dumps(asdict(found)))
-    return found
-
-
-def _apt_state() -> str:
-    """What apt's answers depend on: its configuration, its lists, what is installed, itself."""
-    program = shutil.which("apt-get")
-    tops = [*_APT_FILES, *([Path(program)] if program else [])]
-    files = [path for top in tops for path in (top, *sorted(top.glob("**/*")))]
-    return repr([(str(path), *_state_of(path)) for path in files])
-
-
-def _state_of(path: Path) -> tuple[int, ...]:
-    """By what a change of a file shows; empty where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return ()
-    return (status.st_size, status.st_mtime_ns, status.st_ino)
-
-
-def _ask_apt(package: str) -> _Package:
-    """The same. It reads apt's lists, not the network, which takes most of a second."""
-    try:
-        answer = run(["apt-get", "download", "--print-uris", package], env=_APT_ENV, check=False)
-    except ToolMissingError:
-        raise SourceError(
-            f"no apt-get on this machine: {package} cannot be downloaded", hint=OTHER_SOURCE
-        ) from None
-    found = _APT_URI.search(answer.output)
-    if found is None:
-        raise SourceError(
-            f"apt has no candidate for {package}",
-            hint=f"apt-get update (or ./inv setup); on a system without it, {OTHER_SOURCE}",
-            tail="\n".join(answer.output.splitlines()[-3:]),
-        )
-    file_name = found["name"].replace("%3a", ":")
-    # package_version_architecture.deb; the version may hold anything but "_".
-    return _Package(package, file_name.split("_")[1], file_name, found["sha256"])
-
-
-def _download(ws: Workspace, package: _Package, phase: Phase) -> Path:
-    """The package's file, with the hash that apt states; fetched again if it has another."""
-    for fetched_again in (False, True):
-        entry = ws.cache.ensure(
-            "downloads",
-            package.key,
-            lambda folder: _apt_download(ws, package, folder, phase),
-            # It is compared with what apt states.
-            seal=False,
-        )
-        deb = entry / package.file_name
-        found = _hash_of(deb)
-        if found == package.sha256:
-            return deb
-        message = (
-            f"{deb} is damaged ({_size(deb)} bytes): its SHA-256 is {found[:12]}…, "
-            f"apt states {package.sha256[:12]}…"
-        )
+def _download(ws: Workspace, package: debian.Package, phase: Phase) -> Path:
+    """The package's file, with the hash that the archive states; fetched again if damaged."""
+    deb = ws.cache.path("downloads", package.key) / package.file_name
+    if deb.is_file() and file_sha256(deb) != package.sha256:
+        ws.reporter.say(f"{deb} is damaged ({deb.stat().st_size} bytes); it is fetched again")
         with ws.cache.lock(f"downloads-{package.key}"):
-            shutil.rmtree(entry, ignore_errors=True)
-        if fetched_again:
-            break
-        ws.reporter.say(f"{message}; it is fetched again")
-    raise SourceError(message, hint="apt-get update, and look at the apt proxy or mirror in use")
+            shutil.rmtree(deb.parent, ignore_errors=True)
 
+    def make(folder: Path) -> None:
+        phase.note(f"download {package.file_name}")
+        debian.download(ws, package, folder)
 
-def _apt_download(ws: Workspace, package: _Package, folder: Path, phase: Phase) -> None:
-    phase.note(f"download {package.file_name}")
-    log = ws.logs / f"download-{package.key}.log"
-    log.unlink(missing_ok=True)
-    # Without the option apt warns that its own user cannot write to a cache folder.
-    options = ["-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2"]
-    words = ["apt-get", *options, "download", f"{package.name}={package.version}"]
-    try:
-        run(words, cwd=folder, env=_APT_ENV, log=log, error=SourceError)
-    except SourceError as failed:
-        said = [x for x in failed.tail.splitlines() if x.startswith(("E:", "W:", "Err:"))]
-        raise SourceError(
-            f"apt-get could not download {package.name} {package.version}",
-            hint="look at the network; then apt-get update (the version may have been replaced), "
-            f"or {OTHER_SOURCE}",
-            log=log,
-            tail="\n".join(said[-3:]) or failed.tail,
-        ) from failed
-    if not (folder / package.file_name).is_file():
-        names = sorted(path.name for path in folder.iterdir())
-        raise SourceError(
-            f"apt-get downloaded {', '.join(names) or 'nothing'}, not {package.file_name}", log=log
-        )
-
-
-def _hash_of(path: Path) -> str:
-    return file_sha256(path) if path.is_file() else "none"
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+    # Each time it is compared with what the archive states.
+    ws.cache.ensure("downloads", package.key, make, seal=False)
+    return deb
 
 
 # --- a tar archive ---------------------------------------------------------

@@ -26,9 +26,13 @@ DEBUG_FRAGMENT = "debug.config"
 
 @dataclass(frozen=True)
 class DebianSource:
-    """A kernel source that Debian packages as a tar archive in `package`."""
+    """A kernel source that Debian packages as a tar archive in `package`.
+
+    `suite` is the release that has the package, whatever the host runs.
+    """
 
     package: str
+    suite: str
 
 
 @dataclass(frozen=True)
@@ -277,7 +281,7 @@ class Target:
 LINUX_6_1 = Target(
     name="linux-6.1",
     version="6.1",
-    source=DebianSource(package="linux-source-6.1"),
+    source=DebianSource(package="linux-source-6.1", suite="bookworm"),
     arch="arm",
     cross_compile="arm-linux-gnueabihf-",
     programs_cross_compile="arm-linux-gnueabihf-",

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from harness.console import Console, find_trouble, message_of
-from harness.errors import BootError, DeviceError
+from harness.errors import BootError, DeviceError, InfrastructureError
 from harness.lifetime import Health
+from harness.session import check_machine
+from harness.targets import LINUX_6_1
 
 READY = "ready: (.*)"
 
@@ -156,3 +158,21 @@ def test_a_line_in_pieces_and_a_last_line_without_end(tmp_path: Path) -> None:
         console.wait_for("nothing", timeout=5, silence=5)
     assert console.tail() == "ready: x"
     console.close()
+
+
+def test_a_host_without_terminals_is_named_before_anything_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> None:
+        raise OSError("out of pty devices")
+
+    monkeypatch.setattr(os, "openpty", none)
+    for look in (
+        lambda: check_machine(LINUX_6_1),
+        lambda: Console(["true"], tmp_path / "log", Health()),
+    ):
+        with pytest.raises(
+            InfrastructureError, match=r"no pseudo-terminals \(out of pty"
+        ) as caught:
+            look()
+        assert "devpts" in caught.value.hint

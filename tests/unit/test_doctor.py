@@ -12,9 +12,10 @@ import pytest
 from fake_ndk import make_ndk
 from fake_sdk import make_avd, make_sdk
 
-from harness import doctor, packages, sdk
+from harness import debian, doctor, git_source, packages, rootfs, sdk
 from harness.cache import Cache
 from harness.doctor import Finding
+from harness.errors import SourceError
 from harness.progress import PlainConsole, Reporter
 from harness.targets import GOLDFISH_3_4, LINUX_6_1, Target
 from harness.workspace import Workspace
@@ -34,15 +35,27 @@ def ws(tmp_path: Path, said: io.StringIO) -> Workspace:
 
 
 @pytest.fixture
-def whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine that has everything."""
     monkeypatch.setattr(packages, "find_tool", lambda tool: f"/usr/bin/{tool}")
     monkeypatch.setattr(doctor, "_tool_version", lambda _tool: "1.0")
     monkeypatch.setattr(doctor, "needed_files", lambda _compilers: {"/": "everything"})
-    monkeypatch.setattr(packages, "candidate", lambda _name: "6.1.1-1")
+    monkeypatch.setattr(debian, "ask", found_in_debian)
+    monkeypatch.setattr(git_source, "commit_of", lambda _ws, _source: "a" * 40)
+    monkeypatch.setattr(doctor, "RESULTS", tmp_path / "results")
     monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=99 << 30))
     memory = SimpleNamespace(available=9 << 30)
     monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
+
+
+def found_in_debian(
+    _ws: Workspace, name: str, _suite: str, _architecture: str = "", *, security: bool = True
+) -> debian.Package:
+    return debian.Package(name, "6.1.1-1", "http://x/x.deb", "x.deb", "0" * 64)
+
+
+def not_found(*_: object, **__: object) -> debian.Package:
+    raise SourceError("the archive could not be asked", hint="look at the network")
 
 
 def by_name(ws: Workspace, os_release: Path | None = None, **options: str) -> dict[str, Finding]:
@@ -84,27 +97,77 @@ def test_a_missing_tool(ws: Workspace, said: io.StringIO, monkeypatch: pytest.Mo
     assert (finding.ok, finding.fix) == (False, "./inv setup")
 
 
+DEBIAN_13 = 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian\nVERSION_ID="13"\n'
+UBUNTU_26 = 'PRETTY_NAME="Ubuntu 26.04 LTS"\nID=ubuntu\nVERSION_ID="26.04"\nID_LIKE=debian\n'
+
+
 @pytest.mark.usefixtures("whole")
-def test_ubuntu(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "candidate", lambda _name: None)
-    monkeypatch.setattr(packages, "lists_age", lambda: 60.0)
-    release = os_release(tmp_path, UBUNTU)
+@pytest.mark.parametrize(
+    ("text", "tried"), [(DEBIAN_12, True), (DEBIAN_13, True), (UBUNTU, False), (UBUNTU_26, False)]
+)
+def test_each_system_is_ready_and_it_is_said_whether_it_was_tried(
+    ws: Workspace, tmp_path: Path, text: str, tried: bool
+) -> None:
+    release = os_release(tmp_path, text)
     found = by_name(ws, release)
-    assert "Ubuntu 24.04.1 LTS: tried on Debian 12 only" in found["system"].detail
     assert found["system"].ok
-    source = found["source of linux-6.1"]
-    assert not source.ok
-    assert "--source" in source.fix
-    assert doctor.run(ws, LINUX_6_1, os_release=release) == 3
-    assert by_name(ws, release, source="/tree")["source of linux-6.1"].ok
-    assert doctor.run(ws, LINUX_6_1, "/tree", os_release=release) == 0
+    assert ("tried on Debian 12 and 13 only" in found["system"].detail) != tried
+    # Debian's archive has it, whatever this system's own has.
+    assert found["source of linux-6.1"].detail == "linux-source-6.1 6.1.1-1, from bookworm"
+    assert found["packages of the guest"].detail == "adbd 6.1.1-1 and others, from trixie"
+    assert doctor.run(ws, LINUX_6_1, os_release=release) == 0
 
 
 @pytest.mark.usefixtures("whole")
-def test_no_package_lists(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "candidate", lambda _name: None)
-    monkeypatch.setattr(packages, "lists_age", lambda: float("inf"))
-    assert by_name(ws)["source of linux-6.1"].fix == "./inv setup"
+def test_without_a_network_only_what_is_in_the_cache_is_there(
+    ws: Workspace, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(debian, "ask", not_found)
+    found = by_name(ws)
+    source, guest = found["source of linux-6.1"], found["packages of the guest"]
+    assert (source.ok, source.detail) == (False, "the archive could not be asked")
+    assert source.fix.startswith("look at the network; or give a source by hand: --source")
+    assert (guest.ok, guest.fix) == (False, "look at the network")
+    assert by_name(ws, source="/tree")["source of linux-6.1"].ok
+    assert doctor.run(ws, LINUX_6_1) == 3
+    package = found_in_debian(ws, "linux-source-6.1", "bookworm")
+    monkeypatch.setattr(debian, "known", lambda *_: debian.Known(package, 0.0))
+    ws.cache.ensure("sources", package.key, lambda _folder: None, seal=False)
+    ws.cache.ensure("guest-packages", rootfs._packages_key(LINUX_6_1), lambda _folder: None)
+    found = by_name(ws)
+    assert found["source of linux-6.1"].detail == "linux-source-6.1 6.1.1-1, in the cache"
+    assert found["packages of the guest"].detail == "in the cache"
+    assert doctor.run(ws, LINUX_6_1) == 0
+
+
+@pytest.mark.usefixtures("whole")
+@pytest.mark.parametrize(
+    ("what", "function", "finding", "message"),
+    [
+        ("out of pty devices", "os.openpty", "pseudo-terminals", "gives out no pseudo-terminals"),
+        ("no such address", "socket.socket.bind", "loopback network", "no server can listen"),
+        ("Read-only file system", "tempfile.TemporaryFile", "cache", "cannot write to"),
+        ("Read-only file system", "tempfile.TemporaryFile", "results", "cannot write to"),
+    ],
+)
+def test_a_host_on_which_a_run_would_stop_later_is_not_ready(
+    ws: Workspace,
+    what: str,
+    function: str,
+    finding: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(1, what)
+
+    monkeypatch.setattr(function, fail)
+    found = by_name(ws)[finding]
+    assert not found.ok
+    assert message in found.detail
+    assert what in found.detail
+    assert found.fix
+    assert doctor.run(ws, LINUX_6_1) == 3
 
 
 @pytest.mark.usefixtures("whole")
@@ -213,17 +276,15 @@ def test_the_other_kernel_is_not_asked_about_an_ndk(
 
 
 @pytest.mark.usefixtures("no_android")
-def test_a_source_in_git_is_named_and_not_asked_for(
-    ws: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(packages, "candidate", lambda _name: None)
-    branch = "https://android.googlesource.com/kernel/goldfish, the branch android-goldfish-3.4"
-    finding = look(ws, GOLDFISH_3_4)["source of goldfish-3.4"]
-    assert (finding.ok, finding.detail) == (True, branch)
-    (ws.cache.root / "sources" / "git-0123").mkdir(parents=True)
-    finding = look(ws, GOLDFISH_3_4)["source of goldfish-3.4"]
-    assert finding.detail == f"{branch}; one is in the cache"
+def test_a_source_in_git_is_asked_for(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = look(ws, GOLDFISH_3_4)["source of goldfish-3.4"]
+    url = "https://android.googlesource.com/kernel/goldfish"
+    assert (found.ok, found.detail) == (True, f"{url} at {'a' * 12}")
     assert look(ws, GOLDFISH_3_4, "/tree")["source of goldfish-3.4"].detail == "/tree"
+    monkeypatch.setattr(git_source, "commit_of", not_found)
+    found = look(ws, GOLDFISH_3_4)["source of goldfish-3.4"]
+    assert (found.ok, found.detail) == (False, "the archive could not be asked")
+    assert "--source" in found.fix
 
 
 @pytest.mark.usefixtures("no_android")

@@ -41,7 +41,7 @@ LAYERS: dict[str, set[str]] = {
         *("report_chart", "report_index", "report_log", "report_units", "report_view"),
     },
     "building": {
-        *("built", "checkpatch", "decoded_reports", "git_source", "initramfs", "kernel"),
+        *("built", "checkpatch", "debian", "decoded_reports", "git_source", "initramfs", "kernel"),
         *("kernel_symbols", "modules", "ndk", "patching", "programs", "rootfs", "source"),
         *("toolchain",),
     },

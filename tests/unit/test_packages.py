@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import packages, process
+from harness import packages
 from harness.targets import GOLDFISH_3_4, LINUX_6_1
 from harness.tools import FILE_PACKAGES, TOOL_PACKAGES, package_of
 
@@ -38,26 +38,6 @@ def test_a_tool_in_a_folder_of_root_is_found(
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(packages, "_SYSTEM_FOLDERS", (str(tmp_path),))
     assert packages.find_tool("kmod") == str(tool)
-
-
-@pytest.mark.parametrize(
-    ("policy", "version"),
-    [
-        ("x:\n  Installed: (none)\n  Candidate: 6.1.153-1\n  Version table:\n", "6.1.153-1"),
-        ("x:\n  Installed: (none)\n  Candidate: (none)\n  Version table:\n", None),
-        ("N: Unable to locate package x\n", None),
-        ("", None),
-    ],
-)
-def test_candidate(policy: str, version: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.which", lambda _tool: "/here")
-    monkeypatch.setattr(process, "run", lambda argv, **_: process.Completed(tuple(argv), 0, policy))
-    assert packages.candidate("x") == version
-
-
-def test_no_apt_has_no_candidate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert packages.candidate("x") is None
 
 
 def test_age_of_lists(tmp_path: Path) -> None:

@@ -19,26 +19,6 @@ from harness.progress import Reporter
 from harness.targets import LINUX_6_1
 from harness.workspace import Workspace
 
-ARCHIVE = "http://archive.example/debian"
-
-
-@pytest.mark.parametrize(
-    ("lines", "mirror"),
-    [
-        ([f"Debian|Debian|{ARCHIVE}/"], ARCHIVE),
-        # Security's archive has Debian's origin and not the suite that is wanted.
-        (["Debian|Debian-Security|http://s.example/debian/", f"Debian|Debian|{ARCHIVE}/"], ARCHIVE),
-        (["Vendor|Vendor|http://v.example/debian/", f"Debian|Debian|{ARCHIVE}/"], ARCHIVE),
-        # apt has not fetched its lists yet.
-        (["||http://v.example/apt/", f"||{ARCHIVE}/"], ARCHIVE),
-        (["Ubuntu|Ubuntu|http://u.example/ubuntu/"], None),
-        ([], None),
-    ],
-)
-def test_pick_mirror(lines: list[str], mirror: str | None) -> None:
-    assert rootfs.pick_mirror("\n".join(lines)) == mirror
-
-
 MMDEBSTRAP = r"""#!/bin/sh
 case " $* " in
 *\ {broken}\ *) echo "E: the lists do not fit" >&2; exit 25 ;;

@@ -10,14 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from harness import packages, process, setup
+from harness import debian, packages, process, setup
 from harness.cache import Cache
-from harness.errors import InfrastructureError
+from harness.errors import InfrastructureError, SourceError
 from harness.progress import PlainConsole, Reporter
 from harness.targets import GOLDFISH_3_4, LINUX_6_1, Target
 from harness.workspace import Workspace
 
 DAY = 86400.0
+
+
+def package(version: str) -> debian.Package:
+    return debian.Package("linux-source-6.1", version, "http://x/x.deb", "x.deb", "0" * 64)
 
 
 class Machine:
@@ -27,7 +31,10 @@ class Machine:
         self.said = io.StringIO()
         self.ws = Workspace(Cache(folder / "cache"), Reporter(PlainConsole(file=self.said)))
         self.missing: tuple[str, ...] = ()
-        self.candidate: str | None = "6.1.1-1"
+        # What was known of the kernel's source, and what Debian says.
+        self.known: debian.Known | None = debian.Known(package("6.1.1-1"), 0.0)
+        self.newest: debian.Package | None = package("6.1.2-1")
+        self.asked_debian = False
         self.age = 0.0
         self.root = True
         self.tools = {"apt-get"}
@@ -36,12 +43,20 @@ class Machine:
         self.failing = ""
         self.ran: list[str] = []
         monkeypatch.setattr(packages, "missing", lambda _compilers: self.missing)
-        monkeypatch.setattr(packages, "candidate", lambda _name: self.candidate)
+        monkeypatch.setattr(debian, "known", lambda *_: self.known)
+        monkeypatch.setattr(debian, "ask", self._ask)
         monkeypatch.setattr(packages, "lists_age", lambda: self.age)
         monkeypatch.setattr(os, "geteuid", lambda: 0 if self.root else 1000)
         monkeypatch.setattr("shutil.which", lambda tool: tool if tool in self.tools else None)
         monkeypatch.setattr(process, "run", self._run)
         monkeypatch.setattr(process, "run_on_terminal", self._on_terminal)
+
+    def _ask(self, ws: Workspace, name: str, suite: str) -> debian.Package:
+        self.asked_debian = True
+        assert (ws, name, suite) == (self.ws, "linux-source-6.1", "bookworm")
+        if self.newest is None:
+            raise SourceError("Debian's bookworm could not be asked")
+        return self.newest
 
     def _run(self, argv: Sequence[str], **options: object) -> process.Completed:
         words = tuple(argv)
@@ -79,22 +94,27 @@ def test_as_root_the_command_is_said_and_run(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "missing", "candidate", "updates"),
+    ("age", "missing", "updates"),
     [
-        (float("inf"), (), "1", True),
-        (8 * DAY, (), "1", True),
-        (2 * DAY, (), "1", False),
-        (2 * DAY, (), None, True),
-        (2 * DAY, ("bc",), "1", True),
-        (0.5 * DAY, ("bc",), None, False),
+        (float("inf"), (), False),
+        (8 * DAY, (), False),
+        (float("inf"), ("bc",), True),
+        (2 * DAY, ("bc",), True),
+        (0.5 * DAY, ("bc",), False),
     ],
 )
 def test_lists_are_brought_up_to_date_when_they_matter(
-    machine: Machine, age: float, missing: tuple[str, ...], candidate: str | None, updates: bool
+    machine: Machine, age: float, missing: tuple[str, ...], updates: bool
 ) -> None:
-    machine.age, machine.missing, machine.candidate = age, missing, candidate
+    machine.age, machine.missing = age, missing
     setup.run(machine.ws, LINUX_6_1)
     assert any(command.endswith(" update") for command in machine.ran) == updates
+
+
+def test_names_are_no_patterns(machine: Machine) -> None:
+    machine.missing = ("bc",)
+    setup.run(machine.ws, LINUX_6_1)
+    assert " -o APT::Cmd::Pattern-Only=true install " in machine.ran[0]
 
 
 def test_sudo_without_a_password(machine: Machine) -> None:
@@ -148,10 +168,26 @@ def test_an_update_that_fails_is_told_and_the_install_tried(machine: Machine) ->
     assert "warning: apt-get update failed" in machine.said.getvalue()
 
 
-def test_a_system_without_the_kernels_source(machine: Machine) -> None:
-    machine.candidate = None
+@pytest.mark.parametrize(
+    ("age", "asks"), [(None, True), (8 * DAY, True), (6 * DAY, False), (0.0, False)]
+)
+def test_debian_is_asked_for_the_source_where_that_was_long_ago(
+    machine: Machine, age: float | None, asks: bool
+) -> None:
+    machine.known = None if age is None else debian.Known(package("6.1.1-1"), age)
     setup.run(machine.ws, LINUX_6_1)
-    assert "no linux-source-6.1; give the kernel's source with --source" in machine.said.getvalue()
+    assert machine.asked_debian == asks
+    said = machine.said.getvalue()
+    assert ("source of the kernel: linux-source-6.1 6.1.2-1" in said) == asks
+
+
+def test_without_a_network_the_source_is_what_it_was(machine: Machine) -> None:
+    machine.known, machine.newest = debian.Known(package("6.1.1-1"), 30 * DAY), None
+    setup.run(machine.ws, LINUX_6_1)
+    assert "could not be asked; 6.1.1-1 is taken" in machine.said.getvalue()
+    machine.known = None
+    setup.run(machine.ws, LINUX_6_1)
+    assert "could not be asked; give a source by hand: --source" in machine.said.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -185,7 +221,8 @@ def test_what_a_target_compiles_with_is_what_is_looked_for(
 
 
 def test_a_source_in_git_is_nothing_to_apt(machine: Machine) -> None:
-    machine.candidate, machine.age = None, 2 * DAY
+    machine.known, machine.age = None, 2 * DAY
     setup.run(machine.ws, GOLDFISH_3_4)
     assert machine.ran == []
+    assert not machine.asked_debian
     assert machine.said.getvalue() == "setup: nothing to install\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import hashlib
 import io
 import json
 import lzma
@@ -19,31 +18,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from archive import Archive, make_deb
 from fakekernel import TREE, FakeRepository, make_repository
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import git_source
+from harness import debian, git_source
 from harness.cache import digest
 from harness.errors import CommandError, SourceError, UsageError
 from harness.git_source import checkout, fetch_argv, ls_remote_argv, parse_git_source
 from harness.patching import read_file
 from harness.source import check_version, directory_digest, fetch, tree_version
 from harness.targets import LINUX_6_1, GitSource
-
-# Stands in for apt: it offers $APT_DEB as linux-source-6.1, and counts downloads.
-APT = """\
-#!/bin/sh
-case "$*" in
-*--print-uris*)
-    test -n "$APT_SHA" || { echo "E: Unable to locate package linux-source-6.1"; exit 100; }
-    echo "'http://x/p.deb' linux-source-6.1_6.1.99-1_all.deb 1 SHA256:$APT_SHA";;
-*download*)
-    echo download >> "$APT_COUNT"
-    test -f "$APT_DEB" || { echo "Err:1 http://x"; echo "E: Failed to fetch: no route"; exit 100; }
-    cp "$APT_DEB" linux-source-6.1_6.1.99-1_all.deb;;
-esac
-"""
 
 
 @pytest.fixture
@@ -546,83 +532,88 @@ def test_any_text_is_a_git_source_or_wrong_usage(text: str) -> None:
 
 
 @pytest.fixture
-def apt(fake: FakeRepository, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An apt that offers a package; returns the package's file."""
-    root = fake.folder / "package"
-    (root / "DEBIAN").mkdir(parents=True)
+def archive(fake: FakeRepository, monkeypatch: pytest.MonkeyPatch) -> Archive:
+    """An archive that offers a kernel's source."""
+    made = Archive(fake.folder / "archive")
+    made.folder.mkdir()
+    made.offer(kernel_deb(made, "6.1.99-1"))
+    made.is_all_there_is(monkeypatch)
+    return made
+
+
+def kernel_deb(archive: Archive, version: str) -> Path:
+    root = archive.folder / f"root-{version}"
     (root / "usr/src").mkdir(parents=True)
-    (root / "DEBIAN/control").write_text(
-        "Package: linux-source-6.1\nVersion: 6.1.99-1\nArchitecture: all\n"
-        "Maintainer: x <x@invalid>\nDescription: x\n"
-    )
     pack(root / "usr/src/linux-source-6.1.tar.xz", "xz", "linux-source-6.1")
-    deb = fake.folder / "offered.deb"
-    subprocess.run(["dpkg-deb", "-b", root, deb], check=True, capture_output=True)
-    tools = fake.folder / "tools"
-    tools.mkdir()
-    (tools / "apt-get").write_text(APT)
-    (tools / "apt-get").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-    monkeypatch.setenv("APT_DEB", str(deb))
-    monkeypatch.setenv("APT_SHA", hashlib.sha256(deb.read_bytes()).hexdigest())
-    monkeypatch.setenv("APT_COUNT", str(fake.folder / "downloads"))
-    return deb
+    return make_deb(archive.folder, "linux-source-6.1", version, root)
 
 
-def downloads(fake: FakeRepository) -> int:
-    return len((fake.folder / "downloads").read_text().splitlines())
+def downloads(fake: FakeRepository) -> list[Path]:
+    return [path for path in (fake.ws.cache.root / "downloads").rglob("*") if path.is_file()]
 
 
-def test_the_package_is_downloaded_and_unpacked_once(fake: FakeRepository, apt: Path) -> None:
+def test_the_package_is_downloaded_and_unpacked_once(
+    fake: FakeRepository, archive: Archive
+) -> None:
     source = fetch(fake.ws, fake.target)
     assert files_of(source.tree) == files_of(TREE)
     assert source.origin == "Debian's linux-source-6.1 6.1.99-1"
     assert source.key.startswith("linux-source-6.1-6.1.99-1-")
+    # What is here already needs no archive, nor what it has by now.
+    shutil.rmtree(archive.folder)
     assert fetch(fake.ws, fake.target) == source
     shutil.rmtree(source.tree.parent)
     assert fetch(fake.ws, fake.target) == source
-    assert downloads(fake) == 1
 
 
 def test_a_stored_file_that_is_damaged_is_named_and_fetched_again(
-    fake: FakeRepository, apt: Path
+    fake: FakeRepository, archive: Archive
 ) -> None:
     source = fetch(fake.ws, fake.target)
     shutil.rmtree(source.tree.parent)
-    (stored,) = (fake.ws.cache.root / "downloads").rglob("*.deb")
+    (stored,) = downloads(fake)
     stored.write_bytes(stored.read_bytes()[:1000])
     assert fetch(fake.ws, fake.target) == source
     said = " ".join(fake.said.getvalue().split())
     assert "linux-source-6.1_6.1.99-1_all.deb is damaged (1000 bytes)" in said
-    assert downloads(fake) == 2
+    assert stored.stat().st_size > 1000
 
 
-def test_a_file_that_stays_damaged_is_an_error(fake: FakeRepository, apt: Path) -> None:
-    apt.write_bytes(apt.read_bytes()[:1000])
-    with pytest.raises(SourceError, match=r"6\.1\.99-1_all\.deb is damaged \(1000 bytes\)"):
+def test_a_file_that_stays_damaged_is_an_error(fake: FakeRepository, archive: Archive) -> None:
+    (deb,) = archive.debs
+    deb.write_bytes(deb.read_bytes()[:1000])
+    with pytest.raises(SourceError, match=r"could not download linux-source-6\.1 6\.1\.99-1"):
         fetch(fake.ws, fake.target)
-    assert downloads(fake) == 2
     assert no_entry_left(fake)
-    assert not list((fake.ws.cache.root / "downloads").iterdir())
+    assert not downloads(fake)
 
 
-def test_a_package_that_apt_does_not_know(
-    fake: FakeRepository, apt: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_version_that_has_been_replaced_is_asked_for_anew(
+    fake: FakeRepository, archive: Archive
 ) -> None:
-    monkeypatch.setenv("APT_SHA", "")
+    debian.ask(fake.ws, "linux-source-6.1", "bookworm")
+    (old,) = archive.debs
+    old.unlink()
+    archive.debs.clear()
+    archive.offer(kernel_deb(archive, "6.1.99-2"))
+    assert fetch(fake.ws, fake.target).origin == "Debian's linux-source-6.1 6.1.99-2"
+    assert f"{old.name} cannot be had; Debian is asked again" in fake.said.getvalue()
+
+
+def test_an_archive_without_the_source(fake: FakeRepository, archive: Archive) -> None:
+    archive.debs.clear()
+    archive.offer(make_deb(archive.folder, "linux-source-6.12", "6.12.1-1"))
     with pytest.raises(SourceError) as caught:
         fetch(fake.ws, fake.target)
-    assert caught.value.message == "apt has no candidate for linux-source-6.1"
+    assert caught.value.message == "Debian's bookworm has no package linux-source-6.1"
     assert "--source" in caught.value.hint
-    assert "Unable to locate" in caught.value.tail
 
 
-def test_no_network_is_a_short_error(fake: FakeRepository, apt: Path) -> None:
-    apt.unlink()
+def test_no_network_is_a_short_error(fake: FakeRepository, archive: Archive) -> None:
+    shutil.rmtree(archive.folder)
     with pytest.raises(SourceError) as caught:
         fetch(fake.ws, fake.target)
-    assert caught.value.message == "apt-get could not download linux-source-6.1 6.1.99-1"
-    assert caught.value.tail == "Err:1 http://x\nE: Failed to fetch: no route"
+    assert caught.value.message == "Debian's bookworm could not be asked for linux-source-6.1"
     assert caught.value.log is not None
     assert no_entry_left(fake)
 
