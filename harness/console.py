@@ -93,7 +93,7 @@ def check_terminals() -> None:
         ends = os.openpty()
     except OSError as failed:
         raise InfrastructureError(
-            f"this host gives out no pseudo-terminals ({failed}): a guest's console needs one",
+            f"this host gives out no pseudo-terminals ({failed.strerror or failed}): a guest's console needs one",
             hint="mount -t devpts -o ptmxmode=666 devpts /dev/pts, "
             "or start the container with a /dev/pts",
         ) from failed

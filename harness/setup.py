@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from harness import debian, git_source, packages, process
 from harness.errors import InfrastructureError
 from harness.targets import DebianSource, Target
+from harness.tools import FOR_TESTS, TOOL_PACKAGES
 from harness.workspace import Workspace
 
 _DAY = 86400.0
@@ -22,6 +23,7 @@ _FRESH_SECONDS = 1 * _DAY
 # A name is a name, also where no package has it: apt would take it for a pattern.
 _NAMES_ONLY = ("-o", "APT::Cmd::Pattern-Only=true")
 _APT = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120", *_NAMES_ONLY)
+_INSTALL = (*_APT, "install", "--no-install-recommends")
 # apt and its packages ask no questions.
 _APT_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive"}
 
@@ -60,13 +62,23 @@ def _ask_for_source(ws: Workspace, source: DebianSource) -> None:
 
 def _commands(missing: Sequence[str]) -> list[tuple[str, ...]]:
     """What apt-get is to do, in order; nothing where nothing is missing."""
-    age = packages.lists_age()
-    commands: list[tuple[str, ...]] = []
-    if missing:
-        if age > _FRESH_SECONDS:
-            commands.append((*_APT, "update"))
-        commands.append((*_APT, "install", "--no-install-recommends", *missing))
+    optional = {TOOL_PACKAGES[tool] for tool in FOR_TESTS}
+    groups = [[package for package in missing if package not in optional]]
+    groups += [[package] for package in missing if package in optional]
+    commands = [(*_INSTALL, *group) for group in groups if group]
+    if commands and packages.lists_age() > _FRESH_SECONDS:
+        commands.insert(0, (*_APT, "update"))
     return commands
+
+
+def _may_fail(command: Sequence[str]) -> bool:
+    """Whether the main task can do without what the command does.
+
+    Of many sources in an update one may be out of reach; and Ubuntu, for one, has
+    no Chromium but as a snap.
+    """
+    optional = {TOOL_PACKAGES[tool] for tool in FOR_TESTS}
+    return "update" in command or optional.issuperset(command[len(_INSTALL) :])
 
 
 def _install(ws: Workspace, commands: Sequence[tuple[str, ...]]) -> None:
@@ -85,7 +97,12 @@ def _install(ws: Workspace, commands: Sequence[tuple[str, ...]]) -> None:
     for command in commands:
         argv = (*sudo, *command)
         ws.reporter.say(f"$ {shlex.join(argv)}")
-        _apt_get(ws, argv, asks)
+        try:
+            _apt_get(ws, argv, asks)
+        except InfrastructureError as error:
+            if not _may_fail(command):
+                raise
+            ws.reporter.say(f"warning: {error}")
 
 
 def _sudo() -> tuple[tuple[str, ...] | None, bool]:
@@ -102,22 +119,13 @@ def _sudo() -> tuple[tuple[str, ...] | None, bool]:
 
 
 def _apt_get(ws: Workspace, argv: Sequence[str], asks: bool) -> None:
-    """Runs one apt-get command.
-
-    An update that fails is only told of: one source of many may be out of
-    reach, and what follows shows whether it was needed.
-    """
+    """Runs one apt-get command; raises InfrastructureError where it fails."""
     what = f"apt-get {'update' if 'update' in argv else 'install'}"
-    log = ws.logs / "apt.log"
     if asks:
         # sudo asks for a password on the terminal, and apt prints there, too.
-        if process.run_on_terminal(argv) != 0 and "update" not in argv:
+        if process.run_on_terminal(argv) != 0:
             raise InfrastructureError(f"{what} failed", hint="see above")
         return
-    try:
-        with ws.reporter.phase(what):
-            process.run(argv, env=_APT_ENVIRONMENT, log=log, error=InfrastructureError, what=what)
-    except InfrastructureError as error:
-        if "update" not in argv:
-            raise
-        ws.reporter.say(f"warning: {error}")
+    log = ws.logs / "apt.log"
+    with ws.reporter.phase(what):
+        process.run(argv, env=_APT_ENVIRONMENT, log=log, error=InfrastructureError, what=what)

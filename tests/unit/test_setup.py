@@ -161,6 +161,19 @@ def test_an_install_that_fails(machine: Machine) -> None:
         setup.run(machine.ws, LINUX_6_1)
 
 
+def test_what_only_tests_need_may_be_missing(machine: Machine) -> None:
+    """As on Ubuntu, which has no package of Chromium's."""
+    machine.missing, machine.failing = ("bc", "chromium", "sparse"), "chromium"
+    setup.run(machine.ws, LINUX_6_1)
+    assert [command.rpartition(" --no-install-recommends ")[2] for command in machine.ran] == [
+        *("bc", "chromium", "sparse")
+    ]
+    assert "warning: apt-get chromium failed" in machine.said.getvalue()
+    machine.failing = "bc"
+    with pytest.raises(InfrastructureError):
+        setup.run(machine.ws, LINUX_6_1)
+
+
 def test_an_update_that_fails_is_told_and_the_install_tried(machine: Machine) -> None:
     machine.missing, machine.failing, machine.age = ("bc",), "update", float("inf")
     setup.run(machine.ws, LINUX_6_1)
