@@ -104,6 +104,29 @@ def test_everything_is_set_by_one_line_and_shown(device: Device) -> None:
         ("max=100M", "missing: uid="),
         ("uid=10070-10072 grace=3", "missing: max="),
         ("uid=10070 grace=3", "has no limit: uid="),
+        ("uid=10070 max=0x100000", "not understood: max=0x100000"),
+        ("uid=10070 max=0x100K", "not understood: max=0x100K"),
+        ("uid=10070 max=+100M", "not understood: max=+100M"),
+        ("uid=+10070 max=100M", "not understood: uid=+10070"),
+        ("uid=10070-+10072 max=100M", "not understood: uid=10070-+10072"),
+        ("uid=10070-10072-1 max=100M", "not understood: uid=10070-10072-1"),
+        ("uid=4294977366 max=100M", "not understood: uid=4294977366"),
+        ("uid= max=100M", "not understood: uid="),
+        ("uid=10070 max=", "not understood: max="),
+        ("uid=10070 max=M", "not understood: max=M"),
+        ("uid=10070 max=100MB", "not understood: max=100MB"),
+        ("uid=10070 max=4G", "not understood: max=4G"),
+        ("uid=10070 max=99999999999G", "not understood: max=99999999999G"),
+        ("uid=10070 max=100M grace=+5", "not understood: grace=+5"),
+        ("uid=10070 max=100M grace=0x5", "not understood: grace=0x5"),
+        ("uid=10070 max=100M grace=86401", "not understood: grace=86401"),
+        ("uid=10070 max=100M policy=", "not understood: policy="),
+        ("uid=10070 max=100M max=50M", "said twice: max=50M"),
+        ("uid=10070 max=100M uid=10071", "said twice: uid=10071"),
+        ("uid=10070 max=100M, grace=5", "not understood: max=100M,"),
+        ("uid=10070 max=100M\nuid=10071 max=50M", "a second line: uid=10071"),
+        ("uid=10070 max=100M\n\n grace=5", "a second line: grace=5"),
+        ("", "missing: uid="),
     ],
 )
 def test_the_word_that_is_wrong_is_named(device: Device, line: str, complaint: str) -> None:
@@ -112,6 +135,77 @@ def test_the_word_that_is_wrong_is_named(device: Device, line: str, complaint: s
     assert "Invalid argument" in refused(device, line)
     assert f"mm_limits: {complaint}\n" in device.kernel_log().rpartition(mark)[2]
     assert parse_limits(device) == ()
+
+
+@pytest.mark.parametrize(
+    ("octets", "complaint"),
+    [
+        (r"uid=10070 max=100M\r\n", "not understood: max=100M?"),
+        (r"uid=10070 max=100M\0\n", "not understood: max=100M?"),
+        (r"uid=10070 max=100M\0 grace=5\n", "not understood: max=100M?"),
+        (r"\0uid=10070 max=100M\n", "not understood: ?uid=10070"),
+    ],
+)
+def test_what_cannot_be_seen_is_part_of_a_word(device: Device, octets: str, complaint: str) -> None:
+    mark = f"test: {octets!r}"
+    device.mark_kernel_log(mark)
+    device.shell(f"busybox printf '{octets}' > {PROC}", check=False)
+    assert f"mm_limits: {complaint}\n" in device.kernel_log().rpartition(mark)[2]
+    assert parse_limits(device) == ()
+
+
+@pytest.mark.parametrize(
+    ("size", "taken"),
+    [
+        ("010M", 10 * MIB),
+        ("0000000000010M", 10 * MIB),
+        ("08192", 8192),
+        ("9K", 9 << 10),
+        ("3G", 3 << 30),
+        ("4294967294", 4294967294),
+    ],
+)
+def test_a_size_is_decimal(device: Device, size: str, taken: int) -> None:
+    write(device, f"uid={APP} max={size}")
+    entry = entry_of(device, APP)
+    assert entry is not None
+    assert entry.mm_max == taken
+
+
+@pytest.mark.parametrize("around", ["{}", "{}\\n", "\\n{}\\n", "\\t {} \\n\\n"])
+def test_a_line_is_one_line_with_any_space_around_it(device: Device, around: str) -> None:
+    line = around.format(f"uid=0{APP} max=10M  grace=05")
+    device.shell(f"busybox printf '{line}' > {PROC}")
+    entry = entry_of(device, APP)
+    assert entry is not None
+    assert (entry.mm_max, entry.grace) == (10 * MIB, 5)
+
+
+def test_every_write_of_an_open_file_is_a_line(device: Device) -> None:
+    mark = "test: torn line"
+    lines = f"echo uid={APP} max=10M; echo uid={OTHER} max=20M"
+    device.shell(f"{{ {lines}; }} > {PROC}")
+    assert [entry_of(device, uid) is not None for uid in (APP, OTHER)] == [True, True]
+    device.mark_kernel_log(mark)
+    torn = f"busybox printf 'uid={APP} max=1'; busybox printf '1M'"
+    device.shell(f"{{ {torn}; }} > {PROC}", check=False)
+    log = device.kernel_log().rpartition(mark)[2]
+    assert "not understood: max=1\n" in log
+    assert "not understood: 1M\n" in log
+    entry = entry_of(device, APP)
+    assert entry is not None
+    assert entry.mm_max == 10 * MIB
+
+
+@pytest.mark.parametrize(("name", "now"), [("policy", "rss"), ("trigger", "alloc")])
+def test_a_sysctl_takes_one_line(device: Device, name: str, now: str) -> None:
+    sysctl = f"/proc/sys/vm/mm_limits_{name}"
+    other = "none" if name == "trigger" else "runtime"
+    for lines in (f"{other}\n{now}", f"{other}\nnonsense", f"{other} {now}"):
+        assert "Invalid argument" in device.shell(f"echo '{lines}' > {sysctl}", check=False).output
+        assert device.read_file(sysctl).strip() == now
+    device.shell(f"busybox printf ' {other} ' > {sysctl}")
+    assert device.read_file(sysctl).strip() == other
 
 
 def test_only_root_may_write(device: Device) -> None:

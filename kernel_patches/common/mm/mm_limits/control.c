@@ -7,7 +7,8 @@
  *
  * What is not named stays as it is. A range of users gives a limit to each of
  * them that has none of its own. max=none removes, policy=- goes back to the
- * current one.
+ * current one. Numbers are decimal. A write is one line, and does all that it
+ * says or nothing.
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
@@ -27,20 +28,49 @@
 struct mm_limits_line {
 	uid_t first;
 	uid_t last;
-	bool has_uid;
+	/* A bit for each word, by its place in mm_limits_words. */
+	unsigned int seen;
 	struct mm_limits_settings set;
 };
+
+/* kstrtoul() and its like would take a sign. */
+static bool mm_limits_is_decimal(const char *text)
+{
+	return *text && !text[strspn(text, "0123456789")];
+}
+
+static bool mm_limits_parse_number(const char *text, unsigned int *number)
+{
+	return mm_limits_is_decimal(text) && !kstrtouint(text, 10, number);
+}
+
+/* memparse() would take 010M for octal, and let an overflow go. */
+static bool mm_limits_parse_bytes(char *text, unsigned long *bytes)
+{
+	static const char units[] = "KMG";
+	size_t digits = strspn(text, "0123456789");
+	const char *unit = text[digits] ? strchr(units, text[digits]) : NULL;
+	unsigned int shift = unit ? 10 * (unit - units + 1) : 0;
+
+	if (unit && !text[digits + 1])
+		text[digits] = '\0';
+	if (!mm_limits_is_decimal(text) || kstrtoul(text, 10, bytes))
+		return false;
+	if (*bytes > ULONG_MAX >> shift)
+		return false;
+	*bytes <<= shift;
+	return true;
+}
 
 static bool mm_limits_parse_uid(char *value, struct mm_limits_line *line)
 {
 	char *first = strsep(&value, "-");
 
-	if (kstrtouint(first, 10, &line->first))
+	if (!mm_limits_parse_number(first, &line->first))
 		return false;
 	line->last = line->first;
-	if (value && kstrtouint(value, 10, &line->last))
+	if (value && !mm_limits_parse_number(value, &line->last))
 		return false;
-	line->has_uid = true;
 	/* Root has no limit, and -1 is nobody. */
 	return line->first && line->first <= line->last && line->last != (uid_t)-1;
 }
@@ -48,32 +78,20 @@ static bool mm_limits_parse_uid(char *value, struct mm_limits_line *line)
 static bool mm_limits_parse_max(char *value, struct mm_limits_line *line)
 {
 	unsigned long *max = &line->set.max;
-	size_t digits = strspn(value, "0123456789");
 
 	line->set.given |= MM_LIMITS_MAX;
 	*max = ULONG_MAX;
 	if (!strcmp(value, "none"))
 		return true;
-	if (value[digits]) {
-		unsigned long long bytes;
-
-		/* Short enough not to overflow. */
-		if (!digits || digits > 9 || !strchr("KMG", value[digits]) || value[digits + 1])
-			return false;
-		bytes = memparse(value, NULL);
-		if (bytes > ULONG_MAX)
-			return false;
-		*max = bytes;
-	} else if (kstrtoul(value, 10, max)) {
+	if (!mm_limits_parse_bytes(value, max))
 		return false;
-	}
 	return *max >= PAGE_SIZE && *max < ULONG_MAX;
 }
 
 static bool mm_limits_parse_grace(char *value, struct mm_limits_line *line)
 {
 	line->set.given |= MM_LIMITS_GRACE;
-	return !kstrtouint(value, 10, &line->set.grace) &&
+	return mm_limits_parse_number(value, &line->set.grace) &&
 	       line->set.grace <= MM_LIMITS_GRACE_MOST;
 }
 
@@ -106,16 +124,15 @@ static const struct {
 	{ "dry_run",	mm_limits_parse_dry_run },
 };
 
-static bool mm_limits_parse_word(char *word, struct mm_limits_line *line)
+/* Returns the place of @name in mm_limits_words, or a negative number. */
+static int mm_limits_word_index(const char *name)
 {
-	char *value = word;
-	char *name = strsep(&value, "=");
 	unsigned int i;
 
-	for (i = 0; value && i < ARRAY_SIZE(mm_limits_words); i++)
+	for (i = 0; i < ARRAY_SIZE(mm_limits_words); i++)
 		if (!strcmp(name, mm_limits_words[i].name))
-			return mm_limits_words[i].parse(value, line);
-	return false;
+			return i;
+	return -1;
 }
 
 /* Privileged people only get here, so this may be said each time. */
@@ -132,19 +149,46 @@ static int mm_limits_complain(const char *what, const char *word)
 	return -EINVAL;
 }
 
+/* Returns 0, or what mm_limits_complain() returns. */
+static int mm_limits_parse_word(char *word, struct mm_limits_line *line)
+{
+	char *value = word;
+	char copy[40];
+	int index;
+
+	/* It is cut into pieces. */
+	snprintf(copy, sizeof(copy), "%s", word);
+	index = mm_limits_word_index(strsep(&value, "="));
+	if (index < 0 || !value)
+		return mm_limits_complain("not understood", copy);
+	if (line->seen & 1U << index)
+		return mm_limits_complain("said twice", copy);
+	line->seen |= 1U << index;
+	if (!mm_limits_words[index].parse(value, line))
+		return mm_limits_complain("not understood", copy);
+	return 0;
+}
+
 static int mm_limits_parse(char *text, struct mm_limits_line *line)
 {
-	char copy[40];
+	char *more;
 	char *word;
+	int ret;
 
-	while ((word = strsep(&text, " \t\n"))) {
-		if (!*word)
-			continue;
-		snprintf(copy, sizeof(copy), "%s", word);
-		if (!mm_limits_parse_word(word, line))
-			return mm_limits_complain("not understood", copy);
+	text = skip_spaces(text);
+	more = strchr(text, '\n');
+	if (more) {
+		*more = '\0';
+		more = skip_spaces(more + 1);
+		if (*more)
+			return mm_limits_complain("a second line", strsep(&more, " \t\n"));
 	}
-	if (!line->has_uid)
+	while ((word = strsep(&text, " \t"))) {
+		ret = *word ? mm_limits_parse_word(word, line) : 0;
+		if (ret)
+			return ret;
+	}
+	if (!line->first)
 		return mm_limits_complain("missing", "uid=");
 	return 0;
 }
@@ -165,20 +209,21 @@ static int mm_limits_do_line(struct mm_limits_line *line)
 /**
  * mm_limits_control - write to /proc/mm_limits
  * @file:	the file
- * @buffer:	one line, see above
+ * @buffer:	one line, see above; its end may be missing
  * @count:	its length
  * @pos:	not looked at: every write stands for itself
  *
  * Context: process context, may sleep.
  * Return: @count; -EPERM without CAP_SYS_RESOURCE; -EINVAL for what is not
- * understood, with a line in the kernel log that names the word; -E2BIG; and
- * what mm_limits_apply() and mm_limits_apply_range() return.
+ * understood, said twice or in a second line, with a line in the kernel log that
+ * names the word; -E2BIG; and what mm_limits_apply() and mm_limits_apply_range() return.
  */
 ssize_t mm_limits_control(struct file *file, const char __user *buffer, size_t count,
 			  loff_t *pos)
 {
 	struct mm_limits_line line = { };
 	char text[MM_LIMITS_LINE_LEN];
+	size_t i;
 	int ret;
 
 	if (!capable(CAP_SYS_RESOURCE))
@@ -187,6 +232,10 @@ ssize_t mm_limits_control(struct file *file, const char __user *buffer, size_t c
 		return -E2BIG;
 	if (copy_from_user(text, buffer, count))
 		return -EFAULT;
+	/* It would hide what is behind it; so it is a part of a word, and no good one. */
+	for (i = 0; i < count; i++)
+		if (!text[i])
+			text[i] = '\a';
 	text[count] = '\0';
 	ret = mm_limits_parse(text, &line);
 	if (!ret)

@@ -16,15 +16,22 @@ bool mm_limits_on_alloc = true;
 /* One more than a word can have: what does not fit must not match what was cut. */
 #define MM_LIMITS_WORD_LEN	(MM_LIMITS_POLICY_LEN + 1)
 
-/* As proc_dostring(), on @word, which holds MM_LIMITS_WORD_LEN bytes. */
+/*
+ * As proc_dostring(), on @word, which holds MM_LIMITS_WORD_LEN bytes. It takes the
+ * first of several lines and says nothing of the others: here that is -EINVAL.
+ */
 static int mm_limits_do_word(struct ctl_table *table, int write, MM_LIMITS_SYSCTL_BUFFER *buffer,
 			     size_t *lenp, loff_t *ppos, char *word)
 {
 	struct ctl_table copy = *table;
+	int ret;
 
 	copy.data = word;
 	copy.maxlen = MM_LIMITS_WORD_LEN;
-	return proc_dostring(&copy, write, buffer, lenp, ppos);
+	ret = proc_dostring(&copy, write, buffer, lenp, ppos);
+	if (!ret && write && strlen(word) + 1 < *lenp)
+		return -EINVAL;
+	return ret;
 }
 
 static int mm_limits_do_policy(struct ctl_table *table, int write, MM_LIMITS_SYSCTL_BUFFER *buffer,

@@ -30,7 +30,6 @@ static inline int __must_check kstrtoul(const char *s, unsigned int base, unsign
 {
 	return kstrtouint(s, base, (unsigned int *)res);
 }
-extern unsigned long long memparse(const char *ptr, char **retptr);
 extern __printf(2, 3) int sprintf(char *buf, const char *fmt, ...);
 extern __printf(3, 4) int snprintf(char *buf, size_t size, const char *fmt, ...);
 
