@@ -15,14 +15,24 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
 from harness.cache import digest
 from harness.errors import BuildError, UsageError
-from harness.kconfig import check_survived, format_fragment, merge, parse_config, parse_fragment
+from harness.kconfig import (
+    Fragment,
+    check_survived,
+    format_fragment,
+    merge,
+    parse_config,
+    read_fragment,
+    read_symbols,
+    settle,
+    unchosen,
+)
 from harness.patching import (
     Overlay,
     WorkTree,
@@ -99,7 +109,7 @@ class _Plan:
 
     source: KernelSource
     extra_patches: tuple[Path, ...]
-    requested: Mapping[str, str]
+    fragments: tuple[Fragment, ...]
     # What went in, by name, for people; values are digests or short texts.
     record: Mapping[str, str]
 
@@ -146,15 +156,16 @@ def build(
     """The kernel of `target`, built where the cache does not hold it.
 
     `source` as for `fetch`. `extra_patches` come after the series, and the
-    lines of `extra_config` in place of the fragment's. Raises PatchError,
-    KconfigError, or BuildError: for what the compiler says, also for a warning
-    in one of our files, and for a kernel that is not the one asked for.
+    lines of `extra_config` in place of the fragments', a Kconfig choice as a
+    whole. Raises PatchError, KconfigError, or BuildError: for what the compiler
+    says, also for a warning in one of our files, and for a kernel that is not
+    the one asked for.
     """
-    requested = requested_config(target, extra_config)
+    fragments = requested_config(target, extra_config)
     toolchain = toolchain_version(target)
     pristine = fetch(ws, target, source)
-    record = _record(pristine, extra_patches, requested, toolchain)
-    plan = _Plan(pristine, tuple(extra_patches), requested, record)
+    record = _record(pristine, extra_patches, fragments, toolchain)
+    plan = _Plan(pristine, tuple(extra_patches), fragments, record)
     if ws.cache.has("kernel", plan.key):
         with ws.reporter.phase("build kernel") as phase:
             phase.mark_cached()
@@ -172,24 +183,27 @@ def build(
     )
 
 
-def requested_config(target: Target, extra: Path | None = None) -> dict[str, str]:
-    """The target's Kconfig lines, with those of `extra` in place of or behind them."""
-    requested = {}
-    for fragment in target.fragments:
-        requested.update(parse_fragment(fragment.read_text(), fragment.name))
-    if extra is not None:
-        if not extra.is_file():
-            raise UsageError(f"no such configuration fragment: {extra}")
-        requested.update(parse_fragment(extra.read_text(), extra.name))
+def requested_config(target: Target, extra: Path | None = None) -> tuple[Fragment, ...]:
+    """The target's Kconfig lines, and those of `extra`, which win over them."""
+    if extra is not None and not extra.is_file():
+        raise UsageError(f"no such configuration fragment: {extra}")
+    files = [*target.fragments, *([extra] if extra is not None else [])]
+    fragments = [read_fragment(file) for file in files]
     if not target.patched:
-        requested = {name: requested[name] for name in requested if not name.startswith(_OURS)}
-    return requested
+        fragments = [_without_ours(fragment) for fragment in fragments]
+    return tuple(fragment for fragment in fragments if fragment.values)
+
+
+def _without_ours(fragment: Fragment) -> Fragment:
+    """A fragment without the symbols that our files bring along."""
+    values = {name: text for name, text in fragment.values.items() if not name.startswith(_OURS)}
+    return replace(fragment, values=values)
 
 
 def _record(
     source: KernelSource,
     extra_patches: Sequence[Path],
-    requested: Mapping[str, str],
+    fragments: Sequence[Fragment],
     toolchain: str,
 ) -> dict[str, str]:
     target = source.target
@@ -201,7 +215,7 @@ def _record(
         "version": source.version,
         "toolchain": toolchain,
         "make": shlex.join((target.cross_compile, *how)),
-        "configuration": digest(format_fragment(requested)),
+        "configuration": digest(*(format_fragment(part.values) for part in fragments)),
         **{name: digest(data) for name, data in inputs(target, extra_patches).items()},
     }
 
@@ -221,7 +235,7 @@ def _make_entry(ws: Workspace, plan: _Plan, entry: Path) -> None:
         files = _patch(ws, tree, plan.source, plan.extra_patches)
         make.forget()
         with ws.reporter.phase("configure kernel"):
-            _configure(make, plan.requested)
+            _configure(make, plan.fragments)
         with ws.reporter.phase("build kernel") as phase:
             _compile(make, files, phase)
         _collect(make, plan, files, entry)
@@ -241,8 +255,10 @@ def _patch(
     return files
 
 
-def _configure(make: KernelMake, requested: Mapping[str, str]) -> None:
+def _configure(make: KernelMake, fragments: Sequence[Fragment]) -> None:
     """Writes `.config`, and checks that every requested line survived."""
+    symbols = read_symbols(make.tree.tree, make.target.arch)
+    requested = settle(fragments, symbols)
     fragment = make.tree.folder / "requested.config"
     fragment.write_text(format_fragment(requested))
     # allnoconfig and its like read the fragment themselves, so that what it
@@ -250,11 +266,11 @@ def _configure(make: KernelMake, requested: Mapping[str, str]) -> None:
     make(make.target.board.base_config, env={"KCONFIG_ALLCONFIG": str(fragment)})
     config = make.tree.build / ".config"
     text = config.read_text()
-    merged = merge(text, requested)
+    merged = merge(text, {**unchosen(requested, text, symbols), **requested})
     if parse_config(merged) != parse_config(text):
         config.write_text(merged)
     make(make.target.update_config)
-    check_survived(requested, config.read_text())
+    check_survived(requested, config.read_text(), fragments, symbols)
 
 
 def _compile(make: KernelMake, files: Overlay, phase: Phase) -> None:

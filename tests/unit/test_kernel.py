@@ -45,7 +45,9 @@ def test_a_kernel_and_its_proof(fake: FakeRepository) -> None:
     kernel = build_it(fake)
     assert kernel.release == f"6.1.99-gfoom-{kernel.key[:12]}"
     assert f"Linux version {kernel.release} " in kernel.image.read_bytes().decode("latin1")
-    assert kernel.config.read_text() == "CONFIG_MMU=y\n# CONFIG_MODULES is not set\nCONFIG_SMP=y\n"
+    assert kernel.config.read_text().startswith(
+        "CONFIG_MMU=y\n# CONFIG_MODULES is not set\nCONFIG_SMP=y\n"
+    )
     assert {path.name for path in kernel.folder.iterdir()} == {
         *("zImage", "vmlinux", "config", "System.map", "Module.symvers"),
         *("build.log", "build.json", "overlay", ".seal"),
@@ -104,7 +106,8 @@ def test_extra_configuration_is_merged_and_checked(fake: FakeRepository, tmp_pat
     with pytest.raises(KconfigError) as caught:
         build_it(fake, config=config)
     assert caught.value.message == "Kconfig dropped 1 of 3 requested lines"
-    assert caught.value.tail == "CONFIG_KASAN=y (got: n)"
+    assert caught.value.tail == "extra.config: CONFIG_KASAN=y (got: n)"
+    assert "this kernel has no CONFIG_KASAN" in caught.value.hint
     assert len(entries(fake)) == 1
     with pytest.raises(UsageError, match="no such configuration fragment"):
         build_it(fake, config=tmp_path / "none.config")
@@ -372,5 +375,81 @@ def test_a_compiler_that_was_given_and_is_not_there(fake: FakeRepository, tmp_pa
 def test_a_stock_kernel_is_asked_for_nothing_of_ours(fake: FakeRepository) -> None:
     fragment = fake.patches / "fragment.config"
     fragment.write_text("CONFIG_MMU=y\nCONFIG_MM_LIMITS=y\nCONFIG_MM_LIMITS_SLOTS=10\n")
-    assert requested_config(fake.target.stock()) == {"CONFIG_MMU": "y"}
-    assert len(requested_config(fake.target)) == 3
+    (stock,) = requested_config(fake.target.stock())
+    assert stock.values == {"CONFIG_MMU": "y"}
+    (ours,) = requested_config(fake.target)
+    assert len(ours.values) == 3
+
+
+# --- choices -------------------------------------------------------------------------
+
+
+def hz_of(kernel: KernelBuild) -> list[str]:
+    """The lines about the choice of the tree in miniature."""
+    return [line for line in kernel.config.read_text().splitlines() if "HZ" in line]
+
+
+def test_a_users_member_of_a_choice_wins_over_the_fragments(
+    fake: FakeRepository, tmp_path: Path
+) -> None:
+    fragment = fake.patches / "fragment.config"
+    fragment.write_text("CONFIG_MMU=y\nCONFIG_HZ_100=y\n")
+    config = tmp_path / "extra.config"
+    config.write_text("CONFIG_HZ_1000=y\n")
+    plain, extra = build_it(fake), build_it(fake, config=config)
+    assert hz_of(plain) == ["CONFIG_HZ_100=y", "# CONFIG_HZ_1000 is not set"]
+    assert hz_of(extra) == ["# CONFIG_HZ_100 is not set", "CONFIG_HZ_1000=y"]
+    assert plain.key != extra.key
+    # The other way round it is the same lines, and another kernel.
+    fragment.write_text("CONFIG_MMU=y\nCONFIG_HZ_1000=y\n")
+    config.write_text("CONFIG_HZ_100=y\n")
+    swapped = build_it(fake, config=config)
+    assert hz_of(swapped) == hz_of(plain)
+    assert len({plain.key, extra.key, swapped.key}) == 3
+
+
+def test_a_users_member_of_a_choice_wins_over_a_defconfigs(
+    fake: FakeRepository, tmp_path: Path
+) -> None:
+    (fake.pristine / "board").write_text("CONFIG_MMU=y\nCONFIG_HZ_100=y\n")
+    makefile = fake.pristine / "Makefile"
+    makefile.write_text(makefile.read_text() + "\nx_defconfig:\n\t@cp $(S)/board $(O)/.config\n")
+    board = replace(fake.target.board, base_config="x_defconfig")
+    config = tmp_path / "extra.config"
+    config.write_text("CONFIG_HZ_1000=y\n")
+    target = replace(fake.target, boards={"qemu": board})
+    kernel = build_it(replace(fake, target=target), config=config)
+    assert hz_of(kernel) == ["# CONFIG_HZ_100 is not set", "CONFIG_HZ_1000=y"]
+
+
+def test_the_debug_fragments_member_of_a_choice_wins_and_the_users_over_it(
+    fake: FakeRepository, tmp_path: Path
+) -> None:
+    (fake.patches / "fragment.config").write_text("CONFIG_HZ_100=y\n")
+    (fake.patches / "debug.config").write_text("CONFIG_HZ_1000=y\nCONFIG_SMP=y\n")
+    debug = replace(fake, target=fake.target.checking_itself())
+    assert hz_of(build_it(debug)) == ["# CONFIG_HZ_100 is not set", "CONFIG_HZ_1000=y"]
+    config = tmp_path / "extra.config"
+    config.write_text("CONFIG_HZ_100=y\n")
+    kernel = build_it(debug, config=config)
+    assert hz_of(kernel) == ["CONFIG_HZ_100=y", "# CONFIG_HZ_1000 is not set"]
+    assert "CONFIG_SMP=y" in kernel.config.read_text()
+
+
+def test_two_members_of_a_choice_in_one_file_are_refused(
+    fake: FakeRepository, tmp_path: Path
+) -> None:
+    config = tmp_path / "extra.config"
+    config.write_text("CONFIG_HZ_1000=y\nCONFIG_HZ_100=y\n")
+    with pytest.raises(KconfigError) as caught:
+        build_it(fake, config=config)
+    assert caught.value.message == (
+        "extra.config asks for CONFIG_HZ_1000 and CONFIG_HZ_100, of which a kernel has one"
+    )
+    assert entries(fake) == []
+
+
+def test_a_file_without_a_line_makes_the_same_kernel(fake: FakeRepository, tmp_path: Path) -> None:
+    config = tmp_path / "extra.config"
+    config.write_text("# Nothing yet.\n")
+    assert build_it(fake, config=config).key == build_it(fake).key
