@@ -8,6 +8,7 @@ what `--source` names.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -21,13 +22,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from backports import tarfile
 
 from harness import debian, git_source
 from harness.cache import KEY_LENGTH, digest, disk_full_named, file_sha256
-from harness.errors import CommandError, DownloadError, SourceError
+from harness.errors import CommandError, DownloadError, SourceError, UsageError
 from harness.git_source import OTHER_SOURCE
 from harness.process import end_group, require, run
 from harness.progress import Phase
@@ -49,6 +50,8 @@ _SETTLED_NS = 2_000_000_000
 _MIB = 1 << 20
 # How many changed files are named.
 _NAMED = 5
+# How many files one command copies. A name is up to 4 KiB, a command line 2 MiB.
+_NAMES_AT_ONCE = 400
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,53 @@ def fetch(ws: Workspace, target: Target, source: str | None = None) -> KernelSou
                     return _from_debian(ws, target, own, phase)
             return _from_git(ws, target, own.url, git_source.commit_of(ws, own), phase)
         path = Path(source).expanduser()
-        if path.is_dir():
+        kind = _kind_of(path)
+        if kind == "directory":
             return _from_directory(ws, target, path.resolve(), phase)
-        if path.is_file():
+        if kind == "file":
             return _from_tarball(ws, target, path.resolve(), phase)
         return _from_git(ws, target, *git_source.parse_git_source(source), phase)
+
+
+def _kind_of(path: Path) -> Literal["directory", "file", "none"]:
+    """What `--source` names; "none" where it may be a URL."""
+    try:
+        mode = path.stat().st_mode
+    except PermissionError as error:
+        raise _unreadable(error) from error
+    except (OSError, ValueError):
+        # Not there, a link to itself, longer than a name may be: no path, at any rate.
+        return "none"
+    if stat.S_ISDIR(mode):
+        return "directory"
+    if stat.S_ISREG(mode):
+        return "file"
+    raise UsageError(f"--source {path}: neither a folder nor a file", hint=OTHER_SOURCE)
+
+
+@contextmanager
+def _unreadable_named() -> Iterator[None]:
+    """Turns what keeps a file of the user's from being read into an error that names the file."""
+    try:
+        yield
+    except (PermissionError, FileNotFoundError) as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> SourceError:
+    """The error that names a file which is not to be read, or no more."""
+    name = _shown(error.filename)
+    if isinstance(error, PermissionError):
+        hint = "run it as the user whose file it is, or let others read it"
+        return SourceError(f"{name} cannot be read: {error.strerror}", hint=hint)
+    hint = "is somebody at work there? try it again"
+    return SourceError(f"{name} was gone before it was read", hint=hint)
+
+
+def _shown(name: object) -> str:
+    """A path for people, whatever is in it."""
+    text = os.fsencode(str(name)).decode(errors="backslashreplace")
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def tree_version(tree: Path) -> str:
@@ -97,12 +142,12 @@ def tree_version(tree: Path) -> str:
 
     Raises SourceError where there is no such Makefile.
     """
-    try:
-        with (tree / "Makefile").open(errors="replace") as stream:
+    makefile = tree / "Makefile"
+    head = ""
+    if makefile.is_file():
+        with _unreadable_named(), makefile.open(errors="replace") as stream:
             # The four lines are the first of the file, in every kernel.
             head = stream.read(4096)
-    except OSError:
-        head = ""
     found: dict[str, str] = dict(_MAKE_VARIABLE.findall(head))
     if not {"VERSION", "PATCHLEVEL", "SUBLEVEL"} <= found.keys():
         raise SourceError(
@@ -256,7 +301,8 @@ def _download(ws: Workspace, package: debian.Package, phase: Phase) -> Path:
 
 def _from_tarball(ws: Workspace, target: Target, path: Path, phase: Phase) -> KernelSource:
     phase.note(f"hash {path.name}")
-    key = f"tarball-{file_sha256(path)[:KEY_LENGTH]}"
+    with _unreadable_named():
+        key = f"tarball-{file_sha256(path)[:KEY_LENGTH]}"
     return _entry(
         ws, target, key, str(path), phase, lambda tree: _unpack_tar(path, tree, str(path))
     )
@@ -276,7 +322,12 @@ def _unpack_tar(archive: Path, tree: Path, name: str) -> None:
                 while stream.read(_MIB):
                     pass
         except tarfile.FilterError as error:
-            raise SourceError(f"{name} is refused: {error}") from error
+            raise SourceError(f"{name} is refused: {_shown(error)}") from error
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # Two members of one name and another kind, one below a link that leads nowhere.
+            raise SourceError(f"{name} cannot be unpacked: {_shown(error)}") from error
         except (tarfile.TarError, EOFError, CommandError) as error:
             raise SourceError(
                 f"{name} is truncated or not a tar archive ({error})", hint="fetch it again"
@@ -325,6 +376,7 @@ def _from_directory(ws: Workspace, target: Target, path: Path, phase: Phase) -> 
     check_version(tree_version(path), target, str(path))
     phase.note(f"read {path}")
     key = f"directory-{directory_digest(ws, path)}"
+    _tell_left_out(ws, path)
     found = _entry(ws, target, key, str(path), phase, lambda tree: _copy_directory(path, tree))
     state = git_source.state_of(path)
     if state is None:
@@ -341,11 +393,24 @@ def _first(names: tuple[str, ...]) -> str:
     return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
 
 
+def _tell_left_out(ws: Workspace, path: Path) -> None:
+    """Says what is in a directory that is no part of a kernel's source."""
+    names = tuple(_shown(found.name) for found in _found_in(path) if not found.is_source)
+    if names:
+        count = len(names)
+        ws.reporter.say(
+            f"{path}: {count} pipe(s), socket(s) or device(s) left out: {_first(names)}"
+        )
+
+
 def _copy_directory(path: Path, tree: Path) -> None:
-    """Copies a tree without git's own folder, which is larger than the tree."""
+    """Copies what belongs to a kernel's source in `path`, of which git's own folder does not."""
     tree.mkdir()
-    entries = [entry for entry in sorted(path.iterdir()) if entry.name != ".git"]
-    run(["cp", "-a", "--reflink=auto", "-t", tree, "--", *entries], error=SourceError, what="copy")
+    names = [found.name for found in _found_in(path) if found.is_source]
+    copy = ["cp", "-a", "--reflink=auto", "--parents", "-t", str(tree), "--"]
+    for first in range(0, len(names), _NAMES_AT_ONCE):
+        some = names[first : first + _NAMES_AT_ONCE]
+        run([*copy, *some], cwd=path, error=SourceError, what=f"copy of {path}")
 
 
 def directory_digest(ws: Workspace, path: Path) -> str:
@@ -359,7 +424,10 @@ def directory_digest(ws: Workspace, path: Path) -> str:
     state = hashlib.sha256()
     newest = 0
     names = []
-    for name, status in _walk(path):
+    for found in _found_in(path):
+        if not found.is_source:
+            continue
+        status = found.status
         fields = (
             status.st_mode,
             status.st_size,
@@ -367,9 +435,9 @@ def directory_digest(ws: Workspace, path: Path) -> str:
             status.st_ctime_ns,
             status.st_ino,
         )
-        state.update(f"{name}\0{fields}\0".encode(errors="surrogateescape"))
+        state.update(f"{found.name}\0{fields}\0".encode(errors="surrogateescape"))
         newest = max(newest, status.st_ctime_ns)
-        names.append(name)
+        names.append(found.name)
     signature = state.hexdigest()
     memory = ws.cache.root / "directories" / f"{digest(os.fsencode(path))}.json"
     try:
@@ -378,7 +446,8 @@ def directory_digest(ws: Workspace, path: Path) -> str:
             return str(known["digest"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not known yet, or not readable: it is only a memory
-    result = _content_digest(path, names)
+    with _unreadable_named():
+        result = _content_digest(path, names)
     if newest < began - _SETTLED_NS:
         with disk_full_named(ws.cache.root):
             memory.parent.mkdir(parents=True, exist_ok=True)
@@ -386,13 +455,37 @@ def directory_digest(ws: Workspace, path: Path) -> str:
     return result
 
 
-def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Every file and link below `root` but git's, by name, in order."""
-    for top in sorted(path for path in root.iterdir() if path.name != ".git"):
-        for path in (top, *sorted(top.rglob("*"))):
-            status = path.lstat()
-            if not stat.S_ISDIR(status.st_mode):
-                yield str(path.relative_to(root)), status
+@dataclass(frozen=True)
+class _Found:
+    """Something below a directory that is no folder: its name there, and its state."""
+
+    name: str
+    status: os.stat_result
+
+    @property
+    def is_source(self) -> bool:
+        """Whether it is a file or a link: reading a pipe, or a device, may never end."""
+        return stat.S_ISREG(self.status.st_mode) or stat.S_ISLNK(self.status.st_mode)
+
+
+def _found_in(root: Path) -> list[_Found]:
+    """All but folders below `root`, and but git's, by name, in order."""
+    with _unreadable_named():
+        return list(_walk(root))
+
+
+def _walk(root: Path, folder: str = "") -> Iterator[_Found]:
+    """The same below `folder`, which ends in a slash. Follows no link."""
+    with os.scandir(root / folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        name = f"{folder}{entry.name}"
+        if name == ".git":
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(root, f"{name}/")
+        else:
+            yield _Found(name, entry.stat(follow_symlinks=False))
 
 
 def _content_digest(root: Path, names: list[str]) -> str:

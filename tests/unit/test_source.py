@@ -13,7 +13,9 @@ import shutil
 import socket
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,6 +159,143 @@ def test_a_directory_of_another_version_is_refused(fake: FakeRepository) -> None
     assert no_entry_left(fake)
 
 
+# --- what else may be in a directory ---------------------------------------------
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    # A socket's path is at most 107 bytes long.
+    folder = os.open(path.parent, os.O_PATH)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"/proc/self/fd/{folder}/{path.name}")
+    os.close(folder)
+
+
+@pytest.mark.parametrize("make", [make_pipe, make_socket])
+def test_what_is_no_file_is_left_out_and_told(
+    fake: FakeRepository, make: Callable[[Path], None]
+) -> None:
+    before = directory_digest(fake.ws, fake.pristine)
+    make(fake.pristine / "mm/odd")
+    make(fake.pristine / "odd\n")
+    source = fetch(fake.ws, fake.target, str(fake.pristine))
+    assert files_of(source.tree) == files_of(TREE)
+    assert source.key == f"directory-{before}"
+    told = "2 pipe(s), socket(s) or device(s) left out: mm/odd, odd\\n"
+    assert told in " ".join(fake.said.getvalue().split())
+
+
+def test_a_pipe_for_a_makefile_is_not_waited_for(fake: FakeRepository) -> None:
+    (fake.pristine / "Makefile").unlink()
+    os.mkfifo(fake.pristine / "Makefile")
+    with pytest.raises(SourceError, match="has no Makefile with a VERSION"):
+        fetch(fake.ws, fake.target, str(fake.pristine))
+
+
+def test_links_are_copied_and_not_followed(fake: FakeRepository, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    os.mkfifo(tmp_path / "elsewhere/pipe")
+    links = {"dangling": "nowhere", "loop": "loop", "top": ".", "away": str(tmp_path / "elsewhere")}
+    for name, goal in links.items():
+        (fake.pristine / name).symlink_to(goal)
+    source = fetch(fake.ws, fake.target, str(fake.pristine))
+    for name, goal in links.items():
+        assert str((source.tree / name).readlink()) == goal
+    assert "left out" not in fake.said.getvalue()
+    (tmp_path / "elsewhere/more").touch()
+    assert fetch(fake.ws, fake.target, str(fake.pristine)) == source
+
+
+def test_a_link_to_a_directory_is_the_directory(fake: FakeRepository, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(fake.pristine)
+    by_link = fetch(fake.ws, fake.target, str(tmp_path / "link"))
+    assert by_link == fetch(fake.ws, fake.target, str(fake.pristine))
+
+
+def test_names_need_not_be_text(fake: FakeRepository) -> None:
+    odd = os.fsdecode(b"mm/\xff\xfe.c")
+    (fake.pristine / odd).write_text("int x;\n")
+    os.mkfifo(fake.pristine / os.fsdecode(b"\xff"))
+    source = fetch(fake.ws, fake.target, str(fake.pristine))
+    assert (source.tree / odd).read_text() == "int x;\n"
+    assert "left out: \\xff" in " ".join(fake.said.getvalue().split())
+
+
+@pytest.fixture
+def readable(fake: FakeRepository) -> Iterator[Path]:
+    """A copy of the tree where every user gets at it, and a test that is not run as root."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        shutil.copytree(TREE, folder / "tree")
+        is_root = os.geteuid() == 0
+        os.seteuid(65534 if is_root else os.geteuid())
+        try:
+            yield folder / "tree"
+        finally:
+            os.seteuid(0 if is_root else os.geteuid())
+
+
+@contextmanager
+def mode_of(path: Path, mode: int) -> Iterator[None]:
+    """Gives a file another mode, as its owner."""
+    status = path.stat()
+    for wanted in (mode, status.st_mode):
+        user = os.geteuid()
+        os.seteuid(status.st_uid)
+        path.chmod(wanted)
+        os.seteuid(user)
+        if wanted == mode:
+            yield
+
+
+@pytest.mark.parametrize("name", ["mm/page_alloc.c", "mm", "Makefile"])
+def test_what_cannot_be_read_is_named(fake: FakeRepository, readable: Path, name: str) -> None:
+    with mode_of(readable / name, 0), pytest.raises(SourceError) as caught:
+        fetch(fake.ws, fake.target, str(readable))
+    assert caught.value.message == f"{readable / name} cannot be read: Permission denied"
+
+
+def test_a_source_that_cannot_be_looked_for_is_named(fake: FakeRepository, readable: Path) -> None:
+    message = r"/tree/x cannot be read: Permission denied"
+    with mode_of(readable, 0), pytest.raises(SourceError, match=message):
+        fetch(fake.ws, fake.target, str(readable / "x"))
+
+
+def test_a_file_that_vanishes_meanwhile_is_named(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = fake.pristine / "mm/page_alloc.c"
+    read = Path.read_bytes
+
+    def read_late(path: Path) -> bytes:
+        victim.unlink(missing_ok=True)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_late)
+    with pytest.raises(SourceError, match=r"mm/page_alloc\.c was gone before it was read"):
+        fetch(fake.ws, fake.target, str(fake.pristine))
+    assert no_entry_left(fake)
+
+
+def test_a_source_that_is_a_pipe_is_wrong_usage(fake: FakeRepository, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match=r"pipe: neither a folder nor a file"):
+        fetch(fake.ws, fake.target, str(tmp_path / "pipe"))
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "loop"])
+def test_a_source_that_no_file_can_be_is_wrong_usage(
+    fake: FakeRepository, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UsageError, match="there is no such file or directory"):
+        fetch(fake.ws, fake.target, f"{tmp_path}/{name}")
+
+
 # --- a tar archive ----------------------------------------------------------
 
 
@@ -245,6 +384,59 @@ def test_a_member_that_leads_outside_is_refused(
         fetch(fake.ws, fake.target, str(path))
     assert no_entry_left(fake)
     assert not list(tmp_path.rglob("outside"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE])
+def test_a_member_that_is_no_file_is_refused(
+    fake: FakeRepository, tmp_path: Path, kind: bytes
+) -> None:
+    path = pack(tmp_path / "kernel.tar")
+    with tarfile.open(path, "a:") as tar:
+        odd = tarfile.TarInfo("linux-6.1.99/mm/odd")
+        odd.type = kind
+        tar.addfile(odd)
+    with pytest.raises(SourceError, match=r"kernel\.tar is refused: .*linux-6\.1\.99/mm/odd"):
+        fetch(fake.ws, fake.target, str(path))
+    assert no_entry_left(fake)
+
+
+@pytest.mark.parametrize(
+    "adds",
+    [
+        [member("linux-6.1.99/loop", "loop"), member("linux-6.1.99/loop/x")],
+        [member("linux-6.1.99/Makefile/x")],
+        [member("linux-6.1.99/mm")],
+    ],
+)
+def test_members_that_are_in_each_others_way_are_named(
+    fake: FakeRepository, tmp_path: Path, adds: list[Callable[[tarfile.TarFile], None]]
+) -> None:
+    path = pack(tmp_path / "kernel.tar")
+    with tarfile.open(path, "a:") as tar:
+        for add in adds:
+            add(tar)
+    with pytest.raises(SourceError, match=r"kernel\.tar (?:cannot be unpacked|is refused): .*lin"):
+        fetch(fake.ws, fake.target, str(path))
+    assert no_entry_left(fake)
+
+
+def test_links_that_lead_nowhere_and_odd_names_are_unpacked(
+    fake: FakeRepository, tmp_path: Path
+) -> None:
+    path = pack(tmp_path / "kernel.tar")
+    odd = os.fsdecode(b"linux-6.1.99/\xff.c")
+    with tarfile.open(path, "a:") as tar:
+        for add in (member("linux-6.1.99/dangling", "nowhere"), member(odd)):
+            add(tar)
+    tree = fetch(fake.ws, fake.target, str(path)).tree
+    assert str((tree / "dangling").readlink()) == "nowhere"
+    assert (tree / Path(odd).name).read_bytes() == b"evil"
+
+
+def test_an_archive_that_cannot_be_read_is_named(fake: FakeRepository, readable: Path) -> None:
+    message = "Makefile cannot be read: Permission denied"
+    with mode_of(readable / "Makefile", 0), pytest.raises(SourceError, match=message):
+        fetch(fake.ws, fake.target, str(readable / "Makefile"))
 
 
 def test_an_archive_without_a_kernel_is_refused(fake: FakeRepository, tmp_path: Path) -> None:
