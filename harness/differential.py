@@ -6,9 +6,10 @@ A cell is one thing that was seen of a scenario, as a person reads it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.evidence import UsageSample
 from harness.records import parse_log
 from harness.scenarios import Scenario, uid_of
 from harness.verdict import Observations
@@ -16,6 +17,9 @@ from harness.verdict import Observations
 _MB = 1_000_000
 _ALIKE = 1.25
 NOTHING = "—"
+
+# What was seen of a scenario, and how much memory was used meanwhile.
+Seen = tuple[Observations, Sequence[UsageSample]]
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,9 @@ def cells(scenario: Scenario, seen: Observations) -> Mapping[str, str]:
     return found
 
 
-def compare(
-    scenario: Scenario, policy: str, stock: Observations, patched: Observations
-) -> tuple[Difference, ...]:
+def compare(scenario: Scenario, policy: str, stock: Seen, patched: Seen) -> tuple[Difference, ...]:
     """Every cell, also those in which the two are the same, in the scenario's order."""
-    one, other = cells(scenario, stock), cells(scenario, patched)
+    one, other = cells(scenario, stock[0]), cells(scenario, patched[0])
     return (
         *(
             Difference(
@@ -55,7 +57,7 @@ def compare(
             )
             for name in dict.fromkeys((*one, *other))
         ),
-        *_memory(scenario, policy, stock, patched),
+        *_memory(scenario, policy, stock[1], patched[1]),
     )
 
 
@@ -93,9 +95,15 @@ def _settings(scenario: Scenario, seen: Observations) -> Iterator[tuple[str, str
 
 
 def _memory(
-    scenario: Scenario, policy: str, stock: Observations, patched: Observations
+    scenario: Scenario,
+    policy: str,
+    stock: Sequence[UsageSample],
+    patched: Sequence[UsageSample],
 ) -> Iterator[Difference]:
-    """The most that each user was seen to have; when that was looked at is chance."""
+    """The most that each user was seen to have; when that was looked at is chance.
+
+    A stock kernel has no sums of its own, so those of ours are left out.
+    """
     for user in dict.fromkeys(run.user for run in scenario.runs):
         one, other = _most(stock, uid_of(user)), _most(patched, uid_of(user))
         if one and other:
@@ -104,5 +112,6 @@ def _memory(
             yield Difference(scenario.name, policy, f"{user}: most memory seen", *words)
 
 
-def _most(seen: Observations, uid: int) -> int:
-    return max((sample.rss for sample in seen.usage if sample.uid == uid), default=0)
+def _most(samples: Sequence[UsageSample], uid: int) -> int:
+    seen = (one.rss for one in samples if one.uid == uid and not one.is_kernels)
+    return max(seen, default=0)

@@ -18,6 +18,7 @@ from harness.bundle_manifest import Kernel, Scenarios
 from harness.cache import disk_full_named
 from harness.differential import compare
 from harness.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
+from harness.evidence import UsageSample
 from harness.guests import Found, Setup, Work
 from harness.kcidb import check_origin
 from harness.kernel import KernelBuild
@@ -65,10 +66,12 @@ class Run:
         decisions = [one for found in ordered for one in found.decisions]
         self.folder.write_evidence(usage, decisions)
 
-    def seen(self, number: int) -> Observations:
-        """What was seen of the scenario that is this one in the work."""
+    def seen(self, number: int) -> tuple[Observations, tuple[UsageSample, ...]]:
+        """What was seen of the scenario that is this one in the work, and the memory used."""
         return next(
-            one.seen for one in self.found if one.place == (1, number) and one.seen is not None
+            (one.seen, one.samples)
+            for one in self.found
+            if one.place == (1, number) and one.seen is not None
         )
 
     def note(self, **changes: object) -> None:

@@ -15,13 +15,34 @@ from harness.json_fields import Fields, loads, objects_in
 
 USAGE = "usage.json"
 DECISIONS = "decisions.json"
+# Where a sum comes from. /proc is looked at from time to time, and memory that processes
+# share counts for each of them. The other two are the kernel's own sums.
+PROC, KILL_RECORD, PROC_MM_LIMITS = "/proc", "kill record", "/proc/mm_limits"
 
 
 @dataclass(frozen=True)
 class UsageSample:
-    """What the processes of a user took at a time; `mm_max` is its limit, None for none."""
+    """What the processes of a user took at a time; `mm_max` is its limit, None for none.
+
+    `source` is one of those above.
+    """
 
     time: float
+    uid: int
+    rss: int
+    mm_max: int | None
+    source: str = PROC
+
+    @property
+    def is_kernels(self) -> bool:
+        """Whether the kernel itself worked out the sum."""
+        return self.source != PROC
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The largest sum that the kernel itself worked out for a user; it does not say when."""
+
     uid: int
     rss: int
     mm_max: int | None
@@ -31,7 +52,7 @@ class UsageSample:
 class ScenarioUsage:
     """The samples of one scenario; `started` is when it began, None where nobody knows.
 
-    An empty `trigger` is the run's.
+    An empty `trigger` is the run's. `peaks` are of the users that had a limit at the end.
     """
 
     scenario: str
@@ -39,6 +60,7 @@ class ScenarioUsage:
     trigger: str
     started: float | None
     samples: tuple[UsageSample, ...]
+    peaks: tuple[Peak, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,8 +134,13 @@ def _usage(fields: Fields) -> ScenarioUsage:
                 uid=one.size("uid"),
                 rss=one.size("rss"),
                 mm_max=one.size_or_none("mm_max"),
+                source=one.text("source", PROC),
             )
             for one in fields.objects("samples")
+        ),
+        peaks=tuple(
+            Peak(one.size("uid"), one.size("rss"), one.size_or_none("mm_max"))
+            for one in fields.objects("peaks")
         ),
     )
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import psutil
 from harness import equipment
 from harness.built import Bootable
 from harness.errors import BootError, UsageError
-from harness.evidence import Candidate, Decision, ScenarioUsage
+from harness.evidence import Candidate, Decision, ScenarioUsage, UsageSample
 from harness.kernel_reports import find_reports
 from harness.klog import ahead_of_uptime, certain_lines
 from harness.lifetime import Healths
@@ -30,6 +30,7 @@ from harness.session import Session, open_session
 from harness.side_by_side import SideBySide
 from harness.summary import Judged, Planned
 from harness.targets import QemuMachine, Target
+from harness.usage import samples_of
 from harness.verdict import PROGRAMS, Observations, Outcome, judge, judge_log
 from harness.workspace import Workspace, usable_cpus
 
@@ -75,7 +76,8 @@ class Found:
     """One verdict, and where it belongs: `place` sorts all that a run finds.
 
     `log` is the guest's kernel log by then. A log is judged without a `scenario`, and
-    without anything `seen` of one.
+    without anything `seen` of one. `watched` is what watch_memory has said in this guest;
+    it may come later than the verdict.
     """
 
     place: tuple[int, int]
@@ -84,20 +86,28 @@ class Found:
     log: str
     scenario: Scenario | None = None
     seen: Observations | None = None
+    watched: Sequence[Usage] = ()
+
+    @property
+    def samples(self) -> tuple[UsageSample, ...]:
+        """How much memory each user used meanwhile, by the kernel log's clock."""
+        if self.seen is None or self.seen.meanwhile is None:
+            return ()
+        kills = self.judged.verdict.records
+        return samples_of(self.seen.meanwhile, self.watched, kills, ahead_of_uptime(self.log))
 
     @property
     def usage(self) -> Iterator[ScenarioUsage]:
-        """Who used how much memory meanwhile, if anybody did, by the kernel log's clock."""
-        verdict = self.judged.verdict
-        if self.seen is not None and self.seen.usage:
-            ahead = ahead_of_uptime(self.log)
-            samples = tuple(replace(one, time=one.time + ahead) for one in self.seen.usage)
+        """The same with what belongs to it, if anything was used."""
+        verdict, samples = self.judged.verdict, self.samples
+        if samples and self.seen is not None and self.seen.meanwhile is not None:
             yield ScenarioUsage(
                 scenario=verdict.scenario,
                 policy=verdict.policy,
                 trigger=verdict.trigger,
                 started=samples[0].time,
                 samples=samples,
+                peaks=self.seen.meanwhile.peaks,
             )
 
     @property
@@ -301,9 +311,7 @@ class _Guests:
         }
         self._begin(guest, one.scenario.name, one)
         begun, started = time.monotonic(), datetime.now(UTC)
-        seen = observe(
-            guest.session, one.scenario, one.policy, trigger, stock=stock, usage=guest.usage
-        )
+        seen = observe(guest.session, one.scenario, one.policy, trigger, stock=stock)
         if self._healths.ended:
             # What it came to then is nobody's verdict.
             guest.session.check()
@@ -377,7 +385,7 @@ class _Guests:
         seen: Observations | None = None,
     ) -> None:
         with self._lock:
-            self._found(Found(place, guest.number, judged, guest.log, scenario, seen))
+            self._found(Found(place, guest.number, judged, guest.log, scenario, seen, guest.usage))
 
 
 def _text_of(console: Path) -> str:

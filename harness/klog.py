@@ -192,15 +192,14 @@ def ahead_of_uptime(log: str) -> float:
     """By how many seconds the log's times are ahead of /proc/uptime's.
 
     The log's clock starts at another moment of the boot. 0.0 without a line that
-    says both times; of several the last one counts.
+    says both times; of several the least counts: a line that came late says too much.
     """
-    ahead = 0.0
-    for line in (line for line, _ in lines_of(log) if UPTIME in line):
-        found = split_prefix(line)
-        uptime = _UPTIME.fullmatch(found.text.rstrip())
-        if uptime and found.time is not None:
-            ahead = found.time - float(uptime[1])
-    return ahead
+    found = []
+    for line in (split_prefix(line) for line, _ in lines_of(log) if UPTIME in line):
+        uptime = _UPTIME.fullmatch(line.text.rstrip())
+        if uptime and line.time is not None:
+            found.append(line.time - float(uptime[1]))
+    return min(found, default=0.0)
 
 
 def find_trouble(

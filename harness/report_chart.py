@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
-from harness.evidence import UsageSample
+from harness.evidence import KILL_RECORD, UsageSample
 
 # More samples than this look the same, and make the page large.
 MOST_POINTS = 400
@@ -71,10 +71,14 @@ class Mark:
 class Chart:
     """The picture. `memory` and `limits` are lists of points, as SVG writes them.
 
-    `far_limit` is the highest limit that is too far above for the picture.
+    `kernels` are the places of the kernel's own sums, apart from those at kills, and
+    `peak` is the height of its largest one. `far_limit` is the highest limit that is
+    too far above for the picture.
     """
 
     memory: str
+    kernels: tuple[tuple[float, float], ...]
+    peak: float | None
     limits: tuple[str, ...]
     marks: tuple[Mark, ...]
     x_ticks: tuple[Tick, ...]
@@ -98,15 +102,20 @@ class _Scale:
 
 
 def draw(
-    samples: Sequence[UsageSample], kills: Sequence[KillMark], span: Sequence[float] = ()
+    samples: Sequence[UsageSample],
+    kills: Sequence[KillMark],
+    span: Sequence[float] = (),
+    peak: int | None = None,
 ) -> Chart:
     """The picture of one user's samples, of which there is at least one, and kills.
 
     It covers the times in `span`, too, so that two users' pictures can be compared.
+    `peak` is the largest sum that the kernel knows of.
     """
     ordered = sorted(samples, key=lambda sample: sample.time)
     times = [*(sample.time for sample in ordered), *(kill.time for kill in kills), *span]
-    top = max(*(sample.rss for sample in ordered), *(kill.user_rss for kill in kills), 0)
+    sums = [*(sample.rss for sample in ordered), *(kill.user_rss for kill in kills)]
+    top = max(*sums, peak or 0)
     limits = [sample.mm_max for sample in ordered if sample.mm_max is not None]
     near = [limit for limit in limits if top == 0 or limit <= _FAR * top]
     far = [limit for limit in limits if limit not in near]
@@ -121,6 +130,12 @@ def draw(
         memory=_points(
             [(x.place(time), y.place(rss)) for time, rss in _line(ordered, kills, high)]
         ),
+        kernels=tuple(
+            (x.place(one.time), y.place(one.rss))
+            for one in ordered
+            if one.is_kernels and one.source != KILL_RECORD
+        ),
+        peak=None if peak is None else y.place(peak),
         limits=tuple(_limits(ordered, set(near), x, y)),
         marks=tuple(
             Mark(x.place(kill.time), y.place(kill.user_rss), str(kill.number) if numbered else "")
@@ -153,8 +168,14 @@ def _line(
 
     Not so a kill behind it: what is left then nobody has seen.
     """
-    seen = [(one.time, one.rss) for one in thinned(samples)]
-    found = sorted([*seen, *((kill.time, kill.user_rss) for kill in kills)], key=itemgetter(0))
+    killed = [(kill.time, kill.user_rss) for kill in kills]
+    others = [
+        one for one in samples if one.source != KILL_RECORD or (one.time, one.rss) not in killed
+    ]
+    seen = [(one.time, one.rss) for one in thinned(others)]
+    found = sorted([*seen, *killed], key=itemgetter(0))
+    if not seen:
+        return found
     is_seen = found[-1] == seen[-1]
     return [*found, (end, found[-1][1])] if is_seen and found[-1][0] < end else found
 

@@ -216,7 +216,9 @@ def _scenario(
     decisions: Mapping[_Key, Sequence[Decision]],
 ) -> ScenarioView:
     kills = _kills(one.kills, places)
-    samples = [sample for found in usage.get(_key(one), ()) for sample in found.samples]
+    told = usage.get(_key(one), ())
+    samples = [sample for found in told for sample in found.samples]
+    peaks = {peak.uid: peak.rss for found in told for peak in found.peaks}
     return ScenarioView(
         key=key,
         result=one,
@@ -224,7 +226,7 @@ def _scenario(
             Reason(text, texts.get(text.partition(": ")[2].strip(), "")) for text in one.reasons
         ),
         kills=kills,
-        users=tuple(_users(samples, kills)),
+        users=tuple(_users(samples, kills, peaks)),
         decisions=tuple(sorted(decisions.get(_key(one), ()), key=lambda found: found.time)),
     )
 
@@ -235,7 +237,9 @@ def _kills(records: Iterable[KillRecord], places: Mapping[KillRecord, str]) -> t
     )
 
 
-def _users(samples: Sequence[UsageSample], kills: Sequence[KillView]) -> Iterator[UserView]:
+def _users(
+    samples: Sequence[UsageSample], kills: Sequence[KillView], peaks: Mapping[int, int]
+) -> Iterator[UserView]:
     """The users that there are samples of, by uid."""
     killed_at = [kill.record.time for kill in kills if kill.record.time is not None]
     times = [*(one.time for one in samples), *killed_at]
@@ -247,12 +251,13 @@ def _users(samples: Sequence[UsageSample], kills: Sequence[KillView]) -> Iterato
             for kill in killed
             if kill.record.time is not None
         ]
-        chart = draw(own, marks, (min(times), max(times)))
+        peak = peaks.get(uid)
+        chart = draw(own, marks, (min(times), max(times)), peak)
         rows = thinned(own)
         yield UserView(
             uid=uid,
             chart=chart,
-            words=_words(uid, own, chart, killed),
+            words=_words(uid, own, chart, killed, peak),
             samples=tuple(rows),
             left_out=len(own) - len(rows),
             kills=killed,
@@ -261,18 +266,24 @@ def _users(samples: Sequence[UsageSample], kills: Sequence[KillView]) -> Iterato
 
 
 def _words(
-    uid: int, samples: Sequence[UsageSample], chart: Chart, kills: Sequence[KillView]
+    uid: int,
+    samples: Sequence[UsageSample],
+    chart: Chart,
+    kills: Sequence[KillView],
+    peak: int | None,
 ) -> str:
     """What the picture shows, for who does not see it."""
     first, last = samples[0].time, samples[-1].time
     sums = (kill.record.user_rss for kill in kills)
-    peak = max(*(sample.rss for sample in samples), *sums, 0)
+    most = max(*(sample.rss for sample in samples), *sums, peak or 0)
     limits = sorted({one.mm_max for one in samples if one.mm_max is not None})
     limit = " and ".join(short_size(one) for one in limits) or "none"
     words = (
-        f"User {user_words(uid)} used at most {short_size(peak)} between {first:.2f} and "
+        f"User {user_words(uid)} used at most {short_size(most)} between {first:.2f} and "
         f"{last:.2f} s. Limit: {limit}."
     )
+    if peak is not None:
+        words += f" The kernel's largest sum: {short_size(peak)}."
     if chart.far_limit is not None:
         words += f" {short_size(chart.far_limit)} is too high for the picture."
     if not kills:

@@ -13,15 +13,14 @@ import secrets
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.adb import Device
 from harness.errors import BootError, DeviceError, HarnessError
-from harness.evidence import UsageSample
 from harness.klog import Section, section
 from harness.oracle import Decision, parse_decisions
 from harness.proc_mm_limits import LimitEntry, parse_mm_limits
-from harness.programs_output import Usage, parse_output
+from harness.programs_output import parse_output
 from harness.scenario_script import (
     BEGIN,
     CHANGE,
@@ -41,7 +40,7 @@ from harness.scenario_script import (
 )
 from harness.scenarios import NO_LIMIT, Modules, Scenario, uid_of
 from harness.session import Session
-from harness.usage import LimitChange, between, samples
+from harness.usage import LimitChange, Meanwhile
 from harness.verdict import Observations, ProgramRun
 
 __all__ = ["DEVICE_FOLDER", "MODULES", "load_modules", "modules_command", "observe", "parse_limits"]
@@ -62,7 +61,7 @@ class _Seen:
     daemon_calls: int | None = None
     log: str = ""
     section: Section = field(default_factory=lambda: Section("", False, False))
-    usage: tuple[UsageSample, ...] = ()
+    meanwhile: Meanwhile | None = None
     decisions: tuple[Decision, ...] | None = None
     decisions_lost: bool = False
 
@@ -91,12 +90,11 @@ def observe(
     trigger: str,
     *,
     stock: bool = False,
-    usage: Sequence[Usage] = (),
 ) -> Observations:
     """Runs `scenario` on the session's device. Never raises a HarnessError.
 
     With `stock` its kernel is one without limits, and what only those have is
-    as it must be: no daemon, no entry. `usage` grows meanwhile: what watch_memory says.
+    as it must be: no daemon, no entry.
 
     What the kernel did wrong and what went wrong around it is told apart: a
     BootError is the kernel's (a panic, an oops, a hang), others are not.
@@ -106,7 +104,7 @@ def observe(
     seen = _Seen(limits=(), daemon_calls=1) if stock else _Seen()
     died = problem = ""
     try:
-        _perform(session.device, script, seen, usage)
+        _perform(session.device, script, seen)
     except HarnessError as error:
         problem = _one_line(error)
         try:
@@ -126,7 +124,7 @@ def observe(
         daemon_calls=seen.daemon_calls,
         module_problems=tuple(seen.module_problems),
         log=seen.log,
-        usage=seen.usage,
+        meanwhile=seen.meanwhile,
         decisions=seen.decisions,
         decisions_lost=seen.decisions_lost,
         died=died,
@@ -155,7 +153,7 @@ def _one_line(error: HarnessError) -> str:
     return ": ".join([error.message, *(line.strip() for line in last)])
 
 
-def _perform(device: Device, script: Script, seen: _Seen, usage: Sequence[Usage]) -> None:
+def _perform(device: Device, script: Script, seen: _Seen) -> None:
     """Runs the script, and notes what it said, also where it did not come to its end."""
     steps = len(script.scenario.steps)
     timeout = _SHELL_SECONDS + steps * _STEP_SECONDS
@@ -167,11 +165,12 @@ def _perform(device: Device, script: Script, seen: _Seen, usage: Sequence[Usage]
         running.close()
         parts = parts_of(running.output, script.token)
         _note(script, parts, seen)
-        seen.usage = _usage(script, parts, seen, usage)
+        seen.meanwhile = _meanwhile(script, parts, seen)
     _check(script, parts, running.output)
     limits = _last(parts, LIMITS)
     if limits is not None:
         seen.limits = _limits_in(limits.text)
+        seen.meanwhile = _with_limits(seen.meanwhile, limits.time, seen.limits)
 
 
 def _note(script: Script, parts: Sequence[Part], seen: _Seen) -> None:
@@ -199,16 +198,21 @@ def _note(script: Script, parts: Sequence[Part], seen: _Seen) -> None:
         seen.decisions_lost = seen.decisions is None
 
 
-def _usage(
-    script: Script, parts: Sequence[Part], seen: _Seen, usage: Sequence[Usage]
-) -> tuple[UsageSample, ...]:
-    """Who used how much memory while the script ran."""
+def _meanwhile(script: Script, parts: Sequence[Part], seen: _Seen) -> Meanwhile | None:
+    """When the script ran, and when it set limits; None where it told no time."""
     times = [part.time for part in parts if part.time is not None]
     if not times:
-        return ()
+        return None
     # A kernel that died has told no end.
     end = times[-1] if parts[-1].name == LOG else math.inf
-    return samples(between(tuple(usage), times[0], end), _limit_changes(script, parts, seen))
+    return Meanwhile(times[0], end, tuple(_limit_changes(script, parts, seen)))
+
+
+def _with_limits(
+    meanwhile: Meanwhile | None, time: float | None, read: tuple[LimitEntry, ...]
+) -> Meanwhile | None:
+    """The same with what /proc/mm_limits said at a time."""
+    return meanwhile and replace(meanwhile, read_at=time, read=read)
 
 
 def _limit_changes(script: Script, parts: Sequence[Part], seen: _Seen) -> list[LimitChange]:

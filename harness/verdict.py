@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.evidence import UsageSample
 from harness.klog import Section, find_trouble
 from harness.oracle import Decision
 from harness.proc_mm_limits import LimitEntry
@@ -21,6 +20,7 @@ from harness.programs_output import ChildEnd, LimitSet, ProgramOutput
 from harness.records import FIGURE_OF_POLICY, KillRecord, ParsedRecords, lines_of, split_prefix
 from harness.records import parse_log as parse_records_log
 from harness.scenarios import NO_LIMIT, SHIELD_ADJ, Enough, Run, Scenario, Victims, uid_of
+from harness.usage import Meanwhile
 
 SIGKILL = 9
 PAGE = 4096
@@ -90,10 +90,10 @@ class Observations:
     limits: tuple[LimitEntry, ...] | None
     daemon_calls: int | None = None
     module_problems: tuple[str, ...] = ()
-    # The whole kernel log behind the scenario, and who used how much memory meanwhile:
-    # not judged here, but kept.
+    # The whole kernel log behind the scenario, and what tells who used how much memory
+    # meanwhile: not judged here, but kept.
     log: str = ""
-    usage: tuple[UsageSample, ...] = ()
+    meanwhile: Meanwhile | None = None
     decisions: tuple[Decision, ...] | None = None
     decisions_lost: bool = False
     died: str = ""

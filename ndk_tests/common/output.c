@@ -58,6 +58,11 @@ void say(const char *format, ...)
 	va_end(args);
 }
 
+void say_lines(const char *text, size_t length)
+{
+	write_all(STDOUT_FILENO, text, length);
+}
+
 void complain(const char *format, ...)
 {
 	char prefix[64];

@@ -3,6 +3,8 @@
 #ifndef MM_LIMITS_OUTPUT_H
 #define MM_LIMITS_OUTPUT_H
 
+#include <stddef.h>
+
 #define EXIT_EXPECTED	0
 #define EXIT_UNEXPECTED	1
 #define EXIT_USAGE	2
@@ -12,6 +14,9 @@ extern const char *program_name;
 
 /* Writes one line to stdout; the newline is added. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Writes @text, which is @length bytes of whole lines, to stdout. */
+void say_lines(const char *text, size_t length);
 
 /* Writes one line to stderr, with the program's name before it. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -32,13 +32,23 @@ from harness.errors import (
     UsageError,
 )
 from harness.events import Kill, RunBegin, RunEnd, ScenarioBegin, ScenarioEnd, decode
-from harness.evidence import UsageSample, parse_decisions, parse_usage
+from harness.evidence import (
+    KILL_RECORD,
+    PROC,
+    PROC_MM_LIMITS,
+    Peak,
+    ScenarioUsage,
+    UsageSample,
+    parse_decisions,
+    parse_usage,
+)
 from harness.kernel_reports import find_reports
 from harness.klog import Section
 from harness.progress import Reporter
 from harness.results import LATEST
 from harness.scenarios import Scenario
 from harness.targets import GOLDFISH_3_4, LINUX_6_1, GitSource
+from harness.usage import Meanwhile
 from harness.verdict import Observations
 from harness.workspace import Workspace
 
@@ -52,6 +62,8 @@ class FakeDevice:
     def __init__(self) -> None:
         self.commands: list[str] = []
         self.log = BOOT_LOG
+        self.watched: list[str] = ["usage: time=1.000000, uid=10070, rss=4096"]
+        self.late: list[str] = []
 
     def shell(self, command: str, *, timeout: float) -> ShellResult:
         self.commands.append(command)
@@ -61,8 +73,9 @@ class FakeDevice:
         return self.log
 
     def start(self, _command: str, *, on_line: Callable[[str], None]) -> Any:
-        on_line("usage: time=1.000000, uid=10070, rss=4096")
-        return SimpleNamespace(close=lambda: None, ended=False)
+        for line in self.watched:
+            on_line(line)
+        return SimpleNamespace(close=lambda: list(map(on_line, self.late)), ended=False)
 
 
 class Bench:
@@ -120,7 +133,6 @@ class Bench:
         trigger: str,
         *,
         stock: bool,
-        usage: object,
     ) -> Observations:
         seen = World(scenario, policy, trigger).observe()
         return self.change_stock(scenario, seen) if stock else self.change(scenario, told(seen))
@@ -203,20 +215,53 @@ def test_ctrl_c_leaves_a_complete_folder(bench: Bench, monkeypatch: pytest.Monke
     assert bench.verdict["finished"] is False
 
 
-def test_who_used_what_and_died_of_whom_is_kept_by_the_logs_clock(bench: Bench) -> None:
-    bench.device.log = f"{BOOT_LOG}<13>[    1.250000] goldfish-oom: uptime 1.00\n"
+UPTIME_LOG = f"{BOOT_LOG}<13>[    1.250000] goldfish-oom: uptime 1.00\n"
 
-    def use(_: Scenario, seen: Observations) -> Observations:
-        return replace(seen, usage=(UsageSample(2.0, 10070, 4096, None),), log=bench.device.log)
 
-    bench.change = use
+def used(bench: Bench) -> tuple[ScenarioUsage, ...]:
+    """What usage.json says of scenarios that all go on from 1.5 to 20 s."""
+    bench.device.log = UPTIME_LOG
+
+    def meanwhile(_: Scenario, seen: Observations) -> Observations:
+        assert seen.limits is not None
+        found = Meanwhile(1.5, 20.0, read_at=15.0, read=seen.limits)
+        return replace(seen, meanwhile=found, log=UPTIME_LOG)
+
+    bench.change = meanwhile
     assert bench.run(scenarios=("report", "below-limit")) == 0
-    folder = bench.results / LATEST
-    usage = parse_usage((folder / "usage.json").read_text())
+    return parse_usage((bench.results / LATEST / "usage.json").read_text())
+
+
+def test_who_used_what_and_died_of_whom_is_kept_by_the_logs_clock(bench: Bench) -> None:
+    bench.device.watched = ["usage: time=2.000000, uid=10070, rss=4096"]
+    usage = used(bench)
     assert [one.scenario for one in usage] == ["report", "below-limit"]
-    assert [sample.time for one in usage for sample in one.samples] == [2.25, 2.25]
+    seen = [sample for one in usage for sample in one.samples if sample.source == PROC]
+    assert seen == [UsageSample(2.25, 10070, 4096, None)] * 2
+    folder = bench.results / LATEST
     (decision,) = parse_decisions((folder / "decisions.json").read_text())
     assert (decision.scenario, decision.uid) == ("report", 10070)
+
+
+def test_the_kernels_own_sums_are_in_it_however_little_was_seen(bench: Bench) -> None:
+    bench.device.watched = []
+    report, below = used(bench)
+    kill, read = report.samples
+    assert (kill.source, read.source) == (KILL_RECORD, PROC_MM_LIMITS)
+    assert (kill.time, read.time) == (12.0, 15.25)
+    assert kill.rss > 100_000_000
+    assert {kill.mm_max, read.mm_max} == {100_000_000}
+    assert report.peaks == (Peak(10070, kill.rss, 100_000_000),)
+    # Of a user that nobody was killed of.
+    assert [one.source for one in below.samples] == [PROC_MM_LIMITS]
+    assert [one.uid for one in below.peaks] == [10070]
+
+
+def test_what_the_guest_says_late_is_not_lost(bench: Bench) -> None:
+    bench.device.watched = []
+    bench.device.late = [f"usage: time={at}.000000, uid=10070, rss=4096" for at in (1, 2, 30)]
+    seen = [sample for one in used(bench) for sample in one.samples if sample.source == PROC]
+    assert [one.time for one in seen] == [2.25, 2.25]
 
 
 def test_what_was_seen_before_a_ctrl_c_is_kept(bench: Bench) -> None:

@@ -12,8 +12,12 @@ from hypothesis import strategies as st
 from summaries import texts
 
 from harness.evidence import (
+    KILL_RECORD,
+    PROC,
+    PROC_MM_LIMITS,
     Candidate,
     Decision,
+    Peak,
     ScenarioUsage,
     UsageSample,
     decisions_json,
@@ -24,9 +28,17 @@ from harness.evidence import (
 
 SIZES = st.integers(0, 2**64)
 TIMES = st.floats(-1e9, 1e9)
-SAMPLES = st.builds(UsageSample, TIMES, SIZES, SIZES, st.none() | SIZES)
+SOURCES = st.sampled_from((PROC, KILL_RECORD, PROC_MM_LIMITS))
+SAMPLES = st.builds(UsageSample, TIMES, SIZES, SIZES, st.none() | SIZES, SOURCES)
+PEAKS = st.builds(Peak, SIZES, SIZES, st.none() | SIZES)
 USAGE = st.builds(
-    ScenarioUsage, texts(), texts(), texts(), st.none() | TIMES, st.lists(SAMPLES).map(tuple)
+    ScenarioUsage,
+    texts(),
+    texts(),
+    texts(),
+    st.none() | TIMES,
+    st.lists(SAMPLES).map(tuple),
+    st.lists(PEAKS).map(tuple),
 )
 CANDIDATES = st.builds(
     Candidate, SIZES, texts(), st.integers(-(2**63), 2**64), SIZES, st.integers(-1000, 1000)
@@ -85,7 +97,7 @@ def test_anything_else_is_one_kind_of_error(value: object) -> None:
         assert isinstance(found, tuple)
 
 
-def test_trigger_and_begin_may_be_missing() -> None:
+def test_of_old_files_trigger_begin_source_and_peaks_may_be_missing() -> None:
     text = json.dumps([{"scenario": "a", "policy": "rss", "samples": [SAMPLE]}])
     expected = ScenarioUsage("a", "rss", "", None, (UsageSample(1.5, 10070, 4096, None),))
     assert parse_usage(text) == (expected,)
@@ -100,6 +112,7 @@ def test_trigger_and_begin_may_be_missing() -> None:
         ({"rss": 1.5}, "rss is no whole number"),
         ({"rss": 2**80}, "rss is no whole number"),
         ({"mm_max": "none"}, "mm_max is no whole number"),
+        ({"source": 7}, "source is no string"),
     ],
 )
 def test_what_is_wrong_is_named(changes: dict[str, object], message: str) -> None:

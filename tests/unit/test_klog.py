@@ -87,7 +87,11 @@ def test_another_runs_markers_are_lines_like_others() -> None:
         ("<13>[    3.250000] goldfish-oom: uptime 3.20\n", 0.05),
         (
             "<13>[    3.250000] goldfish-oom: uptime 3.20\n<13>[9.0] goldfish-oom: uptime 8.5\n",
-            0.5,
+            0.05,
+        ),
+        (
+            "<13>[    9.000000] goldfish-oom: uptime 8.50\n<13>[9.1] goldfish-oom: uptime 9.0\n",
+            0.1,
         ),
         ("<13>[    3.250000] goldfish-oom: uptime 3.20 or so\n", 0.0),
         ("goldfish-oom: uptime 3.20\n", 0.0),
