@@ -34,15 +34,16 @@ from harness.process import end_group, require
 
 TAIL_LINES = 8
 # Starting includes making the server's key: 0.2 s, on a loaded host seconds.
-_SERVER_SECONDS = 20.0
+_SERVER_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 # What opening a connection through the server to the device may take.
-_OPEN_SECONDS = 10.0
-# When a connection breaks, the console may know why, a moment later.
-_CAUSE_SECONDS = 1.5
+_OPEN_SECONDS = 30.0
+# When a connection breaks, the console may know why, a moment later; on a busy host much
+# later. Of the server's end it knows nothing.
+_CAUSE_SECONDS, _SERVER_CAUSE_SECONDS = 15.0, 1.5
 # A guest that does not answer an echo for this long is not merely busy; a board may say more.
-_ECHO_SECONDS = 5.0
-_PUSH_SECONDS = 60.0
+_ECHO_SECONDS = 20.0
+_PUSH_SECONDS = 300.0
 _SHELL_V2 = "shell_v2"
 # What `id` says of root.
 _ROOT = "uid=0("
@@ -162,7 +163,8 @@ class RunningCommand:
     """A command on the device; a thread collects its lines as they come.
 
     Its standard input is empty. stdout and stderr come together. That thread calls
-    `on_line` with each line that has its end.
+    `on_line` with each line that has its end. Seconds are those in which the machine had a
+    CPU: see MachineClock.
     """
 
     def __init__(
@@ -265,15 +267,14 @@ class RunningCommand:
 
     def _wait(self, ready: Callable[[], bool], timeout: float) -> bool:
         health = self._device.health
+        until = health.clock.now() + timeout
         with self._changed:
-            done = False
-
-            def over() -> bool:
-                nonlocal done
-                done = ready()
-                return done or health.failed
-
-            self._changed.wait_for(over, timeout)
+            while not (done := ready()) and not health.failed:
+                left = until - health.clock.now()
+                if left <= 0:
+                    break
+                # The clock may stand still meanwhile.
+                self._changed.wait(left)
             return done
 
     def _check(self, done: bool, timeout: float, missing: str) -> None:
@@ -390,9 +391,10 @@ class Device:
 
         Raises DeviceError, or the session's first cause.
         """
-        deadline = time.monotonic() + timeout
+        now = self.health.clock.now
+        deadline = now() + timeout
         while not self._connected():
-            if self.health.pause(_POLL_SECONDS) or time.monotonic() > deadline:
+            if self.health.pause(_POLL_SECONDS) or now() > deadline:
                 self.health.check()
                 raise DeviceError(
                     f"adb did not reach the device within {timeout:g} s",
@@ -450,8 +452,8 @@ class Device:
             said = self._device.root()
         if _IS_ROOT in said:
             return
-        deadline = time.monotonic() + timeout
-        while _NEVER_ROOT not in said and time.monotonic() < deadline:
+        deadline = self.health.clock.now() + timeout
+        while _NEVER_ROOT not in said and self.health.clock.now() < deadline:
             self.health.pause(_POLL_SECONDS * 10)
             self.health.check()
             # For a second it is still the old adbd that answers, before it goes and
@@ -546,7 +548,7 @@ class Device:
 
     def fail_lost(self, doing: str, why: str, tail: str) -> NoReturn:
         """Raises the first cause of a broken connection; it is that itself if there is none."""
-        self.health.pause(_CAUSE_SECONDS)
+        self.health.pause(_CAUSE_SECONDS if self.server.alive else _SERVER_CAUSE_SECONDS)
         server = "" if self.server.alive else "; adb's server has ended"
         message = f"the connection to the device broke in {doing!r}: {why}{server}"
         self.health.fail(DeviceError(message, tail=tail, log=self.server.log))

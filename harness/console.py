@@ -13,7 +13,6 @@ import os
 import re
 import signal
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,14 +26,16 @@ from harness.lifetime import Health, bound_to_us
 
 # How many lines of the console an error shows.
 TAIL_LINES = 12
-# After its first line of trouble a kernel prints a call trace, and perhaps
-# panics. This is how long we listen to that before we say that it is over.
-_TRACE_SECONDS = 0.5
+# After its first line of trouble a kernel prints a call trace, and perhaps panics. It
+# is over when so long nothing has come, or after the second time in any case.
+_TRACE_SECONDS, _MOST_TRACE_SECONDS = 0.5, 10.0
 # How long the reader sleeps in one read; bounds how late it sees a deadline.
 _READ_SECONDS = 0.1
 _READ_BYTES = 1 << 16
 # What a machine that was asked to end may take before it is killed.
 _GRACE_SECONDS = 2.0
+# What the reader may take to bring the last of it into the log.
+_READER_SECONDS = 30.0
 # What a line of the kernel begins with. A program writes to the console or to
 # /dev/kmsg too, but cannot put its text right behind the time by accident.
 _PRINTK = r"^(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? "
@@ -113,12 +114,12 @@ class Console:
         self.health = health
         self._lines: list[str] = []
         self._changed = threading.Condition()
-        self._last_output = time.monotonic()
+        self._last_output = health.clock.now()
         self._end_expected = False
         self._ended = threading.Event()
         # The first line of trouble, and the end of listening to what follows.
         self._trouble: tuple[str, Trouble, int] | None = None
-        self._trace_end = 0.0
+        self._trace_end = self._last_trace_end = 0.0
         check_terminals()
         log.parent.mkdir(parents=True, exist_ok=True)
         self._stream: IO[bytes] = log.open("wb")
@@ -126,6 +127,7 @@ class Console:
         self._child: pexpect.spawn[bytes] = pexpect.spawn(
             command, arguments, echo=False, timeout=None, use_poll=True, dimensions=(50, 500)
         )
+        health.clock.follow(self.pid)
         self._reader = threading.Thread(target=self._read_all, name="console", daemon=True)
         health.listen(self._wake)
         self._reader.start()
@@ -151,9 +153,9 @@ class Console:
 
         Raises BootError, which then is the first cause, when it has not come
         after `timeout` seconds, or nothing at all has come for `silence`
-        seconds; the first cause when there is one.
+        seconds, in which the machine had a CPU; the first cause when there is one.
         """
-        deadline = time.monotonic() + timeout
+        deadline = self.health.clock.now() + timeout
         seen = 0
         while True:
             with self._changed:
@@ -171,7 +173,7 @@ class Console:
             self._check_limits(pattern, deadline, timeout, silence)
 
     def _check_limits(self, pattern: str, deadline: float, timeout: float, silence: float) -> None:
-        now = time.monotonic()
+        now = self.health.clock.now()
         if now - self._last_output > silence:
             said = "" if self._lines else "; it has printed nothing at all"
             self._fail(f"the kernel has been silent for {silence:g} s while it booted{said}")
@@ -193,7 +195,7 @@ class Console:
             self._ended.wait(_GRACE_SECONDS)
         finally:
             self.kill()
-            self._reader.join(_GRACE_SECONDS)
+            self._reader.join(_READER_SECONDS)
             self.health.unlisten(self._wake)
 
     def kill(self) -> None:
@@ -223,7 +225,7 @@ class Console:
 
     def _read(self) -> bytes | None:
         """What has come, nothing after a short while, None at the end."""
-        if self._trouble is not None and time.monotonic() > self._trace_end:
+        if self._trouble is not None and self.health.clock.now() > self._trace_end:
             self._report_trouble()
         try:
             data: bytes = self._child.read_nonblocking(_READ_BYTES, _READ_SECONDS)
@@ -241,7 +243,7 @@ class Console:
         if not data:
             return rest
         with self._changed:
-            self._last_output = time.monotonic()
+            self._last_output = self.health.clock.now()
             for raw in whole:
                 self._look_at(raw.replace(b"\r", b"").decode(errors="replace"))
             self._changed.notify_all()
@@ -251,7 +253,8 @@ class Console:
         self._lines.append(line)
         if self._trouble is None and (trouble := find_trouble(line)):
             self._trouble = (line, trouble, len(self._lines) - 1)
-            self._trace_end = time.monotonic() + _TRACE_SECONDS
+            self._last_trace_end = self._last_output + _MOST_TRACE_SECONDS
+        self._trace_end = min(self._last_output + _TRACE_SECONDS, self._last_trace_end)
 
     def _report_trouble(self) -> None:
         if self._trouble is None:

@@ -37,7 +37,7 @@ _OS_RELEASE = Path("/etc/os-release")
 _TRIED = (("debian", "12"), ("debian", "13"))
 # Programs that tell their version when they are asked in another way.
 _VERSION_ARGUMENT: Mapping[str, str] = {"adb": "version", "bison": "-V", "perl": "-V:version"}
-_VERSION_SECONDS = 10.0
+_VERSION_SECONDS = 60.0
 # adb tells the version of its protocol first.
 _ADB_VERSION = re.compile(r"^Version \d+(\.\d+)+", re.MULTILINE)
 _VERSION = re.compile(r"\d+(\.\d+)+")

@@ -35,7 +35,7 @@ _DEBUG_SECTIONS = (".debug_line", ".zdebug_line")
 _MAPPING = "$"
 # The path of this function's file is known below the top of every kernel's source.
 _LANDMARK, _LANDMARK_FILE = "kernel_init", "init/main.c"
-_ADDR2LINE_SECONDS = 120.0
+_ADDR2LINE_SECONDS = 600.0
 _ADDRESS_LINE = re.compile(r"0x[0-9a-f]+")
 _PLACE_LINE = re.compile(r"(?P<file>.+):(?P<line>[0-9]+)(?: \(discriminator [0-9]+\))?")
 

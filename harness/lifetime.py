@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from harness.errors import HarnessError, RunEndedError
+from harness.patience import MachineClock
 
 # What ends what a thread does before its time.
 _stop: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
@@ -52,6 +53,8 @@ class Health:
     """
 
     def __init__(self) -> None:
+        # By which limits on what the machine does are measured.
+        self.clock = MachineClock()
         self._changed = threading.Condition()
         self._cause: HarnessError | None = None
         self._listeners: list[Callable[[], None]] = []

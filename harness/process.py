@@ -43,6 +43,8 @@ _LINGER_SECONDS = 1.0
 # How often a program is looked at that prints nothing.
 _POLL_SECONDS = 0.2
 _CHUNK = 1 << 16
+# As much as a pipe can hold.
+_PIPE = 1 << 20
 _STDERR = 2
 # For a tool that is missing: its package is known here, the kernel that wants it is not.
 _INSTALL = "apt-get install {} (or ./inv setup, with --kernel as here)"
@@ -257,6 +259,7 @@ def _chunks(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator
                 raise _TimedOutError
             check_stopped()
             if now >= linger:
+                yield _what_is_there(process.stdout.fileno())
                 return
             if linger == float("inf") and process.poll() is not None:
                 linger = now + _LINGER_SECONDS
@@ -268,6 +271,14 @@ def _chunks(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator
                 chunk = os.read(process.stdout.fileno(), _CHUNK)
                 open_end = chunk != b""
                 yield chunk
+
+
+def _what_is_there(pipe: int) -> bytes:
+    """What has been written to a pipe and not been read: what a program that has ended left."""
+    os.set_blocking(pipe, False)
+    with suppress(BlockingIOError):
+        return os.read(pipe, _PIPE)
+    return b""
 
 
 def _tail(output: str) -> str:

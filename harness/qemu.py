@@ -19,7 +19,7 @@ from harness.targets import QemuMachine
 # adbd's port in the guest; harness/guest/init waits for it.
 GUEST_ADB_PORT = 5555
 # From its start to its greeting QEMU takes 0.1 s; a loaded host much more.
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 _QUIT_SECONDS = 1.0
 # What QEMU says when somebody else has the port that is to be forwarded.
 _PORT_TAKEN = "Could not set up host forwarding rule"

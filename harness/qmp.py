@@ -26,7 +26,7 @@ T = TypeVar("T")
 logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
 
 # When the connection breaks, the console may know why, a moment later.
-_CAUSE_SECONDS = 1.0
+_CAUSE_SECONDS = 5.0
 
 
 class Qmp:
@@ -69,7 +69,7 @@ class Qmp:
             health.unlisten(give_up)
 
     def execute(
-        self, command: str, arguments: Mapping[str, object] | None = None, timeout: float = 5.0
+        self, command: str, arguments: Mapping[str, object] | None = None, timeout: float = 60.0
     ) -> object:
         """Runs a QMP command and returns its answer. `timeout` is in seconds."""
         return self._run(self._client.execute(command, arguments), timeout, command)

@@ -20,7 +20,7 @@ _REVISION = re.compile(r"^Pkg\.Revision\s*=\s*(\d+(?:\.\d+)*)", re.MULTILINE)
 _VERSION = re.compile(r"version (\d+(?:\.\d+)+)")
 _FIELD = re.compile(r"^\s*([\w.]+)\s*=\s*(.*?)\s*$", re.MULTILINE)
 _API = re.compile(r"android-(\d+)")
-_VERSION_SECONDS = 20.0
+_VERSION_SECONDS = 60.0
 # "-engine classic" came with the second engine, which boots no goldfish kernel,
 # and later the classic one went.
 _ENGINES_SINCE = (25, 0)

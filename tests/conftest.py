@@ -8,6 +8,11 @@ import signal
 from types import FrameType
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# An example takes as long as the host is busy.
+settings.register_profile("any host", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any host")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

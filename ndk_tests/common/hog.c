@@ -25,10 +25,10 @@
 
 /* How often to look whether the file is there. */
 #define FILE_POLL_MS	10
-/* What a child may take to end when it has been told to. */
-#define GRACE_MS	2000
+/* What a child may take to end when all have been told to, and one has. */
+#define GRACE_MS	10000
 /* When to give up altogether, behind the deadline: a parent that is stuck dies. */
-#define ALARM_SECONDS	10
+#define ALARM_SECONDS	60
 
 #define READ_END	0
 #define WRITE_END	1
@@ -325,9 +325,13 @@ static void hold(struct run *run)
 static void end_all(struct run *run)
 {
 	unsigned int index, last = run->options->count - 1;
+	uint64_t until = now() + GRACE_MS;
 
 	close(run->end[WRITE_END]);
-	await(run, 0, last, STATE_ENDED, now() + GRACE_MS);
+	while (!all_reached(run, 0, last, STATE_ENDED) && now() < until) {
+		if (listen_until(run, until))
+			until = now() + GRACE_MS;
+	}
 	for (index = 0; index <= last; index++) {
 		struct hog *hog = &run->hogs[index];
 

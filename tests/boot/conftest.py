@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -172,17 +173,34 @@ def room(device: Device) -> Device:
     return device
 
 
+Sticking = Callable[[], AbstractContextManager[Process]]
+
+
 @pytest.fixture
-def stuck(room: Device, uninterruptible: Path) -> Iterator[Process]:
-    """A process of APP that has STUCK MiB and cannot be ended before the test is over."""
+def sticking(room: Device, uninterruptible: Path) -> Sticking:
+    """Has a process of APP that has STUCK MiB and cannot be ended while the context lasts."""
     module = f"{DEVICE_FOLDER}/uninterruptible.ko"
-    room.push(uninterruptible, module, 0o644)
-    room.shell(f"insmod {module}")
-    try:
-        room.shell(f"chmod 666 {UNINTERRUPTIBLE}")
-        with holder(room, APP, STUCK, into=UNINTERRUPTIBLE) as held:
-            eventually(lambda: "State:\tD" in room.read_file(f"/proc/{held.pid}/status"))
-            yield held
-            let_go(room, held)
-    finally:
-        room.shell(f"echo 0 > {HOLD}; rmmod uninterruptible")
+
+    @contextmanager
+    def stick() -> Iterator[Process]:
+        room.push(uninterruptible, module, 0o644)
+        room.shell(f"insmod {module}")
+        try:
+            room.shell(f"chmod 666 {UNINTERRUPTIBLE}")
+            with holder(room, APP, STUCK, into=UNINTERRUPTIBLE) as held:
+                eventually(lambda: "State:\tD" in room.read_file(f"/proc/{held.pid}/status"))
+                try:
+                    yield held
+                finally:
+                    let_go(room, held)
+        finally:
+            room.shell(f"echo 0 > {HOLD}; rmmod uninterruptible")
+
+    return stick
+
+
+@pytest.fixture
+def stuck(sticking: Sticking) -> Iterator[Process]:
+    """A process of APP that has STUCK MiB and cannot be ended before the test is over."""
+    with sticking() as held:
+        yield held

@@ -19,7 +19,8 @@ from harness.scenario_run import DEVICE_FOLDER, parse_limits
 
 APP, OTHER, FREE = 10070, 10071, 10072
 PAGE, KIB, MIB = 4096, 1 << 10, 1 << 20
-SECONDS = 30.0
+# More than anything here takes; a host may be many times as slow, or as busy.
+SECONDS = 300.0
 PROC = "/proc/mm_limits"
 POLICY = "/proc/sys/vm/mm_limits_policy"
 TRIGGER = "/proc/sys/vm/mm_limits_trigger"
@@ -31,6 +32,10 @@ HOLD = "/sys/module/uninterruptible/parameters/hold"
 FULL = "/tmp/full"
 PROTECTED_SU = "echo -1000 > /proc/$$/oom_score_adj; su --keep-oom-score"
 GIVEN_UP = r"mm_limits: pid=(\d+) has not exited within 5000 ms; going on without it"
+# How long the kernel waits for a victim; what is done meanwhile is done so much earlier.
+PATIENCE, EARLIER = 5.0, 1.5
+# How often a host may be too slow for that.
+TRIES = 5
 # What is repeated ends when it is there.
 CALM = "/tmp/calm"
 KILLED = 128 + 9
@@ -150,6 +155,57 @@ def let_go(device: Device, held: Process) -> None:
     """Lets the `stuck` process go on: if it was killed it is gone afterwards."""
     device.shell(f"echo 0 > {HOLD}")
     held.running.wait(SECONDS)
+
+
+class TooLateError(Exception):
+    """This host was too slow: what was seen says nothing about the kernel."""
+
+
+def in_time(attempt: Callable[[], None]) -> None:
+    """Does what has to be done while the kernel waits for a victim, until it was in time."""
+    for _ in range(TRIES):
+        try:
+            return attempt()
+        except TooLateError:
+            continue
+    raise AssertionError(f"in {TRIES} tries this host did nothing within {PATIENCE:g} s")
+
+
+@contextmanager
+def reaction(device: Device, victim: int, commands: str) -> Iterator[Reaction]:
+    """Does this on the device as soon as the victim is sent its signal.
+
+    From here it would take as long as the kernel waits, on a host that is busy.
+    """
+    killed = f"busybox dmesg | grep -q 'pid={victim},.*trigger=alloc'"
+    when = 'read up rest < /proc/uptime; echo "done=$up"'
+    with closing(
+        device.start(f"echo watches; until {killed}; do :; done; {commands}; {when}")
+    ) as running:
+        running.wait_line("watches", SECONDS)
+        yield Reaction(running)
+
+
+@dataclass(frozen=True)
+class Reaction:
+    """What is done on the device as soon as a victim is sent its signal."""
+
+    running: RunningCommand
+
+    def over(self, log: Log) -> str:
+        """What it said. Raises TooLateError if the kernel may have given up on the victim."""
+        done = float(self.running.wait_line("done=", SECONDS).partition("=")[2])
+        at = log.records[0].time
+        assert at is not None
+        if done > at + PATIENCE - EARLIER:
+            raise TooLateError
+        return self.running.output
+
+
+def is_over(uid: int, mib: int) -> str:
+    """The command that waits until the user has more than so much."""
+    shown = f"$(grep '^{uid} ' {PROC} | cut -d ' ' -f 3)"
+    return f"until [ {shown} -gt {mib * MIB} ]; do :; done"
 
 
 def first_record(log: Log) -> KillRecord:

@@ -35,7 +35,7 @@ def before(owner: object, method: str, name: str) -> None:
 
     def lingering(*arguments: object, **options: object) -> object:
         announce(name)
-        time.sleep(30)
+        time.sleep(600)
         return original(*arguments, **options)
 
     setattr(owner, method, lingering)
@@ -59,10 +59,10 @@ def main() -> None:
         folder=Path("results"),
         expect_release=release,
     ) as session:
-        command = session.device.start("echo runs; sleep 600")
+        command = session.device.start("echo runs; sleep 3600")
         command.wait_line("runs", 60)
         announce(phase)
-        command.wait(600)
+        command.wait(3600)
 
 
 if __name__ == "__main__":

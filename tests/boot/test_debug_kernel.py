@@ -30,7 +30,7 @@ APP = 10070
 MIB = 1 << 20
 ENOMEM = 12
 DEBUGFS = "/sys/kernel/debug"
-LONG = 120.0
+LONG = 900.0
 TRY = re.compile(r"try: nth=(\d+), injected=([01]), ret=(-?\d+), errno=(\d+)")
 
 

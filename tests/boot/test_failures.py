@@ -7,9 +7,11 @@ import time
 from collections import Counter
 
 import pytest
+from conftest import Sticking
 from device_work import (
     APP,
     GIVEN_UP,
+    HOLD,
     MIB,
     OTHER,
     POLICY,
@@ -18,21 +20,22 @@ from device_work import (
     STUCK,
     TRIGGER,
     Log,
-    Process,
     climber,
     entry_of,
     eventually,
-    first_record,
+    in_time,
+    is_over,
     killed_of,
     kills_more,
-    let_go,
+    reaction,
     set_limit,
     storm,
 )
 
 from harness.adb import Device
 from harness.modules import ModuleBuild
-from harness.records import KillRecord
+from harness.proc_mm_limits import COLUMNS
+from harness.records import KillRecord, parse_log
 from harness.scenario_run import DEVICE_FOLDER
 
 SLOTS = 10
@@ -170,55 +173,80 @@ def fill(first: int, count: int) -> str:
     ids=["raised", "raised by the syscall", "removed", "removed by it", "evicted", "switched off"],
 )
 def test_who_waits_for_a_victim_goes_on_when_the_limit_does(
-    device: Device, stuck: Process, change: str
+    device: Device, sticking: Sticking, change: str
 ) -> None:
-    set_limit(device, APP, LIMIT)
-    log = Log(device)
-    with climber(device, APP, ENOUGH) as waits:
-        assert first_record(log).pid == stuck.pid
-        eventually(lambda: entry_of(device, APP).rss > LIMIT * MIB)
-        assert not waits.running.ended
-        device.shell(change)
-        assert waits.running.wait(SECONDS).status == 0
-    # It had all before the victim could be given up on.
-    assert log.said(GIVEN_UP) == []
-    assert [record.pid for record in log.records] == [stuck.pid]
+    def attempt() -> None:
+        set_limit(device, APP, LIMIT)
+        log = Log(device)
+        with (
+            sticking() as stuck,
+            reaction(device, stuck.pid, f"{is_over(APP, LIMIT)}; {change}") as changes,
+            climber(device, APP, ENOUGH) as waits,
+        ):
+            status = waits.running.wait(SECONDS).status
+            changes.over(log)
+            assert status == 0
+            # It had all before the victim could be given up on.
+            assert log.said(GIVEN_UP) == []
+            assert [record.pid for record in log.records] == [stuck.pid]
+
+    in_time(attempt)
 
 
-def test_a_limit_is_lowered_while_a_victim_dies(device: Device, stuck: Process) -> None:
-    set_limit(device, APP, LIMIT)
-    log = Log(device)
-    with climber(device, APP, ENOUGH) as waits:
-        assert first_record(log).pid == stuck.pid
-        eventually(lambda: entry_of(device, APP).rss > LIMIT * MIB)
-        # What lives still fits, and so nobody dies for it.
-        set_limit(device, APP, LIMIT - 5)
-        assert [record.pid for record in log.records] == [stuck.pid]
-        assert not waits.running.ended
-        set_limit(device, APP, 2)
-        waits.running.wait(SECONDS)
-    assert log.said(GIVEN_UP) == []
-    assert [(record.pid, record.mm_max) for record in log.records] == [
-        (stuck.pid, LIMIT * MIB),
-        (waits.pid, 2 * MIB),
-    ]
+def test_a_limit_is_lowered_while_a_victim_dies(device: Device, sticking: Sticking) -> None:
+    # What lives still fits in the first, and so nobody dies for it.
+    first, second = f"uid={APP} max={LIMIT - 5}M", f"uid={APP} max=2M"
+    lowered = "test: lowered once"
+    lower = (
+        f"{is_over(APP, LIMIT)}; echo {first} > {PROC}; "
+        f"echo '<5>{lowered}' > /dev/kmsg; echo {second} > {PROC}"
+    )
+
+    def attempt() -> None:
+        set_limit(device, APP, LIMIT)
+        log = Log(device)
+        with (
+            sticking() as stuck,
+            reaction(device, stuck.pid, lower) as lowers,
+            climber(device, APP, ENOUGH) as waits,
+        ):
+            waits.running.wait(SECONDS)
+            lowers.over(log)
+            assert log.said(GIVEN_UP) == []
+            assert [(record.pid, record.mm_max) for record in log.records] == [
+                (stuck.pid, LIMIT * MIB),
+                (waits.pid, 2 * MIB),
+            ]
+            before, _, _ = log.text.partition(lowered)
+            assert [record.pid for record in parse_log(before, raw=True).records] == [stuck.pid]
+
+    in_time(attempt)
 
 
-def test_a_limit_that_is_set_again_has_no_second_kill(device: Device, stuck: Process) -> None:
-    set_limit(device, APP, LIMIT)
-    log = Log(device)
-    with climber(device, APP, ENOUGH) as waits:
-        assert first_record(log).pid == stuck.pid
-        # Less than the one has that is dying, and more than the other wants.
-        for _ in range(3):
-            device.shell(
-                f"echo uid={APP} max=none > {PROC}; echo uid={APP} max={STUCK - 5}M > {PROC}"
-            )
-        assert entry_of(device, APP).kills == 0
-        let_go(device, stuck)
-        assert waits.running.wait(SECONDS).status == 0
-    assert [(record.pid, record.mm_max) for record in log.records] == [(stuck.pid, LIMIT * MIB)]
-    assert log.said(GIVEN_UP) == []
+def test_a_limit_that_is_set_again_has_no_second_kill(device: Device, sticking: Sticking) -> None:
+    # Less than the one has that is dying, and more than the other wants.
+    again = f"echo uid={APP} max=none > {PROC}; echo uid={APP} max={STUCK - 5}M > {PROC}"
+    set_again = f"{again}; {again}; {again}; grep '^{APP} ' {PROC}; echo 0 > {HOLD}"
+
+    def attempt() -> None:
+        set_limit(device, APP, LIMIT)
+        log = Log(device)
+        with (
+            sticking() as stuck,
+            reaction(device, stuck.pid, set_again) as sets,
+            climber(device, APP, ENOUGH) as waits,
+        ):
+            status = waits.running.wait(SECONDS).status
+            said = sets.over(log)
+            (entry,) = [line.split() for line in said.splitlines() if line.startswith(f"{APP} ")]
+            assert dict(zip(COLUMNS, entry, strict=True))["kills"] == "0"
+            assert status == 0
+            assert [(record.pid, record.mm_max) for record in log.records] == [
+                (stuck.pid, LIMIT * MIB)
+            ]
+            assert log.said(GIVEN_UP) == []
+
+    in_time(attempt)
 
 
 def test_the_last_limit_goes_while_large_processes_fork(device: Device) -> None:
@@ -247,7 +275,7 @@ def test_limits_change_all_the_time_while_processes_are_killed(device: Device) -
     set_limit(device, APP, SMALL)
     log = Log(device)
     with storm(device, {APP: (16, 16)}, beside=[by_syscall, by_file, by_others]) as storms:
-        eventually(lambda: len(log.records) > 40, 60)
+        eventually(lambda: len(log.records) > 40)
     records = log.records
     assert killed_of(records, APP) == storms[APP].killed
     assert set(storms[APP].killed.values()) == {1}

@@ -31,7 +31,7 @@ from harness.targets import Target
 from harness.workspace import Workspace
 
 INV = [sys.executable, str(REPO / "inv_program.py")]
-LONG = 600.0
+LONG = 3600.0
 # Entries that are downloaded, and not built from what is in this repository.
 DOWNLOADED = ("downloads", "sources", "guest-packages", "ccache")
 
@@ -151,7 +151,7 @@ def test_ctrl_c_ends_everything(
     run.process.send_signal(signal.SIGINT)
     assert run.end() == 130
     assert run.output.rstrip().endswith("interrupted")
-    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert psutil.wait_procs(children, timeout=120)[1] == []
     assert half_made(cache) == []
 
 

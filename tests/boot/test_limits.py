@@ -159,7 +159,7 @@ def test_modules_come_and_go_while_syscalls_are_in_flight(device: Device) -> Non
             device.shell(f"insmod {PROGRAMS}/my_oom_killer.ko policy=runtime")
     finally:
         device.shell("touch /tmp/calm")
-        result = storm.wait(30)
+        result = storm.wait(300)
         device.shell("rm /tmp/calm")
     assert int(result.output.split("rounds")[1]) > 10
     assert device.read_file("/sys/module/my_oom_killer/parameters/policy").strip() == "runtime"

@@ -32,9 +32,10 @@ from harness.session import BootLimits, Session, open_session
 from harness.targets import Target
 from harness.workspace import Workspace
 
-# How soon a failure must be noticed, in seconds.
-AT_ONCE = 10.0
-LONG = 60.0
+# How soon a failure must be noticed, in seconds, also on a busy host; who waits for what
+# will not come waits longer.
+AT_ONCE = 60.0
+LONG = 600.0
 
 
 class Boot(Protocol):
@@ -52,7 +53,7 @@ class Boot(Protocol):
 def answers(port: int) -> bool:
     """Whether somebody listens on `port` of the loopback interface."""
     with socket.socket() as caller:
-        caller.settimeout(1.0)
+        caller.settimeout(30.0)
         return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
@@ -117,7 +118,7 @@ def noticed(session: Session, begun: float) -> HarnessError:
 
 def test_qemu_is_killed_while_a_command_runs(boot: Boot) -> None:
     with boot() as session:
-        command = session.device.start("echo runs; sleep 60")
+        command = session.device.start("echo runs; sleep 3600")
         command.wait_line("runs", LONG)
         begun = time.monotonic()
         os.kill(session.machine.pid, signal.SIGKILL)
@@ -129,7 +130,7 @@ def test_qemu_is_killed_while_a_command_runs(boot: Boot) -> None:
 
 def test_a_panic_while_a_command_runs(boot: Boot) -> None:
     with boot() as session:
-        command = session.device.start("sleep 60")
+        command = session.device.start("sleep 3600")
         begun = time.monotonic()
         session.device.start("echo c > /proc/sysrq-trigger")
         with pytest.raises(BootError, match=r"kernel panic: .*sysrq triggered crash") as caught:
@@ -150,7 +151,7 @@ def test_a_panic_is_noticed_without_adb(boot: Boot) -> None:
 
 def test_a_kernel_that_switches_the_machine_off(boot: Boot) -> None:
     with boot() as session:
-        command = session.device.start("sync; echo o > /proc/sysrq-trigger; sleep 60")
+        command = session.device.start("sync; echo o > /proc/sysrq-trigger; sleep 3600")
         begun = time.monotonic()
         with pytest.raises(BootError, match="ended unasked"):
             command.wait(LONG)
@@ -159,7 +160,7 @@ def test_a_kernel_that_switches_the_machine_off(boot: Boot) -> None:
 
 def test_a_frozen_guest(boot: Boot) -> None:
     with boot() as session:
-        command = session.device.start("echo runs; sleep 600")
+        command = session.device.start("echo runs; sleep 3600")
         command.wait_line("runs", LONG)
         assert isinstance(session.machine, qemu.Machine)
         session.machine.qmp.execute("stop")
@@ -202,7 +203,7 @@ def test_a_guest_without_an_init(boot: Boot, tmp_path: Path) -> None:
 def test_adbs_server_dies(boot: Boot) -> None:
     with boot() as session:
         servers = [p for p in psutil.Process().children() if p.name() == "adb"]
-        command = session.device.start("sleep 60")
+        command = session.device.start("sleep 3600")
         begun = time.monotonic()
         # The last one: the others belong to other sessions of this run.
         max(servers, key=lambda p: (p.create_time(), p.pid)).kill()

@@ -21,6 +21,7 @@ from device_work import (
     SECONDS,
     entry_of,
     eventually,
+    is_over,
     process,
     set_limit,
     storm,
@@ -87,8 +88,8 @@ def test_who_goes_while_somebody_looks_makes_no_room(device: Device) -> None:
         set_limit(device, APP, LIMIT)
         device.shell(
             f"rm -f {FULL}; mkfifo -m 666 {FULL}; su {APP} busybox dd if=/dev/zero bs=20M count=1"
-            f" 1<>{FULL} & sleep 1.5; kill -9 $(pgrep -u {APP} busybox); read line < {PROC};"
-            f" wait; {climb}",
+            f" 1<>{FULL} & {is_over(APP, 20)}; kill -9 $(pgrep -u {APP} busybox);"
+            f" read line < {PROC}; wait; {climb}",
             check=False,
         )
         assert entry_of(device, APP).overshoot <= 2 * PAGE

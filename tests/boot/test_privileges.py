@@ -307,7 +307,7 @@ def test_in_a_namespace_the_file_names_whom_it_knows(device: Device) -> None:
 
 CALLS = 4000
 # A rate limit's: what three callers without privileges had printed is for five seconds.
-PRINTS, SECONDS = 3, 5
+PRINTS, PERIOD = 3, 5
 
 
 def test_a_user_who_asks_thousands_of_times_prints_little(device: Device) -> None:
@@ -318,7 +318,7 @@ def test_a_user_who_asks_thousands_of_times_prints_little(device: Device) -> Non
         answer = ask(device, APP, "none", f"set {APP} {size}", f"-n {CALLS}")
         assert answer == ("set_mm_limits", 0)
     # The first period may have begun before, and the last one ends later.
-    periods = int(time.monotonic() - begun) // SECONDS + 2
+    periods = int(time.monotonic() - begun) // PERIOD + 2
     assert 0 < len(log.ours) <= periods * PRINTS * SLOTS
     assert all(re.fullmatch(r"uid=\d+, mm_max=\d+", line) for line in log.ours)
 

@@ -26,7 +26,7 @@ from harness.workspace import Workspace
 
 INV = [sys.executable, str(REPO / "inv_program.py")]
 FAULTS = Path(__file__).parent / "faults"
-SECONDS = 600.0
+SECONDS = 3600.0
 # All that a replay may find on PATH.
 TOOLS = ("qemu-system-arm", "adb", "setpriv")
 

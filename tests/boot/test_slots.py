@@ -24,7 +24,7 @@ from harness.workspace import Workspace
 FIRST, LEAST = 20000, 64 * MIB
 SET_LIMIT = f"{DEVICE_FOLDER}/test_set_mm_limits"
 # Thousands of calls on a loaded machine.
-LONG = 120.0
+LONG = 900.0
 
 
 @pytest.fixture(scope="module", params=[1, 4096])

@@ -35,7 +35,7 @@ SIZE, BESIDE = 16 * MIB, MIB
 # A thread adds its faults to the mm's counters when it has counted more than this many.
 HELD_BACK = 65
 NO_LIMIT_YET, TOO_LITTLE = 512 * MIB, 4 * MIB
-SECONDS = 30
+SECONDS = 300
 LINES = "/tmp/who_pays"
 CORE_PATTERN = "/proc/sys/kernel/core_pattern"
 
@@ -494,7 +494,7 @@ def test_a_protected_vfork_parent_or_child_saves_both(limited: Device, protected
 def test_who_dumps_core_dies_with_one_record(limited: Device) -> None:
     before = limited.read_file(CORE_PATTERN)
     # Of a helper that reads nothing, so that the dump does not end by itself.
-    limited.write_file(CORE_PATTERN, "|/system/bin/sleep 20")
+    limited.write_file(CORE_PATTERN, "|/system/bin/sleep 3600")
     try:
         # As the user from the start: who changes its uid leaves no dump.
         with play(limited, "-k", 1, "threads", 4, SIZE, user=APP) as scene:

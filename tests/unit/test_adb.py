@@ -31,6 +31,8 @@ def answers(port: int) -> bool:
 
 
 # What a command is made for a shell that tells no status.
+# In seconds: more than anything here takes on a busy host.
+SOON = 60.0
 MARKER = re.compile(
     r"sh -c (?P<command>.+) </dev/null; echo (?P<a>gfoom-\w+)''(?P<b>\w+:)\$\?", re.DOTALL
 )
@@ -64,7 +66,8 @@ class FakeDevice(Device):
     def __init__(self, *, answers: bool = True, legacy: bool = False) -> None:
         self.health = Health()
         self.prelude = ""
-        self.echo_seconds = 0.3
+        # One that answers may take its time.
+        self.echo_seconds = SOON if answers else 0.3
         self._legacy_shell = legacy
         self.server = adb.AdbServer.__new__(adb.AdbServer)
         self.server.log = Path("adb.log")
@@ -94,7 +97,7 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start(device: FakeDevice, command: str = "command") -> tuple[RunningCommand, Wire]:
     running = device.start(command)
-    assert device.opened.acquire(timeout=5)
+    assert device.opened.acquire(timeout=SOON)
     return running, device.wires[-1]
 
 
@@ -103,7 +106,7 @@ def test_output_and_status() -> None:
     wire.send(STDOUT, b"one\ntw")
     wire.send(STDERR, b"o\nrest")
     wire.exit(3)
-    result = command.wait(5)
+    result = command.wait(SOON)
     assert (result.status, result.output) == (3, "one\ntwo\nrest")
     assert command.lines == ["one", "two", "rest"]
 
@@ -114,20 +117,20 @@ def test_a_character_in_two_packets() -> None:
     wire.send(STDOUT, whole[:1])
     wire.send(STDOUT, whole[1:] + b"\xff")
     wire.exit(0)
-    assert command.wait(5).output.startswith("ä")
+    assert command.wait(SOON).output.startswith("ä")
 
 
 def test_lines_are_returned_once_and_in_order() -> None:
     command, wire = start(FakeDevice())
     wire.send(STDOUT, b"a 1\nb 1\na 2\na 3")
-    assert command.wait_line("a", 5) == "a 1"
-    assert command.wait_line("a", 5) == "a 2"
+    assert command.wait_line("a", SOON) == "a 1"
+    assert command.wait_line("a", SOON) == "a 2"
     # Not yet a line: more may come.
     assert command.lines[-1] == "a 2"
     wire.exit(0)
-    assert command.wait_line("a", 5) == "a 3"
+    assert command.wait_line("a", SOON) == "a 3"
     with pytest.raises(DeviceError, match="ended with status 0 and no line like 'b'"):
-        command.wait_line("b", 5)
+        command.wait_line("b", SOON)
 
 
 def test_a_slow_command_on_a_live_guest() -> None:
@@ -153,19 +156,22 @@ def test_a_broken_connection_poisons() -> None:
     wire.send(STDOUT, b"last words\n")
     wire.ours.close()
     with pytest.raises(DeviceError, match="connection to the device broke") as caught:
-        command.wait(5)
+        command.wait(SOON)
     assert caught.value.tail == "last words"
     assert device.health.failed
 
 
-def test_a_broken_connection_whose_cause_comes_a_moment_later() -> None:
+def test_a_broken_connection_whose_cause_comes_a_moment_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(adb, "_CAUSE_SECONDS", SOON)
     device = FakeDevice()
     command, wire = start(device)
     wire.ours.close()
     timer = threading.Timer(0.1, lambda: device.health.fail(BootError("kernel panic: x")))
     timer.start()
     with pytest.raises(BootError, match="kernel panic"):
-        command.wait(5)
+        command.wait(SOON)
     timer.join()
 
 
@@ -175,14 +181,14 @@ def test_the_first_cause_wakes_who_waits() -> None:
     threading.Timer(0.1, lambda: device.health.fail(BootError("kernel panic: x"))).start()
     begun = time.monotonic()
     with pytest.raises(BootError, match="kernel panic"):
-        command.wait_line("never", 60)
-    assert time.monotonic() - begun < 2
+        command.wait_line("never", 10 * SOON)
+    assert time.monotonic() - begun < SOON
 
 
 def test_close_ends_the_reading() -> None:
     command, wire = start(FakeDevice())
     command.close()
-    wire.ours.settimeout(5)
+    wire.ours.settimeout(SOON)
     assert wire.ours.recv(1) == b""
 
 
@@ -246,7 +252,7 @@ def test_a_server_that_never_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_the_status_is_read_out_of_the_text(status: int) -> None:
     command, wire = start(FakeDevice(legacy=True))
     wire.terminal(f"one\ntwo\n{wire.end}{status}\n")
-    result = command.wait(5)
+    result = command.wait(SOON)
     assert (result.status, result.output) == (status, "one\ntwo\n")
     assert command.lines == ["one", "two"]
 
@@ -254,7 +260,7 @@ def test_the_status_is_read_out_of_the_text(status: int) -> None:
 def test_output_that_ends_within_a_line_is_kept_apart_from_the_status() -> None:
     command, wire = start(FakeDevice(legacy=True))
     wire.terminal(f"one\nrest{wire.end}3\n")
-    result = command.wait(5)
+    result = command.wait(SOON)
     assert (result.status, result.output) == (3, "one\nrest")
     assert command.lines == ["one", "rest"]
 
@@ -262,7 +268,7 @@ def test_output_that_ends_within_a_line_is_kept_apart_from_the_status() -> None:
 def test_a_command_that_says_nothing() -> None:
     command, wire = start(FakeDevice(legacy=True))
     wire.terminal(f"{wire.end}0\n")
-    assert command.wait(5).output == ""
+    assert command.wait(SOON).output == ""
     assert command.lines == []
 
 
@@ -295,19 +301,19 @@ def test_the_text_may_come_in_any_pieces(
         return Pieces(whole.encode().replace(b"\n", b"\r\n"), size)
 
     monkeypatch.setattr(FakeDevice, "open_shell", open_shell)
-    result = FakeDevice(legacy=True).start("command").wait(5)
+    result = FakeDevice(legacy=True).start("command").wait(SOON)
     assert (result.status, result.output) == (12, text)
 
 
 def test_lines_come_while_the_command_runs() -> None:
     command, wire = start(FakeDevice(legacy=True))
     wire.terminal("a 1\na 2\n")
-    assert command.wait_line("a", 5) == "a 1"
-    assert command.wait_line("a", 5) == "a 2"
+    assert command.wait_line("a", SOON) == "a 1"
+    assert command.wait_line("a", SOON) == "a 2"
     assert not command.ended
     wire.terminal(f"{wire.end}0\n")
     with pytest.raises(DeviceError, match="ended with status 0 and no line like 'b'"):
-        command.wait_line("b", 5)
+        command.wait_line("b", SOON)
 
 
 def test_a_marker_of_another_command_is_output() -> None:
@@ -315,7 +321,7 @@ def test_a_marker_of_another_command_is_output() -> None:
     _, other = start(device)
     command, wire = start(device)
     wire.terminal(f"{other.end}7\n{wire.end}0\n")
-    result = command.wait(5)
+    result = command.wait(SOON)
     assert (result.status, result.output) == (0, f"{other.end}7\n")
 
 
@@ -323,7 +329,7 @@ def test_what_comes_behind_the_status_is_somebody_elses() -> None:
     command, wire = start(FakeDevice(legacy=True))
     wire.terminal(f"one\n{wire.end}0\nlate\nlater")
     wire.ours.close()
-    result = command.wait(5)
+    result = command.wait(SOON)
     assert (result.status, result.output) == (0, "one\n")
     assert command.lines == ["one"]
 
@@ -335,15 +341,22 @@ def test_nobody_sees_the_marker(monkeypatch: pytest.MonkeyPatch) -> None:
     def watched(command: RunningCommand, kind: int, data: bytes) -> None:
         accept(command, kind, data)
         # Whoever reads has been woken; it must not get at the lines yet.
-        reader = threading.Thread(target=lambda: seen.append(command.lines))
+        reads = threading.Event()
+
+        def read() -> None:
+            reads.set()
+            seen.append(command.lines)
+
+        reader = threading.Thread(target=read)
         reader.start()
+        assert reads.wait(SOON)
         reader.join(0.2)
 
     monkeypatch.setattr(RunningCommand, "_accept", watched)
     command, wire = start(FakeDevice(legacy=True))
     wire.terminal(f"one\n{wire.end}0\n")
-    assert command.wait(5).output == "one\n"
-    deadline = time.monotonic() + 5
+    assert command.wait(SOON).output == "one\n"
+    deadline = time.monotonic() + SOON
     while not seen and time.monotonic() < deadline:
         time.sleep(0.01)
     assert seen == [["one"]]
@@ -355,7 +368,7 @@ def test_text_without_a_status_is_a_broken_connection() -> None:
     wire.terminal("last words\n")
     wire.ours.close()
     with pytest.raises(DeviceError, match="connection to the device broke") as caught:
-        command.wait(5)
+        command.wait(SOON)
     assert caught.value.tail == "last words"
     assert device.health.failed
 
@@ -388,7 +401,7 @@ def device_of(world: FakeAdb, address: str = "emulator-5556") -> Device:
 
 def connected(world: FakeAdb) -> Device:
     device = device_of(world)
-    device.connect(5)
+    device.connect(SOON)
     return device
 
 
@@ -437,7 +450,7 @@ def test_a_status_that_means_failure(world: FakeAdb, features: str, legacy: bool
 
 
 def test_an_emulator_is_told_of_by_its_port_and_asked_by_its_serial(world: FakeAdb) -> None:
-    device_of(world, "emulator-5556").connect(5)
+    device_of(world, "emulator-5556").connect(SOON)
     assert world.said_to_device("host:emulator:") == ["5557"]
     assert "host-serial:emulator-5556:get-state" in world.asked
     assert world.said_to_device("host:connect:") == []
@@ -445,7 +458,7 @@ def test_an_emulator_is_told_of_by_its_port_and_asked_by_its_serial(world: FakeA
 
 @pytest.mark.parametrize("address", ["127.0.0.1:5557", "emulator-5556:x", "my-emulator-5556"])
 def test_whatever_is_no_emulators_serial_is_an_address(world: FakeAdb, address: str) -> None:
-    device_of(world, address).connect(5)
+    device_of(world, address).connect(SOON)
     assert world.said_to_device("host:connect:") == [address]
     assert world.said_to_device("host:emulator:") == []
 
@@ -500,7 +513,7 @@ def test_the_old_adbd_goes_when_it_likes(
     world.features = features
     device = connected(world)
     world.lingers, world.cuts = lingers, cuts
-    device.become_root(10)
+    device.become_root(SOON)
     assert device.shell("id").output.startswith("uid=0(root)")
     assert world.asked.count("root:") == 1
     assert not device.health.failed
@@ -508,7 +521,10 @@ def test_the_old_adbd_goes_when_it_likes(
 
 @pytest.mark.parametrize(
     ("answer", "seconds"),
-    [("adbd cannot run as root in production builds\n", 60), ("something else\n", 0.2)],
+    [
+        ("adbd cannot run as root in production builds\n", 10 * SOON),
+        ("something else\n", 0.2),
+    ],
 )
 def test_adbd_that_cannot_run_as_root(world: FakeAdb, answer: str, seconds: float) -> None:
     world.root_answer = answer
@@ -517,7 +533,7 @@ def test_adbd_that_cannot_run_as_root(world: FakeAdb, answer: str, seconds: floa
     begun = time.monotonic()
     with pytest.raises(DeviceError, match="adbd does not run as root") as caught:
         device.become_root(seconds)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < SOON
     assert caught.value.tail == answer.strip()
     assert "without Google Play" in caught.value.hint
     assert not device.health.failed

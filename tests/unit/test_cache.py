@@ -136,7 +136,7 @@ def test_who_is_ended_waits_for_no_other_run(tmp_path: Path) -> None:
         begun = time.monotonic()
         with pytest.raises(RunEndedError), Cache(tmp_path, said.append).lock("a-lock"):
             pytest.fail("the lock is not ours")
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 120
     assert said == ["waiting for another run (a-lock)"]
 
 
@@ -238,7 +238,7 @@ def start(cache: Cache, journal: Path, seconds: float) -> subprocess.Popen[str]:
 
 
 def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not path.exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -247,7 +247,7 @@ def wait_for(path: Path) -> None:
 def test_two_runs_at_once_make_it_once(cache: Cache, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     runs = [start(cache, journal, 0.5) for _ in range(2)]
-    answers = {run.communicate(timeout=30)[0].strip() for run in runs}
+    answers = {run.communicate(timeout=120)[0].strip() for run in runs}
     assert [run.returncode for run in runs] == [0, 0]
     assert answers == {str(cache.path("kind", "key"))}
     assert journal.read_text() == "made\n"
@@ -258,7 +258,7 @@ def test_kill_9_leaves_no_entry_and_no_lock(cache: Cache, tmp_path: Path) -> Non
     run = start(cache, journal, 60)
     wait_for(Path(f"{journal}.begun"))
     run.send_signal(signal.SIGKILL)
-    run.communicate(timeout=10)
+    run.communicate(timeout=120)
     assert not cache.path("kind", "key").exists()
     entry = cache.ensure("kind", "key", fill)
     assert sorted(path.name for path in entry.iterdir()) == [".seal", "file"]

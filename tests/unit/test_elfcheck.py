@@ -140,7 +140,7 @@ def test_no_bytes_break_it(tmp_path_factory: pytest.TempPathFactory, data: bytes
         check_static_program(path, HARD)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_damaged_file_is_judged_or_refused(
     static: Path, tmp_path: Path, data: st.DataObject

@@ -111,7 +111,7 @@ class Sessions:
         self, session: Any, _results: object, _folder: Path, seed: int
     ) -> tuple[dict[str, int], tuple[str, ...]]:
         if next(self._first, None) is not None:
-            self._barrier.wait(20)
+            self._barrier.wait(120)
         self.rounds.append((session.name, seed))
         return {"calls": 2}, self.problems.get(seed, ())
 

@@ -68,7 +68,9 @@ def test_every_patch_applies_where_it_says(tmp_path: Path, tail: str) -> None:
 
 
 @settings(
-    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=5,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(shift=st.integers(1, 300), tail=st.sampled_from(sorted(TABLE_TAILS)))
 def test_a_tree_whose_lines_moved_gets_them_too(

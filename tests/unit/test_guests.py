@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -91,7 +90,7 @@ def together(bench: Bench, count: int) -> None:
 
     def change(_scenario: Scenario, seen: Observations) -> Observations:
         if next(arrived, None) is not None:
-            barrier.wait(20)
+            barrier.wait(120)
         return seen
 
     bench.change = change
@@ -164,7 +163,7 @@ def test_who_interrupts_does_not_wait_for_a_boot(
         started(health)
         if folder.name == "guest2":
             try:
-                assert health.pause(60)
+                assert health.pause(120)
                 health.check()
             except InfrastructureError as error:
                 ended.append(error.message)
@@ -223,14 +222,27 @@ def test_what_goes_wrong_behind_the_kernels_fault_does_not_hide_it(bench: Bench)
     assert "what ended it: the machine (QEMU) was killed by SIGKILL" in bench.output.getvalue()
 
 
-def test_who_interrupts_gets_no_verdict_on_what_was_under_way(bench: Bench) -> None:
+def test_who_interrupts_gets_no_verdict_on_what_was_under_way(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     main = threading.main_thread().ident
     assert main is not None
 
+    machine = Health()
+
+    @contextmanager
+    def open_session(
+        *_: object, started: Callable[[Health], None], **_options: object
+    ) -> Iterator[Any]:
+        started(machine)
+        yield SimpleNamespace(device=bench.device, check=bench.check)
+
+    monkeypatch.setattr(guests, "open_session", open_session)
+
     def ctrl_c(_scenario: Scenario, seen: Observations) -> Observations:
         signal.pthread_kill(main, signal.SIGINT)
-        # As a wait that the interrupt ended.
-        time.sleep(0.5)
+        # A wait that the interrupt ends.
+        assert machine.pause(120)
         bench.cause = InfrastructureError("the run was ended")
         return replace(seen, problem=bench.cause.message, runs={})
 

@@ -75,7 +75,7 @@ class Clone:
         self, *arguments: str, inv: Path | None = None, cwd: Path | None = None, **variables: str
     ) -> tuple[int, str, str]:
         started = self.start(*arguments, inv=inv, cwd=cwd, **variables)
-        out, err = started.communicate(timeout=120)
+        out, err = started.communicate(timeout=300)
         return started.returncode, out.strip(), err.strip()
 
 
@@ -122,6 +122,13 @@ def seconds_of_a_start(clone: Clone) -> float:
     return time.monotonic() - begun
 
 
+def seconds_of_python(clone: Clone) -> float:
+    """Of its start, and nothing else: on a busy host that takes longer, too."""
+    begun = time.monotonic()
+    subprocess.run([clone.venv / "bin" / "python", "-c", ""], check=True)
+    return time.monotonic() - begun
+
+
 def test_first_start_makes_venv_and_the_second_uses_it(fresh: Clone) -> None:
     (fresh.folder / "stand-ins" / "pip.py").unlink()
     fresh.python = sys.executable
@@ -129,7 +136,9 @@ def test_first_start_makes_venv_and_the_second_uses_it(fresh: Clone) -> None:
     assert (status, out) == (0, f"{fresh.folder}|{fresh.venv}|a b|--c")
     assert err.startswith("inv: making .venv with Python 3.")
     made = fresh.stamp.stat().st_mtime_ns
-    assert min(seconds_of_a_start(fresh) for _ in range(5)) < 0.5
+    # Nothing is made again: besides Python's own start it takes next to nothing.
+    alone = min(seconds_of_python(fresh) for _ in range(5))
+    assert min(seconds_of_a_start(fresh) for _ in range(5)) < 0.5 + 10 * alone
     assert fresh.stamp.stat().st_mtime_ns == made
 
 
@@ -167,7 +176,7 @@ def test_venv_is_made_anew_when_what_it_was_made_from_changes(used: Clone, chang
 
 def test_two_first_starts_at_once(fresh: Clone) -> None:
     starts = [fresh.start(str(number)) for number in range(2)]
-    ends = [start.communicate(timeout=120) for start in starts]
+    ends = [start.communicate(timeout=300) for start in starts]
     assert [start.returncode for start in starts] == [0, 0]
     assert {out.rpartition("|")[2].strip() for out, _ in ends} == {"0", "1"}
     assert sum("making .venv" in err for _, err in ends) == 1
@@ -182,7 +191,7 @@ def test_killed_while_it_installs(fresh: Clone, tmp_path: Path) -> None:
         assert started.poll() is None
         time.sleep(0.01)
     os.killpg(started.pid, signal.SIGKILL)
-    started.communicate(timeout=20)
+    started.communicate(timeout=300)
     fresh.python = normal
     assert fresh.run()[0] == 0
 

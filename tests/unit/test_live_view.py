@@ -40,7 +40,7 @@ class Terminal:
         """Waits for a drawing that knows all that was told before."""
         # The next one may have begun already.
         wanted = self.frames + 2
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while self.frames < wanted:
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -151,16 +151,16 @@ def test_phases_in_threads_share_the_view() -> None:
 
     def boot(number: int) -> None:
         with terminal.told.phase(f"boot {number}"):
-            both.wait(20)
+            both.wait(120)
             for turn in range(50):
                 terminal.told.say(f"{number} {turn}")
-            both.wait(20)
+            both.wait(120)
 
     threads = [threading.Thread(target=boot, args=(number,)) for number in (1, 2)]
     for thread in threads:
         thread.start()
-    both.wait(20)
-    both.wait(20)
+    both.wait(120)
+    both.wait(120)
     for thread in threads:
         thread.join()
     drawn = terminal.stream.getvalue().replace("\x1b[?2026h", "\n")

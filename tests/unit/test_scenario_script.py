@@ -45,14 +45,14 @@ def command(name: str, run: str, policy: str, trigger: str) -> str:
 def test_the_reports_own_command() -> None:
     assert command("report", "main", "rss", "alloc") == (
         "exec su 10070 ./oom_test_kernel"
-        " -m 5f0c -e LLLLLK -s 50 -t 25 -u /data/local/tmp/end-5f0c"
+        " -m 5f0c -e LLLLLK -s 50 -t 90 -u /data/local/tmp/end-5f0c"
         " u0_a70 100000000 20000 40000 20000 30000 200000 100000000"
     )
 
 
 def test_the_daemons_program_waits_for_a_kill_only_where_one_must_come() -> None:
     assert " ./oom_test_daemon " in command("report", "main", "rss", "daemon")
-    assert " -w 10 " in command("report", "main", "rss", "daemon")
+    assert " -w 30 " in command("report", "main", "rss", "daemon")
     assert " -w 0.4 " in command("below-limit", "main", "rss", "daemon")
     # There the kill comes behind a later step.
     assert " -w 0.4 " in command("lowered", "main", "rss", "daemon")
@@ -175,3 +175,29 @@ def test_the_daemons_pid_is_told_before_it_can_say_anything() -> None:
     (started,) = [line for line in lines if "./oom_daemon" in line]
     assert started.index("pid $$") < started.index("exec ./oom_daemon")
     assert "&" not in started
+
+
+@pytest.mark.parametrize(
+    ("name", "trigger", "waits"),
+    [
+        # The run itself waits until all have died, where the kernel kills at once.
+        ("report", "alloc", False),
+        # By the daemon's second round, on a busy host, a run may hold already.
+        ("report", "daemon", True),
+        ("lowered", "alloc", True),
+        # Nobody has to die.
+        ("below-limit", "daemon", False),
+    ],
+)
+def test_the_limits_are_read_when_who_must_die_has_gone(
+    name: str, trigger: str, waits: bool
+) -> None:
+    scenario = next(one for one in SCENARIOS if one.name == name)
+    text = Script(scenario, "rss", trigger, "5f0c", "70ce").text
+    assert ("until within" in text) == waits
+
+
+def test_who_stays_above_the_limit_is_not_waited_for() -> None:
+    for scenario in (one for one in SCENARIOS if one.nobody_left):
+        for trigger in scenario.triggers:
+            assert "until within" not in Script(scenario, "rss", trigger, "5f0c", "70ce").text

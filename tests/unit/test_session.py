@@ -55,9 +55,9 @@ def test_who_waits_is_woken() -> None:
     health.listen(called.set)
     threading.Timer(0.1, lambda: health.fail(BootError("x"))).start()
     begun = time.monotonic()
-    assert health.pause(30)
-    assert called.wait(5)
-    assert time.monotonic() - begun < 5
+    assert health.pause(600)
+    assert called.wait(60)
+    assert time.monotonic() - begun < 60
 
 
 def test_all_machines_can_be_ended_also_those_that_come_later() -> None:
@@ -93,9 +93,10 @@ def test_who_no_longer_listens_is_not_called() -> None:
 
 
 def test_a_bound_process_dies_with_us_however_we_do() -> None:
-    argv = bound_to_us(["sleep", "60"])
+    argv = bound_to_us(["sleep", "600"])
     script = (
-        f"import subprocess, time; print(subprocess.Popen({argv!r}).pid, flush=True);time.sleep(60)"
+        f"import subprocess, time; print(subprocess.Popen({argv!r}).pid, flush=True);"
+        "time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=REPO) as us:
         assert us.stdout is not None
@@ -104,7 +105,7 @@ def test_a_bound_process_dies_with_us_however_we_do() -> None:
         while child.name() != "sleep":
             time.sleep(0.01)
         os.kill(us.pid, signal.SIGKILL)
-    assert psutil.wait_procs([child], timeout=5)[1] == []
+    assert psutil.wait_procs([child], timeout=60)[1] == []
 
 
 def test_scratch_folders_are_short_enough_for_a_socket(

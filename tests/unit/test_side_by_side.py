@@ -42,7 +42,7 @@ def test_all_is_done_once(count: int, work: list[int]) -> None:
 
 def test_they_work_at_the_same_time() -> None:
     pool = Pool()
-    barrier = threading.Barrier(3, timeout=30)
+    barrier = threading.Barrier(3, timeout=120)
 
     def meet(_own: int, _what: int) -> int:
         return barrier.wait()
@@ -81,7 +81,7 @@ def test_who_goes_first_ends_what_is_waited_for() -> None:
 
     def do(_own: int, what: int) -> int:
         if what:
-            over.wait(60)
+            over.wait(120)
         return what
 
     results = SideBySide(pool.opened, do, 2).run([0, 1, 2], interrupt=over.set)
@@ -97,7 +97,7 @@ def test_it_can_be_stopped_in_between() -> None:
     pool, turn = Pool(), threading.Semaphore(1)
 
     def do(_own: int, what: int) -> int:
-        turn.acquire(timeout=60)
+        turn.acquire(timeout=120)
         return what
 
     shared = SideBySide(pool.opened, do, 1)

@@ -54,7 +54,7 @@ def inv(*arguments: str, cwd: Path = REPO, **environment: str) -> subprocess.Com
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -116,7 +116,7 @@ def test_a_reader_that_went_away_is_no_error() -> None:
         ["sh", "-c", f"{{ {sys.executable} {REPO}/inv_program.py --list; echo $? >&2; }} | true"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.stderr in ("141\n", "0\n")
@@ -217,7 +217,7 @@ def test_a_task_as_json_and_quietly(tmp_path: Path, arguments: tuple[str, ...]) 
             env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=True,
         )
 
