@@ -8,7 +8,6 @@ own. The user's server is neither asked nor started nor ended.
 from __future__ import annotations
 
 import codecs
-import os
 import re
 import secrets
 import shlex
@@ -27,12 +26,14 @@ import adbutils  # type: ignore[import-untyped]
 import psutil
 from adbutils import AdbConnection
 
+from harness.environment import environment_of
 from harness.errors import DeviceError
 from harness.lifetime import Health, bound_to_us
 from harness.ports import LOOPBACK, PORT_ATTEMPTS, free_port
 from harness.process import end_group, require
 
 TAIL_LINES = 8
+_ADB = "adb"
 # Starting includes making the server's key: 0.2 s, on a loaded host seconds.
 _SERVER_SECONDS = 60.0
 _POLL_SECONDS = 0.05
@@ -87,7 +88,7 @@ class AdbServer:
     """
 
     def __init__(self, scratch: Path, log: Path) -> None:
-        require("adb", "setpriv")
+        require(_ADB, "setpriv")
         self.log = log
         for _ in range(PORT_ATTEMPTS):
             self.port = free_port()
@@ -112,7 +113,7 @@ class AdbServer:
 
     def environment(self) -> dict[str, str]:
         """The environment in which the stock adb program talks to this server."""
-        return {**_foreign_removed(), "ANDROID_ADB_SERVER_PORT": str(self.port)}
+        return environment_of(_ADB, {"ANDROID_ADB_SERVER_PORT": str(self.port)})
 
     def close(self) -> None:
         """Ends the server."""
@@ -133,8 +134,8 @@ class AdbServer:
         }
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                bound_to_us(["adb", "-P", str(self.port), "server", "nodaemon"]),
-                env={**_foreign_removed(), **ours},
+                bound_to_us([_ADB, "-P", str(self.port), "server", "nodaemon"]),
+                env=environment_of(_ADB, ours),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -589,12 +590,6 @@ class Device:
             # There is no answer.
             connection.send_command(f"host:emulator:{port}")
         return bool(self._device.get_state() == "device")
-
-
-def _foreign_removed() -> dict[str, str]:
-    """Our environment without what the user has set for adb."""
-    foreign = ("ADB_", "ANDROID_")
-    return {name: text for name, text in os.environ.items() if not name.startswith(foreign)}
 
 
 def _packet(connection: AdbConnection) -> tuple[int, bytes]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.console import Console
+from harness.environment import environment_of
 from harness.errors import BootError, HarnessError, InfrastructureError
 from harness.lifetime import Health
 from harness.ports import LOOPBACK
@@ -226,14 +227,14 @@ def start(
     Raises BootError where it cannot be started, InfrastructureError where the AVD
     has no images.
     """
-    require("setpriv", "env")
+    require("setpriv")
     if not kernel.is_file():
         raise BootError(f"there is no {kernel} to boot")
     data = _fresh_data(data_image(sdk, avd), scratch)
     port = free_port_pair()
     health = _EmulatorHealth()
     words = emulator_argv(sdk, avd, machine, kernel, port, data)
-    console = Console(["env", *_environment(sdk, adb_port), *words], log, health)
+    console = Console(words, log, health, _environment(sdk, adb_port))
     health.console = console
     return Machine(console, health, port)
 
@@ -246,14 +247,14 @@ def _fresh_data(image: Path, scratch: Path) -> Path:
     return copy
 
 
-def _environment(sdk: Sdk, adb_port: int) -> list[str]:
-    """What the emulator is to find in its environment, in env's words."""
-    own = [
+def _environment(sdk: Sdk, adb_port: int) -> dict[str, str]:
+    """The emulator's environment."""
+    own = {
         # It tells our adb server of itself, and not the user's.
-        f"ANDROID_ADB_SERVER_PORT={adb_port}",
+        "ANDROID_ADB_SERVER_PORT": str(adb_port),
         # By its shell old ones tell whether the system is a 32-bit one; cron sets none.
-        "SHELL=/bin/sh",
-    ]
+        "SHELL": "/bin/sh",
+    }
     # It looks for images below either, whichever it asks first.
     roots = ("ANDROID_HOME", "ANDROID_SDK_ROOT") if sdk.root is not None else ()
-    return [*own, *(f"{name}={sdk.root}" for name in roots)]
+    return environment_of(sdk.emulator, {**own, **dict.fromkeys(roots, str(sdk.root))})

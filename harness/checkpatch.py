@@ -41,7 +41,7 @@ def run_checkpatch(ws: Workspace, source: KernelSource) -> int:
     findings: list[str] = []
     with ws.reporter.phase("checkpatch"):
         for words in checks:
-            done = run(["perl", script, *options, *words], check=False, env={"LC_ALL": "C"})
+            done = run(["perl", script, *options, *words], check=False)
             said = done.output.splitlines()
             left = [line for line in said if not _MEANT.fullmatch(line)]
             if left or (done.status != 0 and not said):

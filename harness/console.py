@@ -13,7 +13,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import IO
 
 import pexpect
 
+from harness.environment import environment_of
 from harness.errors import BootError, DeviceError, HarnessError, InfrastructureError
 from harness.lifetime import Health, bound_to_us
 
@@ -105,11 +106,18 @@ def check_terminals() -> None:
 class Console:
     """Runs `argv` as the machine and reads its console to the end.
 
-    `log` gets everything that is read. `health` gets the first cause. Raises
+    `log` gets everything that is read. `health` gets the first cause. `env` is in
+    place of the environment that such a program is given otherwise. Raises
     whatever starting a program raises.
     """
 
-    def __init__(self, argv: Sequence[str], log: Path, health: Health) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        log: Path,
+        health: Health,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.log = log
         self.health = health
         self._lines: list[str] = []
@@ -125,7 +133,13 @@ class Console:
         self._stream: IO[bytes] = log.open("wb")
         command, *arguments = bound_to_us(argv)
         self._child: pexpect.spawn[bytes] = pexpect.spawn(
-            command, arguments, echo=False, timeout=None, use_poll=True, dimensions=(50, 500)
+            command,
+            arguments,
+            env=environment_of(argv[0]) if env is None else env,
+            echo=False,
+            timeout=None,
+            use_poll=True,
+            dimensions=(50, 500),
         )
         health.clock.follow(self.pid)
         self._reader = threading.Thread(target=self._read_all, name="console", daemon=True)

@@ -23,7 +23,7 @@ _URL = re.compile(r"[a-z][a-z0-9+]*://|[^/]+@[^/]+:|[^/:]+\.[^/:]+:")
 _PROGRESS = re.compile(r"(?:remote: )?(?P<what>[A-Z][a-z]+ [a-z]+): +(?P<percent>\d+)%.*")
 # What servers say that only give out the tips of branches.
 _NOT_A_TIP = re.compile(r"not our ref|unadvertised object|no such remote ref|not advertised", re.I)
-_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0"}
 # What a line of `git status --porcelain` is; beside these git may print warnings.
 _CHANGED_FILE = re.compile(r"[ ACDMTU?]{2} (?P<name>.+)")
 # A server may be out of reach in such a way that nothing ever answers.

@@ -54,15 +54,12 @@ _RECIPE = "2"
 _RELEASE_DIGITS = 12
 _ERROR_LINES = 6
 _HOST_TOOLS = ("make", "gcc", "bc", "bison", "flex", "perl")
-# A user's own Kbuild variables must not get in.
-_NEUTRAL = ("MAKEFLAGS", "KCFLAGS", "KAFLAGS", "KCPPFLAGS", "KBUILD_OUTPUT", "KBUILD_EXTMOD")
 # The same input makes the same bytes, whoever builds it, and when.
 _REPRODUCIBLE = {
     "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
     "KBUILD_BUILD_USER": "goldfish-oom",
     "KBUILD_BUILD_HOST": "goldfish-oom",
     "KBUILD_BUILD_VERSION": "1",
-    "LC_ALL": "C",
 }
 _CCACHE_SIZE = "2G"
 # The Kconfig symbols that our files bring along.
@@ -363,7 +360,7 @@ class KernelMake:
         ]
 
     def environment(self) -> dict[str, str]:
-        """What `make` gets beside the user's environment."""
+        """What `make` gets beside what every program sees."""
         ccache = {
             "CCACHE_DIR": str(self.ws.cache.root / "ccache"),
             "CCACHE_MAXSIZE": _CCACHE_SIZE,
@@ -375,7 +372,7 @@ class KernelMake:
             # not on the list: see harness/ccached.
             "CCACHE_DEPEND": "1",
         }
-        return {**dict.fromkeys(_NEUTRAL, ""), **_REPRODUCIBLE, **ccache}
+        return {**_REPRODUCIBLE, **ccache}
 
     def __call__(
         self,

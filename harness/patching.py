@@ -273,7 +273,7 @@ def _patch(patch: Path, stage: Path, *options: str) -> Applied:
     forward = ["--force"] if "--reverse" in options else ["--batch", "--forward"]
     done = run(
         ["patch", *common, *forward, *options, "--directory", stage, "--input", patch.resolve()],
-        env={"LC_ALL": "C", "PATCH_GET": "0"},
+        env={"PATCH_GET": "0"},
         check=False,
     )
     return classify(done.status, done.output)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from harness.cache import disk_full_named
+from harness.environment import environment_of
 from harness.errors import (
     CommandError,
     DiskFullError,
@@ -58,17 +59,6 @@ _NO_LOADER = (
 )
 # The second is tar's word for it.
 _NO_SPACE = re.compile(r"No space left on device|Wrote only \d+ of \d+ bytes")
-# Messages are read here and shown in bug reports: they come in one language.
-_ENVIRONMENT = {"LC_ALL": "C"}
-# What git sets for a hook, or a user for one repository: every git command would
-# work on that, whatever folder it is told. Kernels' own scripts ask git, too.
-_NOT_INHERITED = frozenset(
-    {
-        *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_NAMESPACE"),
-        *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH"),
-        *("GIT_PREFIX", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE"),
-    }
-)
 
 
 class _TimedOutError(Exception):
@@ -131,14 +121,13 @@ def run(
 ) -> Completed:
     """Runs a program to its end and returns its status and output.
 
-    `env` is added to the harness's own environment, from which a repository that
-    git was told of (GIT_DIR and its like) is taken out. The output is appended to
-    `log` as it comes, and each line is given to `on_line`. With `check`, a
-    status other than 0 raises `error(message, log=…, tail=…)`, whose message
-    begins with `what` (default: the program's name); a full disk raises
-    DiskFullError instead. `timeout` is in seconds; after it the program is
-    ended and CommandError is raised, with or without `check`. A program that
-    is ended early gets `grace` seconds to clean up. ToolMissingError says that
+    `env` is added to what the program may see of the harness's own environment: see
+    harness/environment.py. The output is appended to `log` as it comes, and each
+    line is given to `on_line`. With `check`, a status other than 0 raises
+    `error(message, log=…, tail=…)`, whose message begins with `what` (default: the
+    program's name); a full disk raises DiskFullError instead. `timeout` is in
+    seconds; after it the program is ended and CommandError is raised, with or
+    without `check`. A program that is ended early gets `grace` seconds to clean up. ToolMissingError says that
     there is no such program, InfrastructureError that it cannot be started.
     """
     words = tuple(os.fspath(word) for word in argv)
@@ -179,14 +168,8 @@ def run_on_terminal(argv: Sequence[str]) -> int:
 
     Our stdout is not its own: a program may read that.
     """
-    with subprocess.Popen(argv, env=_environment(), stdout=_STDERR) as process:
+    with subprocess.Popen(argv, env=environment_of(argv[0]), stdout=_STDERR) as process:
         return process.wait()
-
-
-def _environment(added: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What a program gets to see of the harness's own environment, and `added`."""
-    own = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
-    return {**own, **_ENVIRONMENT, **(added or {})}
 
 
 def _start(
@@ -197,7 +180,7 @@ def _start(
         return subprocess.Popen(
             words,
             cwd=cwd,
-            env=_environment(env),
+            env=environment_of(words[0], env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -229,7 +212,7 @@ def _opened(log: Path | None, words: tuple[str, ...]) -> Iterator[IO[bytes] | No
     with disk_full_named(log.parent):
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stream:
-            stream.write(f"$ {shlex.join(words)}\n".encode())
+            stream.write(f"$ {shlex.join(words)}\n".encode(errors="surrogateescape"))
             stream.flush()
             yield stream
 

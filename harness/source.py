@@ -28,6 +28,7 @@ from backports import tarfile
 
 from harness import debian, git_source
 from harness.cache import KEY_LENGTH, digest, disk_full_named, file_sha256
+from harness.environment import environment_of
 from harness.errors import CommandError, DownloadError, SourceError, UsageError
 from harness.git_source import OTHER_SOURCE
 from harness.process import end_group, require, run
@@ -217,7 +218,6 @@ def _clean(ws: Workspace, target: Target, tree: Path, origin: str) -> None:
     run(
         ["make", "-s", "-C", tree, f"ARCH={target.arch}", "mrproper"],
         log=ws.logs / "mrproper.log",
-        env={"MAKEFLAGS": "", "KBUILD_OUTPUT": "", "LC_ALL": "C"},
         # An old kernel's make files may not please a new make: see below.
         check=False,
         what="make mrproper",
@@ -353,7 +353,12 @@ def _plain_stream(archive: Path) -> Iterator[IO[bytes]]:
     require(argv[0])
     with archive.open("rb") as packed, tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
-            argv, stdin=packed, stdout=subprocess.PIPE, stderr=said, start_new_session=True
+            argv,
+            env=environment_of(argv[0]),
+            stdin=packed,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            start_new_session=True,
         )
         assert process.stdout is not None
         try:

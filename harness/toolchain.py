@@ -34,7 +34,7 @@ def toolchain_version(target: Target) -> str:
     """
     tools = (f"{target.cross_compile}gcc", linker(target))
     require(*tools)
-    said = [run([tool, "--version"], env={"LC_ALL": "C"}).output for tool in tools]
+    said = [run([tool, "--version"]).output for tool in tools]
     return "; ".join(text.splitlines()[0] for text in said)
 
 
@@ -61,7 +61,7 @@ def is_needed(target: Target, condition: Condition | None) -> bool:
 @cache
 def _ask(command: tuple[str, ...]) -> tuple[int, ...] | None:
     try:
-        said = run(command, env={"LC_ALL": "C"}, check=False)
+        said = run(command, check=False)
     except InfrastructureError:
         return None
     # The linker's first line ends with it; others say nothing else.

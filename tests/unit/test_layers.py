@@ -18,7 +18,8 @@ LAYERS: dict[str, set[str]] = {
     "errors": {"errors"},
     "ground": {
         # what every step stands on
-        *("cache", "lifetime", "paths", "patience", "ports", "process", "side_by_side"),
+        *("cache", "environment", "lifetime", "paths", "patience", "ports", "process"),
+        "side_by_side",
         # what a run tells while it goes
         *("events", "live_picture", "live_view", "progress", "sinks"),
         *("packages", "targets", "tools", "workspace"),

@@ -174,11 +174,14 @@ def test_require_names_all_that_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_
 
 @pytest.mark.parametrize("name", ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_NAMESPACE"])
 def test_a_repository_that_git_was_told_of_is_not_passed_on(
-    monkeypatch: pytest.MonkeyPatch, name: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
+    git = tmp_path / "git"
+    git.write_text(f"#!/bin/sh\necho ${name} $GIT_SSH_COMMAND\n")
+    git.chmod(0o755)
     monkeypatch.setenv(name, "/mine")
     monkeypatch.setenv("GIT_SSH_COMMAND", "ssh -4")
-    assert process.run(sh(f"echo ${name} $GIT_SSH_COMMAND")).output == "ssh -4\n"
+    assert process.run([git]).output == "ssh -4\n"
     assert process.run_on_terminal(sh(f'test -z "${name}"')) == 0
 
 
