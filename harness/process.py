@@ -127,8 +127,9 @@ def run(
     `error(message, log=…, tail=…)`, whose message begins with `what` (default: the
     program's name); a full disk raises DiskFullError instead. `timeout` is in
     seconds; after it the program is ended and CommandError is raised, with or
-    without `check`. A program that is ended early gets `grace` seconds to clean up. ToolMissingError says that
-    there is no such program, InfrastructureError that it cannot be started.
+    without `check`. A program that is ended early gets `grace` seconds to clean
+    up. ToolMissingError says that there is no such program, InfrastructureError
+    that it cannot be started.
     """
     words = tuple(os.fspath(word) for word in argv)
     name = what or Path(words[0]).name
