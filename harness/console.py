@@ -94,8 +94,9 @@ def check_terminals() -> None:
     try:
         ends = os.openpty()
     except OSError as failed:
+        why = failed.strerror or failed
         raise InfrastructureError(
-            f"this host gives out no pseudo-terminals ({failed.strerror or failed}): a guest's console needs one",
+            f"this host gives out no pseudo-terminals ({why}): a guest's console needs one",
             hint="mount -t devpts -o ptmxmode=666 devpts /dev/pts, "
             "or start the container with a /dev/pts",
         ) from failed
