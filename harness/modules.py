@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from harness.paths import MODULES
 from harness.workspace import Workspace
 
 _WARNING = re.compile(r".*\bwarning: .*|WARNING: .*")
+# Where the compiler sees it.
+_PLACE = re.compile(r"(?P<file>[^\s:]+):\d+(?::\d+)?: ")
 # What modpost says where a module would not load.
 _UNRESOLVED = re.compile(r"WARNING: .*undefined!|WARNING: .*has no CRC.*")
 
@@ -101,6 +104,16 @@ def check_module(path: Path, kernel: KernelBuild) -> None:
         raise BuildError(f"{path.name} is for the kernel {magic!r}, not {kernel.release}")
 
 
+def _is_of_the_kernel(line: str, make: KernelMake) -> bool:
+    """Whether a warning is about the kernel's own headers, which every module meets."""
+    place = _PLACE.match(line)
+    # Absolute, or relative to where the compiler ran: ccache makes it so.
+    return place is not None and any(
+        Path(os.path.normpath(folder / place["file"])).is_relative_to(make.tree.tree)
+        for folder in (make.tree.build, make.tree.tree)
+    )
+
+
 def _make(ws: Workspace, kernel: KernelBuild, key: str, entry: Path, source: Path | None) -> None:
     log = ws.logs / f"modules-{kernel.target.name}-{key}.log"
     with prepared(ws, kernel, log) as make:
@@ -109,7 +122,8 @@ def _make(ws: Workspace, kernel: KernelBuild, key: str, entry: Path, source: Pat
         warnings = [line for line in output.splitlines() if _WARNING.fullmatch(line)]
         if not kernel.target.warnings_stop:
             for line in warnings:
-                ws.reporter.say(line)
+                if not _is_of_the_kernel(line, make):
+                    ws.reporter.say(line)
             # 3.4's modpost only warns of what insmod refuses.
             warnings = [line for line in warnings if _UNRESOLVED.fullmatch(line)]
         if warnings:

@@ -38,7 +38,8 @@ from harness.series import (
 )
 from harness.source import KernelSource
 from harness.targets import Target
-from harness.toolchain import is_needed
+from harness.toolchain import is_needed, tool_version
+from harness.tree_faults import is_sound, script_of
 from harness.workspace import Workspace
 
 Kind = Literal["file", "program", "link"]
@@ -148,7 +149,20 @@ def inputs(target: Target, extra: Sequence[Path] = ()) -> dict[str, bytes]:
             for patch in step.files:
                 number += 1
                 found[f"patch {number}: {patch.name}"] = patch.read_bytes()
+            found.update(_fault_inputs(target, step))
     return found
+
+
+def _fault_inputs(target: Target, step: PatchStep) -> dict[str, bytes]:
+    """What decides, beside the tree, whether a step finds its fault."""
+    script = script_of(step.files[0])
+    if script is None:
+        return {}
+    inputs = {f"fault: {script.name}": script.read_bytes()}
+    if (condition := step.step.condition) is not None:
+        version = tool_version(target, condition.tool)
+        inputs[f"tool: {condition.tool}"] = repr(version).encode()
+    return inputs
 
 
 # --- the overlay ------------------------------------------------------------
@@ -225,6 +239,9 @@ def _take(step: PatchStep, source: KernelSource, stage: Path, staged: set[str]) 
     condition = step.step.condition
     if not is_needed(source.target, condition):
         return PatchReport(step.files[0].name, "not needed", f"only for {condition}")
+    script = script_of(step.files[0])
+    if script is not None and is_sound(source.target, script, source.tree):
+        return PatchReport(step.files[0].name, "not needed", "the tree has no such fault")
     for patch in step.files:
         _bring(patch, source.tree, stage, staged)
     *others, last = step.files

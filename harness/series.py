@@ -18,7 +18,8 @@ Outcome = Literal["applies", "fuzz", "conflict", "in the tree", "not needed"]
 Tool = Literal["gcc", "binutils", "hostgcc", "make", "perl"]
 TOOLS: tuple[Tool, ...] = get_args(Tool)
 
-# Patches for what a tree lacks, which many a tree has had for long.
+# Patches for what a tree lacks, which many a tree has had for long. A script beside one
+# tells whether the tree has the fault (harness/tree_faults.py).
 _OPTIONAL = "compat/"
 # What GNU patch does without being told.
 _MOST_FUZZ = 2

@@ -12,6 +12,30 @@ from pathlib import Path
 
 Lines = Mapping[int, str]
 
+# put_user() with nothing of 3.4's but the lines that the patch replaces, and the operands' places.
+PUT_USER = r"""#define call_put_user(result, pointer, value, limit, bytes) \
+	asm volatile(__asmeq("%0", "r0") __asmeq("%2", "r2") __asmeq("%3", "r1") \
+		"bl __put_user_" #bytes \
+		: "=&r"(result) : "0"(pointer), "r"(value), "r"(limit) : "ip", "lr", "cc")
+#define put_user(x, p) \
+	({ \
+		unsigned long most = current_thread_info()->addr_limit - 1; \
+		register const typeof(*(p)) __r2 asm("r2") = (x);	\
+		register const typeof(*(p)) __user *__p asm("r0") = (p);\
+		register unsigned long bound asm("r1") = most; \
+		register int answer asm("r0"); \
+		if (sizeof(*__p) == 1) \
+			call_put_user(answer, __p, __r2, bound, 1); \
+		else if (sizeof(*__p) == 2) \
+			call_put_user(answer, __p, __r2, bound, 2); \
+		else if (sizeof(*__p) == 4) \
+			call_put_user(answer, __p, __r2, bound, 4); \
+		else \
+			call_put_user(answer, __p, __r2, bound, 8); \
+		answer; \
+	})
+"""
+
 SKELETON: Mapping[str, Lines] = {
     "Makefile": {1: "VERSION = 3", 2: "PATCHLEVEL = 4", 3: "SUBLEVEL = 67", 4: "EXTRAVERSION ="},
     "mm/Kconfig": {223: "", 224: "config KSM"},
@@ -36,6 +60,7 @@ SKELETON: Mapping[str, Lines] = {
         346: "\tstruct core_state *core_state; /* coredumping support */",
     },
     "include/linux/compiler-gcc.h": {
+        88: "#define __gcc_header(x) #x",
         89: "#define _gcc_header(x) __gcc_header(linux/compiler-gcc##x.h)",
         90: "#define gcc_header(x) _gcc_header(x)",
         91: "#include gcc_header(__GNUC__)",
@@ -46,11 +71,7 @@ SKELETON: Mapping[str, Lines] = {
         "$(call escsq,$(cmd_$(1))))))",
         205: "",
     },
-    "arch/arm/include/asm/uaccess.h": {
-        174: '\t\tregister const typeof(*(p)) __r2 asm("r2") = (x);\t\\',
-        175: '\t\tregister const typeof(*(p)) __user *__p asm("r0") = (p);\\',
-        176: '\t\tregister int __e asm("r0");\t\t\t\t\\',
-    },
+    "arch/arm/include/asm/uaccess.h": dict(enumerate(PUT_USER.splitlines(), start=167)),
     "arch/arm/include/asm/unistd.h": {
         404: "#define __NR_setns\t\t\t(__NR_SYSCALL_BASE+375)",
         405: "#define __NR_process_vm_readv\t\t(__NR_SYSCALL_BASE+376)",
@@ -105,6 +126,7 @@ SKELETON: Mapping[str, Lines] = {
     "kernel/pid.c": {
         36: "#include <linux/pid_namespace.h>",
         37: "#include <linux/init_task.h>",
+        50: "\tproc_root_number = PROC_PID_INIT_INO;",
     },
     "kernel/timeconst.pl": {
         372: "\t@val = @{$canned_values{$hz}};",

@@ -44,7 +44,7 @@ LAYERS: dict[str, set[str]] = {
     "building": {
         *("built", "checkpatch", "debian", "decoded_reports", "git_source", "initramfs", "kernel"),
         *("kernel_symbols", "modules", "ndk", "patching", "programs", "rootfs", "source"),
-        *("toolchain",),
+        *("toolchain", "tree_faults"),
     },
     "booting": {"adb", "avd", "console", "qemu", "qmp", "snapshot", "sdk"},
     "session": {"equipment", "session"},

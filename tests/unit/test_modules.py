@@ -131,6 +131,18 @@ def test_a_compilers_warning_may_be_only_told(
     assert "unused variable" in fake.said.getvalue()
 
 
+def test_what_the_kernels_own_headers_bring_along_is_not_told(fake: FakeRepository) -> None:
+    header = fake.pristine / "include/linux/mm.h"
+    noise = "static inline int noise(void) { int of_the_header; return 0; }\n"
+    header.write_text(header.read_text() + noise)
+    (fake.module / "limiter.c").write_text(MODULE_C.replace("return", "int of_ours; return"))
+    target = replace(fake.target, warnings_stop=False)
+    built = build(fake.ws, build_kernel(fake.ws, target, str(fake.pristine)))
+    assert "of_the_header" in (built.folder / "build.log").read_text()
+    assert "of_ours" in fake.said.getvalue()
+    assert "of_the_header" not in fake.said.getvalue()
+
+
 def test_a_symbol_that_the_kernel_lacks_stops_the_build_all_the_same(
     fake: FakeRepository, old_kernel: KernelBuild
 ) -> None:
