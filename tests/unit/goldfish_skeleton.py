@@ -180,13 +180,17 @@ def table_lines(tail: str) -> list[str]:
     return [*head, *entries, *TABLE_TAILS[tail]]
 
 
+def filled(lines: Lines, shift: int = 0, behind: int = 20) -> list[str]:
+    """A whole file: `lines`, moved down by `shift`, and filler between and behind them."""
+    last = max(lines) + shift + behind
+    return [lines.get(n - shift, f"/* filler {n} */") for n in range(1, last + 1)]
+
+
 def write_skeleton(folder: Path, tail: str, shift: int = 0) -> None:
     """Writes the skeleton of a tree; its lines stand `shift` lines further down."""
     for name, lines in SKELETON.items():
         moved = 0 if name == "Makefile" else shift
-        last = max(lines) + moved + 20
-        text = [lines.get(n - moved, f"/* filler {n} */") for n in range(1, last + 1)]
-        _write(folder / name, text)
+        _write(folder / name, filled(lines, moved))
     _write(folder / "arch/arm/kernel/calls.S", [*(["/* moved */"] * shift), *table_lines(tail)])
 
 
