@@ -457,13 +457,22 @@ def browser_test(ctx: Context) -> None:
     help={
         "debug": BUILD_HELP["debug"],
         "jobs": "how many guests side by side (default: by CPUs and free memory)",
+        **TREE_HELP,
     }
 )
-def boot_test(ctx: Context, debug: bool = False, jobs: str = "") -> None:
+def boot_test(
+    ctx: Context,
+    debug: bool = False,
+    jobs: str = "",
+    kernel: str | None = None,
+    source: str | None = None,
+) -> None:
     """Run the tests that boot a real kernel."""
+    from dataclasses import replace
+
     from harness import checks
 
-    target = _target(ctx, "linux-6.1")
+    target = replace(_target(ctx, kernel), given_source=_source(ctx, source))
     target = target.checking_itself() if debug else target
     checks.run(_workspace(ctx), checks.boot_tests(target, jobs))
 

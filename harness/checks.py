@@ -77,7 +77,11 @@ def boot_tests(target: Target, jobs: str = "") -> tuple[Check, ...]:
     """
     count = guests.count_of(jobs, target, len(list((REPO / _BOOT_TESTS).glob("test_*.py"))))
     words = ["pytest", _BOOT_TESTS]
+    words += ["--kernel", target.name]
+    words += ["--source", target.given_source] if target.given_source else []
     words += ["--debug-kernel"] if target.debug else []
+    # Each test that does not apply to the kernel is named, with its reason.
+    words += ["-rs"]
     words += ["-n", str(count), "--dist", "loadfile"] if count > 1 else []
     name = "boot tests"
     name += " on the kernel that checks itself" if target.debug else ""

@@ -41,9 +41,9 @@ PROC = "/proc/mm_limits"
 _WATCH_SECONDS = 0.05
 # How often the uptime is written into the kernel's log.
 _UPTIMES = 3
-# Where the kernel tells of its decisions, if it can.
-_TRACING = "/sys/kernel/tracing"
-_TRACE = f"{_TRACING}/trace"
+# Where the kernel tells of its decisions, if it can: before Linux 4.1 it does so in debugfs.
+_TRACEFS, _DEBUGFS = "/sys/kernel/tracing", "/sys/kernel/debug"
+TRACING = (_TRACEFS, f"{_DEBUGFS}/tracing")
 _POLICY = "/proc/sys/vm/mm_limits_policy"
 _TRIGGER = "/proc/sys/vm/mm_limits_trigger"
 _DAEMON_POLICY = "/sys/module/my_oom_killer/parameters/policy"
@@ -207,7 +207,8 @@ class Script:
             (by_daemon, _DAEMON_POLICY),
         ):
             yield f"print -r -- '{word}' > {file} || exit"
-        yield f"[[ ! -e {_TRACE} ]] || : > {_TRACE}"
+        yield f"trace={TRACING[0]}/trace; [[ -e $trace ]] || trace={TRACING[1]}/trace"
+        yield "[[ ! -e $trace ]] || : > $trace"
 
     @property
     def _on_alloc(self) -> str:
@@ -270,8 +271,8 @@ class Script:
         # By busybox: see Device.kernel_log().
         if not self.stock:
             # A shell that only warns of a file that is not there would have said nothing.
-            told = f'print -r -- "$(<{_TRACE})"'
-            yield from _in_part(DECISIONS, f"if [[ -e {_TRACE} ]]; then {told}; else false; fi")
+            told = 'print -r -- "$(<$trace)"'
+            yield from _in_part(DECISIONS, f"if [[ -e $trace ]]; then {told}; else false; fi")
         yield from _in_part(
             LOG, f"rm {self.until}; print -r -- {end} > /dev/kmsg && busybox dmesg -r"
         )
@@ -358,9 +359,12 @@ def modules_command(step: Modules) -> str:
 
 def events_command() -> str:
     """The device's shell command, for root, that has decisions told; it fails nowhere."""
+    switches = " ".join(f"{folder}/events/mm_limits/enable" for folder in TRACING)
     return (
-        f"if mount -t tracefs tracefs {_TRACING} 2>/dev/null;"
-        f" then echo 1 > {_TRACING}/events/mm_limits/enable; fi"
+        f"mount -t tracefs tracefs {_TRACEFS} 2>/dev/null"
+        f" || mount -t debugfs debugfs {_DEBUGFS} 2>/dev/null;"
+        f" for switch in {switches}; do"
+        " if [ -e $switch ]; then echo 1 > $switch; break; fi; done"
     )
 
 

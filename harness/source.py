@@ -81,6 +81,7 @@ def fetch(ws: Workspace, target: Target, source: str | None = None) -> KernelSou
     UsageError where it is none of these, and SourceError where it cannot be
     had, is damaged, or is another kernel than the target's.
     """
+    source = source or target.given_source
     with ws.reporter.phase("fetch kernel source") as phase:
         if source is None:
             own = target.source

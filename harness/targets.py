@@ -9,7 +9,7 @@ compatibility header.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -128,7 +128,7 @@ class Board:
     # Whether, outside the scenarios, all that a healthy kernel does not do by
     # itself speaks against it, or only what nobody but a broken kernel writes.
     log_tells: bool = True
-    # Whether it tells its decisions as events; Linux 3.4 has no file system for them.
+    # Whether it tells its decisions as events.
     decisions_tell: bool = False
     # A task that cannot go on is noticed after one to two of these. The scenarios'
     # children wait interruptibly, so they do not count.
@@ -200,6 +200,10 @@ class Target:
     patched: bool = True
     # Names a work tree of its own, for a variant that would have all compiled anew.
     tree: str = ""
+    # What takes the place of `source`, where nothing else is asked for; as for --source.
+    given_source: str | None = None
+    # What the boot tests ask for and this kernel has not, and why.
+    lacks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_cross_compile_changed(self) -> bool:
@@ -348,6 +352,7 @@ GOLDFISH_3_4 = Target(
                 fragments=("fragment.config", "vexpress.config"),
                 # Drivers of 2012 print without a level, which means KERN_WARNING.
                 boot_levels_tell=False,
+                decisions_tell=True,
             ),
             "sdk": Board(
                 machine=SdkMachine(
@@ -387,6 +392,14 @@ GOLDFISH_3_4 = Target(
     ndk_abi="armeabi-v7a",
     oldest_kernel=(3, 4),
     warnings_stop=False,
+    lacks=MappingProxyType(
+        {
+            "user namespaces": "since 3.8",
+            "fail-nth": "since 4.14: no single allocation can be made to fail",
+            "checkpatch": "3.4's own knows neither // comments nor lines of 100 columns",
+            "sparse": "3.4's headers are full of what today's sparse finds",
+        }
+    ),
 )
 
 TARGETS: Mapping[str, Target] = MappingProxyType({t.name: t for t in (LINUX_6_1, GOLDFISH_3_4)})

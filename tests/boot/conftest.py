@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ from harness.programs import ProgramBuild
 from harness.rootfs import Rootfs
 from harness.scenario_run import DEVICE_FOLDER, MODULES, load_modules, parse_limits
 from harness.session import Session, open_session
-from harness.targets import DEFAULT_TARGET, LINUX_6_1, QemuMachine, Target, get_target
+from harness.targets import DEFAULT_TARGET, QemuMachine, Target, get_target
 from harness.workspace import Workspace
 
 
@@ -46,7 +47,7 @@ def workspace() -> Workspace:
     return Workspace()
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Gives each worker of pytest-xdist CPUs of its own, if each can have a guest's.
 
     What a test starts then reckons with these, and disturbs no other worker's guest.
@@ -54,22 +55,44 @@ def pytest_configure() -> None:
     worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
     if not worker:
         return
-    assert isinstance(LINUX_6_1.machine, QemuMachine)
+    machine = get_target(config.getoption("--kernel")).machine
+    assert isinstance(machine, QemuMachine)
     cpus = sorted(os.sched_getaffinity(0))
     share = len(cpus) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
-    if share >= LINUX_6_1.machine.smp:
+    if share >= machine.smp:
         first = int(worker) * share
         os.sched_setaffinity(0, cpus[first : first + share])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--debug-kernel", action="store_true", help="on the kernel that checks itself")
+    parser.addoption("--kernel", default=DEFAULT_TARGET, help="the kernel to test")
+    parser.addoption("--source", default=None, help="its source, as for ./inv")
+
+
+def plain_target(config: pytest.Config) -> Target:
+    """The kernel to test, without what checks itself."""
+    source = config.getoption("--source")
+    return replace(get_target(config.getoption("--kernel")), given_source=source)
 
 
 @pytest.fixture(scope="session")
-def target(request: pytest.FixtureRequest) -> Target:
-    target = get_target(DEFAULT_TARGET)
-    return target.checking_itself() if request.config.getoption("--debug-kernel") else target
+def plain(request: pytest.FixtureRequest) -> Target:
+    return plain_target(request.config)
+
+
+@pytest.fixture(scope="session")
+def target(plain: Target, request: pytest.FixtureRequest) -> Target:
+    return plain.checking_itself() if request.config.getoption("--debug-kernel") else plain
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out, with the reason, each test that needs what the kernel lacks."""
+    lacks = plain_target(config).lacks
+    for item in items:
+        for mark in item.iter_markers("needs"):
+            if reason := lacks.get(mark.args[0]):
+                item.add_marker(pytest.mark.skip(reason=f"no {mark.args[0]}: {reason}"))
 
 
 @pytest.fixture(scope="session")

@@ -103,6 +103,7 @@ def limits(device: Device) -> dict[str, str]:
     return {line.split()[0]: line.split()[1] for line in lines}
 
 
+@pytest.mark.needs("fail-nth")
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
@@ -131,12 +132,14 @@ def test_every_allocation_may_fail(
     assert limits(failing) == shown
 
 
+@pytest.mark.needs("fail-nth")
 def test_there_are_allocations_to_fail(failing: Device) -> None:
     """Otherwise the tests above show nothing."""
     assert (True, -1, ENOMEM) in tries(failing, "set", str(APP), str(64 * MIB))
     failing.shell(f"{DEVICE_FOLDER}/test_set_mm_limits {APP} max")
 
 
+@pytest.mark.needs("fail-nth")
 def test_a_user_whose_adoption_fails_is_adopted_at_its_next_allocation(failing: Device) -> None:
     """It is to be adopted when it becomes the user, and takes a page then, in the same try."""
     # Whatever is said of the range has it forget its users.

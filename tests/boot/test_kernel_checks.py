@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from harness.checkpatch import run_checkpatch, run_sparse
 from harness.kernel import KernelBuild
 from harness.workspace import Workspace
 
 
+@pytest.mark.needs("checkpatch")
 def test_checkpatch_finds_nothing(workspace: Workspace, kernel: KernelBuild) -> None:
     assert run_checkpatch(workspace, kernel.source) > 10
 
 
+@pytest.mark.needs("sparse")
 def test_sparse_finds_nothing(workspace: Workspace, kernel: KernelBuild) -> None:
     assert run_sparse(workspace, kernel) > 10

@@ -231,6 +231,7 @@ def test_all_may_read(device: Device, user: int, path: str) -> None:
 # User namespaces. In them everybody has all capabilities, and none of ours.
 
 
+@pytest.mark.needs("user namespaces")
 @pytest.mark.parametrize("inside", [5, 10070])
 @pytest.mark.parametrize("caps", ["none", "all"])
 def test_in_a_namespace_one_is_who_one_is_outside(device: Device, inside: int, caps: str) -> None:
@@ -253,6 +254,7 @@ def test_in_a_namespace_one_is_who_one_is_outside(device: Device, inside: int, c
     assert limits(device) == {OTHER: 64 * MIB, APP: 63 * MIB}
 
 
+@pytest.mark.needs("user namespaces")
 @pytest.mark.parametrize("user", [ROOT, SHELL, APP])
 @pytest.mark.parametrize("caps", ["none", "all"])
 def test_a_namespaces_root(device: Device, user: int, caps: str) -> None:
@@ -280,11 +282,13 @@ def test_a_namespaces_root(device: Device, user: int, caps: str) -> None:
     assert limits(device) == before
 
 
+@pytest.mark.needs("user namespaces")
 def test_root_by_another_name_has_no_limit_either(device: Device) -> None:
     assert set_limit(device, ROOT, "all", APP, 64 * MIB, f"-m {APP}=0") == -errno.EINVAL
     assert limits(device) == {}
 
 
+@pytest.mark.needs("user namespaces")
 def test_a_full_table_in_a_namespace(device: Device) -> None:
     give(device, *[(11000 + number, 64 * MIB) for number in range(SLOTS)])
     before = limits(device)
@@ -292,6 +296,7 @@ def test_a_full_table_in_a_namespace(device: Device) -> None:
     assert limits(device) == before
 
 
+@pytest.mark.needs("user namespaces")
 def test_in_a_namespace_the_file_names_whom_it_knows(device: Device) -> None:
     give(device, (APP, 64 * MIB), (OTHER, 63 * MIB), (SHELL, 62 * MIB))
     said = device.shell(f"{PROGRAMS}/privileges -m 5={APP} -m 0={SHELL} {APP} none read {PROC}")

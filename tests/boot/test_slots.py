@@ -18,7 +18,7 @@ from harness.programs import ProgramBuild
 from harness.rootfs import Rootfs
 from harness.scenario_run import DEVICE_FOLDER, MODULES, load_modules, parse_limits
 from harness.session import open_session
-from harness.targets import DEFAULT_TARGET, get_target
+from harness.targets import Target
 from harness.workspace import Workspace
 
 FIRST, LEAST = 20000, 64 * MIB
@@ -36,6 +36,7 @@ def slots(request: pytest.FixtureRequest) -> int:
 def table(
     slots: int,
     workspace: Workspace,
+    plain: Target,
     programs: ProgramBuild,
     rootfs: Rootfs,
     tmp_path_factory: pytest.TempPathFactory,
@@ -45,14 +46,13 @@ def table(
     config = folder / "slots.config"
     config.write_text(f"CONFIG_MM_LIMITS_SLOTS={slots}\n")
     # Not the one that checks itself: the code is the same, and its build takes long.
-    target = get_target(DEFAULT_TARGET)
-    kernel = kernels.build(workspace, target, extra_config=config)
+    kernel = kernels.build(workspace, plain, extra_config=config)
     modules = module_builds.build(workspace, kernel)
     with open_session(
         workspace,
         kernel.image,
         rootfs.initramfs,
-        target,
+        plain,
         folder=folder,
         expect_release=kernel.release,
     ) as session:

@@ -13,10 +13,9 @@ from device_work import holder
 from harness.adb import Device
 from harness.oracle import parse_decisions
 from harness.records import KillRecord, parse_log
+from harness.scenario_script import TRACING, events_command
 
 APP = 10070
-TRACING = "/sys/kernel/tracing"
-EVENT = f"{TRACING}/events/mm_limits/mm_limits_kill"
 EVENT_LINE = re.compile(
     r"mm_limits_kill: uid=(?P<uid>\d+) uRSS=(?P<usage>\d+) mm_max=(?P<mm_max>\d+)"
     r" pid=(?P<pid>\d+) pRSS=(?P<rss>\d+) score=(?P<score>-?\d+) policy=(?P<policy>\w+)"
@@ -27,12 +26,29 @@ EVENT_LINE = re.compile(
 
 
 @pytest.fixture
-def traced(device: Device) -> Iterator[Device]:
-    """The device, with its trace empty and the event on."""
-    device.shell(f"mountpoint -q {TRACING} || mount -t tracefs tracefs {TRACING}")
-    device.shell(f"echo > {TRACING}/trace; echo 1 > {EVENT}/enable")
-    yield device
-    device.shell(f"echo 0 > {EVENT}/enable; echo > {TRACING}/trace")
+def tracing(device: Device) -> Iterator[str]:
+    """Where the kernel tells of its events: the trace empty, and none of them on."""
+    device.shell(events_command())
+    found = [
+        folder
+        for folder in TRACING
+        if device.shell(f"test -e {folder}/trace", check=False).status == 0
+    ]
+    off = f"echo 0 > {found[0]}/events/mm_limits/enable; echo > {found[0]}/trace"
+    device.shell(off)
+    yield found[0]
+    device.shell(off)
+
+
+@pytest.fixture
+def traced(device: Device, tracing: str) -> Device:
+    """The device, with the event on."""
+    device.shell(f"echo 1 > {event(tracing)}/enable")
+    return device
+
+
+def event(tracing: str) -> str:
+    return f"{tracing}/events/mm_limits/mm_limits_kill"
 
 
 def expected(record: KillRecord) -> dict[str, str | int]:
@@ -52,33 +68,39 @@ def expected(record: KillRecord) -> dict[str, str | int]:
 
 @pytest.mark.parametrize("policy", ["rss", "runtime", "badness"])
 @pytest.mark.parametrize("dry_run", [0, 1])
-def test_an_event_says_what_the_record_says(traced: Device, policy: str, dry_run: int) -> None:
+def test_an_event_says_what_the_record_says(
+    traced: Device, tracing: str, policy: str, dry_run: int
+) -> None:
     mark = f"test: event {secrets.token_hex(8)}"
     traced.mark_kernel_log(mark)
     traced.shell(f"echo uid={APP} max=20M policy={policy} dry_run={dry_run} > /proc/mm_limits")
     traced.shell("busybox dd if=/dev/zero of=/dev/null bs=30M count=1", user=APP, check=False)
     (record,) = parse_log(traced.kernel_log().rpartition(mark)[2]).records
-    trace = traced.read_file(f"{TRACING}/trace")
-    (event,) = [match.groupdict() for match in EVENT_LINE.finditer(trace)]
-    assert {name: type(value)(event[name]) for name, value in expected(record).items()} == (
+    trace = traced.read_file(f"{tracing}/trace")
+    (told,) = [match.groupdict() for match in EVENT_LINE.finditer(trace)]
+    assert {name: type(value)(told[name]) for name, value in expected(record).items()} == (
         expected(record)
     )
-    assert event["comm"] == "busybox"
+    assert told["comm"] == "busybox"
     score = record.rss // 4096 if record.figure is None else record.figure
-    assert int(event["score"]) == score
+    assert int(told["score"]) == score
 
 
-def test_without_anybody_who_follows_it_there_is_only_the_record(traced: Device) -> None:
-    traced.shell(f"echo 0 > {EVENT}/enable")
+def test_without_anybody_who_follows_it_there_is_only_the_record(
+    traced: Device, tracing: str
+) -> None:
+    traced.shell(f"echo 0 > {event(tracing)}/enable")
     traced.shell(f"echo uid={APP} max=20M > /proc/mm_limits")
     traced.shell("busybox dd if=/dev/zero of=/dev/null bs=30M count=1", user=APP, check=False)
-    assert EVENT_LINE.search(traced.read_file(f"{TRACING}/trace")) is None
+    assert EVENT_LINE.search(traced.read_file(f"{tracing}/trace")) is None
 
 
 @pytest.mark.parametrize("policy", ["rss", "runtime", "badness"])
 @pytest.mark.usefixtures("room")
-def test_whoever_could_have_died_is_told_with_all_that_counts(traced: Device, policy: str) -> None:
-    candidates = f"{TRACING}/events/mm_limits/mm_limits_candidate/enable"
+def test_whoever_could_have_died_is_told_with_all_that_counts(
+    traced: Device, tracing: str, policy: str
+) -> None:
+    candidates = f"{tracing}/events/mm_limits/mm_limits_candidate/enable"
     mark = f"test: candidates {secrets.token_hex(8)}"
     traced.mark_kernel_log(mark)
     traced.shell(f"echo uid={APP} max=60M policy={policy} > /proc/mm_limits")
@@ -90,7 +112,7 @@ def test_whoever_could_have_died_is_told_with_all_that_counts(traced: Device, po
         traced.shell(f"echo 700 > /proc/{small.pid}/oom_score_adj; echo 1 > {candidates}")
         traced.shell("busybox dd if=/dev/zero of=/dev/null bs=40M count=1", user=APP, check=False)
         traced.shell(f"echo 0 > {candidates}")
-        trace = traced.read_file(f"{TRACING}/trace")
+        trace = traced.read_file(f"{tracing}/trace")
     records = parse_log(traced.kernel_log().rpartition(mark)[2]).records
     decisions = parse_decisions(trace)
     assert decisions

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from harness.cache import Cache
 from harness.checks import Check
 from harness.errors import InfrastructureError, UsageError, VerdictError
 from harness.progress import PlainConsole, Reporter
-from harness.targets import LINUX_6_1
+from harness.targets import GOLDFISH_3_4, LINUX_6_1
 from harness.workspace import Workspace
 
 
@@ -87,10 +88,17 @@ def test_is_shell(tmp_path: Path, first_line: str, is_shell: bool) -> None:
 def test_boot_tests_side_by_side(jobs: str, name: str, words: list[str]) -> None:
     (check,) = checks.boot_tests(LINUX_6_1, jobs)
     assert check.name == name
-    assert list(check.argv())[1:] == ["-m", "pytest", "tests/boot", *words]
+    kernel = ["--kernel", "linux-6.1", "-rs"]
+    assert list(check.argv())[1:] == ["-m", "pytest", "tests/boot", *kernel, *words]
     (check,) = checks.boot_tests(LINUX_6_1.checking_itself(), jobs)
     assert "on the kernel that checks itself" in check.name
     assert "--debug-kernel" in check.argv()
+
+
+def test_boot_tests_of_another_kernel_and_source() -> None:
+    (check,) = checks.boot_tests(replace(GOLDFISH_3_4, given_source="/a/tree"), "1")
+    words = " ".join(check.argv())
+    assert words.endswith("tests/boot --kernel goldfish-3.4 --source /a/tree -rs")
 
 
 def test_no_more_guests_than_files_of_boot_tests() -> None:

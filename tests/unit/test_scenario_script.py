@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +15,7 @@ from harness.scenario_script import (
     Part,
     Script,
     child_argument,
+    events_command,
     parts_of,
     run_command,
     setting_command,
@@ -155,9 +160,31 @@ def test_what_was_cut_or_is_nothing_of_ours_raises_nothing(text: str, cut: int) 
 
 def test_a_kernel_that_tells_of_no_decisions_says_so() -> None:
     # mksh only warns where `$(<file)` finds none, and print is content.
-    (line,) = [one for one in script("course").text.splitlines() if "'(decisions)'" in one]
-    assert "if [[ -e /sys/kernel/tracing/trace ]]; then " in line
+    lines = script("course").text.splitlines()
+    (line,) = [one for one in lines if "'(decisions)'" in one]
+    assert "if [[ -e $trace ]]; then " in line
     assert "else false; fi" in line
+    # Before 4.1 they are in debugfs.
+    (where,) = [one for one in lines if one.startswith("trace=")]
+    assert where == (
+        "trace=/sys/kernel/tracing/trace; [[ -e $trace ]] || trace=/sys/kernel/debug/tracing/trace"
+    )
+
+
+@pytest.mark.parametrize("there", ["tracing", "debug/tracing", None])
+def test_events_are_switched_on_where_they_are_and_nothing_fails(
+    tmp_path: Path, there: str | None
+) -> None:
+    command = events_command().replace("/sys/kernel", str(tmp_path))
+    command = re.sub(r"mount -t \S+ \S+ \S+", "false", command)
+    switch = tmp_path / (there or "nowhere") / "events/mm_limits/enable"
+    if there:
+        switch.parent.mkdir(parents=True)
+        switch.write_text("0")
+    done = subprocess.run(["sh", "-c", command], capture_output=True, check=True)
+    assert done.stderr == b""
+    assert switch.exists() == bool(there)
+    assert not there or switch.read_text() == "1\n"
 
 
 def test_a_stock_kernel_is_asked_for_nothing_that_it_does_not_have() -> None:

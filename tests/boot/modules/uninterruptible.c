@@ -5,6 +5,7 @@
  */
 #include <linux/fs.h>
 #include <linux/jiffies.h>
+#include <linux/mm_limits_compat.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/proc_fs.h>
@@ -30,10 +31,19 @@ static ssize_t uninterruptible_write(struct file *file, const char __user *buffe
 	return count;
 }
 
+/* 5.6: files of proc have operations of their own. */
+#if MM_LIMITS_SINCE(5, 6)
 static const struct proc_ops uninterruptible_ops = {
 	.proc_write	= uninterruptible_write,
 	.proc_lseek	= noop_llseek,
 };
+#else
+static const struct file_operations uninterruptible_ops = {
+	.owner		= THIS_MODULE,
+	.write		= uninterruptible_write,
+	.llseek		= noop_llseek,
+};
+#endif
 
 static int __init uninterruptible_init(void)
 {
