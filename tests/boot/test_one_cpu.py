@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from harness import emulator_test, fuzz
+from harness import emulator_test
 from harness.errors import EXIT_PASSED
 from harness.scenarios import TRIGGERS
 from harness.targets import Target
@@ -25,12 +24,3 @@ def test_every_policy_passes(
         workspace, plain, policy="all", trigger=trigger, extra_config=UP, results=tmp_path
     )
     assert status == EXIT_PASSED, (tmp_path / "latest/verdict.json").read_text()
-
-
-def test_some_rounds_of_fuzzing_pass(workspace: Workspace, plain: Target, tmp_path: Path) -> None:
-    status = fuzz.run(
-        workspace, plain, seed=5, minutes=1, rounds=4, extra_config=UP, results=tmp_path
-    )
-    assert status == EXIT_PASSED, (tmp_path / "latest/fuzz.json").read_text()
-    counts = json.loads((tmp_path / "latest/fuzz.json").read_text())["counts"]
-    assert counts["deaths"] > 0
