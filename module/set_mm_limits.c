@@ -8,6 +8,7 @@
 #include <linux/kernel.h>
 #include <linux/mm.h>
 #include <linux/mm_limits.h>
+#include <linux/mm_limits_uid.h>
 #include <linux/module.h>
 #include <linux/ratelimit.h>
 

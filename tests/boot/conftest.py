@@ -48,10 +48,13 @@ def workspace() -> Workspace:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Gives each worker of pytest-xdist CPUs of its own, if each can have a guest's.
+    """Has what the tests start test the same kernel, on CPUs of its own where there are enough.
 
-    What a test starts then reckons with these, and disturbs no other worker's guest.
+    A worker of pytest-xdist gets those if each can have a guest's; so it disturbs no
+    other worker's guest.
     """
+    os.environ["INVOKE_GOLDFISH_OOM_KERNEL"] = config.getoption("--kernel")
+    os.environ["INVOKE_GOLDFISH_OOM_SOURCE"] = config.getoption("--source") or ""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
     if not worker:
         return

@@ -8,6 +8,7 @@ the kernel prints, `device` adb is asked, `command` a command runs.
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
 import time
@@ -20,7 +21,7 @@ from harness import adb, console, qmp
 from harness.errors import EXIT_INTERRUPTED
 from harness.progress import Reporter
 from harness.session import open_session
-from harness.targets import DEFAULT_TARGET, get_target
+from harness.targets import get_target
 from harness.workspace import Workspace
 
 
@@ -55,7 +56,7 @@ def main() -> None:
         workspace,
         Path(image),
         Path(initramfs),
-        get_target(DEFAULT_TARGET),
+        get_target(os.environ["INVOKE_GOLDFISH_OOM_KERNEL"]),
         folder=Path("results"),
         expect_release=release,
     ) as session:

@@ -51,6 +51,19 @@ void hook(gfp_t gfp, struct mm_struct *mm, struct task_struct *p, struct cred *c
 """
 
 
+# What others have brought to old kernels as well, before they take ours in or behind it.
+FOREIGN = """
+#include <linux/mm_limits.h>
+#define uid_valid(uid) ((uid) != -1)
+#define uid_eq(a, b) ((a) == (b))
+#define make_kuid(a, b) (b)
+#define from_kuid(a, b) (b)
+#define from_kuid_munged(a, b) (b)
+#define GLOBAL_ROOT_UID 0
+#define __kuid_val(uid) (uid)
+"""
+
+
 def compile_c(source: Path, target: Path, *more: str) -> subprocess.CompletedProcess[str]:
     own = subprocess.run(
         [COMPILER, "-print-file-name=include"], capture_output=True, text=True, check=True
@@ -199,3 +212,8 @@ def test_what_is_built_in_is_complete(tmp_path: Path) -> None:
     missing = {name for name in needed - defined if "mm_limits" in name}
     # Defined by the series.
     assert missing == {"my_mm_limits"}
+
+
+def test_names_that_others_have_brought_too_do_not_come_with_every_header(tmp_path: Path) -> None:
+    done = compile_text(tmp_path, FOREIGN)
+    assert (done.returncode, done.stderr) == (0, "")

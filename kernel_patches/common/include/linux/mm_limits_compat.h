@@ -26,14 +26,8 @@
 #if MM_LIMITS_SINCE(3, 5)
 #include <linux/uidgid.h>
 #else
+#define MM_LIMITS_UIDS_ARE_NUMBERS
 #define kuid_t				uid_t
-#define GLOBAL_ROOT_UID			0
-#define __kuid_val(uid)			(uid)
-#define uid_eq(left, right)		((left) == (right))
-#define uid_valid(uid)			((uid) != (uid_t)-1)
-#define make_kuid(ns, uid)		(uid)
-#define from_kuid(ns, kuid)		(kuid)
-#define from_kuid_munged(ns, kuid)	(kuid)
 #endif
 
 /* 3.9: no cursor any more. 5.4: a condition under which RCU is not needed. */

@@ -17,6 +17,7 @@
 #include <linux/atomic.h>
 #include <linux/mm.h>
 #include <linux/mm_limits.h>
+#include <linux/mm_limits_uid.h>
 #include <linux/ratelimit.h>
 #include <linux/sched.h>
 #include <linux/workqueue.h>
