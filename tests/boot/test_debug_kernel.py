@@ -86,7 +86,8 @@ def failing(
         for _ in range(2):
             device.shell(f"echo scan > {DEBUGFS}/kmemleak", timeout=LONG)
         assert device.shell(f"cat {DEBUGFS}/kmemleak", timeout=LONG).output == ""
-        assert find_trouble(device.kernel_log()) == ()
+        levels_tell = checking.board.boot_levels_tell
+        assert find_trouble(device.kernel_log(), levels_tell=levels_tell) == ()
 
 
 def tries(device: Device, *words: str) -> list[tuple[bool, int, int]]:

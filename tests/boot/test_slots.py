@@ -62,7 +62,8 @@ def table(
         device.push(programs.path("test_set_mm_limits"), SET_LIMIT)
         load_modules(device)
         yield device
-        assert find_trouble(device.kernel_log()) == ()
+        levels_tell = plain.board.boot_levels_tell
+        assert find_trouble(device.kernel_log(), levels_tell=levels_tell) == ()
 
 
 def size(uid: int) -> int:
