@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from harness.adb import Device, RunningCommand
+from harness.klog import ahead_of_uptime
 from harness.proc_mm_limits import LimitEntry
 from harness.records import KillRecord, lines_of, parse_log, split_prefix
 from harness.scenario_run import DEVICE_FOLDER, parse_limits
+from harness.scenario_script import uptime_command
 
 APP, OTHER, FREE = 10070, 10071, 10072
 PAGE, KIB, MIB = 4096, 1 << 10, 1 << 20
@@ -34,6 +36,7 @@ PROTECTED_SU = "echo -1000 > /proc/$$/oom_score_adj; su --keep-oom-score"
 GIVEN_UP = r"mm_limits: pid=(\d+) has not exited within 5000 ms; going on without it"
 # How long the kernel waits for a victim; what is done meanwhile is done so much earlier.
 PATIENCE, EARLIER = 5.0, 1.5
+REACTED = "test: reacted"
 # How often a host may be too slow for that.
 TRIES = 5
 # What is repeated ends when it is there.
@@ -178,9 +181,9 @@ def reaction(device: Device, victim: int, commands: str) -> Iterator[Reaction]:
     From here it would take as long as the kernel waits, on a host that is busy.
     """
     killed = f"busybox dmesg | grep -q 'pid={victim},.*trigger=alloc'"
-    when = 'read up rest < /proc/uptime; echo "done=$up"'
+    over = f"echo '<5>{REACTED}' > /dev/kmsg; echo {REACTED}"
     with closing(
-        device.start(f"echo watches; until {killed}; do :; done; {commands}; {when}")
+        device.start(f"echo watches; until {killed}; do :; done; {commands}; {over}")
     ) as running:
         running.wait_line("watches", SECONDS)
         yield Reaction(running)
@@ -194,7 +197,8 @@ class Reaction:
 
     def over(self, log: Log) -> str:
         """What it said. Raises TooLateError if the kernel may have given up on the victim."""
-        done = float(self.running.wait_line("done=", SECONDS).partition("=")[2])
+        self.running.wait_line(REACTED, SECONDS)
+        ((done, _),) = log.said(f"({REACTED})")
         at = log.records[0].time
         assert at is not None
         if done > at + PATIENCE - EARLIER:
@@ -206,6 +210,13 @@ def is_over(uid: int, mib: int) -> str:
     """The command that waits until the user has more than so much."""
     shown = f"$(grep '^{uid} ' {PROC} | cut -d ' ' -f 3)"
     return f"until [ {shown} -gt {mib * MIB} ]; do :; done"
+
+
+def ahead(device: Device) -> float:
+    """By how much the log's clock is ahead of /proc/uptime; a busy host makes it more."""
+    log = Log(device)
+    device.shell(uptime_command())
+    return ahead_of_uptime(log.text)
 
 
 def first_record(log: Log) -> KillRecord:

@@ -321,13 +321,19 @@ def counting(
 def go_over_and_over(device: Device, mark: str, su: str) -> float:
     """Has a user go over its limit and back; how long that took, by the device's clock."""
     climb = "busybox dd if=/dev/zero of=/dev/null bs=8M count=1 2>/dev/null"
-    device.mark_kernel_log(mark)
-    begun = last_time(device)
+    # While it waits for the host its clock runs away: all in one go.
     device.shell(
-        f"{su} {APP} sh -c 'for i in $(seq {CLIMBS}); do {climb}; done'; echo over > /dev/kmsg",
+        f"echo '<5>{mark}' > /dev/kmsg;"
+        f" {su} {APP} sh -c 'for i in $(seq {CLIMBS}); do {climb}; done';"
+        " echo '<5>over' > /dev/kmsg",
         timeout=SECONDS,
     )
-    return last_time(device) - begun
+    lines = [split_prefix(line) for line in device.kernel_log().splitlines()]
+    begun, over = (
+        [line.time for line in lines if line.text == text and line.time is not None][-1]
+        for text in (mark, "over")
+    )
+    return over - begun
 
 
 def is_limited(said: int, seconds: float) -> bool:

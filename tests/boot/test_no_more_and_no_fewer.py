@@ -28,6 +28,7 @@ from device_work import (
     STUCK,
     Log,
     Process,
+    ahead,
     ask,
     climber,
     entry_of,
@@ -48,7 +49,7 @@ from harness.scenario_run import DEVICE_FOLDER
 LIMIT = 40
 # What a loaded machine may add to the kernel's patience.
 LATE = 120.0
-# By how much /proc/uptime and the log's clock may differ.
+# How exactly /proc/uptime and the log's clock are known to fit together.
 CLOCKS = 0.1
 NOBODY = rf"mm_limits: uid={APP} is over its limit and has nobody left to kill: .*"
 
@@ -137,7 +138,7 @@ def others_take_what_they_want(room: Device, sticking: Sticking) -> None:
         climber(room, APP) as waits,
     ):
         took = [
-            float(one.running.wait_line("took=", SECONDS).partition("=")[2])
+            float(one.running.wait_line("took=", SECONDS).partition("=")[2]) + ahead(room)
             for one in (other, free)
         ]
         waits.running.wait(SECONDS)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import console as console_module
 from harness.console import Console, find_trouble, message_of
 from harness.errors import BootError, DeviceError, InfrastructureError
 from harness.lifetime import Health
@@ -113,6 +114,34 @@ def test_a_panic_is_the_first_cause_and_its_trace_is_shown(tmp_path: Path) -> No
     assert time.monotonic() - begun < 60
     assert "Call trace: y" in caught.value.tail
     assert caught.value.log == console.log
+    console.kill()
+    console.close()
+
+
+def test_a_trace_is_listened_to_while_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy host it comes slowly; each line gives the next one as much time again."""
+    monkeypatch.setattr(console_module, "_TRACE_SECONDS", 3.0)
+    monkeypatch.setattr(console_module, "_MOST_TRACE_SECONDS", 60.0)
+    lines = "for n in 1 2 3 4 5; do sleep 0.8; echo '[    1.000001] frame '$n; done"
+    script = f"echo '[    1.000000] Kernel panic - not syncing: x'; {lines}; sleep 600"
+    console = start(tmp_path, script)
+    with pytest.raises(BootError, match="kernel panic") as caught:
+        console.wait_for(READY, timeout=600, silence=600)
+    assert "frame 5" in caught.value.tail
+    console.kill()
+    console.close()
+
+
+def test_a_trace_without_end_is_not_listened_to_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console_module, "_MOST_TRACE_SECONDS", 1.0)
+    script = "echo '[    1.000000] BUG: x'; while :; do echo again; sleep 0.05; done"
+    console = start(tmp_path, script)
+    with pytest.raises(BootError, match="kernel bug"):
+        console.wait_for(READY, timeout=600, silence=600)
     console.kill()
     console.close()
 

@@ -29,7 +29,14 @@ import tasks
 from harness import report, report_page
 from harness.cache import Cache
 from harness.errors import DiskFullError, HarnessError, InfrastructureError, UsageError
-from harness.evidence import DECISIONS, USAGE
+from harness.evidence import (
+    DECISIONS,
+    PROC_MM_LIMITS,
+    USAGE,
+    Peak,
+    ScenarioUsage,
+    UsageSample,
+)
 from harness.progress import Reporter
 from harness.report_index import entry_of, filters_of, ordered, time_of
 from harness.report_log import read_log
@@ -253,6 +260,18 @@ def test_evidence_of_what_has_no_verdict_is_shown(tmp_path: Path) -> None:
     text = page_of(folder).text
     assert "NOT JUDGED course, policy rss" in text
     assert "used at most" in text
+
+
+def test_the_kernels_own_sums_and_its_largest_are_told(tmp_path: Path) -> None:
+    """Also where nobody looked while anything was there to see."""
+    read = UsageSample(6.0, 10070, 20_000_000, 100_000_000, PROC_MM_LIMITS)
+    peaks = (Peak(10070, 123_000_000, 100_000_000),)
+    usages = [ScenarioUsage("report", "rss", "alloc", 6.0, (read,), peaks)]
+    folder = results.leave(tmp_path, run_of(judged("report")), "", usages=usages)
+    text = page_of(folder).text
+    assert "used at most 123.0 MB" in text
+    assert "The kernel's largest sum: 123.0 MB." in text
+    assert "6.000 20,000,000 100,000,000 /proc/mm_limits" in text
 
 
 def test_records_that_are_lost_are_counted(tmp_path: Path) -> None:

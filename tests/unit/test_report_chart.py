@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.evidence import UsageSample
+from harness.evidence import KILL_RECORD, PROC, PROC_MM_LIMITS, UsageSample
 from harness.report_chart import BOX, MOST_POINTS, Chart, KillMark, draw, thinned, ticks
 
 SIZES = st.integers(0, 2**64)
 TIMES = st.floats(0, 1e7)
-SAMPLES = st.builds(UsageSample, TIMES, st.just(10070), SIZES, st.none() | SIZES)
+SOURCES = st.sampled_from((PROC, PROC_MM_LIMITS))
+SAMPLES = st.builds(UsageSample, TIMES, st.just(10070), SIZES, st.none() | SIZES, SOURCES)
 KILLS = st.builds(KillMark, TIMES, SIZES, st.integers(1, 99))
 
 
@@ -116,6 +117,30 @@ def test_what_is_left_behind_a_last_kill_nobody_has_seen() -> None:
     chart = draw([sample(1, 50)], [KillMark(2, 100, 1)], (0, 5))
     assert points(chart.memory)[-1] == (chart.marks[0].x, chart.marks[0].y)
     assert points(chart.memory)[-1][0] < BOX.right
+
+
+def test_the_kernels_own_sums_are_marked_but_for_those_at_kills() -> None:
+    at_kill = UsageSample(2, 10070, 100, 60, KILL_RECORD)
+    at_end = UsageSample(3, 10070, 20, 60, PROC_MM_LIMITS)
+    chart = draw([sample(1, 50), at_kill, at_end], [KillMark(2, 100, 1)], peak=110)
+    (mark,) = chart.marks
+    first, second, third = points(chart.memory)
+    # The kill is there once.
+    assert second == (mark.x, mark.y)
+    assert chart.kernels == (third,)
+    assert chart.peak is not None
+    assert BOX.top <= chart.peak < mark.y < first[1]
+    assert draw([sample(1, 50)], ()).peak is None
+
+
+def test_a_kill_that_only_the_samples_tell_is_in_the_line() -> None:
+    chart = draw([sample(1, 50), UsageSample(2, 10070, 100, 60, KILL_RECORD)], ())
+    assert points(chart.memory)[1][1] < points(chart.memory)[0][1]
+
+
+def test_there_may_be_nothing_but_a_kill() -> None:
+    chart = draw([UsageSample(2, 10070, 100, 60, KILL_RECORD)], [KillMark(2, 100, 1)])
+    assert len(points(chart.memory)) == 1
 
 
 def test_many_kills_have_no_numbers() -> None:
