@@ -23,7 +23,9 @@ import pexpect
 
 from harness.environment import environment_of
 from harness.errors import BootError, DeviceError, HarnessError, InfrastructureError
+from harness.klog import pattern_of
 from harness.lifetime import Health, bound_to_us
+from harness.records import kernels_part
 
 # How many lines of the console an error shows.
 TAIL_LINES = 12
@@ -39,51 +41,29 @@ _GRACE_SECONDS = 2.0
 _READER_SECONDS = 30.0
 # What a line of the kernel begins with. A program writes to the console or to
 # /dev/kmsg too, but cannot put its text right behind the time by accident.
-_PRINTK = r"^(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? "
+_PRINTK = re.compile(r"(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? ")
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """A line after which nothing that the kernel does can be trusted."""
+    """What a line says after which nothing that the kernel does can be trusted."""
 
     name: str
-    text: str
-
-    def matches(self, line: str) -> bool:
-        """Whether `line` is the kernel's and says this."""
-        return re.match(_PRINTK + self.text, line) is not None
-
-
-TROUBLES = (
-    # The kernel stopped itself. Init's end is one of its reasons.
-    Trouble("kernel panic", r"Kernel panic - not syncing"),
-    # A bad access in the kernel; the lines before the call trace.
-    Trouble("kernel oops", r"Unable to handle kernel"),
-    # The oops itself, as 32-bit and 64-bit ARM write it.
-    Trouble("kernel oops", r"Internal error: "),
-    Trouble("kernel oops", r"Unhandled (?:fault|prefetch abort): "),
-    # A CPU that no longer schedules; before 4.2 without the first word.
-    Trouble("soft lockup", r"(?:watchdog: )?BUG: soft lockup"),
-    # BUG() and what KASAN, lockdep's might_sleep and the allocator report.
-    Trouble("kernel bug", r"kernel BUG at "),
-    Trouble("kernel bug", r"BUG: "),
-    Trouble("kernel bug", r"(?:usercopy|refcount_t): Kernel memory (?:exposure|overwrite)"),
-    # A task in an uninterruptible sleep that does not end: mostly a deadlock.
-    Trouble("hung task", r"INFO: task .+ blocked for more than \d+ seconds"),
-    # A CPU that does not leave a read-side section, or spins with interrupts off.
-    # Before 4.19 without the first word.
-    Trouble("RCU stall", r"(?:rcu: )?INFO: rcu.*detected (?:expedited )?stall"),
-)
 
 
 def find_trouble(line: str) -> Trouble | None:
     """The trouble that a line of the console tells of, if it does."""
-    return next((trouble for trouble in TROUBLES if trouble.matches(line)), None)
+    told = kernels_part(line)
+    prefix = _PRINTK.match(told)
+    pattern = None if prefix is None else pattern_of(told[prefix.end() :])
+    return Trouble(pattern.console) if pattern is not None and pattern.console else None
 
 
 def message_of(line: str) -> str:
-    """A line of the console without the kernel's time."""
-    return re.sub(_PRINTK, "", line)
+    """What the kernel says in a line of the console, without its time; or all of the line."""
+    told = kernels_part(line)
+    prefix = _PRINTK.match(told)
+    return line if prefix is None else told[prefix.end() :]
 
 
 def check_terminals() -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from harness.records import ParsedRecords, lines_of, parse_log, split_prefix
+from harness.records import ParsedRecords, kernels_part, lines_of, parse_log, split_prefix
 
 # So many lines in a row that no report has, and it is over: the longest prose within
 # one (a WARN's own words, lockdep's explanations) is shorter.
@@ -169,6 +169,7 @@ _HEADERS: tuple[_Header, ...] = (
         step=3,
     ),
     _Header("oops", r"Internal error: .*", "internal error", "registers", step=3),
+    _Header("oops", r"Oops(?: - |: |\[).*", "oops", "registers", step=3),
     _Header(
         "hung task", r"INFO: task .*:\d+ blocked for more than \d+ seconds.*", "INFO: task hung"
     ),
@@ -373,15 +374,13 @@ _COMPILED = tuple((header, re.compile(header.expression)) for header in _HEADERS
 # Most lines begin no report, and are told by one look.
 _MAY_BEGIN = re.compile(
     r"Kernel |[Kk]ernel BUG|BUG|\[ ?(?:BUG|INFO)|INFO: |WARNING: |Unable to handle kernel "
-    r"|Internal error: |(?:NMI )?watchdog: |Watchdog |rcu: INFO: |kmemleak: "
+    r"|Internal error: |Oops|(?:NMI )?watchdog: |Watchdog |rcu: INFO: |kmemleak: "
 )
 _INSIDE = re.compile("|".join(_BODY))
 _IS_MACHINERY = re.compile("|".join(row.expression for row in _MACHINERY))
 _CONSEQUENCE = tuple((re.compile(reason), kinds) for reason, kinds in _CONSEQUENCES)
 
 _CALLER = re.compile(r"(?:<[0-9]+>)?\[ *[0-9.]+\]\[ *(?P<caller>[TC][0-9]+)\]")
-# A prompt, or what a program printed without a line end, may stand before it.
-_KERNELS = re.compile(r"\[ *[0-9]{1,9}\.[0-9]{6}\](?:\[ *[TC][0-9]+\])? ")
 
 _PC = re.compile(rf"PC is at (?P<func>{_NAME})\+0x")
 _LR = re.compile(rf"LR is at (?P<func>{_NAME})\+0x")
@@ -516,15 +515,9 @@ class _Cutter:
 def _lines(log: str) -> Iterator[_Line]:
     """The lines that the kernel wrote itself."""
     for number, (line, _) in enumerate(lines_of(log)):
-        parts = split_prefix(line)
-        told = line
-        if parts.priority is None and parts.time is None:
-            found = _KERNELS.search(line)
-            if found is None:
-                continue
-            told = line[found.start() :]
-            parts = split_prefix(told)
-        if parts.from_kernel:
+        told = kernels_part(line)
+        parts = split_prefix(told)
+        if told and parts.from_kernel:
             caller = _CALLER.match(told)
             yield _Line(
                 number, line, parts.text, "" if caller is None else caller["caller"], parts.time

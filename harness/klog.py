@@ -12,7 +12,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.records import KernelLine, ParsedRecords, lines_of, parse_log, split_prefix
+from harness.records import (
+    KernelLine,
+    ParsedRecords,
+    kernels_part,
+    lines_of,
+    parse_log,
+    split_prefix,
+)
 
 # KERN_WARNING is 4; smaller is worse.
 _WARNING = 4
@@ -56,11 +63,18 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Pattern:
-    """What a kind of trouble looks like, whatever level it was written at."""
+    """What a kind of trouble looks like, whatever level it was written at.
+
+    The kernel's words are where it writes them, at the beginning of the text: anywhere
+    else they are a driver's, a process's name, or a program's.
+    """
 
     kind: str
     expression: str
     fatal: bool = False
+    # What the console's reader calls it, if nothing can be trusted that the kernel does
+    # after it.
+    console: str = ""
     # Whether nobody but a broken kernel writes it. A process may write into the log,
     # too, and a healthy kernel kills and refuses memory where it is short.
     certain: bool = True
@@ -74,31 +88,69 @@ class Allowed:
     reason: str
 
 
+_WATCHDOG = r"(?:(?:NMI )?watchdog: )?"
+_LOCKDEP = r"(?:\[ ?)?(?:WARNING|INFO|BUG): "
+# A process's name before the kernel's words; other octets than text may be escaped.
+_NAME = r".{0,60}"
+
 # Tried in this order: the first that fits names the line.
 PATTERNS: tuple[Pattern, ...] = (
-    Pattern("panic", r"Kernel panic - not syncing", fatal=True),
-    Pattern("KASAN report", r"BUG: KASAN: "),
-    Pattern("soft lockup", r"BUG: soft lockup|watchdog: BUG: soft lockup"),
-    Pattern("hard lockup", r"Watchdog detected hard LOCKUP|BUG: hard lockup"),
-    Pattern("scheduling while atomic", r"BUG: scheduling while atomic"),
-    Pattern("sleep in atomic context", r"BUG: sleeping function called from invalid context"),
-    Pattern("oops", r"Internal error: |Unable to handle kernel |Oops(?: - |: |\[)"),
-    Pattern("hung task", r"INFO: task .* blocked for more than \d+ seconds"),
-    Pattern("RCU stall", r"rcu.*(?:detected (?:expedited )?stalls?|self-detected stall)"),
+    # The kernel stopped itself. Init's end is one of its reasons.
+    Pattern(
+        "panic",
+        r"(?:---\[ end )?Kernel panic - not syncing",
+        fatal=True,
+        console="kernel panic",
+    ),
+    Pattern("KASAN report", r"BUG: KASAN: ", console="kernel bug"),
+    # A CPU that no longer schedules; before 4.2 without the first word.
+    Pattern("soft lockup", rf"{_WATCHDOG}BUG: soft lockup", console="soft lockup"),
+    Pattern(
+        "hard lockup",
+        rf"{_WATCHDOG}(?:Watchdog detected hard LOCKUP|BUG: hard lockup)",
+        console="hard lockup",
+    ),
+    Pattern("scheduling while atomic", r"BUG: scheduling while atomic", console="kernel bug"),
+    Pattern(
+        "sleep in atomic context",
+        r"BUG: sleeping function called from invalid context",
+        console="kernel bug",
+    ),
+    # A bad access in the kernel, the lines before the call trace; the oops itself.
+    Pattern(
+        "oops",
+        r"Unable to handle kernel |Internal error: |Unhandled (?:fault|prefetch abort): "
+        r"|Oops(?: - |: |\[)",
+        console="kernel oops",
+    ),
+    # A task in an uninterruptible sleep that does not end: mostly a deadlock.
+    Pattern("hung task", r"INFO: task .* blocked for more than \d+ seconds", console="hung task"),
+    # A CPU that does not leave a read-side section, or spins with interrupts off.
+    # Before 4.19 without the first word.
+    Pattern(
+        "RCU stall",
+        r"(?:rcu: )?INFO: rcu.*detected (?:expedited )?stall",
+        console="RCU stall",
+    ),
     Pattern(
         "lockdep report",
-        r"(?:possible (?:circular locking dependency|recursive locking|irq lock inversion)"
-        r"|inconsistent lock state|suspicious RCU usage|held lock freed"
-        r"|lock held when returning to user space|bad unlock balance|Invalid wait context"
-        r"|possible deadlock|INFO: trying to register non-static key)",
+        rf"(?:{_LOCKDEP})?(?:possible (?:circular locking|recursive locking|irq lock inversion)"
+        r"|inconsistent lock state|suspicious RCU usage|held lock freed|possible deadlock"
+        r"|lock held when returning to user space|bad (?:unlock balance|contention)"
+        r"|Invalid wait context)"
+        rf"|{_LOCKDEP}(?:\S+-safe -> \S+-unsafe lock order|trying to register non-static key"
+        r"|.*/\d+ still has locks held)",
     ),
-    Pattern("BUG", r"kernel BUG at |BUG: |------------\[ cut here \]"),
+    Pattern("BUG", r"[Kk]ernel BUG at |BUG: |BUG \S+ \(", console="kernel bug"),
+    Pattern("BUG", r"usercopy: Kernel memory (?:exposure|overwrite)", console="kernel bug"),
+    # A WARNING begins so, too.
+    Pattern("BUG", r"-{12}\[ cut here \]"),
     Pattern("WARNING", r"WARNING: ", certain=False),
     Pattern("memory leak", r"kmemleak: \d+ new suspected memory leaks"),
     Pattern("object error", r"ODEBUG: |refcount_t: "),
     Pattern(
         "stock OOM kill",
-        r"Out of memory(?: \(|: )|invoked oom-killer|Memory cgroup out of",
+        rf"Out of memory(?: \(|: )|Memory cgroup out of|{_NAME} invoked oom-killer: ",
         certain=False,
     ),
     # Android's own, which knows no limits of users.
@@ -109,7 +161,7 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "allocation failure",
-        r"page allocation failure|SLUB: Unable to allocate memory",
+        rf"(?:{_NAME}: )?page allocation failure|SLUB: Unable to allocate memory",
         certain=False,
     ),
 )
@@ -202,14 +254,21 @@ def ahead_of_uptime(log: str) -> float:
     return min(found, default=0.0)
 
 
+def pattern_of(text: str) -> Pattern | None:
+    """The pattern that fits what the kernel says in a line, without the line's prefix."""
+    fits = (pattern for pattern, expression in _COMPILED if expression.match(text))
+    return next(fits, None)
+
+
 def find_trouble(
     log: str, allowed: Sequence[Allowed] = (), *, levels_tell: bool = True
 ) -> tuple[Trouble, ...]:
     """What a healthy kernel would not have written, in the log's order.
 
     Lines with a level are judged by pattern and, where `levels_tell`, by level;
-    lines without one (a console) by pattern only. What a user's program wrote
-    does not count. `allowed` adds to the lines that are explained here.
+    lines with only a time (a console) by pattern. Lines with neither, or with a
+    facility, are a user's program's, and do not count. `allowed` adds to the
+    lines that are explained here.
     """
     explained = (*_ALLOWED, *(re.compile(line.expression) for line in allowed))
     found: list[Trouble] = []
@@ -228,16 +287,20 @@ def certain_lines(log: str) -> str:
 
 def _trouble(line: str, explained: Sequence[re.Pattern[str]]) -> Trouble | None:
     """What is wrong with one line, or None."""
-    parts = split_prefix(line)
-    if not parts.from_kernel or any(pattern.fullmatch(parts.text) for pattern in explained):
+    told = kernels_part(line)
+    parts = split_prefix(told)
+    if (
+        not told
+        or not parts.from_kernel
+        or any(pattern.fullmatch(parts.text) for pattern in explained)
+    ):
         return None
     # A victim's name is its user's: it must not look like the kernel's trouble.
     # Torn records are for the judge of records.
-    if parse_log(line + "\n") != ParsedRecords((), ()):
+    if parse_log(told + "\n") != ParsedRecords((), ()):
         return None
-    for pattern, expression in _COMPILED:
-        if expression.search(parts.text):
-            return Trouble(pattern.kind, line, pattern.fatal)
+    if (pattern := pattern_of(parts.text)) is not None:
+        return Trouble(pattern.kind, line, pattern.fatal)
     return Trouble(_UNEXPLAINED, line) if _is_warning(parts) else None
 
 

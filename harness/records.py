@@ -88,6 +88,7 @@ _PREFIX = re.compile(
     r"(?:<(?P<priority>[0-9]{1,4})>)?"
     r"(?:\[ *(?P<time>[0-9]{1,9}\.[0-9]{1,9})\](?:\[ *[TC][0-9]+\])? ?)?"
 )
+_TIME = re.compile(r"\[ *[0-9]{1,9}\.[0-9]{6}\](?:\[ *[TC][0-9]+\])? ")
 _NUMBER = r"(?:0|[1-9][0-9]{0,19})"
 _COMMA = r",[ \t]*"
 _RECORD = re.compile(
@@ -118,6 +119,18 @@ def split_prefix(line: str) -> KernelLine:
         time=None if time is None else float(time),
         text=line[match.end() :],
     )
+
+
+def kernels_part(line: str) -> str:
+    """What the kernel wrote of a line, with its prefix; empty where it wrote none of it.
+
+    On a console a prompt, or what a program printed without a line end, may stand before it.
+    """
+    parts = split_prefix(line)
+    if parts.priority is not None or parts.time is not None:
+        return line
+    found = _TIME.search(line)
+    return "" if found is None else line[found.start() :]
 
 
 def unescape(text: str) -> str:
