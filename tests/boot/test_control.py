@@ -321,9 +321,9 @@ def counting(
 def go_over_and_over(device: Device, mark: str, su: str) -> float:
     """Has a user go over its limit and back; how long that took, by the device's clock."""
     climb = "busybox dd if=/dev/zero of=/dev/null bs=8M count=1 2>/dev/null"
-    # While it waits for the host its clock runs away: all in one go.
+    # While it has nothing to do its clock runs away: all in one go, in a new period.
     device.shell(
-        f"echo '<5>{mark}' > /dev/kmsg;"
+        f"busybox sleep {2 * SAYS_INTERVAL:g}; echo '<5>{mark}' > /dev/kmsg;"
         f" {su} {APP} sh -c 'for i in $(seq {CLIMBS}); do {climb}; done';"
         " echo '<5>over' > /dev/kmsg",
         timeout=SECONDS,
