@@ -16,6 +16,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -135,8 +136,10 @@ def run(
     name = what or Path(words[0]).name
     output = bytearray()
     with _opened(log, words) as stream:
-        process = _start(words, cwd, env, name)
+        process: subprocess.Popen[bytes] | None = None
         try:
+            with _signals_held():
+                process = _start(words, cwd, env, name)
             for line in _lines(process, timeout):
                 output += line
                 if stream is not None:
@@ -146,6 +149,7 @@ def run(
                     on_line(line.decode(errors="replace").rstrip("\r\n"))
             status = process.wait()
         except _TimedOutError as late:
+            assert process is not None
             end_group(process, grace)
             raise CommandError(
                 f"{name} did not end within {timeout:g} s",
@@ -153,11 +157,12 @@ def run(
                 tail=_tail(output.decode(errors="replace")),
             ) from late
         except BaseException:
-            end_group(process, grace)
+            if process is not None:
+                end_group(process, grace)
             raise
         finally:
-            assert process.stdout is not None
-            process.stdout.close()
+            if process is not None and process.stdout is not None:
+                process.stdout.close()
     text = output.decode(errors="replace")
     if check and status != 0:
         raise _failure(words, name, status, text, log, error)
@@ -171,6 +176,31 @@ def run_on_terminal(argv: Sequence[str]) -> int:
     """
     with subprocess.Popen(argv, env=environment_of(argv[0]), stdout=_STDERR) as process:
         return process.wait()
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """A signal that comes meanwhile is taken afterwards.
+
+    Else a program that has just been started, and is not known yet, would outlive us.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        # No signal is taken here.
+        yield
+        return
+    came: list[int] = []
+    previous = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if callable(signal.getsignal(number))
+    }
+    try:
+        yield
+    finally:
+        for held, handler in previous.items():
+            signal.signal(held, handler)
+    for number in came:
+        signal.raise_signal(number)
 
 
 def _start(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -248,6 +249,27 @@ def test_a_signal_ends_the_whole_family(tmp_path: Path, number: signal.Signals) 
     assert harness.returncode == 128 + number
     assert len(said.splitlines()) == 1
     assert gone(pid_file)
+
+
+def test_a_signal_while_a_program_is_started_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy host the program may have begun long before its start is over."""
+    pid_file = tmp_path / "pid"
+
+    class Slow(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            while not pid_file.exists():
+                time.sleep(0.01)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Slow)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        process.run(family(pid_file))
+    assert gone(pid_file)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_daemon_that_keeps_the_output_open_does_not_hold_up(tmp_path: Path) -> None:
