@@ -346,6 +346,9 @@ GOLDFISH_3_4 = Target(
                         *("-net", "nic,model=lan9118,netdev=net0"),
                         # Its sound chip looks for a sound card of the host's.
                         *("-audiodev", "none,id=silence"),
+                        # With the secure world there, the CPUs of a guest that is restored
+                        # fault at their first instruction for ever (QEMU 7.2).
+                        *("-machine", "secure=off"),
                     ),
                 ),
                 base_config="vexpress_defconfig",

@@ -145,7 +145,7 @@ WORK = {
     "busybox mount -t tmpfs tmpfs /tmp/w && mountpoint -q /tmp/w && umount /tmp/w": "",
     "mkfifo -m 666 /tmp/w/a && touch /tmp/w/b && busybox mount --bind /tmp/w/a /tmp/w/b"
     " && stat -c %a /tmp/w/b && umount /tmp/w/b": "666",
-    "busybox setsid sleep 60 </dev/null >/dev/null 2>&1 & busybox sleep 0.3; pkill -f 'sleep 60';"
+    "busybox setsid sleep 60 </dev/null >/dev/null 2>&1 & busybox sleep 0.5; pkill -9 sleep;"
     " echo $?": "0",
     "cd /tmp/w && echo x > x && busybox tar -cf t x && rm x && busybox tar -xf t && cat x": "x",
     "cp /tmp/w /tmp/v -r && mv /tmp/v /tmp/w/v && ls /tmp/w": "v",
@@ -153,10 +153,10 @@ WORK = {
     "touch /tmp/w/x && chown 2000:2000 /tmp/w/x && stat -c '%U %G' /tmp/w/x": "shell shell",
     "echo a b | cut -d ' ' -f 2; printf '%s\\n' 'a b'; seq 2": "b\na b\n1\n2",
     "[ $(date +%s) -gt 0 ] && test -e /proc/self && true; echo $?": "0",
-    "sleep 60 & kill $!; wait $!; echo $?": "143",
-    "sleep 60 & killall sleep; wait $!; echo $?": "143",
-    "sleep 60 & pgrep sleep | grep -c $!; pidof sleep | grep -c $!; kill -9 $!": "1\n1",
-    "su u0_a70 sh -c 'sleep 60 & sleep 60 & pgrep -u 10070 sleep | grep -c .;"
+    "sleep 60 & sleep 0.5; kill $!; wait $! 2>/dev/null; echo $?": "143",
+    "sleep 60 & sleep 0.5; killall sleep; wait $! 2>/dev/null; echo $?": "143",
+    "sleep 60 & sleep 0.5; pgrep sleep | grep -c $!; pidof sleep | grep -c $!; kill -9 $!": "1\n1",
+    "su u0_a70 sh -c 'sleep 60 & sleep 60 & sleep 0.5; pgrep -u 10070 sleep | grep -c .;"
     " pkill -9 -n -u 10070 sleep; pkill -9 -u 10070 sleep; pgrep -u 10070 sleep'": "2",
     "head -c 16 /dev/urandom | wc -c; od -An -N4 -tx1 /dev/zero": "16\n 00 00 00 00",
     "grep -E '^(Uid|Gid):' /proc/self/status | sed 's/\\t/ /g'": "Uid: 0 0 0 0\nGid: 0 0 0 0",
