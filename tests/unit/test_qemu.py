@@ -54,6 +54,8 @@ def test_the_board_of_goldfish_on_stock_qemu() -> None:
     assert " -cpu cortex-a9 -smp 2 -m 1024M " in line
     assert " -net nic,model=lan9118,netdev=net0 " in line
     assert "-append console=ttyAMA0 rdinit=/init" in line
+    # With it no saved guest goes on.
+    assert " -machine secure=off " in line
     # It gets ATAGs.
     assert "-dtb" not in words
 
