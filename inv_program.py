@@ -138,4 +138,5 @@ class InvProgram(Program):
 
 
 if __name__ == "__main__":
+    cli.fit_output()
     InvProgram(name="inv", binary="./inv", config_class=InvConfig).run()

@@ -26,10 +26,13 @@ from filelock import FileLock, Timeout
 
 from harness.errors import DiskFullError, InfrastructureError
 from harness.lifetime import check_stopped
+from harness.paths import CACHE_HINT
 
 # Long enough that a clash is out of the question, short enough to read aloud.
 KEY_LENGTH = 16
 _CHUNK = 1 << 20
+# What the system says where a user may not write.
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _SEAL = ".seal"
 # How often a run that waits for a lock looks whether it has been ended.
 _LOCK_SECONDS = 0.3
@@ -68,7 +71,7 @@ def tree_digest(*roots: Path) -> str:
 
 @contextmanager
 def disk_full_named(where: Path) -> Iterator[None]:
-    """Turns ENOSPC and EDQUOT into an error that names the folder."""
+    """Turns ENOSPC and EDQUOT, and a folder that is not the user's, into an error that names it."""
     try:
         yield
     except OSError as error:
@@ -78,7 +81,20 @@ def disk_full_named(where: Path) -> Iterator[None]:
                 hint="free some space, or set XDG_CACHE_HOME to a larger disk; "
                 "`./inv clean --cache` removes what the harness stored",
             ) from error
+        if error.errno in NOT_ALLOWED and _is_on_the_way(error.filename, where):
+            raise _not_written(error) from error
         raise
+
+
+def _is_on_the_way(file: str | bytes | None, where: Path) -> bool:
+    """Whether `file` is in the folder `where`, or one that the folder is in."""
+    path = Path(os.fsdecode(file)) if file else None
+    return path is not None and (path.is_relative_to(where) or where.is_relative_to(path))
+
+
+def _not_written(error: OSError) -> InfrastructureError:
+    """The error for a cache that this user may not write to."""
+    return InfrastructureError(f"cannot write to the cache: {error}", hint=CACHE_HINT)
 
 
 def remove_partial(partial: Path) -> None:
@@ -168,10 +184,7 @@ class Cache:
                 folder.mkdir(parents=True, exist_ok=True)
                 ours = self._acquire(lock, wait)
         except OSError as error:
-            raise InfrastructureError(
-                f"cannot write to the cache: {error}",
-                hint="set XDG_CACHE_HOME to a folder that you may write to",
-            ) from error
+            raise _not_written(error) from error
         try:
             yield ours
         finally:

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import codecs
+import errno
+import io
+import locale
 import os
 import select
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -19,7 +23,9 @@ from harness.errors import (
     EXIT_INFRASTRUCTURE,
     EXIT_INTERRUPTED,
     EXIT_PASSED,
+    DiskFullError,
     HarnessError,
+    InfrastructureError,
 )
 
 if TYPE_CHECKING:
@@ -28,6 +34,12 @@ if TYPE_CHECKING:
 
 # What a shell reports for a program that a signal ended.
 _SIGNALLED = 128
+# What is printed where the encoding of the terminal does not have a character.
+_PLAIN = {"…": "...", "≤": "<=", "≥": ">=", "—": "-"}
+_PLAIN_ERRORS = "goldfish-oom.plain"
+_UTF_8 = "utf-8"
+_NO_PLACE = (errno.ENOSPC, errno.EDQUOT)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # The first asks for an end, the second finds the harness cleaning up, and
 # whoever sends a third wants out at once.
 _IMPATIENT = 3
@@ -66,7 +78,8 @@ def _signals_raised() -> Iterator[None]:
         if 1 < count < _IMPATIENT:
             # Below the cursor there may be lines that are kept up to date.
             erase = b"\r\x1b[J" if os.isatty(2) and os.environ.get("TERM") != "dumb" else b""
-            os.write(2, erase + b"cleaning up; once more to leave it undone\n")
+            with suppress(OSError):
+                os.write(2, erase + b"cleaning up; once more to leave it undone\n")
             return
         if number == signal.SIGINT:
             raise KeyboardInterrupt
@@ -105,9 +118,34 @@ class _Ending:
     tail: str = ""
 
 
+def _explained(error: BaseException) -> BaseException:
+    """What the system refused, as an error for a person; any other error as it is."""
+    if isinstance(error, OSError) and error.errno in _NO_PLACE:
+        where = error.filename or "standard output, or a file of the run"
+        return DiskFullError(f"no space left: {where}", hint="free some space")
+    if isinstance(error, OSError) and error.errno in _NOT_ALLOWED and error.filename:
+        message = f"this user may not write to or read {os.fsdecode(error.filename)}"
+        hint = _other_place(Path(os.fsdecode(error.filename)))
+        return InfrastructureError(f"{message} ({error.strerror})", hint=hint)
+    return error
+
+
+def _other_place(path: Path) -> str:
+    """What to do where `path` cannot be used; empty where that is not known."""
+    # Imported late: `./inv --list` should not wait for it.
+    from harness.paths import CACHE_HINT, REPO, cache_root
+
+    with suppress(InfrastructureError):
+        if path.is_relative_to(cache_root()) or cache_root().is_relative_to(path):
+            return CACHE_HINT
+    if path.is_relative_to(REPO):
+        return "clone the repository to a folder that you may write to"
+    return ""
+
+
 def _ending(error: BaseException, debug: bool) -> _Ending:
     """What an error that ended the run means."""
-    match error:
+    match error := _explained(error):
         case StatusError():
             return _Ending(error.status)
         case HarnessError():
@@ -147,10 +185,47 @@ def _tell(ending: _Ending, reporter: Reporter | None) -> None:
                     tail=ending.tail,
                 )
             reporter.close(ending.status)
-        sys.stdout.flush()
+        _flush()
     except (OSError, HarnessError):
         # Python flushes stdout at its end and would complain once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _flush() -> None:
+    """Writes out what was printed; there is no stdout if it was closed at the start."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _say(text: str) -> None:
+    """Tells a person, if stderr can be written to."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(text, file=sys.stderr)  # noqa: T201
+
+
+def fit_output() -> None:
+    """Has stdout and stderr print in the encoding of the locale, and plainly what that has not.
+
+    Files are UTF-8 everywhere (`inv` sets PYTHONUTF8), a terminal is what its locale
+    says. The locale C says nothing of a terminal; PYTHONIOENCODING does.
+    """
+    codecs.register_error(_PLAIN_ERRORS, _plainly)
+    named = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
+    encoding = named or locale.getencoding()
+    if codecs.lookup(encoding).name == "ascii" and not named:
+        encoding = _UTF_8
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=encoding, errors=_PLAIN_ERRORS)
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """What to print in place of characters that an encoding has not: codecs asks for it."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    characters = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(character, "?") for character in characters), error.end
 
 
 def guarded(
@@ -170,13 +245,13 @@ def guarded(
             if (listening := reporter()) is not None:
                 listening.close(EXIT_PASSED)
             # Here, and not at Python's end, a reader that went away is noticed.
-            sys.stdout.flush()
+            _flush()
     except (Exception, KeyboardInterrupt, Terminated) as error:
         ending = _ending(error, debug())
         _tell(ending, reporter())
         if ending.text:
             if debug():
-                traceback.print_exc()
-            print(ending.text, file=sys.stderr)  # noqa: T201
+                _say(traceback.format_exc().rstrip())
+            _say(ending.text)
         return ending.status
     return EXIT_PASSED

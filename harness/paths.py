@@ -7,6 +7,8 @@ from pathlib import Path
 
 import platformdirs
 
+from harness.errors import InfrastructureError
+
 REPO = Path(__file__).resolve().parent.parent
 KERNEL_PATCHES = REPO / "kernel_patches"
 COMMON = KERNEL_PATCHES / "common"
@@ -15,12 +17,17 @@ NDK_TESTS = REPO / "ndk_tests"
 GUEST = REPO / "harness" / "guest"
 PAGES = REPO / "harness" / "pages"
 RESULTS = REPO / "results"
+# What to do for a user who may not write there.
+CACHE_HINT = "set XDG_CACHE_HOME to a folder that you may write to"
 
 
 def cache_root() -> Path:
     """The folder for everything that is downloaded or built.
 
     Follows XDG_CACHE_HOME; it is read at each call, so that a test can point
-    it elsewhere.
+    it elsewhere. Raises InfrastructureError for a user without a home.
     """
-    return platformdirs.user_cache_path("goldfish-oom", appauthor=False)
+    try:
+        return platformdirs.user_cache_path("goldfish-oom", appauthor=False)
+    except RuntimeError as error:
+        raise InfrastructureError("this user has no home directory", hint=CACHE_HINT) from error

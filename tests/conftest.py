@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""What all tests share: one that is told to stop ends what it started; GitHub hears nothing."""
+"""What all tests share: one that is told to stop ends what it started; GitHub hears nothing.
+
+Files are read as UTF-8, here and in the Pythons that tests start.
+"""
 
 from __future__ import annotations
 
+import locale
 import os
 import signal
+import sys
 from types import FrameType
 
 import pytest
@@ -26,6 +31,9 @@ def pytest_configure(config: pytest.Config) -> None:
     what a test starts and ends.
     """
     del config
+    if not sys.flags.utf8_mode and locale.getencoding().lower() != "utf-8":
+        raise pytest.UsageError("the locale is not UTF-8: ./inv unit-test, or PYTHONUTF8=1")
+    os.environ["PYTHONUTF8"] = "1"
     # What a test's run finds is no finding of the job that the tests are.
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         os.environ.pop(name, None)

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import cache as cache_module
-from harness.cache import Cache, digest, file_sha256, tree_digest
+from harness.cache import Cache, digest, disk_full_named, file_sha256, tree_digest
 from harness.errors import DiskFullError, InfrastructureError, RunEndedError
 from harness.lifetime import stopped_by
 from harness.paths import REPO
@@ -166,10 +166,15 @@ def test_a_full_disk_is_named(cache: Cache, number: int) -> None:
 
 def test_other_errors_of_the_system_are_not_called_a_full_disk(cache: Cache) -> None:
     def make(folder: Path) -> None:
-        raise PermissionError(errno.EACCES, "no", str(folder))
+        raise OSError(number, "no", str(folder))
 
-    with pytest.raises(PermissionError):
+    for number in (errno.EIO, errno.ENOTDIR):
+        with pytest.raises(OSError, match="no"):
+            cache.ensure("kind", "key", make)
+    number = errno.EACCES
+    with pytest.raises(InfrastructureError, match="cannot write to the cache") as caught:
         cache.ensure("kind", "key", make)
+    assert not isinstance(caught.value, DiskFullError)
 
 
 def test_a_really_full_disk(tmp_path: Path) -> None:
@@ -291,3 +296,14 @@ def test_tree_digest_follows_names_and_contents(tmp_path: Path) -> None:
     changed = tree_digest(tree)
     (tree / "sub" / "file").rename(tree / "sub" / "other")
     assert len({before, changed, tree_digest(tree)}) == 3
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_folder_of_somebody_else_is_named(number: int, tmp_path: Path) -> None:
+    for refused in (tmp_path, tmp_path / "cache" / "locks"):
+        with pytest.raises(InfrastructureError, match="cannot write to the cache: ") as caught:
+            with disk_full_named(tmp_path / "cache"):
+                raise OSError(number, os.strerror(number), str(refused))
+        assert "XDG_CACHE_HOME" in caught.value.hint
+    with pytest.raises(OSError, match="elsewhere"), disk_full_named(tmp_path / "cache"):
+        raise OSError(number, os.strerror(number), "/elsewhere")

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import codecs
+import errno
+import io
 import os
 import signal
 import subprocess
@@ -292,3 +295,107 @@ def test_a_full_disk_behind_stdout(how: str, status: int, said: str) -> None:
     assert done.returncode == status
     assert done.stderr.startswith(said)
     assert len(done.stderr.splitlines()) <= 2
+
+
+# --- where the output goes, and where files are ------------------------------------------
+
+PRINTS = """
+import sys
+from harness import cli
+from harness.errors import UsageError
+cli.fit_output()
+def work():
+    print("patch kernel … ä ≤ \udce4")
+    raise UsageError("ä …")
+sys.exit(cli.guarded(work))
+"""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "out"),
+    [
+        ("latin-1", b"patch kernel ... \xe4 <= ?\n"),
+        ("gbk", b"patch kernel \xa1\xad ? \xa1\xdc ?\n"),
+        ("ascii", b"patch kernel ... ? <= ?\n"),
+        ("", "patch kernel … ä ≤ ?\n".encode()),
+    ],
+)
+def test_what_an_encoding_has_not_is_printed_plainly(encoding: str, out: bytes) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", PRINTS.replace("\udce4", r"\udce4")],
+        cwd=REPO,
+        env={**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, out)
+
+
+@pytest.mark.parametrize(
+    ("codeset", "expected"),
+    [("ISO-8859-1", "iso8859-1"), ("EUC-JP", "euc_jp"), ("UTF-8", "utf-8"), ("ASCII", "utf-8")],
+)
+def test_a_terminal_is_what_its_locale_says(
+    codeset: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    monkeypatch.setattr("sys.stdout", stream)
+    monkeypatch.setattr("locale.getencoding", lambda: codeset)
+    monkeypatch.delenv("PYTHONIOENCODING", raising=False)
+    cli.fit_output()
+    assert codecs.lookup(stream.encoding).name == expected
+
+
+@pytest.mark.parametrize("command", ["doctor --none", "--list"])
+@pytest.mark.parametrize(
+    "streams",
+    [">&-", "2>&-", "<&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>&1"],
+)
+def test_a_stream_that_takes_nothing(command: str, streams: str, tmp_path: Path) -> None:
+    # The outer redirections catch what is not redirected.
+    script = f"{sys.executable} {REPO}/inv_program.py {command} {streams}"
+    done = subprocess.run(
+        ["sh", "-c", f"({script})"], capture_output=True, text=True, timeout=60, check=False
+    )
+    full = streams.startswith(">/dev/full")
+    assert done.returncode == (2 if "--none" in command else 3 if full else 0)
+    assert "Traceback" not in done.stderr
+    assert "internal error" not in done.stderr
+    if command == "--list" and streams == ">/dev/full":
+        assert done.stderr.startswith("error: no space left: standard output")
+
+
+def refused(path: Path, number: int = errno.EACCES) -> Callable[[], None]:
+    return raising(OSError(number, os.strerror(number), str(path)))
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("{cache}/goldfish-oom/locks", "set XDG_CACHE_HOME to a folder that you may write to"),
+        ("{cache}", "set XDG_CACHE_HOME to a folder that you may write to"),
+        ("{repo}/results", "clone the repository to a folder that you may write to"),
+        ("/elsewhere", ""),
+    ],
+)
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_what_a_user_may_not_write(
+    path: str,
+    hint: str,
+    number: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = path.format(cache=tmp_path, repo=REPO)
+    assert cli.guarded(refused(Path(path), number)) == 3
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first == f"error: this user may not write to or read {path} ({os.strerror(number)})"
+    assert rest == ([f"  try: {hint}"] if hint else [])
+
+
+def test_a_disk_that_is_full_is_no_internal_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.guarded(refused(Path("/x"), errno.ENOSPC)) == 3
+    assert capsys.readouterr().err == "error: no space left: /x\n  try: free some space\n"

@@ -7,12 +7,17 @@ install: their Python leaves it out, and a module of its name stands in.
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +25,12 @@ import pytest
 
 from harness.paths import REPO
 
+# {pip} is the stand-in.
 QUICK_VENV = f"""
-[ "$2" != venv ] || exec "{sys.executable}" -m venv --without-pip "$3"
+if [ "$2" = venv ]; then
+    "{sys.executable}" -m venv --without-pip "$3" &&
+    exec cp "{{pip}}" "$3"/lib/python*/site-packages/
+fi
 exec "{sys.executable}" "$@"
 """
 PROGRAM = "import os, sys\nprint(os.getcwd(), sys.prefix, *sys.argv[1:], sep='|')\n"
@@ -30,11 +39,15 @@ PROGRAM = "import os, sys\nprint(os.getcwd(), sys.prefix, *sys.argv[1:], sep='|'
 # Stands in for pip: it can be had, or it fails as the real one does.
 PIP = """
 import os, sys
-assert sys.argv[1:4] == ["install", "--disable-pip-version-check", "--no-input"]
-assert sys.argv[4:6] == ["--require-hashes", "-r"]
+from pathlib import Path
+assert sys.argv[1:5] == ["install", "--no-user", "--target=", f"--prefix={sys.prefix}"]
+assert sys.argv[5:8] == ["--root=/", "--disable-pip-version-check", "--no-input"]
+assert sys.argv[8:10] == ["--require-hashes", "-r"]
 if "PIP_NO_INDEX" in os.environ:
     print(*range(100), "ERROR: No matching distribution found for x", sep="\\n")
     sys.exit(1)
+print({name: value for name, value in os.environ.items() if name.startswith("PIP_")})
+Path(__file__).with_name("invoke.py").touch()
 """
 
 
@@ -54,17 +67,17 @@ class Clone:
         return self.venv / "inv-stamp"
 
     def start(
-        self, *arguments: str, inv: Path | None = None, cwd: Path | None = None, **variables: str
+        self,
+        *arguments: str,
+        inv: Path | None = None,
+        cwd: Path | None = None,
+        more: Mapping[str, str] | None = None,
+        **variables: str,
     ) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [inv or self.folder / "inv", *arguments],
             cwd=cwd or self.folder,
-            env={
-                **os.environ,
-                "INV_PYTHON": self.python,
-                "PYTHONPATH": str(self.folder / "stand-ins"),
-                **variables,
-            },
+            env={**os.environ, "INV_PYTHON": self.python, **(more or {}), **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -72,18 +85,23 @@ class Clone:
         )
 
     def run(
-        self, *arguments: str, inv: Path | None = None, cwd: Path | None = None, **variables: str
+        self,
+        *arguments: str,
+        inv: Path | None = None,
+        cwd: Path | None = None,
+        more: Mapping[str, str] | None = None,
+        **variables: str,
     ) -> tuple[int, str, str]:
-        started = self.start(*arguments, inv=inv, cwd=cwd, **variables)
+        started = self.start(*arguments, inv=inv, cwd=cwd, more=more, **variables)
         out, err = started.communicate(timeout=300)
         return started.returncode, out.strip(), err.strip()
 
 
 def make_clone(folder: Path) -> Clone:
-    stand_ins = folder / "stand-ins"
-    stand_ins.mkdir(parents=True)
-    (stand_ins / "pip.py").write_text(PIP)
-    script(folder.parent / "quick-python", QUICK_VENV)
+    folder.mkdir()
+    (folder.parent / "pip.py").write_text(PIP)
+    quick = QUICK_VENV.format(pip=folder.parent / "pip.py")
+    script(folder.parent / "quick-python", quick)
     shutil.copy(REPO / "inv", folder)
     (folder / "requirements.lock").write_text("# nothing\n")
     (folder / "inv_program.py").write_text(PROGRAM)
@@ -111,8 +129,9 @@ def script(path: Path, text: str) -> str:
 
 def python_that(folder: Path, condition: str, otherwise: str = "exit 1") -> str:
     """A Python that behaves as `otherwise` says where the shell pattern on "$*" matches."""
+    quick = QUICK_VENV.format(pip=folder / "pip.py")
     return script(
-        folder / "other-python", f'case "$*" in {condition}) {otherwise} ;; esac\n{QUICK_VENV}'
+        folder / "other-python", f'case "$*" in {condition}) {otherwise} ;; esac\n{quick}'
     )
 
 
@@ -129,10 +148,27 @@ def seconds_of_python(clone: Clone) -> float:
     return time.monotonic() - begun
 
 
+def lock_a_package(clone: Clone) -> dict[str, str]:
+    """Has the lock file ask for a package; returns what tells pip where it is."""
+    wheel = clone.folder.parent / "packages" / "invoke-9-py3-none-any.whl"
+    wheel.parent.mkdir()
+    info = "invoke-9.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("invoke.py", "")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: invoke\nVersion: 9\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", f"invoke.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n")
+    sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    lock = clone.folder / "requirements.lock"
+    lock.write_text(f"invoke==9 \\\n    --hash=sha256:{sha256}\n")
+    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheel.parent)}
+
+
 def test_first_start_makes_venv_and_the_second_uses_it(fresh: Clone) -> None:
-    (fresh.folder / "stand-ins" / "pip.py").unlink()
     fresh.python = sys.executable
-    status, out, err = fresh.run("a b", "--c")
+    status, out, err = fresh.run("a b", "--c", more=lock_a_package(fresh))
     assert (status, out) == (0, f"{fresh.folder}|{fresh.venv}|a b|--c")
     assert err.startswith("inv: making .venv with Python 3.")
     made = fresh.stamp.stat().st_mtime_ns
@@ -263,3 +299,138 @@ def test_a_package_that_cannot_be_had(fresh: Clone) -> None:
     assert "pip could not install the locked packages" in err
     assert len(err.splitlines()) < 14
     assert not fresh.stamp.exists()
+
+
+# --- what the user has set -----------------------------------------------------------
+
+
+def test_pip_installs_into_venv_wherever_the_user_has_it_install(
+    fresh: Clone, tmp_path: Path
+) -> None:
+    fresh.python = sys.executable
+    places = {name: tmp_path / name for name in ("target", "prefix", "root")}
+    lines = ["[global]", "user = true", "[install]", *(f"{n} = {p}" for n, p in places.items())]
+    (tmp_path / "pip.conf").write_text("\n".join(lines) + "\n")
+    status, out, err = fresh.run(
+        more=lock_a_package(fresh),
+        PIP_CONFIG_FILE=str(tmp_path / "pip.conf"),
+        PIP_USER="1",
+        PIP_TARGET=str(places["target"]),
+        PIP_PYTHON="/none",
+        PIP_DRY_RUN="1",
+        PYTHONHOME="/none",
+    )
+    assert (status, out) == (0, f"{fresh.folder}|{fresh.venv}"), err
+    assert not any(place.exists() for place in places.values())
+
+
+def test_what_pip_is_not_kept_from_doing_is_told(fresh: Clone, tmp_path: Path) -> None:
+    fresh.python = sys.executable
+    (tmp_path / "pip.conf").write_text("[global]\ndry-run = true\n")
+    status, _, err = fresh.run(
+        more=lock_a_package(fresh), PIP_CONFIG_FILE=str(tmp_path / "pip.conf")
+    )
+    assert status == 3
+    assert "inv: pip installed nothing into .venv: look at `pip config list`" in err
+
+
+def test_pip_hears_where_packages_come_from(fresh: Clone) -> None:
+    kept = {
+        "PIP_INDEX_URL": "https://index.invalid/simple",
+        "PIP_EXTRA_INDEX_URL": "https://more.invalid/simple",
+        "PIP_PROXY": "http://proxy.invalid",
+        "PIP_CERT": "/a.pem",
+        "PIP_TRUSTED_HOST": "index.invalid",
+        "PIP_DEFAULT_TIMEOUT": "99",
+        "PIP_CACHE_DIR": "/cache",
+    }
+    assert (
+        fresh.run(more=kept, PIP_REQUIRE_VIRTUALENV="1", PIP_PREFIX="/x", PIP_NO_DEPS="1")[0] == 0
+    )
+    said = ast.literal_eval((fresh.venv / "pip.log").read_text())
+    assert kept.items() <= said.items()
+    assert not {"PIP_REQUIRE_VIRTUALENV", "PIP_PREFIX", "PIP_NO_DEPS"} & said.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PYTHONPATH", "{folder}"),
+        ("PYTHONHOME", "/none"),
+        ("PYTHONSAFEPATH", "1"),
+        ("PYTHONOPTIMIZE", "2"),
+        ("PYTHONINSPECT", "1"),
+        ("PYTHONPLATLIBDIR", "none"),
+        ("PYTHONSTARTUP", "{folder}/sitecustomize.py"),
+        ("PYTHONUTF8", "0"),
+        ("PYTHONWARNINGS", "error"),
+    ],
+)
+def test_what_is_set_for_another_python(used: Clone, tmp_path: Path, name: str, value: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('another one')\n")
+    program = used.folder / "inv_program.py"
+    (used.folder / "harness.py").touch()
+    program.write_text(
+        "import harness, sys\nassert sys.flags.utf8_mode\nassert __debug__\n" + PROGRAM
+    )
+    try:
+        done = used.run(more={name: value.format(folder=tmp_path)})
+    finally:
+        program.write_text(PROGRAM)
+    assert done == (0, f"{used.folder}|{used.venv}", "")
+
+
+STREAMS = """
+import os, sys
+there = [os.path.exists(f"/proc/self/fd/{number}") for number in range(3)]
+with open(sys.argv[1], "w") as stream:
+    print(stream.fileno() > 2, *there, file=stream)
+print("x")
+print("y", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_file_that_is_opened(
+    used: Clone, tmp_path: Path, closed: str
+) -> None:
+    program = used.folder / "inv_program.py"
+    program.write_text(STREAMS)
+    try:
+        command = f"exec {shlex.quote(str(used.folder / 'inv'))} {tmp_path}/said {closed}"
+        assert subprocess.run(["sh", "-c", command], check=False, timeout=60).returncode == 0
+    finally:
+        program.write_text(PROGRAM)
+    assert (tmp_path / "said").read_text() == "True True True True\n"
+
+
+def test_a_folder_in_which_no_venv_can_be_made(fresh: Clone) -> None:
+    # Root may write anywhere; where a folder is, not even root opens a file.
+    (fresh.folder / ".venv.lock").mkdir()
+    status, _, err = fresh.run()
+    assert status == 3
+    assert err == (
+        f"inv: cannot write to {fresh.folder}, where .venv has to be made\n"
+        "inv: try: a clone in a folder that you may write to"
+    )
+
+
+def test_a_clone_of_somebody_with_autocrlf(tmp_path: Path) -> None:
+    (tmp_path / "gitconfig").write_text("[core]\nautocrlf = true\n[safe]\ndirectory = *\n")
+    clone = tmp_path / "clone"
+    subprocess.run(
+        ["git", "clone", "-q", REPO, clone],
+        env={**os.environ, "GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig")},
+        check=True,
+    )
+    listed = subprocess.run(
+        ["git", "-C", clone, "ls-files", "--eol"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert listed
+    kinds = [line.split(maxsplit=2)[:2] for line in listed]
+    assert {index.removeprefix("i/") for index, _ in kinds} <= {"lf", "none", "", "mixed", "-text"}
+    assert [line for line in listed if line.split()[0][1:] != line.split()[1][1:]] == []
+    (clone / ".venv").symlink_to(sys.prefix)
+    done = subprocess.run([clone / "inv", "--list"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "emulator-test" in done.stdout
