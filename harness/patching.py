@@ -34,6 +34,7 @@ from harness.series import (
     classify,
     most_fuzz,
     parse_series,
+    strip_level,
     touched_files,
 )
 from harness.source import KernelSource
@@ -285,7 +286,7 @@ def _bring(patch: Path, pristine: Path, stage: Path, staged: set[str]) -> None:
 def _patch(patch: Path, stage: Path, *options: str) -> Applied:
     """Runs `patch` in `stage`."""
     # Leave no .orig and .rej files.
-    common = ["--no-backup-if-mismatch", "--reject-file=-", "-p1"]
+    common = ["--no-backup-if-mismatch", "--reject-file=-", f"-p{strip_level(_text(patch))}"]
     # Never ask, and never think better of the direction.
     forward = ["--force"] if "--reverse" in options else ["--batch", "--forward"]
     done = run(

@@ -25,6 +25,13 @@ _OPTIONAL = "compat/"
 _MOST_FUZZ = 2
 _CONDITION = re.compile(r"(?P<tool>\w+)>=(?P<since>\d+(?:\.\d+)*)")
 
+# The colours of a terminal, as in what `git diff --color=always` writes.
+_COLOUR = re.compile(r"^\x1b\[[0-9;]*m(?:diff|---|\+\+\+|@@)", re.MULTILINE)
+# What git writes for a merge: a column for each parent.
+_COMBINED = re.compile(r"^@@@+ ", re.MULTILINE)
+_GIT_FILE = re.compile(r"^diff --git (?P<names>.+)$", re.MULTILINE)
+_PREFIXED = "make it with git diff --src-prefix=a/ --dst-prefix=b/"
+
 _FILE = re.compile(r"(?:patching|checking) file '?(?P<file>[^']+?)'?(?: \(.*\))?")
 _FAILED = re.compile(r"Hunk #(?P<hunk>\d+) (?:FAILED|ignored) at (?P<line>\d+)\b.*")
 _MOVED = re.compile(
@@ -140,14 +147,32 @@ def touched_files(text: str, name: str) -> tuple[str, ...]:
     outside the tree.
     """
     touched: dict[str, None] = {}
+    level = strip_level(text)
     for file in _patched_files(text, name):
         for side in (file.source_file, file.target_file):
             if side != "/dev/null":
-                touched[_inside(side, name)] = None
+                touched[_inside(side, name, level)] = None
     return tuple(touched)
 
 
+def strip_level(text: str) -> int:
+    """How many folders a patch has before its files' names: `patch -p`.
+
+    With diff.noprefix git writes none, and both names are the same; else they
+    begin with a/ and b/, or with two other letters.
+    """
+    heads = [found["names"].strip() for found in _GIT_FILE.finditer(text)]
+    return 0 if heads and all(_is_twice_the_same(head) for head in heads) else 1
+
+
+def _is_twice_the_same(names: str) -> bool:
+    half = len(names) // 2
+    return names[half : half + 1] == " " and names[:half] == names[half + 1 :]
+
+
 def _patched_files(text: str, name: str) -> list[PatchedFile]:
+    if reason := _unreadable(text):
+        raise PatchError(f"{name} {reason[0]}", hint=reason[1])
     try:
         files = list(PatchSet(text))
     except UnidiffParseError as error:
@@ -157,12 +182,23 @@ def _patched_files(text: str, name: str) -> list[PatchedFile]:
     return files
 
 
-def _inside(path: str, name: str) -> str:
+def _unreadable(text: str) -> tuple[str, str] | None:
+    """Why a text that somebody takes for a patch is none, and what to do; None for others."""
+    if _COLOUR.search(text):
+        return "has the colours of a terminal in it", "make it with git diff --no-color"
+    if "\0" in text:
+        return "is not in UTF-8 (PowerShell's > writes UTF-16)", "git diff --output=FILE"
+    if _COMBINED.search(text):
+        return "is the difference to both parents of a merge", "git diff FIRST-PARENT"
+    return None
+
+
+def _inside(path: str, name: str, level: int) -> str:
     """`a/mm/x.c` as `mm/x.c`; what leads out of the tree is refused."""
     parts = PurePosixPath(path).parts
-    if path.startswith("/") or ".." in parts or len(parts) < 2:
-        raise PatchError(f"{name} names a file that is not in a/ or b/: {path}")
-    return "/".join(parts[1:])
+    if path.startswith("/") or ".." in parts or len(parts) <= level:
+        raise PatchError(f"{name} names a file that is not in a/ or b/: {path}", hint=_PREFIXED)
+    return "/".join(parts[level:])
 
 
 def classify(status: int, output: str) -> Applied:

@@ -165,15 +165,16 @@ def test_a_full_disk_is_named(cache: Cache, number: int) -> None:
 
 
 def test_other_errors_of_the_system_are_not_called_a_full_disk(cache: Cache) -> None:
-    def make(folder: Path) -> None:
-        raise OSError(number, "no", str(folder))
+    def failing(number: int) -> Callable[[Path], None]:
+        def make(folder: Path) -> None:
+            raise OSError(number, "no", str(folder))
 
-    for number in (errno.EIO, errno.ENOTDIR):
-        with pytest.raises(OSError, match="no"):
-            cache.ensure("kind", "key", make)
-    number = errno.EACCES
+        return make
+
+    with pytest.raises(OSError, match="no"):
+        cache.ensure("kind", "key", failing(errno.EIO))
     with pytest.raises(InfrastructureError, match="cannot write to the cache") as caught:
-        cache.ensure("kind", "key", make)
+        cache.ensure("kind", "key", failing(errno.EACCES))
     assert not isinstance(caught.value, DiskFullError)
 
 
@@ -300,10 +301,13 @@ def test_tree_digest_follows_names_and_contents(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
 def test_a_folder_of_somebody_else_is_named(number: int, tmp_path: Path) -> None:
-    for refused in (tmp_path, tmp_path / "cache" / "locks"):
-        with pytest.raises(InfrastructureError, match="cannot write to the cache: ") as caught:
-            with disk_full_named(tmp_path / "cache"):
-                raise OSError(number, os.strerror(number), str(refused))
+    cache = tmp_path / "cache"
+    for refused in (tmp_path, cache / "locks"):
+        with (
+            pytest.raises(InfrastructureError, match="cannot write to the cache: ") as caught,
+            disk_full_named(cache),
+        ):
+            raise OSError(number, os.strerror(number), str(refused))
         assert "XDG_CACHE_HOME" in caught.value.hint
-    with pytest.raises(OSError, match="elsewhere"), disk_full_named(tmp_path / "cache"):
+    with pytest.raises(OSError, match="elsewhere"), disk_full_named(cache):
         raise OSError(number, os.strerror(number), "/elsewhere")

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -344,3 +346,90 @@ def test_a_tree_of_its_own(fake: FakeRepository) -> None:
     other = replace(fake.source, target=fake.target.in_tree("memcg"))
     trees = {WorkTree.of(fake.ws, source).folder for source in (fake.source, stock, other)}
     assert len(trees) == 3
+
+
+# --- patches as people make them ---------------------------------------------------------
+
+
+def users_patch(fake: FakeRepository, folder: Path, *words: str) -> Path:
+    """What `git WORDS diff` writes of a change in two files of the tree."""
+    tree = folder / "mine"
+    shutil.copytree(fake.pristine, tree, symlinks=True)
+    git = ["git", "-c", "user.name=n", "-c", "user.email=n@m", "-C", str(tree)]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *command], check=True)
+    for name, old, new in (
+        ("mm/page_alloc.c", "pages -= 1 << order;", "pages -= 2 << order;"),
+        ("Makefile", "NAME = Fake", "NAME = Mine"),
+    ):
+        file = tree / name
+        file.write_text(file.read_text().replace(old, new))
+    patch = folder / "mine.patch"
+    done = subprocess.run([*git, *words], capture_output=True, check=True)
+    patch.write_bytes(done.stdout)
+    return patch
+
+
+def applied(fake: FakeRepository, patch: Path) -> bytes:
+    """The user's lines in the file that a patch of the series changes, too."""
+    files = overlay(fake.ws, fake.source, [patch])
+    makefile, file = files["Makefile"], files["mm/page_alloc.c"]
+    assert makefile is not None
+    assert b"NAME = Mine\n" in makefile.data
+    assert file is not None
+    assert b"check_limits();" in file.data
+    assert b"\r" not in file.data
+    return file.data
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["diff"],
+        ["-c", "diff.noprefix=true", "diff"],
+        ["-c", "diff.mnemonicPrefix=true", "diff"],
+        ["diff", "--src-prefix=old/", "--dst-prefix=new/"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+def test_a_patch_applies_whatever_its_prefixes_and_line_ends(
+    fake: FakeRepository, tmp_path: Path, words: list[str], ending: bytes
+) -> None:
+    patch = users_patch(fake, tmp_path, *words)
+    patch.write_bytes(patch.read_bytes().replace(b"\n", ending))
+    assert b"pages -= 2 << order;\n" in applied(fake, patch)
+
+
+@pytest.mark.parametrize(
+    ("words", "encoding", "message", "hint"),
+    [
+        (["diff", "--color=always"], "utf-8", "has the colours of a terminal", "--no-color"),
+        (["diff"], "utf-16", "is not in UTF-8", "--output=FILE"),
+    ],
+)
+def test_a_patch_that_is_refused_says_why(
+    fake: FakeRepository, tmp_path: Path, words: list[str], encoding: str, message: str, hint: str
+) -> None:
+    patch = users_patch(fake, tmp_path, *words)
+    patch.write_bytes(patch.read_bytes().decode().encode(encoding))
+    with pytest.raises(PatchError, match=message) as caught:
+        overlay(fake.ws, fake.source, [patch])
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("--- Makefile\n+++ Makefile\n@@ -1 +1 @@\n-x\n+y\n", "not in a/ or b/", "--src-prefix"),
+        ("--- a/x\n+++ b/x\n@@@ -1,1 -1,1 +1,2 @@@\n", "both parents of a merge", "PARENT"),
+    ],
+)
+def test_a_text_that_is_no_such_patch_says_why(
+    fake: FakeRepository, tmp_path: Path, text: str, message: str, hint: str
+) -> None:
+    patch = tmp_path / "mine.patch"
+    patch.write_text(text)
+    with pytest.raises(PatchError, match=message) as caught:
+        overlay(fake.ws, fake.source, [patch])
+    assert hint in caught.value.hint
