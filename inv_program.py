@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invoke.config import Config, merge_dicts
-from invoke.exceptions import Exit, ParseError
+from invoke.exceptions import Exit, ParseError, UnknownFileType
 from invoke.parser.argument import Argument
 from invoke.program import Program
 
@@ -90,6 +90,12 @@ class InvProgram(Program):
             if f"--{_JSON}" in (argv or sys.argv):
                 self._tell_as(_JSON)
             raise UsageError(str(error), hint="./inv --list, or ./inv --help TASK") from error
+        except UnknownFileType as error:
+            # Invoke's own option, which a task without one of the name leaves to it.
+            raise UsageError(
+                f"not a file for Invoke's --config: {error}".partition(" are not supported")[0],
+                hint="emulator-test takes --config with Kconfig lines; no other task does",
+            ) from error
         except Exit as end:
             if end.message:
                 raise UsageError(end.message) from end

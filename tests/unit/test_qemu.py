@@ -137,11 +137,10 @@ def test_a_real_qemu_gets_another_port_when_one_is_taken(
         machine = start(image)
         try:
             assert machine.address == f"127.0.0.1:{free}"
-            assert machine.qmp.execute("query-status") == {
-                "status": "running",
-                "singlestep": False,
-                "running": True,
-            }
+            # Later ones do not tell of "singlestep".
+            status = machine.qmp.execute("query-status")
+            assert isinstance(status, dict)
+            assert (status["status"], status["running"]) == ("running", True)
         finally:
             machine.close()
     assert machine.console.ended

@@ -88,6 +88,7 @@ def test_no_task_lists_them() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["build-kernel", "--config", "lines.config"],
         ["no-such-task"],
         ["doctor", "--no-such-option"],
         ["--no-such-option"],
