@@ -27,7 +27,7 @@ _ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0"}
 # What a line of `git status --porcelain` is; beside these git may print warnings.
 _CHANGED_FILE = re.compile(r"[ ACDMTU?]{2} (?P<name>.+)")
 # A server may be out of reach in such a way that nothing ever answers.
-_ASK_SECONDS = 120.0
+_ASK_SECONDS = 20.0
 # While it puts a commit together a server is silent, too, but not for so long.
 _SILENT_SECONDS = 120
 OTHER_SOURCE = "give a source by hand: --source DIRECTORY|TARBALL|URL@COMMIT"
