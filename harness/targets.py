@@ -398,6 +398,8 @@ GOLDFISH_3_4 = Target(
     lacks=MappingProxyType(
         {
             "user namespaces": "since 3.8",
+            "core dumps that SIGKILL ends": "since 3.10",
+            "one oom_score_adj for all who share memory": "since 4.8",
             "fail-nth": "since 4.14: no single allocation can be made to fail",
             "checkpatch": "3.4's own knows neither // comments nor lines of 100 columns",
             "sparse": "3.4's headers are full of what today's sparse finds",
