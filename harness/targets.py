@@ -397,6 +397,7 @@ GOLDFISH_3_4 = Target(
     warnings_stop=False,
     lacks=MappingProxyType(
         {
+            "a boot without warnings": "drivers of 2012 print without a level, which is one",
             "user namespaces": "since 3.8",
             "core dumps that SIGKILL ends": "since 3.10",
             "one oom_score_adj for all who share memory": "since 4.8",

@@ -173,6 +173,7 @@ def test_a_kernel_that_dies_when_it_goes_on_is_no_matter_of_the_snapshot(open_on
     assert open_one().device.shell("echo lives").output == "lives\n"
 
 
+@pytest.mark.needs("a boot without warnings")
 def test_a_guest_that_was_not_well_when_it_was_saved_is_not_used(open_one: Opener) -> None:
     session = open_one()
     # Of which the kernel complains.
