@@ -58,7 +58,9 @@ unsigned long bench_resident(pid_t pid);
 
 /* The kernel's log, from here on. */
 struct bench_log {
-	int fd;
+	int fd;			/* to read; -1 where it cannot be */
+	int marks;		/* to write */
+	bool old;		/* whether it has lines, as before 3.5, or records */
 	long long offset;	/* from the log's time to CLOCK_MONOTONIC, in ns */
 };
 

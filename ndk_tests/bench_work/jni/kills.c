@@ -290,6 +290,7 @@ static bool begin_run(struct run *run, const struct bench_options *options, int 
 	memset(run, 0, sizeof(*run));
 	run->options = options;
 	run->log.fd = -1;
+	run->log.marks = -1;
 	run->begin = bench_ns();
 	if (!make_board(run))
 		return false;

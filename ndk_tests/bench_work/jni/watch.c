@@ -16,6 +16,8 @@
 
 /* How often the log's clock is compared with ours. */
 #define MARKS	5
+/* No record of /dev/kmsg is longer. */
+#define LINE_SIZE	8193
 
 unsigned long long bench_ns(void)
 {
@@ -87,17 +89,25 @@ unsigned long bench_resident(pid_t pid)
 	return kilobytes * 1024 / bench_page_size();
 }
 
-/* The next line of the log, "PRIORITY,NUMBER,MICROSECONDS,FLAGS;TEXT"; its text, or NULL. */
-static const char *next_line(int fd, char *line, size_t size, unsigned long long *ns)
+/* One read, which a signal does not end; 0 or less: there is nothing, for now or for good. */
+static ssize_t read_log(int fd, char *bytes, size_t size)
 {
-	unsigned long long microseconds;
-	char *text;
 	ssize_t got;
 
 	do {
-		got = read(fd, line, size - 1);
-		/* EPIPE: what was next has been overwritten; EINVAL: it is longer than this. */
-	} while (got < 0 && (errno == EINTR || errno == EPIPE || errno == EINVAL));
+		got = read(fd, bytes, size);
+		/* EPIPE: what was next has been overwritten. */
+	} while (got < 0 && (errno == EINTR || errno == EPIPE));
+	return got;
+}
+
+/* A record, "PRIORITY,NUMBER,MICROSECONDS,FLAGS;TEXT"; its text, or NULL. */
+static const char *next_record(int fd, char *line, size_t size, unsigned long long *ns)
+{
+	unsigned long long microseconds;
+	ssize_t got = read_log(fd, line, size - 1);
+	char *text;
+
 	if (got <= 0)
 		return NULL;
 	line[got] = '\0';
@@ -108,14 +118,42 @@ static const char *next_line(int fd, char *line, size_t size, unsigned long long
 	return text + 1;
 }
 
+/* A line, "<PRIORITY>[SECONDS.MICROSECONDS] TEXT"; its text, or NULL. */
+static const char *next_old_line(int fd, char *line, size_t size, unsigned long long *ns)
+{
+	unsigned long long seconds, microseconds;
+	size_t length = 0;
+	char *text;
+
+	while (length < size - 1 && read_log(fd, line + length, 1) == 1) {
+		if (line[length++] == '\n')
+			break;
+	}
+	if (length == 0)
+		return NULL;
+	line[length] = '\0';
+	text = strstr(line, "] ");
+	if (!text || sscanf(line, "<%*u>[%llu.%llu]", &seconds, &microseconds) != 2)
+		return "";
+	*ns = seconds * 1000000000ULL + microseconds * 1000;
+	return text + 2;
+}
+
+/* The text of the log's next line, and when that was by the log's clock; NULL: there is none. */
+static const char *next_line(const struct bench_log *log, char *line, unsigned long long *ns)
+{
+	return log->old ? next_old_line(log->fd, line, LINE_SIZE, ns) :
+			  next_record(log->fd, line, LINE_SIZE, ns);
+}
+
 /*
  * Puts a mark into the log and finds it there: between @before and @after, by
  * CLOCK_MONOTONIC, the log's clock was at @logged.
  */
-static bool mark_log(int fd, unsigned long long *before, unsigned long long *after,
-		     unsigned long long *logged)
+static bool mark_log(const struct bench_log *log, unsigned long long *before,
+		     unsigned long long *after, unsigned long long *logged)
 {
-	char mark[64], line[1024];
+	char mark[64], line[LINE_SIZE];
 	const char *text;
 	size_t length;
 
@@ -127,10 +165,10 @@ static bool mark_log(int fd, unsigned long long *before, unsigned long long *aft
 	snprintf(mark, sizeof(mark), "<5>bench_work: %d begins at %llu\n", (int)getpid(), *before);
 	length = strlen(mark);
 	*before = bench_ns();
-	if (write(fd, mark, length) != (ssize_t)length)
+	if (write(log->marks, mark, length) != (ssize_t)length)
 		return false;
 	*after = bench_ns();
-	while ((text = next_line(fd, line, sizeof(line), logged)) != NULL) {
+	while ((text = next_line(log, line, logged)) != NULL) {
 		/* Without the level before it, and the line end. */
 		if (strncmp(text, mark + 3, length - 4) == 0)
 			return true;
@@ -138,26 +176,47 @@ static bool mark_log(int fd, unsigned long long *before, unsigned long long *aft
 	return false;
 }
 
-void bench_log_open(struct bench_log *log)
+/* Opens the log behind all that is in it; returns whether it can be read. */
+static bool open_at_end(struct bench_log *log)
+{
+	char line[LINE_SIZE];
+
+	log->fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	lseek(log->fd, 0, SEEK_END);
+	log->old = read_log(log->fd, line, sizeof(line)) < 0 && errno == EINVAL;
+	if (!log->old)
+		return log->fd >= 0;
+	/* Before 3.5 it can only be written to. What is read here is not there for others. */
+	close(log->fd);
+	log->fd = open("/proc/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	while (read_log(log->fd, line, sizeof(line)) > 0)
+		;
+	return log->fd >= 0;
+}
+
+/* Finds out what the log's clock is to ours; returns whether it could. */
+static bool compare_clocks(struct bench_log *log)
 {
 	unsigned long long before, after, logged, best = ~0ULL;
 	unsigned int mark;
 
-	log->fd = open("/dev/kmsg", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	if (log->fd < 0)
-		return;
-	lseek(log->fd, 0, SEEK_END);
 	/* Who is taken off the CPU meanwhile measures that; the closest is the best. */
 	for (mark = 0; mark < MARKS; mark++) {
-		if (!mark_log(log->fd, &before, &after, &logged)) {
-			bench_log_close(log);
-			return;
-		}
+		if (!mark_log(log, &before, &after, &logged))
+			return false;
 		if (after - before >= best)
 			continue;
 		best = after - before;
 		log->offset = (long long)(before + best / 2) - (long long)logged;
 	}
+	return true;
+}
+
+void bench_log_open(struct bench_log *log)
+{
+	log->marks = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	if (!open_at_end(log) || !compare_clocks(log))
+		bench_log_close(log);
 }
 
 /* Whether @text is about the kill of @pid, and by whom. */
@@ -177,14 +236,14 @@ static const char *killer_in(const char *text, pid_t pid)
 bool bench_log_find(struct bench_log *log, const pid_t *pids, unsigned long count,
 		    struct bench_record *record)
 {
-	char line[2048];
+	char line[LINE_SIZE];
 	unsigned long long logged = 0;
 	unsigned long index;
 	const char *text;
 
 	if (log->fd < 0)
 		return false;
-	while ((text = next_line(log->fd, line, sizeof(line), &logged)) != NULL) {
+	while ((text = next_line(log, line, &logged)) != NULL) {
 		for (index = 0; index < count; index++) {
 			record->killer = killer_in(text, pids[index]);
 			if (!record->killer)
@@ -201,5 +260,8 @@ void bench_log_close(struct bench_log *log)
 {
 	if (log->fd >= 0)
 		close(log->fd);
+	if (log->marks >= 0)
+		close(log->marks);
 	log->fd = -1;
+	log->marks = -1;
 }
