@@ -36,6 +36,24 @@ PUT_USER = r"""#define call_put_user(result, pointer, value, limit, bytes) \
 	})
 """
 
+# "y" where the compiler takes the address of a variable for a constant.
+GOTO_SH = """\
+#!/bin/sh
+
+
+
+cat << "END" | $@ -x c - -c -o /dev/null >/dev/null 2>&1 && echo "y"
+int main(void)
+{
+	static int word;
+
+	asm goto (".long %c0" :: "i" (&word) :: out);
+out:
+	return 0;
+}
+END
+"""
+
 SKELETON: Mapping[str, Lines] = {
     "Makefile": {1: "VERSION = 3", 2: "PATCHLEVEL = 4", 3: "SUBLEVEL = 67", 4: "EXTRAVERSION ="},
     "mm/Kconfig": {223: "", 224: "config KSM"},
@@ -71,6 +89,7 @@ SKELETON: Mapping[str, Lines] = {
         "$(call escsq,$(cmd_$(1))))))",
         205: "",
     },
+    "scripts/gcc-goto.sh": dict(enumerate(GOTO_SH.splitlines(), start=1)),
     "arch/arm/include/asm/uaccess.h": dict(enumerate(PUT_USER.splitlines(), start=167)),
     "arch/arm/include/asm/unistd.h": {
         404: "#define __NR_setns\t\t\t(__NR_SYSCALL_BASE+375)",
@@ -168,6 +187,7 @@ TABLE_TAILS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 _WRITEV_LINE = 389
+FILLER = "/* filler {} */"
 
 
 def table_lines(tail: str) -> list[str]:
@@ -180,17 +200,19 @@ def table_lines(tail: str) -> list[str]:
     return [*head, *entries, *TABLE_TAILS[tail]]
 
 
-def filled(lines: Lines, shift: int = 0, behind: int = 20) -> list[str]:
+def filled(lines: Lines, shift: int = 0, behind: int = 20, filler: str = FILLER) -> list[str]:
     """A whole file: `lines`, moved down by `shift`, and filler between and behind them."""
     last = max(lines) + shift + behind
-    return [lines.get(n - shift, f"/* filler {n} */") for n in range(1, last + 1)]
+    return [lines.get(n - shift, filler.format(n)) for n in range(1, last + 1)]
 
 
 def write_skeleton(folder: Path, tail: str, shift: int = 0) -> None:
     """Writes the skeleton of a tree; its lines stand `shift` lines further down."""
     for name, lines in SKELETON.items():
         moved = 0 if name == "Makefile" else shift
-        _write(folder / name, filled(lines, moved))
+        # This one is run.
+        filler = "# filler {}" if name.endswith(".sh") else FILLER
+        _write(folder / name, filled(lines, moved, filler=filler))
     _write(folder / "arch/arm/kernel/calls.S", [*(["/* moved */"] * shift), *table_lines(tail)])
 
 

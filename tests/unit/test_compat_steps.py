@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from goldfish_skeleton import PUT_USER, write_skeleton
+from goldfish_skeleton import GOTO_SH, PUT_USER, write_skeleton
 
 from harness.cache import Cache
 from harness.patching import PatchReport, check, inputs, overlay, steps
@@ -28,7 +28,7 @@ COMPILERS = [
     for target in (GOLDFISH_3_4, LINUX_6_1)
     if shutil.which(f"{target.cross_compile}gcc")
 ]
-STEPS = ("compiler-gcc", "put-user", "timeconst", "make-cmd", "pid-proc-fs")
+STEPS = ("compiler-gcc", "put-user", "gcc-goto", "timeconst", "make-cmd", "pid-proc-fs")
 
 FAULTY_PERL = """\
 %canned_values = ();
@@ -64,6 +64,7 @@ FAULTY: Files = {
     "include/linux/compiler-gcc.h": GCC_HEADER,
     "include/linux/compiler-gcc4.h": "",
     "arch/arm/include/asm/uaccess.h": PUT_USER,
+    "scripts/gcc-goto.sh": GOTO_SH,
     "kernel/timeconst.pl": FAULTY_PERL,
     "scripts/Kbuild.include": KBUILD,
     "kernel/pid.c": PID_C,
@@ -81,6 +82,7 @@ def variant(name: str, text: str, *changes: tuple[str, str]) -> Files:
 
 
 PERL, MAKE, GCC = "kernel/timeconst.pl", "scripts/Kbuild.include", "include/linux/compiler-gcc.h"
+GOTO = "scripts/gcc-goto.sh"
 TEST = "if (!defined(@val)) {"
 UPSTREAM_PERL = """\
 	$cv = $canned_values{$hz};
@@ -117,6 +119,11 @@ MENDED: list[tuple[str, Files]] = [
     ("pid-proc-fs", {"include/linux/pid_namespace.h": "#include <linux/proc_fs.h>\n"}),
     ("pid-proc-fs", {"include/linux/init_task.h": "enum {\n\tPROC_PID_INIT_INO\t= 1,\n};\n"}),
     ("pid-proc-fs", variant("kernel/pid.c", PID_C, ("PROC_PID_INIT_INO", "0xEFFFFFFC"))),
+    ("gcc-goto", variant(GOTO, GOTO_SH, ("-x c -", "-x c -fno-PIE -"))),
+    # The older question, whose answer is yes.
+    ("gcc-goto", variant(GOTO, GOTO_SH, ('".long %c0" :: "i" (&word) ::', '"" ::::'))),
+    # A compiler without it, whatever it is told.
+    ("gcc-goto", variant(GOTO, GOTO_SH, ("asm goto", "asm gone"))),
     (
         "put-user",
         variant(
@@ -135,6 +142,7 @@ UNKNOWN: list[tuple[str, Files]] = [
         "compiler-gcc",
         variant(GCC, GCC_HEADER, ("gcc_header(x) _", "gcc_header(y) _"), ("(x)\n", "(y)\n")),
     ),
+    ("gcc-goto", variant(GOTO, GOTO_SH, ("int main(void)", "int other(void)"))),
     ("make-cmd", variant(MAKE, KBUILD, (OLD_MAKE_CMD, "$(subst  \\#,\\\\\\#,$(cmd_$(1)))"))),
     ("pid-proc-fs", variant("kernel/pid.c", PID_C, ("#include <linux/init_task.h>\n", ""))),
     (
@@ -147,7 +155,7 @@ UNKNOWN: list[tuple[str, Files]] = [
 
 
 def tree(folder: Path, changed: Files | None = None) -> KernelSource:
-    """A tree with all five faults, but for what is `changed`."""
+    """A tree with all six faults, but for what is `changed`."""
     write_skeleton(folder, "short")
     for name, text in {**FAULTY, **(changed or {})}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -212,8 +220,9 @@ def test_a_fault_in_unknown_words_is_a_conflict(tmp_path: Path, name: str, chang
 
 def test_a_tree_that_has_no_such_script_needs_none(tmp_path: Path) -> None:
     source = tree(tmp_path / "tree")
-    (source.tree / PERL).unlink()
-    assert is_sound(source.target, scripts()["timeconst"], source.tree)
+    for step, name in (("timeconst", PERL), ("gcc-goto", GOTO)):
+        (source.tree / name).unlink()
+        assert is_sound(source.target, scripts()[step], source.tree)
 
 
 def test_a_make_cmd_that_doubles_no_backslashes(tmp_path: Path) -> None:
@@ -235,7 +244,7 @@ def test_a_make_cmd_that_doubles_no_backslashes(tmp_path: Path) -> None:
 def test_a_compiler_that_is_not_there_says_nothing_of_the_tree(tmp_path: Path) -> None:
     source = tree(tmp_path / "tree", ALL_GCC)
     other = replace(source.target, cross_compile="no-such-")
-    for name in ("compiler-gcc", "put-user"):
+    for name in ("compiler-gcc", "put-user", "gcc-goto"):
         assert not is_sound(other, scripts()[name], source.tree)
 
 

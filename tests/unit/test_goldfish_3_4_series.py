@@ -26,7 +26,7 @@ from harness.toolchain import tool_version
 from harness.workspace import Workspace
 
 COMPILER = "arm-linux-gnueabihf-gcc"
-NEEDED = 10
+NEEDED = 11
 TABLES = {
     "short": "0005-ARM-append-to-the-syscall-table.patch",
     "short and spaced": "0005-ARM-append-to-the-syscall-table-spaced.patch",
@@ -133,6 +133,7 @@ def test_old_tools_need_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert left_out == {
         "compiler-gcc.patch": "only for gcc>=5",
         "put-user.patch": "only for gcc>=5",
+        "gcc-goto.patch": "only for gcc>=6",
         "timeconst.patch": "only for perl>=5.22",
         "make-cmd.patch": "only for make>=4.3",
     }
