@@ -87,12 +87,15 @@
 
 /*
  * 4.5: what the kernel allocates on behalf of a task, for its memory cgroup to
- * pay, has a flag.
+ * pay, has a flag. Before, the pages of user space and the page cache had one,
+ * for cpusets, and what the kernel needs itself had not: page tables and stacks.
+ * A task that waited with each page, too, would be no better held up: pages of
+ * user space only count once they are mapped, by a fault, which looks itself.
  */
 #if MM_LIMITS_SINCE(4, 5)
 #define mm_limits_accounts(gfp)		((gfp) & __GFP_ACCOUNT)
 #else
-#define mm_limits_accounts(gfp)		true
+#define mm_limits_accounts(gfp)		(!((gfp) & __GFP_HARDWALL))
 #endif
 
 /* 5.5: there is an event for each change of a counter. */
