@@ -8,7 +8,7 @@ it are shell commands, for root.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,6 +19,27 @@ FOLDER = KERNEL_PATCHES / "baselines"
 _PROC = "/proc/mm_limits"
 _TRIGGER = "/proc/sys/vm/mm_limits_trigger"
 _CGROUPS = "/sys/fs/cgroup"
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A version of cgroups: how it is mounted, its file for a limit, Kconfig lines in `FOLDER`."""
+
+    mount: str
+    limit_file: str
+    config: str
+
+
+GROUPS_1 = Groups(
+    mount=f"mount -t cgroup -o memory none {_CGROUPS}",
+    limit_file="memory.limit_in_bytes",
+    config="memcg-v1.config",
+)
+GROUPS_2 = Groups(
+    mount=f"mount -t cgroup2 none {_CGROUPS} && echo +memory > {_CGROUPS}/cgroup.subtree_control",
+    limit_file="memory.max",
+    config="memcg.config",
+)
 
 
 @dataclass(frozen=True)
@@ -38,13 +59,13 @@ class Baseline:
     trigger: str = "alloc"
     # How often oom_daemon looks, in seconds; None: there is none.
     daemon: float | None = None
-    # Whether limits are those of the kernel's own memory controller.
-    memcg: bool = False
+    # Where limits are those of the kernel's own memory controller.
+    memcg: Groups | None = None
 
     @property
     def has_limits(self) -> bool:
         """Whether a user can have a limit at all."""
-        return self.patched or self.memcg
+        return self.patched or self.memcg is not None
 
     @property
     def patches(self) -> tuple[Path, ...]:
@@ -54,7 +75,13 @@ class Baseline:
     @property
     def config_file(self) -> Path | None:
         """For kernel.build()."""
-        return FOLDER / self.config if self.config else None
+        config = self.memcg.config if self.memcg else self.config
+        return FOLDER / config if config else None
+
+    def on(self, target: Target) -> Baseline:
+        """The same with what the target's kernel has."""
+        old = self.memcg is not None and "cgroup v2" in target.lacks
+        return replace(self, memcg=GROUPS_1) if old else self
 
     def target(self, target: Target) -> Target:
         """What to build."""
@@ -65,10 +92,7 @@ class Baseline:
     def begin(self) -> str:
         """To be run once, before anything else."""
         if self.memcg:
-            return (
-                f"mount -t cgroup2 none {_CGROUPS}"
-                f" && echo +memory > {_CGROUPS}/cgroup.subtree_control"
-            )
+            return self.memcg.mount
         return f"echo {self.trigger} > {_TRIGGER}" if self.patched else ":"
 
     def limit(self, uid: int, size: int | None) -> str:
@@ -76,7 +100,7 @@ class Baseline:
         if self.memcg:
             if size is None:
                 return f"rmdir {_group(uid)} 2>/dev/null || :"
-            return f"mkdir -p {_group(uid)} && echo {size} > {_group(uid)}/memory.max"
+            return f"mkdir -p {_group(uid)} && echo {size} > {_group(uid)}/{self.memcg.limit_file}"
         if not self.patched:
             return ":"
         return f"echo uid={uid} max={'none' if size is None else size} > {_PROC}"
@@ -138,11 +162,11 @@ MEMCG = Baseline(
     "group for each user, whose `memory.max` is the limit. It charges page tables and kernel "
     "memory, too, and a shared page only to the first who touched it, where the sums here count "
     "it for each process: so its limit is about something else, and by those sums its users stay "
-    "a little above it. Whatever it can reclaim it does before anybody is killed.",
+    "a little above it. Whatever it can reclaim it does before anybody is killed. Before 4.5 it is "
+    "that of cgroup v1, without the page tables.",
     patched=False,
     tree="memcg",
-    config="memcg.config",
-    memcg=True,
+    memcg=GROUPS_2,
 )
 BASELINES: Mapping[str, Baseline] = MappingProxyType(
     {

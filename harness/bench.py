@@ -284,6 +284,7 @@ def _command(target: Target, quick: bool, parts: Sequence[str], source: str | No
 
 def _build(ws: Workspace, target: Target, baseline: Baseline, source: str | None) -> _Built:
     ws.reporter.say(f"kernel: {baseline.name}")
+    baseline = baseline.on(target)
     built = kernel.build(
         ws, baseline.target(target), source, baseline.patches, baseline.config_file
     )
@@ -336,6 +337,7 @@ def _guest(bench: _Run, baseline: Baseline, counting: str = "") -> Iterator[_Gue
         expect_release=built.kernel.release,
     ) as session:
         device = session.device
+        baseline = baseline.on(target)
         guest = _Guest(baseline, device)
         device.push(bench.programs.path(PROGRAM), f"{DEVICE_FOLDER}/{PROGRAM}")
         guest.shell(f"busybox dmesg -n {_CONSOLE_LEVEL} && {baseline.begin}", _SETTING_SECONDS)

@@ -21,12 +21,14 @@ def run(
 ) -> Path:
     """Writes the page and its picture into `docs`; returns the page.
 
+    What the page says of other kernels stays.
     UsageError where there is no such result, or it is none that can be shown.
     """
     folder = result or _last(results)
+    written = docs / _PAGE
     try:
         loaded = from_json((folder / JSON).read_text())
-        text = bench_docs.page(loaded)
+        text = bench_docs.page(loaded, written.read_text() if written.is_file() else "")
     except OSError as error:
         raise UsageError(f"there is no {folder / JSON}", hint="./inv bench makes one") from error
     except ValueError as error:
@@ -34,10 +36,10 @@ def run(
     picture = folder / f"{bench_plot.NAME}.svg"
     if not picture.is_file():
         bench_plot.draw(loaded, folder)
-    (docs / _PAGE).write_text(text)
-    shutil.copyfile(picture, docs / bench_docs.PICTURE)
-    ws.reporter.result(f"{docs / _PAGE}, from {folder}")
-    return docs / _PAGE
+    written.write_text(text)
+    shutil.copyfile(picture, docs / bench_docs.picture(bench_docs.kernel_of(loaded)))
+    ws.reporter.result(f"{written}, from {folder}")
+    return written
 
 
 def _last(results: Path) -> Path:

@@ -202,7 +202,7 @@ class Target:
     tree: str = ""
     # What takes the place of `source`, where nothing else is asked for; as for --source.
     given_source: str | None = None
-    # What the boot tests ask for and this kernel has not, and why.
+    # What boot tests and the benchmark ask for and this kernel has not, and why.
     lacks: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -401,6 +401,7 @@ GOLDFISH_3_4 = Target(
             "user namespaces": "since 3.8",
             "core dumps that SIGKILL ends": "since 3.10",
             "one oom_score_adj for all who share memory": "since 4.8",
+            "cgroup v2": "since 4.5",
             "fail-nth": "since 4.14: no single allocation can be made to fail",
             "checkpatch": "3.4's own knows neither // comments nor lines of 100 columns",
             "sparse": "3.4's headers are full of what today's sparse finds",

@@ -29,6 +29,11 @@ def test_the_kernel_is_the_one_that_was_built(guest: Device, kernel: KernelBuild
     assert guest.shell("uname -r").output == f"{kernel.release}\n"
 
 
+def test_the_kernel_has_jump_labels(guest: Device) -> None:
+    # Behind the configuration, which says so also where the compiler was asked in vain.
+    assert guest.shell("grep -w arch_jump_label_transform /proc/kallsyms").output
+
+
 def test_adb_is_root(guest: Device) -> None:
     assert "uid=0(root) gid=0(root)" in guest.shell("id").output
 

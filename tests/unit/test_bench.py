@@ -40,9 +40,10 @@ from harness.bench_result import (
 )
 from harness.bench_stats import Estimate
 from harness.errors import EXIT_FAILED, EXIT_PASSED, UsageError
+from harness.paths import REPO
 from harness.records import parse_log
 from harness.results import ResultFolder
-from harness.targets import LINUX_6_1, QemuMachine, get_target
+from harness.targets import GOLDFISH_3_4, LINUX_6_1, TARGETS, QemuMachine, get_target
 from harness.workspace import Workspace
 
 VALUES = st.lists(st.floats(0.5, 1e6), min_size=1, max_size=30)
@@ -392,7 +393,9 @@ def test_words_that_mean_nothing() -> None:
 
 
 def test_every_file_of_the_baselines_is_used() -> None:
-    named = {name for one in BASELINES.values() for name in (one.patch, one.config) if name}
+    every = [one.on(target) for one in BASELINES.values() for target in TARGETS.values()]
+    files = [file for one in every for file in (*one.patches, one.config_file) if file]
+    named = {file.name for file in files}
     assert {path.name for path in FOLDER.iterdir()} == named
 
 
@@ -412,6 +415,16 @@ def test_commands() -> None:
     assert MEMCG.limit(10070, 4096).endswith("echo 4096 > /sys/fs/cgroup/u10070/memory.max")
     assert MEMCG.group_file(10070) == "/sys/fs/cgroup/u10070/cgroup.procs"
     assert PATCHED.group_file(10070) is None
+
+
+def test_a_kernel_without_cgroup_v2_has_v1() -> None:
+    old = MEMCG.on(GOLDFISH_3_4)
+    assert old.name == MEMCG.name
+    assert old.config_file == FOLDER / "memcg-v1.config"
+    assert old.begin == "mount -t cgroup -o memory none /sys/fs/cgroup"
+    assert old.limit(10070, 4096).endswith("/sys/fs/cgroup/u10070/memory.limit_in_bytes")
+    assert MEMCG.on(LINUX_6_1) == MEMCG
+    assert PATCHED.on(GOLDFISH_3_4) == PATCHED
 
 
 def test_limits_of_others() -> None:
@@ -527,7 +540,36 @@ def test_the_last_run_is_shown(tmp_path: Path) -> None:
         (folder / "bench.json").write_text(to_json(replace(a_result(), command=command)))
     page = bench_page.run(Workspace(), None, results=tmp_path, docs=docs)
     assert "./inv bench --new" in page.read_text()
-    assert (docs / bench_docs.PICTURE).is_file()
+    assert (docs / "benchmarks-linux-6.1.svg").is_file()
+
+
+def test_the_page_keeps_other_kernels() -> None:
+    command = "./inv bench --kernel goldfish-3.4 --source /home/me/tree"
+    both = bench_docs.page(a_result())
+    for size in ("first", "second"):
+        result = replace(a_result(), command=command, machine={"host": size})
+        both = bench_docs.page(result, both)
+    assert [line for line in both.splitlines() if line.startswith("## ")] == [
+        "## linux-6.1",
+        "## goldfish-3.4",
+        "## How it is measured",
+    ]
+    assert "| host CPU | 2 x Something |" in both
+    assert "| host | second |" in both
+    assert "| host | first |" not in both
+    assert "`./inv bench --kernel goldfish-3.4 --source DIR`" in both
+    assert both.count("an evaluation of 2020") == 1
+    # Nothing moves when it is written again.
+    assert bench_docs.page(a_result(), both) == both
+
+
+def test_the_page_in_the_repository_has_the_form_that_is_kept() -> None:
+    text = (REPO / "docs/benchmarks.md").read_text()
+    again = bench_docs.page(replace(a_result(), command="./inv bench --kernel another"), text)
+    kernels, method = text.split("## How it is measured")
+    assert again.startswith(kernels)
+    assert "## another" in again.removeprefix(kernels)
+    assert again.endswith(f"## How it is measured{method}")
 
 
 def test_a_folder_without_a_result(tmp_path: Path) -> None:

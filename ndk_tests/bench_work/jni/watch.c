@@ -227,10 +227,13 @@ static const char *killer_in(const char *text, pid_t pid)
 	snprintf(word, sizeof(word), "pid=%d,", (int)pid);
 	if (strstr(text, "uRSS=") && strstr(text, word))
 		return "mm_limits";
+	/* Before 5.3 the line with the reason says "Kill process", and comes first. */
+	if (strstr(text, "Memory cgroup out of memory")) {
+		snprintf(word, sizeof(word), " process %d (", (int)pid);
+		return strstr(text, word) ? "memcg" : NULL;
+	}
 	snprintf(word, sizeof(word), "Killed process %d (", (int)pid);
-	if (!strstr(text, word))
-		return NULL;
-	return strstr(text, "Memory cgroup out of memory") ? "memcg" : "system";
+	return strstr(text, word) ? "system" : NULL;
 }
 
 bool bench_log_find(struct bench_log *log, const pid_t *pids, unsigned long count,
