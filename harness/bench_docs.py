@@ -22,21 +22,7 @@ from harness.bench_goals import (
 )
 from harness.bench_result import BenchResult, KillCase, Measured
 from harness.bench_stats import Estimate, paired_ratio, percentile
-from harness.targets import DEFAULT_TARGET, GOLDFISH_3_4, TARGETS
-
-# What others have published of a kernel, beside what is measured here.
-PUBLISHED = {
-    GOLDFISH_3_4.name: """\
-On another machine, and by another program: an evaluation of 2020, with 1, 4 and 8 processes of
-4 to 128 MB, and limits of 64 and 128 MB. Overshoot is in pages of 4 KiB.
-
-| system | cost of memory allocation | overshoot, mean of a case | worst |
-|---|---:|---:|---:|
-| all processes walked at every allocation | +84 % (+52 … +117 %) | 1 … 34 | 365 |
-| a kernel timer, every 200 ms | not told | 734 … 2061 | 4804 |
-| a tracepoint, a daemon, a timer, 90 % as a soft limit | +17 % (-3 … +37 %) | 364 … 1182 | 3542 |
-"""
-}
+from harness.targets import DEFAULT_TARGET, TARGETS
 
 _HEAD = """\
 <!-- SPDX-License-Identifier: MIT -->
@@ -113,9 +99,13 @@ def _of_kernel(kernel: str, result: BenchResult) -> list[str]:
             f"of {bench_plan.CROWD_LIMIT_MIB} MB",
             _crowds(measured),
         ),
-        *_section("### What others have published", PUBLISHED.get(kernel, "")),
+        *_section("### What others have published", _published(kernel)),
         f"<!-- :{kernel} -->\n",
     ]
+
+
+def _published(kernel: str) -> str:
+    return TARGETS[kernel].published if kernel in TARGETS else ""
 
 
 def _section(title: str, text: str) -> list[str]:
