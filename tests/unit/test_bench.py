@@ -544,7 +544,7 @@ def test_the_last_run_is_shown(tmp_path: Path) -> None:
 
 
 def test_the_page_keeps_other_kernels() -> None:
-    command = "./inv bench --kernel goldfish-3.4 --source /home/me/tree"
+    command = "./inv bench --kernel goldfish-3.4 --source /x/tree"
     both = bench_docs.page(a_result())
     for size in ("first", "second"):
         result = replace(a_result(), command=command, machine={"host": size})
