@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from harness import emulator_test
 from harness.errors import EXIT_PASSED
 from harness.scenarios import TRIGGERS
-from harness.targets import Target
+from harness.targets import QemuMachine, Target
 from harness.workspace import Workspace
 
 UP = Path(__file__).with_name("up.config")
@@ -20,7 +21,10 @@ UP = Path(__file__).with_name("up.config")
 def test_every_policy_passes(
     workspace: Workspace, plain: Target, tmp_path: Path, trigger: str
 ) -> None:
+    assert isinstance(plain.machine, QemuMachine)
+    # A kernel for one CPU warns of a board with more.
+    alone = plain.on_machine(replace(plain.machine, smp=1))
     status = emulator_test.run(
-        workspace, plain, policy="all", trigger=trigger, extra_config=UP, results=tmp_path
+        workspace, alone, policy="all", trigger=trigger, extra_config=UP, results=tmp_path
     )
     assert status == EXIT_PASSED, (tmp_path / "latest/verdict.json").read_text()
