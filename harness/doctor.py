@@ -21,6 +21,7 @@ from harness.errors import EXIT_INFRASTRUCTURE, EXIT_PASSED, HarnessError, Infra
 from harness.git_source import OTHER_SOURCE
 from harness.paths import RESULTS
 from harness.ports import check_loopback
+from harness.progress import reporter_of
 from harness.targets import DebianSource, GitSource, SdkMachine, Target
 from harness.tools import FOR_TESTS, needed_files, needed_tools
 from harness.workspace import Workspace
@@ -69,7 +70,9 @@ def run(
     os_release: Path = _OS_RELEASE,
 ) -> int:
     """Tells what is here; returns 0 when the default job can run and 3 when not."""
-    findings = list(examine(ws, target, source, os_release=os_release))
+    # What is said while the archive is asked would stand before the object.
+    asking = replace(ws, reporter=reporter_of("quiet")) if as_json else ws
+    findings = list(examine(asking, target, source, os_release=os_release))
     ready = all(finding.ok for finding in findings if finding.required)
     ws.reporter.result(_as_json(findings, ready) if as_json else _as_text(findings, ready))
     return EXIT_PASSED if ready else EXIT_INFRASTRUCTURE

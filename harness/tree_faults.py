@@ -27,14 +27,7 @@ def is_sound(target: Target, script: Path, tree: Path) -> bool:
         done = run(
             ["sh", script],
             cwd=tree,
-            # Whatever make the harness was started by is not this one's parent.
-            env={
-                "CROSS_COMPILE": target.cross_compile,
-                "SCRATCH": scratch,
-                "MAKEFLAGS": "",
-                "MFLAGS": "",
-                "LC_ALL": "C",
-            },
+            env={"CROSS_COMPILE": target.cross_compile, "SCRATCH": scratch},
             check=False,
         )
     return done.status == 0

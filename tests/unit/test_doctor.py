@@ -89,6 +89,19 @@ def test_json_is_one_object_and_nothing_else(ws: Workspace, said: io.StringIO) -
 
 
 @pytest.mark.usefixtures("whole")
+def test_what_is_said_meanwhile_is_not_in_the_json(
+    ws: Workspace, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def telling(ws: Workspace, name: str, suite: str, *_: str, **__: bool) -> debian.Package:
+        ws.reporter.say("the security updates cannot be had now")
+        return found_in_debian(ws, name, suite)
+
+    monkeypatch.setattr(debian, "ask", telling)
+    doctor.run(ws, LINUX_6_1, as_json=True)
+    assert json.loads(said.getvalue())["ready"] is True
+
+
+@pytest.mark.usefixtures("whole")
 def test_a_missing_tool(ws: Workspace, said: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "find_tool", lambda tool: None if tool == "adb" else tool)
     assert doctor.run(ws, LINUX_6_1) == 3
