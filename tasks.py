@@ -468,13 +468,12 @@ def boot_test(
     source: str | None = None,
 ) -> None:
     """Run the tests that boot a real kernel."""
-    from dataclasses import replace
-
     from harness import checks
 
-    target = replace(_target(ctx, kernel), given_source=_source(ctx, source))
+    ws = _workspace(ctx)
+    target = checks.on_source(ws, _target(ctx, kernel), _source(ctx, source))
     target = target.checking_itself() if debug else target
-    checks.run(_workspace(ctx), checks.boot_tests(target, jobs))
+    checks.run(ws, checks.boot_tests(target, jobs))
 
 
 @task

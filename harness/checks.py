@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import guests, process
 from harness.errors import InfrastructureError, VerdictError
 from harness.paths import REPO
+from harness.source import fetch
 from harness.targets import Target
 from harness.workspace import Workspace
 
@@ -67,6 +68,19 @@ LINT = (
 )
 UNIT_TESTS = (Check("unit tests", _python("pytest", "tests/unit"), shown=True),)
 BROWSER_TESTS = (Check("browser tests", _python("pytest", "tests/browser"), shown=True),)
+
+
+def on_source(ws: Workspace, target: Target, source: str | None) -> Target:
+    """The target with a source for its tests, which is fetched: a wrong one is one error here.
+
+    Raises UsageError and SourceError, as source.fetch() does. The tests run in another
+    folder than the one that the user is in.
+    """
+    if source is None:
+        return target
+    fetch(ws, target, source)
+    path = Path(source).expanduser()
+    return replace(target, given_source=str(path.absolute()) if path.exists() else source)
 
 
 def boot_tests(target: Target, jobs: str = "") -> tuple[Check, ...]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakekernel import make_repository
 
 from harness import checks
 from harness.cache import Cache
@@ -99,6 +100,18 @@ def test_boot_tests_of_another_kernel_and_source() -> None:
     (check,) = checks.boot_tests(replace(GOLDFISH_3_4, given_source="/a/tree"), "1")
     words = " ".join(check.argv())
     assert words.endswith("tests/boot --kernel goldfish-3.4 --source /a/tree -rs")
+
+
+def test_a_source_is_looked_at_before_the_tests_and_named_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = make_repository(tmp_path, monkeypatch)
+    monkeypatch.chdir(fake.pristine.parent)
+    found = checks.on_source(fake.ws, fake.target, fake.pristine.name)
+    assert found.given_source == str(fake.pristine)
+    assert checks.on_source(fake.ws, fake.target, None) == fake.target
+    with pytest.raises(UsageError, match="no such file or directory"):
+        checks.on_source(fake.ws, fake.target, "nowhere")
 
 
 def test_no_more_guests_than_files_of_boot_tests() -> None:
