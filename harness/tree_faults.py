@@ -27,7 +27,8 @@ def is_sound(target: Target, script: Path, tree: Path) -> bool:
         done = run(
             ["sh", script],
             cwd=tree,
-            env={"CROSS_COMPILE": target.cross_compile, "SCRATCH": scratch},
+            # make leaves its copy of a makefile from a pipe there when that ends in an error.
+            env={"CROSS_COMPILE": target.cross_compile, "SCRATCH": scratch, "TMPDIR": scratch},
             check=False,
         )
     return done.status == 0

@@ -225,6 +225,18 @@ def test_a_tree_that_has_no_such_script_needs_none(tmp_path: Path) -> None:
         assert is_sound(source.target, scripts()[step], source.tree)
 
 
+def test_looking_for_faults_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, temporary = tree(tmp_path / "tree"), tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    for script in scripts().values():
+        assert not is_sound(source.target, script, source.tree)
+    assert list(temporary.iterdir()) == []
+
+
 def test_a_make_cmd_that_doubles_no_backslashes(tmp_path: Path) -> None:
     shorter = r"$(subst \#,\\\#,$(subst $$,$$$$,$(call escsq,$(cmd_$(1)))))"
     changed = variant(MAKE, KBUILD, (OLD_MAKE_CMD, shorter))
