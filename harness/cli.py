@@ -174,7 +174,7 @@ def _ending(error: BaseException, debug: bool) -> _Ending:
 
 def _tell(ending: _Ending, reporter: Reporter | None) -> None:
     """Tells the reporter, and writes the rest of its output; nobody may be there to read it."""
-    try:
+    with suppress(OSError, HarnessError):
         if reporter is not None:
             if ending.what:
                 reporter.error(
@@ -186,9 +186,6 @@ def _tell(ending: _Ending, reporter: Reporter | None) -> None:
                 )
             reporter.close(ending.status)
         _flush()
-    except (OSError, HarnessError):
-        # Python flushes stdout at its end and would complain once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _flush() -> None:
@@ -202,6 +199,19 @@ def _say(text: str) -> None:
     if sys.stderr is not None:
         with suppress(OSError):
             print(text, file=sys.stderr)  # noqa: T201
+
+
+def _drop_unwritten() -> None:
+    """Takes from stdout and stderr what they could not write.
+
+    Python would try once more at its end, and that would end in 120, its own status.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            try:
+                stream.flush()
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def fit_output() -> None:
@@ -254,4 +264,6 @@ def guarded(
                 _say(traceback.format_exc().rstrip())
             _say(ending.text)
         return ending.status
+    finally:
+        _drop_unwritten()
     return EXIT_PASSED
