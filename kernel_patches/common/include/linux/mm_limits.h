@@ -164,6 +164,15 @@ do {										\
 } while (0)
 
 /**
+ * mm_limits_counts - whether an mm counts for somebody
+ * @mm:		the mm
+ */
+static inline bool mm_limits_counts(struct mm_struct *mm)
+{
+	return mm_limits_key_enabled(&mm_limits_key) && READ_ONCE(mm->mm_limit);
+}
+
+/**
  * mm_limits_rss - a counter of an mm changes, perhaps of its resident set
  * @mm:		the mm
  * @member:	which counter
@@ -177,7 +186,7 @@ do {										\
  */
 static inline bool mm_limits_rss(struct mm_struct *mm, int member, long pages)
 {
-	if (!mm_limits_key_enabled(&mm_limits_key) || !READ_ONCE(mm->mm_limit))
+	if (!mm_limits_counts(mm))
 		return false;
 	__mm_limits_rss(mm, member, pages);
 	return true;
@@ -290,6 +299,11 @@ do {										\
 #define mm_limits_fault_around(pages)	do { } while (0)
 #define mm_limits_cred(old, new)	do { } while (0)
 #define mm_limits_fork(p)		do { } while (0)
+
+static inline bool mm_limits_counts(struct mm_struct *mm)
+{
+	return false;
+}
 
 static inline bool mm_limits_rss(struct mm_struct *mm, int member, long pages)
 {

@@ -409,15 +409,26 @@ static bool mm_limits_charge_mm(struct mm_struct *mm, long pages)
 	return counts;
 }
 
-/* Has an mm that counts for nobody yet count for whom its parent's does. */
-static void mm_limits_follow(struct mm_struct *mm, struct mm_struct *parent)
+/*
+ * Has a child's mm count for whom its parent's does, unless it counts for somebody
+ * already, with @pages beside what it has; says whether it now does.
+ */
+static bool mm_limits_follow(struct mm_struct *mm, long pages)
 {
-	struct mm_limit *limit = parent ? mm_limits_of(parent) : NULL;
+	struct mm_limit *limit = current->mm ? mm_limits_of(current->mm) : NULL;
+	bool follows;
 
 	if (!limit)
-		return;
-	mm_limits_attach(mm, limit, false);
-	mm_limits_put(limit);
+		return false;
+	rcu_read_lock();
+	/* The reference is the mm's then, which may let go of it at any time. */
+	follows = READ_ONCE(limit->max) != ULONG_MAX && !cmpxchg(&mm->mm_limit, NULL, limit);
+	if (follows)
+		mm_limits_charge(limit, get_mm_rss(mm) + pages);
+	rcu_read_unlock();
+	if (!follows)
+		mm_limits_put(limit);
+	return follows;
 }
 
 /**
@@ -438,8 +449,8 @@ void __mm_limits_fork(struct task_struct *p)
 	/* Pairs with the table's lock, under which the limit is set before the scan. */
 	smp_mb();
 	mm_limits_is_born(p->mm);
-	if (!READ_ONCE(p->mm->mm_limit))
-		mm_limits_follow(p->mm, current->mm);
+	if (!READ_ONCE(p->mm->mm_limit) && mm_limits_follow(p->mm, MM_LIMITS_HELD_BACK))
+		return;
 	if (mm_limits_charge_mm(p->mm, MM_LIMITS_HELD_BACK))
 		return;
 	mm_limits_attach_to_user(p, p->mm);
