@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.bundle_manifest import Original, Told
-from harness.summary import visible
+from harness.text import visible
 from harness.verdict import Outcome
 
 _MOST_SHOWN = 3

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from harness import equipment
 from harness.bench_stats import Estimate
-from harness.built import Bootable
+from harness.bootable import Bootable
 from harness.errors import EXIT_PASSED, InfrastructureError, UsageError
 from harness.paths import REPO, RESULTS
 from harness.process import run as run_program

@@ -13,8 +13,8 @@ from harness.adb import Device
 from harness.errors import EXIT_PASSED, UsageError
 from harness.paths import RESULTS
 from harness.scenario_script import modules_command
-from harness.scenarios import Modules
-from harness.session import Session, check_machine, open_session
+from harness.scenarios import UIDS, Modules
+from harness.session import Session, bring, check_machine, open_session
 from harness.targets import Target
 from harness.workspace import Workspace
 
@@ -55,8 +55,9 @@ def run(
         tools=equipped.rootfs.tools,
         avd_name=avd,
         snapshot=snapshot,
+        uids=UIDS,
     ) as session:
-        equipment.bring(session.device, equipped.bootable, target)
+        bring(session.device, equipped.bootable.pushed, target)
         session.device.shell(modules_command(Modules(loaded=True)))
         ws.reporter.say(f"{user} on {release}; `exit` ends it; console: {session.console_log}")
         _shell(session, user)

@@ -14,44 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from harness import bundle_manifest, typed_json
+from harness.bootable import Bootable
 from harness.bundle_manifest import Harness, Kernel, Place, Rounds, Scenarios
 from harness.cache import Cache, tree_digest
 from harness.kernel import KernelBuild
 from harness.paths import REPO
-from harness.summary import visible
 from harness.targets import QemuMachine, Target
+from harness.text import visible
 
 FILE = "built.json"
 FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Bootable:
-    """All files that a run needs; `release` is what the kernel must call itself.
-
-    `tools` are for a device that boots from something of its own. `packages` are
-    what the guest is made from, as `name=version`.
-    """
-
-    release: str
-    image: Path
-    config: Path
-    initramfs: Path
-    modules: tuple[Path, ...]
-    programs: tuple[Path, ...]
-    tools: tuple[Path, ...] = ()
-    packages: tuple[str, ...] = ()
-    # For what it says of its own mistakes; it is not handed on.
-    vmlinux: Path | None = None
-
-    @property
-    def members(self) -> Iterator[tuple[str, Path]]:
-        """What goes into a bundle, by the name that it has there."""
-        yield bundle_manifest.KERNEL, self.image
-        yield bundle_manifest.CONFIG, self.config
-        yield bundle_manifest.INITRAMFS, self.initramfs
-        yield from ((f"{bundle_manifest.MODULES_FOLDER}/{p.name}", p) for p in self.modules)
-        yield from ((f"{bundle_manifest.PROGRAMS_FOLDER}/{p.name}", p) for p in self.programs)
 
 
 @dataclass(frozen=True)
@@ -89,6 +61,15 @@ class Record:
     qemu: str
     parts: tuple[Part, ...]
     replay_of: str = ""
+
+
+def members_of(files: Bootable) -> Iterator[tuple[str, Path]]:
+    """What goes into a bundle, by the name that it has there."""
+    yield bundle_manifest.KERNEL, files.image
+    yield bundle_manifest.CONFIG, files.config
+    yield bundle_manifest.INITRAMFS, files.initramfs
+    yield from ((f"{bundle_manifest.MODULES_FOLDER}/{p.name}", p) for p in files.modules)
+    yield from ((f"{bundle_manifest.PROGRAMS_FOLDER}/{p.name}", p) for p in files.programs)
 
 
 def unpacked(release: str, folder: Path, packages: tuple[str, ...] = ()) -> Bootable:
@@ -177,7 +158,7 @@ def this_harness() -> Harness:
 
 def _parts(cache: Cache, files: Bootable) -> tuple[Part, ...]:
     found = []
-    for member, path in files.members:
+    for member, path in members_of(files):
         kind, key, *rest = path.relative_to(cache.root).parts
         found.append(Part(member, kind, key, "/".join(rest)))
     return tuple(found)

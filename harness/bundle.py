@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.filesize import decimal
 
-from harness import built, bundle_archive, fuzz, typed_json
+from harness import built, bundle_archive, typed_json
 from harness.built import Record
 from harness.bundle_manifest import (
     ORIGINAL_FOLDER,
@@ -29,7 +29,7 @@ from harness.paths import REPO, RESULTS
 from harness.process import run as run_program
 from harness.results import CONSOLE_LOG, KERNEL_LOG, LATEST
 from harness.scrub import places_of, scrubbed, scrubbed_json, scrubbed_log, scrubbed_words
-from harness.summary import public, visible
+from harness.text import public, visible
 from harness.workspace import Workspace
 
 SUFFIX = ".bundle.tar.gz"
@@ -101,7 +101,7 @@ class _Original:
                 outcomes = outcomes_of(self.story)
                 return Original(bool(self.story["passed"]), visible(result), outcomes)
             problems = [scrubbed(one, self.places) for one in self.story["problems"]]
-            return fuzz.told_of(problems, int(self.story["rounds"]))
+            return Original.of_rounds(problems, int(self.story["rounds"]))
         except (KeyError, TypeError, ValueError) as error:
             raise InfrastructureError(f"the run's results are damaged: {error!r}") from error
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from harness import typed_json
 from harness.errors import InfrastructureError
-from harness.scenario_script import MODULES
+from harness.modules import MODULE_NAMES
 from harness.targets import QemuMachine
+from harness.text import visible
 
 # To be raised with every new field, also of QemuMachine: what is unknown is refused.
 SCHEMA = 1
@@ -32,7 +33,7 @@ _MEMBER_NAME = re.compile(
     rf"|{ORIGINAL_FOLDER}/(?:guest[0-9]{{1,4}}/)?{_PLAIN}"
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_NEEDED = (KERNEL, INITRAMFS, *(f"{MODULES_FOLDER}/{name}.ko" for name in MODULES))
+_NEEDED = (KERNEL, INITRAMFS, *(f"{MODULES_FOLDER}/{name}.ko" for name in MODULE_NAMES))
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,17 @@ class Original:
     passed: bool
     result: str
     outcomes: tuple[Told, ...]
+
+    @classmethod
+    def of_rounds(cls, problems: Sequence[str], rounds: int) -> Original:
+        """How a fuzz run of so many rounds ended that had these problems.
+
+        Every broken invariant is one outcome: of chance is only how often, and by whom.
+        """
+        if problems:
+            told = Told("", "rounds", "FAILED")
+            return cls(False, visible(f"FAIL: {problems[0]}"), (told,))
+        return cls(True, f"PASS: {rounds} rounds", (Told("", "rounds", "PASSED"),))
 
 
 @dataclass(frozen=True)

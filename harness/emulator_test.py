@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness import built, decoded_reports, equipment, guests, qemu, report, step_summary
-from harness.built import Bootable
+from harness import built, equipment, guests, qemu, report, step_summary
+from harness.bootable import Bootable
 from harness.bundle_manifest import Kernel, Scenarios
 from harness.cache import disk_full_named
 from harness.differential import compare
@@ -22,12 +22,14 @@ from harness.evidence import UsageSample
 from harness.guests import Found, Setup, Work
 from harness.kcidb import check_origin
 from harness.kernel import KernelBuild
+from harness.kernel_symbols import find_decoded
 from harness.paths import RESULTS
 from harness.results import REPORTS, ResultFolder, difference_table, kill_table, scenario_table
 from harness.scenarios import check_trigger, on_stock, policies_of, select
 from harness.session import check_machine
-from harness.summary import KCIDB_ORIGIN, Status, Summary, visible
+from harness.summary import KCIDB_ORIGIN, Status, Summary
 from harness.targets import GitSource, QemuMachine, Target
+from harness.text import visible
 from harness.verdict import Observations, Outcome
 from harness.workspace import Workspace
 
@@ -89,7 +91,7 @@ class Run:
         judged = found.judged
         # Of the stock kernel's nobody is told one by one.
         if self.target.patched:
-            self.ws.reporter.scenario_end(judged.verdict, judged.seconds, guest=found.guest)
+            self.ws.reporter.scenario_end(judged.end, judged.verdict.records)
 
 
 def run(
@@ -254,7 +256,7 @@ def _perform(test: Run, setup: Setup) -> None:
     finally:
         consoles = {guest: test.folder.console_of(guest) for guest in range(1, test.count + 1)}
         files, prefix = setup.files, test.target.cross_compile
-        test.note(reports=decoded_reports.find(consoles, files.vmlinux, prefix))
+        test.note(reports=find_decoded(consoles, files.vmlinux, prefix))
         test.save_evidence()
 
 

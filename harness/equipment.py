@@ -7,7 +7,6 @@ A guest that brings them along needs no time for them, and is saved with them.
 from __future__ import annotations
 
 import shutil
-import tarfile
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,14 +16,12 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from harness import initramfs, kernel, lifetime, modules, programs, rootfs
-from harness.adb import Device
-from harness.built import Bootable
+from harness.bootable import Bootable
 from harness.cache import digest
 from harness.kernel import KernelBuild
-from harness.modules import ModuleBuild
+from harness.modules import MODULE_NAMES, ModuleBuild
 from harness.programs import ProgramBuild
 from harness.rootfs import Rootfs
-from harness.scenario_script import MODULES
 from harness.side_by_side import SideBySide
 from harness.targets import SdkMachine, Target
 from harness.workspace import Workspace
@@ -57,7 +54,7 @@ class Equipment:
             image=self.kernel.image,
             config=self.kernel.config,
             initramfs=self.initramfs,
-            modules=() if loadable is None else tuple(loadable.path(name) for name in MODULES),
+            modules=() if loadable is None else tuple(loadable.path(name) for name in MODULE_NAMES),
             programs=tuple(self.programs.path(name) for name in self.programs.names),
             tools=self.rootfs.tools,
             packages=self.rootfs.packages,
@@ -89,7 +86,7 @@ def build(
     if isinstance(target.machine, SdkMachine):
         return bare
     more = loadable.key if loadable is not None else ""
-    key = digest(guest.key, more, tools.key, *MODULES, Path(__file__).read_bytes())
+    key = digest(guest.key, more, tools.key, *MODULE_NAMES, Path(__file__).read_bytes())
     entry = ws.cache.ensure(_KIND, key, lambda folder: _assemble(bare, folder))
     return Equipment(built, loadable, tools, guest, entry / rootfs.ARCHIVE)
 
@@ -116,21 +113,6 @@ def _side_by_side(first: Callable[[], First], second: Callable[[], Second]) -> t
     return cast("First", found[0]), cast("Second", found[1])
 
 
-def bring(device: Device, files: Bootable, target: Target) -> None:
-    """Brings programs and modules to a device that booted from something of its own.
-
-    As one archive and one command: over adb each costs a round of processes.
-    """
-    if not isinstance(target.machine, SdkMachine):
-        return
-    remote = f"{rootfs.HOME}/pushed.tar"
-    with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as folder:
-        archive = Path(folder) / "pushed.tar"
-        _pack(archive, (*files.programs, *files.modules))
-        device.push(archive, remote)
-        device.shell(f"cd {rootfs.HOME} && busybox tar -xf {remote} && rm {remote}")
-
-
 def _assemble(bare: Equipment, folder: Path) -> None:
     """Makes `folder`/ARCHIVE: the guest, and behind it what it takes along."""
     with tempfile.TemporaryDirectory(prefix="goldfish-oom-", dir=folder) as scratch:
@@ -144,17 +126,3 @@ def _assemble(bare: Equipment, folder: Path) -> None:
     whole = bare.rootfs.initramfs.read_bytes() + more.read_bytes()
     (folder / rootfs.ARCHIVE).write_bytes(whole)
     more.unlink()
-
-
-def _pack(archive: Path, files: Sequence[Path]) -> None:
-    """Writes `files` into a tar archive: root's, and everybody may run them."""
-
-    def everybodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        member.uid = member.gid = 0
-        member.uname = member.gname = "root"
-        member.mode = 0o755
-        return member
-
-    with tarfile.open(archive, "w") as tar:
-        for path in files:
-            tar.add(path, path.name, filter=everybodys)

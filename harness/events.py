@@ -15,9 +15,16 @@ from types import MappingProxyType
 from typing import Any
 
 from harness.records import KillRecord
-from harness.summary import Planned
 
 SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a run is to judge: a scenario under a policy, or a log, which has no policy."""
+
+    policy: str
+    scenario: str
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from harness import built as built_files
 from harness import equipment, qemu
-from harness.built import Bootable
-from harness.bundle_manifest import Kernel, Original, Rounds, Told
+from harness.bootable import Bootable
+from harness.bundle_manifest import Kernel, Original, Rounds
 from harness.cache import disk_full_named
 from harness.errors import EXIT_FAILED, EXIT_PASSED, BootError, UsageError
 from harness.fuzz_round import PROGRAM, judge_round, parse_round
@@ -33,9 +33,9 @@ from harness.lifetime import Healths
 from harness.paths import RESULTS
 from harness.results import ResultFolder
 from harness.scenario_run import DEVICE_FOLDER, load_modules
-from harness.session import Session, check_machine, open_session
+from harness.scenarios import UIDS
+from harness.session import Session, bring, check_machine, open_session
 from harness.side_by_side import SideBySide
-from harness.summary import visible
 from harness.targets import QemuMachine, Target
 from harness.workspace import Workspace
 
@@ -75,23 +75,13 @@ class Fuzz:
     @property
     def told(self) -> Original:
         """How it ended, in a bundle's words."""
-        return told_of(self.problems, self.rounds)
+        return Original.of_rounds(self.problems, self.rounds)
 
     @property
     def counted(self) -> str:
         """How much was done so far."""
         done = ", ".join(f"{name}={number}" for name, number in self.counts.items())
         return f"{self.rounds} rounds from seed {self.seed}: {done or 'nothing yet'}"
-
-
-def told_of(problems: Sequence[str], rounds: int) -> Original:
-    """How a run ended that had these problems, in a bundle's words.
-
-    Every broken invariant is one outcome: of chance is only how often, and by whom.
-    """
-    if problems:
-        return Original(False, visible(f"FAIL: {problems[0]}"), (Told("", "rounds", "FAILED"),))
-    return Original(True, f"PASS: {rounds} rounds", (Told("", "rounds", "PASSED"),))
 
 
 def run(
@@ -228,8 +218,9 @@ class _Guests:
             tools=files.tools,
             started=self._healths.add,
             label="" if number == 1 else f", guest {number}",
+            uids=UIDS,
         ) as session:
-            equipment.bring(session.device, files, fuzz.target)
+            bring(session.device, files.pushed, fuzz.target)
             session.device.shell(f"mount -t debugfs debugfs {_DEBUGFS}", check=False)
             load_modules(session.device)
             yield _Guest(session, folder)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psutil
 
-from harness import equipment
-from harness.built import Bootable
+from harness.bootable import Bootable
 from harness.errors import BootError, UsageError
+from harness.events import Planned
 from harness.evidence import Candidate, Decision, ScenarioUsage, UsageSample
 from harness.kernel_reports import find_reports
 from harness.klog import ahead_of_uptime, certain_lines
@@ -25,10 +25,10 @@ from harness.records import COMM_BYTES
 from harness.results import ResultFolder
 from harness.scenario_run import modules_command, observe
 from harness.scenario_script import events_command, uptime_command, watch_command
-from harness.scenarios import Modules, Scenario, uid_of
-from harness.session import Session, open_session
+from harness.scenarios import UIDS, Modules, Scenario, uid_of
+from harness.session import Session, bring, open_session
 from harness.side_by_side import SideBySide
-from harness.summary import Judged, Planned
+from harness.summary import Judged
 from harness.targets import QemuMachine, Target
 from harness.usage import samples_of
 from harness.verdict import PROGRAMS, Observations, Outcome, judge, judge_log
@@ -261,6 +261,7 @@ class _Guests:
             snapshot=setup.snapshot,
             started=self._healths.add,
             label=_named("", number),
+            uids=UIDS,
         ) as session:
             guest = _Guest(number, session)
             self._prepare(guest)
@@ -290,7 +291,7 @@ class _Guests:
     def _prepare(self, guest: _Guest) -> None:
         """Loads the modules, has memory watched, and keeps the log of the boot."""
         device, setup = guest.session.device, self._setup
-        equipment.bring(device, setup.files, setup.target)
+        bring(device, setup.files.pushed, setup.target)
         hung = self._board.hung_task_seconds
         commands = (
             f"echo {hung} > /proc/sys/kernel/hung_task_timeout_secs",

@@ -14,7 +14,9 @@ import re
 from datetime import UTC, datetime
 
 from harness.errors import UsageError
-from harness.summary import Judged, Planned, Status, Summary, public, visible
+from harness.events import Planned
+from harness.summary import Judged, Status, Summary
+from harness.text import public, visible
 
 _VERSION = {"major": 5, "minor": 3}
 _ORIGIN = re.compile(r"[a-z0-9_]+")

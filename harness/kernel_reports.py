@@ -46,6 +46,16 @@ class KernelReport:
 
 
 @dataclass(frozen=True)
+class GuestReport:
+    """What a guest's kernel said of a mistake of its own; `kind` is one of klog.PATTERNS."""
+
+    guest: int
+    kind: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
 class _Header:
     """A line that begins a report, or is a further step of one.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where in the source the addresses of a kernel report are."""
+"""Kernel reports with the places in the source of their addresses."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from harness.errors import InfrastructureError
+from harness.kernel_reports import GuestReport, find_reports
 from harness.process import run
 
 _NAME = r"[A-Za-z_$][\w.$]*"
@@ -254,3 +256,27 @@ def _functions(symbols: Sequence[_Raw]) -> list[_Symbol]:
         return addresses[index] - one.address if index < len(addresses) else 0
 
     return [_Symbol(one.name, one.address, size_of(one), file_of(one)) for one in named]
+
+
+def find_decoded(
+    consoles: Mapping[int, Path], vmlinux: Path | None, cross_compile: str
+) -> tuple[GuestReport, ...]:
+    """The reports on the consoles, by guest, which have also what a dying kernel said last.
+
+    For `vmlinux` and `cross_compile` see Decoder. A report whose addresses cannot be
+    found is as it came.
+    """
+    found = [
+        GuestReport(guest, report.kind, report.title, report.text)
+        for guest, console in consoles.items()
+        if console.is_file()
+        for report in find_reports(console.read_text(encoding="utf-8", errors="replace"))
+    ]
+    if not found or vmlinux is None:
+        return tuple(found)
+    with suppress(InfrastructureError):
+        decoder = Decoder(vmlinux, cross_compile)
+        return tuple(
+            GuestReport(one.guest, one.kind, one.title, decoder.decode(one.text)) for one in found
+        )
+    return tuple(found)

@@ -13,7 +13,9 @@ import shlex
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from harness.summary import Judged, Planned, Status, Summary, visible
+from harness.events import Planned
+from harness.summary import Judged, Status, Summary
+from harness.text import visible
 
 _VERSION = "KTAP version 1"
 _INDENT = "  "

@@ -27,7 +27,7 @@ from harness.events import (
     Usage,
 )
 from harness.records import escape
-from harness.summary import visible
+from harness.text import visible
 
 _MOST_KILLS = 3
 _MOST_USERS = 6

@@ -17,6 +17,9 @@ from harness.kernel import KernelBuild, KernelMake, prepared
 from harness.paths import MODULES
 from harness.workspace import Workspace
 
+# Those of `module/`, in the order in which they are loaded.
+MODULE_NAMES = ("set_mm_limits", "my_oom_killer")
+
 _WARNING = re.compile(r".*\bwarning: .*|WARNING: .*")
 # Where the compiler sees it.
 _PLACE = re.compile(r"(?P<file>[^\s:]+):\d+(?::\d+)?: ")

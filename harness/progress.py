@@ -26,6 +26,7 @@ from harness.events import (
     Message,
     PhaseBegin,
     PhaseEnd,
+    Planned,
     RunBegin,
     RunEnd,
     ScenarioBegin,
@@ -35,8 +36,7 @@ from harness.events import (
 from harness.live_view import LiveView
 from harness.records import KillRecord
 from harness.sinks import JsonLines, PlainConsole, PlainLines, Quiet, Sink, standard_console
-from harness.summary import Planned, public
-from harness.verdict import ScenarioVerdict
+from harness.text import public
 
 __all__ = ["JSON", "MODES", "Phase", "PlainConsole", "Reporter", "reporter_of", "standard_console"]
 
@@ -144,23 +144,12 @@ class Reporter:
         """A guest, counted from 1, runs a scenario now."""
         self._tell(ScenarioBegin(scenario, policy, trigger, guest, title))
 
-    def scenario_end(self, verdict: ScenarioVerdict, seconds: float, *, guest: int = 1) -> None:
-        """It was judged; its kills are told first."""
+    def scenario_end(self, end: ScenarioEnd, records: Sequence[KillRecord] = ()) -> None:
+        """A scenario was judged; the kills that it had are told first."""
         with self._lock:
-            for record in verdict.records:
-                self.kill(record, verdict.scenario, guest=guest)
-            self._tell(
-                ScenarioEnd(
-                    scenario=verdict.scenario,
-                    policy=verdict.policy,
-                    trigger=verdict.trigger,
-                    outcome=verdict.outcome.name,
-                    passed=verdict.passed,
-                    reasons=verdict.reasons,
-                    seconds=seconds,
-                    guest=guest,
-                )
-            )
+            for record in records:
+                self.kill(record, end.scenario, guest=end.guest)
+            self._tell(end)
 
     def kill(self, record: KillRecord, scenario: str = "", *, guest: int = 1) -> None:
         """A guest's kernel wrote this kill record."""

@@ -13,8 +13,8 @@ from harness.lifetime import Health
 from harness.ports import LOOPBACK, PORT_ATTEMPTS, free_port
 from harness.process import require, run
 from harness.qmp import Qmp
-from harness.summary import visible
 from harness.targets import QemuMachine
+from harness.text import visible
 
 # adbd's port in the guest; harness/guest/init waits for it.
 GUEST_ADB_PORT = 5555

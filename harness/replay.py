@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness import built, bundle_archive, emulator_test, fuzz, qemu
 from harness.agreement import Agreement, compare
-from harness.built import Bootable
+from harness.bootable import Bootable
 from harness.bundle_manifest import PROGRAMS_FOLDER, Manifest, Original, Told
 from harness.cache import disk_full_named, file_sha256
 from harness.errors import InfrastructureError, UsageError

@@ -21,7 +21,7 @@ from harness.report_log import Log, lines_known, read_log
 from harness.report_view import Evidence, build
 from harness.results import CONSOLE_LOG, KERNEL_LOG, LATEST
 from harness.run_result import KILLS, VERDICT, RunResult, parse_run
-from harness.summary import visible
+from harness.text import visible
 from harness.workspace import Workspace
 
 REPORT = "report.html"

@@ -10,7 +10,7 @@ from datetime import datetime
 from urllib.parse import quote
 
 from harness.run_result import RunResult, first_reason
-from harness.summary import public
+from harness.text import public
 
 _NO_RUN = "no result"
 _TIME = re.compile(r"(\d{8}-\d{6})-.*", re.DOTALL)

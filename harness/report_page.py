@@ -27,7 +27,7 @@ from harness.report_index import Entry, filters_of
 from harness.report_units import figure_words, grouped, short_size, user_words
 from harness.report_view import Page
 from harness.run_result import RunResult, Word
-from harness.summary import public, visible
+from harness.text import public, visible
 
 _MEANING: Mapping[Word, str] = MappingProxyType(
     {

@@ -29,7 +29,6 @@ from harness.scenario_script import (
     DEVICE_FOLDER,
     LIMITS,
     LOG,
-    MODULES,
     PROC,
     PROGRAM_SECONDS,
     SETTINGS,
@@ -43,7 +42,13 @@ from harness.session import Session
 from harness.usage import LimitChange, Meanwhile
 from harness.verdict import Observations, ProgramRun
 
-__all__ = ["DEVICE_FOLDER", "MODULES", "load_modules", "modules_command", "observe", "parse_limits"]
+__all__ = [
+    "DEVICE_FOLDER",
+    "load_modules",
+    "modules_command",
+    "observe",
+    "parse_limits",
+]
 
 # For all that is no run: more than a busy host needs for a process.
 _SHELL_SECONDS = 20.0

@@ -20,6 +20,7 @@ from itertools import groupby
 from pathlib import PurePosixPath
 
 from harness.klog import UPTIME, marker
+from harness.modules import MODULE_NAMES
 from harness.proc_mm_limits import COLUMNS
 from harness.programs_output import holding_prefix
 from harness.scenarios import (
@@ -35,7 +36,6 @@ from harness.scenarios import (
 from harness.verdict import PROGRAMS, letters
 
 DEVICE_FOLDER = PurePosixPath("/data/local/tmp")
-MODULES = ("set_mm_limits", "my_oom_killer")
 PROC = "/proc/mm_limits"
 # How often it is looked at who uses how much memory.
 _WATCH_SECONDS = 0.05
@@ -353,8 +353,8 @@ def setting_command(step: SetLimit, nonce: str) -> str:
 def modules_command(step: Modules) -> str:
     """The device's shell command, for root, that loads or unloads the modules."""
     if step.loaded:
-        return " && ".join(f"insmod {DEVICE_FOLDER}/{name}.ko" for name in MODULES)
-    return " && ".join(f"rmmod {name}" for name in reversed(MODULES))
+        return " && ".join(f"insmod {DEVICE_FOLDER}/{name}.ko" for name in MODULE_NAMES)
+    return " && ".join(f"rmmod {name}" for name in reversed(MODULE_NAMES))
 
 
 def events_command() -> str:

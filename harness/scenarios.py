@@ -388,6 +388,16 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
 )
 
+
+def _users(scenario: Scenario) -> set[str]:
+    """The users of whom the scenario has a process or a limit."""
+    users = [run.user for run in scenario.runs]
+    users += [user for step in scenario.settings for user in (step.caller, step.user)]
+    return {*users, *scenario.limits}
+
+
+# The users of all scenarios: on a device with apps none of these may have one.
+UIDS = frozenset(uid_of(user) for scenario in SCENARIOS for user in _users(scenario))
 _BY_NAME: Mapping[str, Scenario] = MappingProxyType({s.name: s for s in SCENARIOS})
 
 

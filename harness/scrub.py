@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.paths import REPO, cache_root
-from harness.summary import public
+from harness.text import public
 
 
 def places_of(words: Iterable[str]) -> dict[str, str]:

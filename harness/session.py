@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
+import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,6 @@ from harness.errors import (
 )
 from harness.klog import find_trouble
 from harness.lifetime import Health
-from harness.scenarios import SCENARIOS, Scenario, uid_of
 from harness.targets import BootLimits as BootLimits  # callers have it from here
 from harness.targets import QemuMachine, SdkMachine, Target
 from harness.workspace import Workspace
@@ -89,6 +89,7 @@ def open_session(
     snapshot: bool = False,
     started: Callable[[Health], None] = lambda _: None,
     label: str = "",
+    uids: Collection[int] = (),
 ) -> Iterator[Session]:
     """Boots the kernel and yields its session; ends everything behind it.
 
@@ -101,7 +102,7 @@ def open_session(
     the only one that fits), and `tools`, static programs, are brought there.
     `limits` are the board's, unless they are given. `started` is called with the
     health of every machine that was started, so that another thread can end the wait.
-    `label` stands behind the names of the phases.
+    `label` stands behind the names of the phases. No app of the AVD may be a user of `uids`.
 
     The logs (console.log, adb.log) go to `folder`. Raises BootError if the
     kernel does not come up or is not the one of `expect_release` (what `uname
@@ -120,7 +121,7 @@ def open_session(
                     session = start.boot_avd(stack, target.machine, avd_name)
                 _check_release(session, expect_release)
                 if isinstance(target.machine, SdkMachine):
-                    _make_ready(session.device, tools, start.limits)
+                    _make_ready(session.device, tools, start.limits, uids)
         yield session
 
 
@@ -336,7 +337,9 @@ def _prove(session: Session, release: str, target: Target) -> None:
         raise BootError(f"its log has a {trouble[0].kind}: {trouble[0].line.strip()}")
 
 
-def _make_ready(device: Device, tools: Sequence[Path], limits: BootLimits) -> None:
+def _make_ready(
+    device: Device, tools: Sequence[Path], limits: BootLimits, uids: Collection[int]
+) -> None:
     """Brings an Android to where harness/guest/init leaves the guest.
 
     The end of its boot, root, users whom no app has, the tools that it lacks, and no
@@ -344,7 +347,7 @@ def _make_ready(device: Device, tools: Sequence[Path], limits: BootLimits) -> No
     """
     _wait_for_android(device, limits)
     device.become_root(limits.adb)
-    _check_apps(device.shell(f"cat {_PACKAGES}", check=False).output)
+    _check_apps(device.shell(f"cat {_PACKAGES}", check=False).output, uids)
     for tool in tools:
         device.push(tool, f"{TOOLS_FOLDER}/{tool.name}")
     if device.shell("getenforce", check=False).output.strip() == "Enforcing":
@@ -352,6 +355,35 @@ def _make_ready(device: Device, tools: Sequence[Path], limits: BootLimits) -> No
     tried = device.shell("id", user=_APP_UID, check=False)
     if tried.status != 0 or f"uid={_APP_UID}" not in tried.output:
         _explain_su(device, tried.output)
+
+
+def bring(device: Device, files: Sequence[Path], target: Target) -> None:
+    """Brings programs and modules to a device that booted from something of its own.
+
+    As one archive and one command: over adb each costs a round of processes.
+    """
+    if not isinstance(target.machine, SdkMachine):
+        return
+    remote = f"{TOOLS_FOLDER}/pushed.tar"
+    with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as folder:
+        archive = Path(folder) / "pushed.tar"
+        _pack(archive, files)
+        device.push(archive, remote)
+        device.shell(f"cd {TOOLS_FOLDER} && busybox tar -xf {remote} && rm {remote}")
+
+
+def _pack(archive: Path, files: Sequence[Path]) -> None:
+    """Writes `files` into a tar archive: root's, and everybody may run them."""
+
+    def everybodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid = member.gid = 0
+        member.uname = member.gname = "root"
+        member.mode = 0o755
+        return member
+
+    with tarfile.open(archive, "w") as tar:
+        for path in files:
+            tar.add(path, path.name, filter=everybodys)
 
 
 def _wait_for_android(device: Device, limits: BootLimits) -> None:
@@ -365,23 +397,15 @@ def _wait_for_android(device: Device, limits: BootLimits) -> None:
             raise DeviceError(f"Android has not booted within {limits.android:g} s")
 
 
-def _check_apps(packages: str) -> None:
-    """Raises InfrastructureError if an app is a user of a scenario: its processes would count."""
-    used = {uid_of(user) for scenario in SCENARIOS for user in _users(scenario)}
-    taken = [f"{name} is {uid}" for name, uid in _PACKAGE.findall(packages) if int(uid) in used]
+def _check_apps(packages: str, uids: Collection[int]) -> None:
+    """Raises InfrastructureError if an app is one of the `uids`: its processes would count."""
+    taken = [f"{name} is {uid}" for name, uid in _PACKAGE.findall(packages) if int(uid) in uids]
     if taken:
         raise InfrastructureError(
             "apps of this AVD are users that the scenarios need",
             tail="\n".join(taken),
             hint=f"an AVD whose system image has fewer apps: {sdk.MAKE_AVD}",
         )
-
-
-def _users(scenario: Scenario) -> set[str]:
-    """Everybody of whom the scenario has a process or a limit."""
-    users = [run.user for run in scenario.runs]
-    users += [user for step in scenario.settings for user in (step.caller, step.user)]
-    return {*users, *scenario.limits}
 
 
 def _explain_su(device: Device, said: str) -> NoReturn:

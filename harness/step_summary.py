@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.progress import Reporter
-from harness.summary import Judged, Summary, public, visible
+from harness.summary import Judged, Summary
+from harness.text import public, visible
 from harness.verdict import ScenarioVerdict
 
 # Bytes, of all that one step writes; GitHub drops the whole of a longer one.

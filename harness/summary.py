@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 import enum
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
+from harness.events import Planned, ScenarioEnd
+from harness.kernel_reports import GuestReport
 from harness.verdict import Outcome, ScenarioVerdict
 
 KCIDB_ORIGIN = "goldfish_oom"
 _GRAVEST_FIRST = tuple(Outcome)
-_PASSWORD = re.compile(r"(?<=://)[^/\s]*@")
 
 
 class Status(enum.Enum):
@@ -48,14 +48,6 @@ STATUS_OF: Mapping[Outcome, Status] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Planned:
-    """What a run is to judge: a scenario under a policy, or a log, which has no policy."""
-
-    policy: str
-    scenario: str
-
-
-@dataclass(frozen=True)
 class Judged:
     """A verdict, the seconds that the scenario took, when it began, and on which guest."""
 
@@ -74,15 +66,20 @@ class Judged:
         """Which part of the plan this is."""
         return Planned(self.verdict.policy, self.verdict.scenario)
 
-
-@dataclass(frozen=True)
-class GuestReport:
-    """What a guest's kernel said of a mistake of its own; `kind` is one of klog.PATTERNS."""
-
-    guest: int
-    kind: str
-    title: str
-    text: str
+    @property
+    def end(self) -> ScenarioEnd:
+        """The event that tells of it."""
+        verdict = self.verdict
+        return ScenarioEnd(
+            scenario=verdict.scenario,
+            policy=verdict.policy,
+            trigger=verdict.trigger,
+            outcome=verdict.outcome.name,
+            passed=verdict.passed,
+            reasons=verdict.reasons,
+            seconds=self.seconds,
+            guest=self.guest,
+        )
 
 
 @dataclass(frozen=True)
@@ -180,23 +177,3 @@ class Summary:
         scenarios = sum(1 for one in self.judged if one.verdict.policy)
         many = "scenario" if scenarios == 1 else "scenarios"
         return f"PASS: {scenarios} {many} on {self.release}"
-
-
-def visible(text: str, also: str = "") -> str:
-    r"""`text` on one line: what cannot be printed, and the characters of `also`, as `\x0a`."""
-    return "".join(
-        character if character.isprintable() and character not in also else _escaped(character)
-        for character in text
-    )
-
-
-def public(text: str) -> str:
-    """`text` without the user names and passwords that URLs in it have."""
-    return _PASSWORD.sub("", text)
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if code <= 0xFF:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

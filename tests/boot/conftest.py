@@ -33,10 +33,10 @@ from harness import rootfs as rootfs_builds
 from harness.adb import Device
 from harness.kernel import KernelBuild
 from harness.klog import Allowed, find_trouble, marker, section
-from harness.modules import ModuleBuild
+from harness.modules import MODULE_NAMES, ModuleBuild
 from harness.programs import ProgramBuild
 from harness.rootfs import Rootfs
-from harness.scenario_run import DEVICE_FOLDER, MODULES, load_modules, parse_limits
+from harness.scenario_run import DEVICE_FOLDER, load_modules, parse_limits
 from harness.session import Session, open_session
 from harness.targets import DEFAULT_TARGET, QemuMachine, Target, get_target
 from harness.workspace import Workspace
@@ -141,7 +141,7 @@ def booted(
 @pytest.fixture(scope="session")
 def equipped(booted: Session, modules: ModuleBuild, programs: ProgramBuild) -> Device:
     """The booted device with the modules loaded and the programs on it."""
-    for name in MODULES:
+    for name in MODULE_NAMES:
         booted.device.push(modules.path(f"{name}.ko"), f"{DEVICE_FOLDER}/{name}.ko", 0o644)
     for name in programs.names:
         booted.device.push(programs.path(name), f"{DEVICE_FOLDER}/{name}")

@@ -19,9 +19,10 @@ from harness import kernel as kernels
 from harness import modules as module_builds
 from harness.adb import Device
 from harness.klog import find_trouble
+from harness.modules import MODULE_NAMES
 from harness.programs import ProgramBuild
 from harness.rootfs import Rootfs
-from harness.scenario_run import DEVICE_FOLDER, MODULES, load_modules
+from harness.scenario_run import DEVICE_FOLDER, load_modules
 from harness.session import open_session
 from harness.targets import Target
 from harness.workspace import Workspace
@@ -72,7 +73,7 @@ def failing(
         expect_release=kernel.release,
     ) as session:
         device = session.device
-        for name in MODULES:
+        for name in MODULE_NAMES:
             device.push(modules.path(f"{name}.ko"), f"{DEVICE_FOLDER}/{name}.ko", 0o644)
         for name in ("fail_nth", "test_set_mm_limits"):
             device.push(programs.path(name), f"{DEVICE_FOLDER}/{name}")

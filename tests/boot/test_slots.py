@@ -13,10 +13,11 @@ from harness import kernel as kernels
 from harness import modules as module_builds
 from harness.adb import Device
 from harness.klog import find_trouble
+from harness.modules import MODULE_NAMES
 from harness.proc_mm_limits import LimitEntry
 from harness.programs import ProgramBuild
 from harness.rootfs import Rootfs
-from harness.scenario_run import DEVICE_FOLDER, MODULES, load_modules, parse_limits
+from harness.scenario_run import DEVICE_FOLDER, load_modules, parse_limits
 from harness.session import open_session
 from harness.targets import Target
 from harness.workspace import Workspace
@@ -57,7 +58,7 @@ def table(
         expect_release=kernel.release,
     ) as session:
         device = session.device
-        for name in MODULES:
+        for name in MODULE_NAMES:
             device.push(modules.path(f"{name}.ko"), f"{DEVICE_FOLDER}/{name}.ko", 0o644)
         device.push(programs.path("test_set_mm_limits"), SET_LIMIT)
         load_modules(device)

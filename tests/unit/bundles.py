@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from harness import built, bundle_archive
-from harness.built import Bootable
+from harness.bootable import Bootable
 from harness.bundle_manifest import (
     CONFIG,
     INITRAMFS,

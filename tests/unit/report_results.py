@@ -11,6 +11,7 @@ from typing import Any
 
 from summaries import summary
 
+from harness.events import Planned
 from harness.evidence import (
     DECISIONS,
     USAGE,
@@ -21,10 +22,10 @@ from harness.evidence import (
     decisions_json,
     usage_json,
 )
-from harness.kernel_reports import find_reports
+from harness.kernel_reports import GuestReport, find_reports
 from harness.records import KillRecord, format_record
 from harness.results import CONSOLE_LOG, ResultFolder
-from harness.summary import GuestReport, Judged, Planned, Summary
+from harness.summary import Judged, Summary
 from harness.verdict import Finding, Outcome, ScenarioVerdict
 
 KERNEL_LOGS = Path(__file__).parent / "kernel_logs"

@@ -8,8 +8,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from harness.events import Planned
 from harness.records import KillRecord
-from harness.summary import Judged, Planned, Summary
+from harness.summary import Judged, Summary
 from harness.verdict import Finding, Outcome, ScenarioVerdict
 
 STARTED = datetime(2026, 11, 22, 22, 31, 45, tzinfo=UTC)

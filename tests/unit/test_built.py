@@ -89,7 +89,7 @@ def test_what_was_unpacked_is_bootable(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
     files = built.unpacked(bundles.RELEASE, tmp_path)
-    inside = {name: path.read_bytes() for name, path in files.members}
+    inside = {name: path.read_bytes() for name, path in built.members_of(files)}
     assert inside == {k: v for k, v in bundles.CONTENTS.items() if not k.startswith("original")}
 
 

@@ -112,7 +112,7 @@ class Bench:
         fakes: Any = (kernel, loadable, programs, guest, files / "image")
         self.built = equipment.Equipment(*fakes)
         monkeypatch.setattr(equipment, "build", lambda *_: self.built)
-        monkeypatch.setattr(equipment, "bring", lambda *_: None)
+        monkeypatch.setattr(guests, "bring", lambda *_: None)
         monkeypatch.setattr(guests, "open_session", self.open_session)
         monkeypatch.setattr(guests, "observe", self.observe)
         monkeypatch.setattr(qemu, "version", lambda _: "QEMU 7.2")

@@ -22,6 +22,7 @@ from harness.events import (
     Message,
     PhaseBegin,
     PhaseEnd,
+    Planned,
     RunBegin,
     RunEnd,
     ScenarioBegin,
@@ -32,7 +33,6 @@ from harness.events import (
 )
 from harness.paths import REPO
 from harness.records import KillRecord
-from harness.summary import Planned
 
 RECORD = KillRecord(
     time=12.5,

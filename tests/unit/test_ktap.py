@@ -11,7 +11,8 @@ from hypothesis import given
 from summaries import summaries, summary, texts, verdict
 
 from harness.ktap import ktap
-from harness.summary import Status, Summary, visible
+from harness.summary import Status, Summary
+from harness.text import visible
 from harness.verdict import Outcome
 
 _RESULT = re.compile(r"(?P<result>ok|not ok) (?P<number>[1-9][0-9]*)(?P<rest>| .*)")

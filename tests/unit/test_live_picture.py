@@ -14,13 +14,13 @@ from harness.events import (
     Kill,
     PhaseBegin,
     PhaseEnd,
+    Planned,
     RunBegin,
     ScenarioBegin,
     ScenarioEnd,
     Usage,
 )
 from harness.live_picture import Picture
-from harness.summary import Planned
 
 KILL = replace(
     RECORD,

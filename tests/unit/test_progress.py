@@ -25,6 +25,7 @@ from harness.events import (
     Message,
     PhaseBegin,
     PhaseEnd,
+    Planned,
     RunBegin,
     RunEnd,
     ScenarioBegin,
@@ -35,17 +36,8 @@ from harness.events import (
 from harness.paths import REPO
 from harness.progress import MODES, PlainConsole, Reporter, reporter_of, standard_console
 from harness.sinks import JsonLines
-from harness.summary import Planned
-from harness.verdict import Finding, Outcome, ScenarioVerdict
 
-VERDICT = ScenarioVerdict(
-    "report",
-    "rss",
-    "alloc",
-    Outcome.NOT_KILLED,
-    (Finding(Outcome.NOT_KILLED, "nobody died"),),
-    (RECORD,),
-)
+END = ScenarioEnd("report", "rss", "alloc", "NOT_KILLED", False, ("nobody died",), 1.5, guest=2)
 
 
 def reporter(*, terminal: bool = False) -> tuple[Reporter, io.StringIO]:
@@ -119,7 +111,7 @@ def tell_everything(told: Reporter) -> None:
         phase.note("note")
         told.scenario_begin("report", "rss", "alloc", guest=2, title="a title")
         told.usage(10070, 1, 2, guest=2)
-        told.scenario_end(VERDICT, 1.5, guest=2)
+        told.scenario_end(END, [RECORD])
     table = Table("a column", title="A title")
     table.add_row("a cell")
     told.console.print(table)

@@ -15,11 +15,13 @@ from junitparser import JUnitXml
 from rich.console import Console
 
 from harness.differential import Difference
+from harness.events import Planned
 from harness.evidence import Candidate, Decision, ScenarioUsage, UsageSample
+from harness.kernel_reports import GuestReport
 from harness.paths import REPO
 from harness.records import KillRecord
 from harness.results import ResultFolder, kill_table, scenario_table
-from harness.summary import GuestReport, Judged, Planned, Summary
+from harness.summary import Judged, Summary
 from harness.verdict import Finding, Outcome, ScenarioVerdict
 
 NOW = datetime(2026, 11, 22, 22, 31, 45)

@@ -35,6 +35,7 @@ from harness.errors import (
 )
 from harness.lifetime import Health, Healths, bound_to_us
 from harness.paths import REPO
+from harness.scenarios import UIDS
 from harness.session import ANDROID_PRELUDE, BootLimits
 
 
@@ -259,7 +260,7 @@ def test_an_android_5_has_all_that_it_is_asked_before_our_tools_come(
         session._check_release(opened, platform.release())
         # Nothing lies where the tool should be.
         with pytest.raises(DeviceError, match="chmod 755 /data/local/tmp/nosuchtool"):
-            session._make_ready(device, [tmp_path / "nosuchtool"], BootLimits())
+            session._make_ready(device, [tmp_path / "nosuchtool"], BootLimits(), UIDS)
         # This machine's shell has no word for it.
         with pytest.raises(DeviceError, match="print -rn -- x"):
             device.write_file("/dev/null", "x")
@@ -276,13 +277,13 @@ com.android.phone 1001 0 /data/data/com.android.phone platform 3002
 
 
 def test_apps_that_no_scenario_needs() -> None:
-    session._check_apps(APPS)
-    session._check_apps("cat: /data/system/packages.list: No such file or directory\n")
+    session._check_apps(APPS, UIDS)
+    session._check_apps("cat: /data/system/packages.list: No such file or directory\n", UIDS)
 
 
 @pytest.mark.parametrize("uid", [10070, 10071, 10072, 10080, 10089])
 def test_an_app_that_is_a_user_of_a_scenarios(uid: int) -> None:
     app = f"org.example.game {uid} 0 /data/data/org.example.game default none\n"
     with pytest.raises(InfrastructureError, match="users that the scenarios need") as caught:
-        session._check_apps(APPS + app)
+        session._check_apps(APPS + app, UIDS)
     assert caught.value.tail == f"org.example.game is {uid}"

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from summaries import summaries, summary, texts, verdict
 
-from harness.summary import STATUS_OF, Planned, Status, Summary, public, visible
+from harness.events import Planned
+from harness.summary import STATUS_OF, Status, Summary
+from harness.text import public, visible
 from harness.verdict import Outcome
 
 

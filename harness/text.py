@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+"""Text from elsewhere, as it may be shown. Pure."""
+
+from __future__ import annotations
+
+import re
+
+_PASSWORD = re.compile(r"(?<=://)[^/\s]*@")
+
+
+def visible(text: str, also: str = "") -> str:
+    r"""`text` on one line: what cannot be printed, and the characters of `also`, as `\x0a`."""
+    return "".join(
+        character if character.isprintable() and character not in also else _escaped(character)
+        for character in text
+    )
+
+
+def public(text: str) -> str:
+    """`text` without the user names and passwords that URLs in it have."""
+    return _PASSWORD.sub("", text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
