@@ -17,11 +17,11 @@ from invoke.exceptions import Exit, ParseError, UnknownFileType
 from invoke.parser.argument import Argument
 from invoke.program import Program
 
-from harness import cli
-from harness.errors import UsageError
+from harness.core.errors import UsageError
+from harness.jobs import cli
 
 if TYPE_CHECKING:
-    from harness.progress import Reporter
+    from harness.ui.progress import Reporter
 
 _JSON = "json"
 # In place of what the configuration says; the names are those of its values.
@@ -116,7 +116,7 @@ class InvProgram(Program):
 
     def _tell_as(self, mode: str) -> None:
         # Imported late: `./inv --list` should not wait for it.
-        from harness.progress import reporter_of
+        from harness.ui.progress import reporter_of
 
         self._reporter = reporter_of(mode)
 

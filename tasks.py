@@ -14,8 +14,8 @@ from invoke.context import Context
 from invoke.tasks import task
 
 if TYPE_CHECKING:
-    from harness.targets import Target
-    from harness.workspace import Workspace
+    from harness.targets.model import Target
+    from harness.ui.workspace import Workspace
 
 KERNEL_HELP = {"kernel": "the kernel: linux-6.1 or goldfish-3.4 (configuration: kernel)"}
 SOURCE_HELP = {
@@ -38,15 +38,15 @@ AVD_HELP = {"avd": "the virtual device for --emulator sdk (configuration: avd)"}
 
 
 def _workspace(ctx: Context) -> Workspace:
-    from harness.progress import reporter_of
-    from harness.workspace import Workspace
+    from harness.ui.progress import reporter_of
+    from harness.ui.workspace import Workspace
 
     return Workspace.telling(reporter_of(ctx.goldfish_oom.output), jobs=int(ctx.goldfish_oom.jobs))
 
 
 def _target(ctx: Context, kernel: str | None, cross_compile: str | None = None) -> Target:
     """The kernel, for tasks that do the same whatever it boots on."""
-    from harness.targets import get_target
+    from harness.targets.model import get_target
 
     return _compiled(ctx, get_target(kernel or ctx.goldfish_oom.kernel), cross_compile)
 
@@ -59,7 +59,7 @@ def _target_on(
     debug: bool = False,
 ) -> Target:
     """The kernel for what it is to boot on."""
-    from harness.targets import get_target
+    from harness.targets.model import get_target
 
     defaults = ctx.goldfish_oom
     target = get_target(kernel or defaults.kernel, emulator or defaults.emulator)
@@ -80,7 +80,7 @@ def _source(ctx: Context, source: str | None) -> str | None:
 @task(help=KERNEL_HELP)
 def setup(ctx: Context, kernel: str | None = None) -> None:
     """Install the Debian packages that are missing (as root, or with sudo)."""
-    from harness import setup as job
+    from harness.jobs import setup as job
 
     job.run(_workspace(ctx), _target(ctx, kernel))
 
@@ -95,8 +95,8 @@ def doctor(
     cross_compile: str | None = None,
 ) -> None:
     """Say what is here, what is missing and what to run."""
-    from harness import cli
-    from harness import doctor as job
+    from harness.jobs import cli
+    from harness.jobs import doctor as job
 
     target = _target_on(ctx, kernel, emulator, cross_compile)
     cli.finish(job.run(_workspace(ctx), target, _source(ctx, source), as_json=json))
@@ -105,7 +105,7 @@ def doctor(
 @task(help=TREE_HELP)
 def fetch_kernel(ctx: Context, kernel: str | None = None, source: str | None = None) -> None:
     """Get the kernel's source."""
-    from harness import source as job
+    from harness.build import source as job
 
     ws = _workspace(ctx)
     fetched = job.fetch(ws, _target(ctx, kernel), _source(ctx, source))
@@ -121,8 +121,8 @@ def patch_kernel(
     cross_compile: str | None = None,
 ) -> None:
     """Patch a copy of the kernel's source."""
-    from harness import kernel as job
-    from harness import patch_check
+    from harness.build import kernel as job
+    from harness.build import patch_check
 
     ws, target = _workspace(ctx), _target(ctx, kernel, cross_compile)
     if check:
@@ -141,7 +141,7 @@ def build_kernel(
     debug: bool = False,
 ) -> None:
     """Build the patched kernel."""
-    from harness import kernel as job
+    from harness.build import kernel as job
 
     ws = _workspace(ctx)
     target = _target_on(ctx, kernel, emulator, cross_compile, debug)
@@ -159,8 +159,8 @@ def build_modules(
     debug: bool = False,
 ) -> None:
     """Build set_mm_limits.ko and my_oom_killer.ko against the built kernel."""
-    from harness import kernel as kernels
-    from harness import modules as job
+    from harness.build import kernel as kernels
+    from harness.build import modules as job
 
     ws = _workspace(ctx)
     target = _target_on(ctx, kernel, emulator, cross_compile, debug)
@@ -171,7 +171,7 @@ def build_modules(
 @task(help=KERNEL_HELP)
 def build_ndk_tests(ctx: Context, kernel: str | None = None) -> None:
     """Build the programs that run on the device."""
-    from harness import programs as job
+    from harness.build import programs as job
 
     ws = _workspace(ctx)
     ws.reporter.result(str(job.build(ws, _target(ctx, kernel)).folder))
@@ -180,7 +180,7 @@ def build_ndk_tests(ctx: Context, kernel: str | None = None) -> None:
 @task(help=KERNEL_HELP)
 def build_rootfs(ctx: Context, kernel: str | None = None) -> None:
     """Build the guest: an initramfs with adbd and Android's layout."""
-    from harness import rootfs as job
+    from harness.build import rootfs as job
 
     ws = _workspace(ctx)
     ws.reporter.result(str(job.build(ws, _target(ctx, kernel)).initramfs))
@@ -189,7 +189,7 @@ def build_rootfs(ctx: Context, kernel: str | None = None) -> None:
 @task(help={"cache": "everything that was downloaded or built as well"})
 def clean(ctx: Context, cache: bool = False) -> None:
     """Remove all results: of tests, benchmarks and shells."""
-    from harness import clean as job
+    from harness.jobs import clean as job
 
     job.run(_workspace(ctx), cache=cache)
 
@@ -202,7 +202,7 @@ def clean(ctx: Context, cache: bool = False) -> None:
 )
 def cache(ctx: Context, prune: bool = False, days: str = "30") -> None:
     """Say what is stored, how much and how old it is."""
-    from harness import stored as job
+    from harness.jobs import stored as job
 
     job.run(_workspace(ctx), prune=prune, days=days)
 
@@ -227,8 +227,8 @@ def boot(
     snapshot: bool = True,
 ) -> None:
     """Boot the patched kernel and give a shell on it."""
-    from harness import boot as job
-    from harness import cli
+    from harness.jobs import boot as job
+    from harness.jobs import cli
 
     defaults = ctx.goldfish_oom
     status = job.run(
@@ -275,8 +275,8 @@ def emulator_test(
     differential: bool = False,
 ) -> None:
     """Patch, build and boot the kernel, let users exceed their limits, and judge it."""
-    from harness import cli
-    from harness import emulator_test as job
+    from harness.jobs import cli
+    from harness.jobs import emulator_test as job
 
     defaults = ctx.goldfish_oom
     status = job.run(
@@ -322,8 +322,8 @@ def fuzz(
     debug: bool = False,
 ) -> None:
     """Let random processes of several users loose on the kernel, and watch what must hold."""
-    from harness import cli
-    from harness import fuzz as job
+    from harness.jobs import cli
+    from harness.jobs import fuzz as job
 
     status = job.run(
         _workspace(ctx),
@@ -347,7 +347,7 @@ def fuzz(
 )
 def bundle(ctx: Context, result: str | None = None, output: str | None = None) -> None:
     """Put all that repeats a run elsewhere into one file."""
-    from harness import bundle as job
+    from harness.bundle import pack as job
 
     ws = _workspace(ctx)
     job.run(ws, Path(result) if result else None, Path(output) if output else None)
@@ -356,8 +356,8 @@ def bundle(ctx: Context, result: str | None = None, output: str | None = None) -
 @task(help={"file": "what bundle has made, here or elsewhere"}, positional=["file"])
 def replay(ctx: Context, file: str) -> None:
     """Repeat the run of a bundle, and say whether it came out the same; QEMU and adb suffice."""
-    from harness import cli
-    from harness import replay as job
+    from harness.jobs import cli
+    from harness.jobs import replay as job
 
     origin = ctx.goldfish_oom.kcidb_origin
     cli.finish(job.run(_workspace(ctx), Path(file), kcidb_origin=origin))
@@ -381,8 +381,8 @@ def bench(
     cross_compile: str | None = None,
 ) -> None:
     """Measure what the limits cost and how far users get above them, beside the alternatives."""
-    from harness import bench as job
-    from harness import cli
+    from harness.bench import run as job
+    from harness.jobs import cli
 
     status = job.run(
         _workspace(ctx),
@@ -402,8 +402,8 @@ def bench(
 )
 def bench_harness(ctx: Context, rounds: int = 0, kernel: str | None = None) -> None:
     """Measure how long the commands take that people type, with saved guests and without."""
-    from harness import bench_harness as job
-    from harness import cli
+    from harness.bench import harness as job
+    from harness.jobs import cli
 
     cli.finish(job.run(_workspace(ctx), _target(ctx, kernel), rounds=rounds))
 
@@ -411,7 +411,7 @@ def bench_harness(ctx: Context, rounds: int = 0, kernel: str | None = None) -> N
 @task(help={"result": "the folder of a run in results/ (default: the last of the benchmark)"})
 def bench_docs(ctx: Context, result: str | None = None) -> None:
     """Write docs/benchmarks.md, with its picture, from the results of the benchmark."""
-    from harness import bench_page as job
+    from harness.bench import page as job
 
     job.run(_workspace(ctx), Path(result) if result else None)
 
@@ -424,7 +424,7 @@ def bench_docs(ctx: Context, result: str | None = None) -> None:
 )
 def report(ctx: Context, result: str = "", open: bool = False) -> None:  # noqa: A002
     """Write the page of a run, report.html, and index.html of all results."""
-    from harness import report as job
+    from harness.report import report as job
 
     job.run(_workspace(ctx), result, show=open)
 
@@ -432,7 +432,7 @@ def report(ctx: Context, result: str = "", open: bool = False) -> None:  # noqa:
 @task
 def lint(ctx: Context) -> None:
     """Check style, types and shell scripts."""
-    from harness import checks
+    from harness.jobs import checks
 
     checks.run(_workspace(ctx), checks.LINT)
 
@@ -440,7 +440,7 @@ def lint(ctx: Context) -> None:
 @task
 def unit_test(ctx: Context) -> None:
     """Run the tests that need no device; they take some minutes."""
-    from harness import checks
+    from harness.jobs import checks
 
     checks.run(_workspace(ctx), checks.UNIT_TESTS)
 
@@ -448,7 +448,7 @@ def unit_test(ctx: Context) -> None:
 @task
 def browser_test(ctx: Context) -> None:
     """Run the tests that look at the report page in a headless Chromium."""
-    from harness import checks
+    from harness.jobs import checks
 
     checks.run(_workspace(ctx), checks.BROWSER_TESTS)
 
@@ -468,7 +468,7 @@ def boot_test(
     source: str | None = None,
 ) -> None:
     """Run the tests that boot a real kernel."""
-    from harness import checks
+    from harness.jobs import checks
 
     ws = _workspace(ctx)
     target = checks.on_source(ws, _target(ctx, kernel), _source(ctx, source))
@@ -479,8 +479,8 @@ def boot_test(
 @task
 def test(ctx: Context) -> None:
     """Run everything that CI runs: lint, all tests, bench --quick."""
-    from harness import bench as benchmark
-    from harness import checks, cli
+    from harness.bench import run as benchmark
+    from harness.jobs import checks, cli
 
     ws, target = _workspace(ctx), _target(ctx, "linux-6.1")
     boot_tests = checks.boot_tests(target)

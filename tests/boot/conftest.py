@@ -26,20 +26,20 @@ from device_work import (
     let_go,
 )
 
-from harness import kernel as kernels
-from harness import modules as module_builds
-from harness import programs as program_builds
-from harness import rootfs as rootfs_builds
-from harness.adb import Device
-from harness.kernel import KernelBuild
-from harness.klog import Allowed, find_trouble, marker, section
-from harness.modules import MODULE_NAMES, ModuleBuild
-from harness.programs import ProgramBuild
-from harness.rootfs import Rootfs
-from harness.scenario_run import DEVICE_FOLDER, load_modules, parse_limits
-from harness.session import Session, open_session
-from harness.targets import DEFAULT_TARGET, QemuMachine, Target, get_target
-from harness.workspace import Workspace
+from harness.build import kernel as kernels
+from harness.build import modules as module_builds
+from harness.build import programs as program_builds
+from harness.build import rootfs as rootfs_builds
+from harness.build.kernel import KernelBuild
+from harness.build.modules import MODULE_NAMES, ModuleBuild
+from harness.build.programs import ProgramBuild
+from harness.build.rootfs import Rootfs
+from harness.kernel_output.klog import Allowed, find_trouble, marker, section
+from harness.machine.adb import Device
+from harness.machine.session import Session, open_session
+from harness.scenarios.run import DEVICE_FOLDER, load_modules, parse_limits
+from harness.targets.model import DEFAULT_TARGET, QemuMachine, Target, get_target
+from harness.ui.workspace import Workspace
 
 
 @pytest.fixture(scope="session")

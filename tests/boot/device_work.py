@@ -12,12 +12,12 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from harness.adb import Device, RunningCommand
-from harness.klog import ahead_of_uptime
-from harness.proc_mm_limits import LimitEntry
-from harness.records import KillRecord, lines_of, parse_log, split_prefix
-from harness.scenario_run import DEVICE_FOLDER, parse_limits
-from harness.scenario_script import uptime_command
+from harness.kernel_output.klog import ahead_of_uptime
+from harness.kernel_output.proc_mm_limits import LimitEntry
+from harness.kernel_output.records import KillRecord, lines_of, parse_log, split_prefix
+from harness.machine.adb import Device, RunningCommand
+from harness.scenarios.run import DEVICE_FOLDER, parse_limits
+from harness.scenarios.script import uptime_command
 
 APP, OTHER, FREE = 10070, 10071, 10072
 PAGE, KIB, MIB = 4096, 1 << 10, 1 << 20

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from rich.console import Console as Terminal
 
-from harness import adb, console, qmp
-from harness.errors import EXIT_INTERRUPTED
-from harness.progress import Reporter
-from harness.session import open_session
-from harness.targets import get_target
-from harness.workspace import Workspace
+from harness.core.errors import EXIT_INTERRUPTED
+from harness.machine import adb, console, qmp
+from harness.machine.session import open_session
+from harness.targets.model import get_target
+from harness.ui.progress import Reporter
+from harness.ui.workspace import Workspace
 
 
 def announce(name: str) -> None:

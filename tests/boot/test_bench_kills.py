@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import pytest
 
-from harness.adb import Device
-from harness.baselines import PATCHED
-from harness.bench import join_records
-from harness.bench_goals import AGREEMENT_PAGES, AGREEMENT_PAGES_EACH, agrees, over
-from harness.bench_output import PROGRAM, parse_bench
-from harness.bench_plan import MIB, PAGE, UID
-from harness.bench_result import KillCase
-from harness.klog import Allowed
-from harness.records import parse_log
-from harness.scenario_run import DEVICE_FOLDER
-from harness.targets import Target
+from harness.bench.baselines import PATCHED
+from harness.bench.goals import AGREEMENT_PAGES, AGREEMENT_PAGES_EACH, agrees, over
+from harness.bench.output import PROGRAM, parse_bench
+from harness.bench.plan import MIB, PAGE, UID
+from harness.bench.result import KillCase
+from harness.bench.run import join_records
+from harness.kernel_output.klog import Allowed
+from harness.kernel_output.records import parse_log
+from harness.machine.adb import Device
+from harness.scenarios.run import DEVICE_FOLDER
+from harness.targets.model import Target
 
 LIMIT_MIB = 24
 SECONDS = 600

@@ -11,15 +11,15 @@ from contextlib import closing, contextmanager
 import pytest
 from device_work import PROTECTED_SU
 
-from harness.adb import Device, RunningCommand
-from harness.kernel import KernelBuild
-from harness.proc_mm_limits import LimitEntry
-from harness.records import KillRecord, parse_log, split_prefix
-from harness.rootfs import Rootfs
-from harness.scenario_run import parse_limits
-from harness.session import open_session
-from harness.targets import QemuMachine, Target
-from harness.workspace import Workspace
+from harness.build.kernel import KernelBuild
+from harness.build.rootfs import Rootfs
+from harness.kernel_output.proc_mm_limits import LimitEntry
+from harness.kernel_output.records import KillRecord, parse_log, split_prefix
+from harness.machine.adb import Device, RunningCommand
+from harness.machine.session import open_session
+from harness.scenarios.run import parse_limits
+from harness.targets.model import QemuMachine, Target
+from harness.ui.workspace import Workspace
 
 APP, OTHER, OUTSIDE = 10070, 10071, 2000
 SLOTS = 10

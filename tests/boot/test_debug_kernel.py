@@ -14,18 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from harness import emulator_test, fuzz
-from harness import kernel as kernels
-from harness import modules as module_builds
-from harness.adb import Device
-from harness.klog import find_trouble
-from harness.modules import MODULE_NAMES
-from harness.programs import ProgramBuild
-from harness.rootfs import Rootfs
-from harness.scenario_run import DEVICE_FOLDER, load_modules
-from harness.session import open_session
-from harness.targets import Target
-from harness.workspace import Workspace
+from harness.build import kernel as kernels
+from harness.build import modules as module_builds
+from harness.build.modules import MODULE_NAMES
+from harness.build.programs import ProgramBuild
+from harness.build.rootfs import Rootfs
+from harness.jobs import emulator_test, fuzz
+from harness.kernel_output.klog import find_trouble
+from harness.machine.adb import Device
+from harness.machine.session import open_session
+from harness.scenarios.run import DEVICE_FOLDER, load_modules
+from harness.targets.model import Target
+from harness.ui.workspace import Workspace
 
 APP = 10070
 MIB = 1 << 20

@@ -29,13 +29,13 @@ from device_work import (
     storm,
 )
 
-from harness.adb import Device
-from harness.kernel import KernelBuild
-from harness.klog import Allowed, find_trouble
-from harness.rootfs import Rootfs
-from harness.session import open_session
-from harness.targets import QemuMachine, Target
-from harness.workspace import Workspace
+from harness.build.kernel import KernelBuild
+from harness.build.rootfs import Rootfs
+from harness.kernel_output.klog import Allowed, find_trouble
+from harness.machine.adb import Device
+from harness.machine.session import open_session
+from harness.targets.model import QemuMachine, Target
+from harness.ui.workspace import Workspace
 
 # Before 3.6 this was a line of its own, and it never said whose process it was before 5.4.
 STOCK_BEGINS = "Killed process "

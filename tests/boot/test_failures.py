@@ -32,11 +32,11 @@ from device_work import (
     storm,
 )
 
-from harness.adb import Device
-from harness.modules import ModuleBuild
-from harness.proc_mm_limits import COLUMNS
-from harness.records import KillRecord, parse_log
-from harness.scenario_run import DEVICE_FOLDER
+from harness.build.modules import ModuleBuild
+from harness.kernel_output.proc_mm_limits import COLUMNS
+from harness.kernel_output.records import KillRecord, parse_log
+from harness.machine.adb import Device
+from harness.scenarios.run import DEVICE_FOLDER
 
 SLOTS = 10
 LIMIT, SMALL = 40, 6

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import fuzz, fuzz_round
-from harness.targets import Target
-from harness.workspace import Workspace
+from harness.jobs import fuzz
+from harness.scenarios import fuzz_round
+from harness.targets.model import Target
+from harness.ui.workspace import Workspace
 
 FAULTS = Path(__file__).with_name("faults")
 

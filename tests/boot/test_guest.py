@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from device_work import SECONDS, eventually
 
-from harness.adb import Device
-from harness.errors import DeviceError
-from harness.kernel import KernelBuild
-from harness.paths import GUEST
-from harness.session import Session
+from harness.build.kernel import KernelBuild
+from harness.core.errors import DeviceError
+from harness.core.paths import GUEST
+from harness.machine.adb import Device
+from harness.machine.session import Session
 
 APP = 10070
 APP_ID = "uid=10070(u0_a70) gid=10070(u0_a70) groups=10070(u0_a70)"

@@ -20,15 +20,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness import equipment
-from harness.cache import file_sha256
-from harness.kernel import KernelBuild
-from harness.modules import ModuleBuild
-from harness.paths import REPO, cache_root
-from harness.programs import ProgramBuild
-from harness.rootfs import Rootfs
-from harness.targets import Target
-from harness.workspace import Workspace
+from harness.build import equipment
+from harness.build.kernel import KernelBuild
+from harness.build.modules import ModuleBuild
+from harness.build.programs import ProgramBuild
+from harness.build.rootfs import Rootfs
+from harness.core.cache import file_sha256
+from harness.core.paths import REPO, cache_root
+from harness.targets.model import Target
+from harness.ui.workspace import Workspace
 
 INV = [sys.executable, str(REPO / "inv_program.py")]
 LONG = 3600.0

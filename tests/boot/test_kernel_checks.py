@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.checkpatch import run_checkpatch, run_sparse
-from harness.kernel import KernelBuild
-from harness.workspace import Workspace
+from harness.build.checkpatch import run_checkpatch, run_sparse
+from harness.build.kernel import KernelBuild
+from harness.ui.workspace import Workspace
 
 
 @pytest.mark.needs("checkpatch")

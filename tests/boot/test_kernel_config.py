@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import KconfigError
-from harness.kconfig import parse_config
-from harness.kernel import KernelBuild, _configure, prepared, requested_config
-from harness.workspace import Workspace
+from harness.build.kconfig import parse_config
+from harness.build.kernel import KernelBuild, _configure, prepared, requested_config
+from harness.core.errors import KconfigError
+from harness.ui.workspace import Workspace
 
 Configure = Callable[[str], dict[str, str]]
 

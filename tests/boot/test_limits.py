@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from harness.adb import Device
-from harness.modules import ModuleBuild
+from harness.build.modules import ModuleBuild
+from harness.machine.adb import Device
 
 APP, OTHER = 10070, 10071
 SLOTS = 10

@@ -22,15 +22,15 @@ from typing import Protocol
 import psutil
 import pytest
 
-from harness import qemu
-from harness.errors import BootError, DeviceError, HarnessError
-from harness.kernel import KernelBuild
-from harness.paths import REPO
-from harness.ports import LOOPBACK
-from harness.rootfs import Rootfs
-from harness.session import BootLimits, Session, open_session
-from harness.targets import Target
-from harness.workspace import Workspace
+from harness.build.kernel import KernelBuild
+from harness.build.rootfs import Rootfs
+from harness.core.errors import BootError, DeviceError, HarnessError
+from harness.core.paths import REPO
+from harness.core.ports import LOOPBACK
+from harness.machine import qemu
+from harness.machine.session import BootLimits, Session, open_session
+from harness.targets.model import Target
+from harness.ui.workspace import Workspace
 
 # How soon a failure must be noticed, in seconds, also on a busy host; who waits for what
 # will not come waits longer.

@@ -42,9 +42,9 @@ from device_work import (
     set_limit,
 )
 
-from harness.adb import Device
-from harness.klog import Allowed
-from harness.scenario_run import DEVICE_FOLDER
+from harness.kernel_output.klog import Allowed
+from harness.machine.adb import Device
+from harness.scenarios.run import DEVICE_FOLDER
 
 LIMIT = 40
 # What a loaded machine may add to the kernel's patience.

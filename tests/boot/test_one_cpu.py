@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import emulator_test
-from harness.errors import EXIT_PASSED
-from harness.scenarios import TRIGGERS
-from harness.targets import QemuMachine, Target
-from harness.workspace import Workspace
+from harness.core.errors import EXIT_PASSED
+from harness.jobs import emulator_test
+from harness.scenarios.catalogue import TRIGGERS
+from harness.targets.model import QemuMachine, Target
+from harness.ui.workspace import Workspace
 
 UP = Path(__file__).with_name("up.config")
 

@@ -27,9 +27,9 @@ from device_work import (
     storm,
 )
 
-from harness.adb import Device
-from harness.records import parse_log
-from harness.scenario_run import DEVICE_FOLDER
+from harness.kernel_output.records import parse_log
+from harness.machine.adb import Device
+from harness.scenarios.run import DEVICE_FOLDER
 
 LIMIT = 24
 # Pages: what a thread may hold back, what a fault maps of a file, and a page table.

@@ -11,10 +11,10 @@ import time
 import pytest
 from device_work import Log
 
-from harness.adb import Device
-from harness.proc_mm_limits import COLUMNS
-from harness.records import parse_log
-from harness.scenario_run import parse_limits
+from harness.kernel_output.proc_mm_limits import COLUMNS
+from harness.kernel_output.records import parse_log
+from harness.machine.adb import Device
+from harness.scenarios.run import parse_limits
 
 ROOT, SHELL, APP, OTHER, NOBODY = 0, 2000, 10070, 10071, 10099
 OVERFLOW = 65534

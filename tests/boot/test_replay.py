@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from harness import bundle as bundles
-from harness import emulator_test, fuzz
-from harness.built import FILE as BUILT
-from harness.errors import EXIT_FAILED, EXIT_INFRASTRUCTURE, EXIT_PASSED
-from harness.paths import REPO, RESULTS
-from harness.results import LATEST
-from harness.targets import Target
-from harness.workspace import Workspace
+from harness.bundle import pack as bundles
+from harness.bundle.built import FILE as BUILT
+from harness.core.errors import EXIT_FAILED, EXIT_INFRASTRUCTURE, EXIT_PASSED
+from harness.core.paths import REPO, RESULTS
+from harness.jobs import emulator_test, fuzz
+from harness.results.folder import LATEST
+from harness.targets.model import Target
+from harness.ui.workspace import Workspace
 
 INV = [sys.executable, str(REPO / "inv_program.py")]
 FAULTS = Path(__file__).parent / "faults"

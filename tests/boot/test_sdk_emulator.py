@@ -18,14 +18,15 @@ from pathlib import Path
 import pytest
 from android_5 import TOOLBOX
 
-from harness import emulator_test, session
-from harness.adb import Device
-from harness.paths import GUEST
-from harness.qemu import kernel_command_line
-from harness.rootfs import Rootfs
-from harness.session import TOOLS_FOLDER
-from harness.targets import LINUX_6_1, Board, QemuMachine, SdkMachine, Target
-from harness.workspace import Workspace
+from harness.build.rootfs import Rootfs
+from harness.core.paths import GUEST
+from harness.jobs import emulator_test
+from harness.machine import session
+from harness.machine.adb import Device
+from harness.machine.qemu import kernel_command_line
+from harness.machine.session import TOOLS_FOLDER
+from harness.targets.model import LINUX_6_1, Board, QemuMachine, SdkMachine, Target
+from harness.ui.workspace import Workspace
 
 # Three kinds of run: nobody dies, one does, and all are shielded.
 SCENARIOS = ("report", "below-limit", "all-protected")

@@ -13,17 +13,18 @@ from typing import Any
 import pytest
 from device_work import APP, MIB, SECONDS, holder
 
-from harness import emulator_test, equipment
-from harness.adb import Device
-from harness.errors import EXIT_PASSED
-from harness.evidence import KILL_RECORD, PROC, PROC_MM_LIMITS
-from harness.programs_output import parse_usage
-from harness.results import LATEST
-from harness.scenario_script import watch_command
-from harness.scenarios import SCENARIOS
-from harness.session import open_session
-from harness.targets import Target
-from harness.workspace import Workspace
+from harness.build import equipment
+from harness.core.errors import EXIT_PASSED
+from harness.jobs import emulator_test
+from harness.kernel_output.programs_output import parse_usage
+from harness.machine.adb import Device
+from harness.machine.session import open_session
+from harness.results.folder import LATEST
+from harness.scenarios.catalogue import SCENARIOS
+from harness.scenarios.evidence import KILL_RECORD, PROC, PROC_MM_LIMITS
+from harness.scenarios.script import watch_command
+from harness.targets.model import Target
+from harness.ui.workspace import Workspace
 
 
 def read(results: Path, name: str) -> Any:

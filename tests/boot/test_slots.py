@@ -9,18 +9,18 @@ from collections.abc import Iterator, Sequence
 import pytest
 from device_work import APP, MIB, PAGE, PROC, SECONDS, Log, climber
 
-from harness import kernel as kernels
-from harness import modules as module_builds
-from harness.adb import Device
-from harness.klog import find_trouble
-from harness.modules import MODULE_NAMES
-from harness.proc_mm_limits import LimitEntry
-from harness.programs import ProgramBuild
-from harness.rootfs import Rootfs
-from harness.scenario_run import DEVICE_FOLDER, load_modules, parse_limits
-from harness.session import open_session
-from harness.targets import Target
-from harness.workspace import Workspace
+from harness.build import kernel as kernels
+from harness.build import modules as module_builds
+from harness.build.modules import MODULE_NAMES
+from harness.build.programs import ProgramBuild
+from harness.build.rootfs import Rootfs
+from harness.kernel_output.klog import find_trouble
+from harness.kernel_output.proc_mm_limits import LimitEntry
+from harness.machine.adb import Device
+from harness.machine.session import open_session
+from harness.scenarios.run import DEVICE_FOLDER, load_modules, parse_limits
+from harness.targets.model import Target
+from harness.ui.workspace import Workspace
 
 FIRST, LEAST = 20000, 64 * MIB
 SET_LIMIT = f"{DEVICE_FOLDER}/test_set_mm_limits"

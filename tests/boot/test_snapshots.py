@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console as Terminal
 
-from harness import snapshot
-from harness.cache import Cache
-from harness.errors import BootError, DeviceError, RunEndedError
-from harness.kernel import KernelBuild
-from harness.lifetime import Health
-from harness.progress import Reporter
-from harness.qemu import Machine
-from harness.rootfs import Rootfs
-from harness.session import Session, open_session
-from harness.targets import Target
-from harness.workspace import Workspace
+from harness.build.kernel import KernelBuild
+from harness.build.rootfs import Rootfs
+from harness.core.cache import Cache
+from harness.core.errors import BootError, DeviceError, RunEndedError
+from harness.core.lifetime import Health
+from harness.machine import snapshot
+from harness.machine.qemu import Machine
+from harness.machine.session import Session, open_session
+from harness.targets.model import Target
+from harness.ui.progress import Reporter
+from harness.ui.workspace import Workspace
 
 # What a busy host may take for one command.
 SLOW = 60.0

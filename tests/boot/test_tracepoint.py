@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pytest
 from device_work import holder
 
-from harness.adb import Device
-from harness.oracle import parse_decisions
-from harness.records import KillRecord, parse_log
-from harness.scenario_script import TRACING, events_command
+from harness.kernel_output.records import KillRecord, parse_log
+from harness.machine.adb import Device
+from harness.scenarios.oracle import parse_decisions
+from harness.scenarios.script import TRACING, events_command
 
 APP = 10070
 EVENT_LINE = re.compile(

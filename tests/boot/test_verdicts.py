@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from harness import emulator_test
-from harness.errors import EXIT_FAILED, EXIT_PASSED
-from harness.results import LATEST
-from harness.scenarios import TRIGGERS
-from harness.targets import Target
-from harness.verdict import Outcome
-from harness.workspace import Workspace
+from harness.core.errors import EXIT_FAILED, EXIT_PASSED
+from harness.jobs import emulator_test
+from harness.results.folder import LATEST
+from harness.scenarios.catalogue import TRIGGERS
+from harness.scenarios.verdict import Outcome
+from harness.targets.model import Target
+from harness.ui.workspace import Workspace
 
 FAULTS = Path(__file__).parent / "faults"
 

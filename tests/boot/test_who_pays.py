@@ -22,11 +22,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from harness.adb import Device, RunningCommand
-from harness.proc_mm_limits import parse_mm_limits
-from harness.records import KillRecord, parse_log
-from harness.scenario_run import DEVICE_FOLDER
-from harness.targets import Target
+from harness.kernel_output.proc_mm_limits import parse_mm_limits
+from harness.kernel_output.records import KillRecord, parse_log
+from harness.machine.adb import Device, RunningCommand
+from harness.scenarios.run import DEVICE_FOLDER
+from harness.targets.model import Target
 
 APP, OTHER = 10070, 10071
 PAGE = 4096

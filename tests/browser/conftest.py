@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from harness.errors import ToolMissingError
-from harness.packages import find_tool
+from harness.core.errors import ToolMissingError
+from harness.jobs.packages import find_tool
 
 # A host that does other things as well needs a while.
 _MILLISECONDS = 60_000.0

@@ -11,7 +11,7 @@ import pytest
 import report_results as results
 from playwright.sync_api import Browser, Page, expect
 
-from harness import report
+from harness.report import report
 
 Opened = Callable[..., Page]
 KINDS = (

@@ -17,7 +17,7 @@ from core_model import ULONG_MAX, Mm, Process
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.paths import REPO
+from harness.core.paths import REPO
 
 # Set by the test that runs this file again, under the sanitizers.
 _SANITIZED = "GOLDFISH_OOM_SANITIZED_CORE"

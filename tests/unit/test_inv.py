@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.paths import REPO
+from harness.core.paths import REPO
 
 # {pip} is the stand-in.
 QUICK_VENV = f"""

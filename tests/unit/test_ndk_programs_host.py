@@ -27,9 +27,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.bench_output import idle_pid, parse_bench
-from harness.programs import PROGRAMS, compile_programs
-from harness.programs_output import Usage, parse_output, parse_usage
+from harness.bench.output import idle_pid, parse_bench
+from harness.build.programs import PROGRAMS, compile_programs
+from harness.kernel_output.programs_output import Usage, parse_output, parse_usage
 
 # More than any of them takes, also on a busy machine.
 TIMEOUT = 300

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.paths import REPO
+from harness.core.paths import REPO
 
 LARGEST_BYTES = 300_000
 KERNEL_CODE = ("kernel_patches/", "module/")

@@ -18,25 +18,15 @@ from invoke.context import Context
 from invoke.tasks import Task
 
 import tasks
-from harness import (
-    bench,
-    bundle,
-    checks,
-    doctor,
-    emulator_test,
-    fuzz,
-    kernel,
-    programs,
-    replay,
-    rootfs,
-    setup,
-    source,
-)
-from harness.cli import StatusError
-from harness.errors import UsageError
-from harness.events import Error, Event, Message, PhaseBegin, PhaseEnd, RunBegin, RunEnd, decode
-from harness.paths import REPO
-from harness.targets import Target
+from harness.bench import run as bench
+from harness.build import kernel, programs, rootfs, source
+from harness.bundle import pack as bundle
+from harness.core.errors import UsageError
+from harness.core.paths import REPO
+from harness.jobs import checks, doctor, emulator_test, fuzz, replay, setup
+from harness.jobs.cli import StatusError
+from harness.targets.model import Target
+from harness.ui.events import Error, Event, Message, PhaseBegin, PhaseEnd, RunBegin, RunEnd, decode
 
 NAMES = {
     *("setup", "doctor", "cache", "clean", "boot", "emulator-test"),
@@ -205,7 +195,7 @@ def test_a_task_as_json_and_quietly(tmp_path: Path, arguments: tuple[str, ...]) 
     for name in ("inv_program.py", "tasks.py", "invoke.yaml", "harness"):
         (tmp_path / name).symlink_to(REPO / name)
     program = (
-        "import sys; from pathlib import Path; import harness.clean as job; "
+        "import sys; from pathlib import Path; import harness.jobs.clean as job; "
         f"job.run.__kwdefaults__['results'] = Path({str(tmp_path / 'results')!r}); "
         "sys.path.insert(0, '.'); from inv_program import InvConfig, InvProgram; "
         "InvProgram(name='inv', binary='./inv', config_class=InvConfig).run()"

@@ -12,8 +12,8 @@ from invoke.parser.parser import Parser
 from invoke.vendor import yaml
 
 import tasks
-from harness.paths import REPO
-from harness.targets import TARGETS
+from harness.core.paths import REPO
+from harness.targets.model import TARGETS
 
 WORKFLOW = REPO / ".github" / "workflows" / "kernels.yml"
 # What GitHub knows of a job and of a step.

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: MIT
+"""The page of pictures that a benchmark leaves, as SVG and PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from harness.bench import plan as bench_plan
+from harness.bench.baselines import BASELINES, PATCHED, PATCHED_4096, SCAN_ALWAYS, STOCK
+from harness.bench.goals import over, overhead
+from harness.bench.result import BenchResult, Measured
+from harness.bench.stats import Estimate, paired_ratio
+
+NAME = "bench"
+# Okabe and Ito's, which the colour-blind tell apart; a baseline keeps its own everywhere.
+_COLOURS = ("#999999", "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
+_MARKERS = "xoDsv^P*"
+_STYLE = {
+    name: (colour, marker)
+    for name, colour, marker in zip(BASELINES, _COLOURS, _MARKERS, strict=True)
+}
+_WORKS = (*(work.name for work in bench_plan.REPORT_2020), "touch", "fork", "storm")
+
+
+def draw(result: BenchResult, folder: Path) -> None:
+    """Writes bench.svg and bench.png."""
+    measured = result.measured
+    # With the salt the same values make the same file, to the byte.
+    with mpl.rc_context({"svg.hashsalt": NAME, "svg.fonttype": "none", "font.size": 8}):
+        figure = Figure(figsize=(11.7, 12), layout="constrained")
+        grid = figure.add_gridspec(3, 3)
+        _draw_ratios(
+            figure.add_subplot(grid[0, :]),
+            instruction_ratios(measured),
+            "Instructions over stock's, a limit of its own far above",
+        )
+        _draw_ratios(
+            figure.add_subplot(grid[1, :]),
+            time_ratios(measured),
+            "Wall-clock over stock's, the same, 95 % intervals",
+        )
+        _draw_overshoot(figure.add_subplot(grid[2, 0]), measured)
+        _draw_growth(figure.add_subplot(grid[2, 1]), measured)
+        _draw_limits(figure.add_subplot(grid[2, 2]), measured)
+        figure.suptitle(f"{result.command}, {result.when}")
+        figure.savefig(folder / f"{NAME}.svg", metadata={"Date": None})
+        figure.savefig(folder / f"{NAME}.png", dpi=150, metadata={"Software": None})
+
+
+Ratios = dict[str, dict[str, Estimate]]
+
+
+def instruction_ratios(measured: Measured) -> Ratios:
+    """By baseline and workload, where the user has a limit far above what it takes."""
+    return {
+        name: found
+        for name, one in BASELINES.items()
+        if one.has_limits
+        and (
+            found := {
+                work: ratio
+                for work in _WORKS
+                if (ratio := overhead(measured, name, bench_plan.OWN.name, work)) is not None
+            }
+        )
+    }
+
+
+def time_ratios(measured: Measured) -> Ratios:
+    """The same by the clock."""
+    ratios: Ratios = {}
+    for timing in measured.timings:
+        base = measured.timing(STOCK.name, timing.work)
+        if base is not None and timing.baseline != STOCK.name:
+            ratio = paired_ratio(timing.values, base.values)
+            ratios.setdefault(timing.baseline, {})[timing.work] = ratio
+    return ratios
+
+
+def overshoots(measured: Measured) -> dict[str, list[int]]:
+    """By baseline, how many pages above the limit each kill came, in order."""
+    return {
+        name: sorted(over(kill) for case in measured.cases_of(name) for kill in case.kills)
+        for name in BASELINES
+        if measured.cases_of(name)
+    }
+
+
+def growth(measured: Measured, baseline: str) -> list[tuple[int, float]]:
+    """How many processes the user has, and how many instructions a page costs it then."""
+    found = [
+        (setting.processes, measured.count(baseline, setting.name, bench_plan.TOUCH_LESS.name))
+        for setting in bench_plan.CROWDED
+    ]
+    return [(processes, fmean(count.values)) for processes, count in found if count is not None]
+
+
+def limits_growth(measured: Measured) -> list[tuple[int, float]]:
+    """How many others have a limit, and what a page costs over stock."""
+    found = [
+        (setting.others, overhead(measured, name, setting.name, bench_plan.TOUCH.name))
+        for name, setting in (
+            (PATCHED.name, bench_plan.NONE),
+            (PATCHED.name, bench_plan.OTHERS_10),
+            (PATCHED_4096.name, bench_plan.OTHERS_4096),
+        )
+    ]
+    return [(count, ratio.value) for count, ratio in found if ratio is not None]
+
+
+# --- panels -----------------------------------------------------------------------------
+
+
+def _percent(ratio: float) -> float:
+    return 100 * (ratio - 1)
+
+
+def _nothing(axes: Axes) -> None:
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes)
+
+
+def _draw_ratios(axes: Axes, ratios: Ratios, title: str) -> None:
+    axes.set_title(title, loc="left")
+    if not ratios:
+        _nothing(axes)
+        return
+    works = [work for work in _WORKS if any(work in found for found in ratios.values())]
+    width = 0.8 / len(ratios)
+    for number, (name, found) in enumerate(ratios.items()):
+        colour, marker = _STYLE[name]
+        shift = (number + 0.5) * width - 0.4
+        there = [work for work in works if work in found]
+        axes.errorbar(
+            [works.index(work) + shift for work in there],
+            [_percent(found[work].value) for work in there],
+            yerr=(
+                [100 * (found[work].value - found[work].low) for work in there],
+                [100 * (found[work].high - found[work].value) for work in there],
+            ),
+            fmt=marker,
+            color=colour,
+            markersize=4,
+            capsize=2,
+            label=name,
+        )
+    axes.axhline(0, color="#999999", linewidth=0.8)
+    axes.set_yscale("symlog", linthresh=1)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_ylabel("% more")
+    axes.set_xlim(-0.5, len(works) - 0.5)
+    axes.margins(y=0.15)
+    axes.set_xticks(range(len(works)), [_shown(work) for work in works])
+    axes.set_xlabel("processes x MB each")
+    axes.grid(visible=True, axis="y", alpha=0.3)
+    axes.legend(ncols=len(ratios), loc="upper left")
+
+
+def _shown(work: str) -> str:
+    return "fork+exit" if work == "fork" else work
+
+
+def _draw_overshoot(axes: Axes, measured: Measured) -> None:
+    axes.set_title("Overshoot of each kill", loc="left")
+    found = overshoots(measured)
+    if not found:
+        _nothing(axes)
+        return
+    for name, pages in found.items():
+        # A logarithm has no 0: what did not overshoot is drawn at half a page.
+        shown = [max(size, 0.5) for size in pages]
+        axes.step(
+            [shown[0], *shown],
+            [number / len(pages) for number in range(len(pages) + 1)],
+            where="post",
+            color=_STYLE[name][0],
+            label=name,
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel("pages above the limit (none: 0.5)")
+    axes.set_ylabel("share of the kills")
+    axes.grid(visible=True, alpha=0.3)
+    # Below, or it would hide some of the lines.
+    axes.legend(ncols=3, loc="upper left", bbox_to_anchor=(0, -0.18), fontsize=7)
+
+
+def _draw_growth(axes: Axes, measured: Measured) -> None:
+    axes.set_title("Growth with the user's processes", loc="left")
+    points = {
+        name: found
+        for name in (STOCK.name, PATCHED.name, SCAN_ALWAYS.name)
+        if (found := growth(measured, name))
+    }
+    if not points:
+        _nothing(axes)
+        return
+    for name, found in points.items():
+        _draw_line(axes, name, found)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("processes")
+    axes.set_ylabel("instructions per page")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()
+
+
+def _draw_limits(axes: Axes, measured: Measured) -> None:
+    axes.set_title("Growth with others' limits", loc="left")
+    found = limits_growth(measured)
+    if not found:
+        _nothing(axes)
+        return
+    _draw_line(axes, PATCHED.name, found)
+    axes.set_xscale("symlog", linthresh=1)
+    axes.set_xlabel("limits of other users")
+    axes.set_ylabel("instructions per page, over stock's")
+    axes.grid(visible=True, alpha=0.3)
+
+
+def _draw_line(axes: Axes, name: str, found: Sequence[tuple[int, float]]) -> None:
+    colour, marker = _STYLE[name]
+    axes.plot(
+        [count for count, _ in found],
+        [ratio for _, ratio in found],
+        color=colour,
+        marker=marker,
+        label=name,
+    )

@@ -1,0 +1,556 @@
+# SPDX-License-Identifier: MIT
+"""The `bench` task: builds the kernels that are compared, measures on them, judges the goals.
+
+Instructions are counted on a machine whose clock counts them, with one CPU;
+kills, crowds and wall-clock times are those of the board's own machine.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import secrets
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from statistics import fmean
+
+import psutil
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from harness.bench import goals as bench_goals
+from harness.bench import plan as bench_plan
+from harness.bench import plot as bench_plot
+from harness.bench.baselines import Baseline
+from harness.bench.goals import Judgement, Verdict
+from harness.bench.output import (
+    PROGRAM,
+    BenchOutput,
+    SeenKill,
+    idle_pid,
+    parse_bench,
+    split_runs,
+)
+from harness.bench.plan import (
+    MIB,
+    PAGE,
+    UID,
+    Counting,
+    Overcommit,
+    Plan,
+    Setting,
+    Work,
+)
+from harness.bench.result import (
+    BenchResult,
+    Count,
+    Crowd,
+    Kill,
+    KillCase,
+    Timing,
+    to_csv,
+    to_json,
+)
+from harness.build import kernel, modules, programs, rootfs
+from harness.build.kernel import KernelBuild
+from harness.build.modules import ModuleBuild
+from harness.build.programs import ProgramBuild
+from harness.build.rootfs import Rootfs
+from harness.build.toolchain import toolchain_version
+from harness.core.errors import EXIT_FAILED, EXIT_PASSED, DeviceError, UsageError
+from harness.core.paths import RESULTS
+from harness.core.process import run as run_program
+from harness.kernel_output.proc_mm_limits import LimitEntry
+from harness.kernel_output.records import KillRecord, parse_log
+from harness.machine.adb import Device, RunningCommand
+from harness.machine.session import open_session
+from harness.results.folder import ResultFolder
+from harness.scenarios.run import DEVICE_FOLDER, parse_limits
+from harness.targets.model import QemuMachine, Target
+from harness.ui.workspace import Workspace
+
+JSON = "bench.json"
+CSV = "bench.csv"
+PARTS = ("counts", "kills", "crowds", "times")
+
+_DAEMON = "oom_daemon"
+_DAEMON_MODULE = "my_oom_killer"
+# Only what ends a kernel: a kill's record on an emulated serial port takes as long as the kill.
+_CONSOLE_LEVEL = 3
+# Where a program's parts come to lie decides how many page tables a fork copies.
+_RANDOM_LAYOUT = "/proc/sys/kernel/randomize_va_space"
+_SETTING_SECONDS = 300.0
+# An idle host counts 200 million instructions in a second; a busy one many fewer.
+_WORK_SECONDS = 900.0
+# For a kill to come. The slowest daemon looks every 5 s.
+_KILL_SECONDS = 15.0
+# What a run takes beside that, also on a busy host.
+_RUN_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class _Built:
+    """What is booted for a baseline."""
+
+    kernel: KernelBuild
+    # Only where a daemon needs them.
+    modules: ModuleBuild | None
+
+
+@dataclass
+class _Run:
+    """A run on its way: what it has, where it writes, and what it has found by now."""
+
+    ws: Workspace
+    target: Target
+    plan: Plan
+    folder: ResultFolder
+    result: BenchResult
+    built: dict[str, _Built]
+    programs: ProgramBuild
+    rootfs: Rootfs
+
+    def add(self, **more: tuple[object, ...]) -> None:
+        """Adds to what was measured, and saves it."""
+        measured = self.result.measured
+        grown = {name: (*getattr(measured, name), *values) for name, values in more.items()}
+        self.result = replace(
+            self.result,
+            measured=replace(measured, **grown),
+        )
+        self.save()
+
+    def save(self) -> None:
+        """Brings the files up to date."""
+        goals = bench_goals.summary(bench_goals.judge(self.result.measured))
+        self.folder.put(JSON, to_json(self.result, goals=goals))
+        self.folder.put(CSV, to_csv(self.result.measured))
+
+
+@dataclass
+class _Guest:
+    """A booted kernel, ready to be measured."""
+
+    baseline: Baseline
+    device: Device
+
+    def shell(self, command: str, timeout: float) -> str:
+        """The output of a command that has to succeed, in the folder with the programs."""
+        return self.device.shell(f"cd {DEVICE_FOLDER} && {command}", timeout=timeout).output
+
+    def bench(
+        self,
+        words: Sequence[str],
+        *,
+        programs: int = 1,
+        options: Sequence[str] = (),
+        user: int | None = None,
+        timeout: float,
+        check: bool = True,
+    ) -> BenchOutput:
+        """Runs bench_work so many times; DeviceError unless each came to its end."""
+        marker = secrets.token_hex(8)
+        command = shlex.join([f"./{PROGRAM}", "-m", marker, *options, *words])
+        if user is not None:
+            command = f"su {user} {command}"
+            group = self.baseline.group_file(user)
+            if group is not None:
+                command = f"{{ test ! -e {group} || echo $$ > {group}; }} && {command}"
+        command = " && ".join([command] * programs)
+        done = self.device.shell(f"cd {DEVICE_FOLDER} && {command}", timeout=timeout, check=check)
+        output = parse_bench(done.output)
+        if output.done != (marker,) * programs:
+            raise DeviceError(
+                f"{PROGRAM} {shlex.join(words)} did not come to its end", tail=done.output[-500:]
+            )
+        return output
+
+    def limit(self, size: int | None) -> None:
+        """Gives our user a limit, or takes it away."""
+        self.shell(self.baseline.limit(UID, size), _SETTING_SECONDS)
+
+    @contextmanager
+    def setting(self, setting: Setting) -> Iterator[None]:
+        """Brings about what is to be there beside the work, and ends it."""
+        others = _others_command(self.baseline, setting.others, bench_plan.OTHERS_LIMIT)
+        self.shell(others, _SETTING_SECONDS)
+        if setting.own_limit:
+            self.limit(bench_plan.FAR_LIMIT)
+        with self._processes(setting.processes):
+            yield
+        self.limit(None)
+        self.shell(_others_command(self.baseline, setting.others, None), _SETTING_SECONDS)
+
+    @contextmanager
+    def _processes(self, count: int) -> Iterator[None]:
+        """Processes of our user that do nothing."""
+        if not count:
+            yield
+            return
+        command = f"cd {DEVICE_FOLDER} && exec su {UID} ./{PROGRAM} idle {count}"
+        running: RunningCommand = self.device.start(command)
+        pid = idle_pid(running.wait_line("idle: ", timeout=_SETTING_SECONDS))
+        yield
+        self.shell(f"kill {pid}", _SETTING_SECONDS)
+        running.wait(_SETTING_SECONDS)
+
+
+def run(
+    ws: Workspace,
+    target: Target,
+    *,
+    quick: bool = False,
+    parts: Sequence[str] = (),
+    source: str | None = None,
+    results: Path | None = None,
+) -> int:
+    """Measures and judges; the exit status.
+
+    That is 1 if a goal is missed by more than its spread. `parts` (of `PARTS`)
+    leaves the others out. Raises UsageError for a part that there is not, or a
+    machine that is no QEMU, and what building and booting raise.
+    """
+    _check(target, parts)
+    plan = _only(bench_plan.quick() if quick else bench_plan.full(), parts)
+    folder = ResultFolder.create(results or RESULTS, target.name, "bench", datetime.now())
+    command = _command(target, quick, parts, source)
+    folder.put("command.txt", f"{command}\n")
+    ws.reporter.run_begin(shlex.split(command), kernel=target.name)
+    result = BenchResult(
+        when=datetime.now().astimezone().isoformat(timespec="seconds"),
+        command=command,
+        quick=quick,
+    )
+    tools, guest = programs.build(ws, target), rootfs.build(ws, target)
+    built = {one.name: _build(ws, target, one, source) for one in plan.baselines}
+    bench = _Run(ws, target, plan, folder, result, built, tools, guest)
+    any_kernel = next(iter(built.values())).kernel
+    bench.result = replace(
+        result,
+        machine=_machine(target, any_kernel),
+        kernels={name: one.kernel.release for name, one in built.items()},
+    )
+    bench.save()
+    started = time.monotonic()
+    _count(bench)
+    _kill(bench)
+    _time(bench)
+    bench.result = replace(
+        bench.result,
+        finished=True,
+        machine={
+            **bench.result.machine,
+            "measured for": f"{(time.monotonic() - started) / 60:.1f} min",
+            "load at the end": _load(),
+        },
+    )
+    bench.save()
+    with ws.reporter.phase("draw"):
+        bench_plot.draw(bench.result, folder.path)
+    return _finish(bench)
+
+
+def _check(target: Target, parts: Sequence[str]) -> None:
+    wrong = [part for part in parts if part not in PARTS]
+    if wrong:
+        raise UsageError(f"no part is called {wrong[0]!r}", hint=f"one of: {', '.join(PARTS)}")
+    if not isinstance(target.machine, QemuMachine):
+        raise UsageError("the benchmark needs a machine of stock QEMU", hint="--emulator qemu")
+
+
+def _only(plan: Plan, parts: Sequence[str]) -> Plan:
+    """The plan without what is not among the parts; all of it where none is named."""
+    if not parts:
+        return plan
+    return replace(
+        plan,
+        countings=plan.countings if "counts" in parts else (),
+        overcommits=plan.overcommits if "kills" in parts else {},
+        crowds=plan.crowds if "crowds" in parts else {},
+        timed=plan.timed if "times" in parts else (),
+    )
+
+
+def _command(target: Target, quick: bool, parts: Sequence[str], source: str | None) -> str:
+    words = ["./inv", "bench", *(["--quick"] if quick else []), "--kernel", target.name]
+    words += [word for part in parts for word in ("--part", part)]
+    words += ["--source", source] if source else []
+    words += ["--cross-compile", target.cross_compile] if target.is_cross_compile_changed else []
+    return shlex.join(words)
+
+
+def _build(ws: Workspace, target: Target, baseline: Baseline, source: str | None) -> _Built:
+    ws.reporter.say(f"kernel: {baseline.name}")
+    baseline = baseline.on(target)
+    built = kernel.build(
+        ws, baseline.target(target), source, baseline.patches, baseline.config_file
+    )
+    return _Built(built, modules.build(ws, built) if baseline.daemon is not None else None)
+
+
+def _machine(target: Target, built: KernelBuild) -> dict[str, str]:
+    """What a reader has to know of where and with what this was measured."""
+    assert isinstance(target.machine, QemuMachine)
+    cpus = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    qemu = run_program([target.machine.binary, "--version"]).output.splitlines()[0]
+    return {
+        "host CPU": f"{os.cpu_count()} x {cpus[1] if cpus else platform.machine()}",
+        "host memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "host kernel": platform.release(),
+        "load at the begin": _load(),
+        "QEMU": qemu,
+        "guest": f"{target.machine.machine}, {target.machine.cpu}, "
+        f"{target.machine.smp} CPUs (1 for instructions), {target.machine.memory_mib} MiB",
+        "kernel source": built.source.origin,
+        "compiler": toolchain_version(target),
+    }
+
+
+def _load() -> str:
+    return " ".join(f"{one:.1f}" for one in os.getloadavg())
+
+
+# --- guests -------------------------------------------------------------------------
+
+
+@contextmanager
+def _guest(bench: _Run, baseline: Baseline, counting: str = "") -> Iterator[_Guest]:
+    """Boots a baseline's kernel, and has its limits and its daemon ready.
+
+    `counting` names what its instructions are counted for; without, they are not.
+    """
+    built = bench.built[baseline.name]
+    target = built.kernel.target
+    assert isinstance(target.machine, QemuMachine)
+    if counting:
+        target = target.on_machine(target.machine.counting_instructions())
+    folder = bench.folder.path / "-".join([baseline.name, *([counting] if counting else [])])
+    with open_session(
+        bench.ws,
+        built.kernel.image,
+        bench.rootfs.initramfs,
+        target,
+        folder=folder,
+        expect_release=built.kernel.release,
+    ) as session:
+        device = session.device
+        baseline = baseline.on(target)
+        guest = _Guest(baseline, device)
+        device.push(bench.programs.path(PROGRAM), f"{DEVICE_FOLDER}/{PROGRAM}")
+        guest.shell(f"busybox dmesg -n {_CONSOLE_LEVEL} && {baseline.begin}", _SETTING_SECONDS)
+        if counting:
+            guest.shell(f"echo 0 > {_RANDOM_LAYOUT}", _SETTING_SECONDS)
+        if built.modules is not None and baseline.daemon is not None:
+            _start_daemon(bench, guest, built.modules, baseline.daemon)
+        yield guest
+        session.check()
+
+
+def _start_daemon(bench: _Run, guest: _Guest, loadable: ModuleBuild, seconds: float) -> None:
+    device = guest.device
+    module = f"{DEVICE_FOLDER}/{_DAEMON_MODULE}.ko"
+    device.push(loadable.path(f"{_DAEMON_MODULE}.ko"), module, 0o644)
+    device.push(bench.programs.path(_DAEMON), f"{DEVICE_FOLDER}/{_DAEMON}")
+    # Nobody waits for it: it ends with the machine.
+    guest.shell(
+        f"insmod {module} && {{ busybox setsid ./{_DAEMON} {seconds:g} </dev/null >/dev/null 2>&1"
+        " & }",
+        _SETTING_SECONDS,
+    )
+
+
+def _others_command(baseline: Baseline, count: int, size: int | None) -> str:
+    """Gives a limit to so many other users, or takes it away."""
+    if not count:
+        return ":"
+    one = baseline.limit(0, size).replace("uid=0", "uid=$uid")
+    first = bench_plan.FIRST_OTHER_UID
+    return f"uid={first}; while [ $uid -lt {first + count} ]; do {one}; uid=$((uid + 1)); done"
+
+
+# --- instructions -------------------------------------------------------------------
+
+
+def _count(bench: _Run) -> None:
+    """Counts instructions; each kernel and setting has a machine that has done nothing yet."""
+    for baseline in bench.plan.baselines:
+        countings = [one for one in bench.plan.countings if one.baseline == baseline]
+        for setting in dict.fromkeys(one.setting for one in countings):
+            with (
+                bench.ws.reporter.phase(f"count instructions: {baseline.name}, {setting.text}"),
+                _guest(bench, baseline, setting.name) as guest,
+                guest.setting(setting),
+            ):
+                for one in countings:
+                    if one.setting == setting:
+                        bench.add(counts=(_count_one(guest, one),))
+
+
+def _count_one(guest: _Guest, one: Counting) -> Count:
+    output = guest.bench(
+        [*one.work.words, str(one.work.runs)],
+        programs=one.programs,
+        user=UID,
+        timeout=_WORK_SECONDS,
+    )
+    values = _values(output, one.work, one.programs)
+    return Count(one.baseline.name, one.setting.name, one.work.name, values)
+
+
+def _values(output: BenchOutput, work: Work, programs: int) -> tuple[float, ...]:
+    """What a page or process took in each program, its first run left out."""
+    each = split_runs(output, programs)
+    if [len(times) for times in each] != [work.runs] * programs:
+        raise DeviceError(f"{PROGRAM} told of {len(output.times)} runs of {work.name}")
+    return tuple(fmean(one.per_unit for one in times[1:]) for times in each)
+
+
+# --- kills --------------------------------------------------------------------------
+
+
+def _kill(bench: _Run) -> None:
+    """Has users exceed their limits, kernel by kernel."""
+    plan = bench.plan
+    for baseline in plan.baselines:
+        cases = plan.overcommits.get(baseline.name, ())
+        crowds = plan.crowds.get(baseline.name, 0)
+        if not cases and not crowds:
+            continue
+        with (
+            bench.ws.reporter.phase(f"kills: {baseline.name}") as phase,
+            _guest(bench, baseline) as guest,
+        ):
+            for case in cases:
+                phase.note(f"{case.processes} processes, limit {case.limit_mib} MB")
+                bench.add(kill_cases=(_overcommit(guest, case),))
+            if crowds:
+                phase.note("a crowd")
+                bench.add(crowds=_crowd(guest, crowds))
+
+
+def _kill_options(guest: _Guest) -> list[str]:
+    group = guest.baseline.group_file(UID)
+    return ["-t", f"{_KILL_SECONDS:g}", *(["-g", group] if group else [])]
+
+
+def _overcommit(guest: _Guest, case: Overcommit) -> KillCase:
+    size = case.limit_mib * MIB
+    pages = (size + bench_plan.MOST_ABOVE_MIB * MIB) // PAGE // case.processes
+    # An entry of its own, so that what it has seen is of this case.
+    guest.limit(None)
+    guest.limit(size)
+    # The log of earlier cases has been read.
+    guest.shell("busybox dmesg -c > /dev/null", _SETTING_SECONDS)
+    words = ["overshoot", str(UID), str(size), str(case.processes), str(pages), str(case.kills)]
+    output = guest.bench(
+        words,
+        options=_kill_options(guest),
+        timeout=case.kills * (_KILL_SECONDS + _RUN_SECONDS),
+        check=False,
+    )
+    records = parse_log(guest.device.kernel_log(), raw=True).records
+    seen = [one.overshoot for one in _limits(guest) if one.uid == UID]
+    return KillCase(
+        guest.baseline.name,
+        case.processes,
+        case.limit_mib,
+        case.kills,
+        join_records(output.kills, records),
+        seen[0] // PAGE if seen else None,
+    )
+
+
+def _limits(guest: _Guest) -> Sequence[LimitEntry]:
+    return parse_limits(guest.device) if guest.baseline.patched else ()
+
+
+def join_records(kills: Sequence[SeenKill], records: Sequence[KillRecord]) -> tuple[Kill, ...]:
+    """Each kill with the kernel's record of it, where there is one."""
+    inside = {one.pid: (one.user_rss - one.mm_max) // PAGE for one in records}
+    return tuple(
+        Kill(one.over, inside.get(one.pid), one.latency_us, one.killer, one.capped) for one in kills
+    )
+
+
+def _crowd(guest: _Guest, runs: int) -> tuple[Crowd, ...]:
+    size = bench_plan.CROWD_LIMIT_MIB * MIB
+    pages = bench_plan.CROWD_MIB * MIB // PAGE
+    guest.limit(size)
+    processes = bench_plan.CROWD_PROCESSES
+    output = guest.bench(
+        ["crowd", str(UID), str(size), str(processes), str(pages), str(runs)],
+        options=_kill_options(guest),
+        timeout=runs * (_KILL_SECONDS + _RUN_SECONDS),
+        check=False,
+    )
+    return tuple(Crowd(guest.baseline.name, one.us, one.kills, one.within) for one in output.crowds)
+
+
+# --- wall-clock ---------------------------------------------------------------------
+
+
+def _time(bench: _Run) -> None:
+    """Times every work on every kernel, in turns: A B C, then B C A, then C A B.
+
+    All machines run all the time, so that what else the host does meets all of them alike.
+    """
+    plan, values = bench.plan, dict[tuple[str, str], list[float]]()
+    if not plan.timed or not plan.rounds:
+        return
+    with ExitStack() as stack, bench.ws.reporter.phase("time") as phase:
+        guests = [stack.enter_context(_guest(bench, baseline)) for baseline in plan.timed]
+        for guest in guests:
+            guest.limit(bench_plan.FAR_LIMIT)
+        for number in range(plan.rounds):
+            for work in plan.timed_works:
+                phase.note(f"round {number + 1} of {plan.rounds}: {work.name}")
+                for guest in guests[number % len(guests) :] + guests[: number % len(guests)]:
+                    output = guest.bench(
+                        [*work.words, str(work.runs)], user=UID, timeout=_WORK_SECONDS
+                    )
+                    (value,) = _values(output, work, 1)
+                    values.setdefault((guest.baseline.name, work.name), []).append(value)
+    bench.add(timings=tuple(Timing(*names, tuple(each)) for names, each in values.items()))
+
+
+# --- the end ------------------------------------------------------------------------
+
+
+def _finish(bench: _Run) -> int:
+    judgements = bench_goals.judge(bench.result.measured)
+    reporter = bench.ws.reporter
+    reporter.console.print(goal_table(judgements))
+    reporter.say(f"results: {bench.folder.path}")
+    missed = [one for one in judgements if one.verdict is Verdict.MISSED]
+    for one in missed:
+        reporter.say(f"  missed: {one.goal.figure}: {one.value}, goal {one.goal.goal}")
+    if missed:
+        failed = f"FAIL: {len(missed)} goals missed by more than their spread"
+        reporter.result(failed, bench.folder.path)
+        return EXIT_FAILED
+    bounds = [one for one in judgements if one.goal.bound is not None]
+    measured = sum(one.verdict is not Verdict.NOT_MEASURED for one in bounds)
+    passed = f"PASS: {measured} of {len(bounds)} goals measured, none missed"
+    reporter.result(passed, bench.folder.path)
+    return EXIT_PASSED
+
+
+def goal_table(judgements: Sequence[Judgement]) -> Table:
+    """The goals and what became of them."""
+    table = Table(title="Goals", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("figure")
+    for name in ("goal", "measured", "between"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    styles = {Verdict.REACHED: "green", Verdict.MISSED: "bold red", Verdict.REPORTED: "none"}
+    for one in judgements:
+        style = styles.get(one.verdict, "yellow")
+        verdict = f"[{style}]{one.verdict.value}[/]"
+        table.add_row(one.goal.figure, one.goal.goal, one.value, one.spread, verdict)
+    return table

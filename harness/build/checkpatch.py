@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""The kernel's own checks of our C: `checkpatch.pl --strict`, and sparse."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.build.kernel import KernelBuild, KernelMake, prepared
+from harness.build.modules import copy_sources, module_sources
+from harness.build.patching import Overlay, patch_files
+from harness.build.source import KernelSource
+from harness.core.errors import VerdictError
+from harness.core.paths import COMMON
+from harness.core.process import require, run
+from harness.ui.workspace import Workspace
+
+_SHOWN = 20
+# A header of differences between versions has to ask which one it is, in one line.
+_MEANT = re.compile(r".*/mm_limits_compat\.h:\d+: WARNING:LINUX_VERSION_CODE: .*")
+_FINDING = re.compile(r"(?P<file>[^\s:]+):(?P<line>\d+):\d+: (?:warning|error): .*")
+# The kernel names these files; checkpatch reads no others.
+_CHECKED = re.compile(r".*\.[chS]|Kconfig.*|Makefile|Kbuild")
+
+
+def run_checkpatch(ws: Workspace, source: KernelSource) -> int:
+    """Checks every file of `common/` and `module/`, and every patch; returns how many.
+
+    The script is that of `source`. Raises VerdictError with what it found.
+    """
+    require("perl")
+    script = source.tree / "scripts" / "checkpatch.pl"
+    files = [path for path in sorted(COMMON.rglob("*")) if path.is_file()]
+    files = [path for path in (*files, *module_sources()) if _CHECKED.fullmatch(path.name)]
+    patches = patch_files(source.target)
+    options = ["--no-tree", "--strict", "--terse", "--show-types", "--no-summary", "--color=never"]
+    # Not for files: they are whole, and have no commit message.
+    checks = [["-f", *map(str, files)], list(map(str, patches))]
+    findings: list[str] = []
+    with ws.reporter.phase("checkpatch"):
+        for words in checks:
+            done = run(["perl", script, *options, *words], check=False)
+            said = done.output.splitlines()
+            left = [line for line in said if not _MEANT.fullmatch(line)]
+            if left or (done.status != 0 and not said):
+                findings += left or [f"status {done.status}"]
+    _judge("checkpatch", findings)
+    return len(files) + len(patches)
+
+
+def run_sparse(ws: Workspace, kernel: KernelBuild) -> int:
+    """Has sparse read what `kernel` has of ours, and the modules; returns how many files.
+
+    Of a file that the kernel had before, only lines that it did not have count.
+    Raises VerdictError with what sparse found.
+    """
+    require("sparse")
+    log = ws.logs / f"sparse-{kernel.target.name}-{kernel.key}.log"
+    files = kernel.overlay
+    ours = [path for path, file in files.items() if file is not None and path.endswith(".c")]
+    with ws.reporter.phase("sparse"), prepared(ws, kernel, log) as make:
+        objects = [f"{path.removesuffix('.c')}.o" for path in ours]
+        said = make("C=2", "CHECK=sparse", *objects).splitlines()
+        findings = list(_new_findings(make, files, said))
+        folder = copy_sources(make)
+        said = make(f"M={folder}", "C=2", "CHECK=sparse", "modules").splitlines()
+        findings += [line for line in said if _FINDING.fullmatch(line)]
+    _judge("sparse", findings, log)
+    return len(ours) + len(list(folder.glob("*.ko")))
+
+
+def _new_findings(make: KernelMake, files: Overlay, said: Iterable[str]) -> Iterable[str]:
+    """Those findings in `said` that are about lines of our own."""
+    for line in said:
+        found = _FINDING.fullmatch(line)
+        if found is None:
+            continue
+        place = Path(os.path.normpath(make.tree.build / found["file"]))
+        if not place.is_relative_to(make.tree.tree):
+            continue
+        path = place.relative_to(make.tree.tree)
+        file = files.get(path.as_posix())
+        if file is None:
+            continue
+        before = make.tree.pristine / path
+        old = set(before.read_bytes().splitlines()) if before.is_file() else set()
+        text = file.data.splitlines()[int(found["line"]) - 1]
+        if text not in old:
+            yield make.shorten(line)
+
+
+def _judge(name: str, findings: list[str], log: Path | None = None) -> None:
+    if findings:
+        raise VerdictError(
+            f"{name} found {len(findings)} thing(s)", tail="\n".join(findings[:_SHOWN]), log=log
+        )

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: MIT
+"""Kernel sources that git has: one commit, without its history."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.core.cache import KEY_LENGTH, digest, disk_full_named
+from harness.core.errors import CommandError, SourceError, UsageError
+from harness.core.process import run
+from harness.targets.model import GitSource
+from harness.ui.workspace import Workspace
+
+# What `--source` looks like when it is a git URL: everything up to the last @.
+_GIT_SOURCE = re.compile(r"(?P<url>.+)@(?P<commit>[^@/]*)")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_URL = re.compile(r"[a-z][a-z0-9+]*://|[^/]+@[^/]+:|[^/:]+\.[^/:]+:")
+_PROGRESS = re.compile(r"(?:remote: )?(?P<what>[A-Z][a-z]+ [a-z]+): +(?P<percent>\d+)%.*")
+# What servers say that only give out the tips of branches.
+_NOT_A_TIP = re.compile(r"not our ref|unadvertised object|no such remote ref|not advertised", re.I)
+_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0"}
+# What a line of `git status --porcelain` is; beside these git may print warnings.
+_CHANGED_FILE = re.compile(r"[ ACDMTU?]{2} (?P<name>.+)")
+# A server may be out of reach in such a way that nothing ever answers.
+_ASK_SECONDS = 20.0
+# While it puts a commit together a server is silent, too, but not for so long.
+_SILENT_SECONDS = 120
+OTHER_SOURCE = "give a source by hand: --source DIRECTORY|TARBALL|URL@COMMIT"
+
+
+def parse_git_source(source: str) -> tuple[str, str]:
+    """The URL and the commit of `URL@COMMIT`; UsageError says what is missing."""
+    found = _GIT_SOURCE.fullmatch(source)
+    if found is not None and _COMMIT.fullmatch(found["commit"]):
+        return found["url"], found["commit"]
+    if _URL.match(source):
+        raise UsageError(
+            f"--source {source}: a git URL needs @ and a full commit hash behind it",
+            hint="git ls-remote URL prints the hashes of branches and tags",
+        )
+    raise UsageError(f"--source {source}: there is no such file or directory", hint=OTHER_SOURCE)
+
+
+def commit_of(ws: Workspace, source: GitSource) -> str:
+    """The pinned commit, or else what the branch is at now.
+
+    Where the server cannot be asked, what it was at when it was asked last,
+    and a line says so. Raises SourceError where neither is known, CommandError
+    where the server does not answer.
+    """
+    if source.commit is not None:
+        return source.commit
+    memory = ws.cache.root / "branches" / f"{digest(source.url, source.branch)}.json"
+    ref = f"refs/heads/{source.branch}"
+    try:
+        answer = run(
+            ls_remote_argv(source.url, ref),
+            env=_ENVIRONMENT,
+            timeout=_ASK_SECONDS,
+            error=SourceError,
+            what=f"git ls-remote {source.url}",
+        )
+    except (SourceError, CommandError) as failed:
+        if not memory.is_file():
+            failed.hint = f"look at the network, or {OTHER_SOURCE}"
+            raise
+        known: str = json.loads(memory.read_text())["commit"]
+        ws.reporter.say(f"{source.url} cannot be asked; {source.branch} was at {known[:12]}")
+        return known
+    commit = answer.output.split("\t", 1)[0].strip()
+    if not _COMMIT.fullmatch(commit):
+        raise SourceError(f"{source.url} has no branch {source.branch}", hint=OTHER_SOURCE)
+    with disk_full_named(ws.cache.root):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        memory.write_text(json.dumps({"commit": commit}) + "\n")
+    return commit
+
+
+def ls_remote_argv(url: str, ref: str) -> list[str]:
+    """The command that asks a server for one of its branches."""
+    return ["git", "ls-remote", "--exit-code", "--end-of-options", url, ref]
+
+
+def git_argv(tree: Path) -> list[str]:
+    """How every git command for `tree` begins: hooks and line ends of the user stay out."""
+    words = ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false", "-C", str(tree)]
+    return [*words, "-c", "advice.detachedHead=false", "-c", "init.defaultBranch=main"]
+
+
+def fetch_argv(tree: Path, url: str, commit: str) -> list[str]:
+    """The command that gets one commit and no history."""
+    settings = [
+        # Old kernels have objects that a strict user's git refuses; the hash tells
+        # that they are the ones that were asked for.
+        *("-c", "fetch.fsckObjects=false"),
+        *("-c", "http.lowSpeedLimit=1", "-c", f"http.lowSpeedTime={_SILENT_SECONDS}"),
+    ]
+    words = ["fetch", "--progress", "--depth=1", "--no-tags", "--end-of-options", url, commit]
+    return [*git_argv(tree), *settings, *words]
+
+
+def checkout(ws: Workspace, url: str, commit: str, tree: Path, note: Callable[[str], None]) -> None:
+    """Makes `tree` the files of one commit, without git's folder; `note` hears how far it is.
+
+    Raises SourceError where the server is out of reach, or has no such commit.
+    """
+    log = ws.logs / f"git-{commit[:KEY_LENGTH]}.log"
+    log.unlink(missing_ok=True)
+
+    def on_line(line: str) -> None:
+        if found := _PROGRESS.fullmatch(line.strip()):
+            note(f"{found['what'].lower()}: {found['percent']} %")
+
+    tree.mkdir()
+    for argv in (
+        [*git_argv(tree), "init", "-q"],
+        fetch_argv(tree, url, commit),
+        [*git_argv(tree), "checkout", "-q", commit],
+    ):
+        verb = next(word for word in argv if word in ("init", "fetch", "checkout"))
+        try:
+            run(
+                argv,
+                env=_ENVIRONMENT,
+                log=log,
+                on_line=on_line,
+                error=SourceError,
+                what=f"git {verb} of {url}",
+            )
+        except SourceError as failed:
+            if _NOT_A_TIP.search(failed.tail):
+                failed.hint = (
+                    "this server gives out no such commit by itself: clone the repository, "
+                    "check the commit out, and give the folder to --source"
+                )
+            raise
+    shutil.rmtree(tree / ".git")
+
+
+@dataclass(frozen=True)
+class TreeState:
+    """The commit of a git work tree, and the files that are not as in it, new ones too."""
+
+    commit: str
+    changed: tuple[str, ...]
+
+
+def state_of(path: Path) -> TreeState | None:
+    """The state of the git work tree at `path`; None where there is no git, or no commit."""
+    if not (path / ".git").exists():
+        return None
+    # A tree of another user, too: nothing is run or written there.
+    git = [*git_argv(path), "-c", "safe.directory=*", "--no-optional-locks"]
+    head = run([*git, "rev-parse", "HEAD"], env=_ENVIRONMENT, check=False)
+    words = ["-c", "core.quotePath=false", "status", "--porcelain", "--no-renames", "-uall"]
+    status = run([*git, *words], env=_ENVIRONMENT, check=False)
+    if head.status != 0 or status.status != 0:
+        return None
+    found = map(_CHANGED_FILE.fullmatch, status.output.splitlines())
+    return TreeState(head.output.strip(), tuple(line["name"] for line in found if line))

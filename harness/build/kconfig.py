@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: MIT
+"""Kconfig fragments and `.config` files as data: parsed, merged, compared.
+
+A value is the text behind the `=`; `n` stands for `# CONFIG_X is not set`,
+and for a symbol that a `.config` does not mention, which means the same.
+
+Of several fragments a later one wins: its line over the same symbol's, and its
+member of a Kconfig choice over the choice's other members. Which symbols are one
+choice's is read in the kernel's own Kconfig files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.core.errors import KconfigError
+
+_SET = re.compile(r"(CONFIG_[A-Za-z0-9_]+)=(.+)")
+_NOT_SET = re.compile(r"# (CONFIG_[A-Za-z0-9_]+) is not set")
+# In a fragment these would be taken for comments, and silently be lost.
+_NEARLY_NOT_SET = re.compile(r"#\s*CONFIG_[A-Za-z0-9_]+\s*(is\b.*|=.*)")
+
+# What is read of Kconfig's language.
+_SOURCE = re.compile(r"\s*source\s+\"?([^\s\"]+)\"?\s*")
+_DEFINES = re.compile(r"\s*(?:menu)?config\s+(\w+)\s*(?:#.*)?")
+_CHOICE = re.compile(r"\s*choice(?:\s+\w+)?\s*(?:#.*)?")
+_END_CHOICE = re.compile(r"\s*endchoice\b.*")
+# How many places of a symbol are named.
+_PLACES = 2
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """The Kconfig lines of one file, which is called `name`."""
+
+    name: str
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """The symbols of a kernel's Kconfig files: where each is defined, and the choices."""
+
+    places: Mapping[str, Sequence[str]]
+    choices: Sequence[frozenset[str]]
+
+    def rivals(self, symbol: str) -> frozenset[str]:
+        """The other members of the choices that `symbol` is a member of."""
+        found = [choice for choice in self.choices if symbol in choice]
+        return frozenset().union(*found) - {symbol}
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A line that was asked for, where, and what Kconfig made of it."""
+
+    symbol: str
+    requested: str
+    got: str
+    # The fragment's name.
+    origin: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.origin}: {config_line(self.symbol, self.requested)} (got: {self.got})"
+
+
+def config_line(symbol: str, value: str) -> str:
+    """The line of a `.config` that gives `symbol` its value."""
+    return f"# {symbol} is not set" if value == "n" else f"{symbol}={value}"
+
+
+def parse_config(text: str) -> dict[str, str]:
+    """The values in a `.config` that Kconfig wrote; what else it holds is ignored."""
+    values = {}
+    for line in text.splitlines():
+        if found := _SET.fullmatch(line):
+            values[found[1]] = found[2]
+        elif found := _NOT_SET.fullmatch(line):
+            values[found[1]] = "n"
+    return values
+
+
+def parse_fragment(text: str, name: str) -> dict[str, str]:
+    """The values that a fragment asks for.
+
+    A fragment is written by people, so more is checked than in a `.config`: a
+    line that is neither a value nor a comment, or a symbol with two values, is
+    a KconfigError that names `name` and the line.
+    """
+    values: dict[str, str] = {}
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.rstrip()
+        found = _SET.fullmatch(line)
+        if found is not None:
+            symbol, value = found[1], found[2]
+        elif (found := _NOT_SET.fullmatch(line)) is not None:
+            symbol, value = found[1], "n"
+        elif line == "" or (line.startswith("#") and not _NEARLY_NOT_SET.fullmatch(line)):
+            continue
+        else:
+            raise KconfigError(
+                f"{name}:{number}: not a Kconfig line: {line}",
+                hint="CONFIG_X=value, `# CONFIG_X is not set`, or a comment",
+            )
+        if values.setdefault(symbol, value) != value:
+            raise KconfigError(
+                f"{name}:{number}: {symbol} is asked to be {values[symbol]} and {value}"
+            )
+    return values
+
+
+def format_fragment(values: Mapping[str, str]) -> str:
+    """The text of a fragment that asks for `values`."""
+    return "".join(f"{config_line(symbol, value)}\n" for symbol, value in values.items())
+
+
+def merge(config: str, values: Mapping[str, str]) -> str:
+    """A `.config`'s text with `values` in place of, or behind, what it says."""
+    kept = [line for line in config.splitlines() if parse_config(line).keys().isdisjoint(values)]
+    return "".join(f"{line}\n" for line in kept) + format_fragment(values)
+
+
+def read_fragment(path: Path) -> Fragment:
+    """The fragment in a file; KconfigError also where the file is no text."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise KconfigError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise KconfigError(f"{path} is not text in UTF-8: {error}") from error
+    return Fragment(path.name, parse_fragment(text, path.name))
+
+
+# --- a kernel's Kconfig files -------------------------------------------------
+
+
+def read_symbols(tree: Path, arch: str) -> Symbols:
+    """The symbols of the kernel in `tree` for the architecture `arch`."""
+    places: dict[str, list[str]] = {}
+    choices: list[frozenset[str]] = []
+    members: set[str] | None = None
+    for place, line in _kconfig_lines(tree, "Kconfig", arch):
+        if found := _DEFINES.fullmatch(line):
+            symbol = f"CONFIG_{found[1]}"
+            places.setdefault(symbol, []).append(place)
+            if members is not None:
+                members.add(symbol)
+        elif _CHOICE.fullmatch(line):
+            members = set()
+        elif members is not None and _END_CHOICE.fullmatch(line):
+            choices.append(frozenset(members))
+            members = None
+    return Symbols(places, choices)
+
+
+def _kconfig_lines(tree: Path, name: str, arch: str) -> Iterator[tuple[str, str]]:
+    """The lines of a Kconfig file and of those that it takes in, with their places."""
+    for variable in ("$(SRCARCH)", "$SRCARCH", "$(ARCH)", "$ARCH"):
+        name = name.replace(variable, arch)
+    try:
+        lines = (tree / name).read_text(errors="replace").splitlines()
+    except OSError:
+        # A help text that only looks so, or another architecture's.
+        return
+    for number, line in enumerate(lines, start=1):
+        if found := _SOURCE.fullmatch(line):
+            yield from _kconfig_lines(tree, found[1], arch)
+        else:
+            yield f"{name}:{number}", line
+
+
+# --- what is asked for --------------------------------------------------------
+
+
+def settle(fragments: Sequence[Fragment], symbols: Symbols) -> dict[str, str]:
+    """The lines to ask Kconfig for: those of all fragments that no later one overrules.
+
+    Raises KconfigError where one fragment asks for two members of a choice.
+    """
+    requested: dict[str, str] = {}
+    for fragment in fragments:
+        _check_choices(fragment, symbols)
+        for symbol, value in fragment.values.items():
+            for rival in symbols.rivals(symbol) if value == "y" else ():
+                if requested.get(rival) == "y":
+                    del requested[rival]
+            requested[symbol] = value
+    return requested
+
+
+def _check_choices(fragment: Fragment, symbols: Symbols) -> None:
+    """Raises KconfigError where a fragment asks for two members of a choice."""
+    chosen = [symbol for symbol, value in fragment.values.items() if value == "y"]
+    for symbol in chosen:
+        rivals = [rival for rival in chosen if rival in symbols.rivals(symbol)]
+        if rivals:
+            raise KconfigError(
+                f"{fragment.name} asks for {symbol} and {rivals[0]}, of which a kernel has one",
+                hint="they are members of one Kconfig choice: leave one of the lines",
+            )
+
+
+def unchosen(requested: Mapping[str, str], config: str, symbols: Symbols) -> dict[str, str]:
+    """What of a `.config` is switched off because another member of its choice is requested."""
+    now = parse_config(config)
+    chosen = [symbol for symbol, value in requested.items() if value == "y"]
+    rivals = frozenset().union(*(symbols.rivals(symbol) for symbol in chosen))
+    return {rival: "n" for rival in sorted(rivals) if now.get(rival) == "y"}
+
+
+def dropped(requested: Mapping[str, str], config: str) -> list[Dropped]:
+    """The requested values that a finished `.config` does not have."""
+    got = parse_config(config)
+    return [
+        Dropped(symbol, value, got.get(symbol, "n"))
+        for symbol, value in requested.items()
+        if got.get(symbol, "n") != value
+    ]
+
+
+def check_survived(
+    requested: Mapping[str, str], config: str, fragments: Sequence[Fragment], symbols: Symbols
+) -> None:
+    """Raises a KconfigError that lists the lines in `requested` that Kconfig dropped, and why.
+
+    `fragments` are where the lines come from, the last one that has a line first to be
+    named; `symbols` are the kernel's.
+    """
+    origins = {symbol: part.name for part in fragments for symbol in part.values}
+    lost = [replace(line, origin=origins[line.symbol]) for line in dropped(requested, config)]
+    if lost:
+        raise KconfigError(
+            f"Kconfig dropped {len(lost)} of {len(requested)} requested lines",
+            tail="\n".join(str(line) for line in lost),
+            hint=_why(lost, fragments, symbols),
+        )
+
+
+def _why(lost: Sequence[Dropped], fragments: Sequence[Fragment], symbols: Symbols) -> str:
+    """What to do about the lines that were dropped."""
+    unknown = [line.symbol for line in lost if line.symbol not in symbols.places]
+    if unknown:
+        return f"this kernel has no {', '.join(unknown)}: look for the name in its Kconfig files"
+    last = fragments[-1].name
+    if all(line.origin != last for line in lost):
+        lines = ", ".join(f"`{config_line(line.symbol, line.got)}`" for line in lost)
+        return f"{last} has switched off what these depend on; if that is meant add to it: {lines}"
+    places = {
+        line.symbol: " and ".join(symbols.places[line.symbol][:_PLACES])
+        for line in lost
+        if line.origin == last
+    }
+    named = ", ".join(f"{symbol}: {place}" for symbol, place in places.items())
+    return f"what these depend on is off, or another line selects them; see {named}"

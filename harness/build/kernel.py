@@ -1,0 +1,542 @@
+# SPDX-License-Identifier: MIT
+"""Kernels: patched, configured, built, and proved to be what was asked for.
+
+A built kernel is a cache entry keyed by everything that went in: the source,
+the patches, the configuration and the compiler. The key is part of the
+kernel's release, so that a booted kernel tells which one it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+from harness.build.kconfig import (
+    Fragment,
+    check_survived,
+    format_fragment,
+    merge,
+    parse_config,
+    read_fragment,
+    read_symbols,
+    settle,
+    unchosen,
+)
+from harness.build.patching import (
+    Overlay,
+    WorkTree,
+    inputs,
+    load_overlay,
+    overlay,
+    read_file,
+    save_overlay,
+)
+from harness.build.source import KernelSource, fetch
+from harness.build.toolchain import linker, toolchain_version
+from harness.core.cache import digest
+from harness.core.errors import BuildError, UsageError
+from harness.core.process import require, run
+from harness.targets.model import Target
+from harness.ui.progress import Phase
+from harness.ui.workspace import Workspace
+
+# Part of every key: to be changed with the way in which kernels are made.
+_RECIPE = "2"
+_RELEASE_DIGITS = 12
+_ERROR_LINES = 6
+_HOST_TOOLS = ("make", "gcc", "bc", "bison", "flex", "perl")
+# The same input makes the same bytes, whoever builds it, and when.
+_REPRODUCIBLE = {
+    "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
+    "KBUILD_BUILD_USER": "goldfish-oom",
+    "KBUILD_BUILD_HOST": "goldfish-oom",
+    "KBUILD_BUILD_VERSION": "1",
+}
+_CCACHE_SIZE = "2G"
+# The Kconfig symbols that our files bring along.
+_OURS = "CONFIG_MM_LIMITS"
+CCACHED = Path(__file__).with_name("ccached")
+
+_DIAGNOSTIC = re.compile(
+    r"(?P<file>[^\s:]+):(?P<line>\d+)(?::\d+)?: (?P<kind>warning|(?:fatal )?error): .*"
+)
+_ERROR = re.compile(
+    r"(?:.*: )?(?:fatal )?error: .*|.*: undefined reference to .*|ERROR: .*|.*\bError: .*"
+    r"|.*: syntax error.*|make(?:\[\d+\])?: \*\*\* .*"
+    # Kconfig's, for a tree without the board's configuration.
+    r"|\*\*\* Can't find .*"
+)
+
+
+@dataclass(frozen=True)
+class KernelBuild:
+    """A built kernel. `folder` is its cache entry; `release` is what `uname -r` must say.
+
+    `toolchain` is what compiler and linker say they are.
+    """
+
+    target: Target
+    key: str
+    folder: Path
+    image: Path
+    vmlinux: Path
+    config: Path
+    release: str
+    toolchain: str
+    source: KernelSource
+
+    @property
+    def overlay(self) -> Overlay:
+        """What its tree has over the pristine one."""
+        return load_overlay(self.folder / "overlay")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Everything that decides what a kernel will be."""
+
+    source: KernelSource
+    extra_patches: tuple[Path, ...]
+    fragments: tuple[Fragment, ...]
+    # What went in, by name, for people; values are digests or short texts.
+    record: Mapping[str, str]
+
+    @property
+    def target(self) -> Target:
+        return self.source.target
+
+    @property
+    def key(self) -> str:
+        return digest(*(text for pair in sorted(self.record.items()) for text in pair))
+
+    @property
+    def local_version(self) -> str:
+        return f"-gfoom-{self.key[:_RELEASE_DIGITS]}"
+
+    @property
+    def release(self) -> str:
+        return self.source.version + self.local_version
+
+
+def patch(
+    ws: Workspace,
+    target: Target,
+    source: str | None = None,
+    extra_patches: Sequence[Path] = (),
+    extra_config: Path | None = None,
+) -> Path:
+    """The work tree for these inputs, patched; see `build` for the arguments."""
+    requested_config(target, extra_config)
+    pristine = fetch(ws, target, source)
+    tree = WorkTree.of(ws, pristine)
+    with tree.lock(ws):
+        _patch(ws, tree, pristine, tuple(extra_patches))
+    return tree.tree
+
+
+def build(
+    ws: Workspace,
+    target: Target,
+    source: str | None = None,
+    extra_patches: Sequence[Path] = (),
+    extra_config: Path | None = None,
+) -> KernelBuild:
+    """The kernel of `target`, built where the cache does not hold it.
+
+    `source` as for `fetch`. `extra_patches` come after the series, and the
+    lines of `extra_config` in place of the fragments', a Kconfig choice as a
+    whole. Raises PatchError, KconfigError, or BuildError: for what the compiler
+    says, also for a warning in one of our files, and for a kernel that is not
+    the one asked for.
+    """
+    fragments = requested_config(target, extra_config)
+    toolchain = toolchain_version(target)
+    pristine = fetch(ws, target, source)
+    record = _record(pristine, extra_patches, fragments, toolchain)
+    plan = _Plan(pristine, tuple(extra_patches), fragments, record)
+    if ws.cache.has("kernel", plan.key):
+        with ws.reporter.phase("build kernel") as phase:
+            phase.mark_cached()
+    folder = ws.cache.ensure("kernel", plan.key, lambda entry: _make_entry(ws, plan, entry))
+    return KernelBuild(
+        target=target,
+        key=plan.key,
+        folder=folder,
+        image=folder / Path(target.image).name,
+        vmlinux=folder / "vmlinux",
+        config=folder / "config",
+        release=plan.release,
+        toolchain=toolchain,
+        source=pristine,
+    )
+
+
+def requested_config(target: Target, extra: Path | None = None) -> tuple[Fragment, ...]:
+    """The target's Kconfig lines, and those of `extra`, which win over them."""
+    if extra is not None and not extra.is_file():
+        raise UsageError(f"no such configuration fragment: {extra}")
+    files = [*target.fragments, *([extra] if extra is not None else [])]
+    fragments = [read_fragment(file) for file in files]
+    if not target.patched:
+        fragments = [_without_ours(fragment) for fragment in fragments]
+    return tuple(fragment for fragment in fragments if fragment.values)
+
+
+def _without_ours(fragment: Fragment) -> Fragment:
+    """A fragment without the symbols that our files bring along."""
+    values = {name: text for name, text in fragment.values.items() if not name.startswith(_OURS)}
+    return replace(fragment, values=values)
+
+
+def _record(
+    source: KernelSource,
+    extra_patches: Sequence[Path],
+    fragments: Sequence[Fragment],
+    toolchain: str,
+) -> dict[str, str]:
+    target = source.target
+    how = (target.arch, target.board.base_config, target.update_config, *target.make_variables)
+    return {
+        "recipe": _RECIPE,
+        "target": target.name,
+        "source": source.key,
+        "version": source.version,
+        "toolchain": toolchain,
+        "make": shlex.join((target.cross_compile, *how)),
+        "configuration": digest(*(format_fragment(part.values) for part in fragments)),
+        **{name: digest(data) for name, data in inputs(target, extra_patches).items()},
+    }
+
+
+# --- the steps --------------------------------------------------------------
+
+
+def _make_entry(ws: Workspace, plan: _Plan, entry: Path) -> None:
+    """Patches, configures, builds, and fills a new cache entry."""
+    require(*_HOST_TOOLS)
+    tree = WorkTree.of(ws, plan.source)
+    log = ws.logs / f"kernel-{plan.target.name}-{plan.key}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    make = KernelMake(ws, plan.target, tree, plan.release, plan.local_version, log)
+    with tree.lock(ws):
+        files = _patch(ws, tree, plan.source, plan.extra_patches)
+        make.forget()
+        with ws.reporter.phase("configure kernel"):
+            _configure(make, plan.fragments)
+        with ws.reporter.phase("build kernel") as phase:
+            _compile(make, files, phase)
+        _collect(make, plan, files, entry)
+        make.remember(plan.key)
+
+
+def _patch(
+    ws: Workspace, tree: WorkTree, source: KernelSource, extra_patches: Sequence[Path]
+) -> Overlay:
+    with ws.reporter.phase("patch kernel") as phase:
+        files = overlay(ws, source, extra_patches)
+        if tree.half_applied():
+            ws.reporter.say("the tree was left half-patched; it is done again")
+        phase.note("bring the tree in step")
+        if not tree.sync(files):
+            phase.mark_cached()
+    return files
+
+
+def _configure(make: KernelMake, fragments: Sequence[Fragment]) -> None:
+    """Writes `.config`, and checks that every requested line survived."""
+    symbols = read_symbols(make.tree.tree, make.target.arch)
+    requested = settle(fragments, symbols)
+    fragment = make.tree.folder / "requested.config"
+    fragment.write_text(format_fragment(requested))
+    # allnoconfig and its like read the fragment themselves, so that what it
+    # opens up is off unless asked for; over a defconfig it is merged.
+    make(make.target.board.base_config, env={"KCONFIG_ALLCONFIG": str(fragment)})
+    config = make.tree.build / ".config"
+    text = config.read_text()
+    merged = merge(text, {**unchosen(requested, text, symbols), **requested})
+    if parse_config(merged) != parse_config(text):
+        config.write_text(merged)
+    make(make.target.update_config)
+    check_survived(requested, config.read_text(), fragments, symbols)
+
+
+def _compile(make: KernelMake, files: Overlay, phase: Phase) -> None:
+    warnings = _Warnings(make, files)
+    warnings.redo()
+    count = 0
+
+    def on_line(line: str) -> None:
+        nonlocal count
+        count += 1
+        phase.note(f"{count} {line.strip()}")
+        warnings.see(line)
+
+    # "modules" makes Module.symvers, which modules outside the tree are linked by.
+    make(Path(make.target.image).name, "modules", on_line=on_line)
+    warnings.judge()
+    found = make.release_built()
+    if found != make.release:
+        raise BuildError(f"the kernel calls itself {found}, not {make.release}", log=make.log)
+
+
+def _collect(make: KernelMake, plan: _Plan, files: Overlay, entry: Path) -> None:
+    """Copies what is kept of a build, once it is seen to be the right one."""
+    build_folder = make.tree.build
+    _check_vmlinux(build_folder / "vmlinux", plan)
+    for name, source in (
+        (Path(plan.target.image).name, plan.target.image),
+        ("vmlinux", "vmlinux"),
+        ("config", ".config"),
+        ("System.map", "System.map"),
+        ("Module.symvers", "Module.symvers"),
+    ):
+        shutil.copyfile(build_folder / source, entry / name)
+    save_overlay(files, entry / "overlay")
+    shutil.copyfile(make.log, entry / "build.log")
+    record = {
+        "key": plan.key,
+        "release": plan.release,
+        "origin": plan.source.origin,
+        "commit": plan.source.commit,
+        "changed files": plan.source.changed,
+        "inputs": dict(plan.record),
+        "command": shlex.join(make.argv(Path(plan.target.image).name, "modules")),
+    }
+    (entry / "build.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _check_vmlinux(vmlinux: Path, plan: _Plan) -> None:
+    """Raises BuildError unless the file is for the target's CPU and has the release in it."""
+    with vmlinux.open("rb") as stream:
+        machine = ELFFile(stream)["e_machine"]
+    if machine != plan.target.elf.machine:
+        raise BuildError(f"vmlinux is for {machine}, not {plan.target.elf.machine}")
+    if f"Linux version {plan.release} ".encode() not in vmlinux.read_bytes():
+        raise BuildError(f"vmlinux does not call itself {plan.release}")
+
+
+# --- make -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class KernelMake:
+    """`make` for one kernel, in its work tree; call it under the tree's lock."""
+
+    ws: Workspace
+    target: Target
+    tree: WorkTree
+    release: str
+    local_version: str
+    log: Path
+
+    def argv(self, *goals: str) -> list[str]:
+        """The command for `goals`, which may hold variables too."""
+        compiler = f"{self.target.cross_compile}gcc"
+        if shutil.which("ccache"):
+            compiler = f"{self._ccached} {compiler}"
+        return [
+            "make",
+            "-C",
+            str(self.tree.tree),
+            f"O={self.tree.build}",
+            f"-j{self.ws.jobs}",
+            f"ARCH={self.target.arch}",
+            f"CROSS_COMPILE={self.target.cross_compile}",
+            f"CC={compiler}",
+            f"LD={linker(self.target)}",
+            f"LOCALVERSION={self.local_version}",
+            *self.target.make_variables,
+            *goals,
+        ]
+
+    def environment(self) -> dict[str, str]:
+        """What `make` gets beside what every program sees."""
+        ccache = {
+            "CCACHE_DIR": str(self.ws.cache.root / "ccache"),
+            "CCACHE_MAXSIZE": _CCACHE_SIZE,
+            # What one tree compiled serves another one elsewhere.
+            "CCACHE_BASEDIR": str(self.tree.folder),
+            "CCACHE_NOHASHDIR": "1",
+            # The compiler lists the headers as it compiles: a first build then
+            # costs little more than without ccache. What .incbin takes in is
+            # not on the list: see harness/build/ccached.
+            "CCACHE_DEPEND": "1",
+        }
+        return {**_REPRODUCIBLE, **ccache}
+
+    def __call__(
+        self,
+        *goals: str,
+        env: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> str:
+        """Makes `goals`, and returns the output; BuildError tells the first errors in it."""
+        self.tree.build.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CCACHED, self._ccached)
+        errors: list[str] = []
+
+        def watch(line: str) -> None:
+            if _ERROR.fullmatch(line):
+                errors.append(self.shorten(line))
+            if on_line is not None:
+                on_line(line)
+
+        try:
+            return run(
+                self.argv(*goals),
+                env={**self.environment(), **(env or {})},
+                log=self.log,
+                on_line=watch,
+                error=BuildError,
+                what=f"make {goals[-1]}",
+            ).output
+        except BuildError as failed:
+            if not errors:
+                raise
+            raise BuildError(
+                f"make {goals[-1]} failed: {errors[0].strip()}",
+                log=self.log,
+                tail="\n".join(errors[1:_ERROR_LINES]),
+            ) from failed
+
+    def shorten(self, line: str) -> str:
+        """A line of output with paths as in the kernel tree."""
+        for prefix in (f"{self.tree.tree}/", "../source/"):
+            line = line.replace(prefix, "")
+        return line
+
+    def release_built(self) -> str:
+        """What the build folder's kernel calls itself."""
+        return (self.tree.build / "include/config/kernel.release").read_text().strip()
+
+    def forget(self) -> None:
+        """To be called before the build folder is changed."""
+        self._marker.unlink(missing_ok=True)
+
+    def remember(self, key: str) -> None:
+        """Says that the build folder is at the kernel `key`, ready for modules."""
+        self._marker.write_text(key)
+
+    def is_at(self, key: str) -> bool:
+        """Whether the build folder is at the kernel `key`."""
+        return self._marker.is_file() and self._marker.read_text() == key
+
+    @property
+    def _ccached(self) -> Path:
+        """A copy, so that no folder of the repository is in what make remembers."""
+        return self.tree.folder / CCACHED.name
+
+    @property
+    def _marker(self) -> Path:
+        return self.tree.folder / "built"
+
+
+@contextmanager
+def prepared(ws: Workspace, kernel: KernelBuild, log: Path) -> Iterator[KernelMake]:
+    """The kernel's tree and build folder, locked, as modules of that kernel need them.
+
+    Where other kernels were built there since, or nothing is there, the tree is
+    patched and configured again from the cache entry; no kernel is compiled.
+    """
+    tree = WorkTree.of(ws, kernel.source)
+    local_version = kernel.release.removeprefix(kernel.source.version)
+    make = KernelMake(ws, kernel.target, tree, kernel.release, local_version, log)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    with tree.lock(ws):
+        changed = tree.sync(kernel.overlay)
+        if changed or not make.is_at(kernel.key):
+            make.forget()
+            tree.build.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(kernel.config, tree.build / ".config")
+            make("modules_prepare")
+            shutil.copyfile(kernel.folder / "Module.symvers", tree.build / "Module.symvers")
+            if make.release_built() != kernel.release:
+                raise BuildError(
+                    f"the tree calls itself {make.release_built()}, not {kernel.release}", log=log
+                )
+            make.remember(kernel.key)
+        yield make
+
+
+# --- warnings ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Warnings:
+    """Compiler warnings in the files of an overlay: those that a kernel may not have.
+
+    Make compiles a file once, and so shows its warnings once. They are
+    therefore written down as they come, and a file with warnings counts as
+    changed at the next build, whatever became of this one.
+    """
+
+    make: KernelMake
+    files: Overlay
+
+    @property
+    def tree(self) -> WorkTree:
+        """Where they are."""
+        return self.make.tree
+
+    @property
+    def _memory(self) -> Path:
+        return self.tree.folder / "warnings.txt"
+
+    def _lines(self) -> list[str]:
+        return self._memory.read_text().splitlines() if self._memory.is_file() else []
+
+    def redo(self) -> None:
+        """Has the files compiled again that showed warnings last time."""
+        for line in self._lines():
+            file = self.tree.tree / line.split(":", 1)[0]
+            if file.is_file():
+                os.utime(file)
+        self._memory.unlink(missing_ok=True)
+
+    def see(self, line: str) -> None:
+        """Notes the line if it is a warning in one of the files."""
+        found = _DIAGNOSTIC.fullmatch(line)
+        if found is None or found["kind"] != "warning":
+            return
+        # Absolute, or relative to where the compiler ran: ccache makes it so.
+        for folder in (self.tree.build, self.tree.tree):
+            place = Path(os.path.normpath(folder / found["file"]))
+            if not place.is_relative_to(self.tree.tree):
+                continue
+            name = place.relative_to(self.tree.tree).as_posix()
+            if self._is_ours(name, int(found["line"])):
+                with self._memory.open("a") as memory:
+                    memory.write(name + line[len(found["file"]) :] + "\n")
+                return
+
+    def _is_ours(self, name: str, line: int) -> bool:
+        """Whether the line is one that the pristine file does not have."""
+        file = self.files.get(name)
+        if file is None:
+            return False
+        before = read_file(self.tree.pristine / name)
+        old = set(before.data.splitlines()) if before is not None else set()
+        lines = file.data.splitlines()
+        return not 0 < line <= len(lines) or lines[line - 1] not in old
+
+    def judge(self) -> None:
+        """Raises BuildError if there were any, or says so where they do not stop the build."""
+        lines = list(dict.fromkeys(self._lines()))
+        if not lines:
+            return
+        message = f"{len(lines)} compiler warning(s) in our own files: {lines[0]}"
+        if not self.make.target.warnings_stop:
+            self.make.ws.reporter.say(message)
+            return
+        raise BuildError(message, log=self.make.log, tail="\n".join(lines[1:_ERROR_LINES]))

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: MIT
+"""Kernel reports with the places in the source of their addresses."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from harness.core.errors import InfrastructureError
+from harness.core.process import run
+from harness.kernel_output.reports import GuestReport, find_reports
+
+_NAME = r"[A-Za-z_$][\w.$]*"
+# A function with offset and size, or an address that is not followed by one. What is in
+# a module has the module's name behind it.
+_REFERENCE = re.compile(
+    rf"(?<![\w.$])(?P<name>{_NAME})\+0x(?P<offset>[0-9a-f]{{1,16}})/0x(?P<size>[0-9a-f]{{1,16}})"
+    rf"(?P<module> \[[\w-]+\])?"
+    rf"|\[<(?P<address>[0-9a-f]{{8,16}})>\](?! ?\(?{_NAME}\+0x)"
+)
+# Here an address is that of the instruction itself. All others are where a call
+# returns to, which may be another line, or the next function's.
+_EXACT = ("PC is at ", "pc : ")
+_DEBUG_SECTIONS = (".debug_line", ".zdebug_line")
+# In ARM's and AArch64's files a local symbol says where code or data begins, also in an
+# object file that has no other local symbol.
+_MAPPING = "$"
+# The path of this function's file is known below the top of every kernel's source.
+_LANDMARK, _LANDMARK_FILE = "kernel_init", "init/main.c"
+_ADDR2LINE_SECONDS = 600.0
+_ADDRESS_LINE = re.compile(r"0x[0-9a-f]+")
+_PLACE_LINE = re.compile(r"(?P<file>.+):(?P<line>[0-9]+)(?: \(discriminator [0-9]+\))?")
+
+
+@dataclass(frozen=True)
+class _Symbol:
+    """A function: `size` is the distance to the next one, as the kernel itself reckons.
+
+    `file` is the name without folders, empty where nobody knows.
+    """
+
+    name: str
+    address: int
+    size: int
+    file: str
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """A symbol as it is in the file; `file` is that of the local symbols around it."""
+
+    name: str
+    address: int
+    section: int
+    file: str
+    local: bool
+
+
+class Decoder:
+    """Knows the symbols of a kernel that was built.
+
+    `vmlinux` is its ELF file, `cross_compile` the prefix of the tools that it was built
+    with, of which addr2line is asked if the file has debug information. Raises
+    InfrastructureError if the file is missing, no ELF file, damaged, or without symbols.
+    """
+
+    def __init__(self, vmlinux: Path, cross_compile: str) -> None:
+        self._vmlinux = vmlinux
+        self._addr2line = f"{cross_compile}addr2line"
+        symbols, self._has_lines = _read(vmlinux)
+        self._by_name: dict[str, list[_Symbol]] = defaultdict(list)
+        for symbol in symbols:
+            self._by_name[symbol.name].append(symbol)
+        self._by_address = sorted(symbols, key=lambda symbol: symbol.address)
+        self._addresses = [symbol.address for symbol in self._by_address]
+
+    def decode(self, text: str) -> str:
+        """`text` with `(file.c:123)` behind each function with an offset, and each address.
+
+        Without debug information it is `(file.c)`. A function that was inlined comes
+        before that which it was inlined into: `(a.h:7 in inlined, file.c:123)`. What is
+        in a module, in no function, or could be in several files stays as it is.
+        Raises InfrastructureError if addr2line is missing or fails.
+        """
+        found = {match.start(): self._find(match) for match in _REFERENCE.finditer(text)}
+        asked = {address for place in found.values() if place is not None for address in place[1:]}
+        lines = self._lines(asked)
+
+        def annotated(match: re.Match[str]) -> str:
+            place = found[match.start()]
+            if place is None:
+                return match[0]
+            symbol, address = place
+            shown = lines.get(address) or symbol.file
+            return f"{match[0]} ({shown})" if shown else match[0]
+
+        return _REFERENCE.sub(annotated, text)
+
+    def _find(self, match: re.Match[str]) -> tuple[_Symbol, int] | None:
+        """The function and the address that a reference is about, or None."""
+        if match["module"] is not None:
+            return None
+        if match["address"] is not None:
+            symbol = self._around(int(match["address"], 16))
+            offset = 0 if symbol is None else int(match["address"], 16) - symbol.address
+        else:
+            offset = int(match["offset"], 16)
+            symbol = self._only(match["name"], int(match["size"], 16), offset)
+        if symbol is None:
+            return None
+        is_exact = offset == 0 or match.string.endswith(_EXACT, 0, match.start())
+        return symbol, symbol.address + offset - (0 if is_exact else 1)
+
+    def _only(self, name: str, size: int, offset: int) -> _Symbol | None:
+        """The one function of this name and size that has the offset."""
+        fitting = [one for one in self._by_name.get(name, ()) if one.size == size > offset]
+        return fitting[0] if len(fitting) == 1 else None
+
+    def _around(self, address: int) -> _Symbol | None:
+        """The function that has the address in it."""
+        index = bisect_right(self._addresses, address) - 1
+        if index < 0 or address - self._addresses[index] >= self._by_address[index].size:
+            return None
+        return self._by_address[index]
+
+    def _lines(self, addresses: Iterable[int]) -> Mapping[int, str]:
+        """What addr2line knows of the addresses, asked once for all."""
+        asked = sorted(addresses)
+        if not asked or not self._has_lines:
+            return {}
+        landmarks = [symbol.address for symbol in self._by_name.get(_LANDMARK, ())]
+        words = [f"{address:#x}" for address in (*landmarks, *asked)]
+        said = run(
+            [self._addr2line, "-e", self._vmlinux, "-a", "-i", "-f", *words],
+            timeout=_ADDR2LINE_SECONDS,
+        )
+        frames = _frames(said.output)
+        top = next(
+            (
+                path.removesuffix(_LANDMARK_FILE)
+                for landmark in landmarks
+                for _, path, _ in frames.get(landmark, ())[-1:]
+                if path.endswith(f"/{_LANDMARK_FILE}")
+            ),
+            "",
+        )
+        return {address: _shown(frames.get(address, ()), top) for address in asked}
+
+
+_Frame = tuple[str, str, str]
+
+
+def _frames(output: str) -> dict[int, list[_Frame]]:
+    """addr2line's answers: by address the function, file and line, the innermost first."""
+    found: dict[int, list[_Frame]] = {}
+    frames: list[_Frame] = []
+    function = ""
+    for line in output.splitlines():
+        place = _PLACE_LINE.fullmatch(line)
+        if _ADDRESS_LINE.fullmatch(line):
+            frames = found.setdefault(int(line, 16), [])
+        elif place is None:
+            # A name; or a warning, which stands where no name is looked for.
+            function = line
+        elif place["file"] != "??" and place["line"] != "0":
+            frames.append((function, place["file"], place["line"]))
+    return found
+
+
+def _shown(frames: Iterable[_Frame], top: str) -> str:
+    """The places of a chain of inlined functions; paths below `top` without it."""
+    places = [f"{path.removeprefix(top)}:{line} in {name}" for name, path, line in frames]
+    if places:
+        # The outermost function is the one that the text has named.
+        places[-1] = places[-1].rpartition(" in ")[0]
+    return ", ".join(places)
+
+
+def _read(vmlinux: Path) -> tuple[list[_Symbol], bool]:
+    """The functions of an ELF file, and whether it knows the source's lines."""
+    try:
+        with vmlinux.open("rb") as stream:
+            elf = ELFFile(stream)
+            has_lines = any(elf.get_section_by_name(name) for name in _DEBUG_SECTIONS)
+            symbols = _functions(_raw_symbols(elf))
+    except OSError as error:
+        raise InfrastructureError(f"{vmlinux} cannot be read: {error.strerror}") from error
+    except (ELFError, UnicodeDecodeError) as error:
+        raise InfrastructureError(
+            f"{vmlinux} is not a whole ELF file: {error or 'cut short'}"
+        ) from error
+    if not symbols:
+        raise InfrastructureError(f"{vmlinux} has no symbols of functions")
+    return symbols, has_lines
+
+
+def _raw_symbols(elf: ELFFile) -> list[_Raw]:
+    """The symbols in sections that hold code."""
+    code = {
+        index
+        for index, section in enumerate(elf.iter_sections())
+        if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR
+    }
+    is_arm = elf["e_machine"] == "EM_ARM"
+    table = elf.get_section_by_name(".symtab")
+    found: list[_Raw] = []
+    file = ""
+    for symbol in table.iter_symbols() if isinstance(table, SymbolTableSection) else ():
+        sort, section = symbol["st_info"]["type"], symbol["st_shndx"]
+        if sort == "STT_FILE":
+            file = symbol.name
+        elif section in code and sort in ("STT_FUNC", "STT_NOTYPE", "STT_OBJECT"):
+            # The lowest bit of an ARM function's address says that it is Thumb code.
+            address = symbol["st_value"] & ~(1 if is_arm and sort == "STT_FUNC" else 0)
+            local = symbol["st_info"]["bind"] == "STB_LOCAL"
+            found.append(_Raw(symbol.name, address, section, file, local))
+    return found
+
+
+def _place_of(symbol: _Raw) -> tuple[int, int]:
+    return symbol.section, symbol.address
+
+
+def _functions(symbols: Sequence[_Raw]) -> list[_Symbol]:
+    """The functions, with their sizes and files.
+
+    A local symbol follows its file's name in the table. A global one has none; but
+    the linker places an object file's code in one piece, so that it is in the same
+    file as the local symbol before it, if every piece begins with one.
+    """
+    named = [one for one in symbols if not one.name.startswith((_MAPPING, ".L")) and one.name]
+    # Where two are at one address, the later one in the table begins what is there.
+    local = sorted((one for one in symbols if one.local), key=_place_of)
+    places = [_place_of(one) for one in local]
+    is_mapped = any(one.name.startswith(_MAPPING) for one in symbols)
+    addresses = sorted({one.address for one in named})
+
+    def file_of(one: _Raw) -> str:
+        if one.local or not is_mapped:
+            return one.file if one.local else ""
+        index = bisect_right(places, _place_of(one)) - 1
+        return local[index].file if index >= 0 and local[index].section == one.section else ""
+
+    def size_of(one: _Raw) -> int:
+        index = bisect_right(addresses, one.address)
+        return addresses[index] - one.address if index < len(addresses) else 0
+
+    return [_Symbol(one.name, one.address, size_of(one), file_of(one)) for one in named]
+
+
+def find_decoded(
+    consoles: Mapping[int, Path], vmlinux: Path | None, cross_compile: str
+) -> tuple[GuestReport, ...]:
+    """The reports on the consoles, by guest, which have also what a dying kernel said last.
+
+    For `vmlinux` and `cross_compile` see Decoder. A report whose addresses cannot be
+    found is as it came.
+    """
+    found = [
+        GuestReport(guest, report.kind, report.title, report.text)
+        for guest, console in consoles.items()
+        if console.is_file()
+        for report in find_reports(console.read_text(encoding="utf-8", errors="replace"))
+    ]
+    if not found or vmlinux is None:
+        return tuple(found)
+    with suppress(InfrastructureError):
+        decoder = Decoder(vmlinux, cross_compile)
+        return tuple(
+            GuestReport(one.guest, one.kind, one.title, decoder.decode(one.text)) for one in found
+        )
+    return tuple(found)

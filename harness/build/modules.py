@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""Modules, of `module/` or a test's, built outside the kernel tree against a built kernel."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+from harness.build.kernel import KernelBuild, KernelMake, prepared
+from harness.core.cache import digest
+from harness.core.errors import BuildError
+from harness.core.paths import MODULES
+from harness.ui.workspace import Workspace
+
+# Those of `module/`, in the order in which they are loaded.
+MODULE_NAMES = ("set_mm_limits", "my_oom_killer")
+
+_WARNING = re.compile(r".*\bwarning: .*|WARNING: .*")
+# Where the compiler sees it.
+_PLACE = re.compile(r"(?P<file>[^\s:]+):\d+(?::\d+)?: ")
+# What modpost says where a module would not load.
+_UNRESOLVED = re.compile(r"WARNING: .*undefined!|WARNING: .*has no CRC.*")
+
+
+@dataclass(frozen=True)
+class ModuleBuild:
+    """Built modules, in their cache entry."""
+
+    folder: Path
+    key: str
+
+    def path(self, name: str) -> Path:
+        """The file of the module `name`, such as `set_mm_limits` (or with `.ko`)."""
+        path = self.folder / f"{name.removesuffix('.ko')}.ko"
+        if not path.is_file():
+            raise BuildError(f"module/ has no {name}")
+        return path
+
+
+def build(ws: Workspace, kernel: KernelBuild, source: Path | None = None) -> ModuleBuild:
+    """All modules of `source` (default: `module/`) for `kernel`.
+
+    They are built where the cache does not hold them. Raises BuildError for an
+    error or a warning of compiler or modpost, and for a module that the kernel
+    would not load.
+    """
+    sources = module_sources(source)
+    parts = [part for path in sources for part in (path.name, path.read_bytes())]
+    key = digest(kernel.key, *parts)
+    with ws.reporter.phase("build modules") as phase:
+        if ws.cache.has("modules", key):
+            phase.mark_cached()
+        folder = ws.cache.ensure(
+            "modules", key, lambda entry: _make(ws, kernel, key, entry, source)
+        )
+    return ModuleBuild(folder, key)
+
+
+def module_sources(source: Path | None = None) -> list[Path]:
+    """What the modules of `source` (default: `module/`) are built from.
+
+    What a build in the folder itself left is none of it.
+    """
+    return [
+        path
+        for path in sorted((source or MODULES).iterdir())
+        if path.name in ("Kbuild", "Makefile")
+        or (path.suffix in (".c", ".h") and not path.name.endswith(".mod.c"))
+    ]
+
+
+def copy_sources(make: KernelMake, source: Path | None = None) -> Path:
+    """A copy of the sources beside the kernel tree, so that the repository stays clean."""
+    folder = make.tree.folder / "modules"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for path in module_sources(source):
+        shutil.copyfile(path, folder / path.name)
+    return folder
+
+
+def module_info(path: Path) -> dict[str, str]:
+    """The fields of a module's `.modinfo` (of those that repeat, the last)."""
+    with path.open("rb") as stream:
+        section = ELFFile(stream).get_section_by_name(".modinfo")
+        data: bytes = section.data() if section is not None else b""
+    fields = (entry.partition("=") for entry in data.decode(errors="replace").split("\0"))
+    return {name: value for name, equals, value in fields if equals}
+
+
+def check_module(path: Path, kernel: KernelBuild) -> None:
+    """Raises BuildError unless the file is a module that `kernel` would load."""
+    with path.open("rb") as stream:
+        elf = ELFFile(stream)
+        machine, kind = elf["e_machine"], elf["e_type"]
+    if kind != "ET_REL":
+        raise BuildError(f"{path.name} is no module ({kind})")
+    if machine != kernel.target.elf.machine:
+        raise BuildError(f"{path.name} is for {machine}, not {kernel.target.elf.machine}")
+    magic = module_info(path).get("vermagic", "")
+    if magic.split(" ")[0] != kernel.release:
+        raise BuildError(f"{path.name} is for the kernel {magic!r}, not {kernel.release}")
+
+
+def _is_of_the_kernel(line: str, make: KernelMake) -> bool:
+    """Whether a warning is about the kernel's own headers, which every module meets."""
+    place = _PLACE.match(line)
+    # Absolute, or relative to where the compiler ran: ccache makes it so.
+    return place is not None and any(
+        Path(os.path.normpath(folder / place["file"])).is_relative_to(make.tree.tree)
+        for folder in (make.tree.build, make.tree.tree)
+    )
+
+
+def _make(ws: Workspace, kernel: KernelBuild, key: str, entry: Path, source: Path | None) -> None:
+    log = ws.logs / f"modules-{kernel.target.name}-{key}.log"
+    with prepared(ws, kernel, log) as make:
+        folder = copy_sources(make, source)
+        output = make(f"M={folder}", "modules")
+        warnings = [line for line in output.splitlines() if _WARNING.fullmatch(line)]
+        if not kernel.target.warnings_stop:
+            for line in warnings:
+                if not _is_of_the_kernel(line, make):
+                    ws.reporter.say(line)
+            # 3.4's modpost only warns of what insmod refuses.
+            warnings = [line for line in warnings if _UNRESOLVED.fullmatch(line)]
+        if warnings:
+            raise BuildError(
+                f"{len(warnings)} warning(s) in module/: {warnings[0]}",
+                log=log,
+                tail="\n".join(warnings[1:]),
+            )
+        built = sorted(folder.glob("*.ko"))
+        if not built:
+            raise BuildError("module/Kbuild built no module", log=log)
+        for path in built:
+            check_module(path, kernel)
+            shutil.copyfile(path, entry / path.name)
+    shutil.copyfile(log, entry / "build.log")

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""The Android NDK of the user, which builds the programs where there is one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.core.errors import InfrastructureError, ToolMissingError
+
+_VARIABLES = ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT")
+_PATH = "PATH"
+_REVISION = re.compile(r"^Pkg\.Revision\s*=\s*(\S+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Ndk:
+    """`ndk-build`, and what the NDK states of itself.
+
+    `newest_api` is the highest API level that it builds for; None in NDKs before
+    r17, which do not say. `named_by` is the variable that led there, or PATH.
+    """
+
+    build: Path
+    revision: str
+    newest_api: int | None
+    named_by: str
+
+    @property
+    def without(self) -> str:
+        """What has Debian's compiler build the programs instead, in words."""
+        how = "take ndk-build off PATH" if self.named_by == _PATH else f"unset {self.named_by}"
+        return f"{how} to have Debian's compiler build the programs"
+
+
+def find(environment: Mapping[str, str] | None = None) -> Ndk | None:
+    """The NDK that ANDROID_NDK_HOME or ANDROID_NDK_ROOT name, or of an ndk-build on PATH.
+
+    None where nothing says that there is one. ToolMissingError where a
+    variable names a folder that is none, InfrastructureError for a damaged one.
+    """
+    env = os.environ if environment is None else environment
+    for variable in _VARIABLES:
+        if root := env.get(variable):
+            build = Path(root) / "ndk-build"
+            if not (build.is_file() and os.access(build, os.X_OK)):
+                raise ToolMissingError(
+                    f"{variable} is {root}, where there is no ndk-build",
+                    hint=f"unset {variable} to have Debian's compiler build the programs",
+                )
+            return _ndk(build, build.parent, variable)
+    on_path = shutil.which("ndk-build", path=env.get(_PATH))
+    if on_path is None:
+        return None
+    return _ndk(Path(on_path), Path(on_path).resolve().parent, _PATH)
+
+
+def _ndk(build: Path, root: Path, named_by: str) -> Ndk:
+    return Ndk(build, _revision(root), _newest_api(root), named_by)
+
+
+def _revision(root: Path) -> str:
+    """What source.properties says, or RELEASE.TXT, as NDKs before r11 have it."""
+    properties, release = root / "source.properties", root / "RELEASE.TXT"
+    if properties.is_file() and (found := _REVISION.search(properties.read_text())):
+        return found[1]
+    return release.read_text().strip() if release.is_file() else "unknown"
+
+
+def _newest_api(root: Path) -> int | None:
+    """The highest API level that the NDK in `root` builds for; None where it does not say."""
+    platforms = root / "meta" / "platforms.json"
+    if not platforms.is_file():
+        return None
+    try:
+        return int(json.loads(platforms.read_text())["max"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InfrastructureError(
+            f"{platforms} does not say for which API levels this NDK builds",
+            hint="install the NDK again",
+        ) from error
+
+
+def ndk_build_argv(
+    ndk: Ndk, *, project: Path, abi: str, folder: Path, include: Path, jobs: int
+) -> list[str]:
+    """The command that builds the one program of `project` into `folder`.
+
+    Nothing is written to the project.
+    """
+    # Static programs have to be built for the newest API level that the NDK knows:
+    # for older ones, r23 and later link what bionic aborts at its start for
+    # (android/ndk#1647). Make takes this word before what Application.mk says.
+    platform = [] if ndk.newest_api is None else [f"APP_PLATFORM=android-{ndk.newest_api}"]
+    return [
+        str(ndk.build),
+        f"NDK_PROJECT_PATH={project}",
+        f"APP_BUILD_SCRIPT={project / 'jni' / 'Android.mk'}",
+        f"NDK_APPLICATION_MK={project / 'jni' / 'Application.mk'}",
+        f"APP_ABI={abi}",
+        *platform,
+        f"NDK_OUT={folder / 'obj'}",
+        f"NDK_LIBS_OUT={folder / 'libs'}",
+        f"MM_LIMITS_INCLUDE={include}",
+        "V=1",
+        f"-j{jobs}",
+    ]

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: MIT
+"""Building the programs that run on the device, from `ndk_tests/`.
+
+`ndk-build` builds them where there is an NDK, and a plain cross-compiler
+otherwise; the make file in `ndk_tests/build/` reads the same `jni/Android.mk`
+files.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.build import ndk
+from harness.build.elfcheck import check_static_program
+from harness.build.ndk import Ndk
+from harness.core.cache import digest, tree_digest
+from harness.core.errors import BuildError
+from harness.core.paths import NDK_TESTS
+from harness.core.process import require, run
+from harness.targets.model import Target
+from harness.ui.progress import Phase
+from harness.ui.workspace import Workspace
+
+PROGRAMS = (
+    "test_set_mm_limits",
+    "oom_test_kernel",
+    "oom_daemon",
+    "oom_test_daemon",
+    "who_pays",
+    "mm_limits_fuzz",
+    "fail_nth",
+    "fork_bomb",
+    "privileges",
+    "bench_work",
+    "watch_memory",
+)
+HEADER = "mm_limits_syscalls.h"
+
+_KIND = "programs"
+# What GCC and its linker say when there is a compiler and no C library for it.
+_NO_LIBC = re.compile(r"cannot find -lc\b|fatal error: \w+\.h: No such file")
+
+
+@dataclass(frozen=True)
+class ProgramBuild:
+    """The programs for one target, static and checked, in `folder`.
+
+    `include/` below it holds the header with the syscall numbers.
+    """
+
+    folder: Path
+    key: str
+    names: tuple[str, ...] = PROGRAMS
+
+    def path(self, name: str) -> Path:
+        """The file of the program `name`, which must be one of `names`."""
+        if name not in self.names:
+            raise KeyError(name)
+        return self.folder / name
+
+
+def syscall_header(syscalls: Mapping[str, int]) -> str:
+    """The header that tells the programs their syscalls' numbers."""
+    defines = "".join(f"#define __NR_{name} {number}\n" for name, number in syscalls.items())
+    return (
+        "/* SPDX-License-Identifier: GPL-2.0-only */\n"
+        "/* Made by the build from the target's data. */\n"
+        "#ifndef MM_LIMITS_SYSCALLS_H\n"
+        "#define MM_LIMITS_SYSCALLS_H\n\n"
+        f"{defines}\n"
+        "#endif\n"
+    )
+
+
+def compile_programs(
+    folder: Path,
+    *,
+    syscalls: Mapping[str, int],
+    cross_compile: str,
+    jobs: int,
+    log: Path,
+    on_line: Callable[[str], None] | None = None,
+) -> None:
+    """Writes the header and all programs to `folder`; BuildError if it cannot be done."""
+    include = _write_header(folder, syscalls)
+    try:
+        run(
+            [
+                "make",
+                f"--jobs={jobs}",
+                f"--file={NDK_TESTS / 'build' / 'Makefile'}",
+                f"OUT={folder}",
+                f"MM_LIMITS_INCLUDE={include}",
+                f"CROSS_COMPILE={cross_compile}",
+            ],
+            cwd=folder,
+            log=log,
+            on_line=on_line,
+            error=BuildError,
+            what="the build of the test programs",
+        )
+    except BuildError as error:
+        if _NO_LIBC.search(error.tail):
+            error.hint = (
+                f"install the C library for {cross_compile}gcc: ./inv setup, with --kernel as here"
+            )
+        raise
+    shutil.rmtree(folder / "obj")
+
+
+def build(ws: Workspace, target: Target) -> ProgramBuild:
+    """The programs for `target`, from the cache if nothing changed.
+
+    An NDK builds them where the target is for one and it is there; otherwise
+    Debian's compiler.
+    """
+    found = ndk.find() if target.ndk_abi is not None else None
+    if found is None:
+        require("make", f"{target.programs_cross_compile}gcc")
+    key = _key(target, found)
+    with ws.reporter.phase("build test programs") as phase:
+        phase.mark_cached()
+        folder = ws.cache.ensure(
+            _KIND, key, lambda partial: _make(ws, target, found, partial, phase)
+        )
+    return ProgramBuild(folder, key)
+
+
+def _key(target: Target, found: Ndk | None) -> str:
+    """Over all that goes in: sources, make files, compiler, numbers, expectations."""
+    roots = [NDK_TESTS / "build", NDK_TESTS / "common"]
+    roots += [NDK_TESTS / name / "jni" for name in PROGRAMS]
+    if found is not None:
+        compiler = f"NDK {found.revision} {found.build} {found.newest_api} {target.ndk_abi}"
+    else:
+        gcc = f"{target.programs_cross_compile}gcc"
+        compiler = run([gcc, "--version"], error=BuildError).output
+    return digest(
+        tree_digest(*roots),
+        compiler,
+        target.programs_cross_compile,
+        syscall_header(target.syscalls),
+        repr((target.elf, target.oldest_kernel)),
+    )
+
+
+def compile_with_ndk(
+    folder: Path,
+    found: Ndk,
+    target: Target,
+    *,
+    jobs: int,
+    log: Path,
+    on_line: Callable[[str], None] | None = None,
+) -> None:
+    """What `compile_programs` does, by `ndk-build`."""
+    assert target.ndk_abi is not None
+    include = _write_header(folder, target.syscalls)
+    for name in PROGRAMS:
+        # Each is a project of its own: of one another they know nothing.
+        scratch = folder / "ndk" / name
+        argv = ndk.ndk_build_argv(
+            found,
+            project=NDK_TESTS / name,
+            abi=target.ndk_abi,
+            folder=scratch,
+            include=include,
+            jobs=jobs,
+        )
+        try:
+            run(argv, log=log, on_line=on_line, error=BuildError, what=f"ndk-build of {name}")
+        except BuildError as error:
+            error.hint = f"this is NDK {found.revision}; {found.without}"
+            raise
+        built = scratch / "libs" / target.ndk_abi / name
+        if not built.is_file():
+            raise BuildError(f"ndk-build left no {name} for {target.ndk_abi}", log=log)
+        shutil.copy(built, folder / name)
+    shutil.rmtree(folder / "ndk")
+
+
+def _write_header(folder: Path, syscalls: Mapping[str, int]) -> Path:
+    """Writes the header with the syscalls' numbers; returns the folder that it is in."""
+    include = folder / "include"
+    include.mkdir(parents=True, exist_ok=True)
+    (include / HEADER).write_text(syscall_header(syscalls))
+    return include
+
+
+def _make(ws: Workspace, target: Target, found: Ndk | None, folder: Path, phase: Phase) -> None:
+    phase.cached = False
+    log = ws.logs / f"programs-{target.name}.log"
+    if found is not None:
+        compile_with_ndk(folder, found, target, jobs=ws.jobs, log=log, on_line=phase.note)
+    else:
+        compile_programs(
+            folder,
+            syscalls=target.syscalls,
+            cross_compile=target.programs_cross_compile,
+            jobs=ws.jobs,
+            log=log,
+            on_line=phase.note,
+        )
+    for name in PROGRAMS:
+        check_static_program(
+            folder / name, target.elf, target.oldest_kernel, bionic=found is not None
+        )

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: MIT
+"""The guest's file system: an initramfs that behaves like a small Android.
+
+Debian's packages for the target's architecture are only downloaded and
+unpacked (mmdebstrap's variant "extract"): nothing of them runs here.
+
+Two cache entries: the programs from the packages, which are resolved once and
+then stay as they are until the cache is cleaned (a run without network works,
+and a guest does not change under a series of measurements), and the initramfs,
+which follows the files in harness/build/guest/.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from harness.build import debian, initramfs
+from harness.core.cache import digest, tree_digest
+from harness.core.errors import BuildError, SourceError
+from harness.core.paths import GUEST
+from harness.core.process import Completed, require, run
+from harness.targets.model import Target
+from harness.ui.workspace import Workspace
+
+# adbd is the device end of adb; toybox and mksh are Android's own tools and
+# shell; busybox has what Debian's toybox lacks.
+PACKAGES = ("adbd", "busybox-static", "mksh", "toybox")
+# What is kept of the packages, as tar patterns: programs, and the shared
+# libraries without the character set converters.
+KEPT = (
+    "./usr/bin/busybox",
+    "./usr/bin/mksh",
+    "./usr/bin/toybox",
+    "./usr/lib/android-sdk/platform-tools/adbd",
+    "./usr/lib/*/*.so*",
+    "./usr/lib/ld-linux*",
+)
+DROPPED = ("*/gconv/*", "*/libc_malloc_debug.so*", "*/libmemusage.so*", "*/libpcprofile.so*")
+# The order of the empty folders does not matter: cpio gets a sorted list.
+FOLDERS = ("data", "dev", "etc", "proc", "root", "sys", "system/bin", "tmp")
+LINKS = (("bin", "system/bin"), ("sbin", "system/bin"), ("lib", "usr/lib"))
+PROGRAMS = ("busybox", "mksh", "toybox")
+APP_USERS = 100
+FIRST_APP_UID = 10000
+# The guest within its cache entry.
+ARCHIVE = "initramfs.cpio.gz"
+HOME = "/data/local/tmp"
+SHELL = "/system/bin/sh"
+_SYSTEM_USERS = (("root", 0, "/"), ("system", 1000, "/"), ("shell", 2000, HOME))
+
+
+@dataclass(frozen=True)
+class Rootfs:
+    """An initramfs (gzipped cpio) and the packages in it, as `name=version`.
+
+    `tools` are static programs of it that a device needs which boots from
+    something else.
+    """
+
+    initramfs: Path
+    key: str
+    packages: tuple[str, ...]
+    tools: tuple[Path, ...]
+
+
+def build(ws: Workspace, target: Target) -> Rootfs:
+    """The guest of `target`.
+
+    Raises SourceError if the packages cannot be had, BuildError if su does not
+    compile, ToolMissingError.
+    """
+    with ws.reporter.phase("build guest") as phase:
+        programs = _programs(ws, target)
+        listing = (programs / "packages").read_text()
+        key = digest(
+            target.name,
+            target.programs_cross_compile,
+            listing,
+            tree_digest(GUEST),
+            Path(__file__).read_bytes(),
+            Path(initramfs.__file__).read_bytes(),
+        )
+        if ws.cache.has("rootfs", key):
+            phase.mark_cached()
+        entry = ws.cache.ensure("rootfs", key, lambda folder: _assemble(target, programs, folder))
+    tools = (entry / "su", programs / "root/usr/bin/busybox")
+    return Rootfs(entry / ARCHIVE, key, tuple(listing.split()), tools)
+
+
+def users() -> list[tuple[str, int, str]]:
+    """Name, uid and home of each user: Android's u0_aN is 10000+N."""
+    return [*_SYSTEM_USERS, *((f"u0_a{n}", FIRST_APP_UID + n, HOME) for n in range(APP_USERS))]
+
+
+def passwd_lines() -> list[str]:
+    """/etc/passwd of the guest."""
+    return [f"{name}:x:{uid}:{uid}:{name}:{home}:{SHELL}" for name, uid, home in users()]
+
+
+def group_lines() -> list[str]:
+    """/etc/group: a group for each user, of the same number, and the terminals' group."""
+    return [*(f"{name}:x:{uid}:" for name, uid, _ in users()), "tty:x:5:"]
+
+
+def package_name(archive: str) -> str:
+    """`name=version` from the name of a package's file in apt's cache."""
+    name, version, _ = archive.removesuffix(".deb").split("_")
+    return f"{name}={unquote(version)}"
+
+
+def has_packages(ws: Workspace, target: Target) -> bool:
+    """Whether the cache holds the guest's packages: building needs no network then."""
+    return ws.cache.has("guest-packages", _packages_key(target))
+
+
+def find_packages(ws: Workspace, target: Target) -> tuple[str, debian.Package]:
+    """The first suite that offers the guest's packages now, with the first of them.
+
+    Raises SourceError where none does.
+    """
+    best, *others = target.guest_suites
+
+    def offered(suite: str) -> tuple[str, debian.Package]:
+        return suite, debian.ask(ws, PACKAGES[0], suite, target.guest_arch, security=False)
+
+    try:
+        return offered(best)
+    except SourceError:
+        for suite in others:
+            with suppress(SourceError):
+                return offered(suite)
+        raise
+
+
+def _packages_key(target: Target) -> str:
+    return digest(*target.guest_suites, target.guest_arch, *PACKAGES, *KEPT, *DROPPED)
+
+
+def _programs(ws: Workspace, target: Target) -> Path:
+    """The cache entry with the packages' programs and their list."""
+    key = _packages_key(target)
+    return ws.cache.ensure("guest-packages", key, lambda folder: _fetch(ws, target, folder))
+
+
+def _fetch(ws: Workspace, target: Target, folder: Path) -> None:
+    """Downloads and unpacks the packages into `folder`/root, the list beside it."""
+    require("mmdebstrap", "apt-get", "tar")
+    log = ws.logs / "guest-packages.log"
+    with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as scratch:
+        # apt drops root for its downloads and must get through.
+        Path(scratch).chmod(0o755)
+        archive = Path(scratch) / "root.tar"
+        result = _download_from_any(ws, target, archive, log)
+        (folder / "root").mkdir()
+        run(
+            [
+                *("tar", "-x", "-f", archive, "-C", folder / "root"),
+                *("--no-same-owner", "--wildcards"),
+                *(f"--exclude={pattern}" for pattern in DROPPED),
+                *KEPT,
+            ],
+            log=log,
+            what="unpack the guest's packages",
+        )
+    names = {package_name(line) for line in result.output.splitlines() if line.endswith(".deb")}
+    (folder / "packages").write_text("".join(f"{name}\n" for name in sorted(names)))
+
+
+def _download_from_any(ws: Workspace, target: Target, archive: Path, log: Path) -> Completed:
+    """Makes `archive` of the packages of the first suite that can be had."""
+    best, *others = target.guest_suites
+    try:
+        return _download(target, best, archive, log)
+    except SourceError as failed:
+        for suite in others:
+            with suppress(SourceError):
+                # The first suite's log is the one that an error points to.
+                result = _download(target, suite, archive, log.with_suffix(f".{suite}.log"))
+                ws.reporter.say(f"the guest's packages are {suite}'s: {best}'s cannot be had now")
+                return result
+        raise failed
+
+
+def _download(target: Target, suite: str, archive: Path, log: Path) -> Completed:
+    """Makes `archive` of the guest's packages."""
+    try:
+        return run(
+            _mmdebstrap(target, suite, archive),
+            # Its temporary folder goes with ours, also when it is killed.
+            env={"TMPDIR": str(archive.parent)},
+            log=log,
+            error=SourceError,
+            what="get the guest's packages",
+        )
+    except SourceError as failed:
+        raise SourceError(
+            f"apt could not get the guest's packages ({suite}, {target.guest_arch})",
+            hint=debian.LOOK_AT_NETWORK,
+            log=log,
+            tail=debian.complaints(failed.tail),
+        ) from failed
+
+
+def _mmdebstrap(target: Target, suite: str, archive: Path) -> list[str]:
+    """The command that makes `archive`, and lists the packages' files."""
+    mirror = debian.mirror()
+    return [
+        *debian.mmdebstrap(target.guest_arch, "extract", "tar"),
+        f"--include={','.join(PACKAGES)}",
+        '--extract-hook=ls "$1/var/cache/apt/archives"',
+        suite,
+        str(archive),
+        # Without a mirror mmdebstrap takes Debian's own for a suite of Debian's.
+        *([mirror] if mirror else []),
+    ]
+
+
+def _assemble(target: Target, programs: Path, folder: Path) -> None:
+    """Makes `folder`/initramfs.cpio.gz from the programs and harness/build/guest/."""
+    require(f"{target.programs_cross_compile}gcc")
+    stage = folder / "stage"
+    shutil.copytree(programs / "root", stage, symlinks=True)
+    for name in FOLDERS:
+        (stage / name).mkdir(parents=True, exist_ok=True)
+    for name, to in LINKS:
+        (stage / name).symlink_to(to)
+    _commands(stage)
+    _compile_su(target, stage / "system/bin/su")
+    shutil.copy(stage / "system/bin/su", folder / "su")
+    _write(stage / "etc/passwd", passwd_lines())
+    _write(stage / "etc/group", group_lines())
+    shutil.copyfile(GUEST / "init", stage / "init")
+    (stage / "init").chmod(0o755)
+    initramfs.pack(stage, folder / ARCHIVE)
+    shutil.rmtree(stage)
+
+
+def _commands(stage: Path) -> None:
+    """Fills /system/bin: the programs, and a link to one of them per applet."""
+    commands = stage / "system/bin"
+    for name in PROGRAMS:
+        (stage / "usr/bin" / name).rename(commands / name)
+    (stage / "usr/bin").rmdir()
+    (stage / "usr/lib/android-sdk/platform-tools/adbd").rename(commands / "adbd")
+    shutil.rmtree(stage / "usr/lib/android-sdk")
+    (commands / "sh").symlink_to("mksh")
+    for program in ("toybox", "busybox"):
+        for applet in (GUEST / f"{program}.applets").read_text().splitlines():
+            if applet and not applet.startswith("#"):
+                (commands / applet).symlink_to(program)
+
+
+def _compile_su(target: Target, program: Path) -> None:
+    run(
+        [
+            *(f"{target.programs_cross_compile}gcc", "-static", "-O2", "-s"),
+            *("-Wall", "-Wextra", "-Werror", "-o", program, GUEST / "su.c"),
+        ],
+        error=BuildError,
+        what="compile su",
+    )
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines))

@@ -1,0 +1,522 @@
+# SPDX-License-Identifier: MIT
+"""Kernel sources: Debian's package, a directory, a tar archive or a git commit.
+
+Whatever the origin, the result is a pristine tree in the cache, keyed by what
+is in it. Nothing writes to that tree afterwards, and nothing ever writes to
+what `--source` names.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Literal
+
+from backports import tarfile
+
+from harness.build import debian, git_source
+from harness.build.git_source import OTHER_SOURCE
+from harness.core.cache import KEY_LENGTH, digest, disk_full_named, file_sha256
+from harness.core.environment import environment_of
+from harness.core.errors import CommandError, DownloadError, SourceError, UsageError
+from harness.core.process import end_group, require, run
+from harness.targets.model import DebianSource, Target
+from harness.ui.progress import Phase
+from harness.ui.workspace import Workspace
+
+_MAKE_VARIABLE = re.compile(
+    r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*=[ \t]*(\S*)[ \t]*$", re.MULTILINE
+)
+_DECOMPRESSORS = (
+    (b"\xfd7zXZ\x00", ("xz", "-dc", "-T0")),
+    (b"\x1f\x8b", ("gzip", "-dc")),
+    (b"BZh", ("bzip2", "-dc")),
+    (b"\x28\xb5\x2f\xfd", ("zstd", "-dcq")),
+)
+# A file changed later than this before it is looked at may change again
+# without its times telling (their grain is a few milliseconds).
+_SETTLED_NS = 2_000_000_000
+_MIB = 1 << 20
+# How many changed files are named.
+_NAMED = 5
+# How many files one command copies. A name is up to 4 KiB, a command line 2 MiB.
+_NAMES_AT_ONCE = 400
+
+
+@dataclass(frozen=True)
+class KernelSource:
+    """A pristine kernel tree. `tree` is never written to; `origin` is for people.
+
+    `commit` is the one that git has it from, and `changed` the files that
+    somebody had changed or added there since; `url` is where it was fetched from.
+    """
+
+    target: Target
+    tree: Path
+    key: str
+    version: str
+    origin: str = field(compare=False)
+    commit: str | None = field(default=None, compare=False)
+    changed: tuple[str, ...] = field(default=(), compare=False)
+    url: str | None = field(default=None, compare=False)
+
+
+def fetch(ws: Workspace, target: Target, source: str | None = None) -> KernelSource:
+    """The pristine source of `target`: Debian's, or what `source` names.
+
+    `source` is a directory, a tar archive (also compressed with xz, gzip,
+    bzip2 or zstd), or a git URL with `@` and a full commit hash. Raises
+    UsageError where it is none of these, and SourceError where it cannot be
+    had, is damaged, or is another kernel than the target's.
+    """
+    source = source or target.given_source
+    with ws.reporter.phase("fetch kernel source") as phase:
+        if source is None:
+            own = target.source
+            if isinstance(own, DebianSource):
+                with _other_source_hinted():
+                    return _from_debian(ws, target, own, phase)
+            return _from_git(ws, target, own.url, git_source.commit_of(ws, own), phase)
+        path = Path(source).expanduser()
+        kind = _kind_of(path)
+        if kind == "directory":
+            return _from_directory(ws, target, path.resolve(), phase)
+        if kind == "file":
+            return _from_tarball(ws, target, path.resolve(), phase)
+        return _from_git(ws, target, *git_source.parse_git_source(source), phase)
+
+
+def _kind_of(path: Path) -> Literal["directory", "file", "none"]:
+    """What `--source` names; "none" where it may be a URL."""
+    try:
+        mode = path.stat().st_mode
+    except PermissionError as error:
+        raise _unreadable(error) from error
+    except (OSError, ValueError):
+        # Not there, a link to itself, longer than a name may be: no path, at any rate.
+        return "none"
+    if stat.S_ISDIR(mode):
+        return "directory"
+    if stat.S_ISREG(mode):
+        return "file"
+    raise UsageError(f"--source {path}: neither a folder nor a file", hint=OTHER_SOURCE)
+
+
+@contextmanager
+def _unreadable_named() -> Iterator[None]:
+    """Turns what keeps a file of the user's from being read into an error that names the file."""
+    try:
+        yield
+    except (PermissionError, FileNotFoundError) as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> SourceError:
+    """The error that names a file which is not to be read, or no more."""
+    name = _shown(error.filename)
+    if isinstance(error, PermissionError):
+        hint = "run it as the user whose file it is, or let others read it"
+        return SourceError(f"{name} cannot be read: {error.strerror}", hint=hint)
+    hint = "is somebody at work there? try it again"
+    return SourceError(f"{name} was gone before it was read", hint=hint)
+
+
+def _shown(name: object) -> str:
+    """A path for people, whatever is in it."""
+    text = os.fsencode(str(name)).decode(errors="backslashreplace")
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def tree_version(tree: Path) -> str:
+    """The version that the Makefile of a kernel tree states, such as `6.1.192`.
+
+    Raises SourceError where there is no such Makefile.
+    """
+    makefile = tree / "Makefile"
+    head = ""
+    if makefile.is_file():
+        with _unreadable_named(), makefile.open(errors="replace") as stream:
+            # The four lines are the first of the file, in every kernel.
+            head = stream.read(4096)
+    found: dict[str, str] = dict(_MAKE_VARIABLE.findall(head))
+    if not {"VERSION", "PATCHLEVEL", "SUBLEVEL"} <= found.keys():
+        raise SourceError(
+            f"not a kernel tree: {tree} has no Makefile with a VERSION", hint=OTHER_SOURCE
+        )
+    numbers = [found["VERSION"], found["PATCHLEVEL"], found["SUBLEVEL"]]
+    return ".".join(number for number in numbers if number) + found.get("EXTRAVERSION", "")
+
+
+def check_version(version: str, target: Target, origin: str) -> None:
+    """Raises SourceError unless `version` is one of the target's."""
+    if not re.match(rf"{re.escape(target.version)}(?![0-9])", version):
+        raise SourceError(
+            f"{origin} is Linux {version}, but {target.name} needs {target.version}",
+            hint="name the right one with --source, or another target with --kernel",
+        )
+
+
+# --- one way to make an entry ---------------------------------------------
+
+
+def _entry(
+    ws: Workspace,
+    target: Target,
+    key: str,
+    origin: str,
+    phase: Phase,
+    unpack: Callable[[Path], None],
+) -> KernelSource:
+    """The source entry `key`; `unpack(tree)` makes the tree where it is not there."""
+
+    def make(folder: Path) -> None:
+        phase.note("unpack")
+        started = time.monotonic()
+        tree = folder / "tree"
+        unpack(tree)
+        check_version(tree_version(tree), target, origin)
+        _clean(ws, target, tree, origin)
+        (folder / "origin.json").write_text(json.dumps({"origin": origin}) + "\n")
+        ws.reporter.say(f"unpacked {origin} in {time.monotonic() - started:.1f} s")
+
+    if ws.cache.path("sources", key).is_dir():
+        phase.mark_cached()
+    # Too large to be looked through each time.
+    tree = ws.cache.ensure("sources", key, make, seal=False) / "tree"
+    version = tree_version(tree)
+    check_version(version, target, origin)
+    return KernelSource(target, tree, key, version, origin)
+
+
+def _leftovers(target: Target) -> tuple[str, ...]:
+    """What an in-tree build leaves that would be taken for the build folder's own."""
+    folders = ("include/config", "include/generated", f"arch/{target.arch}/include/generated")
+    return (".config", *folders)
+
+
+def _built_in(tree: Path, target: Target) -> bool:
+    """Whether a build left files in the tree that keep `make O=` from working."""
+    return any((tree / name).exists() for name in _leftovers(target))
+
+
+def _clean(ws: Workspace, target: Target, tree: Path, origin: str) -> None:
+    """Removes what an in-tree build left in our copy."""
+    if not _built_in(tree, target):
+        return
+    ws.reporter.say(f"{origin} has been built in: its copy is cleaned with `make mrproper`")
+    run(
+        ["make", "-s", "-C", tree, f"ARCH={target.arch}", "mrproper"],
+        log=ws.logs / "mrproper.log",
+        # An old kernel's make files may not please a new make: see below.
+        check=False,
+        what="make mrproper",
+    )
+    for name in _leftovers(target):
+        path = tree / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A scratch folder on the disk of `path`, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=path.parent) as name:
+        yield Path(name)
+
+
+# --- Debian ----------------------------------------------------------------
+
+
+@contextmanager
+def _other_source_hinted() -> Iterator[None]:
+    """Adds to the hint of what fails that a source can be given, too."""
+    try:
+        yield
+    except SourceError as failed:
+        failed.hint = "; or ".join(filter(None, (failed.hint, OTHER_SOURCE)))
+        raise
+
+
+def _from_debian(ws: Workspace, target: Target, source: DebianSource, phase: Phase) -> KernelSource:
+    known = debian.known(ws, source.package, source.suite)
+    if known is not None:
+        try:
+            return _unpacked(ws, target, known.package, phase)
+        except DownloadError:
+            # It may have been asked long ago, and an archive keeps only the newest versions.
+            ws.reporter.say(f"{known.package.file_name} cannot be had; Debian is asked again")
+    phase.note(f"ask Debian for {source.package}")
+    return _unpacked(ws, target, debian.ask(ws, source.package, source.suite), phase)
+
+
+def _unpacked(ws: Workspace, target: Target, package: debian.Package, phase: Phase) -> KernelSource:
+    """The source in one of Debian's packages."""
+    origin = f"Debian's {package.name} {package.version}"
+
+    def unpack(tree: Path) -> None:
+        deb = _download(ws, package, phase)
+        phase.note("unpack")
+        with _beside(tree) as scratch:
+            run(["dpkg-deb", "-x", deb, scratch], error=SourceError)
+            archives = sorted((scratch / "usr" / "src").glob("linux-source-*.tar.*"))
+            if len(archives) != 1:
+                raise SourceError(f"{deb.name} holds {len(archives)} kernel archives, not one")
+            # Its hash is known, so it needs no filter; tar is four times as fast as tarfile.
+            tree.mkdir()
+            words = ["tar", "-x", "--use-compress-program=xz -T0", "--strip-components=1"]
+            run([*words, "-C", tree, "-f", archives[0]], error=SourceError, what="tar")
+
+    return _entry(ws, target, package.key, origin, phase, unpack)
+
+
+def _download(ws: Workspace, package: debian.Package, phase: Phase) -> Path:
+    """The package's file, with the hash that the archive states; fetched again if damaged."""
+    deb = ws.cache.path("downloads", package.key) / package.file_name
+    if deb.is_file() and file_sha256(deb) != package.sha256:
+        ws.reporter.say(f"{deb} is damaged ({deb.stat().st_size} bytes); it is fetched again")
+        with ws.cache.lock(f"downloads-{package.key}"):
+            shutil.rmtree(deb.parent, ignore_errors=True)
+
+    def make(folder: Path) -> None:
+        phase.note(f"download {package.file_name}")
+        debian.download(ws, package, folder)
+
+    # Each time it is compared with what the archive states.
+    ws.cache.ensure("downloads", package.key, make, seal=False)
+    return deb
+
+
+# --- a tar archive ---------------------------------------------------------
+
+
+def _from_tarball(ws: Workspace, target: Target, path: Path, phase: Phase) -> KernelSource:
+    phase.note(f"hash {path.name}")
+    with _unreadable_named():
+        key = f"tarball-{file_sha256(path)[:KEY_LENGTH]}"
+    return _entry(
+        ws, target, key, str(path), phase, lambda tree: _unpack_tar(path, tree, str(path))
+    )
+
+
+def _unpack_tar(archive: Path, tree: Path, name: str) -> None:
+    """Unpacks a tar archive with one folder at its top; that folder becomes `tree`.
+
+    Members that would land outside are refused (tarfile's "data" filter).
+    """
+    with _beside(tree) as scratch:
+        try:
+            with _plain_stream(archive) as stream:
+                with tarfile.open(fileobj=stream, mode="r|", bufsize=_MIB) as tar:
+                    tar.extractall(scratch, filter="data")
+                # To its end, so that a decompressor can say whether all was well.
+                while stream.read(_MIB):
+                    pass
+        except tarfile.FilterError as error:
+            raise SourceError(f"{name} is refused: {_shown(error)}") from error
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # Two members of one name and another kind, one below a link that leads nowhere.
+            raise SourceError(f"{name} cannot be unpacked: {_shown(error)}") from error
+        except (tarfile.TarError, EOFError, CommandError) as error:
+            raise SourceError(
+                f"{name} is truncated or not a tar archive ({error})", hint="fetch it again"
+            ) from error
+        tops = list(scratch.iterdir())
+        top = tops[0] if len(tops) == 1 and tops[0].is_dir() else scratch
+        tree_version(top)
+        tree.mkdir()
+        for path in top.iterdir():
+            path.rename(tree / path.name)
+
+
+@contextmanager
+def _plain_stream(archive: Path) -> Iterator[IO[bytes]]:
+    """The archive's content without its compression, whichever that is."""
+    with archive.open("rb") as plain:
+        magic = plain.read(6)
+    argv = next((tool for head, tool in _DECOMPRESSORS if magic.startswith(head)), None)
+    if argv is None:
+        with archive.open("rb") as plain:
+            yield plain
+        return
+    require(argv[0])
+    with archive.open("rb") as packed, tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            argv,
+            env=environment_of(argv[0]),
+            stdin=packed,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        try:
+            yield process.stdout
+            if process.wait() != 0:
+                said.seek(0)
+                words = said.read().decode(errors="replace").strip()
+                raise CommandError(words or f"{argv[0]} failed")
+        finally:
+            process.stdout.close()
+            if process.poll() is None:
+                end_group(process)
+
+
+# --- a directory -----------------------------------------------------------
+
+
+def _from_directory(ws: Workspace, target: Target, path: Path, phase: Phase) -> KernelSource:
+    # Before 80,000 files are read.
+    check_version(tree_version(path), target, str(path))
+    phase.note(f"read {path}")
+    key = f"directory-{directory_digest(ws, path)}"
+    _tell_left_out(ws, path)
+    found = _entry(ws, target, key, str(path), phase, lambda tree: _copy_directory(path, tree))
+    state = git_source.state_of(path)
+    if state is None:
+        return found
+    if state.changed:
+        # It is what is to be built, and nobody can get it again from the commit.
+        count, names = len(state.changed), _first(state.changed)
+        ws.reporter.say(f"{path} is at {state.commit[:12]} with {count} changed file(s): {names}")
+    return replace(found, commit=state.commit, changed=state.changed)
+
+
+def _first(names: tuple[str, ...]) -> str:
+    """The first of `names`, and that there are more."""
+    return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+
+
+def _tell_left_out(ws: Workspace, path: Path) -> None:
+    """Says what is in a directory that is no part of a kernel's source."""
+    names = tuple(_shown(found.name) for found in _found_in(path) if not found.is_source)
+    if names:
+        count = len(names)
+        ws.reporter.say(
+            f"{path}: {count} pipe(s), socket(s) or device(s) left out: {_first(names)}"
+        )
+
+
+def _copy_directory(path: Path, tree: Path) -> None:
+    """Copies what belongs to a kernel's source in `path`, of which git's own folder does not."""
+    tree.mkdir()
+    names = [found.name for found in _found_in(path) if found.is_source]
+    copy = ["cp", "-a", "--reflink=auto", "--parents", "-t", str(tree), "--"]
+    for first in range(0, len(names), _NAMES_AT_ONCE):
+        some = names[first : first + _NAMES_AT_ONCE]
+        run([*copy, *some], cwd=path, error=SourceError, what=f"copy of {path}")
+
+
+def directory_digest(ws: Workspace, path: Path) -> str:
+    """A key over names, kinds, modes and contents of a directory, without `.git`.
+
+    Reading every file takes seconds, so the key is kept together with the
+    files' sizes, times (ctime too, which nobody can set) and inodes, as git's
+    index does, and read from there as long as these are the same.
+    """
+    began = time.time_ns()
+    state = hashlib.sha256()
+    newest = 0
+    names = []
+    for found in _found_in(path):
+        if not found.is_source:
+            continue
+        status = found.status
+        fields = (
+            status.st_mode,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_ino,
+        )
+        state.update(f"{found.name}\0{fields}\0".encode(errors="surrogateescape"))
+        newest = max(newest, status.st_ctime_ns)
+        names.append(found.name)
+    signature = state.hexdigest()
+    memory = ws.cache.root / "directories" / f"{digest(os.fsencode(path))}.json"
+    try:
+        known = json.loads(memory.read_text())
+        if known["signature"] == signature:
+            return str(known["digest"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not known yet, or not readable: it is only a memory
+    with _unreadable_named():
+        result = _content_digest(path, names)
+    if newest < began - _SETTLED_NS:
+        with disk_full_named(ws.cache.root):
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            memory.write_text(json.dumps({"signature": signature, "digest": result}))
+    return result
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Something below a directory that is no folder: its name there, and its state."""
+
+    name: str
+    status: os.stat_result
+
+    @property
+    def is_source(self) -> bool:
+        """Whether it is a file or a link: reading a pipe, or a device, may never end."""
+        return stat.S_ISREG(self.status.st_mode) or stat.S_ISLNK(self.status.st_mode)
+
+
+def _found_in(root: Path) -> list[_Found]:
+    """All but folders below `root`, and but git's, by name, in order."""
+    with _unreadable_named():
+        return list(_walk(root))
+
+
+def _walk(root: Path, folder: str = "") -> Iterator[_Found]:
+    """The same below `folder`, which ends in a slash. Follows no link."""
+    with os.scandir(root / folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        name = f"{folder}{entry.name}"
+        if name == ".git":
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(root, f"{name}/")
+        else:
+            yield _Found(name, entry.stat(follow_symlinks=False))
+
+
+def _content_digest(root: Path, names: list[str]) -> str:
+    state = hashlib.sha256()
+    for name in names:
+        path = root / name
+        mode = path.lstat().st_mode
+        if path.is_symlink():
+            kind, data = "link", os.fsencode(path.readlink())
+        else:
+            kind, data = ("program" if mode & 0o100 else "file"), path.read_bytes()
+        head = f"{name}\0{kind}\0{len(data)}\0".encode(errors="surrogateescape")
+        state.update(head + data)
+    return state.hexdigest()[:KEY_LENGTH]
+
+
+# --- a git commit ----------------------------------------------------------
+
+
+def _from_git(ws: Workspace, target: Target, url: str, commit: str, phase: Phase) -> KernelSource:
+    origin = f"{url} at {commit[:12]}"
+
+    def unpack(tree: Path) -> None:
+        phase.note(f"fetch {commit[:12]}")
+        git_source.checkout(ws, url, commit, tree, phase.note)
+
+    found = _entry(ws, target, f"git-{commit[:KEY_LENGTH]}", origin, phase, unpack)
+    return replace(found, commit=commit, url=url)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""The versions of the tools that build a kernel."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from functools import cache
+
+from harness.build.series import Condition, Tool
+from harness.core.errors import InfrastructureError
+from harness.core.process import require, run
+from harness.targets.model import Target
+
+_VERSION = re.compile(r"\d+(?:\.\d+)+")
+# GCC before 7 knows only the second option, and answers it with less since.
+_GCC_VERSION = ("-dumpfullversion", "-dumpversion")
+
+
+def linker(target: Target) -> str:
+    """The linker for the kernel of `target`: bfd's, where it goes by its own name as well.
+
+    The plain `ld` of an NDK is gold, which old kernels' linker scripts are not made for.
+    """
+    bfd = f"{target.cross_compile}ld.bfd"
+    return bfd if shutil.which(bfd) else f"{target.cross_compile}ld"
+
+
+def toolchain_version(target: Target) -> str:
+    """What compiler and linker say they are.
+
+    Raises ToolMissingError where they are not there, and InfrastructureError
+    where they cannot be started.
+    """
+    tools = (f"{target.cross_compile}gcc", linker(target))
+    require(*tools)
+    said = [run([tool, "--version"]).output for tool in tools]
+    return "; ".join(text.splitlines()[0] for text in said)
+
+
+def tool_version(target: Target, tool: Tool) -> tuple[int, ...] | None:
+    """The version of a tool that builds `target`; None where it is not there or says nothing."""
+    commands: dict[Tool, tuple[str, ...]] = {
+        "gcc": (f"{target.cross_compile}gcc", *_GCC_VERSION),
+        "hostgcc": ("gcc", *_GCC_VERSION),
+        "binutils": (linker(target), "--version"),
+        "make": ("make", "--version"),
+        "perl": ("perl", "-e", 'printf "%vd", $^V'),
+    }
+    return _ask(commands[tool])
+
+
+def is_needed(target: Target, condition: Condition | None) -> bool:
+    """Whether a step under `condition` is needed; also where nobody can tell."""
+    if condition is None:
+        return True
+    version = tool_version(target, condition.tool)
+    return version is None or version >= condition.since
+
+
+@cache
+def _ask(command: tuple[str, ...]) -> tuple[int, ...] | None:
+    try:
+        said = run(command, check=False)
+    except InfrastructureError:
+        return None
+    # The linker's first line ends with it; others say nothing else.
+    found = _VERSION.findall(said.output.splitlines()[0] if said.output else "")
+    if said.status != 0 or not found:
+        return None
+    return tuple(map(int, found[-1].split(".")))

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""A run in one file, to be repeated elsewhere."""

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: MIT
+"""What a run booted and pushed, and where that is in the cache: `built.json` in its folder.
+
+Written before the boot: a kernel that does not come up is one to hand on.
+"""
+
+from __future__ import annotations
+
+import shlex
+import tomllib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from harness.build.bootable import Bootable
+from harness.build.kernel import KernelBuild
+from harness.bundle import manifest as bundle_manifest
+from harness.bundle.manifest import Harness, Kernel, Place, Rounds, Scenarios
+from harness.core import typed_json
+from harness.core.cache import Cache, tree_digest
+from harness.core.paths import REPO
+from harness.core.text import visible
+from harness.targets.model import QemuMachine, Target
+
+FILE = "built.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of a cache entry, and the name that it has in a bundle."""
+
+    member: str
+    kind: str
+    key: str
+    file: str
+
+    def path(self, cache: Cache) -> Path:
+        """Where it is, or was."""
+        return cache.path(self.kind, self.key) / self.file
+
+
+@dataclass(frozen=True)
+class Record:
+    """A built.json. `machine` is None where the run was on no QEMU of the host's.
+
+    For the other fields see Manifest.
+
+    A run that repeated a bundle has its name as `replay_of`, and no parts.
+    """
+
+    format: int
+    place: Place
+    kernel: Kernel
+    harness: Harness
+    scenarios: Scenarios | None
+    rounds: Rounds | None
+    packages: tuple[str, ...]
+    machine: QemuMachine | None
+    arguments: str
+    qemu: str
+    parts: tuple[Part, ...]
+    replay_of: str = ""
+
+
+def members_of(files: Bootable) -> Iterator[tuple[str, Path]]:
+    """What goes into a bundle, by the name that it has there."""
+    yield bundle_manifest.KERNEL, files.image
+    yield bundle_manifest.CONFIG, files.config
+    yield bundle_manifest.INITRAMFS, files.initramfs
+    yield from ((f"{bundle_manifest.MODULES_FOLDER}/{p.name}", p) for p in files.modules)
+    yield from ((f"{bundle_manifest.PROGRAMS_FOLDER}/{p.name}", p) for p in files.programs)
+
+
+def unpacked(release: str, folder: Path, packages: tuple[str, ...] = ()) -> Bootable:
+    """What a bundle has brought, below the folder that it was unpacked into."""
+    return Bootable(
+        release=release,
+        image=folder / bundle_manifest.KERNEL,
+        config=folder / bundle_manifest.CONFIG,
+        initramfs=folder / bundle_manifest.INITRAMFS,
+        modules=tuple(sorted((folder / bundle_manifest.MODULES_FOLDER).glob("*"))),
+        programs=tuple(sorted((folder / bundle_manifest.PROGRAMS_FOLDER).glob("*"))),
+        packages=packages,
+    )
+
+
+def kernel_of(build: KernelBuild) -> Kernel:
+    """Which kernel it is, and from which source."""
+    taken = build.source
+    return Kernel(
+        release=build.release,
+        toolchain=visible(build.toolchain),
+        origin=visible(taken.origin),
+        repository=None if taken.url is None else visible(taken.url),
+        commit=taken.commit,
+        changed=tuple(visible(name) for name in taken.changed),
+    )
+
+
+def record(
+    cache: Cache,
+    target: Target,
+    kernel: Kernel,
+    files: Bootable,
+    what: Scenarios | Rounds,
+    *,
+    arguments: str = "",
+    qemu: str = "",
+    replay_of: str = "",
+) -> str:
+    """The text of built.json for a run of `what`."""
+    machine = target.machine
+    found = Record(
+        format=FORMAT,
+        place=Place(target.name, target.emulator, target.debug),
+        kernel=kernel,
+        harness=this_harness(),
+        scenarios=what if isinstance(what, Scenarios) else None,
+        rounds=what if isinstance(what, Rounds) else None,
+        packages=files.packages,
+        machine=machine if isinstance(machine, QemuMachine) else None,
+        arguments=arguments,
+        qemu=qemu,
+        parts=() if replay_of else _parts(cache, files),
+        replay_of=visible(replay_of),
+    )
+    return typed_json.to_text(found)
+
+
+def read(text: str) -> Record:
+    """The record in a built.json; ValueError if it is none that is understood here."""
+    value = typed_json.parse(text)
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise ValueError(f"its format is not {FORMAT}")
+    found = typed_json.from_value(Record, value)
+    for part in found.parts:
+        names = PurePosixPath(part.kind, part.key, part.file)
+        if names.is_absolute() or ".." in names.parts:
+            raise ValueError(f"{part.member} is outside the cache")
+    return found
+
+
+def how_to_hand_on(folder: Path) -> str:
+    """What to say of a run that did not pass, whose result folder this is."""
+    shown = folder
+    # Where we are may be gone.
+    with suppress(OSError, ValueError):
+        shown = folder.relative_to(Path.cwd())
+    return f"to hand it on: ./inv bundle {shlex.quote(str(shown))}"
+
+
+def this_harness() -> Harness:
+    """Which harness this is: what it judges by is in its code."""
+    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+    return Harness(version=project["version"], code=tree_digest(REPO / "harness"))
+
+
+def _parts(cache: Cache, files: Bootable) -> tuple[Part, ...]:
+    found = []
+    for member, path in members_of(files):
+        kind, key, *rest = path.relative_to(cache.root).parts
+        found.append(Part(member, kind, key, "/".join(rest)))
+    return tuple(found)

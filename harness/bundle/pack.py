@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: MIT
+"""The `bundle` task: everything that repeats a run elsewhere, in one file."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.filesize import decimal
+
+from harness.bundle import archive as bundle_archive
+from harness.bundle import built
+from harness.bundle.built import Record
+from harness.bundle.manifest import (
+    ORIGINAL_FOLDER,
+    SCHEMA,
+    Harness,
+    Kernel,
+    Manifest,
+    Original,
+    Rounds,
+    Told,
+    check_members,
+)
+from harness.bundle.scrub import places_of, scrubbed, scrubbed_json, scrubbed_log, scrubbed_words
+from harness.core import typed_json
+from harness.core.errors import InfrastructureError, UsageError
+from harness.core.paths import REPO, RESULTS
+from harness.core.process import run as run_program
+from harness.core.text import public, visible
+from harness.results.folder import CONSOLE_LOG, KERNEL_LOG, LATEST
+from harness.ui.workspace import Workspace
+
+SUFFIX = ".bundle.tar.gz"
+_COMMAND, _VERDICT, _FUZZ = "command.txt", "verdict.json", "fuzz.json"
+# What the original left: evidence to compare with, none of which is needed to repeat it.
+_LOGS = (CONSOLE_LOG, KERNEL_LOG, "output.txt")
+_JSON = (_VERDICT, _FUZZ, "kills.json", "usage.json", "decisions.json")
+
+
+def run(
+    ws: Workspace, result: Path | None, output: Path | None = None, results: Path = RESULTS
+) -> Path:
+    """Writes the bundle of a run (default: the last); returns its file.
+
+    `result` is the run's folder, `output` the file (default: here, called as the folder).
+    Raises UsageError where there is no run that can be repeated elsewhere, and
+    InfrastructureError where something of it is gone or damaged.
+    """
+    folder = (result or results / LATEST).resolve()
+    # Said first: a run that was repeated has no command of its own.
+    record = _record(folder)
+    original = _Original.read(folder, record)
+    file = output or Path(f"{folder.name}{SUFFIX}")
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder", hint=f"--output {file / folder.name}{SUFFIX}")
+    with ws.reporter.phase("bundle"):
+        contents = {**_built(ws, record, original), **original.texts}
+        manifest = _manifest(folder, record, original, contents)
+        bundle_archive.pack(manifest, contents, file)
+    ws.reporter.say(f"to repeat it elsewhere: ./inv replay {shlex.quote(str(file))}")
+    ws.reporter.result(f"{file}: {decimal(file.stat().st_size)}, {len(contents)} files")
+    return file
+
+
+def outcomes_of(verdict: Mapping[str, Any]) -> tuple[Told, ...]:
+    """The verdicts in what verdict.json holds; raises KeyError or TypeError if it is none."""
+    return tuple(
+        Told(visible(one["policy"]), visible(one["scenario"]), visible(one["outcome"]))
+        for one in verdict["scenarios"]
+    )
+
+
+@dataclass(frozen=True)
+class _Original:
+    """The run as its folder tells it. `texts` are what of it goes into the bundle."""
+
+    command: tuple[str, ...]
+    places: Mapping[str, str]
+    story: Mapping[str, Any]
+    texts: Mapping[str, bytes]
+
+    @classmethod
+    def read(cls, folder: Path, record: Record) -> _Original:
+        """Reads the folder; raises InfrastructureError where a file of it is damaged."""
+        command = _words(folder / _COMMAND)
+        kernel = record.kernel
+        places = places_of((*command, kernel.origin, kernel.repository or ""))
+        story = _json(folder / (_VERDICT if record.scenarios else _FUZZ))
+        return cls(command, places, story, dict(_texts(folder, command, places)))
+
+    @property
+    def told(self) -> Original:
+        """How it ended."""
+        if not self.story:
+            return Original(False, "FAIL: the run did not finish", ())
+        try:
+            if "scenarios" in self.story:
+                result = scrubbed(self.story["result"], self.places)
+                outcomes = outcomes_of(self.story)
+                return Original(bool(self.story["passed"]), visible(result), outcomes)
+            problems = [scrubbed(one, self.places) for one in self.story["problems"]]
+            return Original.of_rounds(problems, int(self.story["rounds"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InfrastructureError(f"the run's results are damaged: {error!r}") from error
+
+    def rounds(self, record: Rounds) -> Rounds:
+        """What is to be repeated of a run of the fuzz test: the round that failed, if one did."""
+        failed, done = self.story.get("failed seed"), self.story.get("rounds")
+        if type(failed) is int:
+            return Rounds(failed, 1)
+        return Rounds(record.seed, done if type(done) is int and done else record.count or 1)
+
+
+def _record(folder: Path) -> Record:
+    """What the run booted; UsageError where it did not come so far, or cannot be repeated."""
+    if not folder.is_dir():
+        raise UsageError(f"there is no result {folder}", hint="./inv emulator-test makes one")
+    try:
+        record = built.read((folder / built.FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        if not (folder / _COMMAND).is_file():
+            raise UsageError(
+                f"{folder} is no result of emulator-test or fuzz", hint="name another folder"
+            ) from error
+        raise UsageError(
+            f"the run of {folder} ended before everything was built: there is nothing to repeat",
+            hint=f"the run again: {_shown(folder)}",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InfrastructureError(
+            f"{folder / built.FILE} is damaged: {error}", hint=f"the run again: {_shown(folder)}"
+        ) from error
+    if record.replay_of:
+        raise UsageError(
+            f"the run of {folder} was itself repeated from a bundle",
+            hint=f"hand that on: {record.replay_of}",
+        )
+    if record.machine is None:
+        raise UsageError(
+            "the run was on an Android Emulator, whose system image is not ours to hand on",
+            hint="give the run's command.txt, or bundle a run on --emulator qemu",
+        )
+    return record
+
+
+def _built(ws: Workspace, record: Record, original: _Original) -> dict[str, bytes]:
+    """The files that were booted or pushed; InfrastructureError says what is gone."""
+    contents, gone = {}, []
+    for part in record.parts:
+        try:
+            contents[part.member] = part.path(ws.cache).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            gone.append(f"{part.kind}/{part.key}")
+        except OSError as error:
+            raise InfrastructureError(f"cannot read the cache: {error}") from error
+    if gone:
+        raise InfrastructureError(
+            f"what the run booted is no longer in the cache: {', '.join(dict.fromkeys(gone))}",
+            hint=f"build it again: {public(shlex.join(original.command))}",
+        )
+    return contents
+
+
+def _texts(
+    folder: Path, command: tuple[str, ...], places: Mapping[str, str]
+) -> Iterator[tuple[str, bytes]]:
+    """What the original left, by the names that it has in the bundle."""
+    repeat = f"{shlex.join(scrubbed_words(command, places))}\n"
+    yield f"{ORIGINAL_FOLDER}/{_COMMAND}", repeat.encode("utf-8", "surrogateescape")
+    for path in sorted((*folder.glob("*"), *folder.glob("guest[0-9]*/*"))):
+        if not path.is_file() or path.is_symlink():
+            continue
+        name = f"{ORIGINAL_FOLDER}/{path.relative_to(folder)}"
+        if path.name in _LOGS:
+            yield name, scrubbed_log(path.read_bytes(), places)
+        elif path.name in _JSON:
+            try:
+                yield name, scrubbed_json(path.read_bytes(), places)
+            except ValueError as error:
+                raise InfrastructureError(f"{path} is damaged: {error}") from error
+
+
+def _manifest(
+    folder: Path, record: Record, original: _Original, contents: Mapping[str, bytes]
+) -> Manifest:
+    members = tuple(bundle_archive.member_of(name, contents[name]) for name in sorted(contents))
+    try:
+        check_members(members)
+    except ValueError as error:
+        # A log can be of any length.
+        raise InfrastructureError(f"the run makes no bundle: {error}") from error
+    assert record.machine is not None
+    places = original.places
+    return Manifest(
+        schema=SCHEMA,
+        run=visible(folder.name),
+        command=tuple(visible(word) for word in scrubbed_words(original.command, places)),
+        scenarios=record.scenarios,
+        rounds=original.rounds(record.rounds) if record.rounds else None,
+        place=record.place,
+        machine=record.machine,
+        arguments=record.arguments,
+        qemu=record.qemu,
+        kernel=_public_kernel(record.kernel, places),
+        packages=record.packages,
+        harness=_with_commit(record.harness),
+        original=original.told,
+        members=members,
+    )
+
+
+def _public_kernel(kernel: Kernel, places: Mapping[str, str]) -> Kernel:
+    repository = kernel.repository
+    return replace(
+        kernel,
+        toolchain=scrubbed(kernel.toolchain, places),
+        origin=scrubbed(kernel.origin, places),
+        repository=None if repository is None else scrubbed(repository, places),
+    )
+
+
+def _with_commit(harness: Harness) -> Harness:
+    """The harness that ran, with its commit where it is still the one that is here."""
+    if harness != built.this_harness():
+        return harness
+    try:
+        asked = ["git", "-c", "safe.directory=*", "-C", str(REPO)]
+        head = run_program([*asked, "rev-parse", "HEAD"], check=False)
+        changed = run_program([*asked, "status", "--porcelain", "--", "harness"], check=False)
+    except InfrastructureError:
+        return harness
+    known = head.status == changed.status == 0 and not changed.output
+    return replace(harness, commit=head.output.strip()) if known else harness
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    """An object; empty where there is no file: the run did not come so far."""
+    try:
+        value = typed_json.parse(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InfrastructureError(f"{path} is damaged: {error}") from error
+    if not isinstance(value, dict):
+        raise InfrastructureError(f"{path} is damaged: it holds no object")
+    return value
+
+
+def _words(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(path.read_text(encoding="utf-8", errors="surrogateescape")))
+    except (OSError, ValueError) as error:
+        raise InfrastructureError(f"{path} is damaged: {error}") from error
+
+
+def _shown(folder: Path) -> str:
+    return public(shlex.join(_words(folder / _COMMAND)))

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT
+"""Where things are: the repository, and the user's cache directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import platformdirs
+
+from harness.core.errors import InfrastructureError
+
+REPO = Path(__file__).resolve().parents[2]
+KERNEL_PATCHES = REPO / "kernel_patches"
+COMMON = KERNEL_PATCHES / "common"
+MODULES = REPO / "module"
+NDK_TESTS = REPO / "ndk_tests"
+GUEST = REPO / "harness" / "build" / "guest"
+PAGES = REPO / "harness" / "report" / "pages"
+RESULTS = REPO / "results"
+# What to do for a user who may not write there.
+CACHE_HINT = "set XDG_CACHE_HOME to a folder that you may write to"
+
+
+def cache_root() -> Path:
+    """The folder for everything that is downloaded or built.
+
+    Follows XDG_CACHE_HOME; it is read at each call, so that a test can point
+    it elsewhere. Raises InfrastructureError for a user without a home.
+    """
+    try:
+        return platformdirs.user_cache_path("goldfish-oom", appauthor=False)
+    except RuntimeError as error:
+        raise InfrastructureError("this user has no home directory", hint=CACHE_HINT) from error

@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: MIT
+"""Running programs: one place that logs them, explains failures and ends them.
+
+Every program gets a session of its own. When the harness stops waiting for it,
+for whatever reason (Ctrl-C, a time limit, an error elsewhere), the whole
+process group goes with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import selectors
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from harness.core.cache import disk_full_named
+from harness.core.environment import environment_of
+from harness.core.errors import (
+    CommandError,
+    DiskFullError,
+    HarnessError,
+    InfrastructureError,
+    ToolMissingError,
+)
+from harness.core.lifetime import check_stopped
+from harness.core.tools import is_foreign, package_of
+
+TAIL_LINES = 8
+# What a group that was asked to end may take before it is made to.
+GRACE_SECONDS = 2.0
+# A daemon that a program leaves behind may hold its output open for ever: that
+# is how long the harness reads on after the program itself has ended.
+_LINGER_SECONDS = 1.0
+# How often a program is looked at that prints nothing.
+_POLL_SECONDS = 0.2
+_CHUNK = 1 << 16
+# As much as a pipe can hold.
+_PIPE = 1 << 20
+_STDERR = 2
+# For a tool that is missing: its package is known here, the kernel that wants it is not.
+_INSTALL = "apt-get install {} (or ./inv setup, with --kernel as here)"
+# For a compiler that the user named.
+LOOK_AT_PREFIX = "look at --cross-compile"
+# Compilers of the time of old kernels are 32-bit programs. Where their loader is
+# missing, the system says of the program itself that it is not there.
+_NO_LOADER = (
+    "if it is a 32-bit program: apt-get install libc6-i386 lib32stdc++6 lib32z1; "
+    "if a script: install what its first line names"
+)
+# The second is tar's word for it.
+_NO_SPACE = re.compile(r"No space left on device|Wrote only \d+ of \d+ bytes")
+
+
+class _TimedOutError(Exception):
+    """A program took longer than it may."""
+
+
+# What shows its progress goes back to the line's begin, and ends no line.
+_LINE_END = re.compile(rb"(?<=\n)|(?<=\r)(?!\n|$)")
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a program ended: its status, its output (stdout and stderr together)."""
+
+    argv: tuple[str, ...]
+    status: int
+    output: str
+
+
+def require(*tools: str) -> None:
+    """Raises ToolMissingError naming all of `tools` that are not on PATH."""
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if missing:
+        raise ToolMissingError(f"not installed: {', '.join(missing)}", hint=_how_to_get(*missing))
+
+
+def _how_to_get(*tools: str) -> str:
+    """What to do for programs that are not there; empty where nobody knows."""
+    packages = sorted({package for tool in tools if (package := package_of(tool))})
+    hints = [_INSTALL.format(" ".join(packages))] if packages else []
+    if any(is_foreign(tool) for tool in tools):
+        hints.append(LOOK_AT_PREFIX)
+    return "; ".join(hints)
+
+
+def end_group(process: subprocess.Popen[bytes], grace: float = GRACE_SECONDS) -> None:
+    """Ends a process and its group: SIGTERM, then SIGKILL after `grace` seconds."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(grace)
+    # Also when the leader is gone: a child that ignored SIGTERM may not be.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    log: Path | None = None,
+    check: bool = True,
+    timeout: float | None = None,
+    on_line: Callable[[str], None] | None = None,
+    error: type[HarnessError] = CommandError,
+    what: str = "",
+    grace: float = GRACE_SECONDS,
+) -> Completed:
+    """Runs a program to its end and returns its status and output.
+
+    `env` is added to what the program may see of the harness's own environment: see
+    harness/core/environment.py. The output is appended to `log` as it comes, and each
+    line is given to `on_line`. With `check`, a status other than 0 raises
+    `error(message, log=…, tail=…)`, whose message begins with `what` (default: the
+    program's name); a full disk raises DiskFullError instead. `timeout` is in
+    seconds; after it the program is ended and CommandError is raised, with or
+    without `check`. A program that is ended early gets `grace` seconds to clean
+    up. ToolMissingError says that there is no such program, InfrastructureError
+    that it cannot be started.
+    """
+    words = tuple(os.fspath(word) for word in argv)
+    name = what or Path(words[0]).name
+    output = bytearray()
+    with _opened(log, words) as stream:
+        process: subprocess.Popen[bytes] | None = None
+        try:
+            with _signals_held():
+                process = _start(words, cwd, env, name)
+            for line in _lines(process, timeout):
+                output += line
+                if stream is not None:
+                    stream.write(line)
+                    stream.flush()
+                if on_line is not None:
+                    on_line(line.decode(errors="replace").rstrip("\r\n"))
+            status = process.wait()
+        except _TimedOutError as late:
+            assert process is not None
+            end_group(process, grace)
+            raise CommandError(
+                f"{name} did not end within {timeout:g} s",
+                log=log,
+                tail=_tail(output.decode(errors="replace")),
+            ) from late
+        except BaseException:
+            if process is not None:
+                end_group(process, grace)
+            raise
+        finally:
+            if process is not None and process.stdout is not None:
+                process.stdout.close()
+    text = output.decode(errors="replace")
+    if check and status != 0:
+        raise _failure(words, name, status, text, log, error)
+    return Completed(words, status, text)
+
+
+def run_on_terminal(argv: Sequence[str]) -> int:
+    """Runs a program that talks to the person, such as sudo; returns its status.
+
+    Our stdout is not its own: a program may read that.
+    """
+    with subprocess.Popen(argv, env=environment_of(argv[0]), stdout=_STDERR) as process:
+        return process.wait()
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """A signal that comes meanwhile is taken afterwards.
+
+    Else a program that has just been started, and is not known yet, would outlive us.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        # No signal is taken here.
+        yield
+        return
+    came: list[int] = []
+    previous = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if callable(signal.getsignal(number))
+    }
+    try:
+        yield
+    finally:
+        for held, handler in previous.items():
+            signal.signal(held, handler)
+    for number in came:
+        signal.raise_signal(number)
+
+
+def _start(
+    words: tuple[str, ...], cwd: Path | None, env: Mapping[str, str] | None, name: str
+) -> subprocess.Popen[bytes]:
+    """Starts the program; an error says why it cannot be started."""
+    try:
+        return subprocess.Popen(
+            words,
+            cwd=cwd,
+            env=environment_of(words[0], env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as failed:
+        if cwd is not None and not cwd.is_dir():
+            raise
+        raise _not_started(words[0], name, failed) from failed
+
+
+def _not_started(tool: str, name: str, failed: OSError) -> InfrastructureError:
+    """The error for a program that the system did not start."""
+    if shutil.which(tool) is None and not os.access(tool, os.F_OK):
+        return ToolMissingError(f"{name}: {tool} is not installed", hint=_how_to_get(tool))
+    # The file is there: what is not is the loader or interpreter that it names.
+    no_file = isinstance(failed, FileNotFoundError)
+    reason = "its loader is missing" if no_file else failed.strerror
+    hint = _NO_LOADER if no_file or failed.errno == errno.ENOEXEC else ""
+    return InfrastructureError(f"{name}: {tool} cannot be started here: {reason}", hint=hint)
+
+
+@contextmanager
+def _opened(log: Path | None, words: tuple[str, ...]) -> Iterator[IO[bytes] | None]:
+    """The log, with the command as its next line; None without a log."""
+    if log is None:
+        yield None
+        return
+    with disk_full_named(log.parent):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as stream:
+            stream.write(f"$ {shlex.join(words)}\n".encode(errors="surrogateescape"))
+            stream.flush()
+            yield stream
+
+
+def _lines(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator[bytes]:
+    """The program's output, line by line, until it has ended; _TimedOutError when that is late."""
+    pending = b""
+    for chunk in _chunks(process, timeout):
+        *whole, pending = _LINE_END.split(pending + chunk)
+        yield from whole
+    if pending:
+        yield pending
+
+
+def _chunks(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator[bytes]:
+    """What the program prints, as it comes, until it has ended or closed its output."""
+    assert process.stdout is not None
+    now = time.monotonic()
+    deadline = now + timeout if timeout is not None else float("inf")
+    linger = float("inf")
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        open_end = True
+        while open_end or process.poll() is None:
+            now = time.monotonic()
+            if now >= deadline:
+                raise _TimedOutError
+            check_stopped()
+            if now >= linger:
+                yield _what_is_there(process.stdout.fileno())
+                return
+            if linger == float("inf") and process.poll() is not None:
+                linger = now + _LINGER_SECONDS
+            if not open_end:
+                # Its output is closed; only its end is awaited.
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_POLL_SECONDS)
+            elif selector.select(_POLL_SECONDS):
+                chunk = os.read(process.stdout.fileno(), _CHUNK)
+                open_end = chunk != b""
+                yield chunk
+
+
+def _what_is_there(pipe: int) -> bytes:
+    """What has been written to a pipe and not been read: what a program that has ended left."""
+    os.set_blocking(pipe, False)
+    with suppress(BlockingIOError):
+        return os.read(pipe, _PIPE)
+    return b""
+
+
+def _tail(output: str) -> str:
+    """The last lines of an output."""
+    return "\n".join(output.splitlines()[-TAIL_LINES:])
+
+
+def _failure(
+    words: tuple[str, ...],
+    name: str,
+    status: int,
+    output: str,
+    log: Path | None,
+    error: type[HarnessError],
+) -> HarnessError:
+    """The error for a program that ended with `status`."""
+    tail = _tail(output)
+    if _NO_SPACE.search(output):
+        return DiskFullError(
+            f"{name}: no space left on the disk", log=log, tail=tail, hint="free some space"
+        )
+    ended = f"signal {-status}" if status < 0 else f"status {status}"
+    return error(f"{name} failed ({ended}): {shlex.join(words)[:200]}", log=log, tail=tail)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""What the tasks of `tasks.py` do."""

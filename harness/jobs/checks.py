@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""What CI runs: style, types, shell scripts, unit tests, browser tests, boot tests."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.build.source import fetch
+from harness.core import process
+from harness.core.errors import InfrastructureError, VerdictError
+from harness.core.paths import REPO
+from harness.jobs import guests
+from harness.targets.model import Target
+from harness.ui.workspace import Workspace
+
+# A pytest that is told to stop ends its machines first.
+_GRACE_SECONDS = 30.0
+_BOOT_TESTS = "tests/boot"
+# ruff, mypy, shellcheck and pytest: the check ran, and found something.
+_FOUND_SOMETHING = 1
+
+
+@dataclass(frozen=True)
+class Check:
+    """One program that looks at the repository; `argv` is made when it runs."""
+
+    name: str
+    argv: Callable[[], Sequence[str]]
+    # Its output is shown as it comes, and not only where it found something.
+    shown: bool = False
+
+
+def _python(*arguments: str) -> Callable[[], Sequence[str]]:
+    return lambda: (sys.executable, "-m", *arguments)
+
+
+def shell_scripts() -> tuple[str, ...]:
+    """The repository's shell scripts: all that begin with `#!` and a shell."""
+    listed = process.run(
+        # As root in another user's clone, git would refuse.
+        ["git", "-c", "safe.directory=*", "ls-files", "-co", "--exclude-standard", "-z"],
+        cwd=REPO,
+        what="git ls-files",
+    )
+    return tuple(sorted(name for name in listed.output.split("\0") if _is_shell(REPO / name)))
+
+
+def _is_shell(path: Path) -> bool:
+    """Whether the file's first line names a shell."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        first = stream.readline(200).split()
+    return bool(first) and first[0].startswith(b"#!") and first[-1].rpartition(b"/")[2] == b"sh"
+
+
+def _beside_python(program: str) -> str:
+    """The path of a program that a locked package brings."""
+    return str(Path(sys.executable).with_name(program))
+
+
+def _shellcheck() -> Sequence[str]:
+    return (_beside_python("shellcheck"), "-s", "sh", *shell_scripts())
+
+
+LINT = (
+    Check("ruff check", _python("ruff", "check", "--no-fix")),
+    Check("ruff format", _python("ruff", "format", "--diff")),
+    Check("mypy", _python("mypy")),
+    Check("imports", lambda: (_beside_python("lint-imports"), "--no-cache")),
+    Check("shellcheck", _shellcheck),
+)
+UNIT_TESTS = (Check("unit tests", _python("pytest", "tests/unit"), shown=True),)
+BROWSER_TESTS = (Check("browser tests", _python("pytest", "tests/browser"), shown=True),)
+
+
+def on_source(ws: Workspace, target: Target, source: str | None) -> Target:
+    """The target with a source for its tests, which is fetched: a wrong one is one error here.
+
+    Raises UsageError and SourceError, as source.fetch() does. The tests run in another
+    folder than the one that the user is in.
+    """
+    if source is None:
+        return target
+    fetch(ws, target, source)
+    path = Path(source).expanduser()
+    return replace(target, given_source=str(path.absolute()) if path.exists() else source)
+
+
+def boot_tests(target: Target, jobs: str = "") -> tuple[Check, ...]:
+    """The tests that boot the target's kernel, with so many guests side by side.
+
+    `jobs` is that number, as of guests.count_of(); a file's tests share one guest.
+    Raises UsageError.
+    """
+    count = guests.count_of(jobs, target, len(list((REPO / _BOOT_TESTS).glob("test_*.py"))))
+    words = ["pytest", _BOOT_TESTS]
+    words += ["--kernel", target.name]
+    words += ["--source", target.given_source] if target.given_source else []
+    words += ["--debug-kernel"] if target.debug else []
+    # Each test that does not apply to the kernel is named, with its reason.
+    words += ["-rs"]
+    words += ["-n", str(count), "--dist", "loadfile"] if count > 1 else []
+    name = "boot tests"
+    name += " on the kernel that checks itself" if target.debug else ""
+    name += f", {count} guests" if count > 1 else ""
+    return (Check(name, _python(*words), shown=True),)
+
+
+def run(ws: Workspace, *groups: Sequence[Check]) -> None:
+    """Runs groups of checks; a group is run to its end, and the next only if it passed.
+
+    Raises VerdictError where a check found something, and InfrastructureError
+    where one did not run.
+    """
+    for group in groups:
+        failed = [check.name for check in group if not _passes(ws, check)]
+        if failed:
+            raise VerdictError(f"not passed: {', '.join(failed)}")
+
+
+def _passes(ws: Workspace, check: Check) -> bool:
+    """Runs one check and shows what it found."""
+    say = ws.reporter.say
+    with ws.reporter.phase(check.name):
+        done = process.run(
+            check.argv(),
+            cwd=REPO,
+            check=False,
+            on_line=say if check.shown else None,
+            grace=_GRACE_SECONDS,
+        )
+    if done.status != 0 and not check.shown:
+        say(done.output.rstrip())
+    if done.status not in (0, _FOUND_SOMETHING):
+        raise InfrastructureError(f"{check.name} did not run (status {done.status})")
+    return done.status == 0

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: MIT
+"""The edge between the harness and whoever started it: errors, signals, exit status."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import io
+import locale
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from harness.core.errors import (
+    EXIT_INFRASTRUCTURE,
+    EXIT_INTERRUPTED,
+    EXIT_PASSED,
+    DiskFullError,
+    HarnessError,
+    InfrastructureError,
+)
+
+if TYPE_CHECKING:
+    # `./inv --list` should not wait for it.
+    from harness.ui.progress import Reporter
+
+# What a shell reports for a program that a signal ended.
+_SIGNALLED = 128
+# What is printed where the encoding of the terminal does not have a character.
+_PLAIN = {"…": "...", "≤": "<=", "≥": ">=", "—": "-"}
+_PLAIN_ERRORS = "goldfish-oom.plain"
+_UTF_8 = "utf-8"
+_NO_PLACE = (errno.ENOSPC, errno.EDQUOT)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+# The first asks for an end, the second finds the harness cleaning up, and
+# whoever sends a third wants out at once.
+_IMPATIENT = 3
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP came; like KeyboardInterrupt, it passes every `except Exception`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class StatusError(Exception):
+    """A task that explained itself already ends with `status`."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def finish(status: int) -> None:
+    """Ends the run with `status` unless that is 0; tasks behind this one do not start."""
+    if status != EXIT_PASSED:
+        raise StatusError(status)
+
+
+@contextmanager
+def _signals_raised() -> Iterator[None]:
+    """While it lasts SIGINT, SIGTERM and SIGHUP raise, and clean-up is not cut short."""
+    count = 0
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        nonlocal count
+        count += 1
+        if 1 < count < _IMPATIENT:
+            # Below the cursor there may be lines that are kept up to date.
+            erase = b"\r\x1b[J" if os.isatty(2) and os.environ.get("TERM") != "dumb" else b""
+            with suppress(OSError):
+                os.write(2, erase + b"cleaning up; once more to leave it undone\n")
+            return
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise Terminated(number)
+
+    previous = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Whoever started this in the background, or with nohup, had a reason.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            previous[number] = signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _reader_gone() -> bool:
+    """Whether what reads this program's output (`| head`) has gone."""
+    poll = select.poll()
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is not None and not stream.closed:
+            poll.register(stream.fileno(), 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """How a run ended; `text` is for a person, `what` and the rest for a program."""
+
+    status: int
+    text: str = ""
+    what: str = ""
+    hint: str = ""
+    log: Path | None = None
+    tail: str = ""
+
+
+def _explained(error: BaseException) -> BaseException:
+    """What the system refused, as an error for a person; any other error as it is."""
+    if isinstance(error, OSError) and error.errno in _NO_PLACE:
+        where = error.filename or "standard output, or a file of the run"
+        return DiskFullError(f"no space left: {where}", hint="free some space")
+    if isinstance(error, OSError) and error.errno in _NOT_ALLOWED and error.filename:
+        message = f"this user may not write to or read {os.fsdecode(error.filename)}"
+        hint = _other_place(Path(os.fsdecode(error.filename)))
+        return InfrastructureError(f"{message} ({error.strerror})", hint=hint)
+    return error
+
+
+def _other_place(path: Path) -> str:
+    """What to do where `path` cannot be used; empty where that is not known."""
+    # Imported late: `./inv --list` should not wait for it.
+    from harness.core.paths import CACHE_HINT, REPO, cache_root
+
+    with suppress(InfrastructureError):
+        if path.is_relative_to(cache_root()) or cache_root().is_relative_to(path):
+            return CACHE_HINT
+    if path.is_relative_to(REPO):
+        return "clone the repository to a folder that you may write to"
+    return ""
+
+
+def _ending(error: BaseException, debug: bool) -> _Ending:
+    """What an error that ended the run means."""
+    match error := _explained(error):
+        case StatusError():
+            return _Ending(error.status)
+        case HarnessError():
+            return _Ending(
+                error.exit_status,
+                f"error: {error}",
+                error.message,
+                error.hint,
+                error.log,
+                error.tail,
+            )
+        case KeyboardInterrupt():
+            return _Ending(EXIT_INTERRUPTED, "interrupted", "interrupted")
+        case Terminated():
+            what = f"terminated ({error})"
+            return _Ending(_SIGNALLED + error.number, what, what)
+        case BrokenPipeError() if _reader_gone():
+            return _Ending(_SIGNALLED + signal.SIGPIPE)
+    # An error that nobody foresaw.
+    first, *_ = str(error).splitlines() or [""]
+    what = f"internal error: {type(error).__name__}: {first}"
+    hint = "" if debug else "the same command with --debug shows where"
+    text = f"{what}\n  try: {hint}" if hint else what
+    return _Ending(EXIT_INFRASTRUCTURE, text, what, hint)
+
+
+def _tell(ending: _Ending, reporter: Reporter | None) -> None:
+    """Tells the reporter, and writes the rest of its output; nobody may be there to read it."""
+    with suppress(OSError, HarnessError):
+        if reporter is not None:
+            if ending.what:
+                reporter.error(
+                    ending.what,
+                    hint=ending.hint,
+                    status=ending.status,
+                    log=ending.log,
+                    tail=ending.tail,
+                )
+            reporter.close(ending.status)
+        _flush()
+
+
+def _flush() -> None:
+    """Writes out what was printed; there is no stdout if it was closed at the start."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _say(text: str) -> None:
+    """Tells a person, if stderr can be written to."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(text, file=sys.stderr)  # noqa: T201
+
+
+def _drop_unwritten() -> None:
+    """Takes from stdout and stderr what they could not write.
+
+    Python would try once more at its end, and that would end in 120, its own status.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            try:
+                stream.flush()
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def fit_output() -> None:
+    """Has stdout and stderr print in the encoding of the locale, and plainly what that has not.
+
+    Files are UTF-8 everywhere (`inv` sets PYTHONUTF8), a terminal is what its locale
+    says. The locale C says nothing of a terminal; PYTHONIOENCODING does.
+    """
+    codecs.register_error(_PLAIN_ERRORS, _plainly)
+    named = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
+    encoding = named or locale.getencoding()
+    if codecs.lookup(encoding).name == "ascii" and not named:
+        encoding = _UTF_8
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=encoding, errors=_PLAIN_ERRORS)
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """What to print in place of characters that an encoding has not: codecs asks for it."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    characters = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(character, "?") for character in characters), error.end
+
+
+def guarded(
+    work: Callable[[], object],
+    *,
+    debug: Callable[[], bool] = lambda: False,
+    reporter: Callable[[], Reporter | None] = lambda: None,
+) -> int:
+    """Runs `work` and returns the exit status; what went wrong is told on stderr.
+
+    `debug` is asked after an error whether to add its traceback. `reporter` is
+    asked whom the end, and an error, is told besides. SystemExit passes.
+    """
+    try:
+        with _signals_raised():
+            work()
+            if (listening := reporter()) is not None:
+                listening.close(EXIT_PASSED)
+            # Here, and not at Python's end, a reader that went away is noticed.
+            _flush()
+    except (Exception, KeyboardInterrupt, Terminated) as error:
+        ending = _ending(error, debug())
+        _tell(ending, reporter())
+        if ending.text:
+            if debug():
+                _say(traceback.format_exc().rstrip())
+            _say(ending.text)
+        return ending.status
+    finally:
+        _drop_unwritten()
+    return EXIT_PASSED

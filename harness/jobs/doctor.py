@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: MIT
+"""What is here, what is missing, and what to run."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import psutil
+
+from harness.build import debian, git_source, ndk, rootfs
+from harness.build.git_source import OTHER_SOURCE
+from harness.core import process
+from harness.core.errors import EXIT_INFRASTRUCTURE, EXIT_PASSED, HarnessError, InfrastructureError
+from harness.core.paths import RESULTS
+from harness.core.ports import check_loopback
+from harness.core.tools import FOR_TESTS, needed_files, needed_tools
+from harness.jobs import packages
+from harness.machine import sdk
+from harness.machine.console import check_terminals
+from harness.targets.model import DebianSource, GitSource, SdkMachine, Target
+from harness.ui.progress import reporter_of
+from harness.ui.workspace import Workspace
+
+_GIB = 1 << 30
+# The kernel's archive, two trees, a build and the guest; once they are there,
+# what a rebuild takes.
+_DISK_FIRST = 6 * _GIB
+_DISK_LATER = 2 * _GIB
+# Beside the guest's own memory: QEMU, the compiler and the harness.
+_MEMORY_BESIDE_GUEST = _GIB
+_OS_RELEASE = Path("/etc/os-release")
+# The systems that all of this is tried on, as /etc/os-release calls them.
+_TRIED = (("debian", "12"), ("debian", "13"))
+# Programs that tell their version when they are asked in another way.
+_VERSION_ARGUMENT: Mapping[str, str] = {"adb": "version", "bison": "-V", "perl": "-V:version"}
+_VERSION_SECONDS = 60.0
+# adb tells the version of its protocol first.
+_ADB_VERSION = re.compile(r"^Version \d+(\.\d+)+", re.MULTILINE)
+_VERSION = re.compile(r"\d+(\.\d+)+")
+# What starts 32-bit programs of a PC.
+_LOADER_32 = Path("/lib/ld-linux.so.2")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    `fix` is the command to run, or what to do, where it is not `ok`. The default
+    job can run without what is not `required`.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+    required: bool = True
+
+
+def run(
+    ws: Workspace,
+    target: Target,
+    source: str | None = None,
+    *,
+    as_json: bool = False,
+    os_release: Path = _OS_RELEASE,
+) -> int:
+    """Tells what is here; returns 0 when the default job can run and 3 when not."""
+    # What is said while the archive is asked would stand before the object.
+    asking = replace(ws, reporter=reporter_of("quiet")) if as_json else ws
+    findings = list(examine(asking, target, source, os_release=os_release))
+    ready = all(finding.ok for finding in findings if finding.required)
+    ws.reporter.result(_as_json(findings, ready) if as_json else _as_text(findings, ready))
+    return EXIT_PASSED if ready else EXIT_INFRASTRUCTURE
+
+
+def examine(
+    ws: Workspace, target: Target, source: str | None = None, *, os_release: Path = _OS_RELEASE
+) -> Iterator[Finding]:
+    """Looks at everything that the default job needs."""
+    yield _system(os_release)
+    yield Finding("python", sys.version_info >= (3, 11), platform.python_version())
+    yield from _tools(target)
+    yield from _files(target)
+    yield from _host()
+    yield from _folders(ws)
+    yield _kernel_source(ws, target, source)
+    yield _guest_packages(ws, target)
+    yield from _ndk(target)
+    if isinstance(target.machine, SdkMachine):
+        yield from _sdk(target.machine)
+    yield _disk(ws)
+    yield _memory(target)
+
+
+def _os_release(path: Path) -> dict[str, str]:
+    """The fields of an os-release file; empty where there is none."""
+    if not path.is_file():
+        return {}
+    pairs = (line.partition("=") for line in path.read_text().splitlines() if "=" in line)
+    return {name: value.strip("\"'") for name, _, value in pairs}
+
+
+def _system(os_release: Path) -> Finding:
+    """The distribution, and what is different where it is not one that this is tried on."""
+    fields = _os_release(os_release)
+    name = fields.get("PRETTY_NAME", "unknown")
+    if (fields.get("ID"), fields.get("VERSION_ID")) in _TRIED:
+        return Finding("system", True, name)
+    if shutil.which("apt-get") is None:
+        fix = "install what is missing with this system's own package manager"
+        return Finding("system", False, f"{name}: has no apt-get", fix, required=False)
+    detail = f"{name}: tried on Debian 12 and 13 only; compilers, QEMU and adb may differ here"
+    return Finding("system", True, detail, required=False)
+
+
+def _tools(target: Target) -> Iterator[Finding]:
+    """Every program that the harness runs, with its version."""
+    for tool, package in needed_tools(target.compilers).items():
+        yield replace(_tool(tool, package, target), required=tool not in FOR_TESTS)
+
+
+def _tool(tool: str, package: str | None, target: Target) -> Finding:
+    """Whether the program is there and starts."""
+    if packages.find_tool(tool) is None:
+        if package is None:
+            return Finding(tool, False, "not installed", process.LOOK_AT_PREFIX)
+        return Finding(tool, False, f"not installed (package {package})", target.setup_command)
+    try:
+        return Finding(tool, True, _tool_version(tool))
+    except InfrastructureError as error:
+        return Finding(tool, False, error.message, error.hint)
+
+
+def _tool_version(tool: str) -> str:
+    """What the program says that its version is; "here" where it says nothing."""
+    path = packages.find_tool(tool) or tool
+    said = process.run(
+        [path, _VERSION_ARGUMENT.get(tool, "--version")], check=False, timeout=_VERSION_SECONDS
+    )
+    if said.status != 0:
+        return "here"
+    found = _ADB_VERSION.search(said.output) or _VERSION.search(said.output)
+    return found[0].removeprefix("Version ") if found else "here"
+
+
+def _files(target: Target) -> Iterator[Finding]:
+    """Packages that are files and no programs."""
+    for path, package in needed_files(target.compilers).items():
+        if Path(path).exists():
+            yield Finding(package, True, "here")
+        else:
+            yield Finding(
+                package, False, f"not installed ({path} is missing)", target.setup_command
+            )
+
+
+def _kernel_source(ws: Workspace, target: Target, source: str | None) -> Finding:
+    """Whether the kernel's source can be had."""
+    name = f"source of {target.name}"
+    if source is not None:
+        return Finding(name, True, source)
+    try:
+        return Finding(name, True, _own_source(ws, target.source))
+    except InfrastructureError as error:
+        fix = error.hint if OTHER_SOURCE in error.hint else f"{error.hint}; or {OTHER_SOURCE}"
+        return Finding(name, False, error.message, fix.removeprefix("; or "))
+
+
+def _own_source(ws: Workspace, source: DebianSource | GitSource) -> str:
+    """Which source a run would take; the archive or server is asked, as the run would."""
+    if isinstance(source, GitSource):
+        return f"{source.url} at {git_source.commit_of(ws, source)[:12]}"
+    known = debian.known(ws, source.package, source.suite)
+    if known is not None and ws.cache.path("sources", known.package.key).is_dir():
+        return f"{source.package} {known.package.version}, in the cache"
+    package = debian.ask(ws, source.package, source.suite)
+    return f"{package.name} {package.version}, from {source.suite}"
+
+
+def _guest_packages(ws: Workspace, target: Target) -> Finding:
+    """Whether what the guest is made of can be had."""
+    name = "packages of the guest"
+    if rootfs.has_packages(ws, target):
+        return Finding(name, True, "in the cache")
+    try:
+        suite, package = rootfs.find_packages(ws, target)
+    except InfrastructureError as error:
+        return Finding(name, False, error.message, error.hint)
+    return Finding(name, True, f"{package.name} {package.version} and others, from {suite}")
+
+
+def _host() -> Iterator[Finding]:
+    """What a run needs of the host besides programs: a terminal for each guest, loopback."""
+    for name, look in (("pseudo-terminals", check_terminals), ("loopback network", check_loopback)):
+        try:
+            look()
+        except InfrastructureError as error:
+            yield Finding(name, False, error.message, error.hint)
+        else:
+            yield Finding(name, True, "here")
+
+
+def _folders(ws: Workspace) -> Iterator[Finding]:
+    """Whether what is built and what is found can be written."""
+    for name, folder, fix in (
+        ("cache", ws.cache.root, "set XDG_CACHE_HOME to a folder that you may write to"),
+        ("results", RESULTS, "clone the repository to a folder that you may write to"),
+    ):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            yield Finding(name, False, f"cannot write to {folder}: {error.strerror}", fix)
+        else:
+            yield Finding(name, True, str(folder))
+
+
+def _ndk(target: Target) -> Iterator[Finding]:
+    """The NDK, for targets whose test programs it can build; Debian's compiler does as well.
+
+    It takes nothing from what else is needed: the guest's su is Debian's compiler's.
+    """
+    if target.ndk_abi is None:
+        return
+    try:
+        found = ndk.find()
+    except InfrastructureError as error:
+        yield Finding("Android NDK", False, error.message, error.hint)
+        return
+    detail = "none; Debian's compiler is taken"
+    if found is not None:
+        detail = f"{found.revision} ({found.build}); su of the guest takes Debian's compiler"
+    yield Finding("Android NDK", True, detail, required=False)
+
+
+def _sdk(machine: SdkMachine) -> Iterator[Finding]:
+    """The Android Emulator and its virtual devices."""
+    try:
+        found = sdk.find()
+    except InfrastructureError as error:
+        yield Finding("Android SDK", False, error.message, error.hint)
+        return
+    yield Finding("Android SDK", True, f"emulator {found.version_text}: {found.emulator}")
+    if not found.has_classic_engine:
+        hint = f"goldfish boots on {sdk.GOOD_RELEASES}"
+        yield Finding("classic engine", False, f"gone from emulator {found.version_text}", hint)
+    if found.is_32_bit:
+        yield from _old_launcher()
+    yield _avd(found, machine)
+
+
+def _old_launcher() -> Iterator[Finding]:
+    """What the emulator's 32-bit launcher needs to start, and to find the 64-bit emulator."""
+    for name, there, package in (
+        ("32-bit programs", _LOADER_32.exists(), sdk.PACKAGES_32),
+        ("file", packages.find_tool("file") is not None, "file"),
+    ):
+        detail, fix = ("here", "") if there else ("not installed", f"apt-get install {package}")
+        yield Finding(name, there, detail, fix)
+
+
+def _avd(found: sdk.Sdk, machine: SdkMachine) -> Finding:
+    """The virtual device that a run without --avd takes."""
+    try:
+        chosen = sdk.choose_avd(sdk.list_avds(), machine, None)
+        sdk.data_image(found, chosen)
+    except HarnessError as error:
+        return Finding("AVD", False, error.message, error.hint)
+    return Finding("AVD", True, chosen.name)
+
+
+def _disk(ws: Workspace) -> Finding:
+    """Whether what is built fits on the cache's disk."""
+    root = ws.cache.root
+    needed = _DISK_LATER if (root / "sources").is_dir() else _DISK_FIRST
+    existing = next(folder for folder in (root, *root.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    detail = f"{free / _GIB:.1f} GiB free in {root}, {needed / _GIB:.0f} needed"
+    fix = "free some space, or set XDG_CACHE_HOME to a larger disk"
+    return Finding("disk", free >= needed, detail, "" if free >= needed else fix)
+
+
+def _memory(target: Target) -> Finding:
+    """Whether the guest fits into this machine."""
+    needed = (target.machine.memory_mib << 20) + _MEMORY_BESIDE_GUEST
+    free = psutil.virtual_memory().available
+    detail = f"{free / _GIB:.1f} GiB available, {needed / _GIB:.0f} needed"
+    return Finding("memory", free >= needed, detail, "" if free >= needed else "end other programs")
+
+
+def _to_do(findings: list[Finding]) -> list[str]:
+    """What to run or do, each once, in the order in which it came up."""
+    return list(dict.fromkeys(finding.fix for finding in findings if finding.fix))
+
+
+def _as_json(findings: list[Finding], ready: bool) -> str:
+    """One object: `ready`, `findings`, and `to_do`, the fixes."""
+    return json.dumps(
+        {
+            "ready": ready,
+            "findings": [asdict(finding) for finding in findings],
+            "to_do": _to_do(findings),
+        },
+        indent=2,
+    )
+
+
+def _as_text(findings: list[Finding], ready: bool) -> str:
+    """A line for each finding, and what to do."""
+    width = max(len(finding.name) for finding in findings)
+    marks = {True: "ok  ", False: "MISS"}
+    lines = [f"{marks[f.ok]}  {f.name:<{width}}  {f.detail}" for f in findings]
+    lines += [f"to do: {fix}" for fix in _to_do(findings)]
+    lines.append("ready: ./inv emulator-test can run" if ready else "not ready")
+    return "\n".join(lines)

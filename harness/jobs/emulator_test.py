@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: MIT
+"""The main job: build everything, boot it, run the scenarios, judge, and tell."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.build import equipment
+from harness.build.bootable import Bootable
+from harness.build.kernel import KernelBuild
+from harness.build.kernel_symbols import find_decoded
+from harness.bundle import built
+from harness.bundle.manifest import Kernel, Scenarios
+from harness.core.cache import disk_full_named
+from harness.core.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
+from harness.core.paths import RESULTS
+from harness.core.text import visible
+from harness.jobs import guests
+from harness.jobs.guests import Found, Setup, Work
+from harness.machine import qemu
+from harness.machine.session import check_machine
+from harness.report import report
+from harness.results import step_summary
+from harness.results.differential import compare
+from harness.results.folder import (
+    REPORTS,
+    ResultFolder,
+    difference_table,
+    kill_table,
+    scenario_table,
+)
+from harness.results.kcidb import check_origin
+from harness.results.summary import KCIDB_ORIGIN, Status, Summary
+from harness.scenarios.catalogue import check_trigger, on_stock, policies_of, select
+from harness.scenarios.evidence import UsageSample
+from harness.scenarios.verdict import Observations, Outcome
+from harness.targets.model import GitSource, QemuMachine, Target
+from harness.ui.workspace import Workspace
+
+_MOST_REASONS = 5
+# How old the evidence may be that is on the disk.
+_EVIDENCE_SECONDS = 10.0
+
+
+@dataclass
+class Run:
+    """A run on its way: what it is, where it writes, and how far it has come.
+
+    `work` is all that is to be done, by `count` guests. `last_words` are told before
+    the verdict.
+    """
+
+    ws: Workspace
+    target: Target
+    work: Sequence[Work]
+    count: int
+    folder: ResultFolder
+    summary: Summary
+    found: list[Found] = field(default_factory=list)
+    evidence_at: float = field(default_factory=time.monotonic)
+    last_words: list[Callable[[Summary], str]] = field(default_factory=list)
+
+    def save(self) -> None:
+        """Brings the result folder up to date, but for what save_evidence() writes."""
+        self.folder.write(self.summary, {found.guest: found.log for found in self.found})
+
+    def save_evidence(self) -> None:
+        """Writes what only the report shows: with every verdict that would take long."""
+        self.evidence_at = time.monotonic()
+        ordered = sorted(self.found, key=lambda one: one.place)
+        usage = [one for found in ordered for one in found.usage]
+        decisions = [one for found in ordered for one in found.decisions]
+        self.folder.write_evidence(usage, decisions)
+
+    def seen(self, number: int) -> tuple[Observations, tuple[UsageSample, ...]]:
+        """What was seen of the scenario that is this one in the work, and the memory used."""
+        return next(
+            (one.seen, one.samples)
+            for one in self.found
+            if one.place == (1, number) and one.seen is not None
+        )
+
+    def note(self, **changes: object) -> None:
+        """Changes the summary, and saves it."""
+        self.summary = replace(self.summary, **changes)  # type: ignore[arg-type]
+        self.save()
+
+    def add(self, found: Found) -> None:
+        """One more verdict; they are kept in their order, whenever they come."""
+        self.found.append(found)
+        ordered = sorted(self.found, key=lambda one: one.place)
+        self.note(judged=tuple(one.judged for one in ordered))
+        if time.monotonic() - self.evidence_at > _EVIDENCE_SECONDS:
+            self.save_evidence()
+        judged = found.judged
+        # Of the stock kernel's nobody is told one by one.
+        if self.target.patched:
+            self.ws.reporter.scenario_end(judged.end, judged.verdict.records)
+
+
+def run(
+    ws: Workspace,
+    target: Target,
+    *,
+    policy: str,
+    trigger: str,
+    source: str | None = None,
+    scenarios: tuple[str, ...] | None = None,
+    extra_patches: Sequence[Path] = (),
+    extra_config: Path | None = None,
+    avd: str | None = None,
+    snapshot: bool = True,
+    jobs: str = "",
+    differential: bool = False,
+    kcidb_origin: str = KCIDB_ORIGIN,
+    results: Path | None = None,
+) -> int:
+    """Tests a kernel under `policy` (or "all") and `trigger`; returns the exit status.
+
+    That is 0 if every scenario passed and 1 if the kernel did something wrong.
+    With `snapshot` a guest that has booted before is restored in place of a boot.
+    `jobs` is the number of guests side by side, as of guests.count_of(). With
+    `differential` the same is done on the source's own kernel, and what differed is told.
+    `kcidb_origin` is whose results these are to KernelCI.
+    Raises UsageError for a word that means nothing, and other HarnessErrors
+    where nothing is known about the kernel. Whatever happens, what was found by
+    then is in a folder below `results`.
+    """
+    work = _work(policy, trigger, scenarios)
+    count = guests.count_of(jobs, target, len(work), guests.WORTH_A_GUEST)
+    command = ["./inv", "emulator-test", "--policy", policy, "--trigger", trigger]
+    command += ["--kernel", target.name, "--emulator", target.emulator]
+    command += ["--source", source] if source else []
+    command += ["--debug"] if target.debug else []
+    command += ["--cross-compile", target.cross_compile] if target.is_cross_compile_changed else []
+    command += ["--avd", avd] if avd else []
+    command += [] if snapshot else ["--no-snapshot"]
+    # On a smaller machine there would be fewer.
+    command += ["--jobs", str(count)] if count > 1 or jobs else []
+    command += ["--differential"] if differential else []
+    command += [word for name in scenarios or () for word in ("--scenario", name)]
+    command += [word for path in extra_patches for word in ("--patch", str(path))]
+    command += ["--config", str(extra_config)] if extra_config else []
+    test = begin(
+        ws,
+        target,
+        policy=policy,
+        trigger=trigger,
+        scenarios=scenarios,
+        command=command,
+        count=count,
+        kcidb_origin=kcidb_origin,
+        results=results,
+    )
+    try:
+        with told(test):
+            check_machine(target, avd)
+            equipped = equipment.build(ws, target, source, extra_patches, extra_config)
+            _note_kernel(test, equipped.kernel, target, source)
+            # Before anything boots: a build may fail.
+            stock = None
+            if differential:
+                stock = equipment.build(ws, target.stock(), source, (), extra_config)
+            note_built(test, built.kernel_of(equipped.kernel), equipped.bootable)
+            perform_built(test, equipped.bootable, avd=avd, snapshot=snapshot)
+            if stock is not None and test.summary.finished:
+                _compare(test, stock.bootable, avd, snapshot)
+    except HarnessError:
+        # It ended the run, but what the kernel did wrong before counts.
+        if test.summary.status is not Status.FAILED:
+            raise
+        return EXIT_FAILED
+    return finish(test)
+
+
+def begin(
+    ws: Workspace,
+    target: Target,
+    *,
+    policy: str,
+    trigger: str,
+    scenarios: tuple[str, ...] | None,
+    command: Sequence[str],
+    count: int = 1,
+    kcidb_origin: str = KCIDB_ORIGIN,
+    results: Path | None = None,
+) -> Run:
+    """A run of which nothing has been done yet, with its folder; see `run` for the words.
+
+    `command` repeats it, and `count` guests share the work. Raises UsageError.
+    """
+    work = _work(policy, trigger, scenarios)
+    check_origin(kcidb_origin)
+    folder = ResultFolder.create(results or RESULTS, target.name, policy, datetime.now())
+    summary = Summary(
+        kernel=target.name,
+        policy=policy,
+        trigger=trigger,
+        command=tuple(command),
+        run=f"{folder.path.name}-{secrets.token_hex(4)}",
+        started=datetime.now(UTC),
+        planned=guests.plan(work, count),
+        arch=target.arch,
+        machine=target.machine.title,
+        kcidb_origin=kcidb_origin,
+    )
+    ws.reporter.run_begin(
+        command, kernel=target.name, policy=policy, trigger=trigger, planned=summary.planned
+    )
+    return Run(ws, target, work, count, folder, summary)
+
+
+def note_built(test: Run, kernel: Kernel, files: Bootable, replay_of: str = "") -> None:
+    """Writes down what will be booted; from now on the run can be handed on."""
+    names = tuple(dict.fromkeys(one.scenario.name for one in test.work))
+    machine, summary = test.target.machine, test.summary
+    facts = qemu.facts(machine) if isinstance(machine, QemuMachine) else {}
+    text = built.record(
+        test.ws.cache,
+        test.target,
+        kernel,
+        files,
+        Scenarios(summary.policy, summary.trigger, names, test.count),
+        **facts,
+        replay_of=replay_of,
+    )
+    test.note(emulator=facts.get("qemu", ""))
+    with disk_full_named(test.folder.path):
+        test.folder.put(built.FILE, text)
+    if isinstance(machine, QemuMachine) and not replay_of:
+        hint = built.how_to_hand_on(test.folder.path)
+        test.last_words.append(lambda summary: "" if summary.passed else hint)
+
+
+def perform_built(
+    test: Run, files: Bootable, *, avd: str | None = None, snapshot: bool = True
+) -> None:
+    """Boots what was built, has the work done, and judges it; see `open_session`."""
+    _perform(
+        test,
+        Setup(test.ws, test.target, files, test.folder, test.summary.trigger, avd, snapshot),
+    )
+
+
+def _work(policy: str, trigger: str, scenarios: tuple[str, ...] | None) -> list[Work]:
+    """Everything that is to be done, in its order. Raises UsageError."""
+    policies, chosen = policies_of(policy), select(scenarios, check_trigger(trigger))
+    return [Work(name, scenario) for name in policies for scenario in chosen]
+
+
+def _perform(test: Run, setup: Setup) -> None:
+    """Has guests do the work; the results are complete whatever ends it."""
+    which = "stock kernel, " if setup.stock else ""
+    side_by_side = f", {test.count} guests" if test.count > 1 else ""
+    name = f"{which}policy {test.summary.policy}, trigger {setup.trigger}{side_by_side}"
+    try:
+        with test.ws.reporter.phase(f"scenarios, {name}"):
+            done = guests.perform(setup, test.work, test.count, test.add)
+        test.note(finished=done)
+    finally:
+        consoles = {guest: test.folder.console_of(guest) for guest in range(1, test.count + 1)}
+        files, prefix = setup.files, test.target.cross_compile
+        test.note(reports=find_decoded(consoles, files.vmlinux, prefix))
+        test.save_evidence()
+
+
+def _compare(test: Run, files: Bootable, avd: str | None, snapshot: bool) -> None:
+    """Does the same on the stock kernel, and writes down what differed.
+
+    Raises InfrastructureError if that did not do what a stock kernel does: then a
+    difference says nothing about the patched one.
+    """
+    folder = ResultFolder(test.folder.path / "stock")
+    folder.path.mkdir()
+    summary = replace(
+        test.summary,
+        run=f"{test.summary.run}-stock",
+        release=files.release,
+        judged=(),
+        finished=False,
+    )
+    work = [replace(one, scenario=on_stock(one.scenario)) for one in test.work]
+    target = test.target.stock()
+    stock = Run(test.ws, target, work, test.count, folder, summary)
+    setup = Setup(test.ws, target, files, folder, summary.trigger, avd, snapshot, stock=True)
+    _perform(stock, setup)
+    if not stock.summary.passed:
+        raise InfrastructureError(
+            f"the stock kernel did something else: {stock.summary.reason}",
+            log=folder.console_log,
+        )
+    found = [
+        difference
+        for number, one in enumerate(test.work)
+        for difference in compare(one.scenario, one.policy, stock.seen(number), test.seen(number))
+    ]
+    test.folder.write_differences(found)
+    test.ws.reporter.console.print(difference_table(found))
+
+
+def _note_kernel(test: Run, kernel: KernelBuild, target: Target, source: str | None) -> None:
+    """Writes down which kernel it is, and from which source."""
+    taken, own = kernel.source, target.source
+    command = test.summary.command
+    if source is None and isinstance(own, GitSource):
+        # The branch will have gone on by the time that somebody repeats the run.
+        command += ("--source", f"{own.url}@{taken.commit}")
+    test.note(
+        command=command,
+        release=kernel.release,
+        toolchain=kernel.toolchain,
+        origin=taken.origin,
+        repository=taken.url,
+        commit=taken.commit,
+        changed=taken.changed,
+    )
+
+
+@contextmanager
+def told(test: Run) -> Iterator[None]:
+    """Whatever ends the run, the results say it and are complete as far as it came."""
+    try:
+        test.save()
+        yield
+    except BaseException as error:
+        text = error.message if isinstance(error, HarnessError) else type(error).__name__
+        test.note(problem=text)
+        if not isinstance(error, Exception):
+            # Whoever ended it knows why.
+            test.last_words.clear()
+        _tell(test)
+        raise
+
+
+def finish(test: Run) -> int:
+    """Tells the result; the exit status, or an error if nothing is known about the kernel."""
+    _tell(test)
+    if test.summary.passed:
+        return EXIT_PASSED
+    if all(verdict.outcome is Outcome.INFRASTRUCTURE_FAILED for verdict in test.summary.failed):
+        reasons = [reason for verdict in test.summary.failed for reason in verdict.reasons]
+        raise InfrastructureError(
+            test.summary.last_line,
+            tail="\n".join(reasons[:_MOST_REASONS]),
+            log=test.folder.console_of(_first_failed(test.summary)),
+            hint=f"again: cat {test.folder.path}/command.txt",
+        )
+    return EXIT_FAILED
+
+
+def _first_failed(summary: Summary) -> int:
+    """The guest of the gravest verdict; the first one where there is none."""
+    failed = summary.failed
+    return next((one.guest for one in summary.judged if failed and one.verdict is failed[0]), 1)
+
+
+def _tell(test: Run) -> None:
+    """The tables, what speaks against what failed, GitHub's part, the folder, the last line."""
+    reporter, summary = test.ws.reporter, test.summary
+    if summary.judged:
+        reporter.console.print(scenario_table(summary.judged))
+        reporter.console.print(kill_table(summary.judged))
+    for verdict in summary.failed:
+        reporter.say(f"{verdict.scenario} {verdict.policy}: {verdict.outcome.value}")
+        for reason in verdict.reasons[:_MOST_REASONS]:
+            reporter.say(f"  {reason}")
+        if len(verdict.reasons) > _MOST_REASONS:
+            reporter.say(f"  … and {len(verdict.reasons) - _MOST_REASONS} more")
+    if summary.problem and summary.failed:
+        reporter.say(f"what ended it: {visible(summary.problem)}")
+    for said in summary.reports:
+        reporter.say(f"kernel report: {visible(said.title)} ({test.folder.path / REPORTS})")
+    step_summary.tell(summary, os.environ, reporter)
+    report.leave(test.folder.path, reporter)
+    reporter.say(f"results: {test.folder.path}")
+    for line in filter(None, (words(summary) for words in test.last_words)):
+        reporter.say(line)
+    reporter.result(summary.last_line, test.folder.path)

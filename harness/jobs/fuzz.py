@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: MIT
+"""The `fuzz` task: rounds of random work on a booted kernel, each from a seed of its own.
+
+Round n of seed S is what round 0 of seed S + n is, so that a round that fails
+can be repeated alone.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shlex
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+
+from harness.build import equipment
+from harness.build.bootable import Bootable
+from harness.bundle import built as built_files
+from harness.bundle.manifest import Kernel, Original, Rounds
+from harness.core.cache import disk_full_named
+from harness.core.errors import EXIT_FAILED, EXIT_PASSED, BootError, UsageError
+from harness.core.lifetime import Healths
+from harness.core.paths import RESULTS
+from harness.core.side_by_side import SideBySide
+from harness.jobs.guests import MOST_GUESTS, count_of
+from harness.kernel_output.klog import marker, section
+from harness.machine import qemu
+from harness.machine.session import Session, bring, check_machine, open_session
+from harness.results.folder import ResultFolder
+from harness.scenarios.catalogue import UIDS
+from harness.scenarios.fuzz_round import PROGRAM, judge_round, parse_round
+from harness.scenarios.run import DEVICE_FOLDER, load_modules
+from harness.targets.model import QemuMachine, Target
+from harness.ui.workspace import Workspace
+
+MOST_SEED = 2**32 - 1
+JSON = "fuzz.json"
+_ROUND_SECONDS = 2
+# It waits for what dies and for what ends, each for 15 s; a kernel with KASAN is slow.
+_PATIENCE_SECONDS = 120.0
+# How often a line says how far it has come.
+_TELL_SECONDS = 30.0
+# Percent of slab allocations, of the processes that ask for it.
+_FAILING = 10
+_DEBUGFS = "/sys/kernel/debug"
+_KMEMLEAK = f"{_DEBUGFS}/kmemleak"
+
+
+@dataclass
+class Fuzz:
+    """A run on its way; it does `most` rounds, or goes on for `minutes` if that is 0."""
+
+    ws: Workspace
+    target: Target
+    folder: ResultFolder
+    seed: int
+    most: int
+    minutes: float
+    guests: int
+    # How a round of this seed is repeated alone.
+    again: Callable[[int], list[str]]
+    hand_on: str = ""
+    rounds: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    # Of the round that failed.
+    failed_seed: int | None = None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> Original:
+        """How it ended, in a bundle's words."""
+        return Original.of_rounds(self.problems, self.rounds)
+
+    @property
+    def counted(self) -> str:
+        """How much was done so far."""
+        done = ", ".join(f"{name}={number}" for name, number in self.counts.items())
+        return f"{self.rounds} rounds from seed {self.seed}: {done or 'nothing yet'}"
+
+
+def run(
+    ws: Workspace,
+    target: Target,
+    *,
+    seed: int,
+    minutes: float,
+    rounds: int = 0,
+    jobs: str = "",
+    source: str | None = None,
+    extra_patches: Sequence[Path] = (),
+    results: Path | None = None,
+) -> int:
+    """Fuzzes for so many minutes, or so many rounds if those are given; the exit status.
+
+    That is 1, with the seed that repeats it, as soon as an invariant is broken. `jobs`
+    is the number of guests that share the rounds, as of guests.count_of().
+    Raises UsageError for numbers that make no sense, and what building and
+    booting raise.
+    """
+    _check_numbers(seed, minutes, rounds)
+    check_machine(target)
+    guests = count_of(jobs, target, rounds or MOST_GUESTS)
+    patches = tuple(extra_patches)
+    fuzz = begin(
+        ws,
+        target,
+        seed=seed,
+        rounds=rounds,
+        minutes=minutes,
+        guests=guests,
+        command=[*_command(target, source, patches), *_rounds(seed, rounds, minutes, guests)],
+        again=lambda failed: [*_command(target, source, patches), *_rounds(failed, 1)],
+        results=results,
+    )
+    equipped = equipment.build(ws, target, source, extra_patches)
+    note_built(fuzz, built_files.kernel_of(equipped.kernel), equipped.bootable)
+    perform_built(fuzz, equipped.bootable)
+    return finish(fuzz)
+
+
+def begin(
+    ws: Workspace,
+    target: Target,
+    *,
+    seed: int,
+    rounds: int,
+    minutes: float,
+    command: Sequence[str],
+    again: Callable[[int], list[str]],
+    guests: int = 1,
+    results: Path | None = None,
+) -> Fuzz:
+    """A run of which nothing has been done yet, with its folder."""
+    folder = ResultFolder.create(results or RESULTS, target.name, "fuzz", datetime.now())
+    folder.put("command.txt", f"{shlex.join(command)}\n")
+    ws.reporter.run_begin(command, kernel=target.name)
+    return Fuzz(ws, target, folder, seed, rounds, minutes, guests, again)
+
+
+def note_built(fuzz: Fuzz, kernel_found: Kernel, files: Bootable, replay_of: str = "") -> None:
+    """Writes down what will be booted; from now on the run can be handed on."""
+    machine = fuzz.target.machine
+    text = built_files.record(
+        fuzz.ws.cache,
+        fuzz.target,
+        kernel_found,
+        files,
+        Rounds(fuzz.seed, fuzz.most),
+        **(qemu.facts(machine) if isinstance(machine, QemuMachine) else {}),
+        replay_of=replay_of,
+    )
+    with disk_full_named(fuzz.folder.path):
+        fuzz.folder.put(built_files.FILE, text)
+    if isinstance(machine, QemuMachine) and not replay_of:
+        fuzz.hand_on = built_files.how_to_hand_on(fuzz.folder.path)
+
+
+def perform_built(fuzz: Fuzz, files: Bootable) -> None:
+    """Boots what was built, and fuzzes; see `open_session`."""
+    _Guests(fuzz, files).run()
+
+
+@dataclass(frozen=True)
+class _Guest:
+    """A guest, and the folder for its logs."""
+
+    session: Session
+    folder: Path
+
+
+class _Guests:
+    """The guests of a run, which share its rounds."""
+
+    def __init__(self, fuzz: Fuzz, files: Bootable) -> None:
+        self._fuzz = fuzz
+        self._files = files
+        self._healths = Healths()
+        self._lock = threading.Lock()
+        self._failed = threading.Event()
+        self._side: SideBySide[_Guest, int, tuple[int, tuple[str, ...]]] = SideBySide(
+            self._open, self._do, fuzz.guests
+        )
+
+    def run(self) -> None:
+        """Goes on until the time is over, or a round has failed."""
+        fuzz, told = self._fuzz, time.monotonic()
+        with (
+            fuzz.ws.reporter.phase("fuzz"),
+            closing(self._side.run(_seeds(fuzz), self._healths.end)) as results,
+        ):
+            for _, (seed, problems) in results:
+                fuzz.rounds += 1
+                # A round of another guest that was under way may fail, too.
+                if problems and fuzz.failed_seed is None:
+                    fuzz.failed_seed, fuzz.problems = seed, problems
+                if time.monotonic() - told > _TELL_SECONDS:
+                    told = time.monotonic()
+                    fuzz.ws.reporter.say(fuzz.counted)
+
+    @contextmanager
+    def _open(self, index: int) -> Iterator[_Guest]:
+        """A guest that is ready; at its end, if no round has failed, it has no leaks."""
+        fuzz, files, number = self._fuzz, self._files, index + 1
+        folder = fuzz.folder.of_guest(number)
+        with open_session(
+            fuzz.ws,
+            files.image,
+            files.initramfs,
+            fuzz.target,
+            folder=folder,
+            expect_release=files.release,
+            tools=files.tools,
+            started=self._healths.add,
+            label="" if number == 1 else f", guest {number}",
+            uids=UIDS,
+        ) as session:
+            bring(session.device, files.pushed, fuzz.target)
+            session.device.shell(f"mount -t debugfs debugfs {_DEBUGFS}", check=False)
+            load_modules(session.device)
+            yield _Guest(session, folder)
+            if not self._failed.is_set():
+                leaks = _leaks(session)
+                with self._lock:
+                    fuzz.problems += leaks
+
+    def _do(self, guest: _Guest, seed: int) -> tuple[int, tuple[str, ...]]:
+        output, problems = _round(guest.session, self._fuzz.folder, guest.folder, seed)
+        with self._lock:
+            self._fuzz.counts.update(output)
+        if problems:
+            self._failed.set()
+            self._side.stop()
+        return seed, problems
+
+
+def seed_of(text: str) -> int:
+    """The seed that a person gave, or a new one; UsageError if it is no number."""
+    if not text:
+        return secrets.randbelow(MOST_SEED + 1)
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"not a seed: {text}", hint=f"0 to {MOST_SEED}")
+    return int(text)
+
+
+def minutes_of(text: str) -> float:
+    """The minutes that a person gave; UsageError if they are no number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"not a number of minutes: {text}", hint="--minutes 0.5") from None
+
+
+def _check_numbers(seed: int, minutes: float, rounds: int) -> None:
+    if not 0 <= seed <= MOST_SEED:
+        raise UsageError(f"not a seed: {seed}", hint=f"0 to {MOST_SEED}")
+    if rounds < 0 or minutes <= 0:
+        raise UsageError("there is nothing to do", hint="--minutes N, or --rounds N")
+
+
+def _command(target: Target, source: str | None, patches: Sequence[Path]) -> list[str]:
+    """The command, but for the rounds."""
+    words = ["./inv", "fuzz", "--kernel", target.name, "--emulator", target.emulator]
+    words += ["--source", source] if source else []
+    words += ["--cross-compile", target.cross_compile] if target.is_cross_compile_changed else []
+    words += [word for path in patches for word in ("--patch", str(path))]
+    return words + (["--debug"] if target.debug else [])
+
+
+def _rounds(seed: int, rounds: int, minutes: float = 0, guests: int = 1) -> list[str]:
+    """Its words for the rounds."""
+    words = ["--seed", str(seed)]
+    words += ["--rounds", str(rounds)] if rounds else ["--minutes", f"{minutes:g}"]
+    return words + (["--jobs", str(guests)] if guests > 1 else [])
+
+
+def _seeds(fuzz: Fuzz) -> Iterator[int]:
+    """The seed of each round, while there is time."""
+    end = time.monotonic() + 60 * fuzz.minutes
+    for number in count():
+        over = number >= fuzz.most if fuzz.most else time.monotonic() >= end
+        if over:
+            return
+        yield (fuzz.seed + number) % (MOST_SEED + 1)
+
+
+def _round(
+    session: Session, results: ResultFolder, folder: Path, seed: int
+) -> tuple[Mapping[str, int], tuple[str, ...]]:
+    """What one round did, and its problems. What was seen of it is in `folder`."""
+    device, nonce = session.device, secrets.token_hex(8)
+    words = [f"./{PROGRAM}", "-t", str(_ROUND_SECONDS), "-f", str(_FAILING)]
+    words += ["-k", str(DEVICE_FOLDER), "-m", nonce, str(seed)]
+    # The log of earlier rounds has been judged.
+    device.shell("busybox dmesg -c >/dev/null")
+    device.mark_kernel_log(marker("begin", nonce))
+    try:
+        done = device.shell(
+            f"cd {DEVICE_FOLDER} && {shlex.join(words)}", check=False, timeout=_PATIENCE_SECONDS
+        )
+        device.mark_kernel_log(marker("end", nonce))
+        log = device.kernel_log()
+    except BootError as died:
+        return {}, (f"the kernel died: {died.message}",)
+    results.put("kernel.log", log, folder)
+    results.put("output.txt", done.output, folder)
+    output = parse_round(done.output, nonce)
+    return output.counts, judge_round(output, section(log, nonce))
+
+
+def _leaks(session: Session) -> tuple[str, ...]:
+    """What kmemleak has found, where the kernel has it. Twice: a scan can be too early."""
+    device = session.device
+    if device.shell(f"test -e {_KMEMLEAK}", check=False).status != 0:
+        return ()
+    for _ in range(2):
+        device.shell(f"echo scan > {_KMEMLEAK}", timeout=_PATIENCE_SECONDS)
+    found = device.shell(f"cat {_KMEMLEAK}", timeout=_PATIENCE_SECONDS).output
+    return tuple(line for line in found.splitlines() if line.startswith("unreferenced object"))
+
+
+def finish(fuzz: Fuzz, last_words: Callable[[Fuzz], str] = lambda fuzz: "") -> int:
+    """Tells the result, and `last_words` before the verdict; the exit status."""
+    reporter = fuzz.ws.reporter
+    summary = {
+        "seed": fuzz.seed,
+        "rounds": fuzz.rounds,
+        "counts": dict(fuzz.counts),
+        "failed seed": fuzz.failed_seed,
+        "problems": list(fuzz.problems),
+    }
+    fuzz.folder.put(JSON, json.dumps(summary, indent=2) + "\n")
+    reporter.say(fuzz.counted)
+    reporter.say(f"results: {fuzz.folder.path}")
+    for problem in fuzz.problems:
+        reporter.say(f"  {problem}")
+    for line in filter(None, (fuzz.hand_on if fuzz.problems else "", last_words(fuzz))):
+        reporter.say(line)
+    if not fuzz.problems:
+        reporter.result(f"PASS: {fuzz.rounds} rounds", fuzz.folder.path)
+        return EXIT_PASSED
+    if fuzz.failed_seed is None:
+        reporter.result("FAIL: behind all rounds", fuzz.folder.path)
+    else:
+        again = shlex.join(fuzz.again(fuzz.failed_seed))
+        text = f"FAIL: the round of seed {fuzz.failed_seed}; again: {again}"
+        reporter.result(text, fuzz.folder.path)
+    return EXIT_FAILED

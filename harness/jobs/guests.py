@@ -1,0 +1,397 @@
+# SPDX-License-Identifier: MIT
+"""Guests side by side, each of which performs one scenario after the other, and is judged."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from harness.build.bootable import Bootable
+from harness.core.errors import BootError, UsageError
+from harness.core.lifetime import Healths
+from harness.core.side_by_side import SideBySide
+from harness.kernel_output.klog import ahead_of_uptime, certain_lines
+from harness.kernel_output.programs_output import ProgramOutput, Usage, parse_usage
+from harness.kernel_output.records import COMM_BYTES
+from harness.kernel_output.reports import find_reports
+from harness.machine.session import Session, bring, open_session
+from harness.results.folder import ResultFolder
+from harness.results.summary import Judged
+from harness.scenarios.catalogue import UIDS, Modules, Scenario, uid_of
+from harness.scenarios.evidence import Candidate, Decision, ScenarioUsage, UsageSample
+from harness.scenarios.run import modules_command, observe
+from harness.scenarios.script import events_command, uptime_command, watch_command
+from harness.scenarios.usage import samples_of
+from harness.scenarios.verdict import PROGRAMS, Observations, Outcome, judge, judge_log
+from harness.targets.model import QemuMachine, Target
+from harness.ui.events import Planned
+from harness.ui.workspace import Workspace, usable_cpus
+
+# The kernel log at two times, which is judged as a scenario is.
+_BOOT = "boot"
+_WHOLE_LOG = "whole log"
+_PREPARE_SECONDS = 60.0
+# A guest for fewer scenarios than these would take longer to come than it saves.
+WORTH_A_GUEST = 4
+# More would be a mistake, or somebody else's malice.
+MOST_GUESTS = 64
+# What a guest takes besides its memory, and what is left to all others.
+_BESIDES_MIB = 256
+_SPARED_MIB = 1024
+_MIB = 1 << 20
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Work:
+    """A scenario that is to be performed under a policy."""
+
+    policy: str
+    scenario: Scenario
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all guests have in common; with `stock` their kernel is one without limits."""
+
+    ws: Workspace
+    target: Target
+    files: Bootable
+    folder: ResultFolder
+    trigger: str
+    avd: str | None = None
+    snapshot: bool = True
+    stock: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """One verdict, and where it belongs: `place` sorts all that a run finds.
+
+    `log` is the guest's kernel log by then. A log is judged without a `scenario`, and
+    without anything `seen` of one. `watched` is what watch_memory has said in this guest;
+    it may come later than the verdict.
+    """
+
+    place: tuple[int, int]
+    guest: int
+    judged: Judged
+    log: str
+    scenario: Scenario | None = None
+    seen: Observations | None = None
+    watched: Sequence[Usage] = ()
+
+    @property
+    def samples(self) -> tuple[UsageSample, ...]:
+        """How much memory each user used meanwhile, by the kernel log's clock."""
+        if self.seen is None or self.seen.meanwhile is None:
+            return ()
+        kills = self.judged.verdict.records
+        return samples_of(self.seen.meanwhile, self.watched, kills, ahead_of_uptime(self.log))
+
+    @property
+    def usage(self) -> Iterator[ScenarioUsage]:
+        """The same with what belongs to it, if anything was used."""
+        verdict, samples = self.judged.verdict, self.samples
+        if samples and self.seen is not None and self.seen.meanwhile is not None:
+            yield ScenarioUsage(
+                scenario=verdict.scenario,
+                policy=verdict.policy,
+                trigger=verdict.trigger,
+                started=samples[0].time,
+                samples=samples,
+                peaks=self.seen.meanwhile.peaks,
+            )
+
+    @property
+    def decisions(self) -> Iterator[Decision]:
+        """Whom the kernel chose, as far as it told."""
+        if self.scenario is None or self.seen is None:
+            return
+        verdict = self.judged.verdict
+        names = names_in(self.scenario, verdict.trigger, self.seen)
+        for one in self.seen.decisions or ():
+            yield Decision(
+                scenario=verdict.scenario,
+                policy=verdict.policy,
+                trigger=verdict.trigger,
+                time=one.time,
+                uid=one.uid,
+                chosen=one.chosen,
+                expected=one.expected,
+                agrees=one.agrees,
+                candidates=tuple(
+                    Candidate(each.pid, names.get(each.pid, ""), each.score, each.bytes, each.adj)
+                    for each in one.candidates
+                ),
+            )
+
+
+def names_in(scenario: Scenario, trigger: str, seen: Observations) -> dict[int, str]:
+    """The name of each process that the scenario started, by pid, as the kernel has it."""
+    program = PROGRAMS[trigger][:COMM_BYTES]
+    names = {}
+    for run in scenario.runs:
+        output = seen.runs[run.name].output if run.name in seen.runs else ProgramOutput()
+        if output.pid is not None:
+            names[output.pid] = program
+        for end in output.children:
+            given = run.children[end.index].name if end.index < len(run.children) else None
+            names[end.pid] = program if given is None else given[:COMM_BYTES]
+    return names
+
+
+def plan(work: Sequence[Work], count: int) -> tuple[Planned, ...]:
+    """Everything that so many guests are judged for, in its order."""
+    guests = range(1, count + 1)
+    return (
+        *(Planned("", _named(_BOOT, guest)) for guest in guests),
+        *(Planned(one.policy, one.scenario.name) for one in work),
+        *(Planned("", _named(_WHOLE_LOG, guest)) for guest in guests),
+    )
+
+
+def count_of(text: str, target: Target, most: int, each: int = 1) -> int:
+    """How many guests a person wants ("", "0": as many as make sense here).
+
+    Each gets CPUs that it shares with no other guest, as far as there is free memory for
+    them, and at least so much (`each`) of the work, of which there is `most`. Raises
+    UsageError for what is no number, or too much.
+    """
+    if not (text.isascii() and (text.isdigit() or not text)):
+        raise UsageError(f"not a number of guests: {text}", hint="--jobs 1")
+    wanted = int(text or "0")
+    if not isinstance(target.machine, QemuMachine):
+        if wanted > 1:
+            raise UsageError("an AVD runs once at a time", hint="--jobs 1")
+        return 1
+    if wanted > min(most, MOST_GUESTS):
+        raise UsageError(
+            f"{wanted} guests are too many", hint=f"--jobs {min(most, MOST_GUESTS)}, or fewer"
+        )
+    if wanted:
+        return wanted
+    free = _free_memory() // _MIB - _SPARED_MIB
+    by_memory = free // (target.machine.memory_mib + _BESIDES_MIB)
+    # Two that share CPUs take longer than one: a guest's CPU spins while another's runs.
+    by_cpus = usable_cpus() // target.machine.smp
+    return max(1, min(by_cpus, by_memory, most // each, MOST_GUESTS))
+
+
+def _free_memory() -> int:
+    """Bytes; a container may have less than its host."""
+    free = psutil.virtual_memory().available
+    with suppress(OSError, ValueError):
+        limit = int((_CGROUP / "memory.max").read_text())
+        return min(free, limit - int((_CGROUP / "memory.current").read_text()))
+    return free
+
+
+def perform(setup: Setup, work: Sequence[Work], count: int, found: Callable[[Found], None]) -> bool:
+    """Has `count` guests perform the work, and calls `found` with each verdict.
+
+    `found` is called by one thread at a time. The answer is whether all was done:
+    a kernel that died ends the work. Raises what booting raises, and
+    DeviceError where a machine went away.
+    """
+    return _Guests(setup, count, found).run(work)
+
+
+@dataclass
+class _Guest:
+    """A guest on its way."""
+
+    number: int
+    session: Session
+    log: str = ""
+    died: bool = False
+    usage: list[Usage] = field(default_factory=list)
+    # By uid, of the scenario that is performed: what the runs set.
+    limits: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """What stands behind a text about it."""
+        return _named("", self.number)
+
+
+class _Guests:
+    """All guests of a run."""
+
+    def __init__(self, setup: Setup, count: int, found: Callable[[Found], None]) -> None:
+        self._setup = setup
+        self._board = setup.target.board
+        self._reporter = setup.ws.reporter
+        self._found = found
+        self._lock = threading.Lock()
+        self._healths = Healths()
+        self._died = threading.Event()
+        self._side: SideBySide[_Guest, tuple[int, Work], bool] = SideBySide(
+            self._open, self._do, count
+        )
+
+    def run(self, work: Sequence[Work]) -> bool:
+        """Whether all of it was done."""
+        # Closed, whatever happens: else the threads would outlive who asked for them.
+        with closing(self._side.run(list(enumerate(work)), self._healths.end)) as results:
+            lived = [lives for _, lives in results]
+        return len(lived) == len(work) and all(lived) and not self._died.is_set()
+
+    @contextmanager
+    def _open(self, index: int) -> Iterator[_Guest]:
+        """A guest that is ready, and judged for its boot; at its end, for its whole log."""
+        setup, number = self._setup, index + 1
+        files = setup.files
+        with open_session(
+            setup.ws,
+            files.image,
+            files.initramfs,
+            setup.target,
+            folder=setup.folder.of_guest(number),
+            expect_release=files.release,
+            tools=files.tools,
+            avd_name=setup.avd,
+            snapshot=setup.snapshot,
+            started=self._healths.add,
+            label=_named("", number),
+            uids=UIDS,
+        ) as session:
+            guest = _Guest(number, session)
+            self._prepare(guest)
+            self._judge_log(guest, (0, number), _BOOT)
+            watch = session.device.start(
+                watch_command(), on_line=lambda line: self._take_usage(guest, line)
+            )
+            died = ""
+            try:
+                with closing(watch):
+                    yield guest
+                    if watch.ended and not guest.died:
+                        self._reporter.say(f"memory was not watched to the end{guest.label}")
+                if guest.died:
+                    return
+                session.check()
+                guest.log = session.device.kernel_log()
+            except BootError as error:
+                # The kernel's end, and not in a scenario.
+                died = error.message
+                self._died.set()
+                self._side.stop()
+        # The console has also what the kernel has said since.
+        console = setup.folder.console_of(number)
+        self._judge_log(guest, (2, number), _WHOLE_LOG, console, died)
+
+    def _prepare(self, guest: _Guest) -> None:
+        """Loads the modules, has memory watched, and keeps the log of the boot."""
+        device, setup = guest.session.device, self._setup
+        bring(device, setup.files.pushed, setup.target)
+        hung = self._board.hung_task_seconds
+        commands = (
+            f"echo {hung} > /proc/sys/kernel/hung_task_timeout_secs",
+            "true" if setup.stock else modules_command(Modules(loaded=True)),
+            "true" if setup.stock else f"{{ {events_command()}; }}",
+            f"{{ {uptime_command()}; }}",
+            "busybox dmesg -r",
+        )
+        guest.log = device.shell(" && ".join(commands), timeout=_PREPARE_SECONDS).output
+
+    def _do(self, guest: _Guest, work: tuple[int, Work]) -> bool:
+        """Performs one scenario; whether the kernel is still there."""
+        place, one = work
+        guest.session.check()
+        trigger, stock = self._setup.trigger, self._setup.stock
+        guest.limits = {
+            uid_of(run.user): run.limit for run in one.scenario.runs if run.limit and not stock
+        }
+        self._begin(guest, one.scenario.name, one)
+        begun, started = time.monotonic(), datetime.now(UTC)
+        seen = observe(guest.session, one.scenario, one.policy, trigger, stock=stock)
+        if self._healths.ended:
+            # What it came to then is nobody's verdict.
+            guest.session.check()
+        guest.log = seen.log or guest.log
+        verdict = judge(
+            one.scenario,
+            one.policy,
+            trigger,
+            seen,
+            levels_tell=self._board.levels_tell,
+            decisions_tell=self._board.decisions_tell and not stock,
+        )
+        seconds = time.monotonic() - begun
+        judged = Judged(verdict, seconds, started, guest.number)
+        self._tell(guest, (1, place), judged, one.scenario, seen)
+        guest.died = verdict.outcome is Outcome.KERNEL_DIED
+        if guest.died:
+            self._side.stop()
+        return not guest.died
+
+    def _take_usage(self, guest: _Guest, line: str) -> None:
+        """A line of watch_memory."""
+        for usage in parse_usage(line):
+            guest.usage.append(usage)
+            if not self._setup.stock:
+                limit = guest.limits.get(usage.uid)
+                self._reporter.usage(usage.uid, usage.rss, limit, guest=guest.number)
+
+    def _judge_log(
+        self,
+        guest: _Guest,
+        place: tuple[int, int],
+        name: str,
+        console: Path | None = None,
+        died: str = "",
+    ) -> None:
+        """The verdict on the kernel log, which begins with the boot, and on the console."""
+        board, trigger = self._board, self._setup.trigger
+        name = _named(name, guest.number)
+        self._begin(guest, name)
+        log = guest.log if board.log_tells else certain_lines(guest.log)
+        said = _text_of(console) if board.log_tells and console is not None else ""
+        verdict = judge_log(
+            name,
+            trigger,
+            log,
+            levels_tell=board.boot_levels_tell,
+            reports=[f"{report.kind}: {report.title}" for report in find_reports(said)],
+            died=died,
+        )
+        self._tell(guest, place, Judged(verdict, 0.0, datetime.now(UTC), guest.number))
+
+    def _begin(self, guest: _Guest, name: str, work: Work | None = None) -> None:
+        """Tells of it; of the stock kernel's only that they go on."""
+        if self._setup.stock:
+            return
+        self._reporter.scenario_begin(
+            name,
+            "" if work is None else work.policy,
+            self._setup.trigger,
+            guest=guest.number,
+            title="" if work is None else work.scenario.title,
+        )
+
+    def _tell(
+        self,
+        guest: _Guest,
+        place: tuple[int, int],
+        judged: Judged,
+        scenario: Scenario | None = None,
+        seen: Observations | None = None,
+    ) -> None:
+        with self._lock:
+            self._found(Found(place, guest.number, judged, guest.log, scenario, seen, guest.usage))
+
+
+def _text_of(console: Path) -> str:
+    return console.read_text(encoding="utf-8", errors="replace") if console.is_file() else ""
+
+
+def _named(name: str, guest: int) -> str:
+    return name if guest == 1 else f"{name}, guest {guest}"

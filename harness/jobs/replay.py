@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: MIT
+"""The `replay` task: a run again from its bundle, with nothing built, fetched or stored."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from harness.build.bootable import Bootable
+from harness.bundle import archive as bundle_archive
+from harness.bundle import built
+from harness.bundle.agreement import Agreement, compare
+from harness.bundle.manifest import PROGRAMS_FOLDER, Manifest, Original, Told
+from harness.core.cache import disk_full_named, file_sha256
+from harness.core.errors import InfrastructureError, UsageError
+from harness.core.process import require
+from harness.jobs import emulator_test, fuzz
+from harness.jobs.guests import MOST_GUESTS
+from harness.machine import qemu
+from harness.results.folder import ResultFolder
+from harness.results.kcidb import check_origin
+from harness.results.summary import KCIDB_ORIGIN, Summary
+from harness.scenarios.catalogue import check_trigger, policies_of, select
+from harness.scenarios.fuzz_round import PROGRAM
+from harness.targets.model import Target, get_target
+from harness.ui.workspace import Workspace
+
+FILE = "replay.json"
+
+
+def run(
+    ws: Workspace,
+    bundle: Path,
+    *,
+    kcidb_origin: str = KCIDB_ORIGIN,
+    results: Path | None = None,
+) -> int:
+    """Repeats the run in the file `bundle`; returns the exit status, that of the run.
+
+    Whether it came out as the original did is told, and is in the results. Raises
+    UsageError if there is no such file, InfrastructureError if it is no whole bundle or one
+    of what this harness does not know, and what booting raises.
+    """
+    check_origin(kcidb_origin)
+    with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as scratch:
+        with ws.reporter.phase("unpack bundle"):
+            manifest = bundle_archive.unpack(bundle, Path(scratch))
+        target = known_target(manifest)
+        _check_known(manifest)
+        require(manifest.machine.binary, "adb")
+        ws.reporter.say(f"the original run, {manifest.run}: {manifest.original.result}")
+        for line in differences(manifest, qemu.facts(manifest.machine)):
+            ws.reporter.say(line)
+        files = built.unpacked(manifest.kernel.release, Path(scratch), manifest.packages)
+        again = _Again(ws, target, bundle, manifest, files, kcidb_origin, results)
+        return again.scenarios() if manifest.scenarios else again.rounds()
+
+
+def known_target(manifest: Manifest) -> Target:
+    """The target of this harness that the run was on; InfrastructureError if it has none.
+
+    A machine is never taken from a bundle: QEMU's words for it can reach the host's files.
+    """
+    place = manifest.place
+    try:
+        target = get_target(place.target, place.emulator)
+    except UsageError as error:
+        raise _unknown(manifest, error.message) from error
+    if target.machine != manifest.machine:
+        raise _unknown(manifest, f"{target.name} boots on {target.machine.title} here")
+    return target.checking_itself() if place.debug else target
+
+
+def differences(manifest: Manifest, facts: dict[str, str]) -> Iterator[str]:
+    """What is not as it was, and might change how the run comes out; a line each."""
+    if manifest.qemu != facts["qemu"]:
+        yield f"another QEMU: {facts['qemu']}, was {manifest.qemu}"
+    if manifest.arguments != facts["arguments"]:
+        yield f"other arguments for the kernel: {facts['arguments']}, was {manifest.arguments}"
+    if manifest.harness.code != built.this_harness().code:
+        yield f"another harness than the original's, {_harness(manifest)}"
+
+
+class _Again:
+    """A run that is repeated."""
+
+    def __init__(
+        self,
+        ws: Workspace,
+        target: Target,
+        bundle: Path,
+        manifest: Manifest,
+        files: Bootable,
+        kcidb_origin: str,
+        results: Path | None,
+    ) -> None:
+        self._ws = ws
+        self._target = target
+        self._bundle = bundle
+        self._manifest = manifest
+        self._files = files
+        self._kcidb_origin = kcidb_origin
+        self._results = results
+        self._command = ["./inv", "replay", str(bundle)]
+        # Now, when it is there.
+        self._sha256 = file_sha256(bundle)
+
+    def scenarios(self) -> int:
+        """The scenarios, as the main job does them."""
+        task, kernel = self._manifest.scenarios, self._manifest.kernel
+        assert task is not None
+        test = emulator_test.begin(
+            self._ws,
+            self._target,
+            policy=task.policy,
+            trigger=task.trigger,
+            scenarios=task.names,
+            command=self._command,
+            count=task.guests,
+            kcidb_origin=self._kcidb_origin,
+            results=self._results,
+        )
+        test.last_words.append(lambda summary: self._compared(test.folder, told_of(summary)))
+        with emulator_test.told(test):
+            test.note(**asdict(kernel))
+            emulator_test.note_built(test, kernel, self._files, self._bundle.name)
+            # A guest that is saved would stay in the cache.
+            emulator_test.perform_built(test, self._files, snapshot=False)
+        return emulator_test.finish(test)
+
+    def rounds(self) -> int:
+        """The rounds of the fuzz test."""
+        task = self._manifest.rounds
+        assert task is not None
+        work = fuzz.begin(
+            self._ws,
+            self._target,
+            seed=task.seed,
+            rounds=max(task.count, 1),
+            minutes=1,
+            command=self._command,
+            again=lambda _: self._command,
+            results=self._results,
+        )
+        fuzz.note_built(work, self._manifest.kernel, self._files, self._bundle.name)
+        fuzz.perform_built(work, self._files)
+        return fuzz.finish(work, lambda done: self._compared(done.folder, done.told))
+
+    def _compared(self, folder: ResultFolder, now: Original) -> str:
+        """Writes down whether the run came out as the original, and says it."""
+        found = compare(self._manifest.original, now)
+        with disk_full_named(folder.path):
+            folder.put(FILE, self._text(found))
+        return found.line
+
+    def _text(self, found: Agreement) -> str:
+        text = json.dumps(
+            {
+                "bundle": self._bundle.name,
+                "sha256": self._sha256,
+                "agrees": found.agrees,
+                "line": found.line,
+                "differences": [asdict(one) for one in found.differences],
+                "original": asdict(self._manifest.original),
+            },
+            indent=2,
+        )
+        return f"{text}\n"
+
+
+def told_of(summary: Summary) -> Original:
+    """How a run of the main job ended, in a bundle's words."""
+    outcomes = tuple(
+        Told(one.place.policy, one.place.scenario, one.verdict.outcome.name)
+        for one in summary.judged
+    )
+    return Original(summary.passed, summary.last_line, outcomes)
+
+
+def _check_known(manifest: Manifest) -> None:
+    """Raises InfrastructureError where this harness cannot do what was done."""
+    task, rounds = manifest.scenarios, manifest.rounds
+    if task is not None:
+        try:
+            policies_of(task.policy)
+            select(task.names, check_trigger(task.trigger))
+        except UsageError as error:
+            raise _unknown(manifest, error.message) from error
+        if not 1 <= task.guests <= MOST_GUESTS:
+            raise _unknown(manifest, f"{task.guests} guests shared the scenarios")
+    if rounds is not None and rounds.seed > fuzz.MOST_SEED:
+        raise _unknown(manifest, f"its seed is {rounds.seed}")
+    program = f"{PROGRAMS_FOLDER}/{PROGRAM}"
+    if rounds is not None and program not in {member.name for member in manifest.members}:
+        raise _unknown(manifest, f"it has no {program}")
+
+
+def _unknown(manifest: Manifest, why: str) -> InfrastructureError:
+    machine = manifest.machine.title
+    return InfrastructureError(
+        f"the run was on {manifest.place.target} on {machine}, which this harness cannot repeat:"
+        f" {why}",
+        hint=f"the harness that made the bundle, {_harness(manifest)}",
+    )
+
+
+def _harness(manifest: Manifest) -> str:
+    """Which harness it was, for people."""
+    known = manifest.harness
+    where = f"commit {known.commit[:12]}" if known.commit else f"code {known.code}"
+    return f"{known.version}, {where}"

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""What a guest's kernel and programs print, parsed."""

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: MIT
+"""The Android Emulator with a kernel of ours: its command line, its start, its end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.core.environment import environment_of
+from harness.core.errors import BootError, HarnessError, InfrastructureError
+from harness.core.lifetime import Health
+from harness.core.ports import LOOPBACK
+from harness.core.process import require, run
+from harness.machine.console import Console
+from harness.machine.sdk import GOOD_RELEASES, MAKE_AVD, PACKAGES_32, Avd, Sdk, data_image
+from harness.targets.model import SdkMachine
+
+# The first line of a kernel; what the emulator says of itself comes before it.
+FIRST_LINE = r"Linux version \d|Booting Linux on physical CPU"
+# Where the emulator itself looks for a console port: even ones.
+_FIRST_PORT, _LAST_PORT = 5554, 5682
+# Came with the emulators of 2015.
+_SELINUX_SINCE = (24, 3)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What an emulator says when it will not start, and what that means."""
+
+    text: str
+    message: str
+    hint: str
+
+
+REFUSALS = (
+    Refusal(
+        r"missing a kernel file|kernel-ranchu",
+        "this emulator wants a kernel for its new board (ranchu), and boots no goldfish",
+        f"goldfish boots on {GOOD_RELEASES}",
+    ),
+    Refusal(
+        r"minimum kernel version 3\.10|requires minimum kernel version",
+        "this emulator takes no kernel older than 3.10",
+        f"goldfish 3.4 boots on {GOOD_RELEASES}",
+    ),
+    Refusal(
+        r"unknown option: -engine|Invalid -?engine|[Cc]lassic engine|selected the classic"
+        r"|Missing emulator engine program",
+        "this emulator has no classic engine any more",
+        f"goldfish boots on {GOOD_RELEASES}",
+    ),
+    Refusal(
+        r"[Uu]nknown AVD|unknown virtual device name|Could not open .*\.ini",
+        "the emulator does not know this AVD",
+        "emulator -list-avds; or --avd",
+    ),
+    Refusal(
+        r"[Cc]annot find AVD system path|Missing initial data partition|[Bb]roken AVD system path",
+        "the AVD's system image is not there",
+        "install it with the SDK's manager, in the same SDK",
+    ),
+    # What comes without a window is linked against a desktop's libraries, too.
+    Refusal(
+        r"error while loading shared libraries: lib(?:GL|pulse|asound|nss|nspr|X|xcb)",
+        "the emulator lacks a library of the desktop's",
+        "apt-get install libgl1 libpulse0 libasound2 libnss3 libx11-6 libxcomposite1 libxcursor1"
+        " libxi6 libxtst6",
+    ),
+    # The second is env's word for a program whose loader is not there.
+    Refusal(
+        r"error while loading shared libraries|(?m:^env: .*/emulator)",
+        "the emulator cannot be started here: old ones are 32-bit programs",
+        f"apt-get install {PACKAGES_32}",
+    ),
+    Refusal(
+        r"32-bit Linux Android emulator binaries are DEPRECATED",
+        "the emulator's launcher takes this system for a 32-bit one: it asks `file`",
+        "apt-get install file",
+    ),
+    Refusal(
+        r"Only screen size of 768 X 1280",
+        "the AVD's screen is too large for an emulator without a GPU",
+        f"at most 768 and 1280 as hw.lcd.width and hw.lcd.height in its config.ini; or {MAKE_AVD}",
+    ),
+    Refusal(r"another emulator instance", "this AVD runs already", "end it"),
+)
+
+
+def emulator_argv(
+    sdk: Sdk,
+    avd: Avd,
+    machine: SdkMachine,
+    kernel: Path,
+    console_port: int,
+    data: Path | None = None,
+) -> list[str]:
+    """The emulator's command line; the device's adbd is at `console_port` + 1.
+
+    `data` is the image of /data, which the run changes; without it, the AVD's.
+    """
+    version, engines = sdk.version, sdk.has_engines
+    return [
+        str(sdk.emulator),
+        *("-avd", avd.name),
+        *("-kernel", str(kernel)),
+        # The kernel's console comes to our terminal.
+        "-show-kernel",
+        "-no-window",
+        "-no-audio" if engines else "-noaudio",
+        "-no-boot-anim",
+        # No host's GPU, and no libraries for one.
+        *("-gpu", "off"),
+        # Nothing of an earlier run, nothing for a later one. Not by -wipe-data: since 25
+        # that deletes the AVD's own images.
+        "-no-snapshot" if engines else "-no-snapstorage",
+        *(["-data", str(data)] if data is not None else []),
+        *("-memory", str(machine.memory_mib)),
+        *("-ports", f"{console_port},{console_port + 1}"),
+        # The programs of a test come from nowhere that the policy knows.
+        *(["-selinux", "permissive"] if not version or version >= _SELINUX_SINCE else []),
+        *(["-engine", "classic"] if engines and sdk.has_classic_engine else []),
+        # All that follows is QEMU's.
+        *("-qemu", "-cpu", machine.cpu),
+    ]
+
+
+def free_port_pair() -> int:
+    """An even port for the emulator's console, free like the one behind it.
+
+    Raises InfrastructureError if there are none.
+    """
+    for port in range(_FIRST_PORT, _LAST_PORT + 1, 2):
+        if _is_free(port) and _is_free(port + 1):
+            return port
+    raise InfrastructureError(
+        f"no two ports are free between {_FIRST_PORT} and {_LAST_PORT + 1}",
+        hint="end some emulators",
+    )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def explain(text: str) -> Refusal | None:
+    """The known refusal that an emulator's output holds, if it does."""
+    return next((known for known in REFUSALS if re.search(known.text, text)), None)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A running emulator; `address` is its serial for adb."""
+
+    console: Console
+    health: Health
+    console_port: int
+
+    @property
+    def address(self) -> str:
+        """What adb calls it."""
+        return f"emulator-{self.console_port}"
+
+    @property
+    def pid(self) -> int:
+        """The emulator's process id."""
+        return self.console.pid
+
+    def close(self) -> None:
+        """Ends it; it gets a moment to give back what it has locked beside the AVD."""
+        self.console.expect_end()
+        if not self.console.ended:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGTERM)
+        self.console.close()
+
+
+class _EmulatorHealth(Health):
+    """A health whose first cause says what a known refusal means."""
+
+    console: Console | None = None
+
+    def fail(self, cause: HarnessError) -> None:
+        said = cause.tail if self.console is None else self.console.tail(sys.maxsize)
+        super().fail(explained(cause, said))
+
+
+def explained(cause: HarnessError, said: str) -> HarnessError:
+    """What `cause` comes of, if the emulator refused to start; else itself.
+
+    `said` is all of the console. Where a kernel has spoken nothing was refused,
+    and whoever writes there may use the same words; nor are warnings refusals.
+    """
+    lines = said.splitlines()
+    if any(re.search(FIRST_LINE, line) for line in lines):
+        return cause
+    known = explain("\n".join(line for line in lines if "WARNING" not in line))
+    if known is None:
+        return cause
+    tail = f"{cause.message}\n{cause.tail}"
+    return BootError(known.message, hint=known.hint, log=cause.log, tail=tail)
+
+
+def start(
+    sdk: Sdk,
+    avd: Avd,
+    machine: SdkMachine,
+    kernel: Path,
+    *,
+    adb_port: int,
+    scratch: Path,
+    log: Path,
+) -> Machine:
+    """Starts the emulator with `kernel`; its /data is a fresh one, in `scratch`.
+
+    Raises BootError where it cannot be started, InfrastructureError where the AVD
+    has no images.
+    """
+    require("setpriv")
+    if not kernel.is_file():
+        raise BootError(f"there is no {kernel} to boot")
+    data = _fresh_data(data_image(sdk, avd), scratch)
+    port = free_port_pair()
+    health = _EmulatorHealth()
+    words = emulator_argv(sdk, avd, machine, kernel, port, data)
+    console = Console(words, log, health, _environment(sdk, adb_port))
+    health.console = console
+    return Machine(console, health, port)
+
+
+def _fresh_data(image: Path, scratch: Path) -> Path:
+    """A copy of `image` in `scratch`, without the zeros that most of it is."""
+    copy = scratch / "userdata.img"
+    run(["cp", "--sparse=always", image, copy], what="copy the AVD's userdata.img")
+    copy.chmod(0o600)
+    return copy
+
+
+def _environment(sdk: Sdk, adb_port: int) -> dict[str, str]:
+    """The emulator's environment."""
+    own = {
+        # It tells our adb server of itself, and not the user's.
+        "ANDROID_ADB_SERVER_PORT": str(adb_port),
+        # By its shell old ones tell whether the system is a 32-bit one; cron sets none.
+        "SHELL": "/bin/sh",
+    }
+    # It looks for images below either, whichever it asks first.
+    roots = ("ANDROID_HOME", "ANDROID_SDK_ROOT") if sdk.root is not None else ()
+    return environment_of(sdk.emulator, {**own, **dict.fromkeys(roots, str(sdk.root))})

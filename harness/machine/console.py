@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: MIT
+"""A machine's console: the one place that reads it.
+
+The machine (QEMU) runs on a terminal of its own, in a session of its own. One
+thread reads that terminal, writes it to a log as it comes, and watches it for
+lines that mean that the kernel is in trouble, and for its end. The first
+trouble is the session's first cause.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import pexpect
+
+from harness.core.environment import environment_of
+from harness.core.errors import BootError, DeviceError, HarnessError, InfrastructureError
+from harness.core.lifetime import Health, bound_to_us
+from harness.kernel_output.klog import pattern_of
+from harness.kernel_output.records import kernels_part
+
+# How many lines of the console an error shows.
+TAIL_LINES = 12
+# After its first line of trouble a kernel prints a call trace, and perhaps panics. It
+# is over when so long nothing has come, or after the second time in any case.
+_TRACE_SECONDS, _MOST_TRACE_SECONDS = 0.5, 10.0
+# How long the reader sleeps in one read; bounds how late it sees a deadline.
+_READ_SECONDS = 0.1
+_READ_BYTES = 1 << 16
+# What a machine that was asked to end may take before it is killed.
+_GRACE_SECONDS = 2.0
+# What the reader may take to bring the last of it into the log.
+_READER_SECONDS = 30.0
+# What a line of the kernel begins with. A program writes to the console or to
+# /dev/kmsg too, but cannot put its text right behind the time by accident.
+_PRINTK = re.compile(r"(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? ")
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What a line says after which nothing that the kernel does can be trusted."""
+
+    name: str
+
+
+def find_trouble(line: str) -> Trouble | None:
+    """The trouble that a line of the console tells of, if it does."""
+    told = kernels_part(line)
+    prefix = _PRINTK.match(told)
+    pattern = None if prefix is None else pattern_of(told[prefix.end() :])
+    return Trouble(pattern.console) if pattern is not None and pattern.console else None
+
+
+def message_of(line: str) -> str:
+    """What the kernel says in a line of the console, without its time; or all of the line."""
+    told = kernels_part(line)
+    prefix = _PRINTK.match(told)
+    return line if prefix is None else told[prefix.end() :]
+
+
+def check_terminals() -> None:
+    """Raises InfrastructureError where this host gives out no pseudo-terminal.
+
+    Each console needs one; a container without devpts has none.
+    """
+    try:
+        ends = os.openpty()
+    except OSError as failed:
+        why = failed.strerror or failed
+        raise InfrastructureError(
+            f"this host gives out no pseudo-terminals ({why}): a guest's console needs one",
+            hint="mount -t devpts -o ptmxmode=666 devpts /dev/pts, "
+            "or start the container with a /dev/pts",
+        ) from failed
+    for end in ends:
+        os.close(end)
+
+
+class Console:
+    """Runs `argv` as the machine and reads its console to the end.
+
+    `log` gets everything that is read. `health` gets the first cause. `env` is in
+    place of the environment that such a program is given otherwise. Raises
+    whatever starting a program raises.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        log: Path,
+        health: Health,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.log = log
+        self.health = health
+        self._lines: list[str] = []
+        self._changed = threading.Condition()
+        self._last_output = health.clock.now()
+        self._end_expected = False
+        self._ended = threading.Event()
+        # The first line of trouble, and the end of listening to what follows.
+        self._trouble: tuple[str, Trouble, int] | None = None
+        self._trace_end = self._last_trace_end = 0.0
+        check_terminals()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._stream: IO[bytes] = log.open("wb")
+        command, *arguments = bound_to_us(argv)
+        self._child: pexpect.spawn[bytes] = pexpect.spawn(
+            command,
+            arguments,
+            env=environment_of(argv[0]) if env is None else env,
+            echo=False,
+            timeout=None,
+            use_poll=True,
+            dimensions=(50, 500),
+        )
+        health.clock.follow(self.pid)
+        self._reader = threading.Thread(target=self._read_all, name="console", daemon=True)
+        health.listen(self._wake)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """The machine's process id, which is its process group's too."""
+        pid = self._child.pid
+        assert pid is not None
+        return pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether the machine's process is gone."""
+        return self._ended.is_set()
+
+    def tail(self, lines: int = TAIL_LINES) -> str:
+        """The console's last lines."""
+        return "\n".join(self._lines[-lines:])
+
+    def wait_for(self, pattern: str, *, timeout: float, silence: float) -> re.Match[str]:
+        """The first line in which `pattern` is found, from the console's begin on.
+
+        Raises BootError, which then is the first cause, when it has not come
+        after `timeout` seconds, or nothing at all has come for `silence`
+        seconds, in which the machine had a CPU; the first cause when there is one.
+        """
+        deadline = self.health.clock.now() + timeout
+        seen = 0
+        while True:
+            with self._changed:
+                lines = self._lines[seen:]
+                if not lines:
+                    # The second limit is looked at below, at least this often.
+                    self._changed.wait(_READ_SECONDS)
+                    lines = self._lines[seen:]
+            seen += len(lines)
+            for line in lines:
+                if match := re.search(pattern, line):
+                    return match
+            if not lines:
+                self.health.check()
+            self._check_limits(pattern, deadline, timeout, silence)
+
+    def _check_limits(self, pattern: str, deadline: float, timeout: float, silence: float) -> None:
+        now = self.health.clock.now()
+        if now - self._last_output > silence:
+            said = "" if self._lines else "; it has printed nothing at all"
+            self._fail(f"the kernel has been silent for {silence:g} s while it booted{said}")
+        elif now > deadline:
+            self._fail(f"the kernel did not come up within {timeout:g} s: no {pattern!r}")
+
+    def _fail(self, message: str) -> None:
+        self.health.fail(BootError(message, log=self.log, tail=self.tail()))
+        self.health.check()
+
+    def expect_end(self) -> None:
+        """From now on the machine's end is no failure."""
+        self._end_expected = True
+
+    def close(self) -> None:
+        """Waits a short while for the machine's end, then kills it. Never raises its failure."""
+        self.expect_end()
+        try:
+            self._ended.wait(_GRACE_SECONDS)
+        finally:
+            self.kill()
+            self._reader.join(_READER_SECONDS)
+            self.health.unlisten(self._wake)
+
+    def kill(self) -> None:
+        """Ends the machine's process group at once."""
+        if not self._ended.is_set():
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _read_all(self) -> None:
+        """The reader thread: to the end of the console, then the machine's status."""
+        rest = b""
+        with self._stream:
+            while (data := self._read()) is not None:
+                rest = self._take(rest + data)
+            if rest:
+                self._take(rest + b"\n")
+        self._child.close(force=True)
+        self._report_trouble()
+        if not self._end_expected:
+            self.health.fail(self._end_error())
+        self._ended.set()
+        self._wake()
+
+    def _read(self) -> bytes | None:
+        """What has come, nothing after a short while, None at the end."""
+        if self._trouble is not None and self.health.clock.now() > self._trace_end:
+            self._report_trouble()
+        try:
+            data: bytes = self._child.read_nonblocking(_READ_BYTES, _READ_SECONDS)
+        except pexpect.TIMEOUT:
+            return b""
+        except pexpect.EOF:
+            return None
+        self._stream.write(data.replace(b"\r", b""))
+        self._stream.flush()
+        return data
+
+    def _take(self, data: bytes) -> bytes:
+        """Takes the whole lines of `data`; returns what is left of it."""
+        *whole, rest = data.split(b"\n")
+        if not data:
+            return rest
+        with self._changed:
+            self._last_output = self.health.clock.now()
+            for raw in whole:
+                self._look_at(raw.replace(b"\r", b"").decode(errors="replace"))
+            self._changed.notify_all()
+        return rest
+
+    def _look_at(self, line: str) -> None:
+        self._lines.append(line)
+        if self._trouble is None and (trouble := find_trouble(line)):
+            self._trouble = (line, trouble, len(self._lines) - 1)
+            self._last_trace_end = self._last_output + _MOST_TRACE_SECONDS
+        self._trace_end = min(self._last_output + _TRACE_SECONDS, self._last_trace_end)
+
+    def _report_trouble(self) -> None:
+        if self._trouble is None:
+            return
+        line, trouble, index = self._trouble
+        tail = "\n".join(self._lines[index : index + 2 * TAIL_LINES])
+        self.health.fail(BootError(f"{trouble.name}: {message_of(line)}", log=self.log, tail=tail))
+
+    def _end_error(self) -> HarnessError:
+        """What the machine's end, that nobody asked for, means."""
+        number: int | None = self._child.signalstatus
+        if number is not None:
+            name = signal.Signals(number).name
+            return DeviceError(
+                f"the machine (QEMU) was killed by {name}", log=self.log, tail=self.tail()
+            )
+        status: int | None = self._child.exitstatus
+        if status:
+            return BootError(
+                f"the machine (QEMU) ended with status {status}", log=self.log, tail=self.tail()
+            )
+        return BootError(
+            "the machine (QEMU) ended unasked: the kernel restarted it or switched it off",
+            log=self.log,
+            tail=self.tail(),
+        )

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: MIT
+"""The Android SDK of the user: its emulator, and its virtual devices (AVDs)."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.core.errors import InfrastructureError, ToolMissingError, UsageError
+from harness.core.process import run
+from harness.targets.model import SdkMachine
+
+# Where an SDK has its emulator: of its own since 25.3, before among the tools.
+_EMULATORS = ("emulator/emulator", "tools/emulator")
+_REVISION = re.compile(r"^Pkg\.Revision\s*=\s*(\d+(?:\.\d+)*)", re.MULTILINE)
+_VERSION = re.compile(r"version (\d+(?:\.\d+)+)")
+_FIELD = re.compile(r"^\s*([\w.]+)\s*=\s*(.*?)\s*$", re.MULTILINE)
+_API = re.compile(r"android-(\d+)")
+_VERSION_SECONDS = 60.0
+# "-engine classic" came with the second engine, which boots no goldfish kernel,
+# and later the classic one went.
+_ENGINES_SINCE = (25, 0)
+_CLASSIC_UNTIL = (28, 0, 25)
+GOOD_RELEASES = "SDK tools r24.4.1, or an emulator of version 26.1.2 to 28.0.25"
+
+# What a 32-bit program needs on a 64-bit Debian.
+PACKAGES_32 = "libc6-i386 lib32stdc++6 lib32z1"
+
+MAKE_AVD = 'avdmanager create avd -n gfoom -k "system-images;android-22;default;armeabi-v7a"'
+
+
+@dataclass(frozen=True)
+class Sdk:
+    """An emulator program, its version (empty where it does not say), and the SDK's folder."""
+
+    emulator: Path
+    version: tuple[int, ...]
+    root: Path | None
+
+    @property
+    def version_text(self) -> str:
+        """The version for people."""
+        return ".".join(map(str, self.version)) or "of unknown version"
+
+    @property
+    def has_engines(self) -> bool:
+        """Whether it has a second engine beside the classic one, or instead of it."""
+        return self.version >= _ENGINES_SINCE
+
+    @property
+    def has_classic_engine(self) -> bool:
+        """Whether it has the engine that boots goldfish; it may where it tells no version."""
+        # A fourth number may follow, of the build.
+        return self.version[:3] <= _CLASSIC_UNTIL
+
+    @property
+    def is_32_bit(self) -> bool:
+        """Whether the program that is started, at least, is one for 32-bit systems."""
+        return bool(self.version) and not self.has_engines
+
+
+@dataclass(frozen=True)
+class Avd:
+    """A virtual device, as its config.ini describes it; `api` is None where it does not say.
+
+    Its images are in the first of `folders` that has them: its own, then those of
+    its system image, which may be relative to the SDK's.
+    """
+
+    name: str
+    abi: str
+    api: int | None
+    folders: tuple[Path, ...] = ()
+
+
+def find(environment: Mapping[str, str] | None = None) -> Sdk:
+    """The SDK that ANDROID_HOME or ANDROID_SDK_ROOT name, or whose emulator is on PATH.
+
+    Raises ToolMissingError, in one line, where there is none.
+    """
+    env = os.environ if environment is None else environment
+    for variable in ("ANDROID_HOME", "ANDROID_SDK_ROOT"):
+        if root := env.get(variable):
+            for name in _EMULATORS:
+                program = Path(root) / name
+                if os.access(program, os.X_OK) and program.is_file():
+                    return Sdk(program, _version_of(program), Path(root))
+            raise ToolMissingError(
+                f"{variable} is {root}, where there is no emulator",
+                hint=f"install it there ({GOOD_RELEASES}), or --emulator qemu",
+            )
+    found = shutil.which("emulator", path=env.get("PATH"))
+    if found is None:
+        raise ToolMissingError(
+            "no Android SDK: neither ANDROID_HOME nor ANDROID_SDK_ROOT is set",
+            hint="docs/goldfish-3.4.md; or --emulator qemu, which needs none",
+        )
+    return Sdk(Path(found), _version_of(Path(found)), None)
+
+
+def _version_of(program: Path) -> tuple[int, ...]:
+    """The version that the package states, or the program itself; empty where neither does."""
+    properties = program.parent / "source.properties"
+    if properties.is_file():
+        found = _REVISION.search(properties.read_text(errors="replace"))
+    else:
+        try:
+            said = run([program, "-version"], check=False, timeout=_VERSION_SECONDS)
+        except InfrastructureError:
+            return ()
+        found = _VERSION.search(said.output)
+    return tuple(map(int, found[1].split("."))) if found else ()
+
+
+def avd_folders(environment: Mapping[str, str] | None = None) -> list[Path]:
+    """Where AVDs may be described, the surest first."""
+    env = os.environ if environment is None else environment
+    below = (
+        ("ANDROID_AVD_HOME", ""),
+        ("ANDROID_EMULATOR_HOME", "avd"),
+        ("ANDROID_USER_HOME", "avd"),
+        ("ANDROID_SDK_HOME", ".android/avd"),
+    )
+    folders = [Path(env[name]) / folder for name, folder in below if env.get(name)]
+    return [*folders, Path(env.get("HOME", "~")).expanduser() / ".android" / "avd"]
+
+
+def list_avds(environment: Mapping[str, str] | None = None) -> list[Avd]:
+    """The user's AVDs by name; those whose configuration is gone are left out."""
+    found: dict[str, Avd] = {}
+    for folder in avd_folders(environment):
+        for ini in sorted(folder.glob("*.ini")) if folder.is_dir() else []:
+            own = _own_folder(ini)
+            if own is not None and ini.stem not in found:
+                found[ini.stem] = _avd(ini.stem, own)
+    return [found[name] for name in sorted(found)]
+
+
+def _own_folder(ini: Path) -> Path | None:
+    """The folder with the AVD's config.ini; None where there is none."""
+    fields = _fields(ini)
+    beside = ini.parent / f"{ini.stem}.avd"
+    folders = [Path(fields["path"])] if "path" in fields else []
+    return next((f for f in (*folders, beside) if (f / "config.ini").is_file()), None)
+
+
+def _fields(path: Path) -> dict[str, str]:
+    return dict(_FIELD.findall(path.read_text(errors="replace")))
+
+
+def _avd(name: str, own: Path) -> Avd:
+    config = _fields(own / "config.ini")
+    images = [config[key] for key in ("image.sysdir.1", "image.sysdir.2") if config.get(key)]
+    api = _API.search(" ".join(images)) or _API.search(config.get("target", ""))
+    return Avd(
+        name,
+        config.get("abi.type", "unknown"),
+        int(api[1]) if api else None,
+        (own, *map(Path, images)),
+    )
+
+
+def data_image(sdk: Sdk, avd: Avd) -> Path:
+    """The image of /data with which the AVD's first boot begins.
+
+    Raises InfrastructureError where it has none: nothing of its system is there then.
+    """
+    root = sdk.root or Path()
+    images = [root / folder / "userdata.img" for folder in avd.folders]
+    for image in images:
+        if image.is_file():
+            return image
+    raise InfrastructureError(
+        f"the AVD {avd.name} has no userdata.img",
+        tail="\n".join(f"not there: {image}" for image in images),
+        hint="install its system image with the SDK's manager, in the SDK of ANDROID_HOME",
+    )
+
+
+def _unfit(avd: Avd, machine: SdkMachine) -> str:
+    """Why the AVD cannot run the machine's kernels; empty where it can."""
+    if avd.abi != machine.abi:
+        return f"for {avd.abi}, not {machine.abi}"
+    if machine.newest_api is not None and avd.api is not None and avd.api > machine.newest_api:
+        return f"API {avd.api}, and this kernel boots none above {machine.newest_api}"
+    return ""
+
+
+def choose_avd(avds: list[Avd], machine: SdkMachine, name: str | None) -> Avd:
+    """The AVD called `name`, or else the only one that can run the machine's kernels.
+
+    Raises UsageError where a name means nothing or several would do, and
+    InfrastructureError where there is none.
+    """
+    if name is not None:
+        return _called(avds, machine, name)
+    fitting = [avd for avd in avds if not _unfit(avd, machine)]
+    if len(fitting) > 1:
+        names = ", ".join(avd.name for avd in fitting)
+        raise UsageError(f"several AVDs are for {machine.abi}", hint=f"--avd, with one of: {names}")
+    if not fitting:
+        known = "; ".join(f"{avd.name} is {_unfit(avd, machine)}" for avd in avds)
+        message = f"no AVD can run this kernel ({known or 'there are none'})"
+        raise InfrastructureError(message, hint=MAKE_AVD)
+    return fitting[0]
+
+
+def _called(avds: list[Avd], machine: SdkMachine, name: str) -> Avd:
+    """The AVD called `name`; UsageError where there is none, or it cannot run the kernels."""
+    for avd in avds:
+        if avd.name == name:
+            if unfit := _unfit(avd, machine):
+                raise UsageError(f"the AVD {name} is {unfit}", hint=MAKE_AVD)
+            return avd
+    known = ", ".join(avd.name for avd in avds) or "none"
+    raise UsageError(f"no AVD is called {name!r}", hint=f"there are: {known}")

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: MIT
+"""A user's memory over time as a picture: where its lines and marks are. Pure.
+
+Lengths are in the picture's own units. Time goes to the right, in seconds of
+the kernel's log, memory upwards from 0, in bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+
+from harness.scenarios.evidence import KILL_RECORD, UsageSample
+
+# More samples than this look the same, and make the page large.
+MOST_POINTS = 400
+_MOST_TICKS = 5
+# A limit so many times as high as all that was used would leave the line on the floor.
+_FAR = 3
+_ROOM = 1.1
+# On a picture this small more numbers than this would lie on each other.
+_MOST_LABELS = 9
+_UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"), (1, "B"))
+
+
+@dataclass(frozen=True)
+class Box:
+    """The picture's size, and where in it the lines are: between left and right, top and bottom."""
+
+    width: int
+    height: int
+    left: int
+    right: int
+    top: int
+    bottom: int
+
+
+# Small enough for the words to be readable where the page is 320 pixels wide.
+BOX = Box(width=320, height=206, left=56, right=312, top=34, bottom=164)
+
+
+@dataclass(frozen=True)
+class KillMark:
+    """A kill: when, what its user used just before, and by which number it goes."""
+
+    time: float
+    user_rss: int
+    number: int
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A place on an axis and what is written there."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a kill is shown; `label` is its number, or empty where there is no room."""
+
+    x: float
+    y: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """The picture. `memory` and `limits` are lists of points, as SVG writes them.
+
+    `kernels` are the places of the kernel's own sums, apart from those at kills, and
+    `peak` is the height of its largest one. `far_limit` is the highest limit that is
+    too far above for the picture.
+    """
+
+    memory: str
+    kernels: tuple[tuple[float, float], ...]
+    peak: float | None
+    limits: tuple[str, ...]
+    marks: tuple[Mark, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    far_limit: int | None
+    box: Box = BOX
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Values to lengths along one axis."""
+
+    low: float
+    high: float
+    begin: float
+    end: float
+
+    def place(self, value: float) -> float:
+        share = (value - self.low) / (self.high - self.low)
+        return round(self.begin + share * (self.end - self.begin), 1)
+
+
+def draw(
+    samples: Sequence[UsageSample],
+    kills: Sequence[KillMark],
+    span: Sequence[float] = (),
+    peak: int | None = None,
+) -> Chart:
+    """The picture of one user's samples, of which there is at least one, and kills.
+
+    It covers the times in `span`, too, so that two users' pictures can be compared.
+    `peak` is the largest sum that the kernel knows of.
+    """
+    ordered = sorted(samples, key=lambda sample: sample.time)
+    times = [*(sample.time for sample in ordered), *(kill.time for kill in kills), *span]
+    sums = [*(sample.rss for sample in ordered), *(kill.user_rss for kill in kills)]
+    top = max(*sums, peak or 0)
+    limits = [sample.mm_max for sample in ordered if sample.mm_max is not None]
+    near = [limit for limit in limits if top == 0 or limit <= _FAR * top]
+    far = [limit for limit in limits if limit not in near]
+    low, high = min(times), max(times)
+    if high - low < 1e-6 * max(abs(high), 1.0):
+        low, high = low - 0.5, high + 0.5
+    ceiling = max([top, *near, 1]) * _ROOM
+    x = _Scale(low, high, BOX.left, BOX.right)
+    y = _Scale(0, ceiling, BOX.bottom, BOX.top)
+    numbered = len(kills) <= _MOST_LABELS
+    return Chart(
+        memory=_points(
+            [(x.place(time), y.place(rss)) for time, rss in _line(ordered, kills, high)]
+        ),
+        kernels=tuple(
+            (x.place(one.time), y.place(one.rss))
+            for one in ordered
+            if one.is_kernels and one.source != KILL_RECORD
+        ),
+        peak=None if peak is None else y.place(peak),
+        limits=tuple(_limits(ordered, set(near), x, y)),
+        marks=tuple(
+            Mark(x.place(kill.time), y.place(kill.user_rss), str(kill.number) if numbered else "")
+            for kill in kills
+        ),
+        x_ticks=tuple(Tick(x.place(at), label) for at, label in _numbers(low, high)),
+        y_ticks=tuple(Tick(y.place(at), label) for at, label in _sizes(ceiling)),
+        far_limit=max(far, default=None),
+    )
+
+
+def thinned(samples: Sequence[UsageSample], most: int = MOST_POINTS) -> list[UsageSample]:
+    """At most `most` samples, in their order, with the ends, the peaks and the dips."""
+    if len(samples) <= most:
+        return list(samples)
+    # Two of each bucket, and the two ends.
+    size = math.ceil((len(samples) - 2) / ((most - 2) // 2))
+    kept = {0, len(samples) - 1}
+    for start in range(1, len(samples) - 1, size):
+        bucket = range(start, min(start + size, len(samples) - 1))
+        kept.add(min(bucket, key=lambda at: samples[at].rss))
+        kept.add(max(bucket, key=lambda at: samples[at].rss))
+    return [samples[at] for at in sorted(kept)]
+
+
+def _line(
+    samples: Sequence[UsageSample], kills: Sequence[KillMark], end: float
+) -> list[tuple[float, int]]:
+    """Times and bytes: a kill's sum is one more sample, and the last sample lasts to the end.
+
+    Not so a kill behind it: what is left then nobody has seen.
+    """
+    killed = [(kill.time, kill.user_rss) for kill in kills]
+    others = [
+        one for one in samples if one.source != KILL_RECORD or (one.time, one.rss) not in killed
+    ]
+    seen = [(one.time, one.rss) for one in thinned(others)]
+    found = sorted([*seen, *killed], key=itemgetter(0))
+    if not seen:
+        return found
+    is_seen = found[-1] == seen[-1]
+    return [*found, (end, found[-1][1])] if is_seen and found[-1][0] < end else found
+
+
+def ticks(low: float, high: float, most: int = _MOST_TICKS) -> tuple[float, list[float]]:
+    """A round step, and its multiples from `low` to `high`, at most `most` of them."""
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10, 20) if factor * power >= rough)
+    first, last = math.ceil(low / step), math.floor(high / step)
+    return step, [number * step for number in range(first, last + 1)][:most]
+
+
+def _limits(samples: Sequence[UsageSample], near: set[int], x: _Scale, y: _Scale) -> Iterator[str]:
+    """Lines of limits: level from one sample to the next, interrupted where there is none."""
+    line: list[tuple[float, float]] = []
+    for number, sample in enumerate(samples):
+        ends = samples[number + 1].time if number + 1 < len(samples) else x.high
+        if sample.mm_max is None or sample.mm_max not in near:
+            if line:
+                yield _points(line)
+            line = []
+            continue
+        level = y.place(sample.mm_max)
+        if not line or line[-1][1] != level:
+            line.append((x.place(sample.time), level))
+        if len(line) > 1 and line[-2][1] == level:
+            line.pop()
+        line.append((x.place(ends), level))
+    if line:
+        yield _points(line)
+
+
+def _points(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x:g},{y:g}" for x, y in points)
+
+
+def _numbers(low: float, high: float) -> list[tuple[float, str]]:
+    step, found = ticks(low, high)
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    return [(at, f"{at:.{digits}f}") for at in found]
+
+
+def _sizes(ceiling: float) -> list[tuple[float, str]]:
+    unit, name = next((unit for unit in _UNITS if ceiling >= unit[0]), _UNITS[-1])
+    _, found = ticks(0, ceiling)
+    return [(at, f"{at / unit:g} {name}" if at else "0") for at in found]

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: MIT
+"""A kernel log or a console as the report page shows it: lines with their sorts, folded. Pure.
+
+All lines are kept, each with its number. Long runs of lines that say nothing
+special are folded, and so is the rest of a log cut into blocks of a size that
+a browser can leave aside while nobody looks at them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from harness.kernel_output.klog import find_trouble
+from harness.kernel_output.records import KillRecord, lines_of, parse_log, split_prefix
+from harness.kernel_output.reports import KernelReport, find_reports
+
+# What is shown before and behind a line that says something.
+_CONTEXT = 5
+# So many ordinary lines in a row are worth a fold, and so many at the most are one.
+_LEAST_FOLDED = 40
+_LARGEST_BLOCK = 500
+# What a page holds of a log, some 6 MB: a kernel that repeats itself may write far more.
+MOST_LINES = 50_000
+# A browser needs help with so many lines.
+_LONG = 5000
+_MARKERS = ("goldfish-oom: begin ", "goldfish-oom: end ")
+
+
+class Sort(enum.Enum):
+    """What a line is; the value is the word that is shown beside it."""
+
+    ORDINARY = ""
+    KILL = "kill"
+    MARKER = "mark"
+    REPORT = "report"
+    TROUBLE = "trouble"
+
+
+_WORTH = (Sort.REPORT, Sort.TROUBLE, Sort.KILL)
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line, without its end. `number` counts from 1."""
+
+    number: int
+    sort: Sort
+    text: str
+    record: KillRecord | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines that follow each other; `folded` ones are shown when somebody asks."""
+
+    lines: tuple[LogLine, ...]
+    folded: bool
+
+
+@dataclass(frozen=True)
+class Log:
+    """A log; `key` is what its lines' names begin with, `title` what it is called.
+
+    `left_out` is how many lines before these there was no room for.
+    """
+
+    key: str
+    title: str
+    lines: tuple[LogLine, ...]
+    reports: tuple[KernelReport, ...]
+    left_out: int = 0
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is best drawn only where somebody looks."""
+        return len(self.lines) >= _LONG
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All lines in blocks."""
+        return tuple(_blocks(self.lines))
+
+    @property
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """The first line of each sort that is worth a look, by its name on the page."""
+        found: dict[Sort, str] = {}
+        for line in self.lines:
+            found.setdefault(line.sort, f"{self.key}{line.number}")
+        return tuple((sort.value, found[sort]) for sort in _WORTH if sort in found)
+
+
+def read_log(key: str, title: str, text: str, reasons: Collection[str] = (), skip: int = 0) -> Log:
+    """The log in `text`; lines that the verdict's `reasons` quote are trouble.
+
+    The first `skip` lines are no part of it, but counted: numbers are those of the
+    file. Of a log that is too long for a page the end is kept.
+    """
+    whole = [line for line, _ in lines_of(text)]
+    left_out = max(len(whole) - skip - MOST_LINES, 0)
+    first = skip + left_out
+    lines = whole[first:]
+    kept = "".join(f"{line}\n" for line in lines)
+    reports = find_reports(kept)
+    reported = set(_report_lines(lines, reports))
+    trouble = {found.line for found in find_trouble(kept, levels_tell=False)}
+    trouble |= {line for line in lines if line and _is_quoted(line, reasons)}
+    told = []
+    for place, line in enumerate(lines):
+        record = _record(line)
+        if record is not None:
+            sort = Sort.KILL
+        elif place in reported:
+            sort = Sort.REPORT
+        elif line in trouble:
+            sort = Sort.TROUBLE
+        elif split_prefix(line).text.startswith(_MARKERS):
+            sort = Sort.MARKER
+        else:
+            sort = Sort.ORDINARY
+        told.append(LogLine(first + place + 1, sort, line, record))
+    placed = tuple(replace(report, begin=first + report.begin) for report in reports)
+    return Log(key, title, tuple(told), placed, left_out)
+
+
+def lines_known(console: str, kernel_log: str) -> int:
+    """How many of a console's first lines the kernel log has as well, as far as times tell.
+
+    A console goes on where the kernel's log could not be had any more.
+    """
+    last = max((_time(line) or 0.0 for line, _ in lines_of(kernel_log)), default=-1.0)
+    lines = lines_of(console)
+    for number, (line, _) in enumerate(lines):
+        time = _time(line)
+        if time is not None and time > last:
+            return number
+    return len(lines) if last >= 0 else 0
+
+
+def _time(line: str) -> float | None:
+    return split_prefix(line).time
+
+
+def _is_quoted(line: str, reasons: Collection[str]) -> bool:
+    """Whether a reason is about the line: it names the trouble, and then has the line."""
+    return any(reason.endswith(f": {line.strip()}") for reason in reasons)
+
+
+def _record(line: str) -> KillRecord | None:
+    # Most lines hold none, and are told by one look.
+    if "uRSS=" not in line:
+        return None
+    return next(iter(parse_log(f"{line}\n").records), None)
+
+
+def _report_lines(lines: Sequence[str], reports: Collection[KernelReport]) -> Iterator[int]:
+    """The indexes of all lines of reports; what others wrote in between is none of them."""
+    for report in reports:
+        place = report.begin
+        for text in report.text.removesuffix("\n").split("\n"):
+            while place < len(lines) and lines[place] != text:
+                place += 1
+            if place < len(lines):
+                yield place
+            place += 1
+
+
+def _blocks(lines: Sequence[LogLine]) -> Iterator[Block]:
+    """Runs of lines that are shown and that are folded, none of them too large."""
+    shown = _shown(lines)
+    for is_shown, group in groupby(lines, lambda line: line.number in shown):
+        run = tuple(group)
+        folded = not is_shown and len(run) >= _LEAST_FOLDED
+        for start in range(0, len(run), _LARGEST_BLOCK):
+            yield Block(run[start : start + _LARGEST_BLOCK], folded)
+
+
+def _shown(lines: Sequence[LogLine]) -> set[int]:
+    """The numbers of the lines that say something, of those around them, and of the last."""
+    special = [line.number for line in lines if line.sort is not Sort.ORDINARY]
+    special += [line.number for line in lines[-1:]]
+    return {number for one in special for number in range(one - _CONTEXT, one + _CONTEXT + 1)}

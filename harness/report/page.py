@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: MIT
+"""The report page and the index as HTML: files of their own, which load and send nothing.
+
+What a guest said is shown and does nothing. Jinja escapes what means something to
+HTML, and `visible()` what cannot be seen or turns text around, for all that the
+templates print. The page's own style and script are named by their hashes, and
+nothing else runs, whatever got into the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from types import MappingProxyType
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.core.paths import PAGES
+from harness.core.text import public, visible
+from harness.kernel_output.records import escape as kernel_name
+from harness.report.index import Entry, filters_of
+from harness.report.units import figure_words, grouped, short_size, user_words
+from harness.report.view import Page
+from harness.results.run_result import RunResult, Word
+
+_MEANING: Mapping[Word, str] = MappingProxyType(
+    {
+        Word.PASSED: "All that was planned was done, and the kernel did what was expected.",
+        Word.FAILED: "The kernel did something wrong.",
+        Word.NO_VERDICT: "The test itself did not work: nothing is known about the kernel.",
+        Word.NOT_FINISHED: "The run was cut off: what is missing is no pass.",
+    }
+)
+_LINE_NAME = re.compile(r"(?:G(?P<guest>\d+))?(?P<log>[LC])(?P<number>\d+)")
+
+
+def report(name: str, run: RunResult, page: Page, command: str, started: str) -> str:
+    """The page of the run in the folder called `name`; `started` is when, in words."""
+    return _render(
+        "report",
+        name=name,
+        run=run,
+        page=page,
+        command=public(command),
+        when=started,
+        meaning=_MEANING[run.word],
+        ended="" if run.end == run.reason else public(run.end),
+        counts=_counts(run),
+        facts=_facts(run),
+    )
+
+
+def index(entries: Sequence[Entry]) -> str:
+    """The page of all results."""
+    return _render("index", entries=entries, filters=filters_of(entries))
+
+
+def local_time(text: str) -> str:
+    """A time in ISO 8601 as a person here writes it; anything else as it is."""
+    try:
+        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+    except (ValueError, OverflowError, OSError):
+        return text
+
+
+def _counts(run: RunResult) -> str:
+    """How many verdicts of each kind there are."""
+    if not run.scenarios:
+        return "Nothing was judged."
+    words = {
+        Word.PASSED: "passed",
+        Word.FAILED: "failed",
+        Word.NO_VERDICT: "without a verdict",
+        Word.NOT_FINISHED: "not judged",
+    }
+    count = Counter(one.word for one in run.scenarios)
+    told = ", ".join(f"{count[word]} {words[word]}" for word in words if count[word])
+    return f"{len(run.scenarios)} scenarios and logs: {told}."
+
+
+def _facts(run: RunResult) -> list[tuple[str, str]]:
+    facts = [
+        ("kernel release", run.release),
+        ("source", public(run.origin)),
+        ("commit", run.commit or ""),
+        ("toolchain", run.toolchain),
+        ("machine", ", ".join(word for word in (run.machine, run.arch) if word)),
+        ("emulator", run.emulator),
+    ]
+    facts += [("changed files", ", ".join(run.changed))] if run.changed else []
+    # A source that is no git has no commit, and an older harness did not tell all.
+    return [(what, value) for what, value in facts if value or what in ("kernel release", "source")]
+
+
+def _line_words(name: str) -> str:
+    """The name of a line on the page, in words."""
+    found = _LINE_NAME.fullmatch(name)
+    assert found is not None  # read_log() makes no others
+    guest = f"guest {found['guest']}, " if found["guest"] else ""
+    return f"{guest}{'console ' if found['log'] == 'C' else ''}line {found['number']}"
+
+
+def _render(template: str, **values: object) -> str:
+    style, script = _file("page.css"), _file(f"{template}.js")
+    policy = (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return (
+        _environment()
+        .get_template(f"{template}.html")
+        .render(
+            # Files of ours, and not of the guest's.
+            style=Markup(style),  # noqa: S704
+            script=Markup(script),  # noqa: S704
+            policy=Markup(policy),  # noqa: S704
+            **values,
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(PAGES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "grouped": grouped,
+        "short_size": short_size,
+        "user_words": user_words,
+        "figure_words": figure_words,
+        "kernel_name": kernel_name,
+        "line_words": _line_words,
+    }
+    return environment
+
+
+def _visible(value: object) -> object:
+    """What is printed, with what cannot be seen as its number; a log's tabs stay tabs."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return "\t".join(visible(part) for part in value.split("\t"))
+    return value
+
+
+def _file(name: str) -> str:
+    return (PAGES / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"

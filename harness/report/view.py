@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: MIT
+"""What the report page shows of a run, put in order for the template. Pure.
+
+Evidence comes with the run's scenarios by name, policy and trigger. What belongs to
+no scenario that has a verdict is shown as one that was not judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from harness.kernel_output.records import KillRecord
+from harness.kernel_output.reports import KernelReport
+from harness.report.chart import Chart, KillMark, draw, thinned
+from harness.report.log import Log
+from harness.report.units import short_size, user_words
+from harness.results.run_result import RunResult, ScenarioResult
+from harness.scenarios.evidence import Decision, ScenarioUsage, UsageSample
+
+_Key = tuple[str, str, str]
+_Found = TypeVar("_Found", ScenarioUsage, Decision)
+# In words; the table has all.
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """usage.json and decisions.json; None where the run has no such file."""
+
+    usage: tuple[ScenarioUsage, ...] | None = None
+    decisions: tuple[Decision, ...] | None = None
+
+
+@dataclass(frozen=True)
+class KillView:
+    """A kill record; `line` is the name of its line in a log, empty where there is none."""
+
+    number: int
+    record: KillRecord
+    line: str
+
+    @property
+    def over(self) -> int:
+        """By how much the user was above its limit, in bytes."""
+        return self.record.user_rss - self.record.mm_max
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What speaks against a scenario; `line` as in a kill's view."""
+
+    text: str
+    line: str
+
+
+@dataclass(frozen=True)
+class UserView:
+    """A user's memory while a scenario ran, as a picture, as words and as a table.
+
+    `samples` is the table, of which `left_out` rows are not there. `unplaced` kills have
+    no time.
+    """
+
+    uid: int
+    chart: Chart
+    words: str
+    samples: tuple[UsageSample, ...]
+    left_out: int
+    kills: tuple[KillView, ...]
+    unplaced: int
+
+
+@dataclass(frozen=True)
+class ScenarioView:
+    """A scenario with all that is known of it; `key` is its name on the page."""
+
+    key: str
+    result: ScenarioResult
+    reasons: tuple[Reason, ...]
+    kills: tuple[KillView, ...]
+    users: tuple[UserView, ...]
+    decisions: tuple[Decision, ...]
+
+    @property
+    def title(self) -> str:
+        """Its name, and the policy if it has one."""
+        one = self.result
+        return f"{one.scenario}, policy {one.policy}" if one.policy else one.scenario
+
+    @property
+    def word(self) -> str:
+        """The verdict on it alone, in words."""
+        return "NOT JUDGED" if self.result.outcome is None else self.result.word.value
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it has a verdict, and that is no pass."""
+        return self.result.outcome is not None and not self.result.outcome.passed
+
+    @property
+    def is_log(self) -> bool:
+        """Whether it is the verdict on a log, in which nobody is measured."""
+        return not self.result.policy
+
+    @property
+    def lost_records(self) -> int:
+        """How many kills the verdict counts of which there is no record."""
+        return max(self.result.kill_count - len(self.kills), 0)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the page shows it opened: where it failed, or where the model disagrees."""
+        disputed = any(decision.is_disputed for decision in self.decisions)
+        return self.is_failed or disputed
+
+
+@dataclass(frozen=True)
+class ReportView:
+    """A kernel report, and the name of the line that it begins with."""
+
+    report: KernelReport
+    line: str
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines of the report."""
+        return tuple(self.report.text.removesuffix("\n").split("\n"))
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the page shows, but the verdict itself."""
+
+    scenarios: tuple[ScenarioView, ...]
+    strays: tuple[KillView, ...]
+    reports: tuple[ReportView, ...]
+    logs: tuple[Log, ...]
+    has_usage: bool
+    has_decisions: bool
+
+    @property
+    def disputed(self) -> tuple[ScenarioView, ...]:
+        """The scenarios with a victim that the model would not have chosen."""
+        return tuple(
+            view for view in self.scenarios if any(one.is_disputed for one in view.decisions)
+        )
+
+
+def build(run: RunResult, evidence: Evidence, logs: Sequence[Log]) -> Page:
+    """The page's contents."""
+    places = {
+        line.record: f"{log.key}{line.number}"
+        for log in reversed(logs)
+        for line in reversed(log.lines)
+        if line.record is not None
+    }
+    texts = {
+        line.text.strip(): f"{log.key}{line.number}"
+        for log in reversed(logs)
+        for line in reversed(log.lines)
+        if line.text.strip()
+    }
+    usage = _by_scenario(evidence.usage or (), run.trigger)
+    decisions = _by_scenario(evidence.decisions or (), run.trigger)
+    results = [*run.scenarios, *_unjudged(run, [*usage, *decisions])]
+    return Page(
+        scenarios=tuple(
+            _scenario(f"s{number}", one, places, texts, usage, decisions)
+            for number, one in enumerate(results, 1)
+        ),
+        strays=_kills(run.stray_kills, places),
+        reports=tuple(
+            ReportView(_decoded(report, run), f"{log.key}{report.begin + 1}")
+            for log in logs
+            for report in log.reports
+        ),
+        logs=tuple(logs),
+        has_usage=bool(evidence.usage),
+        has_decisions=bool(evidence.decisions),
+    )
+
+
+def _decoded(report: KernelReport, run: RunResult) -> KernelReport:
+    """The report with the places in the source, where the run has found them."""
+    text = next((one.text for one in run.reports if one.title == report.title), report.text)
+    return replace(report, text=text)
+
+
+def _by_scenario(evidence: Iterable[_Found], trigger: str) -> dict[_Key, list[_Found]]:
+    found: dict[_Key, list[_Found]] = {}
+    for one in evidence:
+        found.setdefault((one.scenario, one.policy, one.trigger or trigger), []).append(one)
+    return found
+
+
+def _unjudged(run: RunResult, keys: Iterable[_Key]) -> Iterator[ScenarioResult]:
+    """Those of which there is evidence, and not even a line in the verdict."""
+    known = {_key(one) for one in run.scenarios}
+    for key in dict.fromkeys(keys):
+        if key not in known:
+            yield ScenarioResult(*key)
+
+
+def _key(one: ScenarioResult) -> _Key:
+    return one.scenario, one.policy, one.trigger
+
+
+def _scenario(
+    key: str,
+    one: ScenarioResult,
+    places: Mapping[KillRecord, str],
+    texts: Mapping[str, str],
+    usage: Mapping[_Key, Sequence[ScenarioUsage]],
+    decisions: Mapping[_Key, Sequence[Decision]],
+) -> ScenarioView:
+    kills = _kills(one.kills, places)
+    told = usage.get(_key(one), ())
+    samples = [sample for found in told for sample in found.samples]
+    peaks = {peak.uid: peak.rss for found in told for peak in found.peaks}
+    return ScenarioView(
+        key=key,
+        result=one,
+        reasons=tuple(
+            Reason(text, texts.get(text.partition(": ")[2].strip(), "")) for text in one.reasons
+        ),
+        kills=kills,
+        users=tuple(_users(samples, kills, peaks)),
+        decisions=tuple(sorted(decisions.get(_key(one), ()), key=lambda found: found.time)),
+    )
+
+
+def _kills(records: Iterable[KillRecord], places: Mapping[KillRecord, str]) -> tuple[KillView, ...]:
+    return tuple(
+        KillView(number, record, places.get(record, "")) for number, record in enumerate(records, 1)
+    )
+
+
+def _users(
+    samples: Sequence[UsageSample], kills: Sequence[KillView], peaks: Mapping[int, int]
+) -> Iterator[UserView]:
+    """The users that there are samples of, by uid."""
+    killed_at = [kill.record.time for kill in kills if kill.record.time is not None]
+    times = [*(one.time for one in samples), *killed_at]
+    for uid in sorted({sample.uid for sample in samples}):
+        own = sorted((one for one in samples if one.uid == uid), key=lambda one: one.time)
+        killed = tuple(kill for kill in kills if kill.record.uid == uid)
+        marks = [
+            KillMark(kill.record.time, kill.record.user_rss, kill.number)
+            for kill in killed
+            if kill.record.time is not None
+        ]
+        peak = peaks.get(uid)
+        chart = draw(own, marks, (min(times), max(times)), peak)
+        rows = thinned(own)
+        yield UserView(
+            uid=uid,
+            chart=chart,
+            words=_words(uid, own, chart, killed, peak),
+            samples=tuple(rows),
+            left_out=len(own) - len(rows),
+            kills=killed,
+            unplaced=len(killed) - len(marks),
+        )
+
+
+def _words(
+    uid: int,
+    samples: Sequence[UsageSample],
+    chart: Chart,
+    kills: Sequence[KillView],
+    peak: int | None,
+) -> str:
+    """What the picture shows, for who does not see it."""
+    first, last = samples[0].time, samples[-1].time
+    sums = (kill.record.user_rss for kill in kills)
+    most = max(*(sample.rss for sample in samples), *sums, peak or 0)
+    limits = sorted({one.mm_max for one in samples if one.mm_max is not None})
+    limit = " and ".join(short_size(one) for one in limits) or "none"
+    words = (
+        f"User {user_words(uid)} used at most {short_size(most)} between {first:.2f} and "
+        f"{last:.2f} s. Limit: {limit}."
+    )
+    if peak is not None:
+        words += f" The kernel's largest sum: {short_size(peak)}."
+    if chart.far_limit is not None:
+        words += f" {short_size(chart.far_limit)} is too high for the picture."
+    if not kills:
+        return f"{words} Nobody was killed."
+    shown = kills[:_MOST_NAMED]
+    named = ", ".join(_kill_words(kill) for kill in shown)
+    more = f", and {len(kills) - len(shown)} more" if len(kills) > len(shown) else ""
+    return f"{words} Killed: {named}{more}."
+
+
+def _kill_words(kill: KillView) -> str:
+    record = kill.record
+    time = "" if record.time is None else f" at {record.time:.2f} s"
+    return f"pid {record.pid}{time}{' (dry run)' if record.dry_run else ''}"

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""What the same scenario comes to on the stock kernel and on the patched one. Pure.
+
+A cell is one thing that was seen of a scenario, as a person reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.kernel_output.records import parse_log
+from harness.scenarios.catalogue import Scenario, uid_of
+from harness.scenarios.evidence import UsageSample
+from harness.scenarios.verdict import Observations
+
+_MB = 1_000_000
+_ALIKE = 1.25
+NOTHING = "—"
+
+# What was seen of a scenario, and how much memory was used meanwhile.
+Seen = tuple[Observations, Sequence[UsageSample]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A cell of a scenario under a policy, on the stock kernel and on the patched one."""
+
+    scenario: str
+    policy: str
+    cell: str
+    stock: str
+    patched: str
+
+    @property
+    def differs(self) -> bool:
+        """Whether the two kernels did not do the same."""
+        return self.stock != self.patched
+
+
+def cells(scenario: Scenario, seen: Observations) -> Mapping[str, str]:
+    """What was seen, by what it is about; `scenario` is the one for a kernel with limits."""
+    found = dict(_children(scenario, seen))
+    found.update(_settings(scenario, seen))
+    records = parse_log(seen.section.text, raw=True).records
+    found["kill records"] = str(len(records))
+    return found
+
+
+def compare(scenario: Scenario, policy: str, stock: Seen, patched: Seen) -> tuple[Difference, ...]:
+    """Every cell, also those in which the two are the same, in the scenario's order."""
+    one, other = cells(scenario, stock[0]), cells(scenario, patched[0])
+    return (
+        *(
+            Difference(
+                scenario.name, policy, name, one.get(name, NOTHING), other.get(name, NOTHING)
+            )
+            for name in dict.fromkeys((*one, *other))
+        ),
+        *_memory(scenario, policy, stock[1], patched[1]),
+    )
+
+
+def _children(scenario: Scenario, seen: Observations) -> Iterator[tuple[str, str]]:
+    """How each child ended; those with the same size and end are counted together."""
+    for run in scenario.runs:
+        if run.name not in seen.runs:
+            yield f"{run.name}: its children", "not known"
+            continue
+        ends = {end.index: end.outcome for end in seen.runs[run.name].output.children}
+        if len(run.children) > _MOST_CHILDREN:
+            counts = [f"{list(ends.values()).count(end)} {end}" for end in sorted({*ends.values()})]
+            yield f"{run.name}: {len(run.children)} children", ", ".join(counts) or "not known"
+            continue
+        for index, child in enumerate(run.children):
+            size = f"{child.size / _MB:g} MB"
+            yield f"{run.name}: child {index}, {size}", ends.get(index, "not known")
+
+
+_MOST_CHILDREN = 8
+
+
+def _settings(scenario: Scenario, seen: Observations) -> Iterator[tuple[str, str]]:
+    """What each set_mm_limits() returned."""
+    for number, step in enumerate(scenario.settings):
+        limit = step.limit if isinstance(step.limit, str) else f"{step.limit / _MB:g} MB"
+        name = f"call {number + 1}: {step.caller} sets {step.user} to {limit}"
+        answers = seen.settings[number].output.limits if number < len(seen.settings) else ()
+        if len(answers) != 1:
+            yield name, "not known"
+        elif answers[0].ret >= 0:
+            yield name, str(answers[0].ret)
+        else:
+            yield name, f"errno {answers[0].errno}"
+
+
+def _memory(
+    scenario: Scenario,
+    policy: str,
+    stock: Sequence[UsageSample],
+    patched: Sequence[UsageSample],
+) -> Iterator[Difference]:
+    """The most that each user was seen to have; when that was looked at is chance.
+
+    A stock kernel has no sums of its own, so those of ours are left out.
+    """
+    for user in dict.fromkeys(run.user for run in scenario.runs):
+        one, other = _most(stock, uid_of(user)), _most(patched, uid_of(user))
+        if one and other:
+            alike = max(one, other) <= _ALIKE * min(one, other)
+            words = [f"about {size / _MB:.0f} MB" for size in (one, one if alike else other)]
+            yield Difference(scenario.name, policy, f"{user}: most memory seen", *words)
+
+
+def _most(samples: Sequence[UsageSample], uid: int) -> int:
+    seen = (one.rss for one in samples if one.uid == uid and not one.is_kernels)
+    return max(seen, default=0)

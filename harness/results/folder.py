@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: MIT
+"""What a run leaves behind: `results/<time>-<kernel>-<policy>/` and `results/latest`.
+
+The files are written anew after each step of the run, each in one go, so that
+a run that ends half-way leaves what it had found by then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape as escape_markup
+from rich.table import Table
+
+from harness.core.cache import disk_full_named
+from harness.kernel_output.records import KillRecord
+from harness.kernel_output.records import escape as escape_name
+from harness.results.differential import Difference
+from harness.results.junit import junit
+from harness.results.kcidb import kcidb
+from harness.results.ktap import ktap
+from harness.results.summary import Judged, Summary
+from harness.scenarios.evidence import (
+    DECISIONS,
+    USAGE,
+    Decision,
+    ScenarioUsage,
+    decisions_json,
+    usage_json,
+)
+
+LATEST = "latest"
+CONSOLE_LOG = "console.log"
+KERNEL_LOG = "kernel.log"
+DIFFERENTIAL = "differential.json"
+REPORTS = "kernel_reports.txt"
+_TIME = "%Y%m%d-%H%M%S"
+
+
+class ResultFolder:
+    """The folder of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, root: Path, kernel: str, policy: str, now: datetime) -> ResultFolder:
+        """A folder of this run's own below `root`, to which `latest` points from now on."""
+        base = f"{now.strftime(_TIME)}-{kernel}-{policy}"
+        with disk_full_named(root):
+            root.mkdir(parents=True, exist_ok=True)
+            for number in count(1):
+                path = root / (base if number == 1 else f"{base}.{number}")
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    continue
+                break
+            _point(root / LATEST, path.name)
+        return cls(path)
+
+    @property
+    def console_log(self) -> Path:
+        """Where the first machine's console goes."""
+        return self.console_of(1)
+
+    def console_of(self, guest: int) -> Path:
+        """Where the console of a guest's machine goes."""
+        return self.of_guest(guest) / CONSOLE_LOG
+
+    def of_guest(self, number: int) -> Path:
+        """Where a guest's logs go: the first one's into the folder itself."""
+        return self.path if number == 1 else self.path / f"guest{number}"
+
+    def write(self, summary: Summary, logs: Mapping[int, str]) -> None:
+        """Writes all files but the consoles' and the evidence; `logs` are the kernels'."""
+        with disk_full_named(self.path):
+            self.put("command.txt", f"{shlex.join(summary.command)}\n")
+            for number in {1, *logs}:
+                self.of_guest(number).mkdir(exist_ok=True)
+                self.put(KERNEL_LOG, logs.get(number, ""), self.of_guest(number))
+            if summary.reports:
+                self.put(REPORTS, _reports(summary))
+            self.put("kills.json", _json(_kills(summary)))
+            self.put("verdict.json", _json(_verdict(summary)))
+            self.put("junit.xml", junit(summary))
+            self.put("results.ktap", ktap(summary))
+            self.put("kcidb.json", _json(kcidb(summary)))
+
+    def write_evidence(self, usage: Sequence[ScenarioUsage], decisions: Sequence[Decision]) -> None:
+        """Writes who used how much memory, and whom the kernels chose out of whom."""
+        with disk_full_named(self.path):
+            self.put(USAGE, usage_json(usage))
+            self.put(DECISIONS, decisions_json(decisions))
+
+    def write_differences(self, found: Sequence[Difference]) -> None:
+        """Writes what differed between the stock kernel and ours, and what did not."""
+        cells = [{**asdict(one), "differs": one.differs} for one in found]
+        with disk_full_named(self.path):
+            self.put(DIFFERENTIAL, _json(cells))
+
+    def put(self, name: str, text: str, folder: Path | None = None) -> None:
+        """Replaces a file (of a folder below) as a whole."""
+        folder = folder or self.path
+        partial = folder / f".{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(folder / name)
+
+
+def scenario_table(judged: Sequence[Judged]) -> Table:
+    """The scenarios and their outcomes, with what speaks against those that failed."""
+    table = Table(title="Scenarios", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("scenario", "policy", "trigger", "outcome", "kills"):
+        table.add_column(name, justify="right" if name == "kills" else "left", no_wrap=True)
+    table.add_column("s", justify="right", no_wrap=True)
+    for one in judged:
+        verdict = one.verdict
+        style = "green" if verdict.passed else "bold red"
+        table.add_row(
+            verdict.scenario,
+            verdict.policy,
+            verdict.trigger,
+            f"[{style}]{verdict.outcome.value}[/]",
+            str(len(verdict.records)),
+            f"{one.seconds:.1f}",
+        )
+    return table
+
+
+def kill_table(judged: Sequence[Judged]) -> Table:
+    """The kill records; a scenario's fourth and later kills are left out, and counted.
+
+    Where the terminal is narrow the words wrap, and the numbers stay whole.
+    """
+    table = Table(
+        title="Kill records (bytes; CPU time in ns)", title_justify="left", box=SIMPLE_HEAD
+    )
+    table.add_column("scenario", overflow="fold", min_width=_NARROW)
+    for name in ("user", "sum", "limit", "pid", "its RSS", "policy's figure"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("trigger", no_wrap=True)
+    table.add_column("name", overflow="fold", min_width=_NARROW)
+    for one in judged:
+        records = one.verdict.records
+        for record in records[:_SHOWN]:
+            table.add_row(one.verdict.scenario, *_cells(record))
+        if len(records) > _SHOWN:
+            cells = [one.verdict.scenario, *[""] * 7, f"… and {len(records) - _SHOWN} more"]
+            table.add_row(*cells)
+    return table
+
+
+def difference_table(found: Sequence[Difference]) -> Table:
+    """The cells in which the two kernels differ; how many are the same is in the title."""
+    same = sum(1 for one in found if not one.differs)
+    table = Table(
+        title=f"Stock and patched kernel: what differs ({same} cells are the same)",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    for name in ("scenario", "policy", "cell", "stock", "patched"):
+        table.add_column(name, overflow="fold")
+    for one in found:
+        if one.differs:
+            row = (one.scenario, one.policy, one.cell, one.stock, one.patched)
+            table.add_row(*map(escape_markup, row))
+    return table
+
+
+_SHOWN = 3
+_NARROW = 4
+
+
+def _cells(record: KillRecord) -> tuple[str, ...]:
+    figure = "" if record.figure is None else f" {record.figure}"
+    return (
+        str(record.uid),
+        str(record.user_rss),
+        str(record.mm_max),
+        str(record.pid),
+        str(record.rss),
+        f"{record.policy}{figure}",
+        record.trigger,
+        escape_markup(escape_name(record.comm)),
+    )
+
+
+def _point(link: Path, target: str) -> None:
+    """Makes `link` a symbolic link to `target`, in one step."""
+    fresh = link.with_name(f".{link.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    fresh.symlink_to(target)
+    fresh.replace(link)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2) + "\n"
+
+
+def _kills(summary: Summary) -> list[dict[str, object]]:
+    return [
+        {"scenario": one.verdict.scenario, **asdict(record)}
+        for one in summary.judged
+        for record in one.verdict.records
+    ]
+
+
+def _reports(summary: Summary) -> str:
+    return "\n".join(
+        f"guest {report.guest}: {report.title}\n\n{report.text}" for report in summary.reports
+    )
+
+
+def _verdict(summary: Summary) -> dict[str, object]:
+    return {
+        "passed": summary.passed,
+        "result": summary.last_line,
+        "finished": summary.finished,
+        "problem": summary.problem,
+        "kernel": summary.kernel,
+        "release": summary.release,
+        "started": summary.started.isoformat(timespec="seconds"),
+        "arch": summary.arch,
+        "machine": summary.machine,
+        "emulator": summary.emulator,
+        "toolchain": summary.toolchain,
+        "source": {
+            "origin": summary.origin,
+            "commit": summary.commit,
+            "changed files": list(summary.changed),
+        },
+        "policy": summary.policy,
+        "trigger": summary.trigger,
+        "kernel reports": [asdict(report) for report in summary.reports],
+        "scenarios": [
+            {
+                "scenario": one.verdict.scenario,
+                "policy": one.verdict.policy,
+                "trigger": one.verdict.trigger,
+                "passed": one.verdict.passed,
+                "outcome": one.verdict.outcome.name,
+                "reasons": list(one.verdict.reasons),
+                "kills": len(one.verdict.records),
+                "seconds": round(one.seconds, 3),
+                "guest": one.guest,
+            }
+            for one in summary.judged
+        ],
+        "missing": [asdict(place) for place in summary.missing],
+    }

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: MIT
+"""Results as JUnit XML, which most CI systems show."""
+
+from __future__ import annotations
+
+from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
+
+from harness.results.summary import Status, Summary
+
+
+def junit(summary: Summary) -> str:
+    """One suite a run; a test case is a scenario under a policy."""
+    suite = TestSuite(f"emulator-test {summary.kernel} {summary.policy} {summary.trigger}")
+    for one in summary.judged:
+        case = TestCase(
+            one.verdict.scenario, classname=f"{summary.kernel}.{one.verdict.policy or 'log'}"
+        )
+        case.time = round(one.seconds, 3)
+        text = "\n".join(_xml_text(reason) for reason in one.verdict.reasons)
+        if one.status is Status.ERROR:
+            case.result = [_result(Error, one.verdict.outcome.value, text)]
+        elif one.status is Status.FAILED:
+            case.result = [_result(Failure, one.verdict.outcome.value, text)]
+        suite.add_testcase(case)
+    if summary.problem:
+        case = TestCase("run", classname=summary.kernel)
+        case.result = [_result(Error, _xml_text(summary.problem), "")]
+        suite.add_testcase(case)
+    xml = JUnitXml()
+    xml.add_testsuite(suite)
+    content: bytes = xml.tostring()  # type: ignore[no-untyped-call]
+    return content.decode()
+
+
+def _result(kind: type[Error] | type[Failure], message: str, text: str) -> Error | Failure:
+    result = kind(message)
+    result.text = text
+    return result
+
+
+def _xml_text(text: str) -> str:
+    """`text` without the characters that XML cannot hold."""
+    return "".join(
+        character if character in "\t\n" or character.isprintable() else "?" for character in text
+    )

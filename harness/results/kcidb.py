@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""Results as a report for KCIDB, KernelCI's database; nothing here sends it.
+
+Schema 5.3. A run is a checkout, a build of it and the tests on that, one for
+each verdict and each that is missing, and one for the run as a whole. Who runs
+the same kernel again adds tests to the same build. No `patchset_hash` is given:
+our files are laid over the tree, and are no list of patches. No URLs of logs
+either: where the folder goes to is somebody else's matter.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from harness.core.errors import UsageError
+from harness.core.text import public, visible
+from harness.results.summary import Judged, Status, Summary
+from harness.ui.events import Planned
+
+_VERSION = {"major": 5, "minor": 3}
+_ORIGIN = re.compile(r"[a-z0-9_]+")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# What is a URL beyond doubt, and has no password in it.
+_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]+)?(?:/[A-Za-z0-9._~+-]+)*/?")
+_NOT_IN_PATHS = re.compile(r"[^A-Za-z0-9_-]")
+# Characters; a longer one is refused.
+_LONGEST_EXCERPT = 16384
+_SUITE = "mm_limits"
+
+_Object = dict[str, object]
+
+
+def check_origin(name: str) -> str:
+    """`name`, which KCIDB must be able to take for a sender's; UsageError if it is not."""
+    if not _ORIGIN.fullmatch(name):
+        raise UsageError(
+            f"KCIDB takes no origin called {name!r}",
+            hint="small letters, digits and underscores, in kcidb_origin",
+        )
+    return name
+
+
+def kcidb(summary: Summary) -> _Object:
+    """The report, as what JSON is made from."""
+    return {
+        "version": dict(_VERSION),
+        "checkouts": [_checkout(summary)],
+        "builds": [_build(summary)],
+        "tests": _tests(summary),
+    }
+
+
+def _checkout(summary: Summary) -> _Object:
+    found: _Object = {
+        "id": _kernel_id(summary),
+        "origin": summary.kcidb_origin,
+        "start_time": _time(summary.started),
+        "misc": {
+            "kernel": summary.kernel,
+            "changed_files": [_text(name) for name in summary.changed],
+        },
+    }
+    if summary.release:
+        found["valid"] = True
+        found["comment"] = f"{_text(summary.origin)}, with the patches of goldfish-oom"
+    if summary.commit and _COMMIT.fullmatch(summary.commit):
+        found["git_commit_hash"] = summary.commit
+    if summary.repository and _URL.fullmatch(summary.repository):
+        found["git_repository_url"] = summary.repository
+    return found
+
+
+def _build(summary: Summary) -> _Object:
+    found: _Object = {
+        "id": _kernel_id(summary),
+        "checkout_id": _kernel_id(summary),
+        "origin": summary.kcidb_origin,
+        "architecture": re.sub(r"[^a-z0-9_]", "_", summary.arch),
+    }
+    if summary.release:
+        found["status"] = Status.PASSED.value
+        found["comment"] = _text(summary.release)
+        found["compiler"] = _text(summary.toolchain)
+    elif summary.problem:
+        # Patches, compiler, network: the text tells which, and no class does.
+        found["status"] = Status.ERROR.value
+        found["comment"] = _text(summary.problem)
+    return found
+
+
+def _tests(summary: Summary) -> list[_Object]:
+    """The run as a whole, then each verdict, then what is missing."""
+    whole: _Object = {
+        "path": _SUITE,
+        "status": summary.status.value,
+        "comment": _text(summary.last_line),
+        "start_time": _time(summary.started),
+        "misc": {"command": [_text(word) for word in summary.command]},
+    }
+    tests = [
+        whole,
+        *(_verdict(summary, one) for one in summary.judged),
+        *(_missing(summary, place) for place in summary.missing),
+    ]
+    common: _Object = {
+        "origin": summary.kcidb_origin,
+        "build_id": _kernel_id(summary),
+        "environment": {"comment": _text(summary.machine)},
+    }
+    run = f"{summary.kcidb_origin}:{_text(summary.run)}"
+    return [
+        {"id": f"{run}.{number}" if number else run, **common, **test}
+        for number, test in enumerate(tests)
+    ]
+
+
+def _verdict(summary: Summary, one: Judged) -> _Object:
+    verdict = one.verdict
+    found: _Object = {
+        "path": _path(summary, one.place),
+        "status": one.status.value,
+        "comment": verdict.outcome.value,
+        "duration": round(one.seconds, 3),
+        "misc": {"outcome": verdict.outcome.name, "kills": len(verdict.records)},
+    }
+    if one.started is not None:
+        found["start_time"] = _time(one.started)
+    if verdict.reasons:
+        lines = "".join(f"{_text(reason)}\n" for reason in verdict.reasons)
+        found["log_excerpt"] = lines[:_LONGEST_EXCERPT]
+    return found
+
+
+def _missing(summary: Summary, place: Planned) -> _Object:
+    return {
+        "path": _path(summary, place),
+        "status": Status.MISSING.value,
+        "comment": f"not judged: {_text(summary.problem or summary.reason)}",
+    }
+
+
+def _path(summary: Summary, place: Planned) -> str:
+    """Where a test is in KCIDB's tree of all tests; other characters than it takes are `_`."""
+    words = (_SUITE, summary.trigger, place.policy or "log", place.scenario)
+    return ".".join(_NOT_IN_PATHS.sub("_", word) or "_" for word in words)
+
+
+def _kernel_id(summary: Summary) -> str:
+    """A kernel's release ends in a hash of all that went into it; without one it is the run's."""
+    return f"{summary.kcidb_origin}:{_text(summary.release or summary.run)}"
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def _text(text: str) -> str:
+    return visible(public(text))

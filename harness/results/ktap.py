@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+"""Results as KTAP version 1, the form of the kernel's own tests.
+
+A policy is a test, its scenarios are its subtests; the log of the boot and the
+whole log are tests beside it. What has no verdict has no line, and is missing
+from the plan; `Bail out!`, which KTAP has from TAP, says why.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from harness.core.text import visible
+from harness.results.summary import Judged, Status, Summary
+from harness.ui.events import Planned
+
+_VERSION = "KTAP version 1"
+_INDENT = "  "
+# What would end a name or be taken for its escapes.
+_NOT_IN_NAMES = "#\\"
+_EDGE = re.compile(r"\A[ -]| \Z")
+
+# What has a verdict, and what has none yet.
+_Entry = Judged | Planned
+
+
+def ktap(summary: Summary) -> str:
+    """The run as KTAP, each line with its end."""
+    return "".join(f"{line}\n" for line in _run(summary))
+
+
+def _run(summary: Summary) -> Iterator[str]:
+    """All lines. A run that has a problem is a test more: whoever counts must not find a pass."""
+    tests = _tests(summary)
+    healthy = summary.complete and not summary.problem
+    yield _VERSION
+    yield f"1..{len(tests) + (not healthy)}"
+    where = f" on {summary.release}" if summary.release else ""
+    yield _comment(f"{summary.kernel}{where}: policy {summary.policy}, trigger {summary.trigger}")
+    yield _comment(shlex.join(summary.command))
+    for number, test in enumerate(tests, 1):
+        # What is missing is at the end: numbers have no gaps.
+        if not isinstance(test[0], Judged):
+            break
+        if test[0].place.policy:
+            yield from _policy(number, test)
+        else:
+            yield from _verdict(number, test[0])
+    if not summary.complete:
+        yield f"Bail out! {visible(summary.problem or summary.reason)}"
+    elif summary.problem:
+        yield _result(len(tests) + 1, "run", Status.ERROR, summary.problem)
+
+
+def _tests(summary: Summary) -> list[list[_Entry]]:
+    """The tests of the uppermost level: a policy's scenarios together, each log alone."""
+    tests: list[list[_Entry]] = []
+    entries: list[_Entry] = [*summary.judged, *summary.missing]
+    for policy, group in groupby(entries, lambda entry: _place(entry).policy):
+        together = list(group)
+        tests += [together] if policy else [[entry] for entry in together]
+    return tests
+
+
+def _place(entry: _Entry) -> Planned:
+    return entry.place if isinstance(entry, Judged) else entry
+
+
+def _policy(number: int, scenarios: Sequence[_Entry]) -> Iterator[str]:
+    """A policy: its scenarios, and its own result, which is a pass if all of them are there."""
+    judged = [one for one in scenarios if isinstance(one, Judged)]
+    yield f"{_INDENT}{_VERSION}"
+    yield f"{_INDENT}1..{len(scenarios)}"
+    for place, one in enumerate(judged, 1):
+        yield from (f"{_INDENT}{line}" for line in _verdict(place, one))
+    found = {one.status for one in judged}
+    if len(judged) < len(scenarios):
+        found.add(Status.MISSING)
+    passed = sum(one.status is Status.PASSED for one in judged)
+    yield _result(
+        number,
+        f"policy {_place(scenarios[0]).policy}",
+        next(status for status in Status if status in found),
+        f"{passed} of {len(scenarios)} scenarios passed",
+    )
+
+
+def _verdict(number: int, one: Judged) -> Iterator[str]:
+    """The result of a scenario or a log, behind what speaks against it."""
+    name = one.verdict.scenario
+    yield from (_comment(f"{name}: {reason}") for reason in one.verdict.reasons)
+    yield _result(number, name, one.status, one.verdict.outcome.value)
+
+
+def _result(number: int, name: str, status: Status, why: str) -> str:
+    """A result line; only one that is no pass says why."""
+    if status is Status.PASSED:
+        return f"ok {number} {_name(name)}".rstrip()
+    # Where the test itself did not work, a directive says so.
+    directive = "" if status is Status.FAILED else "ERROR "
+    return f"not ok {number} {_name(name)}".rstrip() + f" # {directive}{visible(why)}"
+
+
+def _comment(text: str) -> str:
+    return f"# {visible(text)}"
+
+
+def _name(name: str) -> str:
+    """A name as a description that reads back whole: parsers drop white space and a dash."""
+    return _EDGE.sub(lambda edge: f"\\x{ord(edge[0]):02x}", visible(name, also=_NOT_IN_NAMES))

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""What GitHub shows of a run, where it runs there: a page beside the job, and its errors.
+
+`GITHUB_STEP_SUMMARY` names the file for the page, which may hold what was
+written before in the same step. Everything is shown as it is: to Markdown,
+HTML and GitHub's commands it says nothing.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from harness.core.text import public, visible
+from harness.results.summary import Judged, Summary
+from harness.scenarios.verdict import ScenarioVerdict
+from harness.ui.progress import Reporter
+
+# Bytes, of all that one step writes; GitHub drops the whole of a longer one.
+LIMIT = 1 << 20
+# GitHub shows no more errors of one step.
+_MOST_ERRORS = 10
+_MOST_REASONS = 5
+# Characters; the files of the run have all of it.
+_LONGEST = 500
+_SPECIAL = re.compile(r"[^A-Za-z0-9 ]|\A | \Z")
+_CUT = "\nThe rest is in the results: it would be too much for GitHub.\n"
+
+
+def tell(summary: Summary, environment: Mapping[str, str], reporter: Reporter) -> None:
+    """Tells GitHub, if it is there; what cannot be written is one line, and no failure."""
+    if environment.get("GITHUB_ACTIONS") == "true":
+        for line in errors(summary):
+            reporter.say(line)
+    name = environment.get("GITHUB_STEP_SUMMARY")
+    if not name:
+        return
+    path = Path(name)
+    try:
+        before = path.stat().st_size if path.exists() else 0
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(page(summary, LIMIT - before))
+    except OSError as error:
+        reporter.say(f"the summary for GitHub was not written: {visible(str(error))}")
+
+
+def page(summary: Summary, most: int = LIMIT) -> str:
+    """The run as Markdown of at most `most` bytes: verdict, command, scenarios, reasons."""
+    text = ""
+    room = most - len(_CUT)
+    for part in _parts(summary):
+        size = len(part.encode())
+        if size > room:
+            return text + _CUT if most >= len(_CUT) else text
+        room -= size
+        text += part
+    return text
+
+
+def errors(summary: Summary) -> list[str]:
+    """GitHub's commands for what failed, the gravest first, or for what ended the run."""
+    found = [
+        _error(
+            f"{_where(verdict)}: {verdict.outcome.value}",
+            list(verdict.reasons[:_MOST_REASONS]) or [verdict.outcome.value],
+        )
+        for verdict in summary.failed
+    ]
+    if not found and not summary.passed:
+        found = [_error(f"emulator-test, {summary.kernel}", [summary.reason])]
+    return found[:_MOST_ERRORS]
+
+
+def _parts(summary: Summary) -> Iterator[str]:
+    """The page in pieces, each of which can be the last."""
+    yield f"\n## {_markdown(summary.last_line)}\n"
+    facts = [summary.kernel, f"policy {summary.policy}", f"trigger {summary.trigger}"]
+    facts += [summary.release] if summary.release else []
+    yield f"\n{_markdown(', '.join(facts))}\n"
+    if summary.problem:
+        yield f"\nWhat ended it: {_markdown(summary.problem)}\n"
+    for report in summary.reports:
+        yield f"\nKernel report: {_markdown(report.title)}\n"
+    # Not cut short: it is to be copied.
+    command = public(shlex.join(summary.command))
+    yield f"\nTo repeat it:\n\n{_verbatim([visible(command)])}"
+    if summary.judged:
+        yield "\n| scenario | policy | trigger | outcome | kills | s |\n|---|---|---|---|--:|--:|\n"
+        yield from (_row(one) for one in summary.judged)
+    if summary.missing:
+        yield f"\n{len(summary.missing)} more were not judged.\n"
+    for verdict in summary.failed:
+        yield f"\n### {_markdown(f'{_where(verdict)}: {verdict.outcome.value}')}\n"
+        reasons = [_short(reason) for reason in verdict.reasons[:_MOST_REASONS]]
+        if len(verdict.reasons) > _MOST_REASONS:
+            reasons.append(f"… and {len(verdict.reasons) - _MOST_REASONS} more")
+        if reasons:
+            yield f"\n{_verbatim(reasons)}"
+
+
+def _row(one: Judged) -> str:
+    verdict = one.verdict
+    outcome = verdict.outcome.value if verdict.passed else f"**{verdict.outcome.value}**"
+    cells = [_markdown(verdict.scenario), _markdown(verdict.policy), _markdown(verdict.trigger)]
+    cells += [outcome, str(len(verdict.records)), f"{one.seconds:.1f}"]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _where(verdict: ScenarioVerdict) -> str:
+    if not verdict.policy:
+        return verdict.scenario
+    return f"{verdict.scenario}, policy {verdict.policy}, trigger {verdict.trigger}"
+
+
+def _short(text: str) -> str:
+    shown = visible(public(text))
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
+
+
+def _markdown(text: str) -> str:
+    """`text` as Markdown without a mark: no character that is given by its number is one."""
+    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", _short(text))
+
+
+def _verbatim(lines: list[str]) -> str:
+    """Lines as they are. No Markdown is read before the end tag, which no line can hold."""
+    text = "".join(f"{html.escape(line, quote=False)}\n" for line in lines)
+    return f"<pre>\n{text}</pre>\n"
+
+
+def _error(title: str, lines: list[str]) -> str:
+    """GitHub's command for an error: the title's characters mean more than the text's."""
+    name = _percent(_short(title)).replace(":", "%3A").replace(",", "%2C")
+    text = _percent("\n".join(_short(line) for line in lines))
+    return f"::error title={name}::{text}"
+
+
+def _percent(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""One round of the fuzz test: what the device's program says of it, and what that means.
+
+The invariants: nobody of a user without a limit dies, nobody who is protected
+dies, every death has a record, every state above a limit ends, every process
+ends when it is told to, and the kernel's log is clean.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from harness.kernel_output.klog import Allowed, Section, find_trouble
+from harness.kernel_output.records import parse_log
+
+PROGRAM = "mm_limits_fuzz"
+# As in ndk_tests/mm_limits_fuzz/jni/fuzz.h: the users of whom processes may die.
+LIMITED = range(10070, 10073)
+_OOM_SCORE_ADJ_MIN = -1000
+
+# A fault finds no memory, because it is made to, and is begun again.
+_FAILED = Allowed(
+    r"Huh VM_FAULT_OOM leaked out to the #PF handler\. Retrying PF"
+    r"|pagefault_out_of_memory: \d+ callbacks suppressed",
+    "injected",
+)
+
+_DEATH = re.compile(r"death: pid=(\d+), uid=(\d+), adj=(-?\d+)")
+_COUNTS = re.compile(r"counts: (.*)")
+_ENDS = re.compile(r"ends: (.*)")
+_FIELD = re.compile(r"(\w+)=(\d+)")
+
+
+@dataclass(frozen=True)
+class Death:
+    """A process that was ended by SIGKILL, with its last uid and oom_score_adj."""
+
+    pid: int
+    uid: int
+    adj: int
+
+
+@dataclass(frozen=True)
+class RoundOutput:
+    """What the program printed. `ends` is empty unless it came to its end."""
+
+    deaths: tuple[Death, ...]
+    counts: Mapping[str, int] = field(default_factory=dict)
+    ends: Mapping[str, int] = field(default_factory=dict)
+    done: bool = False
+
+
+def parse_round(text: str, marker: str) -> RoundOutput:
+    """The typed form of the program's output. Never raises."""
+    lines = [line.strip() for line in text.splitlines()]
+    last = f"done: program={PROGRAM}, marker={marker}, checks="
+    return RoundOutput(
+        deaths=tuple(Death(*map(int, match.groups())) for match in _all(_DEATH, lines)),
+        counts=_fields(_COUNTS, lines),
+        ends=_fields(_ENDS, lines),
+        done=bool(lines) and lines[-1].startswith(last),
+    )
+
+
+def judge_round(output: RoundOutput, section: Section) -> tuple[str, ...]:
+    """What speaks against the kernel in this round; empty if nothing does."""
+    return tuple(_problems(output, section))
+
+
+def _problems(output: RoundOutput, section: Section) -> Iterator[str]:
+    if not section.whole:
+        yield "the kernel log of the round is not whole"
+    for trouble in find_trouble(section.text, (_FAILED,)):
+        yield f"{trouble.kind}: {trouble.line.strip()}"
+    parsed = parse_log(section.text)
+    for line in parsed.torn:
+        yield f"a torn record: {line.strip()}"
+    recorded = {record.pid for record in parsed.records}
+    for death in output.deaths:
+        if death.adj == _OOM_SCORE_ADJ_MIN:
+            yield f"pid {death.pid} died, which was protected"
+        elif death.uid not in LIMITED:
+            yield f"pid {death.pid} died, of uid {death.uid}, which has no limit"
+        if death.pid not in recorded:
+            yield f"pid {death.pid} (uid {death.uid}) was killed without a record"
+    if not output.done:
+        yield "the program did not come to its end"
+    yield from _ends(output.ends)
+
+
+def _ends(ends: Mapping[str, int]) -> Iterator[str]:
+    if ends.get("settled") == 0:
+        yield "a user stayed above its limit"
+    if ends.get("ended") == 0:
+        yield "a process did not end when it was told to"
+    if ends.get("protected") == 0:
+        yield "the protected process is gone"
+    if ends.get("mistakes"):
+        yield f"{ends['mistakes']} thing(s) that must work did not"
+
+
+def _all(expression: re.Pattern[str], lines: list[str]) -> list[re.Match[str]]:
+    return [match for line in lines if (match := expression.fullmatch(line))]
+
+
+def _fields(expression: re.Pattern[str], lines: list[str]) -> dict[str, int]:
+    matches = _all(expression, lines)
+    text = matches[-1][1] if matches else ""
+    return {name: int(value) for name, value in _FIELD.findall(text)}

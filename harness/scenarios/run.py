@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: MIT
+"""Runs a scenario on a device, and hands back what was seen of it.
+
+Nothing is judged here: what does not come, or comes wrong, is missing from the
+observations or stands in them as it came.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+import shlex
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from harness.core.errors import BootError, DeviceError, HarnessError
+from harness.kernel_output.klog import Section, section
+from harness.kernel_output.proc_mm_limits import LimitEntry, parse_mm_limits
+from harness.kernel_output.programs_output import parse_output
+from harness.machine.adb import Device
+from harness.machine.session import Session
+from harness.scenarios.catalogue import NO_LIMIT, Modules, Scenario, uid_of
+from harness.scenarios.oracle import Decision, parse_decisions
+from harness.scenarios.script import (
+    BEGIN,
+    CHANGE,
+    DAEMON,
+    DECISIONS,
+    DEVICE_FOLDER,
+    LIMITS,
+    LOG,
+    PROC,
+    PROGRAM_SECONDS,
+    SETTINGS,
+    Part,
+    Script,
+    modules_command,
+    parts_of,
+)
+from harness.scenarios.usage import LimitChange, Meanwhile
+from harness.scenarios.verdict import Observations, ProgramRun
+
+__all__ = [
+    "DEVICE_FOLDER",
+    "load_modules",
+    "modules_command",
+    "observe",
+    "parse_limits",
+]
+
+# For all that is no run: more than a busy host needs for a process.
+_SHELL_SECONDS = 20.0
+_STEP_SECONDS = 5.0
+
+
+@dataclass
+class _Seen:
+    """What has been seen so far; each part is there from when it is known."""
+
+    runs: dict[str, ProgramRun] = field(default_factory=dict)
+    settings: list[ProgramRun] = field(default_factory=list)
+    module_problems: list[str] = field(default_factory=list)
+    limits: tuple[LimitEntry, ...] | None = None
+    daemon_calls: int | None = None
+    log: str = ""
+    section: Section = field(default_factory=lambda: Section("", False, False))
+    meanwhile: Meanwhile | None = None
+    decisions: tuple[Decision, ...] | None = None
+    decisions_lost: bool = False
+
+
+def load_modules(device: Device) -> None:
+    """Loads the modules that the syscalls need."""
+    device.shell(modules_command(Modules(loaded=True)), timeout=_SHELL_SECONDS)
+
+
+def parse_limits(device: Device) -> tuple[LimitEntry, ...]:
+    """The device's /proc/mm_limits; DeviceError if it does not have its form."""
+    return _limits_in(device.read_file(PROC))
+
+
+def _limits_in(text: str) -> tuple[LimitEntry, ...]:
+    try:
+        return parse_mm_limits(text)
+    except ValueError as error:
+        raise DeviceError(str(error)) from error
+
+
+def observe(
+    session: Session,
+    scenario: Scenario,
+    policy: str,
+    trigger: str,
+    *,
+    stock: bool = False,
+) -> Observations:
+    """Runs `scenario` on the session's device. Never raises a HarnessError.
+
+    With `stock` its kernel is one without limits, and what only those have is
+    as it must be: no daemon, no entry.
+
+    What the kernel did wrong and what went wrong around it is told apart: a
+    BootError is the kernel's (a panic, an oops, a hang), others are not.
+    """
+    nonce, token = secrets.token_hex(8), secrets.token_hex(16)
+    script = Script(scenario, policy, trigger, nonce, token, stock)
+    seen = _Seen(limits=(), daemon_calls=1) if stock else _Seen()
+    died = problem = ""
+    try:
+        _perform(session.device, script, seen)
+    except HarnessError as error:
+        problem = _one_line(error)
+        try:
+            session.check()
+        except BootError as cause:
+            died, problem = _one_line(cause), ""
+        except HarnessError as cause:
+            problem = _one_line(cause)
+        else:
+            _clear(session.device, script, seen)
+    return Observations(
+        nonce=script.nonce,
+        runs=seen.runs,
+        settings=tuple(seen.settings),
+        section=seen.section,
+        limits=seen.limits,
+        daemon_calls=seen.daemon_calls,
+        module_problems=tuple(seen.module_problems),
+        log=seen.log,
+        meanwhile=seen.meanwhile,
+        decisions=seen.decisions,
+        decisions_lost=seen.decisions_lost,
+        died=died,
+        problem=problem,
+    )
+
+
+def _clear(device: Device, script: Script, seen: _Seen) -> None:
+    """Ends what a script has left that did not come to its end, and gets the log.
+
+    The next scenario would find its processes.
+    """
+    if seen.log:
+        return
+    end = shlex.quote(script.end_mark)
+    mark = f"print -r -- {end} > /dev/kmsg; busybox dmesg -r"
+    commands = f": > {script.until}; busybox sleep 1; {mark}"
+    with suppress(HarnessError):
+        seen.log = device.shell(commands, check=False, timeout=_SHELL_SECONDS).output
+        seen.section = section(seen.log, script.nonce)
+
+
+def _one_line(error: HarnessError) -> str:
+    """The error, and what a command said last; a whole log is left to the log."""
+    last = [] if error.log is not None else error.tail.strip().splitlines()[-1:]
+    return ": ".join([error.message, *(line.strip() for line in last)])
+
+
+def _perform(device: Device, script: Script, seen: _Seen) -> None:
+    """Runs the script, and notes what it said, also where it did not come to its end."""
+    steps = len(script.scenario.steps)
+    timeout = _SHELL_SECONDS + steps * _STEP_SECONDS
+    timeout += 2 * PROGRAM_SECONDS * len(script.scenario.runs)
+    running = device.start(script.text, name="the scenario's script")
+    try:
+        running.wait(timeout)
+    finally:
+        running.close()
+        parts = parts_of(running.output, script.token)
+        _note(script, parts, seen)
+        seen.meanwhile = _meanwhile(script, parts, seen)
+    _check(script, parts, running.output)
+    limits = _last(parts, LIMITS)
+    if limits is not None:
+        seen.limits = _limits_in(limits.text)
+        seen.meanwhile = _with_limits(seen.meanwhile, limits.time, seen.limits)
+
+
+def _note(script: Script, parts: Sequence[Part], seen: _Seen) -> None:
+    """What the parts say, apart from what the kernel says of the survivors."""
+    for part in parts:
+        if part.status is not None and part.name == SETTINGS:
+            seen.settings.append(ProgramRun(part.status, parse_output(part.text)))
+        elif part.status and part.name == CHANGE:
+            seen.module_problems.append(part.text.strip())
+    for run in script.scenario.runs:
+        whole = _whole(parts, run.name)
+        if whole is not None:
+            seen.runs[run.name] = whole
+    daemon = _last(parts, DAEMON)
+    if daemon is not None and daemon.status is not None:
+        calls = re.findall(r"^my_oom_killer: ret=\d+, errno=0$", _text(parts, DAEMON), re.MULTILINE)
+        seen.daemon_calls = len(calls) if daemon.status == 0 else 0
+    log = _last(parts, LOG)
+    if log is not None:
+        seen.log = log.text
+        seen.section = section(log.text, script.nonce)
+    decisions = _last(parts, DECISIONS)
+    if decisions is not None and decisions.status == 0:
+        seen.decisions = parse_decisions(decisions.text)
+        seen.decisions_lost = seen.decisions is None
+
+
+def _meanwhile(script: Script, parts: Sequence[Part], seen: _Seen) -> Meanwhile | None:
+    """When the script ran, and when it set limits; None where it told no time."""
+    times = [part.time for part in parts if part.time is not None]
+    if not times:
+        return None
+    # A kernel that died has told no end.
+    end = times[-1] if parts[-1].name == LOG else math.inf
+    return Meanwhile(times[0], end, tuple(_limit_changes(script, parts, seen)))
+
+
+def _with_limits(
+    meanwhile: Meanwhile | None, time: float | None, read: tuple[LimitEntry, ...]
+) -> Meanwhile | None:
+    """The same with what /proc/mm_limits said at a time."""
+    return meanwhile and replace(meanwhile, read_at=time, read=read)
+
+
+def _limit_changes(script: Script, parts: Sequence[Part], seen: _Seen) -> list[LimitChange]:
+    """When which limit was set, as far as the script could tell the time."""
+    changes = []
+    done = [part for part in parts if part.name == SETTINGS and part.status is not None]
+    for step, part, setting in zip(script.scenario.settings, done, seen.settings, strict=False):
+        taken = any(answer.ret >= 0 for answer in setting.output.limits)
+        if taken and part.time is not None:
+            limit = None if step.limit == NO_LIMIT else int(step.limit)
+            changes.append(LimitChange(part.time, uid_of(step.user), limit))
+    for run in script.scenario.runs:
+        first = next((part for part in parts if part.name == run.name), None)
+        said = [] if first is None else parse_output(first.text).limits
+        taken = any(answer.ret >= 0 for answer in said)
+        if taken and first is not None and first.time is not None:
+            changes.append(LimitChange(first.time, uid_of(run.user), run.limit))
+    return changes
+
+
+def _check(script: Script, parts: Sequence[Part], output: str) -> None:
+    """Raises DeviceError where the script did not do what it was to do."""
+    begin = _last(parts, BEGIN)
+    answer = begin.text.splitlines() if begin is not None and begin.status == 0 else []
+    if answer[-3:] != script.first_answer:
+        wanted = " and ".join(script.first_answer[:-1]) or "nothing"
+        raise DeviceError(
+            f"the kernel did not take trigger and policy and forget all limits: not {wanted}",
+            tail="\n".join(output.splitlines()[-3:]),
+        )
+    log = _last(parts, LOG)
+    if log is None or log.status != 0:
+        raise DeviceError(
+            "the scenario did not come to its end", tail="\n".join(output.splitlines()[-3:])
+        )
+
+
+def _last(parts: Sequence[Part], name: str) -> Part | None:
+    return next((part for part in reversed(parts) if part.name == name), None)
+
+
+def _text(parts: Sequence[Part], name: str) -> str:
+    return "".join(part.text for part in parts if part.name == name)
+
+
+def _whole(parts: Sequence[Part], name: str) -> ProgramRun | None:
+    """A run that has ended: what it said until it held, and then."""
+    last = _last(parts, name)
+    if last is None or last.status is None:
+        return None
+    return ProgramRun(last.status, parse_output(_text(parts, name)))

@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: MIT
+"""A scenario as one script for the device's shell, and what the script says.
+
+Each command over adb costs the guest several processes, each process of an
+emulated CPU some ten milliseconds. So a scenario is one command, whose script
+(for mksh, which is Android's shell, too) does all that it can do itself: it starts
+the runs as coprocesses, and reads what they say until they hold.
+
+What it says is in parts: a line with a fresh token begins each, which nothing else on the
+device repeats.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import PurePosixPath
+
+from harness.build.modules import MODULE_NAMES
+from harness.kernel_output.klog import UPTIME, marker
+from harness.kernel_output.proc_mm_limits import COLUMNS
+from harness.kernel_output.programs_output import holding_prefix
+from harness.scenarios.catalogue import (
+    SHIELD_ADJ,
+    Child,
+    Modules,
+    Run,
+    Scenario,
+    SetLimit,
+    Step,
+    uid_of,
+)
+from harness.scenarios.verdict import PROGRAMS, letters
+
+DEVICE_FOLDER = PurePosixPath("/data/local/tmp")
+PROC = "/proc/mm_limits"
+# How often it is looked at who uses how much memory.
+_WATCH_SECONDS = 0.05
+# How often the uptime is written into the kernel's log.
+_UPTIMES = 3
+# Where the kernel tells of its decisions, if it can: before Linux 4.1 it does so in debugfs.
+_TRACEFS, _DEBUGFS = "/sys/kernel/tracing", "/sys/kernel/debug"
+TRACING = (_TRACEFS, f"{_DEBUGFS}/tracing")
+_POLICY = "/proc/sys/vm/mm_limits_policy"
+_TRIGGER = "/proc/sys/vm/mm_limits_trigger"
+_DAEMON_POLICY = "/sys/module/my_oom_killer/parameters/policy"
+
+# The level of our own lines in the kernel's log. Without one an old kernel makes
+# them warnings of its own.
+_NOTICE = "<5>"
+# What parts are called, besides the runs' names. No scenario's run is called so.
+BEGIN, SETTINGS, CHANGE, LIMITS, DAEMON, DECISIONS, LOG = (
+    *("(begin)", "(settings)", "(modules)", "(limits)", "(daemon)", "(decisions)", "(log)"),
+)
+# How often the daemon looks, and how long it gets to act on a last step: some rounds.
+_DAEMON_SECONDS = 0.1
+_DAEMON_ROUNDS_SECONDS = 0.6
+# The children are quiet for this long before they count as settled: with the daemon for
+# some of its rounds, because it may come when they have all allocated.
+_SETTLE_MS = {"alloc": 50, "daemon": 300}
+# For the daemon's first kill: long where one must come, short where none may.
+_KILL_WAIT_SECONDS = 30.0
+_NO_KILL_WAIT_SECONDS = 0.4
+# A program gives up by itself before we do: then its output says how far it came.
+PROGRAM_SECONDS = 90
+_SECONDS = re.compile(r"[0-9]+\.[0-9]+")
+# How often, and how many times, it is looked whether a victim has gone.
+_LOOK_SECONDS, _LOOKS = 0.05, 400
+# File descriptors from here on are the coprocesses'. A shell has ten by number.
+_FIRST_FD = 3
+# The last one is for moving them.
+_SPARE_FD = 9
+
+# `part` begins a part, and says when, `status` ends it. `spawn FD COMMAND` starts a
+# coprocess, `await FD TEXT` says what comes from it until a line begins so, and
+# `rest NAME FD`, as a part of that name, what comes then.
+# A coprocess stays until its shell has gone, or that might lose it before it is moved.
+_PRELUDE = r"""
+part() { read -r up line </proc/uptime; print -r -- "$token part $up $1"; }
+status() { print -r -- "$token status $1"; }
+spawn() {
+	{ (eval "$2") </dev/null 2>&1; status $?; read -r; } |&
+	eval "exec $1<&p"
+	exec 9>&p
+	exec 9>&-
+}
+await() {
+	while IFS= read -r -u$1 line; do
+		print -r -- "$line"
+		case $line in
+		"$token status "*) over="$over $1 "; return ;;
+		"$token pid "*) pid=${line##* } ;;
+		"$2"*) return ;;
+		esac
+	done
+}
+rest() {
+	[[ $over == *" $2 "* ]] && return
+	part "$1"
+	await $2 "$token"
+}
+"""
+
+# Waits, not for ever, until nobody is above its limit. The shell has 32 bits to reckon with.
+_GONE = rf"""
+within() {{
+	while read -r user max rss others; do
+		[[ $user == {COLUMNS[0]} || ${{#max}} -gt 9 || ${{#rss}} -gt 9 ]] && continue
+		[[ $rss -le $max ]] || return 1
+	done <{PROC}
+}}
+looks=0
+until within || [[ $looks -ge {_LOOKS} ]]; do
+	looks=$((looks + 1))
+	busybox sleep {_LOOK_SECONDS:g}
+done
+""".strip()
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of what a script has said; `status` is None if it has not ended.
+
+    `time` is when it began, in seconds since boot, to some 10 ms; None where the
+    script could not tell.
+    """
+
+    name: str
+    text: str
+    status: int | None
+    time: float | None = None
+
+
+@dataclass(frozen=True)
+class Script:
+    """A scenario under a policy and a trigger; `nonce` and `token` are fresh.
+
+    The programs repeat the nonce, and the kernel log has it. They do not know the token.
+    With `stock` it is for a kernel without any of our files, and a scenario that
+    scenarios.on_stock() made.
+    """
+
+    scenario: Scenario
+    policy: str
+    trigger: str
+    nonce: str
+    token: str
+    stock: bool = False
+
+    @property
+    def text(self) -> str:
+        """The script, for root."""
+        return "\n".join((f"token={self.token}", _PRELUDE.strip(), *self._lines()))
+
+    def _lines(self) -> Iterator[str]:
+        yield from self._begin()
+        fd = _FIRST_FD
+        fds: dict[str, int] = {}
+        if self.trigger == "daemon" and not self.stock:
+            fds[DAEMON], fd = fd, fd + 1
+            # Its pid comes before anything that it says itself.
+            told = f'print -r -- "$0 pid $$"; exec ./oom_daemon -v {_DAEMON_SECONDS:g}'
+            command = f"exec sh -c {shlex.quote(told)} $token"
+            yield from self._start(DAEMON, command, fds[DAEMON], "my_oom_killer: ")
+        for kind, group in groupby(self.scenario.steps, type):
+            steps = list(group)
+            if kind is SetLimit:
+                yield from self._settings(steps)
+            for step in steps:
+                if isinstance(step, Modules):
+                    yield from _in_part(CHANGE, modules_command(step))
+                elif isinstance(step, Run):
+                    fds[step.name], fd = fd, fd + 1
+                    assert fds[step.name] < _SPARE_FD
+                    command = run_command(step, self)
+                    yield from self._start(
+                        step.name, command, fds[step.name], holding_prefix(self.nonce)
+                    )
+        yield from self._end(fds)
+
+    def _begin(self) -> Iterator[str]:
+        """No limits, the policy and trigger that are to be tested, the log's marker."""
+        begin = shlex.quote(_NOTICE + marker("begin", self.nonce))
+        yield "part '(begin)'"
+        yield f"cd {DEVICE_FOLDER} || exit"
+        if not self.stock:
+            yield from self._set_up()
+        yield f"print -r -- {begin} > /dev/kmsg || exit"
+        if not self.stock:
+            files = (_TRIGGER, _POLICY, PROC)
+            yield "; ".join(f'print -r -- "$(<{file})"' for file in files)
+        yield "status 0"
+
+    def _set_up(self) -> Iterator[str]:
+        # All names first: reading on while entries go would miss some.
+        yield "users="
+        yield f'while read -r user others; do users="$users $user"; done < {PROC}'
+        remove = f'print -r -- "uid=$user max=none" > {PROC} || exit'
+        yield f"for user in $users; do [[ $user == {COLUMNS[0]} ]] || {remove}; done"
+        by_daemon = self.policy if self.trigger == "daemon" else ""
+        for word, file in (
+            (self._on_alloc, _TRIGGER),
+            (self.policy, _POLICY),
+            (by_daemon, _DAEMON_POLICY),
+        ):
+            yield f"print -r -- '{word}' > {file} || exit"
+        yield f"trace={TRACING[0]}/trace; [[ -e $trace ]] || trace={TRACING[1]}/trace"
+        yield "[[ ! -e $trace ]] || : > $trace"
+
+    @property
+    def _on_alloc(self) -> str:
+        return "alloc" if self.trigger == "alloc" else "none"
+
+    @property
+    def first_answer(self) -> list[str]:
+        """What the part BEGIN must be."""
+        if self.stock:
+            return []
+        return [self._on_alloc, self.policy, " ".join(COLUMNS)]
+
+    @property
+    def end_mark(self) -> str:
+        """What is written into the kernel's log at the end."""
+        return _NOTICE + marker("end", self.nonce)
+
+    @property
+    def until(self) -> str:
+        """The file that tells the programs to end."""
+        return f"{DEVICE_FOLDER}/end-{self.nonce}"
+
+    def _start(self, name: str, command: str, fd: int, until: str) -> Iterator[str]:
+        yield f"part {shlex.quote(name)}"
+        yield f"spawn {fd} {shlex.quote(command)}"
+        yield f"await {fd} {shlex.quote(until)}"
+
+    @property
+    def _may_still_kill(self) -> bool:
+        """Whether a kill that must come may not have come, or its victim not have gone yet.
+
+        A last call's. And the daemon's: a run waits for its first kill, and on a busy host
+        some of its rounds are longer than the run then waits for another.
+        """
+        if self.scenario.expected[self.policy] is None or self.scenario.nobody_left:
+            return False
+        return self.trigger == "daemon" or isinstance(self.scenario.steps[-1], SetLimit)
+
+    def _settings(self, steps: Sequence[Step]) -> Iterator[str]:
+        for step in steps:
+            assert isinstance(step, SetLimit)
+            yield from _in_part(SETTINGS, setting_command(step, self.nonce))
+
+    def _end(self, fds: dict[str, int]) -> Iterator[str]:
+        """What the kernel says of the survivors; then they end, and the log comes."""
+        if DAEMON in fds and not isinstance(self.scenario.steps[-1], Run):
+            # Time to act on the last step, or to wrongly do so.
+            yield f"busybox sleep {_DAEMON_ROUNDS_SECONDS:g}"
+        if not self.stock:
+            if self._may_still_kill:
+                yield _GONE
+            yield from _in_part(LIMITS, f'print -r -- "$(<{PROC})"')
+        yield f": > {self.until}"
+        for name, fd in fds.items():
+            if name != DAEMON:
+                yield f"rest {shlex.quote(name)} {fd}"
+        if DAEMON in fds:
+            yield f"kill $pid; rest '{DAEMON}' {fds[DAEMON]}"
+        end = shlex.quote(self.end_mark)
+        # By busybox: see Device.kernel_log().
+        if not self.stock:
+            # Not by the shell: it only warns of a file that is not there; and it reads in small
+            # pieces, for each of which Linux 3.4 goes through the trace from its begin.
+            yield from _in_part(DECISIONS, "cat $trace")
+        yield from _in_part(
+            LOG, f"rm {self.until}; print -r -- {end} > /dev/kmsg && busybox dmesg -r"
+        )
+
+
+def _in_part(name: str, command: str) -> Iterator[str]:
+    yield f"part '{name}'; {{ {command}; }} 2>&1; status $?"
+
+
+def parts_of(output: str, token: str) -> tuple[Part, ...]:
+    """What a script with this token has said, as far as it came."""
+    found: list[Part] = []
+    for piece in re.split(rf"^{token} part ", output, flags=re.MULTILINE)[1:]:
+        first, _, text = piece.partition("\n")
+        time, _, name = first.partition(" ")
+        body, ended, status = text.partition(f"{token} status ")
+        number = status.partition("\n")[0]
+        whole = int(number) if ended and number.isdigit() else None
+        found.append(Part(name, body, whole, float(time) if _SECONDS.fullmatch(time) else None))
+    return tuple(found)
+
+
+def run_command(run: Run, script: Script) -> str:
+    """The device's shell command, for root, that runs an oom test program as the user."""
+    policy, trigger, scenario = script.policy, script.trigger, script.scenario
+    words = [
+        f"./{PROGRAMS[trigger]}",
+        *("-m", script.nonce),
+        *("-e", letters(scenario, run, policy)),
+        *("-s", str(_SETTLE_MS[trigger])),
+        *("-t", str(PROGRAM_SECONDS)),
+        *("-u", script.until),
+    ]
+    if trigger == "daemon":
+        words += ["-w", f"{_kill_wait(run, policy, scenario):g}"]
+    if run.together:
+        words.append("-a")
+    words += [run.user, str(run.limit)]
+    words += [child_argument(child, policy) for child in run.children]
+    program = shlex.join(words)
+    if not run.shielded:
+        return f"exec su {uid_of(run.user)} {program}"
+    return (
+        f"print -r -- {SHIELD_ADJ} > /proc/self/oom_score_adj"
+        f" && exec su --keep-oom-score {uid_of(run.user)} {program}"
+    )
+
+
+def child_argument(child: Child, policy: str) -> str:
+    """One child as the oom test programs want it."""
+    words = [str(child.size)]
+    cpu_time = child.cpu_time(policy)
+    if cpu_time:
+        words.append(f"cpu={cpu_time}")
+    if child.adj is not None:
+        words.append(f"adj={child.adj}")
+    if child.name is not None:
+        words.append("name=" + "".join(f"\\x{ord(character):02x}" for character in child.name))
+    return ",".join(words)
+
+
+def _kill_wait(run: Run, policy: str, scenario: Scenario) -> float:
+    """How long the daemon may take until its first kill, in seconds."""
+    expected = scenario.expected[policy]
+    last = scenario.steps[-1]
+    if expected is None or expected.run != run.name or last is not run:
+        return _NO_KILL_WAIT_SECONDS
+    return _KILL_WAIT_SECONDS
+
+
+def setting_command(step: SetLimit, nonce: str) -> str:
+    """The device's shell command, for root, that makes a call of set_mm_limits() as its caller."""
+    words = ["./test_set_mm_limits", "-m", nonce, "-e", step.expect]
+    words += [str(uid_of(step.user)), str(step.limit)]
+    return f"su {uid_of(step.caller)} {shlex.join(words)}"
+
+
+def modules_command(step: Modules) -> str:
+    """The device's shell command, for root, that loads or unloads the modules."""
+    if step.loaded:
+        return " && ".join(f"insmod {DEVICE_FOLDER}/{name}.ko" for name in MODULE_NAMES)
+    return " && ".join(f"rmmod {name}" for name in reversed(MODULE_NAMES))
+
+
+def events_command() -> str:
+    """The device's shell command, for root, that has decisions told; it fails nowhere."""
+    switches = " ".join(f"{folder}/events/mm_limits/enable" for folder in TRACING)
+    return (
+        f"mount -t tracefs tracefs {_TRACEFS} 2>/dev/null"
+        f" || mount -t debugfs debugfs {_DEBUGFS} 2>/dev/null;"
+        f" for switch in {switches}; do"
+        " if [ -e $switch ]; then echo 1 > $switch; break; fi; done"
+    )
+
+
+def uptime_command() -> str:
+    """The device's shell command, for root, that writes the uptime into the kernel's log.
+
+    Just when it changes: it is told in hundredths of a second. Some times: a busy host
+    may stop the guest between the two.
+    """
+    read = "read -r up others </proc/uptime"
+    line = shlex.quote(_NOTICE + UPTIME)
+    return (
+        f"for time in {' '.join(map(str, range(_UPTIMES)))}; do"
+        f" {read}; first=$up; while [[ $up == $first ]]; do {read}; done;"
+        f" print -r -- {line}$up >/dev/kmsg; done"
+    )
+
+
+def watch_command() -> str:
+    """The device's shell command, for root, that says who uses how much memory, for ever."""
+    return f"cd {DEVICE_FOLDER} && exec ./watch_memory {_WATCH_SECONDS:g}"

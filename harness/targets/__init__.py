@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The kernels that are built, booted and judged: one data file for each."""

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""What a run tells while it goes."""

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+"""The view on a terminal: lines at its lower end that are kept up to date while a phase runs.
+
+What remains is printed above them. The cursor always rests, hidden, on the first
+of these lines, in its first column: so whatever the terminal does to the lines
+when its size changes, what is to be drawn anew is all that is below the cursor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
+from rich.control import Control
+from rich.live import Live
+from rich.live_render import LiveRender
+from rich.segment import ControlType, Segment
+from rich.text import Text
+
+from harness.ui.events import Event, Message, PhaseBegin, PhaseEnd
+from harness.ui.live_picture import Picture
+from harness.ui.sinks import phase_line, print_line
+
+_REFRESHES_PER_SECOND = 8
+# A terminal that knows the first shows what comes until the second at once; others
+# ignore both.
+_TOGETHER, _SHOW = "\x1b[?2026h", "\x1b[?2026l"
+_CUT_LINES, _WRAP_LINES = "\x1b[?7l", "\x1b[?7h"
+_ERASE_TO_LINE_END, _ERASE_BELOW = "\x1b[K", "\x1b[J"
+
+
+class LiveView:
+    """Phases that have ended and messages line by line, and below them what goes on."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._picture = Picture()
+        self._live: _Live | None = None
+        self._drew = False
+
+    def take(self, event: Event) -> None:
+        """Shows an event. Raises what the terminal raises."""
+        self._picture.take(event)
+        if isinstance(event, PhaseBegin) and self._live is None:
+            self._live, self._drew = _Live(self.console, self._picture.lines), True
+            self._live.start()
+        elif isinstance(event, PhaseEnd):
+            if not self._picture.busy:
+                self._stop()
+            print_line(self.console, phase_line(event))
+        elif isinstance(event, Message):
+            print_line(self.console, event.text)
+
+    def note(self, number: int, text: str) -> None:
+        """What phase `number` is doing now."""
+        self._picture.note(number, text)
+
+    def close(self) -> None:
+        """Only what was printed remains."""
+        self._stop()
+        if self._drew:
+            # Ctrl-C may have come in the middle of drawing.
+            self.console.control(_control(_WRAP_LINES))
+            self.console.show_cursor(True)
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            live, self._live = self._live, None
+            live.stop()
+
+
+Lines = Callable[[int, int], list[Text]]
+
+
+class _Live(Live):
+    """Rich's thread that draws again and again, and its way to print above."""
+
+    def __init__(self, console: Console, lines: Lines) -> None:
+        super().__init__(console=console, transient=True, refresh_per_second=_REFRESHES_PER_SECOND)
+        # Rich's own goes up by as many lines as it drew, and is wrong where the
+        # terminal has wrapped them since; it also erases before it draws.
+        self._live_render = _Region(lines)
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Erases the lines only where something is printed in their place."""
+        if any(not isinstance(one, Control) for one in renderables):
+            renderables = [_control(_ERASE_BELOW), *renderables]
+        return super().process_renderables(renderables)
+
+    def refresh(self) -> None:
+        """Draws the lines; a terminal that has gone is found by what is printed."""
+        with suppress(OSError):
+            super().refresh()
+
+
+class _Region(LiveRender):
+    """The lines, drawn over what was there."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__("")
+        self._lines = lines
+
+    @property
+    def last_render_height(self) -> int:
+        """None, to Rich: it would step below them before it erases them."""
+        return 0
+
+    def position_cursor(self) -> Control:
+        """To the first line's begin, where the cursor is, unless the person typed."""
+        return _control(f"{_TOGETHER}\r")
+
+    def restore_cursor(self) -> Control:
+        """Erases the lines."""
+        return _control(f"\r{_ERASE_BELOW}{_WRAP_LINES}{_SHOW}")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draws the lines, and goes back to the first."""
+        lines = self._lines(options.size.width, options.size.height)
+        yield _segment(_CUT_LINES)
+        for number, line in enumerate(lines):
+            if number:
+                yield Segment.line()
+            yield from Segment.apply_style(line.render(console), console.get_style(line.style))
+            yield _segment(_ERASE_TO_LINE_END)
+        up = f"\x1b[{len(lines) - 1}A" if len(lines) > 1 else ""
+        yield _segment(f"{_ERASE_BELOW}\r{up}{_WRAP_LINES}{_SHOW}")
+
+
+def _segment(codes: str) -> Segment:
+    # Which control it is does not matter to Rich, only that it is one and takes no room.
+    return Segment(codes, None, [(ControlType.CARRIAGE_RETURN,)])
+
+
+def _control(codes: str) -> Control:
+    control = Control()
+    control.segment = _segment(codes)
+    return control

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: MIT
+"""What is told while something takes long: phases, scenarios, kills, messages.
+
+On a terminal a view that is kept up to date; elsewhere (CI, a pipe) plain
+lines; or next to nothing, or JSON, where that is asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.core.errors import EXIT_PASSED, UsageError
+from harness.core.text import public
+from harness.kernel_output.records import KillRecord
+from harness.ui.events import (
+    Error,
+    Event,
+    Kill,
+    Message,
+    PhaseBegin,
+    PhaseEnd,
+    Planned,
+    RunBegin,
+    RunEnd,
+    ScenarioBegin,
+    ScenarioEnd,
+    Usage,
+)
+from harness.ui.live_view import LiveView
+from harness.ui.sinks import JsonLines, PlainConsole, PlainLines, Quiet, Sink, standard_console
+
+__all__ = ["JSON", "MODES", "Phase", "PlainConsole", "Reporter", "reporter_of", "standard_console"]
+
+# A view on a terminal and plain lines elsewhere; always plain lines; only the last line; JSON.
+MODES = (AUTO, PLAIN, QUIET, JSON) = ("auto", "plain", "quiet", "json")
+
+
+@dataclass
+class Phase:
+    """One running phase; `note` says in a few words what it is doing now."""
+
+    name: str
+    show: Callable[[str], None] = lambda _: None
+    cached: bool = False
+
+    def note(self, text: str) -> None:
+        """Shows `text` behind the phase's name, on a terminal only."""
+        self.show(text)
+
+    def mark_cached(self) -> None:
+        """Says that there was nothing to do."""
+        self.cached = True
+
+
+class Reporter:
+    """Takes from any thread what there is to tell, and tells it, one event after the other.
+
+    `phases` has the names and seconds of the phases that came to their end. What
+    is told outside a run begins one, which is called `command`.
+    """
+
+    def __init__(
+        self,
+        console: Console | None = None,
+        *,
+        mode: str = AUTO,
+        command: Sequence[str] = (),
+    ) -> None:
+        self.phases: list[tuple[str, float]] = []
+        self._lock = threading.RLock()
+        self._sink = self._sink_of(mode, console)
+        self._command = tuple(command)
+        self._begun = 0
+        self._running = False
+        self._result, self._results = "", ""
+        self.is_json = mode == JSON
+
+    def _sink_of(self, mode: str, console: Console | None) -> Sink:
+        if mode == JSON:
+            return JsonLines(self.say)
+        console = console or standard_console()
+        if mode == QUIET:
+            return Quiet(console)
+        return LiveView(console) if mode == AUTO and console.is_interactive else PlainLines(console)
+
+    @property
+    def console(self) -> Console:
+        """For tables; a line of text is for `say`."""
+        return self._sink.console
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[Phase]:
+        """A phase of the work: its begin, its end and its time are shown."""
+        started = time.monotonic()
+        with self._lock:
+            self._begun += 1
+            number = self._begun
+        phase = Phase(name, lambda text: self._sink.note(number, text))
+        try:
+            self._tell(PhaseBegin(number, name))
+            yield phase
+        except BaseException:
+            self._tell(PhaseEnd(number, name, time.monotonic() - started, stopped=True))
+            raise
+        seconds = time.monotonic() - started
+        with self._lock:
+            self.phases.append((name, seconds))
+        self._tell(PhaseEnd(number, name, seconds, phase.cached))
+
+    def say(self, text: str) -> None:
+        """One line for the person, as it is."""
+        self._tell(Message(text))
+
+    def result(self, text: str, results: Path | None = None) -> None:
+        """The line that the task was started for, and the folder with the rest."""
+        with self._lock:
+            self._tell(Message(text, result=True))
+            self._result, self._results = text, "" if results is None else str(results)
+
+    def run_begin(
+        self,
+        command: Sequence[str],
+        *,
+        kernel: str = "",
+        policy: str = "",
+        trigger: str = "",
+        planned: Sequence[Planned] = (),
+    ) -> None:
+        """A run begins; one that was going on has passed."""
+        self._tell(RunBegin(_public(command), kernel, policy, trigger, tuple(planned)))
+
+    def scenario_begin(
+        self, scenario: str, policy: str, trigger: str, *, guest: int = 1, title: str = ""
+    ) -> None:
+        """A guest, counted from 1, runs a scenario now."""
+        self._tell(ScenarioBegin(scenario, policy, trigger, guest, title))
+
+    def scenario_end(self, end: ScenarioEnd, records: Sequence[KillRecord] = ()) -> None:
+        """A scenario was judged; the kills that it had are told first."""
+        with self._lock:
+            for record in records:
+                self.kill(record, end.scenario, guest=end.guest)
+            self._tell(end)
+
+    def kill(self, record: KillRecord, scenario: str = "", *, guest: int = 1) -> None:
+        """A guest's kernel wrote this kill record."""
+        self._tell(Kill(record, scenario, guest))
+
+    def usage(self, uid: int, rss: int, mm_max: int | None, *, guest: int = 1) -> None:
+        """A sample: what a user of a guest has now, and may have, in bytes."""
+        self._tell(Usage(uid, rss, mm_max, guest))
+
+    def error(
+        self, what: str, *, hint: str = "", status: int, log: Path | None = None, tail: str = ""
+    ) -> None:
+        """What ends the run; a person is told on stderr, by whoever calls this."""
+        self._tell(Error(what, hint, status, "" if log is None else str(log), tail))
+
+    def close(self, status: int) -> None:
+        """All is told; it ends with this exit status."""
+        with self._lock:
+            try:
+                self._begin()
+                self._end(status)
+            finally:
+                self._sink.close()
+
+    def _tell(self, event: Event) -> None:
+        with self._lock:
+            if isinstance(event, RunBegin):
+                # A task that begins behind another one: that one has passed.
+                self._end(EXIT_PASSED)
+                self._running = True
+            else:
+                self._begin()
+            self._sink.take(event)
+
+    def _begin(self) -> None:
+        if not self._running:
+            self._running = True
+            self._sink.take(RunBegin(_public(self._command)))
+
+    def _end(self, status: int) -> None:
+        if self._running:
+            self._running = False
+            event = RunEnd(self._result, status, self._results)
+            self._result, self._results = "", ""
+            self._sink.take(event)
+
+
+def _public(command: Sequence[str]) -> tuple[str, ...]:
+    """A stream is kept where others read it, such as in CI."""
+    return tuple(public(word) for word in command)
+
+
+@cache
+def reporter_of(mode: str) -> Reporter:
+    """The reporter of this process: there is one stdout. Raises UsageError for an unknown mode."""
+    if mode not in MODES:
+        raise UsageError(f"no output is called {mode!r}", hint=f"one of: {', '.join(MODES)}")
+    return Reporter(mode=mode, command=("./inv", *sys.argv[1:]))

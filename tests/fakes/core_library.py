@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""core.c, compiled for this host, and its callers in Python's terms."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cffi
+from core_model import GIVEN_UP, Mm, Process, Result
+
+from harness.core.paths import KERNEL_PATCHES, REPO
+
+CORE = KERNEL_PATCHES / "common/mm/mm_limits/core.c"
+SHIM = REPO / "tests/core"
+HEADER = SHIM / "population.h"
+FLAGS = ("-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wno-parentheses")
+
+
+def compile_core(library: Path, *flags: str) -> Path:
+    """Compiles core.c and the scan of made-up processes into a shared library."""
+    sources = [CORE, SHIM / "population.c"]
+    include = [f"-I{SHIM}", f"-I{CORE.parent}"]
+    words = [*FLAGS, *flags, *include, "-o", str(library), *map(str, sources)]
+    subprocess.run(["gcc", "-shared", "-fPIC", *words], check=True)
+    return library
+
+
+class Mark(NamedTuple):
+    """By how many pages more, or less (0: any), and whether threads hold nothing back."""
+
+    grow: int
+    shrink: int
+    near: bool
+
+
+class Core:
+    """The library at `path`; the number of the last scan goes on from `scan`."""
+
+    def __init__(self, path: Path, scan: int = 0) -> None:
+        self._ffi = cffi.FFI()
+        self._ffi.cdef("\n".join(self._declarations()))
+        self._library: Any = self._ffi.dlopen(str(path))
+        self._scan = self._ffi.new("unsigned long *", scan)
+
+    @staticmethod
+    def _declarations() -> list[str]:
+        return [line for line in HEADER.read_text().splitlines() if not line.startswith("#")]
+
+    def scan(
+        self,
+        processes: Sequence[Process],
+        mms: Sequence[Mm],
+        uid: int,
+        limit: int,
+        now: int,
+        patience: int,
+    ) -> Result:
+        """As core_model.scan()."""
+        theirs = self._ffi.new("struct core_mm[]", max(len(mms), 1))
+        for mm, their in zip(mms, theirs, strict=False):
+            their.rss = mm.rss
+            their.dying = _word_of(mm)
+        rows = [(p.uid, -1 if p.mm is None else p.mm, *_rest(p)) for p in processes]
+        result = self._ffi.new("struct core_result *")
+        everybody = self._ffi.new("struct core_process[]", rows)
+        self._library.core_scan(
+            self._scan, everybody, len(rows), theirs, uid, limit, now, patience, result
+        )
+        for mm, their in zip(mms, theirs, strict=False):
+            mm.dying = _dying_of(their.dying)
+        return Result(
+            usage=result.usage,
+            dying=result.dying,
+            victim=None if result.victim < 0 else result.victim,
+            is_over=result.is_over,
+            given_up=result.given_up,
+        )
+
+    def badness(self, rss: int, swap: int, pgtables: int, admin: bool, adj: int, total: int) -> int:
+        """As core_model.badness()."""
+        badness: int = self._library.core_badness(rss, swap, pgtables, admin, adj, total)
+        return badness
+
+    def exceeds(self, pages: int, limit: int, page_shift: int) -> bool:
+        """Whether `pages` are over `limit` bytes."""
+        over: bool = self._library.core_exceeds(pages, limit, page_shift)
+        return over
+
+    def mark(self, usage: int, dying: int, limit: int, held_back: int) -> Mark:
+        """How far a user with `usage` + `dying` pages may go until the next scan."""
+        mark = self._ffi.new("struct core_mark *")
+        self._library.core_mark(usage, dying, limit, held_back, mark)
+        return Mark(mark.grow, mark.shrink, mark.near)
+
+
+def _rest(process: Process) -> tuple[bool, bool, int]:
+    return process.is_protected, process.is_dying, process.score
+
+
+def _word_of(mm: Mm) -> int:
+    if mm.dying is None:
+        return 0
+    return mm.dying if isinstance(mm.dying, int) else GIVEN_UP
+
+
+def _dying_of(word: int) -> int | str | None:
+    if word == 0:
+        return None
+    return "given up" if word == GIVEN_UP else word

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: MIT
+"""Result folders of runs that never were, as a run would leave them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from summaries import summary
+
+from harness.kernel_output.records import KillRecord, format_record
+from harness.kernel_output.reports import GuestReport, find_reports
+from harness.results.folder import CONSOLE_LOG, ResultFolder
+from harness.results.summary import Judged, Summary
+from harness.scenarios.evidence import (
+    DECISIONS,
+    USAGE,
+    Candidate,
+    Decision,
+    ScenarioUsage,
+    UsageSample,
+    decisions_json,
+    usage_json,
+)
+from harness.scenarios.verdict import Finding, Outcome, ScenarioVerdict
+from harness.ui.events import Planned
+
+KERNEL_LOGS = Path(__file__).parents[1] / "unit" / "kernel_logs"
+# What does something where it is not shown as text.
+SCRIPT = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
+HOSTILE = (
+    *(SCRIPT, "'\"><b>bold", "</style></script></svg>", "a\nb\r\tc", "\x00\x1b[31m\x7f\x85"),
+    *("\u202egnp.exe\u2066", "\u2028\u2029\u200b\ufeff", "\ud800", "{{ 7 * 7 }}", "&lt;b&gt;"),
+)
+APP = 10070
+LIMIT = 100_000_000
+
+
+def kill(time: float, pid: int, comm: str = "oom_test_kernel", **changes: Any) -> KillRecord:
+    rss = changes.pop("rss", 97_226_752)
+    record = KillRecord(time, APP, LIMIT + 3840, LIMIT, pid, rss, None, "rss", "alloc", None, comm)
+    return replace(record, **changes)
+
+
+def judged(
+    scenario: str,
+    outcome: Outcome = Outcome.PASSED,
+    *reasons: str,
+    policy: str = "rss",
+    kills: Sequence[KillRecord] = (),
+    seconds: float = 1.25,
+) -> Judged:
+    findings = tuple(Finding(outcome, reason) for reason in reasons)
+    verdict = ScenarioVerdict(scenario, policy, "alloc", outcome, findings, tuple(kills))
+    return Judged(verdict, seconds)
+
+
+def log_of(*verdicts: Judged, boot: int = 100) -> str:
+    """A kernel log with a boot of so many lines, and each scenario's markers and records."""
+    lines = [f"<6>[{number / 100:12.6f}] driver {number}: probed" for number in range(boot)]
+    for number, one in enumerate(verdicts, 1):
+        if one.verdict.policy:
+            lines.append(f"<13>[{number * 5:12.6f}] goldfish-oom: begin {number:016x}")
+            lines += [
+                f"<3>[{record.time or 0:12.6f}] {format_record(record)}"
+                for record in one.verdict.records
+            ]
+            lines.append(f"<13>[{number * 5 + 4:12.6f}] goldfish-oom: end {number:016x}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def usage(scenario: str, kills: Sequence[KillRecord], began: float) -> ScenarioUsage:
+    """Memory of the user that grows to each kill and falls, and another user's without a limit."""
+    found = [UsageSample(began, APP, 0, None)]
+    rest = 2_000_000
+    for record in kills:
+        assert record.time is not None
+        before = found[-1].time
+        steps = 12
+        for step in range(steps):
+            share = step / steps
+            size = rest + int(share * (record.user_rss - rest))
+            found.append(
+                UsageSample(
+                    round(before + share * (record.time - before), 3), APP, size, record.mm_max
+                )
+            )
+        rest = record.user_rss - record.rss
+        found.append(UsageSample(record.time + 0.02, APP, rest, record.mm_max))
+    found += [UsageSample(began + step / 4, APP + 1, 20_000_000, None) for step in range(8)]
+    return ScenarioUsage(scenario, "rss", "alloc", began, tuple(found))
+
+
+def decision(scenario: str, record: KillRecord, expected: int | None) -> Decision:
+    """What the kernel chose, and the model, if it was asked."""
+    candidates = tuple(
+        Candidate(pid, record.comm, size, size * 4096, 0)
+        for pid, size in ((record.pid, 23_737), (record.pid + 1, 4_882), (record.pid + 2, 2_441))
+    )
+    time = record.time or 0.0
+    agrees = expected in (None, record.pid)
+    return Decision(
+        scenario, "rss", "alloc", time, record.uid, record.pid, expected, candidates, agrees
+    )
+
+
+def leave(
+    root: Path,
+    run: Summary,
+    log: str,
+    *,
+    name: str = "20261126-151935-linux-6.1-rss",
+    console: str = "",
+    usages: Sequence[ScenarioUsage] | None = None,
+    decisions: Sequence[Decision] | None = None,
+) -> Path:
+    """The folder of a run below `root`."""
+    folder = root / name
+    folder.mkdir(parents=True)
+    results = ResultFolder(folder)
+    results.write(run, {1: log})
+    results.write_evidence(usages or (), decisions or ())
+    (folder / CONSOLE_LOG).write_text(console)
+    # As of a run of the time before there was such a file.
+    if usages is None:
+        (folder / USAGE).unlink()
+    if decisions is None:
+        (folder / DECISIONS).unlink()
+    return folder
+
+
+def run_of(*judgements: Judged, **changes: Any) -> Summary:
+    places = tuple(one.place for one in judgements)
+    fields: dict[str, Any] = {
+        "policy": "rss",
+        "command": ("./inv", "emulator-test", "--policy", "rss", "--trigger", "alloc"),
+        "planned": places,
+        "judged": judgements,
+        "machine": "QEMU's virt with a Cortex-A15",
+        "emulator": "QEMU emulator version 7.2.22",
+    }
+    return summary(**{**fields, **changes})
+
+
+# --- a run of each kind --------------------------------------------------------------------
+
+
+def passing(root: Path, name: str = "20261126-151935-linux-6.1-rss") -> Path:
+    first, second = kill(7.37, 95), kill(12.4, 110, rss=60_000_000)
+    third = kill(13.1, 112, rss=50_000_000)
+    report, small = judged("report", kills=[first]), judged("many-small", kills=[second, third])
+    run = run_of(
+        judged("boot", Outcome.NOTHING_TO_KILL, policy="", seconds=0.0),
+        report,
+        judged("below-limit", Outcome.NOTHING_TO_KILL),
+        small,
+        judged("whole log", Outcome.NOTHING_TO_KILL, policy="", seconds=0.0),
+    )
+    return leave(
+        root,
+        run,
+        log_of(report, small),
+        name=name,
+        usages=[usage("report", [first], 5.0), usage("many-small", [second, third], 10.0)],
+        decisions=[
+            decision("report", first, first.pid),
+            decision("many-small", second, None),
+            decision("many-small", third, third.pid),
+        ],
+    )
+
+
+def wrong_victim(root: Path, name: str = "20261126-152702-linux-6.1-rss") -> Path:
+    first = kill(7.37, 95)
+    wrong = judged(
+        "course",
+        Outcome.WRONG_VICTIM,
+        "main child 0 died; main child 1 should have, alone",
+        kills=[first],
+    )
+    run = run_of(judged("report", kills=[]), wrong)
+    return leave(
+        root,
+        run,
+        log_of(wrong),
+        name=name,
+        usages=[usage("course", [first], 5.0)],
+        decisions=[decision("course", first, 96)],
+    )
+
+
+def oops(root: Path, name: str = "20261126-153224-linux-6.1-rss") -> Path:
+    log = (KERNEL_LOGS / "oops-null-6.1.log").read_text()
+    line = next(line for line in log.splitlines() if "Unable to handle kernel" in line)
+    died = judged("report", Outcome.KERNEL_DIED, f"oops: {line}")
+    planned = (Planned("rss", "report"), Planned("rss", "course"))
+    run = run_of(died, planned=planned, finished=False, problem="the kernel died")
+    (report,) = find_reports(log)
+    decoded = report.text.replace("+0x84/0x208", "+0x84/0x208 (scan.c:9)")
+    run = replace(run, reports=(GuestReport(1, report.kind, report.title, decoded),))
+    return leave(root, run, log, name=name)
+
+
+def infrastructure(root: Path, name: str = "20261126-143617-linux-6.1-rss") -> Path:
+    failed = judged("report", Outcome.INFRASTRUCTURE_FAILED, "adb went away")
+    problem = "the machine (QEMU) was killed by SIGKILL"
+    return leave(root, run_of(failed, finished=False, problem=problem), "", name=name)
+
+
+def interrupted(root: Path, name: str = "20261126-143604-linux-6.1-all") -> Path:
+    first = judged("report", kills=[kill(7.37, 95)])
+    planned = (first.place, Planned("rss", "course"), Planned("rss", "many-small"))
+    run = run_of(first, planned=planned, finished=False, problem="KeyboardInterrupt", policy="all")
+    return leave(root, run, log_of(first), name=name)
+
+
+def empty(root: Path, name: str = "20261126-143603-linux-6.1-rss") -> Path:
+    return leave(root, run_of(finished=False, release="", origin="", toolchain=""), "", name=name)
+
+
+def hostile(root: Path, name: str = "20261126-160000-linux-6.1-rss") -> Path:
+    """Every text that somebody else may have written is hostile."""
+    everything = "".join(HOSTILE)
+    record = kill(7.37, 95, "<b>\n\u00ff\x1b\u0085x</b>")
+    bad = judged(everything, Outcome.WRONG_VICTIM, *HOSTILE, policy=everything, kills=[record])
+    run = run_of(
+        bad,
+        kernel=everything,
+        release=everything,
+        toolchain=everything,
+        machine=everything,
+        emulator=everything,
+        origin=f"https://user:secret@a.example/{everything}",
+        commit=everything,
+        changed=HOSTILE,
+        policy=everything,
+        trigger=everything,
+        # What writes command.txt writes UTF-8.
+        command=("./inv", everything.replace("\ud800", "")),
+        problem=everything,
+    )
+    log = log_of(bad, boot=3) + "".join(
+        f"<12>[    9.0] {text}\n" for text in HOSTILE if "\ud800" not in text
+    )
+    key = {"scenario": everything, "policy": everything, "trigger": "alloc"}
+    folder = leave_without_junit(root, run, log, name)
+    shown = usage("x", [record], 5.0)
+    (folder / USAGE).write_text(json.dumps([{**_plain(usage_json([shown])), **key}]))
+    choice = decision("x", record, 96)
+    choice = replace(choice, candidates=tuple(replace(c, comm="<i>\n") for c in choice.candidates))
+    (folder / DECISIONS).write_text(json.dumps([{**_plain(decisions_json([choice])), **key}]))
+    (folder / CONSOLE_LOG).write_bytes(
+        b"[   10.0] \xff\xfe\x00<script>document.title='owned'</script>\r\n"
+    )
+    return folder
+
+
+def _plain(text: str) -> dict[str, Any]:
+    (found,) = json.loads(text)
+    assert isinstance(found, dict)
+    return found
+
+
+def leave_without_junit(root: Path, run: Summary, log: str, name: str) -> Path:
+    """A folder with only what the page is made from: other forms refuse some of this."""
+    from harness.results import folder as results
+
+    folder = root / name
+    folder.mkdir(parents=True)
+    (folder / "command.txt").write_text(" ".join(run.command))
+    (folder / "kernel.log").write_text(log)
+    (folder / "kills.json").write_text(json.dumps(results._kills(run)))
+    (folder / "verdict.json").write_text(json.dumps(results._verdict(run)))
+    return folder
+
+
+def long_log(root: Path, name: str = "20261126-161000-linux-6.1-rss", lines: int = 20_000) -> Path:
+    first = kill(7.37, 95)
+    one = judged("report", kills=[first])
+    return leave(root, run_of(one), log_of(one, boot=lines - 3), name=name)

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: MIT
+"""A kernel and a device that exist in the tests' mind only, and do what a scenario wants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from harness.kernel_output.klog import Section
+from harness.kernel_output.proc_mm_limits import LimitEntry
+from harness.kernel_output.programs_output import (
+    Allocation,
+    ChildEnd,
+    Done,
+    Holding,
+    LimitSet,
+    ProgramOutput,
+)
+from harness.kernel_output.records import KillRecord, format_record, parse_log
+from harness.scenarios.catalogue import Run, Scenario, SetLimit, Victims, uid_of
+from harness.scenarios.oracle import Candidate, Decision
+from harness.scenarios.verdict import PROGRAMS, Observations, ProgramRun
+
+NONCE = "5f0c12ab"
+ERRNOS = {"EPERM": 1, "EINVAL": 22, "ENOSPC": 28, "ENOSYS": 38}
+
+
+@dataclass
+class World:
+    """A kernel and a device that do exactly what the scenario wants."""
+
+    scenario: Scenario
+    policy: str
+    trigger: str
+
+    def __post_init__(self) -> None:
+        self.next_pid = 200
+        self.records: list[KillRecord] = []
+
+    def observe(self) -> Observations:
+        runs = {run.name: self.run(run) for run in self.scenario.runs}
+        settings = tuple(self.set_limit(step) for step in self.scenario.settings)
+        lines = [f"<3>[   12.000000] {format_record(record)}" for record in self.records]
+        lines += [
+            f"<3>[   12.500000] mm_limits: uid={uid_of(user)} is over its limit and has nobody"
+            " left to kill: uRSS=60000000, mm_max=40000000"
+            for user in self.scenario.nobody_left
+        ]
+        lines += [
+            f"<3>[   12.600000] mm_limits: table full: dropped uid={uid_of(user)}, mm_max=5"
+            for user in self.scenario.dropped
+        ]
+        return Observations(
+            nonce=NONCE,
+            runs=runs,
+            settings=settings,
+            section=Section("".join(line + "\n" for line in lines), True, True),
+            limits=self.entries(),
+            daemon_calls=7 if self.trigger == "daemon" else None,
+        )
+
+    def pid(self) -> int:
+        self.next_pid += 1
+        return self.next_pid
+
+    def victims(self, run: Run) -> tuple[int, ...]:
+        expected = self.scenario.expected[self.policy]
+        if expected is None or expected.run != run.name:
+            return ()
+        if isinstance(expected, Victims):
+            return expected.indexes
+        return tuple(range(len(run.children) - 30))
+
+    def run(self, run: Run) -> ProgramRun:
+        parent = self.pid()
+        uid = uid_of(run.user)
+        dead = self.victims(run)
+        ends, started, finished = [], [], []
+        for index, child in enumerate(run.children):
+            pid = self.pid()
+            killed = index in dead
+            status = 9 if killed else 0
+            ends.append(ChildEnd(index, pid, child.size, "killed" if killed else "lived", status))
+            started.append(Allocation(pid, uid, child.size))
+            if not killed or self.trigger == "daemon":
+                finished.append(Allocation(pid, uid, child.size))
+            if killed:
+                self.kill(run, index, pid)
+        checks = len(run.children) + bool(run.limit)
+        output = ProgramOutput(
+            limit_uid=uid,
+            uid=uid,
+            pid=parent,
+            limits=(LimitSet(uid, run.limit, 0, 0),) if run.limit else (),
+            started=tuple(started),
+            finished=tuple(finished),
+            holding=Holding(NONCE, len(ends) - len(dead)),
+            children=tuple(ends),
+            done=Done(PROGRAMS[self.trigger], NONCE, checks, checks),
+        )
+        return ProgramRun(0, output)
+
+    def kill(self, run: Run, index: int, pid: int) -> None:
+        child = run.children[index]
+        limit = self.scenario.limits[run.user]
+        assert limit is not None
+        figure = {
+            "rss": None,
+            "runtime": child.cpu_time("runtime") * 10**6 + 12345678,
+            "badness": 1234,
+        }
+        rss = child.size if self.trigger == "daemon" else min(child.size, limit)
+        by_alloc = "set" if self.scenario.settings else "alloc"
+        self.records.append(
+            KillRecord(
+                time=12.0,
+                uid=uid_of(run.user),
+                user_rss=max(limit, rss) + 4096,
+                mm_max=limit,
+                pid=pid,
+                rss=rss,
+                figure=figure[self.policy],
+                policy=self.policy,
+                trigger="syscall" if self.trigger == "daemon" else by_alloc,
+                sharer_of=None,
+                comm=PROGRAMS[self.trigger] if child.name is None else child.name,
+            )
+        )
+
+    def set_limit(self, step: SetLimit) -> ProgramRun:
+        limit = 2**32 - 1 if step.limit == "max" else int(step.limit)
+        errno = ERRNOS.get(step.expect, 0)
+        ret = -1 if errno else int(step.expect)
+        output = ProgramOutput(
+            limits=(LimitSet(uid_of(step.user), limit, ret, errno),),
+            done=Done("test_set_mm_limits", NONCE, 1, 1),
+        )
+        return ProgramRun(0, output)
+
+    def entries(self) -> tuple[LimitEntry, ...]:
+        entries = []
+        for user, limit in self.scenario.limits.items():
+            if limit is None:
+                continue
+            records = [record for record in self.records if record.uid == uid_of(user)]
+            over = user in self.scenario.nobody_left
+            entries.append(
+                LimitEntry(
+                    uid=uid_of(user),
+                    mm_max=limit,
+                    rss=limit + 20_000_000 if over else limit - 1_000_000,
+                    peak_rss=max((record.user_rss for record in records), default=limit),
+                    overshoot=4096 if records else 0,
+                    kills=len(records),
+                    last_pid=records[-1].pid if records else 0,
+                    last_comm=records[-1].comm if records else "",
+                )
+            )
+        return tuple(entries)
+
+
+def weighed(pid: int) -> Candidate:
+    """A candidate like all others."""
+    return Candidate(pid, 1, 1, 0, 0, 0, False, 250_000)
+
+
+def told(seen: Observations) -> Observations:
+    """The same of a kernel that tells its decisions, each among all children of the user."""
+    started = [one for run in seen.runs.values() for one in run.output.started]
+    decisions = tuple(
+        Decision(
+            time=record.time or 0.0,
+            uid=record.uid,
+            policy=record.policy,
+            chosen=record.pid,
+            candidates=tuple(weighed(one.pid) for one in started if one.uid == record.uid),
+            expected=record.pid,
+        )
+        for record in parse_log(seen.section.text, raw=True).records
+    )
+    return replace(seen, decisions=decisions)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""ELF files, real ones and broken ones, against what a target expects."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.build.elfcheck import ElfFacts, check_static_program, read_elf, static_program_problems
+from harness.core.errors import BuildError
+from harness.targets.model import ElfAbi
+
+HARD = ElfAbi(machine="EM_ARM", elf_class=32, hard_float=True)
+SOFT = replace(HARD, hard_float=False)
+GOOD = ElfFacts(
+    "EM_ARM", 32, "ET_EXEC", None, (), hard_float=True, oldest_kernel=None, tls_alignment=None
+)
+
+
+def compile_start(folder: Path, name: str, *flags: str) -> Path:
+    """The smallest file that a cross-compiler makes of one function."""
+    source = folder / f"{name}.c"
+    source.write_text("void _start(void)\n{\n}\n")
+    path = folder / name
+    subprocess.run(["arm-linux-gnueabihf-gcc", "-nostdlib", *flags, "-o", path, source], check=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def static(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_start(tmp_path_factory.mktemp("elf"), "static", "-static")
+
+
+def test_a_static_program_is_accepted(static: Path) -> None:
+    check_static_program(static, HARD)
+    assert read_elf(static) == GOOD
+
+
+def test_the_other_float_abi_is_told(static: Path, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"static .*float ABI is hard, not soft"):
+        check_static_program(static, SOFT)
+    soft = compile_start(tmp_path, "soft", "-static", "-mfloat-abi=soft")
+    check_static_program(soft, SOFT)
+    with pytest.raises(BuildError, match=r"soft .*float ABI is soft, not hard"):
+        check_static_program(soft, HARD)
+
+
+@pytest.mark.parametrize(("flag", "hard"), [("hard", True), ("softfp", False)])
+def test_an_object_files_attributes_tell_its_float_abi(
+    tmp_path: Path, flag: str, hard: bool
+) -> None:
+    path = compile_start(tmp_path, "object", "-c", f"-mfloat-abi={flag}")
+    facts = read_elf(path)
+    assert (facts.file_type, facts.hard_float) == ("ET_REL", hard)
+    with pytest.raises(BuildError, match="it is no program"):
+        check_static_program(path, HARD)
+
+
+def test_a_dynamic_program_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "main.c"
+    source.write_text("int main(void)\n{\n\treturn 0;\n}\n")
+    path = tmp_path / "dynamic"
+    subprocess.run(["arm-linux-gnueabihf-gcc", "-o", path, source], check=True)
+    with pytest.raises(BuildError) as caught:
+        check_static_program(path, HARD)
+    assert "asks for /lib/ld-linux-armhf" in caught.value.message
+    assert "needs libc.so.6" in caught.value.message
+
+
+def test_a_program_of_the_host_is_refused() -> None:
+    path = Path(shutil.which("sh") or "/bin/sh").resolve()
+    with pytest.raises(BuildError, match=r"it is for EM_\w+, not EM_ARM"):
+        check_static_program(path, HARD)
+
+
+def test_a_missing_file_and_a_missing_mode_bit_are_told(static: Path, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="nothing was not built"):
+        check_static_program(tmp_path / "nothing", HARD)
+    copy = tmp_path / "copy"
+    shutil.copyfile(static, copy)
+    with pytest.raises(BuildError, match="it is not executable"):
+        check_static_program(copy, HARD)
+
+
+def test_every_problem_is_told_at_once() -> None:
+    bad = ElfFacts(
+        "EM_386",
+        64,
+        "ET_CORE",
+        "/lib/ld.so",
+        ("libc.so", "libm.so"),
+        hard_float=None,
+        oldest_kernel=(3, 10, 0),
+        tls_alignment=None,
+    )
+    assert len(static_program_problems(bad, HARD)) == 5
+    problems = static_program_problems(bad, HARD, (3, 4))
+    assert problems[-1] == "its C library needs Linux 3.10.0, not 3.4"
+    assert static_program_problems(GOOD, HARD, (3, 4)) == []
+    assert static_program_problems(replace(GOOD, oldest_kernel=(3, 2, 0)), HARD, (3, 4)) == []
+    assert static_program_problems(GOOD, HARD) == []
+
+
+def test_the_alignment_of_thread_local_variables_is_read(tmp_path: Path) -> None:
+    source = tmp_path / "tls.c"
+    source.write_text(
+        "__thread char a __attribute__((aligned(16)));\nvoid _start(void) { a = 1; }\n"
+    )
+    path = tmp_path / "tls"
+    words = ["arm-linux-gnueabihf-gcc", "-nostdlib", "-static", "-O2", "-mtp=cp15"]
+    subprocess.run([*words, "-o", path, source], check=True)
+    assert read_elf(path).tls_alignment == 16
+
+
+@pytest.mark.parametrize(
+    ("alignment", "bionic", "refused"),
+    [(8, True, True), (31, True, True), (32, True, False), (None, True, False), (8, False, False)],
+)
+def test_what_bionic_aborts_for_is_refused(
+    alignment: int | None, bionic: bool, refused: bool
+) -> None:
+    facts = replace(GOOD, tls_alignment=alignment)
+    problems = static_program_problems(facts, HARD, bionic=bionic)
+    told = [f"its TLS segment is aligned to {alignment}, and bionic aborts below 32"]
+    assert problems == (told if refused else [])
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_break_it(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.mktemp("bytes") / "file"
+    path.write_bytes(data)
+    with pytest.raises(BuildError):
+        check_static_program(path, HARD)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(data=st.data())
+def test_a_damaged_file_is_judged_or_refused(
+    static: Path, tmp_path: Path, data: st.DataObject
+) -> None:
+    whole = static.read_bytes()
+    content = bytearray(whole[: data.draw(st.integers(0, len(whole)))])
+    for place in data.draw(st.lists(st.integers(0, 200), max_size=4)):
+        if place < len(content):
+            content[place] = data.draw(st.integers(0, 255))
+    path = tmp_path / "damaged"
+    path.write_bytes(content)
+    with contextlib.suppress(BuildError):
+        read_elf(path)

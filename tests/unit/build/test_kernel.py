@@ -1,0 +1,455 @@
+# SPDX-License-Identifier: MIT
+"""Building a kernel, tried on the tree in miniature."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fakekernel import HOOK_PATCH, LIMITS_C, FakeRepository, make_repository
+
+from harness.build.kernel import KernelBuild, KernelMake, build, patch, requested_config
+from harness.build.patching import WorkTree
+from harness.core.errors import BuildError, KconfigError, ToolMissingError, UsageError
+from harness.targets.model import GOLDFISH_3_4
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRepository:
+    return make_repository(tmp_path, monkeypatch)
+
+
+def build_it(fake: FakeRepository, *extra: Path, config: Path | None = None) -> KernelBuild:
+    return build(fake.ws, fake.target, str(fake.pristine), extra, config)
+
+
+def log_of(fake: FakeRepository) -> str:
+    """The log of the newest build."""
+    logs = sorted(fake.ws.logs.glob("kernel-*.log"), key=lambda path: path.stat().st_mtime_ns)
+    return logs[-1].read_text()
+
+
+def entries(fake: FakeRepository) -> list[str]:
+    folder = fake.ws.cache.root / "kernel"
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def write_limits(fake: FakeRepository, text: str) -> None:
+    (fake.common / "mm/limits.c").write_text(text)
+
+
+def test_a_kernel_and_its_proof(fake: FakeRepository) -> None:
+    kernel = build_it(fake)
+    assert kernel.release == f"6.1.99-gfoom-{kernel.key[:12]}"
+    assert f"Linux version {kernel.release} " in kernel.image.read_bytes().decode("latin1")
+    assert kernel.config.read_text().startswith(
+        "CONFIG_MMU=y\n# CONFIG_MODULES is not set\nCONFIG_SMP=y\n"
+    )
+    assert {path.name for path in kernel.folder.iterdir()} == {
+        *("zImage", "vmlinux", "config", "System.map", "Module.symvers"),
+        *("build.log", "build.json", "overlay", ".seal"),
+    }
+    record = json.loads((kernel.folder / "build.json").read_text())
+    assert record["release"] == kernel.release
+    assert "common/mm/limits.c" in record["inputs"]
+    assert f"LOCALVERSION=-gfoom-{kernel.key[:12]}" in record["command"]
+    assert sorted(kernel.overlay) == ["include/linux/mm.h", "mm/limits.c", "mm/page_alloc.c"]
+
+
+def test_nothing_is_touched_where_the_entry_is_there(fake: FakeRepository) -> None:
+    kernel = build_it(fake)
+    WorkTree.of(fake.ws, kernel.source).folder.rename(fake.folder / "elsewhere")
+    assert build_it(fake) == kernel
+    assert not WorkTree.of(fake.ws, kernel.source).folder.exists()
+    assert "build kernel: up to date" in fake.said.getvalue()
+
+
+def test_every_input_makes_another_kernel(fake: FakeRepository, tmp_path: Path) -> None:
+    keys = [build_it(fake).key]
+    write_limits(fake, LIMITS_C + "/* changed */\n")
+    keys.append(build_it(fake).key)
+    extra = tmp_path / "extra.patch"
+    extra.write_text(
+        "--- a/mm/limits.c\n+++ b/mm/limits.c\n@@ -5 +5 @@\n-\treturn 0;\n+\treturn 1;\n"
+    )
+    keys.append(build_it(fake, extra).key)
+    config = tmp_path / "extra.config"
+    config.write_text("CONFIG_MODULES=y\n# CONFIG_SMP is not set\n")
+    keys.append(build_it(fake, config=config).key)
+    (fake.pristine / "init/version.c").open("a").write("/* changed */\n")
+    keys.append(build_it(fake).key)
+    assert len(set(keys)) == len(keys) == len(entries(fake))
+
+
+def test_only_what_changed_is_compiled_again(fake: FakeRepository) -> None:
+    build_it(fake)
+    write_limits(fake, LIMITS_C.replace("return 0", "return 7"))
+    build_it(fake)
+    compiled = [line for line in log_of(fake).splitlines() if line.startswith("  CC")]
+    # In miniature every file is compiled with the release; here it is the tree that counts.
+    assert "  CC      mm/limits.o" in compiled
+    page_alloc = WorkTree.of(fake.ws, build_it(fake).source).tree / "mm/page_alloc.c"
+    first = page_alloc.stat().st_mtime_ns
+    write_limits(fake, LIMITS_C)
+    build_it(fake)
+    assert page_alloc.stat().st_mtime_ns == first
+
+
+def test_extra_configuration_is_merged_and_checked(fake: FakeRepository, tmp_path: Path) -> None:
+    config = tmp_path / "extra.config"
+    config.write_text("CONFIG_MODULES=y\n")
+    assert "CONFIG_MODULES=y" in build_it(fake, config=config).config.read_text()
+    config.write_text("CONFIG_KASAN=y\n")
+    with pytest.raises(KconfigError) as caught:
+        build_it(fake, config=config)
+    assert caught.value.message == "Kconfig dropped 1 of 3 requested lines"
+    assert caught.value.tail == "extra.config: CONFIG_KASAN=y (got: n)"
+    assert "this kernel has no CONFIG_KASAN" in caught.value.hint
+    assert len(entries(fake)) == 1
+    with pytest.raises(UsageError, match="no such configuration fragment"):
+        build_it(fake, config=tmp_path / "none.config")
+
+
+def test_a_compiler_error_is_shown_first(fake: FakeRepository) -> None:
+    write_limits(fake, "int check_limits(void)\n{\n\treturn missing;\n}\n")
+    with pytest.raises(BuildError) as caught:
+        build_it(fake)
+    assert caught.value.message.startswith("make modules failed: mm/limits.c:3:16: error: ")
+    assert "missing" in caught.value.message
+    assert caught.value.log is not None
+    assert "CC      mm/limits.o" in caught.value.log.read_text()
+    assert entries(fake) == []
+    write_limits(fake, LIMITS_C)
+    assert build_it(fake).image.is_file()
+
+
+def test_a_tree_without_the_boards_configuration_is_told(fake: FakeRepository) -> None:
+    missing = '*** Can\'t find default configuration "arch/arm/configs/x_defconfig"!'
+    (fake.pristine / "said").write_text(f"***\n{missing}\n***\n")
+    makefile = fake.pristine / "Makefile"
+    makefile.write_text(makefile.read_text() + "\nx_defconfig:\n\t@cat $(S)/said; exit 1\n")
+    board = replace(fake.target.board, base_config="x_defconfig")
+    target = replace(fake.target, boards={"qemu": board})
+    with pytest.raises(BuildError) as caught:
+        build_it(replace(fake, target=target))
+    assert caught.value.message == f"make x_defconfig failed: {missing}"
+
+
+UNUSED = "int check_limits(void)\n{\n\tint unused;\n\n\treturn 0;\n}\n"
+
+
+def test_a_warning_in_our_files_stops_the_build_each_time(fake: FakeRepository) -> None:
+    write_limits(fake, UNUSED)
+    for _ in range(2):
+        with pytest.raises(BuildError, match=r"1 compiler warning\(s\) in our own files: mm/limit"):
+            build_it(fake)
+    assert entries(fake) == []
+    write_limits(fake, LIMITS_C)
+    build_it(fake)
+
+
+def test_a_warning_counts_though_the_build_was_stopped_behind_it(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_limits(fake, UNUSED)
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.build.kernel._Warnings.judge", lambda *_: stop())
+        with pytest.raises(KeyboardInterrupt):
+            build_it(fake)
+    assert entries(fake) == []
+    with pytest.raises(BuildError, match="unused"):
+        build_it(fake)
+
+
+def stop() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_warning_elsewhere_is_not_ours(fake: FakeRepository) -> None:
+    (fake.pristine / "mm/other.c").write_text(UNUSED.replace("check_limits", "other"))
+    build_it(fake)
+    assert "warning: unused variable" in log_of(fake)
+
+
+def test_an_interrupted_build_leaves_no_entry_and_goes_on(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.build.kernel._collect", lambda *_: stop())
+        with pytest.raises(KeyboardInterrupt):
+            build_it(fake)
+    assert entries(fake) == []
+    build_it(fake)
+    # Nothing was compiled a second time.
+    assert "  CC" not in log_of(fake)
+
+
+def test_a_kernel_with_another_release_is_refused(fake: FakeRepository) -> None:
+    makefile = fake.pristine / "Makefile"
+    makefile.write_text(makefile.read_text().replace("$(LOCALVERSION)", "-other"))
+    with pytest.raises(BuildError, match=r"calls itself 6\.1\.99-other, not 6\.1\.99-gfoom-"):
+        build_it(fake)
+    assert entries(fake) == []
+
+
+def test_a_kernel_whose_image_lies_is_refused(fake: FakeRepository) -> None:
+    (fake.pristine / "init/version.c").write_text('const char x[] = "Linux version 6.1.99 ";\n')
+    with pytest.raises(BuildError, match="vmlinux does not call itself"):
+        build_it(fake)
+    assert entries(fake) == []
+
+
+def test_a_missing_compiler_is_named(fake: FakeRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(fake.folder))
+    with pytest.raises(ToolMissingError, match="not installed: gcc"):
+        build_it(fake)
+
+
+def test_a_users_own_variables_stay_out(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KBUILD_OUTPUT", "/nowhere")
+    monkeypatch.setenv("LOCALVERSION", "-mine")
+    monkeypatch.setenv("MAKEFLAGS", "-n")
+    assert build_it(fake).release.startswith("6.1.99-gfoom-")
+
+
+def test_patch_gives_the_tree(fake: FakeRepository) -> None:
+    tree = patch(fake.ws, fake.target, str(fake.pristine))
+    assert (tree / "mm/limits.c").read_text() == LIMITS_C
+    patch(fake.ws, fake.target, str(fake.pristine))
+    assert "patch kernel: up to date" in fake.said.getvalue()
+
+
+def test_a_half_patched_tree_is_told(fake: FakeRepository) -> None:
+    tree = patch(fake.ws, fake.target, str(fake.pristine))
+    state = tree.parent / "state.json"
+    state.write_text(state.read_text().replace("true", "false"))
+    patch(fake.ws, fake.target, str(fake.pristine))
+    assert "left half-patched" in fake.said.getvalue()
+
+
+def test_paths_in_messages_are_those_of_the_kernel(fake: FakeRepository) -> None:
+    tree = WorkTree.of(fake.ws, fake.source)
+    make = KernelMake(fake.ws, fake.target, tree, "", "", fake.ws.logs / "x.log")
+    assert make.shorten(f"{tree.tree}/mm/x.c:1: error: a") == "mm/x.c:1: error: a"
+    assert make.shorten("../source/mm/x.c:1: error: a") == "mm/x.c:1: error: a"
+
+
+# --- a target whose warnings are only told -------------------------------------------
+
+
+@pytest.fixture
+def lenient(fake: FakeRepository) -> FakeRepository:
+    """The repository for a kernel that is older than its compiler."""
+    return replace(fake, target=replace(fake.target, warnings_stop=False))
+
+
+OURS = "compiler warning(s) in our own files: "
+
+
+def test_a_warning_in_our_files_may_be_only_told(lenient: FakeRepository) -> None:
+    write_limits(lenient, UNUSED)
+    kernel = build_it(lenient)
+    assert kernel.image.is_file()
+    assert f"1 {OURS}mm/limits.c:3:" in lenient.said.getvalue()
+
+
+def test_it_is_told_again_by_the_next_build(lenient: FakeRepository, tmp_path: Path) -> None:
+    write_limits(lenient, UNUSED)
+    build_it(lenient)
+    config = tmp_path / "extra.config"
+    config.write_text("CONFIG_MODULES=y\n")
+    build_it(lenient, config=config)
+    assert lenient.said.getvalue().count(OURS) == 2
+    # A kernel that is there already is not compiled, and says nothing.
+    build_it(lenient)
+    assert lenient.said.getvalue().count(OURS) == 2
+
+
+def test_a_warning_that_is_gone_is_told_no_more(lenient: FakeRepository) -> None:
+    write_limits(lenient, UNUSED)
+    build_it(lenient)
+    write_limits(lenient, LIMITS_C)
+    build_it(lenient)
+    assert lenient.said.getvalue().count(OURS) == 1
+
+
+def test_an_error_stops_the_build_all_the_same(lenient: FakeRepository) -> None:
+    write_limits(lenient, UNUSED.replace("return 0", "return missing"))
+    with pytest.raises(BuildError, match=r"mm/limits\.c:5:16: error: "):
+        build_it(lenient)
+    assert entries(lenient) == []
+
+
+def warn_in_pristine_line(fake: FakeRepository) -> None:
+    """Has a file that the series patches show a warning where it does not."""
+    page_alloc = fake.pristine / "mm/page_alloc.c"
+    text = page_alloc.read_text()
+    page_alloc.write_text(text.replace("\tpages -= 1", "\tint theirs;\n\n\tpages -= 1"))
+
+
+def test_a_warning_in_a_line_that_is_not_ours_is_not_told(lenient: FakeRepository) -> None:
+    warn_in_pristine_line(lenient)
+    build_it(lenient)
+    assert "theirs" in log_of(lenient)
+    assert OURS not in lenient.said.getvalue()
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_of_a_patched_file_only_our_lines_count(fake: FakeRepository, stops: bool) -> None:
+    target = replace(fake.target, warnings_stop=stops)
+    fake = replace(fake, target=target)
+    warn_in_pristine_line(fake)
+    patch_text = HOOK_PATCH.replace("+\tcheck_limits();", "+\tint ours = check_limits();")
+    (fake.patches / "b.patch").write_text(patch_text)
+    if stops:
+        with pytest.raises(BuildError) as caught:
+            build_it(fake)
+        told = caught.value.message
+        assert caught.value.tail == ""
+    else:
+        build_it(fake)
+        (told,) = (line for line in fake.said.getvalue().splitlines() if OURS in line)
+    assert told.startswith(f"1 {OURS}mm/page_alloc.c:13:")
+    assert "ours" in told
+
+
+# --- another compiler ----------------------------------------------------------------
+
+
+def test_make_is_given_the_compiler_and_the_targets_variables(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _tool: None)
+    target = GOLDFISH_3_4.with_cross_compile("/opt/bin/arm-eabi-")
+    tree = WorkTree.of(fake.ws, fake.source)
+    argv = KernelMake(fake.ws, target, tree, "", "-x", fake.ws.logs / "x.log").argv("zImage")
+    assert argv == [
+        *("make", "-C", str(tree.tree), f"O={tree.build}", "-j2", "ARCH=arm"),
+        *("CROSS_COMPILE=/opt/bin/arm-eabi-", "CC=/opt/bin/arm-eabi-gcc"),
+        *("LD=/opt/bin/arm-eabi-ld", "LOCALVERSION=-x"),
+        *("KCFLAGS=-fno-pic -fno-pie -std=gnu89 -march=armv7-a", "zImage"),
+    ]
+
+
+def test_ccache_stands_before_the_compiler(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda tool: f"/usr/bin/{tool}")
+    target = GOLDFISH_3_4.with_cross_compile("/opt/bin/arm-eabi-")
+    tree = WorkTree.of(fake.ws, fake.source)
+    argv = KernelMake(fake.ws, target, tree, "", "", fake.ws.logs / "x.log").argv("zImage")
+    assert f"CC={tree.folder}/ccached /opt/bin/arm-eabi-gcc" in argv
+    assert "LD=/opt/bin/arm-eabi-ld.bfd" in argv
+
+
+def test_a_kernel_is_built_by_the_compiler_that_was_given(
+    fake: FakeRepository, tmp_path: Path
+) -> None:
+    prefix = f"{tmp_path}/own-"
+    for tool in ("gcc", "ld"):
+        wrapper = Path(f"{prefix}{tool}")
+        wrapper.write_text(f'#!/bin/sh\necho {tool} >>{tmp_path}/called\nexec {tool} "$@"\n')
+        wrapper.chmod(0o755)
+    plain = build_it(fake)
+    own = replace(fake, target=fake.target.with_cross_compile(prefix))
+    kernel = build_it(own)
+    assert kernel.key != plain.key
+    assert "gcc" in (tmp_path / "called").read_text().split()
+    record = json.loads((kernel.folder / "build.json").read_text())
+    assert f"CROSS_COMPILE={prefix} " in record["command"]
+    assert f"{prefix}gcc" in record["command"]
+    assert record["inputs"]["make"].startswith(prefix)
+
+
+def test_a_compiler_that_was_given_and_is_not_there(fake: FakeRepository, tmp_path: Path) -> None:
+    absent = replace(fake, target=fake.target.with_cross_compile(f"{tmp_path}/none-"))
+    with pytest.raises(ToolMissingError, match=f"not installed: {tmp_path}/none-gcc"):
+        build_it(absent)
+
+
+def test_a_stock_kernel_is_asked_for_nothing_of_ours(fake: FakeRepository) -> None:
+    fragment = fake.patches / "fragment.config"
+    fragment.write_text("CONFIG_MMU=y\nCONFIG_MM_LIMITS=y\nCONFIG_MM_LIMITS_SLOTS=10\n")
+    (stock,) = requested_config(fake.target.stock())
+    assert stock.values == {"CONFIG_MMU": "y"}
+    (ours,) = requested_config(fake.target)
+    assert len(ours.values) == 3
+
+
+# --- choices -------------------------------------------------------------------------
+
+
+def hz_of(kernel: KernelBuild) -> list[str]:
+    """The lines about the choice of the tree in miniature."""
+    return [line for line in kernel.config.read_text().splitlines() if "HZ" in line]
+
+
+def test_a_users_member_of_a_choice_wins_over_the_fragments(
+    fake: FakeRepository, tmp_path: Path
+) -> None:
+    fragment = fake.patches / "fragment.config"
+    fragment.write_text("CONFIG_MMU=y\nCONFIG_HZ_100=y\n")
+    config = tmp_path / "extra.config"
+    config.write_text("CONFIG_HZ_1000=y\n")
+    plain, extra = build_it(fake), build_it(fake, config=config)
+    assert hz_of(plain) == ["CONFIG_HZ_100=y", "# CONFIG_HZ_1000 is not set"]
+    assert hz_of(extra) == ["# CONFIG_HZ_100 is not set", "CONFIG_HZ_1000=y"]
+    assert plain.key != extra.key
+    # The other way round it is the same lines, and another kernel.
+    fragment.write_text("CONFIG_MMU=y\nCONFIG_HZ_1000=y\n")
+    config.write_text("CONFIG_HZ_100=y\n")
+    swapped = build_it(fake, config=config)
+    assert hz_of(swapped) == hz_of(plain)
+    assert len({plain.key, extra.key, swapped.key}) == 3
+
+
+def test_a_users_member_of_a_choice_wins_over_a_defconfigs(
+    fake: FakeRepository, tmp_path: Path
+) -> None:
+    (fake.pristine / "board").write_text("CONFIG_MMU=y\nCONFIG_HZ_100=y\n")
+    makefile = fake.pristine / "Makefile"
+    makefile.write_text(makefile.read_text() + "\nx_defconfig:\n\t@cp $(S)/board $(O)/.config\n")
+    board = replace(fake.target.board, base_config="x_defconfig")
+    config = tmp_path / "extra.config"
+    config.write_text("CONFIG_HZ_1000=y\n")
+    target = replace(fake.target, boards={"qemu": board})
+    kernel = build_it(replace(fake, target=target), config=config)
+    assert hz_of(kernel) == ["# CONFIG_HZ_100 is not set", "CONFIG_HZ_1000=y"]
+
+
+def test_the_debug_fragments_member_of_a_choice_wins_and_the_users_over_it(
+    fake: FakeRepository, tmp_path: Path
+) -> None:
+    (fake.patches / "fragment.config").write_text("CONFIG_HZ_100=y\n")
+    (fake.patches / "debug.config").write_text("CONFIG_HZ_1000=y\nCONFIG_SMP=y\n")
+    debug = replace(fake, target=fake.target.checking_itself())
+    assert hz_of(build_it(debug)) == ["# CONFIG_HZ_100 is not set", "CONFIG_HZ_1000=y"]
+    config = tmp_path / "extra.config"
+    config.write_text("CONFIG_HZ_100=y\n")
+    kernel = build_it(debug, config=config)
+    assert hz_of(kernel) == ["CONFIG_HZ_100=y", "# CONFIG_HZ_1000 is not set"]
+    assert "CONFIG_SMP=y" in kernel.config.read_text()
+
+
+def test_two_members_of_a_choice_in_one_file_are_refused(
+    fake: FakeRepository, tmp_path: Path
+) -> None:
+    config = tmp_path / "extra.config"
+    config.write_text("CONFIG_HZ_1000=y\nCONFIG_HZ_100=y\n")
+    with pytest.raises(KconfigError) as caught:
+        build_it(fake, config=config)
+    assert caught.value.message == (
+        "extra.config asks for CONFIG_HZ_1000 and CONFIG_HZ_100, of which a kernel has one"
+    )
+    assert entries(fake) == []
+
+
+def test_a_file_without_a_line_makes_the_same_kernel(fake: FakeRepository, tmp_path: Path) -> None:
+    config = tmp_path / "extra.config"
+    config.write_text("# Nothing yet.\n")
+    assert build_it(fake, config=config).key == build_it(fake).key

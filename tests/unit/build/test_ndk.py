@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: MIT
+"""Finding the NDK, the revision that it states, and the command that is given to it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from fake_ndk import R11, R27, make_ndk
+
+from harness.build.ndk import Ndk, find, ndk_build_argv
+from harness.build.programs import PROGRAMS
+from harness.core.errors import InfrastructureError, ToolMissingError
+from harness.core.paths import NDK_TESTS
+from harness.targets.model import GOLDFISH_3_4, LINUX_6_1
+
+# From the first level with what is used here to the last that r11 has.
+FIRST_PLATFORM, LAST_PLATFORM = 21, 23
+
+
+def ndk_with(newest_api: int | None) -> Ndk:
+    return Ndk(Path("/ndk/ndk-build"), "27.0.12077973", newest_api, "PATH")
+
+
+def argv(found: Ndk, project: Path = Path("/project")) -> list[str]:
+    return ndk_build_argv(
+        found,
+        project=project,
+        abi="armeabi-v7a",
+        folder=Path("/out"),
+        include=Path("/include"),
+        jobs=3,
+    )
+
+
+def test_without_an_ndk_there_is_none(tmp_path: Path) -> None:
+    assert find({"PATH": str(tmp_path)}) is None
+
+
+def test_an_empty_variable_names_nothing(tmp_path: Path) -> None:
+    assert find({"PATH": str(tmp_path), "ANDROID_NDK_HOME": "", "ANDROID_NDK_ROOT": ""}) is None
+
+
+@pytest.mark.parametrize("variable", ["ANDROID_NDK_HOME", "ANDROID_NDK_ROOT"])
+def test_a_variable_names_it(tmp_path: Path, variable: str) -> None:
+    build = make_ndk(tmp_path / "ndk")
+    on_path = make_ndk(tmp_path / "other", properties=R11)
+    env = {"PATH": str(on_path.parent), variable: str(build.parent)}
+    assert find(env) == Ndk(build, "27.0.12077973", 35, variable)
+
+
+def test_the_environment_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = make_ndk(tmp_path / "ndk")
+    monkeypatch.setenv("ANDROID_NDK_HOME", str(build.parent))
+    assert find() == Ndk(build, "27.0.12077973", 35, "ANDROID_NDK_HOME")
+
+
+def test_of_two_variables_home_counts(tmp_path: Path) -> None:
+    home, root = make_ndk(tmp_path / "home"), make_ndk(tmp_path / "root")
+    env = {"ANDROID_NDK_HOME": str(home.parent), "ANDROID_NDK_ROOT": str(root.parent)}
+    found = find(env)
+    assert found is not None
+    assert found.build == home
+
+
+def test_ndk_build_on_the_path(tmp_path: Path) -> None:
+    build = make_ndk(tmp_path / "ndk")
+    assert find({"PATH": f"/nowhere:{build.parent}"}) == Ndk(build, "27.0.12077973", 35, "PATH")
+
+
+def test_what_it_states_is_read_behind_a_link_on_the_path(tmp_path: Path) -> None:
+    link = tmp_path / "bin" / "ndk-build"
+    link.parent.mkdir()
+    link.symlink_to(make_ndk(tmp_path / "ndk"))
+    assert find({"PATH": str(link.parent)}) == Ndk(link, "27.0.12077973", 35, "PATH")
+
+
+@pytest.mark.parametrize(
+    ("named_by", "way"),
+    [
+        ("ANDROID_NDK_HOME", "unset ANDROID_NDK_HOME"),
+        ("ANDROID_NDK_ROOT", "unset ANDROID_NDK_ROOT"),
+        ("PATH", "take ndk-build off PATH"),
+    ],
+)
+def test_how_to_do_without_it(named_by: str, way: str) -> None:
+    found = Ndk(Path("/ndk/ndk-build"), "11.2.2725575", None, named_by)
+    assert found.without == f"{way} to have Debian's compiler build the programs"
+
+
+@pytest.mark.parametrize("variable", ["ANDROID_NDK_HOME", "ANDROID_NDK_ROOT"])
+def test_a_folder_without_ndk_build_is_an_error(tmp_path: Path, variable: str) -> None:
+    good = make_ndk(tmp_path / "good")
+    empty = tmp_path / "empty"
+    # What is on PATH does not hide the mistake.
+    with pytest.raises(ToolMissingError) as caught:
+        find({"PATH": str(good.parent), variable: str(empty)})
+    assert caught.value.message == f"{variable} is {empty}, where there is no ndk-build"
+    assert caught.value.hint.startswith(f"unset {variable} ")
+    assert caught.value.exit_status == 3
+
+
+def test_an_ndk_build_that_cannot_be_run_is_none(tmp_path: Path) -> None:
+    build = make_ndk(tmp_path / "ndk")
+    build.chmod(0o644)
+    with pytest.raises(ToolMissingError, match="there is no ndk-build"):
+        find({"ANDROID_NDK_HOME": str(build.parent)})
+    assert find({"PATH": str(build.parent)}) is None
+
+
+@pytest.mark.parametrize(
+    ("properties", "release", "revision"),
+    [
+        (R11, "", "11.2.2725575"),
+        (R27, "", "27.0.12077973"),
+        ("Pkg.Revision=26.0.10404224-beta1\n", "", "26.0.10404224-beta1"),
+        ("", "r10e (64-bit)\n", "r10e (64-bit)"),
+        ("Pkg.Desc = Android NDK\n", "r10e\n", "r10e"),
+        ("Pkg.Desc = Android NDK\n", "", "unknown"),
+        ("", "", "unknown"),
+    ],
+)
+def test_revisions(tmp_path: Path, properties: str, release: str, revision: str) -> None:
+    build = make_ndk(tmp_path / "ndk", properties=properties)
+    if release:
+        (build.parent / "RELEASE.TXT").write_text(release)
+    found = find({"ANDROID_NDK_HOME": str(build.parent)})
+    assert found is not None
+    assert (found.build, found.revision) == (build, revision)
+
+
+def test_an_old_ndk_does_not_say_its_newest_api_level(tmp_path: Path) -> None:
+    build = make_ndk(tmp_path / "ndk", properties=R11, newest_api=None)
+    found = find({"ANDROID_NDK_HOME": str(build.parent)})
+    assert found == Ndk(build, "11.2.2725575", None, "ANDROID_NDK_HOME")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"min": 21}', '{"max": "x"}', '{"max": null}'])
+def test_an_ndk_whose_api_levels_are_damaged_is_named(tmp_path: Path, text: str) -> None:
+    build = make_ndk(tmp_path / "ndk")
+    platforms = build.parent / "meta" / "platforms.json"
+    platforms.write_text(text)
+    with pytest.raises(InfrastructureError, match=f"{platforms} does not say"):
+        find({"ANDROID_NDK_HOME": str(build.parent)})
+
+
+def test_the_command_line() -> None:
+    assert argv(ndk_with(35)) == [
+        "/ndk/ndk-build",
+        "NDK_PROJECT_PATH=/project",
+        "APP_BUILD_SCRIPT=/project/jni/Android.mk",
+        "NDK_APPLICATION_MK=/project/jni/Application.mk",
+        "APP_ABI=armeabi-v7a",
+        "APP_PLATFORM=android-35",
+        "NDK_OUT=/out/obj",
+        "NDK_LIBS_OUT=/out/libs",
+        "MM_LIMITS_INCLUDE=/include",
+        "V=1",
+        "-j3",
+    ]
+
+
+def test_only_an_ndk_that_states_its_newest_api_level_is_told_to_take_it() -> None:
+    new = argv(ndk_with(35))
+    assert [word for word in new if word not in argv(ndk_with(None))] == [
+        "APP_PLATFORM=android-35",
+    ]
+
+
+@pytest.mark.parametrize(("newest_api", "platform"), [(None, "android-21"), (35, "android-35")])
+def test_the_command_line_counts_before_application_mk(
+    tmp_path: Path, newest_api: int | None, platform: str
+) -> None:
+    # Make is what ndk-build is; this includes Application.mk as that does.
+    project = NDK_TESTS / PROGRAMS[0]
+    words = argv(ndk_with(newest_api), project)[1:]
+    makefile = tmp_path / "Makefile"
+    makefile.write_text("include $(NDK_APPLICATION_MK)\nall:\n\t@echo $(APP_PLATFORM)\n")
+    done = subprocess.run(
+        ["make", "-s", "-f", makefile, *words], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{platform}\n"
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_platform_and_abi_are_ones_that_ndks_have_which_state_none(name: str) -> None:
+    text = (NDK_TESTS / name / "jni" / "Application.mk").read_text()
+    settings = dict(re.findall(r"^(APP_\w+) := (\S+)$", text, re.MULTILINE))
+    assert settings.keys() == {"APP_ABI", "APP_PLATFORM"}
+    assert settings["APP_ABI"] == GOLDFISH_3_4.ndk_abi
+    level = int(settings["APP_PLATFORM"].removeprefix("android-"))
+    assert FIRST_PLATFORM <= level <= LAST_PLATFORM
+
+
+def test_only_goldfish_is_for_an_ndk() -> None:
+    assert GOLDFISH_3_4.ndk_abi == "armeabi-v7a"
+    assert LINUX_6_1.ndk_abi is None

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""The guest's pure parts: mirror, users, package names, applet lists."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness.build import rootfs
+from harness.core.cache import Cache
+from harness.core.errors import SourceError
+from harness.core.paths import GUEST
+from harness.targets.model import LINUX_6_1
+from harness.ui.progress import Reporter
+from harness.ui.workspace import Workspace
+
+MMDEBSTRAP = r"""#!/bin/sh
+case " $* " in
+*\ {broken}\ *) echo "E: the lists do not fit" >&2; exit 25 ;;
+esac
+cd "$TMPDIR" && mkdir -p t/usr/bin t/usr/lib/android-sdk/platform-tools t/usr/lib/arm || exit 1
+touch t/usr/bin/busybox t/usr/bin/mksh t/usr/bin/toybox t/usr/lib/arm/libc.so.6 \
+    t/usr/lib/ld-linux.so.3 t/usr/lib/android-sdk/platform-tools/adbd
+tar -C t -cf root.tar . && echo adbd_34.0.5-13_armhf.deb
+"""
+
+
+@pytest.fixture
+def fake_mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts an mmdebstrap on PATH that fails for the suites that a shell pattern names."""
+
+    def make(broken: str) -> None:
+        for name, text in (
+            ("mmdebstrap", MMDEBSTRAP.replace("{broken}", broken)),
+            ("apt-get", "#!/bin/sh\n"),
+            ("apt-config", "#!/bin/sh\n"),
+        ):
+            (tmp_path / name).write_text(text)
+            (tmp_path / name).chmod(0o755)
+
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    return make
+
+
+def fetch(tmp_path: Path) -> str:
+    """The packages of the guest, and what was said."""
+    said = io.StringIO()
+    folder = tmp_path / "entry"
+    folder.mkdir()
+    ws = Workspace(Cache(tmp_path / "cache"), Reporter(Console(file=said)))
+    rootfs._fetch(ws, LINUX_6_1, folder)
+    assert (folder / "root/usr/lib/android-sdk/platform-tools/adbd").is_file()
+    return (folder / "packages").read_text() + said.getvalue()
+
+
+def test_packages_are_the_first_suites(
+    tmp_path: Path, fake_mmdebstrap: Callable[[str], None]
+) -> None:
+    fake_mmdebstrap("none")
+    assert fetch(tmp_path) == "adbd=34.0.5-13\n"
+
+
+def test_the_second_suite_stands_in_and_it_is_said(
+    tmp_path: Path, fake_mmdebstrap: Callable[[str], None]
+) -> None:
+    fake_mmdebstrap("trixie")
+    assert "packages are sid's: trixie's cannot be had now" in fetch(tmp_path)
+
+
+def test_without_any_suite_the_first_ones_failure_is_told(
+    tmp_path: Path, fake_mmdebstrap: Callable[[str], None]
+) -> None:
+    fake_mmdebstrap("[a-z]*")
+    with pytest.raises(SourceError, match=r"\(trixie, armhf\)") as caught:
+        fetch(tmp_path)
+    assert "E: the lists do not fit" in caught.value.tail
+    assert caught.value.log is not None
+    assert caught.value.log.name == "guest-packages.log"
+
+
+def test_app_users_have_androids_numbers() -> None:
+    entries = {line.split(":")[0]: line.split(":") for line in rootfs.passwd_lines()}
+    assert entries["u0_a70"][2:4] == ["10070", "10070"]
+    assert entries["root"][2] == "0"
+    assert entries["shell"][2] == "2000"
+    assert {f"u0_a{n}" for n in range(100)} <= entries.keys()
+    assert all(len(entry) == 7 for entry in entries.values())
+
+
+def test_each_user_has_the_group_that_passwd_names() -> None:
+    groups = {line.split(":")[2] for line in rootfs.group_lines()}
+    assert {line.split(":")[3] for line in rootfs.passwd_lines()} <= groups
+
+
+def test_package_name_keeps_the_epoch() -> None:
+    archive = "busybox-static_1%3a1.37.0-6+b9_armhf.deb"
+    assert rootfs.package_name(archive) == "busybox-static=1:1.37.0-6+b9"
+
+
+def test_applets_are_sorted_and_served_once() -> None:
+    lists = {}
+    for program in ("toybox", "busybox"):
+        lines = (GUEST / f"{program}.applets").read_text().splitlines()
+        lists[program] = [line for line in lines if not line.startswith("#")]
+        assert lists[program] == sorted(set(lists[program]))
+    assert not set(lists["toybox"]) & set(lists["busybox"])
+    for needed in ("cat", "chmod", "kill", "pkill", "ps", "rmmod", "sleep"):
+        assert needed in lists["toybox"]
+    # toybox reads /dev/kmsg, which escapes the tabs of the kill records.
+    assert "dmesg" in lists["busybox"]
+    # toybox's says "Bad address" where the kernel is older than finit_module.
+    assert "insmod" in lists["busybox"]
+    # Ours, in Android's form.
+    assert "su" not in {*lists["toybox"], *lists["busybox"]}

@@ -1,0 +1,817 @@
+# SPDX-License-Identifier: MIT
+"""Kernel sources: what is accepted, what is refused, and what the errors say."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from archive import Archive, make_deb
+from fakekernel import TREE, FakeRepository, make_repository
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.build import debian, git_source
+from harness.build.git_source import checkout, fetch_argv, ls_remote_argv, parse_git_source
+from harness.build.patching import read_file
+from harness.build.source import check_version, directory_digest, fetch, tree_version
+from harness.core.cache import digest
+from harness.core.errors import CommandError, SourceError, UsageError
+from harness.targets.model import LINUX_6_1, GitSource
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRepository:
+    return make_repository(tmp_path, monkeypatch)
+
+
+def files_of(folder: Path) -> dict[str, object]:
+    return {
+        path.relative_to(folder).as_posix(): read_file(path)
+        for path in folder.rglob("*")
+        if not path.is_dir() or path.is_symlink()
+    }
+
+
+def no_entry_left(fake: FakeRepository) -> bool:
+    folder = fake.ws.cache.root / "sources"
+    return not folder.exists() or not list(folder.iterdir())
+
+
+# --- versions ---------------------------------------------------------------
+
+
+def test_the_version_is_read_from_the_makefile(tmp_path: Path) -> None:
+    assert tree_version(TREE) == "6.1.99"
+    (tmp_path / "Makefile").write_text("VERSION = 3\nPATCHLEVEL = 4\nSUBLEVEL = 67\n")
+    assert tree_version(tmp_path) == "3.4.67"
+    (tmp_path / "Makefile").write_text(
+        "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 0\nEXTRAVERSION = -rc1\n"
+    )
+    assert tree_version(tmp_path) == "6.1.0-rc1"
+
+
+def test_a_folder_that_is_no_kernel_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="not a kernel tree"):
+        tree_version(tmp_path)
+    (tmp_path / "Makefile").write_text("all:\n")
+    with pytest.raises(SourceError, match="not a kernel tree"):
+        tree_version(tmp_path)
+
+
+@pytest.mark.parametrize("version", ["6.1", "6.1.0", "6.1.192", "6.1-rc8", "6.1.9-x"])
+def test_versions_of_the_target(version: str) -> None:
+    check_version(version, LINUX_6_1, "it")
+
+
+@pytest.mark.parametrize("version", ["6.12.1", "6.10", "5.6.1", "16.1.1", "3.4.67"])
+def test_other_versions_are_named_together_with_the_right_one(version: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        check_version(version, LINUX_6_1, "/some/tree")
+    assert caught.value.message == f"/some/tree is Linux {version}, but linux-6.1 needs 6.1"
+
+
+# --- a directory ------------------------------------------------------------
+
+
+def test_a_directory_is_copied_without_git_and_left_alone(fake: FakeRepository) -> None:
+    given_tree = fake.pristine
+    (given_tree / ".git").mkdir()
+    (given_tree / ".git" / "config").write_text("x")
+    before = files_of(given_tree)
+    source = fetch(fake.ws, fake.target, str(given_tree))
+    assert source.version == "6.1.99"
+    assert files_of(source.tree) == files_of(TREE)
+    assert files_of(given_tree) == before
+    assert source.tree.is_relative_to(fake.ws.cache.root)
+    assert fetch(fake.ws, fake.target, str(given_tree)) == source
+    assert "fetch kernel source: up to date" in fake.said.getvalue()
+
+
+def test_a_changed_directory_is_another_source(fake: FakeRepository) -> None:
+    keys = {fetch(fake.ws, fake.target, str(fake.pristine)).key}
+    file = fake.pristine / "mm/page_alloc.c"
+    text, times = file.read_text(), file.stat()
+    # As long, and as old, as before: only the content tells.
+    file.write_text(text.replace("taken", "TAKEN"))
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    keys.add(fetch(fake.ws, fake.target, str(fake.pristine)).key)
+    file.chmod(0o755)
+    keys.add(fetch(fake.ws, fake.target, str(fake.pristine)).key)
+    (fake.pristine / "link").symlink_to("mm")
+    keys.add(fetch(fake.ws, fake.target, str(fake.pristine)).key)
+    assert len(keys) == 4
+
+
+def test_a_directory_that_has_settled_is_read_once(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.build.source._SETTLED_NS", -(10**12))
+    key = directory_digest(fake.ws, fake.pristine)
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.build.source._content_digest", lambda *_: "read again")
+        assert directory_digest(fake.ws, fake.pristine) == key
+        (fake.pristine / "mm/page_alloc.c").write_text("x")
+        assert directory_digest(fake.ws, fake.pristine) == "read again"
+    (memory,) = (fake.ws.cache.root / "directories").iterdir()
+    memory.write_text("damaged")
+    assert directory_digest(fake.ws, fake.pristine) != key
+
+
+def test_the_leftovers_of_a_build_are_cleaned_in_the_copy(fake: FakeRepository) -> None:
+    (fake.pristine / ".config").write_text("CONFIG_X=y\n")
+    (fake.pristine / "include/config").mkdir()
+    source = fetch(fake.ws, fake.target, str(fake.pristine))
+    assert files_of(source.tree) == files_of(TREE)
+    assert (fake.pristine / ".config").is_file()
+
+
+def test_leftovers_go_also_where_mrproper_fails(fake: FakeRepository) -> None:
+    (fake.pristine / ".config").write_text("CONFIG_X=y\n")
+    (fake.pristine / "include/generated").mkdir()
+    makefile = fake.pristine / "Makefile"
+    makefile.write_text(makefile.read_text() + "\n$(error this make is too new)\n")
+    tree = fetch(fake.ws, fake.target, str(fake.pristine)).tree
+    assert not (tree / ".config").exists()
+    assert not (tree / "include/generated").exists()
+    assert (fake.pristine / "include/generated").is_dir()
+
+
+def test_a_directory_of_another_version_is_refused(fake: FakeRepository) -> None:
+    makefile = fake.pristine / "Makefile"
+    makefile.write_text(makefile.read_text().replace("PATCHLEVEL = 1", "PATCHLEVEL = 12"))
+    with pytest.raises(SourceError, match=r"is Linux 6\.12\.99, but linux-6\.1 needs 6\.1"):
+        fetch(fake.ws, fake.target, str(fake.pristine))
+    assert no_entry_left(fake)
+
+
+# --- what else may be in a directory ---------------------------------------------
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    # A socket's path is at most 107 bytes long.
+    folder = os.open(path.parent, os.O_PATH)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"/proc/self/fd/{folder}/{path.name}")
+    os.close(folder)
+
+
+@pytest.mark.parametrize("make", [make_pipe, make_socket])
+def test_what_is_no_file_is_left_out_and_told(
+    fake: FakeRepository, make: Callable[[Path], None]
+) -> None:
+    before = directory_digest(fake.ws, fake.pristine)
+    make(fake.pristine / "mm/odd")
+    make(fake.pristine / "odd\n")
+    source = fetch(fake.ws, fake.target, str(fake.pristine))
+    assert files_of(source.tree) == files_of(TREE)
+    assert source.key == f"directory-{before}"
+    told = "2 pipe(s), socket(s) or device(s) left out: mm/odd, odd\\n"
+    assert told in " ".join(fake.said.getvalue().split())
+
+
+def test_a_pipe_for_a_makefile_is_not_waited_for(fake: FakeRepository) -> None:
+    (fake.pristine / "Makefile").unlink()
+    os.mkfifo(fake.pristine / "Makefile")
+    with pytest.raises(SourceError, match="has no Makefile with a VERSION"):
+        fetch(fake.ws, fake.target, str(fake.pristine))
+
+
+def test_links_are_copied_and_not_followed(fake: FakeRepository, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    os.mkfifo(tmp_path / "elsewhere/pipe")
+    links = {"dangling": "nowhere", "loop": "loop", "top": ".", "away": str(tmp_path / "elsewhere")}
+    for name, goal in links.items():
+        (fake.pristine / name).symlink_to(goal)
+    source = fetch(fake.ws, fake.target, str(fake.pristine))
+    for name, goal in links.items():
+        assert str((source.tree / name).readlink()) == goal
+    assert "left out" not in fake.said.getvalue()
+    (tmp_path / "elsewhere/more").touch()
+    assert fetch(fake.ws, fake.target, str(fake.pristine)) == source
+
+
+def test_a_link_to_a_directory_is_the_directory(fake: FakeRepository, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(fake.pristine)
+    by_link = fetch(fake.ws, fake.target, str(tmp_path / "link"))
+    assert by_link == fetch(fake.ws, fake.target, str(fake.pristine))
+
+
+def test_names_need_not_be_text(fake: FakeRepository) -> None:
+    odd = os.fsdecode(b"mm/\xff\xfe.c")
+    (fake.pristine / odd).write_text("int x;\n")
+    os.mkfifo(fake.pristine / os.fsdecode(b"\xff"))
+    source = fetch(fake.ws, fake.target, str(fake.pristine))
+    assert (source.tree / odd).read_text() == "int x;\n"
+    assert "left out: \\xff" in " ".join(fake.said.getvalue().split())
+
+
+@pytest.fixture
+def readable(fake: FakeRepository) -> Iterator[Path]:
+    """A copy of the tree where every user gets at it, and a test that is not run as root."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        shutil.copytree(TREE, folder / "tree")
+        is_root = os.geteuid() == 0
+        os.seteuid(65534 if is_root else os.geteuid())
+        try:
+            yield folder / "tree"
+        finally:
+            os.seteuid(0 if is_root else os.geteuid())
+
+
+@contextmanager
+def mode_of(path: Path, mode: int) -> Iterator[None]:
+    """Gives a file another mode, as its owner."""
+    status = path.stat()
+    for wanted in (mode, status.st_mode):
+        user = os.geteuid()
+        os.seteuid(status.st_uid)
+        path.chmod(wanted)
+        os.seteuid(user)
+        if wanted == mode:
+            yield
+
+
+@pytest.mark.parametrize("name", ["mm/page_alloc.c", "mm", "Makefile"])
+def test_what_cannot_be_read_is_named(fake: FakeRepository, readable: Path, name: str) -> None:
+    with mode_of(readable / name, 0), pytest.raises(SourceError) as caught:
+        fetch(fake.ws, fake.target, str(readable))
+    assert caught.value.message == f"{readable / name} cannot be read: Permission denied"
+
+
+def test_a_source_that_cannot_be_looked_for_is_named(fake: FakeRepository, readable: Path) -> None:
+    message = r"/tree/x cannot be read: Permission denied"
+    with mode_of(readable, 0), pytest.raises(SourceError, match=message):
+        fetch(fake.ws, fake.target, str(readable / "x"))
+
+
+def test_a_file_that_vanishes_meanwhile_is_named(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = fake.pristine / "mm/page_alloc.c"
+    read = Path.read_bytes
+
+    def read_late(path: Path) -> bytes:
+        victim.unlink(missing_ok=True)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_late)
+    with pytest.raises(SourceError, match=r"mm/page_alloc\.c was gone before it was read"):
+        fetch(fake.ws, fake.target, str(fake.pristine))
+    assert no_entry_left(fake)
+
+
+def test_a_source_that_is_a_pipe_is_wrong_usage(fake: FakeRepository, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match=r"pipe: neither a folder nor a file"):
+        fetch(fake.ws, fake.target, str(tmp_path / "pipe"))
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "loop"])
+def test_a_source_that_no_file_can_be_is_wrong_usage(
+    fake: FakeRepository, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UsageError, match="there is no such file or directory"):
+        fetch(fake.ws, fake.target, f"{tmp_path}/{name}")
+
+
+# --- a tar archive ----------------------------------------------------------
+
+
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+}
+
+
+def pack(path: Path, kind: str = "", top: str = "linux-6.1.99") -> Path:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:") as tar:
+        tar.add(TREE, top)
+    path.write_bytes(COMPRESSORS[kind](buffer.getvalue()))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["", "gz", "bz2", "xz"])
+def test_archives_of_each_kind(fake: FakeRepository, tmp_path: Path, kind: str) -> None:
+    # The content tells what it is, not the name.
+    source = fetch(fake.ws, fake.target, str(pack(tmp_path / "kernel", kind)))
+    assert files_of(source.tree) == files_of(TREE)
+    assert [path.name for path in source.tree.parent.iterdir() if path.name != "tree"] == [
+        "origin.json"
+    ]
+
+
+@pytest.mark.skipif(shutil.which("zstd") is None, reason="an archive is made with zstd")
+def test_an_archive_packed_with_zstd(fake: FakeRepository, tmp_path: Path) -> None:
+    plain = pack(tmp_path / "kernel.tar")
+    subprocess.run(["zstd", "-q", plain], check=True)
+    source = fetch(fake.ws, fake.target, str(plain.with_suffix(".tar.zst")))
+    assert files_of(source.tree) == files_of(TREE)
+
+
+@pytest.mark.parametrize("kind", ["", "gz", "bz2", "xz"])
+@pytest.mark.parametrize("part", [0.3, 0.9])
+def test_a_truncated_archive_is_named(
+    fake: FakeRepository, tmp_path: Path, kind: str, part: float
+) -> None:
+    path = pack(tmp_path / "kernel.tar", kind)
+    data = path.read_bytes().rstrip(b"\0")
+    path.write_bytes(data[: int(len(data) * part)])
+    with pytest.raises(SourceError, match=r"kernel\.tar is truncated or not a tar archive"):
+        fetch(fake.ws, fake.target, str(path))
+    assert no_entry_left(fake)
+
+
+def test_a_file_that_is_no_archive_is_named(fake: FakeRepository, tmp_path: Path) -> None:
+    (tmp_path / "kernel.tar").write_text("<html>not found</html>\n" * 100)
+    with pytest.raises(SourceError, match=r"kernel\.tar is truncated or not a tar archive"):
+        fetch(fake.ws, fake.target, str(tmp_path / "kernel.tar"))
+
+
+def member(name: str, link: str = "") -> Callable[[tarfile.TarFile], None]:
+    def add(tar: tarfile.TarFile) -> None:
+        info = tarfile.TarInfo(name)
+        if link:
+            info.type, info.linkname = tarfile.SYMTYPE, link
+            tar.addfile(info)
+        else:
+            info.size = 4
+            tar.addfile(info, io.BytesIO(b"evil"))
+
+    return add
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        member("../outside"),
+        member("linux-6.1.99/../../outside"),
+        member("linux-6.1.99/link", "../../outside"),
+        member("linux-6.1.99/link", "/etc/passwd"),
+    ],
+)
+def test_a_member_that_leads_outside_is_refused(
+    fake: FakeRepository, tmp_path: Path, add: Callable[[tarfile.TarFile], None]
+) -> None:
+    path = pack(tmp_path / "kernel.tar")
+    with tarfile.open(path, "a:") as tar:
+        add(tar)
+    with pytest.raises(SourceError, match=r"kernel\.tar is refused"):
+        fetch(fake.ws, fake.target, str(path))
+    assert no_entry_left(fake)
+    assert not list(tmp_path.rglob("outside"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE])
+def test_a_member_that_is_no_file_is_refused(
+    fake: FakeRepository, tmp_path: Path, kind: bytes
+) -> None:
+    path = pack(tmp_path / "kernel.tar")
+    with tarfile.open(path, "a:") as tar:
+        odd = tarfile.TarInfo("linux-6.1.99/mm/odd")
+        odd.type = kind
+        tar.addfile(odd)
+    with pytest.raises(SourceError, match=r"kernel\.tar is refused: .*linux-6\.1\.99/mm/odd"):
+        fetch(fake.ws, fake.target, str(path))
+    assert no_entry_left(fake)
+
+
+@pytest.mark.parametrize(
+    "adds",
+    [
+        [member("linux-6.1.99/loop", "loop"), member("linux-6.1.99/loop/x")],
+        [member("linux-6.1.99/Makefile/x")],
+        [member("linux-6.1.99/mm")],
+    ],
+)
+def test_members_that_are_in_each_others_way_are_named(
+    fake: FakeRepository, tmp_path: Path, adds: list[Callable[[tarfile.TarFile], None]]
+) -> None:
+    path = pack(tmp_path / "kernel.tar")
+    with tarfile.open(path, "a:") as tar:
+        for add in adds:
+            add(tar)
+    with pytest.raises(SourceError, match=r"kernel\.tar (?:cannot be unpacked|is refused): .*lin"):
+        fetch(fake.ws, fake.target, str(path))
+    assert no_entry_left(fake)
+
+
+def test_links_that_lead_nowhere_and_odd_names_are_unpacked(
+    fake: FakeRepository, tmp_path: Path
+) -> None:
+    path = pack(tmp_path / "kernel.tar")
+    odd = os.fsdecode(b"linux-6.1.99/\xff.c")
+    with tarfile.open(path, "a:") as tar:
+        for add in (member("linux-6.1.99/dangling", "nowhere"), member(odd)):
+            add(tar)
+    tree = fetch(fake.ws, fake.target, str(path)).tree
+    assert str((tree / "dangling").readlink()) == "nowhere"
+    assert (tree / Path(odd).name).read_bytes() == b"evil"
+
+
+def test_an_archive_that_cannot_be_read_is_named(fake: FakeRepository, readable: Path) -> None:
+    message = "Makefile cannot be read: Permission denied"
+    with mode_of(readable / "Makefile", 0), pytest.raises(SourceError, match=message):
+        fetch(fake.ws, fake.target, str(readable / "Makefile"))
+
+
+def test_an_archive_without_a_kernel_is_refused(fake: FakeRepository, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w:") as tar:
+        member("a")(tar)
+    with pytest.raises(SourceError, match="not a kernel tree"):
+        fetch(fake.ws, fake.target, str(tmp_path / "x.tar"))
+    assert no_entry_left(fake)
+
+
+# --- git --------------------------------------------------------------------
+
+
+def git(folder: Path, *words: str) -> str:
+    settings = ["-c", "user.name=x", "-c", "user.email=x@invalid", "-c", "commit.gpgsign=false"]
+    return subprocess.run(
+        ["git", *settings, *words], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def repository(fake: FakeRepository) -> Path:
+    git(fake.pristine, "init", "-q")
+    git(fake.pristine, "add", ".")
+    git(fake.pristine, "commit", "-qm", "one")
+    return fake.pristine
+
+
+def test_a_commit_is_fetched_also_when_it_is_not_the_newest(
+    fake: FakeRepository, repository: Path
+) -> None:
+    commit = git(repository, "rev-parse", "HEAD")
+    (repository / "Makefile").write_text("broken")
+    git(repository, "commit", "-qam", "two")
+    source = fetch(fake.ws, fake.target, f"file://{repository}@{commit}")
+    assert files_of(source.tree) == files_of(TREE)
+    assert source.key == f"git-{commit[:16]}"
+    assert fetch(fake.ws, fake.target, f"{repository}@{commit}") == source
+
+
+def test_a_commit_that_is_not_there_is_an_error(fake: FakeRepository, repository: Path) -> None:
+    with pytest.raises(SourceError, match=r"git fetch of .* failed"):
+        fetch(fake.ws, fake.target, f"{repository}@{'0' * 39}1")
+    assert no_entry_left(fake)
+
+
+def test_a_branch_is_what_it_is_at(fake: FakeRepository, repository: Path) -> None:
+    git(repository, "branch", "android-goldfish-3.4")
+    first = git(repository, "rev-parse", "HEAD")
+    target = replace(fake.target, source=GitSource(f"file://{repository}", "android-goldfish-3.4"))
+    assert fetch(fake.ws, target).commit == first
+    git(repository, "checkout", "-q", "android-goldfish-3.4")
+    (repository / "new").write_text("x")
+    git(repository, "add", "new")
+    git(repository, "commit", "-qm", "two")
+    second = git(repository, "rev-parse", "HEAD")
+    assert fetch(fake.ws, target).commit == second
+    pinned = replace(target, source=GitSource(f"file://{repository}", "no-such", first))
+    assert fetch(fake.ws, pinned).key == f"git-{first[:16]}"
+
+
+def test_without_a_network_the_branch_is_what_it_was(
+    fake: FakeRepository, repository: Path, tmp_path: Path
+) -> None:
+    git(repository, "branch", "b")
+    target = replace(fake.target, source=GitSource(f"file://{repository}", "b"))
+    before = fetch(fake.ws, target)
+    repository.rename(tmp_path / "elsewhere")
+    assert fetch(fake.ws, target) == before
+    assert f"cannot be asked; b was at {before.commit[:12] if before.commit else ''}" in (
+        fake.said.getvalue()
+    )
+    other = replace(fake.target, source=GitSource(f"file://{repository}", "c"))
+    with pytest.raises(SourceError, match=r"git ls-remote .* failed") as error:
+        fetch(fake.ws, other)
+    assert "look at the network" in str(error.value)
+
+
+def test_a_branch_that_is_not_there_is_an_error(fake: FakeRepository, repository: Path) -> None:
+    target = replace(fake.target, source=GitSource(f"file://{repository}", "no-such"))
+    with pytest.raises(SourceError, match="git ls-remote"):
+        fetch(fake.ws, target)
+
+
+def test_a_changed_work_tree_is_named_and_built_as_it_is(
+    fake: FakeRepository, repository: Path
+) -> None:
+    (repository / "Makefile").write_text((repository / "Makefile").read_text() + "# mine\n")
+    before = directory_digest(fake.ws, repository)
+    source = fetch(fake.ws, fake.target, str(repository))
+    assert source.changed == ("Makefile",)
+    assert source.commit == git(repository, "rev-parse", "HEAD")
+    assert "with 1 changed file(s): Makefile\n" in fake.said.getvalue()
+    assert (source.tree / "Makefile").read_text().endswith("# mine\n")
+    assert directory_digest(fake.ws, repository) == before
+    assert git(repository, "status", "--porcelain") == "M Makefile"
+
+
+def test_new_files_in_a_work_tree_are_named_and_built(
+    fake: FakeRepository, repository: Path
+) -> None:
+    (repository / "drivers").mkdir()
+    names = [f"drivers/ä {number}.c" for number in range(6)]
+    for name in names:
+        (repository / name).touch()
+    (repository / ".gitignore").write_text("*.o\n")
+    (repository / "built.o").touch()
+    source = fetch(fake.ws, fake.target, str(repository))
+    assert source.changed == (".gitignore", *(f'"{name}"' for name in names))
+    said = " ".join(fake.said.getvalue().split())
+    assert 'with 7 changed file(s): .gitignore, "drivers/ä 0.c", ' in said
+    assert '"drivers/ä 3.c", … ' in f"{said} "
+    assert (source.tree / names[5]).is_file()
+
+
+def test_a_work_tree_as_it_was_committed_has_no_changes(
+    fake: FakeRepository, repository: Path
+) -> None:
+    source = fetch(fake.ws, fake.target, str(repository))
+    assert (source.commit, source.changed) == (git(repository, "rev-parse", "HEAD"), ())
+    assert "changed file" not in fake.said.getvalue()
+
+
+def test_the_repository_of_a_hook_is_left_alone(
+    fake: FakeRepository, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = git(repository, "rev-parse", "HEAD")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    git(mine, "init", "-q")
+    git(mine, "commit", "-q", "--allow-empty", "-m", "mine")
+    before = files_of(mine)
+    with monkeypatch.context() as hook:
+        hook.setenv("GIT_DIR", str(mine / ".git"))
+        hook.setenv("GIT_WORK_TREE", str(mine))
+        hook.setenv("GIT_INDEX_FILE", str(mine / ".git" / "index"))
+        hook.setenv("GIT_OBJECT_DIRECTORY", str(mine / ".git" / "objects"))
+        source = fetch(fake.ws, fake.target, f"file://{repository}@{commit}")
+        assert fetch(fake.ws, fake.target, str(repository)).commit == commit
+    assert files_of(source.tree) == files_of(TREE)
+    assert files_of(mine) == before
+
+
+def test_malformed_objects_of_old_commits_do_not_stop_a_strict_git(
+    fake: FakeRepository, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = git(repository, "cat-file", "commit", "HEAD").replace(" <x@invalid>", "<x@invalid>")
+    commit = subprocess.run(
+        ["git", "hash-object", "-t", "commit", "-w", "--stdin", "--literally"],
+        cwd=repository,
+        input=f"{raw}\n",
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    git(repository, "update-ref", "refs/heads/old", commit)
+    strict = tmp_path / "strict"
+    strict.write_text("[transfer]\n\tfsckObjects = true\n[fetch]\n\tfsckObjects = true\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(strict))
+    assert fetch(fake.ws, fake.target, f"file://{repository}@{commit}").commit == commit
+
+
+@pytest.fixture
+def silent_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a server that takes every connection and never says a word."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/kernel"
+
+
+def test_a_server_that_never_answers_is_not_waited_for(
+    fake: FakeRepository, repository: Path, silent_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_source, "_ASK_SECONDS", 1.0)
+    target = replace(fake.target, source=GitSource(silent_server, "b"))
+    with pytest.raises(CommandError, match=r"git ls-remote .* did not end within 1 s") as error:
+        fetch(fake.ws, target)
+    assert "look at the network" in error.value.hint
+    # What it told when it was asked last, by the time that it is silent.
+    memory = fake.ws.cache.root / "branches" / f"{digest(silent_server, 'b')}.json"
+    memory.parent.mkdir(parents=True)
+    memory.write_text(json.dumps({"commit": HASH}))
+    assert git_source.commit_of(fake.ws, GitSource(silent_server, "b")) == HASH
+    said = " ".join(fake.said.getvalue().split())
+    assert f"{silent_server} cannot be asked; b was at {HASH[:12]}" in said
+
+
+def test_a_commit_is_not_waited_for_without_end(
+    fake: FakeRepository, silent_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_source, "_SILENT_SECONDS", 1)
+    with pytest.raises(SourceError, match=r"git fetch of http://127\.0\.0\.1"):
+        fetch(fake.ws, fake.target, f"{silent_server}@{HASH}")
+    assert no_entry_left(fake)
+
+
+def test_the_commands_for_git(tmp_path: Path) -> None:
+    fetch_words = fetch_argv(tmp_path, "https://host.invalid/k", HASH)
+    assert fetch_words[-7:] == [
+        *("fetch", "--progress", "--depth=1", "--no-tags", "--end-of-options"),
+        *("https://host.invalid/k", HASH),
+    ]
+    assert fetch_words[:5] == [
+        *("git", "-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false"),
+    ]
+    assert ls_remote_argv("https://host.invalid/k", "refs/heads/b") == [
+        *("git", "ls-remote", "--exit-code", "--end-of-options"),
+        *("https://host.invalid/k", "refs/heads/b"),
+    ]
+
+
+def fake_git(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = folder / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+
+def test_a_server_that_gives_out_tips_only_is_told_of(
+    fake: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = "error: Server does not allow request for unadvertised object"
+    script = f'case "$*" in *" fetch "*) echo "{refusal}"; exit 128;; esac'
+    fake_git(tmp_path, script, monkeypatch)
+    with pytest.raises(SourceError, match=r"git fetch of https://host\.invalid/k") as error:
+        fetch(fake.ws, fake.target, f"https://host.invalid/k@{HASH}")
+    assert "clone the repository" in str(error.value)
+    assert no_entry_left(fake)
+
+
+def test_a_clone_shows_how_far_it_is(
+    fake: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = r"""case "$*" in *" fetch "*)
+        printf 'Receiving objects:   7%% (1/14)\rReceiving objects: 100%% (14/14), done.\n';; esac
+    mkdir -p "$6/.git" """
+    fake_git(tmp_path, script, monkeypatch)
+    notes: list[str] = []
+    checkout(fake.ws, "u", HASH, tmp_path / "tree", notes.append)
+    assert notes == ["receiving objects: 7 %", "receiving objects: 100 %"]
+
+
+HASH = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://host.invalid/a/linux.git", "git@host.invalid:linux.git", "/srv/linux", "ssh://u@h/x"],
+)
+def test_url_and_commit(url: str) -> None:
+    assert parse_git_source(f"{url}@{HASH}") == (url, HASH)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "https://host.invalid/linux.git",
+        "https://host.invalid/linux.git@master",
+        f"https://host.invalid/linux.git@{HASH[:12]}",
+        "git@host.invalid:linux.git",
+        "ssh://user@host/linux",
+    ],
+)
+def test_a_url_without_a_full_commit_is_wrong_usage(source: str) -> None:
+    with pytest.raises(UsageError, match="needs @ and a full commit hash"):
+        parse_git_source(source)
+
+
+def test_what_is_not_there_is_wrong_usage(fake: FakeRepository) -> None:
+    with pytest.raises(UsageError, match="no such file or directory"):
+        fetch(fake.ws, fake.target, "/no/such/kernel")
+
+
+@given(st.text())
+def test_any_text_is_a_git_source_or_wrong_usage(text: str) -> None:
+    try:
+        url, commit = parse_git_source(text)
+    except UsageError:
+        return
+    assert f"{url}@{commit}" == text
+
+
+# --- Debian -----------------------------------------------------------------
+
+
+@pytest.fixture
+def archive(fake: FakeRepository, monkeypatch: pytest.MonkeyPatch) -> Archive:
+    """An archive that offers a kernel's source."""
+    made = Archive(fake.folder / "archive")
+    made.folder.mkdir()
+    made.offer(kernel_deb(made, "6.1.99-1"))
+    made.is_all_there_is(monkeypatch)
+    return made
+
+
+def kernel_deb(archive: Archive, version: str) -> Path:
+    root = archive.folder / f"root-{version}"
+    (root / "usr/src").mkdir(parents=True)
+    pack(root / "usr/src/linux-source-6.1.tar.xz", "xz", "linux-source-6.1")
+    return make_deb(archive.folder, "linux-source-6.1", version, root)
+
+
+def downloads(fake: FakeRepository) -> list[Path]:
+    return [path for path in (fake.ws.cache.root / "downloads").rglob("*") if path.is_file()]
+
+
+def test_the_package_is_downloaded_and_unpacked_once(
+    fake: FakeRepository, archive: Archive
+) -> None:
+    source = fetch(fake.ws, fake.target)
+    assert files_of(source.tree) == files_of(TREE)
+    assert source.origin == "Debian's linux-source-6.1 6.1.99-1"
+    assert source.key.startswith("linux-source-6.1-6.1.99-1-")
+    # What is here already needs no archive, nor what it has by now.
+    shutil.rmtree(archive.folder)
+    assert fetch(fake.ws, fake.target) == source
+    shutil.rmtree(source.tree.parent)
+    assert fetch(fake.ws, fake.target) == source
+
+
+def test_a_stored_file_that_is_damaged_is_named_and_fetched_again(
+    fake: FakeRepository, archive: Archive
+) -> None:
+    source = fetch(fake.ws, fake.target)
+    shutil.rmtree(source.tree.parent)
+    (stored,) = downloads(fake)
+    stored.write_bytes(stored.read_bytes()[:1000])
+    assert fetch(fake.ws, fake.target) == source
+    said = " ".join(fake.said.getvalue().split())
+    assert "linux-source-6.1_6.1.99-1_all.deb is damaged (1000 bytes)" in said
+    assert stored.stat().st_size > 1000
+
+
+def test_a_file_that_stays_damaged_is_an_error(fake: FakeRepository, archive: Archive) -> None:
+    (deb,) = archive.debs
+    deb.write_bytes(deb.read_bytes()[:1000])
+    with pytest.raises(SourceError, match=r"could not download linux-source-6\.1 6\.1\.99-1"):
+        fetch(fake.ws, fake.target)
+    assert no_entry_left(fake)
+    assert not downloads(fake)
+
+
+def test_a_version_that_has_been_replaced_is_asked_for_anew(
+    fake: FakeRepository, archive: Archive
+) -> None:
+    debian.ask(fake.ws, "linux-source-6.1", "bookworm")
+    (old,) = archive.debs
+    old.unlink()
+    archive.debs.clear()
+    archive.offer(kernel_deb(archive, "6.1.99-2"))
+    assert fetch(fake.ws, fake.target).origin == "Debian's linux-source-6.1 6.1.99-2"
+    assert f"{old.name} cannot be had; Debian is asked again" in fake.said.getvalue()
+
+
+def test_an_archive_without_the_source(fake: FakeRepository, archive: Archive) -> None:
+    archive.debs.clear()
+    archive.offer(make_deb(archive.folder, "linux-source-6.12", "6.12.1-1"))
+    with pytest.raises(SourceError) as caught:
+        fetch(fake.ws, fake.target)
+    assert caught.value.message == "Debian's bookworm has no package linux-source-6.1"
+    assert "--source" in caught.value.hint
+
+
+def test_no_network_is_a_short_error(fake: FakeRepository, archive: Archive) -> None:
+    shutil.rmtree(archive.folder)
+    with pytest.raises(SourceError) as caught:
+        fetch(fake.ws, fake.target)
+    assert caught.value.message == "Debian's bookworm could not be asked for linux-source-6.1"
+    assert caught.value.log is not None
+    assert no_entry_left(fake)
+
+
+def test_a_system_without_apt(fake: FakeRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(fake.folder))
+    with pytest.raises(SourceError, match="no apt-get on this machine") as caught:
+        fetch(fake.ws, fake.target)
+    assert "--source" in caught.value.hint

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: MIT
+"""Programs that the harness runs: what they say is kept, and none outlives its use."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from harness.core import process
+from harness.core.errors import (
+    BuildError,
+    CommandError,
+    DiskFullError,
+    InfrastructureError,
+    ToolMissingError,
+)
+from harness.core.paths import REPO
+
+# In seconds; on a busy host a program needs a longer one to begin before it is over.
+LIMITS = (0.5, 2.0, 8.0, 32.0)
+
+
+def sh(script: str) -> list[str]:
+    return ["sh", "-c", script]
+
+
+def gone(pid_file: Path) -> bool:
+    """Whether the process whose id is in the file ends."""
+    pid = int(pid_file.read_text())
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    return False
+
+
+def family(pid_file: Path, *, stubborn: bool = False) -> list[str]:
+    """A shell with a grandchild that would live for minutes and notes its id."""
+    trap = "trap '' TERM;" if stubborn else ""
+    child = f"{trap} echo $$ >{pid_file}.new; mv {pid_file}.new {pid_file}; sleep 300; sleep 300"
+    return sh(f"sh -c {shlex.quote(child)} & echo begun; wait; sleep 300")
+
+
+def test_status_and_output_of_both_streams() -> None:
+    done = process.run(sh("echo out; echo err >&2; exit 3"), check=False)
+    assert (done.status, sorted(done.output.split())) == (3, ["err", "out"])
+
+
+def test_lines_come_while_the_program_runs(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    seen: list[str] = []
+
+    def on_line(line: str) -> None:
+        seen.append(line)
+        gate.touch()
+
+    script = f"echo first; while ! [ -e {gate} ]; do sleep 0.01; done; printf 'no newline'"
+    done = process.run(sh(script), on_line=on_line, timeout=120)
+    assert seen == ["first", "no newline"]
+    assert done.output == "first\nno newline"
+
+
+def test_log_has_command_and_output_of_each_run(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "a.log"
+    process.run(["echo", "one two"], log=log)
+    process.run(["echo", "three"], log=log)
+    assert log.read_text() == "$ echo 'one two'\none two\n$ echo three\nthree\n"
+
+
+def test_failure_names_program_status_and_tail(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with pytest.raises(BuildError) as caught:
+        process.run(sh("seq 1 20; exit 7"), log=log, error=BuildError, what="make it")
+    error = caught.value
+    assert error.message.startswith("make it failed (status 7): sh -c")
+    assert error.tail.split() == [str(number) for number in range(13, 21)]
+    assert error.log == log
+
+
+def test_death_by_a_signal_is_named() -> None:
+    with pytest.raises(CommandError, match=r"failed \(signal 9\)"):
+        process.run(sh("kill -9 $$"))
+
+
+def test_a_full_disk_is_told_from_other_failures() -> None:
+    with pytest.raises(DiskFullError):
+        process.run(sh("echo x | cat >/dev/full"))
+
+
+def test_a_log_on_a_full_disk() -> None:
+    with pytest.raises(DiskFullError):
+        process.run(["echo", "x"], log=Path("/dev/full"))
+
+
+def test_a_missing_program_names_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissingError, match="mmdebstrap is not installed") as caught:
+        process.run(["mmdebstrap"])
+    assert "apt-get install mmdebstrap" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["arm-eabi-gcc", "arm-eabi-ld", "gcc"])
+def test_a_missing_compiler_of_the_users_is_not_looked_for_in_apt(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ToolMissingError, match=f"{name} is not installed") as caught:
+        process.run([tmp_path / name])
+    assert caught.value.hint == "look at --cross-compile"
+
+
+def test_a_missing_program_of_nobodys_has_no_hint(tmp_path: Path) -> None:
+    with pytest.raises(ToolMissingError) as caught:
+        process.run([tmp_path / "mmdebstrap"])
+    assert caught.value.hint == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        # What the system says of a program for 32 bits without its loader, too.
+        (b"#!/lib/ld-linux.so.99\n", "its loader is missing"),
+        (b"\x7fELFjunk", "Exec format error"),
+    ],
+)
+def test_a_program_that_cannot_be_started_here(tmp_path: Path, content: bytes, reason: str) -> None:
+    program = tmp_path / "arm-eabi-gcc"
+    program.write_bytes(content)
+    program.chmod(0o755)
+    with pytest.raises(InfrastructureError) as caught:
+        process.run([program])
+    assert not isinstance(caught.value, ToolMissingError)
+    assert caught.value.message == f"arm-eabi-gcc: {program} cannot be started here: {reason}"
+    assert "apt-get install libc6-i386 " in caught.value.hint
+
+
+def test_a_program_that_may_not_be_started(tmp_path: Path) -> None:
+    program = tmp_path / "arm-eabi-gcc"
+    program.touch(mode=0o644)
+    with pytest.raises(InfrastructureError, match="cannot be started here: Permission denied"):
+        process.run([program])
+
+
+def test_a_missing_folder_is_not_called_a_missing_program(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        process.run(["true"], cwd=tmp_path / "none")
+
+
+def test_require_names_all_that_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    process.require("sh", "env")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissingError, match="not installed: xz, adb") as caught:
+        process.require("xz", "adb")
+    assert "apt-get install adb xz-utils" in caught.value.hint
+    with pytest.raises(ToolMissingError) as caught:
+        process.require("/opt/bin/gcc", "xz")
+    assert caught.value.hint.startswith("apt-get install xz-utils (")
+    assert caught.value.hint.endswith("; look at --cross-compile")
+
+
+@pytest.mark.parametrize("name", ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_NAMESPACE"])
+def test_a_repository_that_git_was_told_of_is_not_passed_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    git = tmp_path / "git"
+    git.write_text(f"#!/bin/sh\necho ${name} $GIT_SSH_COMMAND\n")
+    git.chmod(0o755)
+    monkeypatch.setenv(name, "/mine")
+    monkeypatch.setenv("GIT_SSH_COMMAND", "ssh -4")
+    assert process.run([git]).output == "ssh -4\n"
+    assert process.run_on_terminal(sh(f'test -z "${name}"')) == 0
+
+
+def test_messages_come_in_one_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    assert process.run(sh("echo $LC_ALL$EXTRA"), env={"EXTRA": "!"}).output == "C!\n"
+
+
+def test_input_is_empty() -> None:
+    assert process.run(["cat"], timeout=10).output == ""
+
+
+def test_bytes_that_are_no_text() -> None:
+    assert process.run(["printf", r"a\377b"]).output == "a�b"
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_a_time_limit_ends_the_whole_family(tmp_path: Path, stubborn: bool) -> None:
+    pid_file = tmp_path / "pid"
+    begun = time.monotonic()
+    for limit in LIMITS:
+        with pytest.raises(CommandError, match=rf"did not end within {limit:g} s") as caught:
+            process.run(family(pid_file, stubborn=stubborn), timeout=limit, check=False)
+        if pid_file.exists() and caught.value.tail:
+            break
+    assert caught.value.tail == "begun"
+    assert gone(pid_file)
+    assert time.monotonic() - begun < 120
+
+
+def test_a_silent_program_meets_its_time_limit() -> None:
+    with pytest.raises(CommandError, match="did not end"):
+        process.run(sh("exec >/dev/null 2>&1; sleep 300"), timeout=0.3)
+
+
+def test_an_error_in_the_reader_ends_the_whole_family(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+
+    def on_line(_line: str) -> None:
+        while not pid_file.exists():
+            time.sleep(0.01)
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011 - it is our own
+        process.run(family(pid_file), on_line=on_line)
+    assert gone(pid_file)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_whole_family(tmp_path: Path, number: signal.Signals) -> None:
+    pid_file = tmp_path / "pid"
+    program = (
+        "import sys; from harness.core import process; from harness.jobs import cli\n"
+        f"sys.exit(cli.guarded(lambda: process.run({family(pid_file)!r})))\n"
+    )
+    harness = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=REPO, stderr=subprocess.PIPE, text=True
+    )
+    while not pid_file.exists():
+        assert harness.poll() is None
+        time.sleep(0.01)
+    harness.send_signal(number)
+    _, said = harness.communicate(timeout=120)
+    assert harness.returncode == 128 + number
+    assert len(said.splitlines()) == 1
+    assert gone(pid_file)
+
+
+def test_a_signal_while_a_program_is_started_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy host the program may have begun long before its start is over."""
+    pid_file = tmp_path / "pid"
+
+    class Slow(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            while not pid_file.exists():
+                time.sleep(0.01)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Slow)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        process.run(family(pid_file))
+    assert gone(pid_file)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_daemon_that_keeps_the_output_open_does_not_hold_up(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    daemon = f"echo $$ >{pid_file}; exec sleep 300"
+    begun = time.monotonic()
+    begins = f"until [ -s {pid_file} ]; do sleep 0.01; done"
+    done = process.run(sh(f"setsid sh -c {shlex.quote(daemon)} & {begins}; echo end"))
+    assert done.output == "end\n"
+    assert time.monotonic() - begun < 60
+    os.kill(int(pid_file.read_text()), signal.SIGKILL)
+
+
+def test_a_program_gets_the_time_that_it_is_granted(tmp_path: Path) -> None:
+    cleaned = tmp_path / "cleaned"
+    trap = f"trap 'sleep 0.5; touch {cleaned}; exit' TERM"
+    for limit in LIMITS:
+        with pytest.raises(CommandError) as caught:
+            process.run(
+                sh(f"{trap}; echo begun; while :; do sleep 0.05; done"), timeout=limit, grace=60
+            )
+        if caught.value.tail:
+            break
+    assert cleaned.exists()
+
+
+def test_on_terminal_returns_the_status() -> None:
+    assert process.run_on_terminal(["sh", "-c", "exit 4"]) == 4
+
+
+def test_a_program_on_the_terminal_does_not_write_to_our_stdout(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    process.run_on_terminal(["echo", "a question"])
+    assert capfd.readouterr() == ("", "a question\n")

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""`./inv test`: what runs, what stops it, and what is shown."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fakekernel import make_repository
+
+from harness.core.cache import Cache
+from harness.core.errors import InfrastructureError, UsageError, VerdictError
+from harness.jobs import checks
+from harness.jobs.checks import Check
+from harness.targets.model import GOLDFISH_3_4, LINUX_6_1
+from harness.ui.progress import PlainConsole, Reporter
+from harness.ui.workspace import Workspace
+
+
+@pytest.fixture
+def said() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def ws(tmp_path: Path, said: io.StringIO) -> Workspace:
+    return Workspace(Cache(tmp_path), Reporter(PlainConsole(file=said)))
+
+
+def check(name: str, status: int = 0, *, shown: bool = False) -> Check:
+    return Check(name, lambda: ("sh", "-c", f"echo output of {name}; exit {status}"), shown)
+
+
+def test_output_is_shown_of_what_failed_or_asks_for_it(ws: Workspace, said: io.StringIO) -> None:
+    with pytest.raises(VerdictError, match=r"not passed: b$"):
+        checks.run(ws, (check("a"), check("b", 1), check("c", shown=True)))
+    lines = said.getvalue().splitlines()
+    assert "output of a" not in lines
+    assert lines.count("output of b") == 1
+    assert lines.count("output of c") == 1
+
+
+def test_a_group_runs_to_its_end_and_the_next_does_not_begin(
+    ws: Workspace, said: io.StringIO
+) -> None:
+    groups = ((check("a", 1), check("b", 1)), (check("c"),))
+    with pytest.raises(VerdictError, match=r"not passed: a, b$"):
+        checks.run(ws, *groups)
+    assert "c: done" not in said.getvalue()
+
+
+def test_a_check_that_did_not_run_is_no_verdict(ws: Workspace) -> None:
+    with pytest.raises(InfrastructureError, match=r"a did not run \(status 5\)"):
+        checks.run(ws, (check("a", 5),))
+
+
+def test_shell_scripts() -> None:
+    scripts = checks.shell_scripts()
+    assert {"inv", ".ci/run"} <= set(scripts)
+    assert not any(name.endswith(".py") for name in scripts)
+
+
+@pytest.mark.parametrize(
+    ("first_line", "is_shell"),
+    [
+        ("#!/bin/sh", True),
+        ("#! /system/bin/sh", True),
+        ("#!/usr/bin/env sh", True),
+        ("#!/usr/bin/python3", False),
+        ("echo sh", False),
+        ("", False),
+    ],
+)
+def test_is_shell(tmp_path: Path, first_line: str, is_shell: bool) -> None:
+    path = tmp_path / "script"
+    path.write_text(f"{first_line}\n")
+    assert checks._is_shell(path) == is_shell
+
+
+@pytest.mark.parametrize(
+    ("jobs", "name", "words"),
+    [
+        ("1", "boot tests", []),
+        ("3", "boot tests, 3 guests", ["-n", "3", "--dist", "loadfile"]),
+    ],
+)
+def test_boot_tests_side_by_side(jobs: str, name: str, words: list[str]) -> None:
+    (check,) = checks.boot_tests(LINUX_6_1, jobs)
+    assert check.name == name
+    kernel = ["--kernel", "linux-6.1", "-rs"]
+    assert list(check.argv())[1:] == ["-m", "pytest", "tests/boot", *kernel, *words]
+    (check,) = checks.boot_tests(LINUX_6_1.checking_itself(), jobs)
+    assert "on the kernel that checks itself" in check.name
+    assert "--debug-kernel" in check.argv()
+
+
+def test_boot_tests_of_another_kernel_and_source() -> None:
+    (check,) = checks.boot_tests(replace(GOLDFISH_3_4, given_source="/a/tree"), "1")
+    words = " ".join(check.argv())
+    assert words.endswith("tests/boot --kernel goldfish-3.4 --source /a/tree -rs")
+
+
+def test_a_source_is_looked_at_before_the_tests_and_named_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = make_repository(tmp_path, monkeypatch)
+    monkeypatch.chdir(fake.pristine.parent)
+    found = checks.on_source(fake.ws, fake.target, fake.pristine.name)
+    assert found.given_source == str(fake.pristine)
+    assert checks.on_source(fake.ws, fake.target, None) == fake.target
+    with pytest.raises(UsageError, match="no such file or directory"):
+        checks.on_source(fake.ws, fake.target, "nowhere")
+
+
+def test_no_more_guests_than_files_of_boot_tests() -> None:
+    with pytest.raises(UsageError, match="60 guests are too many"):
+        checks.boot_tests(LINUX_6_1, "60")

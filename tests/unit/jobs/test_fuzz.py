@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: MIT
+"""What a run of the fuzz test says at its end."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import bundles
+import pytest
+from rich.console import Console
+
+from harness.bundle import built
+from harness.core.cache import Cache
+from harness.jobs import fuzz
+from harness.machine import qemu
+from harness.results.folder import ResultFolder
+from harness.targets.model import LINUX_6_1
+from harness.ui.progress import Reporter
+from harness.ui.workspace import Workspace
+
+HAND_ON = "to hand it on: ./inv bundle results/x"
+
+
+def finished(folder: Path, problems: tuple[str, ...], failed: int | None) -> tuple[int, list[str]]:
+    output = io.StringIO()
+    ws = Workspace(Cache(folder / "cache"), Reporter(Console(file=output, width=300)))
+    made = ResultFolder.create(folder, "linux-6.1", "fuzz", datetime(2026, 11, 22))
+    run = fuzz.Fuzz(
+        ws,
+        LINUX_6_1,
+        made,
+        seed=7,
+        most=9,
+        minutes=1,
+        guests=1,
+        again=lambda seed: ["again", str(seed)],
+    )
+    run.hand_on, run.rounds, run.problems, run.failed_seed = HAND_ON, 9, problems, failed
+    status = fuzz.finish(run)
+    assert json.loads((made.path / fuzz.JSON).read_text())["problems"] == list(problems)
+    return status, output.getvalue().splitlines()
+
+
+def test_a_run_that_passes_is_not_to_be_handed_on(tmp_path: Path) -> None:
+    status, said = finished(tmp_path, (), None)
+    assert (status, said[-1]) == (0, "PASS: 9 rounds")
+    assert HAND_ON not in said
+
+
+@pytest.mark.parametrize(
+    ("failed", "last"),
+    [
+        (12, "FAIL: the round of seed 12; again: again 12"),
+        (None, "FAIL: behind all rounds"),
+    ],
+)
+def test_a_run_that_fails_can_be_repeated_and_handed_on(
+    tmp_path: Path, failed: int | None, last: str
+) -> None:
+    status, said = finished(tmp_path, ("pid 5 died",), failed)
+    assert (status, said[-2:]) == (1, [HAND_ON, last])
+
+
+def test_what_is_booted_is_written_down_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qemu, "version", lambda _: "QEMU 7.2")
+    ws = Workspace(Cache(tmp_path / "cache"))
+    run = fuzz.begin(
+        ws,
+        LINUX_6_1,
+        seed=7,
+        rounds=0,
+        minutes=1,
+        command=["x"],
+        again=lambda _: [],
+        results=tmp_path / "results",
+    )
+    fuzz.note_built(run, bundles.KERNEL_FACTS, bundles.cached(ws.cache))
+    found = built.read((run.folder.path / built.FILE).read_text())
+    assert found.rounds is not None
+    assert (found.rounds.seed, found.rounds.count, found.qemu) == (7, 0, "QEMU 7.2")
+    assert run.hand_on == f"to hand it on: ./inv bundle {run.folder.path}"
+
+
+class Sessions:
+    """Guests that are not real: `problems` by seed; `together` of them have rounds at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, together: int) -> None:
+        self.problems: dict[int, tuple[str, ...]] = {}
+        self.rounds: list[tuple[str, int]] = []
+        self.leaks: tuple[str, ...] = ()
+        self._barrier = threading.Barrier(together)
+        self._first = iter(range(together))
+        monkeypatch.setattr(fuzz, "open_session", self.open)
+        monkeypatch.setattr(fuzz, "load_modules", lambda _: None)
+        monkeypatch.setattr(fuzz, "_round", self.round)
+        monkeypatch.setattr(fuzz, "_leaks", lambda _: self.leaks)
+
+    @contextmanager
+    def open(self, *_: object, folder: Path, **_options: object) -> Iterator[Any]:
+        yield SimpleNamespace(device=SimpleNamespace(shell=lambda *_, **__: None), name=folder.name)
+
+    def round(
+        self, session: Any, _results: object, _folder: Path, seed: int
+    ) -> tuple[dict[str, int], tuple[str, ...]]:
+        if next(self._first, None) is not None:
+            self._barrier.wait(120)
+        self.rounds.append((session.name, seed))
+        return {"calls": 2}, self.problems.get(seed, ())
+
+
+def shared(tmp_path: Path, rounds: int, guests: int) -> fuzz.Fuzz:
+    ws = Workspace(Cache(tmp_path / "cache"), Reporter(Console(file=io.StringIO())))
+    run = fuzz.begin(
+        ws,
+        LINUX_6_1,
+        seed=7,
+        rounds=rounds,
+        minutes=1,
+        command=["x"],
+        again=lambda _: [],
+        guests=guests,
+        results=tmp_path / "results",
+    )
+    fuzz.perform_built(run, bundles.cached(ws.cache))
+    return run
+
+
+def test_guests_share_the_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = Sessions(monkeypatch, 2)
+    run = shared(tmp_path, 9, 2)
+    assert sorted(seed for _, seed in sessions.rounds) == list(range(7, 16))
+    assert len({name for name, _ in sessions.rounds}) == 2
+    assert (run.rounds, run.counts["calls"], run.problems) == (9, 18, ())
+
+
+def test_a_round_that_fails_ends_those_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = Sessions(monkeypatch, 2)
+    sessions.problems[8] = ("pid 5 died",)
+    sessions.leaks = ("unreferenced object",)
+    run = shared(tmp_path, 100, 2)
+    assert (run.failed_seed, run.problems) == (8, ("pid 5 died",))
+    assert len(sessions.rounds) < 10
+
+
+def test_leaks_of_any_guest_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = Sessions(monkeypatch, 1)
+    sessions.leaks = ("unreferenced object",)
+    run = shared(tmp_path, 4, 2)
+    assert (run.failed_seed, run.rounds) == (None, 4)
+    assert set(run.problems) == {"unreferenced object"}
+
+
+def test_the_command_names_what_was_fuzzed() -> None:
+    target = LINUX_6_1.with_cross_compile("arm-x-").checking_itself()
+    assert fuzz._command(target, "/tree", (Path("a.patch"),)) == [
+        *("./inv", "fuzz", "--kernel", "linux-6.1", "--emulator", "qemu", "--source", "/tree"),
+        *("--cross-compile", "arm-x-", "--patch", "a.patch", "--debug"),
+    ]
+    assert fuzz._rounds(7, 0, 0.5, 2) == ["--seed", "7", "--minutes", "0.5", "--jobs", "2"]
+    assert fuzz._rounds(7, 3) == ["--seed", "7", "--rounds", "3"]

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: MIT
+"""Guests side by side: who does what, in which order it is told, what ends it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+from emulator_bench import BOOT_LOG, Bench
+from world import World
+
+from harness.core.errors import BootError, DeviceError, InfrastructureError, UsageError
+from harness.core.lifetime import Health
+from harness.jobs import guests
+from harness.jobs.guests import WORTH_A_GUEST, Work, count_of, names_in, plan
+from harness.kernel_output.klog import Section
+from harness.results.folder import LATEST
+from harness.scenarios.catalogue import SCENARIOS, Scenario
+from harness.scenarios.verdict import Observations
+from harness.targets.model import GOLDFISH_3_4, LINUX_6_1
+
+WORK = [Work("rss", scenario) for scenario in SCENARIOS]
+GIB = 1 << 30
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
+    return Bench(monkeypatch, tmp_path)
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, cpus: int, free: int) -> None:
+    monkeypatch.setattr(guests, "usable_cpus", lambda: cpus)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+
+
+@pytest.mark.parametrize(
+    ("cpus", "free", "count"),
+    [
+        (1, 64 * GIB, 1),
+        (3, 64 * GIB, 1),
+        (4, 64 * GIB, 2),
+        (64, 64 * GIB, 4),
+        (64, 4 * GIB, 2),
+        (8, GIB // 2, 1),
+    ],
+)
+def test_as_many_guests_as_make_sense(
+    monkeypatch: pytest.MonkeyPatch, cpus: int, free: int, count: int
+) -> None:
+    machine(monkeypatch, cpus, free)
+    assert count_of("", LINUX_6_1, 16, WORTH_A_GUEST) == count
+    assert count_of("0", LINUX_6_1, 16, WORTH_A_GUEST) == count
+    assert count_of("3", LINUX_6_1, 16, WORTH_A_GUEST) == 3
+    assert count_of("", LINUX_6_1, 1, WORTH_A_GUEST) == 1
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "1.5", "\u0661", "17"])
+def test_a_wrong_number_of_guests(text: str) -> None:
+    with pytest.raises(UsageError):
+        count_of(text, LINUX_6_1, 16)
+
+
+def test_an_avd_is_alone() -> None:
+    avd = GOLDFISH_3_4.on("sdk")
+    assert count_of("", avd, 16) == 1
+    with pytest.raises(UsageError, match="AVD"):
+        count_of("2", avd, 16)
+
+
+def test_the_plan_has_each_guests_logs() -> None:
+    names = [planned.scenario for planned in plan(WORK[:2], 2)]
+    assert names == [
+        *("boot", "boot, guest 2", WORK[0].scenario.name, WORK[1].scenario.name),
+        *("whole log", "whole log, guest 2"),
+    ]
+
+
+def together(bench: Bench, count: int) -> None:
+    """The first scenarios are performed at the same time, or never."""
+    barrier = threading.Barrier(count)
+    arrived = iter(range(count))
+
+    def change(_scenario: Scenario, seen: Observations) -> Observations:
+        if next(arrived, None) is not None:
+            barrier.wait(120)
+        return seen
+
+    bench.change = change
+
+
+def test_two_guests_share_the_work_and_it_is_told_in_order(bench: Bench) -> None:
+    together(bench, 2)
+    assert bench.run(jobs="2") == 0
+    names = [one["scenario"] for one in bench.verdict["scenarios"]]
+    assert names == [
+        *("boot", "boot, guest 2"),
+        *(scenario.name for scenario in SCENARIOS),
+        *("whole log", "whole log, guest 2"),
+    ]
+    assert (bench.results / LATEST / "guest2" / "kernel.log").read_text() == BOOT_LOG
+    assert "--jobs 2" in bench.command
+
+
+def test_a_kernel_that_dies_ends_the_work_of_all(bench: Bench) -> None:
+    def die(scenario: Scenario, seen: Observations) -> Observations:
+        if scenario.name != "course":
+            return seen
+        return replace(seen, died="the kernel panicked", section=Section("", False, False))
+
+    bench.change = die
+    assert bench.run(jobs="2") == 1
+    assert bench.verdict["finished"] is False
+    assert bench.verdict["result"] == "FAIL: kernel died in course (policy rss)"
+    assert len(bench.verdict["scenarios"]) < len(SCENARIOS)
+
+
+def test_a_machine_that_goes_ends_the_work_of_all(bench: Bench) -> None:
+    def vanish(scenario: Scenario, seen: Observations) -> Observations:
+        if scenario.name == "course":
+            bench.cause = DeviceError("the machine (QEMU) was killed by SIGKILL")
+            return replace(seen, problem=bench.cause.message, runs={})
+        return seen
+
+    bench.change = vanish
+    with pytest.raises(DeviceError):
+        bench.run(jobs="2")
+    outcomes = {one["scenario"]: one["outcome"] for one in bench.verdict["scenarios"]}
+    assert outcomes["course"] == "INFRASTRUCTURE_FAILED"
+    assert len(outcomes) < len(SCENARIOS)
+
+
+def test_a_guest_that_does_not_boot_ends_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def open_session(*_: object, folder: Path, **_options: object) -> Iterator[Any]:
+        if folder.name == "guest2":
+            raise BootError("the kernel panicked")
+        yield SimpleNamespace(device=bench.device, check=lambda: None)
+
+    monkeypatch.setattr(guests, "open_session", open_session)
+    with pytest.raises(BootError):
+        bench.run(jobs="2")
+    assert bench.verdict["problem"] == "the kernel panicked"
+
+
+def test_who_interrupts_does_not_wait_for_a_boot(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+
+    @contextmanager
+    def open_session(
+        *_: object, folder: Path, started: Callable[[Health], None], **_options: object
+    ) -> Iterator[Any]:
+        health = Health()
+        started(health)
+        if folder.name == "guest2":
+            try:
+                assert health.pause(120)
+                health.check()
+            except InfrastructureError as error:
+                ended.append(error.message)
+                raise
+        yield SimpleNamespace(device=bench.device, check=lambda: None)
+
+    monkeypatch.setattr(guests, "open_session", open_session)
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def ctrl_c(_scenario: Scenario, seen: Observations) -> Observations:
+        signal.pthread_kill(main, signal.SIGINT)
+        return seen
+
+    bench.change = ctrl_c
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(jobs="2")
+    assert ended == ["the run was ended"]
+
+
+def test_each_process_has_the_name_that_the_kernel_knows() -> None:
+    scenario = next(one for one in SCENARIOS if one.name == "hostile-name")
+    seen = World(scenario, "rss", "daemon").observe()
+    (run,) = scenario.runs
+    output = seen.runs[run.name].output
+    names = names_in(scenario, "daemon", seen)
+    assert names[output.children[0].pid] == run.children[0].name
+    assert output.pid is not None
+    assert names[output.pid] == "oom_test_daemon"
+    assert names_in(scenario, "alloc", replace(seen, runs={})) == {}
+
+
+def test_a_kernel_that_dies_between_two_scenarios_has_failed(bench: Bench) -> None:
+    def die(scenario: Scenario, seen: Observations) -> Observations:
+        if scenario.name == "course":
+            bench.cause = BootError("the kernel panicked")
+        return seen
+
+    bench.change = die
+    assert bench.run(jobs="1") == 1
+    assert bench.verdict["result"] == "FAIL: kernel died in whole log"
+    assert [one["scenario"] for one in bench.verdict["scenarios"]][-2:] == ["course", "whole log"]
+    assert bench.verdict["finished"] is False
+
+
+def test_what_goes_wrong_behind_the_kernels_fault_does_not_hide_it(bench: Bench) -> None:
+    def fail(scenario: Scenario, seen: Observations) -> Observations:
+        if scenario.name == "report":
+            return replace(seen, section=Section("", True, True))
+        bench.cause = DeviceError("the machine (QEMU) was killed by SIGKILL")
+        return replace(seen, problem=bench.cause.message, runs={})
+
+    bench.change = fail
+    assert bench.run(jobs="1") == 1
+    assert bench.verdict["result"] == "FAIL: records disagree in report (policy rss)"
+    assert "what ended it: the machine (QEMU) was killed by SIGKILL" in bench.output.getvalue()
+
+
+def test_who_interrupts_gets_no_verdict_on_what_was_under_way(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+
+    machine = Health()
+
+    @contextmanager
+    def open_session(
+        *_: object, started: Callable[[Health], None], **_options: object
+    ) -> Iterator[Any]:
+        started(machine)
+        yield SimpleNamespace(device=bench.device, check=bench.check)
+
+    monkeypatch.setattr(guests, "open_session", open_session)
+
+    def ctrl_c(_scenario: Scenario, seen: Observations) -> Observations:
+        signal.pthread_kill(main, signal.SIGINT)
+        # A wait that the interrupt ends.
+        assert machine.pause(120)
+        bench.cause = InfrastructureError("the run was ended")
+        return replace(seen, problem=bench.cause.message, runs={})
+
+    bench.change = ctrl_c
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(jobs="1")
+    assert bench.verdict["result"] == "FAIL: KeyboardInterrupt"
+    assert [one["scenario"] for one in bench.verdict["scenarios"]] == ["boot"]

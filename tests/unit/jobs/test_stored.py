@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""What the cache holds, and what goes when nobody has used it."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.core.cache import Cache
+from harness.core.errors import UsageError
+from harness.jobs import stored
+from harness.ui.progress import PlainConsole, Reporter
+from harness.ui.workspace import Workspace
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    cache = Cache(tmp_path / "cache")
+    cache.ensure("kernel", "old", lambda folder: make(folder, 200_000))
+    cache.ensure("kernel", "new", lambda folder: make(folder, 100))
+    make(tmp_path / "cache" / "kernel" / ".torn.partial", 100)
+    make(tmp_path / "cache" / "trees" / "linux", 100)
+    make(tmp_path / "cache" / "ccache" / "a", 100)
+    age(tmp_path / "cache" / "kernel" / "old", 40)
+    age(tmp_path / "cache" / "trees" / "linux", 31)
+    return Workspace(cache, Reporter(PlainConsole(file=io.StringIO(), width=120)))
+
+
+def make(folder: Path, size: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "file").write_bytes(b"x" * size)
+
+
+def age(folder: Path, days: float) -> None:
+    when = time.time() - days * 86400
+    os.utime(folder, (when, when))
+
+
+def names(ws: Workspace) -> set[str]:
+    return {f"{one.kind}/{one.path.name}" for one in stored.entries(ws.cache)}
+
+
+ALL = {"kernel/old", "kernel/new", "kernel/.torn.partial", "trees/linux"}
+
+
+def test_all_is_listed_with_size_and_age(ws: Workspace) -> None:
+    found = {one.path.name: one for one in stored.entries(ws.cache)}
+    assert names(ws) == ALL
+    assert found["old"].size >= 200_000 > found["new"].size
+    assert found["old"].days(time.time()) == pytest.approx(40, abs=0.01)
+    assert found[".torn.partial"].partial
+    stored.run(ws)
+    output = ws.reporter.console.file
+    assert isinstance(output, io.StringIO)
+    assert "torn (half-made)" in output.getvalue()
+    assert "40.0 d" in output.getvalue()
+    assert "4 entries" in output.getvalue()
+
+
+def test_what_nobody_used_goes(ws: Workspace) -> None:
+    stored.run(ws, prune=True)
+    assert names(ws) == {"kernel/new"}
+    assert (ws.cache.root / "ccache" / "a" / "file").exists()
+
+
+def test_use_makes_it_young(ws: Workspace) -> None:
+    ws.cache.ensure("kernel", "old", lambda _: pytest.fail("it is there"))
+    stored.run(ws, prune=True)
+    assert names(ws) == {"kernel/new", "kernel/old"}
+
+
+def test_the_days_count(ws: Workspace) -> None:
+    stored.run(ws, prune=True, days="35")
+    assert names(ws) == {"kernel/new", "trees/linux"}
+    stored.run(ws, prune=True, days="0")
+    assert names(ws) == set()
+
+
+def test_what_somebody_is_at_stays(ws: Workspace) -> None:
+    with ws.cache.lock("kernel-old"), ws.cache.lock("kernel-torn"), ws.cache.lock("tree-linux"):
+        stored.run(ws, prune=True)
+    assert names(ws) == ALL
+
+
+@pytest.mark.parametrize("days", ["", "-1", "soon", "nan"])
+def test_days_are_a_number(ws: Workspace, days: str) -> None:
+    with pytest.raises(UsageError, match="no number of days"):
+        stored.run(ws, prune=True, days=days)
+    assert names(ws) == ALL
+
+
+def test_an_empty_cache(tmp_path: Path) -> None:
+    assert stored.entries(Cache(tmp_path / "none")) == ()

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: MIT
+"""The kernel log: sections between markers, and trouble, on saved logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.kernel_output.klog import (
+    BOOT_LINES,
+    OWN_LINES,
+    PATTERNS,
+    Allowed,
+    Section,
+    ahead_of_uptime,
+    certain_lines,
+    find_trouble,
+    marker,
+    section,
+)
+from harness.kernel_output.reports import find_reports
+from harness.machine import console as console_reader
+
+LOGS = Path(__file__).parents[1] / "logs"
+BEGIN = f"<12>[    1.000000] {marker('begin', 'cafe')}\n"
+END = f"<12>[    2.000000] {marker('end', 'cafe')}\n"
+
+
+@pytest.mark.parametrize("path", sorted(LOGS.glob("klog-*.log")), ids=lambda path: path.stem)
+def test_saved_logs(path: Path) -> None:
+    """The first line of a log names its troubles in order; `!` marks what is fatal."""
+    title, text = path.read_bytes().decode("latin-1").split("\n", 1)
+    kinds = [trouble.kind + ("!" if trouble.fatal else "") for trouble in find_trouble(text)]
+    assert f"# {', '.join(kinds)}" == title
+
+
+def test_each_pattern_is_met_in_a_saved_log() -> None:
+    titles = ", ".join(path.read_text("latin-1").split("\n", 1)[0] for path in LOGS.glob("klog-*"))
+    rare = {"hard lockup", "memory leak", "object error"}
+    assert {pattern.kind for pattern in PATTERNS} - rare == {
+        pattern.kind for pattern in PATTERNS if pattern.kind in titles
+    }
+
+
+def test_each_allowed_line_has_a_reason() -> None:
+    assert all(line.reason for line in (*OWN_LINES, *BOOT_LINES))
+
+
+def test_the_caller_can_allow_more() -> None:
+    line = "<4>[    1.000000] known: 12\n"
+    assert [trouble.kind for trouble in find_trouble(line)] == ["warning"]
+    assert find_trouble(line, [Allowed(r"known: \d+", "because")]) == ()
+    assert find_trouble(line, [Allowed(r"known", "not the whole line")]) != ()
+
+
+def test_a_section() -> None:
+    log = "<6>[ 0.5] before\n" + BEGIN + "<6>[ 1.5] inside\n" + END + "<6>[ 2.5] behind\n"
+    assert section(log, "cafe") == Section("<6>[ 1.5] inside\n", has_begin=True, has_end=True)
+    assert section(log, "cafe").whole
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        ("a\n" + END, Section("a\n", has_begin=False, has_end=True)),
+        ("a\n" + BEGIN + "b\nc", Section("b\nc", has_begin=True, has_end=False)),
+        ("a\n", Section("a\n", has_begin=False, has_end=False)),
+        ("", Section("", has_begin=False, has_end=False)),
+    ],
+)
+def test_a_section_with_an_edge_missing_says_so(log: str, expected: Section) -> None:
+    assert section(log, "cafe") == expected
+    assert not expected.whole
+
+
+def test_another_runs_markers_are_lines_like_others() -> None:
+    log = BEGIN + BEGIN.replace("cafe", "beef") + END
+    assert section(log, "cafe").text == BEGIN.replace("cafe", "beef")
+    assert not section(log, "caf").has_begin
+
+
+@pytest.mark.parametrize(
+    ("log", "ahead"),
+    [
+        ("", 0.0),
+        ("<13>[    3.250000] goldfish-oom: uptime 3.20\n", 0.05),
+        (
+            "<13>[    3.250000] goldfish-oom: uptime 3.20\n<13>[9.0] goldfish-oom: uptime 8.5\n",
+            0.05,
+        ),
+        (
+            "<13>[    9.000000] goldfish-oom: uptime 8.50\n<13>[9.1] goldfish-oom: uptime 9.0\n",
+            0.1,
+        ),
+        ("<13>[    3.250000] goldfish-oom: uptime 3.20 or so\n", 0.0),
+        ("goldfish-oom: uptime 3.20\n", 0.0),
+    ],
+)
+def test_how_far_the_logs_clock_is_ahead(log: str, ahead: float) -> None:
+    assert ahead_of_uptime(log) == pytest.approx(ahead)
+
+
+def test_levels_need_not_tell() -> None:
+    log = "<4>[    1.000000] NetWinder Floating Point Emulator V0.97\n"
+    assert find_trouble(log) != ()
+    assert find_trouble(log, levels_tell=False) == ()
+    broken = log + "<4>[    2.000000] WARNING: at mm/slub.c:12 f+0x1/0x2()\n"
+    assert [trouble.kind for trouble in find_trouble(broken, levels_tell=False)] == ["WARNING"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lowmemorykiller: Killing 'android.browser' (612), adj 9,",
+        "Killing 'm.android.phone' (600), adj 529,",
+        "send sigkill to 612 (android.browser), adj 9, size 4096",
+    ],
+)
+def test_androids_own_killer(text: str) -> None:
+    (trouble,) = find_trouble(f"<6>[    1.000000] {text}\n")
+    assert trouble.kind == "stock OOM kill"
+
+
+def test_what_nobody_but_a_broken_kernel_writes() -> None:
+    everyday = (
+        "<4>[    1.000000] healthd: WARNING: no battery\n"
+        "<6>[    2.000000] send sigkill to 612 (android.browser), adj 9, size 4096\n"
+        "<4>[    3.000000] init: page allocation failure: order:4, mode:0x20\n"
+        "<4>[    4.000000] init: cannot find '/system/bin/x'\n"
+    )
+    # WARNING is healthd's word, not the kernel's.
+    assert len(find_trouble(everyday, levels_tell=False)) == 2
+    assert certain_lines(everyday) == ""
+    broken = (
+        "<0>[    5.000000] Internal error: Oops: 805 [#1] PREEMPT ARM\n"
+        "<4>[    6.000000] ------------[ cut here ]------------\n"
+        "<0>[    7.000000] Kernel panic - not syncing: x\n"
+    )
+    assert certain_lines(everyday + broken) == broken
+
+
+# --- one line, three readers: the judge, the console's reader, the cutter of reports ---
+
+# What a broken kernel says: the kind, what the console's reader calls it, and whether a
+# report begins there (an oops's is begun by any of its lines).
+BROKEN = [
+    ("Kernel panic - not syncing: Fatal exception", "panic", "kernel panic", True),
+    ("BUG: KASAN: use-after-free in f+0x1/0x2", "KASAN report", "kernel bug", True),
+    (
+        "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [a:70]",
+        "soft lockup",
+        "soft lockup",
+        True,
+    ),
+    ("BUG: soft lockup - CPU#1 stuck for 22s! [a:70]", "soft lockup", "soft lockup", True),
+    ("NMI watchdog: Watchdog detected hard LOCKUP on cpu 0", "hard lockup", "hard lockup", True),
+    ("Watchdog detected hard LOCKUP on cpu 0", "hard lockup", "hard lockup", True),
+    ("BUG: scheduling while atomic: a/70/0x2", "scheduling while atomic", "kernel bug", True),
+    (
+        "BUG: sleeping function called from invalid context at mm/slab.h:494",
+        *("sleep in atomic context", "kernel bug", True),
+    ),
+    ("Unable to handle kernel paging request at 0", "oops", "kernel oops", True),
+    ("Internal error: Oops: 805 [#1] SMP ARM", "oops", "kernel oops", True),
+    ("Oops: 0002 [#1] PREEMPT SMP", "oops", "kernel oops", True),
+    ("Unhandled fault: external abort (0x1008) at 0x1", "oops", "kernel oops", False),
+    ("Unhandled prefetch abort: x (0x1008) at 0x1", "oops", "kernel oops", False),
+    ("INFO: task a b:70 blocked for more than 120 seconds.", "hung task", "hung task", True),
+    ("rcu: INFO: rcu_sched self-detected stall on CPU", "RCU stall", "RCU stall", True),
+    ("INFO: rcu_sched_state detected stalls on CPUs/tasks: {}", "RCU stall", "RCU stall", True),
+    ("WARNING: possible circular locking dependency detected", "lockdep report", "", True),
+    ("[ INFO: possible recursive locking detected ]", "lockdep report", "", True),
+    ("[ BUG: bad unlock balance detected! ]", "lockdep report", "", True),
+    ("WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected", "lockdep report", "", True),
+    ("WARNING: a/70 still has locks held!", "lockdep report", "", True),
+    ("kernel BUG at mm/slub.c:435!", "BUG", "kernel bug", True),
+    ("BUG: Bad page state in process a  pfn:1", "BUG", "kernel bug", True),
+    ("BUG kmalloc-64 (Not tainted): Poison overwritten", "BUG", "kernel bug", True),
+    ("usercopy: Kernel memory exposure attempt detected", "BUG", "kernel bug", False),
+    ("WARNING: CPU: 0 PID: 70 at mm/x.c:1 f+0x1/0x2", "WARNING", "", True),
+    ("kmemleak: 3 new suspected memory leaks (see /x)", "memory leak", "", True),
+    ("refcount_t: underflow; use-after-free.", "object error", "", False),
+    ("ODEBUG: free active (active state 0) object type: timer_list", "object error", "", False),
+    ("Out of memory: Killed process 70 (a)", "stock OOM kill", "", False),
+    ("a b invoked oom-killer: gfp_mask=0x1, order=0", "stock OOM kill", "", False),
+    ("a: page allocation failure: order:4, mode:0x20", "allocation failure", "", False),
+]
+
+# What a kernel says that is well, or what somebody printed: a driver, --patch, a process's name.
+WELL = [
+    "EDAC DEBUG: edac_mc_init: created",
+    "DEBUG: this is a debug line",
+    "mm_limits: DEBUG: scanning",
+    "usb 1-1: BUG: told by a driver",
+    "driver: WARNING: the firmware is old",
+    "ODEBUGGING: on",
+    "mydriver: Internal error: retrying",
+    "mydriver: Oops: never mind",
+    "mydriver: Kernel panic - not syncing is what we avoid",
+    "cmdline: oops=panic panic=-1 WARNING: none",
+    "audit: comm=BUG: x",
+    "Modules linked in: BUG:",
+    "driver: Unable to handle kernel version 7",
+    "driver: Unhandled fault: none",
+    "driver: task a blocked for more than 3 seconds",
+    "driver: INFO: task a blocked for more than 3 seconds",
+    "driver: detected stalls of the FIFO, rcu is well",
+    "driver: inconsistent lock state of the PLL",
+    "driver: kmemleak: 3 new suspected memory leaks are a joke",
+    "selftest: refcount_t: passed",
+    "driver: Out of memory: 3",
+    "Call trace format: v2",
+    "panic_on_oops is 0",
+    "Oopsie",
+    "systemd[1]: Kernel panic - not syncing was yesterday",
+]
+
+
+@pytest.mark.parametrize(("text", "kind", "console", "reported"), BROKEN)
+def test_the_readers_agree_on_what_is_broken(
+    text: str, kind: str, console: str, reported: bool
+) -> None:
+    # The last one stands behind a prompt, on a console.
+    for start in ("<6>[    1.000000] ", "[    1.000000][   T70] ", "~ # [    1.000000] "):
+        line = f"{start}{text}"
+        (trouble,) = find_trouble(f"{line}\n", levels_tell=False)
+        assert trouble.kind == kind
+        told = console_reader.find_trouble(line)
+        assert (told.name if told else "") == console
+        assert [report.kind for report in find_reports(f"{line}\n")] == [kind] * reported
+
+
+@pytest.mark.parametrize("text", WELL)
+def test_the_readers_agree_on_what_is_well(text: str) -> None:
+    for line in (f"<7>[    1.000000] {text}", f"[    1.000000][   T70] {text}"):
+        assert find_trouble(f"{line}\n") == ()
+        assert console_reader.find_trouble(line) is None
+        assert find_reports(f"{line}\n") == ()
+
+
+@pytest.mark.parametrize("text", [text for text, *_ in BROKEN])
+def test_what_a_program_writes_breaks_no_kernel(text: str) -> None:
+    # To the console, without a time; to the log, where the kernel adds a facility.
+    for line in (text, f"<12>[    1.000000] {text}"):
+        assert find_trouble(f"{line}\n") == ()
+        assert find_reports(f"{line}\n") == ()
+    assert console_reader.find_trouble(text) is None
+
+
+@given(st.text(), st.text(alphabet="0123456789abcdef", min_size=1))
+def test_any_text_is_read_without_an_error(text: str, nonce: str) -> None:
+    find_trouble(text)
+    section(text, nonce)
+
+
+@given(st.integers(0, 7), st.sampled_from(["x", "y: z", "mm_limits: other"]))
+def test_the_level_decides_about_lines_that_no_pattern_names(level: int, text: str) -> None:
+    assert bool(find_trouble(f"<{level}>[    1.000000] {text}\n")) == (level <= 4)
+    assert not find_trouble(f"<{level + 8}>[    1.000000] {text}\n")

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: MIT
+"""Kill records: the newest and the older forms, torn lines, hostile names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.kernel_output.records import (
+    FIGURE_OF_POLICY,
+    KillRecord,
+    escape,
+    format_record,
+    parse_log,
+    parse_records,
+    split_prefix,
+    unescape,
+)
+
+LOGS = Path(__file__).parents[1] / "logs"
+
+NEWEST = KillRecord(
+    time=12.345678,
+    uid=10070,
+    user_rss=100003840,
+    mm_max=100000000,
+    pid=211,
+    rss=97484800,
+    figure=None,
+    policy="rss",
+    trigger="alloc",
+    sharer_of=None,
+    comm="oom_test_kernel",
+)
+OLDEST = replace(NEWEST, time=None, policy="", trigger="", comm="")
+
+
+def raw(record: KillRecord, priority: int = 3, time: str = "   12.345678") -> str:
+    return f"<{priority}>[{time}] {format_record(record)}\n"
+
+
+def test_the_newest_form() -> None:
+    line = (
+        "<3>[   12.345678] uid=10070,\tuRSS=100003840,\tmm_max=100000000,\tpid=211,"
+        "\tpRSS=97484800,\tpolicy=rss,\ttrigger=alloc,\tcomm=oom_test_kernel\n"
+    )
+    assert parse_log(line, raw=True).records == (NEWEST,)
+    assert raw(NEWEST) == line
+
+
+@pytest.mark.parametrize(
+    ("policy", "field", "figure"),
+    [("runtime", "total_run_time=123456789", 123456789), ("badness", "badness=-17", -17)],
+)
+def test_the_policys_figure(policy: str, field: str, figure: int) -> None:
+    record = replace(NEWEST, policy=policy, figure=figure)
+    assert field in format_record(record)
+    assert parse_records(raw(record)) == [record]
+
+
+def test_the_figure_of_a_policy_that_was_loaded() -> None:
+    line = raw(replace(NEWEST, policy="youngest"))
+    with_figure = line.replace("policy=", "start_time=-17,\tpolicy=")
+    assert parse_log(with_figure, raw=True).records == (
+        replace(NEWEST, policy="youngest", figure=-17),
+    )
+    assert parse_log(line, raw=True).records == (replace(NEWEST, policy="youngest"),)
+    # Without a policy nobody can have compared it.
+    oldest = format_record(OLDEST) + ",\tstart_time=5\n"
+    assert parse_log(oldest).torn == (oldest.rstrip("\n"),)
+
+
+def test_a_sharer() -> None:
+    record = replace(NEWEST, pid=212, sharer_of=211)
+    assert "trigger=alloc,\tsharer_of=211,\tcomm=" in format_record(record)
+    assert parse_records(raw(record)) == [record]
+
+
+@pytest.mark.parametrize("separator", [",\t", ", ", ",", ",  ", ",\t\t", ", \t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("prefix", "time"),
+    [
+        ("", None),
+        ("<3>", None),
+        ("<3>[  12.345678] ", 12.345678),
+        ("[   12.345678] ", 12.345678),
+        ("[   12.345678][  T211] ", 12.345678),
+        ("<3>[   12.345678][    C0] ", 12.345678),
+        ("  ", None),
+    ],
+)
+def test_the_form_of_2020(separator: str, end: str, prefix: str, time: float | None) -> None:
+    fields = ["uid=10070", "uRSS=100003840", "mm_max=100000000", "pid=211", "pRSS=97484800"]
+    assert parse_records(prefix + separator.join(fields) + end) == [replace(OLDEST, time=time)]
+
+
+def test_an_older_line_with_a_figure_tells_its_policy() -> None:
+    line = format_record(OLDEST) + ",\ttotal_run_time=5\n"
+    assert parse_records(line) == [replace(OLDEST, policy="runtime", figure=5)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("policy=rss", "policy=runtime"),  # a policy without its figure
+        ("uid=10070", "uid=4294967296"),
+        ("uid=10070", "uid=-1"),
+        ("uid=10070", "uid=010070"),
+        ("uid=10070", "uid=٣"),
+        ("pid=211", "pid=0"),
+        ("pid=211", "pid=2147483648"),
+        ("pRSS=97484800", "pRSS="),
+        ("pRSS=97484800", "pRSS=97484800 "),
+        ("uRSS=100003840", "uRSS=18446744073709551616"),
+        ("uRSS", "urss"),
+        ("comm=oom_test_kernel", "comm=oom_test_kernel2"),  # 16 bytes
+        ("comm=oom_test_kernel", "comm=oom\x1b[0m"),
+        ("comm=oom_test_kernel", "comm=oom\\"),
+        ("comm=oom_test_kernel", "comm=oom\\x9"),
+        ("comm=oom_test_kernel", "comm=oom\ttest"),
+        (",\tcomm=oom_test_kernel", ""),
+        ("trigger=alloc", "trigger="),
+    ],
+)
+def test_what_the_kernel_cannot_have_written_is_torn(before: str, after: str) -> None:
+    line = raw(NEWEST).replace(before, after)
+    assert line != raw(NEWEST)
+    parsed = parse_log(line)
+    assert parsed.records == ()
+    assert parsed.torn == (line.rstrip("\n"),)
+
+
+def test_two_lines_that_ran_together_are_no_record() -> None:
+    text = raw(NEWEST).rstrip("\n") + raw(replace(NEWEST, pid=212))
+    parsed = parse_log(text)
+    assert parsed.records == ()
+    assert len(parsed.torn) == 1
+
+
+def test_a_line_without_its_end_may_be_cut_and_is_torn() -> None:
+    parsed = parse_log(raw(NEWEST).rstrip("\n"))
+    assert parsed.records == ()
+    assert len(parsed.torn) == 1
+
+
+def test_lines_of_the_kernel_with_the_same_words_are_not_torn() -> None:
+    text = (
+        "<6>[    1.000000] uid=10070, mm_max=100000000\n"
+        "<3>[    2.000000] mm_limits: table full: dropped uid=10070, mm_max=100000000\n"
+        "<3>[    3.000000] mm_limits: uid=10070 is over its limit and has nobody left to kill: "
+        "uRSS=62914560, mm_max=40000000\n"
+        "<4>[    4.000000] mm_limits: pid=12 has not exited 5000 ms after it was killed; going on"
+        " without it\n"
+        "<6>[    5.000000] oom-kill:constraint=CONSTRAINT_NONE,task=a,pid=12,uid=0\n"
+    )
+    parsed = parse_log(text, raw=True)
+    assert parsed.records == ()
+    assert parsed.torn == ()
+
+
+@pytest.mark.parametrize("priority", [8, 11, 12, 14, 1023])
+def test_what_a_program_wrote_to_dev_kmsg_is_no_record(priority: int) -> None:
+    parsed = parse_log(raw(NEWEST, priority=priority))
+    assert parsed.records == ()
+    assert parsed.torn == ()
+
+
+def test_a_raw_log_has_a_level_on_each_line() -> None:
+    line = raw(NEWEST).removeprefix("<3>")
+    assert parse_log(line).records == (NEWEST,)
+    assert parse_log(line, raw=True).records == ()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a\nuid=1, uRSS=9", ", uid=1, uRSS=9", ",\tpid=1", "\\x41", "%s%n", "", " ", "\xff\x80\x00"],
+)
+def test_a_name_is_only_a_name(name: str) -> None:
+    record = replace(NEWEST, comm=name)
+    line = raw(record)
+    assert line.count("\n") == 1
+    assert parse_log(line, raw=True).records == (record,)
+
+
+def test_split_prefix() -> None:
+    line = split_prefix("<30>[    1.5] x")
+    assert (line.priority, line.time, line.text) == (30, 1.5, "x")
+    assert not line.from_kernel
+    assert split_prefix("[1.5 ] x").text == "[1.5 ] x"
+
+
+@pytest.mark.parametrize("path", sorted(LOGS.glob("records-*.log")), ids=lambda path: path.stem)
+def test_saved_logs(path: Path) -> None:
+    """The first line of a log says what is in it: `# records: PID…; torn: COUNT`."""
+    title, text = path.read_bytes().decode("latin-1").split("\n", 1)
+    parsed = parse_log(text)
+    pids = " ".join(str(record.pid) for record in parsed.records)
+    assert f"# records: {pids}; torn: {len(parsed.torn)}".replace(": ;", ":;") == title
+
+
+# -- properties --------------------------------------------------------------
+
+longs = st.integers(0, 2**64 - 1)
+comms = st.binary(max_size=15).map(lambda name: name.decode("latin-1"))
+
+
+@st.composite
+def kill_records(draw: st.DrawFn) -> KillRecord:
+    policy = draw(st.sampled_from(sorted(FIGURE_OF_POLICY)))
+    return KillRecord(
+        time=draw(st.integers(0, 10**9)) / 10**6,
+        uid=draw(st.integers(0, 2**32 - 1)),
+        user_rss=draw(longs),
+        mm_max=draw(longs),
+        pid=draw(st.integers(1, 2**31 - 1)),
+        rss=draw(longs),
+        figure=None if FIGURE_OF_POLICY[policy] is None else draw(st.integers(-(2**63), 2**63)),
+        policy=policy,
+        trigger=draw(st.sampled_from(["alloc", "syscall", "set"])),
+        sharer_of=draw(st.none() | st.integers(1, 2**31 - 1)),
+        comm=draw(comms),
+        dry_run=draw(st.booleans()),
+    )
+
+
+def with_time(record: KillRecord) -> str:
+    return raw(record, time=f"{record.time:12.6f}")
+
+
+@given(comms)
+def test_a_name_survives_the_round_trip(name: str) -> None:
+    assert unescape(escape(name)) == name
+    assert escape(name).isascii()
+    assert escape(name).isprintable()
+
+
+@given(kill_records())
+def test_format_and_parse_are_each_others_inverse(record: KillRecord) -> None:
+    assert parse_log(with_time(record), raw=True).records == (record,)
+
+
+@given(st.lists(kill_records(), max_size=4), st.data())
+def test_a_cut_log_holds_no_record_that_was_not_there(
+    records: list[KillRecord], data: st.DataObject
+) -> None:
+    text = "".join(with_time(record) for record in records)
+    begin = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(begin, len(text)))
+    found = parse_log(text[begin:end], raw=True).records
+    assert set(found) <= set(records)
+    # On a console a line may lose its prefix and keep the whole record.
+    timeless = {replace(record, time=None) for record in records}
+    assert {replace(r, time=None) for r in parse_records(text[begin:end])} <= timeless
+
+
+@given(kill_records(), kill_records(), st.data())
+def test_a_piece_before_a_record_never_makes_another(
+    first: KillRecord, second: KillRecord, data: st.DataObject
+) -> None:
+    piece = with_time(first)[: data.draw(st.integers(0, len(with_time(first))))]
+    parsed = parse_log(piece + with_time(second), raw=True)
+    assert set(parsed.records) <= {first, second}
+    if piece and not piece.endswith("\n") and "uid=" in piece:
+        assert parsed.torn
+
+
+@given(kill_records(), st.text(alphabet=st.characters(exclude_characters="\n"), min_size=1))
+def test_text_in_front_of_a_record_never_changes_it(record: KillRecord, text: str) -> None:
+    found = parse_records(text + format_record(record) + "\n")
+    assert not found or replace(found[0], time=None) == replace(record, time=None)
+
+
+@given(st.text())
+def test_any_text_is_read_without_an_error(text: str) -> None:
+    parse_log(text)
+    parse_log(text, raw=True)
+
+
+@given(st.text(alphabet="<3>[12.0] uid=RSm_axp,\tbcoyltrge\n\\"))
+def test_text_from_a_records_letters_is_read_without_an_error(text: str) -> None:
+    parse_log(text)

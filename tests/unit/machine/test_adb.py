@@ -1,0 +1,548 @@
+# SPDX-License-Identifier: MIT
+"""adb's server of our own, and the shell protocol over a connection that a test holds."""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import adbutils  # type: ignore[import-untyped]
+import pytest
+from fake_adb import FakeAdb, fake_adb
+
+from harness.core import ports
+from harness.core.errors import BootError, DeviceError
+from harness.core.lifetime import Health
+from harness.machine import adb
+from harness.machine.adb import AdbServer, Device, RunningCommand
+
+STDOUT, STDERR, EXIT = 1, 2, 3
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens on `port` of the loopback interface."""
+    with socket.socket() as caller:
+        caller.settimeout(1.0)
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+# What a command is made for a shell that tells no status.
+# In seconds: more than anything here takes on a busy host.
+SOON = 60.0
+MARKER = re.compile(
+    r"sh -c (?P<command>.+) </dev/null; echo (?P<a>gfoom-\w+)''(?P<b>\w+:)\$\?", re.DOTALL
+)
+
+
+class Wire:
+    """The two ends of a connection to a device; this one is the device's."""
+
+    # What comes before the status, by the first shell protocol.
+    end = ""
+
+    def __init__(self) -> None:
+        self.ours, theirs = socket.socketpair()
+        self.connection = adbutils.AdbConnection.__new__(adbutils.AdbConnection)
+        self.connection._AdbConnection__conn = theirs
+
+    def send(self, kind: int, data: bytes) -> None:
+        self.ours.sendall(struct.pack("<BI", kind, len(data)) + data)
+
+    def exit(self, status: int) -> None:
+        self.send(EXIT, bytes([status]))
+
+    def terminal(self, text: str) -> None:
+        """Sends what a terminal makes of `text`, as the first protocol has it."""
+        self.ours.sendall(text.encode().replace(b"\n", b"\r\n"))
+
+
+class FakeDevice(Device):
+    """A device whose shells are wires."""
+
+    def __init__(self, *, answers: bool = True, legacy: bool = False) -> None:
+        self.health = Health()
+        self.prelude = ""
+        # One that answers may take its time.
+        self.echo_seconds = SOON if answers else 0.3
+        self._legacy_shell = legacy
+        self.server = adb.AdbServer.__new__(adb.AdbServer)
+        self.server.log = Path("adb.log")
+        self._answers = answers
+        self.wires: list[Wire] = []
+        self.opened = threading.Semaphore(0)
+
+    def open_shell(self, command: str, *, legacy: bool = False) -> adbutils.AdbConnection:
+        assert legacy == self._legacy_shell
+        wire = Wire()
+        self.wires.append(wire)
+        if legacy:
+            marker = MARKER.fullmatch(command)
+            assert marker is not None, command
+            wire.end, command = marker["a"] + marker["b"], marker["command"]
+        if command == "echo" and self._answers:
+            wire.terminal(wire.end + "0\n") if legacy else wire.exit(0)
+        self.opened.release()
+        return wire.connection
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adb, "_CAUSE_SECONDS", 0.3)
+    monkeypatch.setattr(AdbServer, "alive", property(lambda _: True))
+
+
+def start(device: FakeDevice, command: str = "command") -> tuple[RunningCommand, Wire]:
+    running = device.start(command)
+    assert device.opened.acquire(timeout=SOON)
+    return running, device.wires[-1]
+
+
+def test_output_and_status() -> None:
+    command, wire = start(FakeDevice())
+    wire.send(STDOUT, b"one\ntw")
+    wire.send(STDERR, b"o\nrest")
+    wire.exit(3)
+    result = command.wait(SOON)
+    assert (result.status, result.output) == (3, "one\ntwo\nrest")
+    assert command.lines == ["one", "two", "rest"]
+
+
+def test_a_character_in_two_packets() -> None:
+    command, wire = start(FakeDevice())
+    whole = "ä".encode()
+    wire.send(STDOUT, whole[:1])
+    wire.send(STDOUT, whole[1:] + b"\xff")
+    wire.exit(0)
+    assert command.wait(SOON).output.startswith("ä")
+
+
+def test_lines_are_returned_once_and_in_order() -> None:
+    command, wire = start(FakeDevice())
+    wire.send(STDOUT, b"a 1\nb 1\na 2\na 3")
+    assert command.wait_line("a", SOON) == "a 1"
+    assert command.wait_line("a", SOON) == "a 2"
+    # Not yet a line: more may come.
+    assert command.lines[-1] == "a 2"
+    wire.exit(0)
+    assert command.wait_line("a", SOON) == "a 3"
+    with pytest.raises(DeviceError, match="ended with status 0 and no line like 'b'"):
+        command.wait_line("b", SOON)
+
+
+def test_a_slow_command_on_a_live_guest() -> None:
+    device = FakeDevice()
+    command, _ = start(device)
+    with pytest.raises(DeviceError, match=r"has not ended within 0\.2 s"):
+        command.wait(0.2)
+    assert not device.health.failed
+
+
+def test_a_slow_command_on_a_dead_guest_poisons() -> None:
+    device = FakeDevice(answers=False)
+    command, _ = start(device)
+    with pytest.raises(DeviceError, match="the guest does not answer any more"):
+        command.wait(0.2)
+    with pytest.raises(DeviceError, match="the guest does not answer any more"):
+        device.start("anything")
+
+
+def test_a_broken_connection_poisons() -> None:
+    device = FakeDevice()
+    command, wire = start(device)
+    wire.send(STDOUT, b"last words\n")
+    wire.ours.close()
+    with pytest.raises(DeviceError, match="connection to the device broke") as caught:
+        command.wait(SOON)
+    assert caught.value.tail == "last words"
+    assert device.health.failed
+
+
+def test_a_broken_connection_whose_cause_comes_a_moment_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(adb, "_CAUSE_SECONDS", SOON)
+    device = FakeDevice()
+    command, wire = start(device)
+    wire.ours.close()
+    timer = threading.Timer(0.1, lambda: device.health.fail(BootError("kernel panic: x")))
+    timer.start()
+    with pytest.raises(BootError, match="kernel panic"):
+        command.wait(SOON)
+    timer.join()
+
+
+def test_the_first_cause_wakes_who_waits() -> None:
+    device = FakeDevice()
+    command, _ = start(device)
+    threading.Timer(0.1, lambda: device.health.fail(BootError("kernel panic: x"))).start()
+    begun = time.monotonic()
+    with pytest.raises(BootError, match="kernel panic"):
+        command.wait_line("never", 10 * SOON)
+    assert time.monotonic() - begun < SOON
+
+
+def test_close_ends_the_reading() -> None:
+    command, wire = start(FakeDevice())
+    command.close()
+    wire.ours.settimeout(SOON)
+    assert wire.ours.recv(1) == b""
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbServer]:
+    monkeypatch.undo()
+    server = AdbServer(tmp_path, tmp_path / "adb.log")
+    yield server
+    server.close()
+
+
+def test_a_server_of_our_own(server: AdbServer, tmp_path: Path) -> None:
+    assert server.port != 5037
+    assert server.alive
+    assert server.client().server_version() > 30
+    assert server.environment()["ANDROID_ADB_SERVER_PORT"] == str(server.port)
+    # Its keys are in its own home.
+    assert (tmp_path / ".android").is_dir()
+    server.close()
+    assert not server.alive
+    assert not answers(server.port)
+
+
+def test_a_dead_server_is_not_replaced_by_the_users(server: AdbServer) -> None:
+    client = server.client()
+    server.close()
+    before = answers(5037)
+    with pytest.raises(adbutils.AdbError):
+        client.server_version()
+    assert answers(5037) == before
+
+
+def test_a_port_that_is_taken(
+    server: AdbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = ports.free_port()
+    choices = iter((server.port, free))
+    monkeypatch.setattr(adb, "free_port", lambda: next(choices))
+    other = AdbServer(tmp_path, tmp_path / "other.log")
+    try:
+        assert other.port == free
+        assert server.alive
+    finally:
+        other.close()
+
+
+def test_a_server_that_never_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setattr(adb, "free_port", lambda: taken.getsockname()[1])
+        with pytest.raises(DeviceError, match="adb's server does not start"):
+            AdbServer(tmp_path, tmp_path / "adb.log")
+
+
+# --- the first shell protocol --------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [0, 1, 3, 127, 137, 255])
+def test_the_status_is_read_out_of_the_text(status: int) -> None:
+    command, wire = start(FakeDevice(legacy=True))
+    wire.terminal(f"one\ntwo\n{wire.end}{status}\n")
+    result = command.wait(SOON)
+    assert (result.status, result.output) == (status, "one\ntwo\n")
+    assert command.lines == ["one", "two"]
+
+
+def test_output_that_ends_within_a_line_is_kept_apart_from_the_status() -> None:
+    command, wire = start(FakeDevice(legacy=True))
+    wire.terminal(f"one\nrest{wire.end}3\n")
+    result = command.wait(SOON)
+    assert (result.status, result.output) == (3, "one\nrest")
+    assert command.lines == ["one", "rest"]
+
+
+def test_a_command_that_says_nothing() -> None:
+    command, wire = start(FakeDevice(legacy=True))
+    wire.terminal(f"{wire.end}0\n")
+    assert command.wait(SOON).output == ""
+    assert command.lines == []
+
+
+class Pieces:
+    """A connection that hands out a text in pieces of one size, and its socket."""
+
+    closed = False
+
+    def __init__(self, data: bytes, size: int) -> None:
+        self.conn = self
+        self._pieces = iter([data[i : i + size] for i in range(0, len(data), size)])
+
+    def recv(self, _most: int) -> bytes:
+        return next(self._pieces, b"")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("text", ["", "one\n\nzwei ä\n", "no line end"])
+def test_the_text_may_come_in_any_pieces(
+    monkeypatch: pytest.MonkeyPatch, text: str, size: int
+) -> None:
+    def open_shell(_device: Device, command: str, *, legacy: bool) -> Pieces:
+        marker = MARKER.fullmatch(command)
+        assert legacy
+        assert marker is not None
+        whole = f"{text}{marker['a']}{marker['b']}12\n"
+        return Pieces(whole.encode().replace(b"\n", b"\r\n"), size)
+
+    monkeypatch.setattr(FakeDevice, "open_shell", open_shell)
+    result = FakeDevice(legacy=True).start("command").wait(SOON)
+    assert (result.status, result.output) == (12, text)
+
+
+def test_lines_come_while_the_command_runs() -> None:
+    command, wire = start(FakeDevice(legacy=True))
+    wire.terminal("a 1\na 2\n")
+    assert command.wait_line("a", SOON) == "a 1"
+    assert command.wait_line("a", SOON) == "a 2"
+    assert not command.ended
+    wire.terminal(f"{wire.end}0\n")
+    with pytest.raises(DeviceError, match="ended with status 0 and no line like 'b'"):
+        command.wait_line("b", SOON)
+
+
+def test_a_marker_of_another_command_is_output() -> None:
+    device = FakeDevice(legacy=True)
+    _, other = start(device)
+    command, wire = start(device)
+    wire.terminal(f"{other.end}7\n{wire.end}0\n")
+    result = command.wait(SOON)
+    assert (result.status, result.output) == (0, f"{other.end}7\n")
+
+
+def test_what_comes_behind_the_status_is_somebody_elses() -> None:
+    command, wire = start(FakeDevice(legacy=True))
+    wire.terminal(f"one\n{wire.end}0\nlate\nlater")
+    wire.ours.close()
+    result = command.wait(SOON)
+    assert (result.status, result.output) == (0, "one\n")
+    assert command.lines == ["one"]
+
+
+def test_nobody_sees_the_marker(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    accept = RunningCommand._accept
+
+    def watched(command: RunningCommand, kind: int, data: bytes) -> None:
+        accept(command, kind, data)
+        # Whoever reads has been woken; it must not get at the lines yet.
+        reads = threading.Event()
+
+        def read() -> None:
+            reads.set()
+            seen.append(command.lines)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        assert reads.wait(SOON)
+        reader.join(0.2)
+
+    monkeypatch.setattr(RunningCommand, "_accept", watched)
+    command, wire = start(FakeDevice(legacy=True))
+    wire.terminal(f"one\n{wire.end}0\n")
+    assert command.wait(SOON).output == "one\n"
+    deadline = time.monotonic() + SOON
+    while not seen and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert seen == [["one"]]
+
+
+def test_text_without_a_status_is_a_broken_connection() -> None:
+    device = FakeDevice(legacy=True)
+    command, wire = start(device)
+    wire.terminal("last words\n")
+    wire.ours.close()
+    with pytest.raises(DeviceError, match="connection to the device broke") as caught:
+        command.wait(SOON)
+    assert caught.value.tail == "last words"
+    assert device.health.failed
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_slow_command_poisons_only_where_the_echo_does_not_come(answers: bool) -> None:
+    device = FakeDevice(answers=answers, legacy=True)
+    command, _ = start(device)
+    message = "has not ended within" if answers else "the guest does not answer any more"
+    with pytest.raises(DeviceError, match=message):
+        command.wait(0.2)
+    assert device.health.failed != answers
+
+
+# --- a device behind a server --------------------------------------------------------
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAdb]:
+    monkeypatch.setattr(adb, "_POLL_SECONDS", 0.005)
+    with fake_adb(tmp_path) as world:
+        yield world
+
+
+def device_of(world: FakeAdb, address: str = "emulator-5556") -> Device:
+    server = AdbServer.__new__(AdbServer)
+    server.port, server.log = world.port, world.log
+    return Device(server, address, Health())
+
+
+def connected(world: FakeAdb) -> Device:
+    device = device_of(world)
+    device.connect(SOON)
+    return device
+
+
+FEATURES = pytest.mark.parametrize(
+    ("features", "legacy"),
+    [("shell_v2,cmd", False), ("cmd", True), ("", True)],
+    ids=["shell v2", "other features", "no features"],
+)
+
+
+@FEATURES
+def test_the_device_tells_which_shell_it_has(world: FakeAdb, features: str, legacy: bool) -> None:
+    world.features = features
+    device = connected(world)
+    assert device.legacy_shell == legacy
+    device.shell("true")
+    kinds = {text.partition(":")[0] for text in world.asked if text.startswith("shell")}
+    assert kinds == {"shell" if legacy else "shell,v2,raw"}
+
+
+@FEATURES
+@pytest.mark.parametrize(
+    ("command", "status", "output"),
+    [
+        ("echo one; echo two >&2", 0, "one\ntwo\n"),
+        ("printf rest; exit 3", 3, "rest"),
+        ("exec false", 1, ""),
+        ('echo "it\'s" \'"$HOME"\'', 0, 'it\'s "$HOME"\n'),
+        ("echo one; exit 4; echo never", 4, "one\n"),
+    ],
+)
+def test_a_shell_by_either_protocol(
+    world: FakeAdb, features: str, legacy: bool, command: str, status: int, output: str
+) -> None:
+    world.features = features
+    result = connected(world).shell(command, check=False)
+    assert (result.status, result.output) == (status, output)
+
+
+@FEATURES
+def test_a_status_that_means_failure(world: FakeAdb, features: str, legacy: bool) -> None:
+    world.features = features
+    with pytest.raises(DeviceError, match="'echo no; exit 9' ended with status 9") as caught:
+        connected(world).shell("echo no; exit 9")
+    assert caught.value.tail == "no"
+
+
+def test_an_emulator_is_told_of_by_its_port_and_asked_by_its_serial(world: FakeAdb) -> None:
+    device_of(world, "emulator-5556").connect(SOON)
+    assert world.said_to_device("host:emulator:") == ["5557"]
+    assert "host-serial:emulator-5556:get-state" in world.asked
+    assert world.said_to_device("host:connect:") == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:5557", "emulator-5556:x", "my-emulator-5556"])
+def test_whatever_is_no_emulators_serial_is_an_address(world: FakeAdb, address: str) -> None:
+    device_of(world, address).connect(SOON)
+    assert world.said_to_device("host:connect:") == [address]
+    assert world.said_to_device("host:emulator:") == []
+
+
+def test_an_emulator_that_comes_later_is_told_of_again(world: FakeAdb) -> None:
+    world.away = 3
+    connected(world)
+    assert world.said_to_device("host:emulator:") == ["5557"] * 4
+
+
+def test_an_emulator_that_stays_away(world: FakeAdb) -> None:
+    world.state = "offline"
+    with pytest.raises(DeviceError, match=r"did not reach the device within 0\.1 s") as caught:
+        device_of(world).connect(0.1)
+    assert caught.value.tail == "what adb's server says"
+
+
+@FEATURES
+def test_adbd_becomes_root(world: FakeAdb, features: str, legacy: bool) -> None:
+    world.features = features
+    device = connected(world)
+    device.become_root(5)
+    assert world.asked.count("root:") == 1
+    assert device.shell("id").output.startswith("uid=0(root)")
+
+
+def test_adbd_is_waited_for_while_it_starts_anew(world: FakeAdb) -> None:
+    device = connected(world)
+    world.away = 5
+    device.become_root(5)
+    assert world.away < 0
+    assert not device.health.failed
+
+
+def test_whoever_is_root_is_not_asked_to_become_it(world: FakeAdb) -> None:
+    world.become("uid=0(root) gid=0(root)")
+    connected(world).become_root(5)
+    assert "root:" not in world.asked
+
+
+def test_adbd_that_somebody_else_has_made_root(world: FakeAdb) -> None:
+    world.root_answer = "adbd is already running as root\n"
+    connected(world).become_root(5)
+    assert world.asked.count("root:") == 1
+
+
+@FEATURES
+@pytest.mark.parametrize(("lingers", "cuts"), [(0, 1), (0, 3), (2, 0), (2, 2)])
+def test_the_old_adbd_goes_when_it_likes(
+    world: FakeAdb, features: str, legacy: bool, lingers: int, cuts: int
+) -> None:
+    world.features = features
+    device = connected(world)
+    world.lingers, world.cuts = lingers, cuts
+    device.become_root(SOON)
+    assert device.shell("id").output.startswith("uid=0(root)")
+    assert world.asked.count("root:") == 1
+    assert not device.health.failed
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [
+        ("adbd cannot run as root in production builds\n", 10 * SOON),
+        ("something else\n", 0.2),
+    ],
+)
+def test_adbd_that_cannot_run_as_root(world: FakeAdb, answer: str, seconds: float) -> None:
+    world.root_answer = answer
+    world.becomes_root = False
+    device = connected(world)
+    begun = time.monotonic()
+    with pytest.raises(DeviceError, match="adbd does not run as root") as caught:
+        device.become_root(seconds)
+    assert time.monotonic() - begun < SOON
+    assert caught.value.tail == answer.strip()
+    assert "without Google Play" in caught.value.hint
+    assert not device.health.failed
+
+
+def test_a_machine_that_dies_ends_the_waiting_for_root(world: FakeAdb) -> None:
+    world.becomes_root = False
+    device = connected(world)
+    threading.Timer(0.1, lambda: device.health.fail(BootError("kernel panic: x"))).start()
+    with pytest.raises(BootError, match="kernel panic"):
+        device.become_root(60)

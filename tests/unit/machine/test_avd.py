@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: MIT
+"""The emulator's command line, and emulators that do not do what they should."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from fake_sdk import make_avd, make_sdk
+
+from harness.core.cache import Cache
+from harness.core.errors import BootError, DeviceError, HarnessError, InfrastructureError
+from harness.machine import avd
+from harness.machine.avd import emulator_argv, explain, explained, free_port_pair
+from harness.machine.sdk import Avd, Sdk
+from harness.machine.session import BootLimits, open_session
+from harness.targets.model import SdkMachine, get_target
+from harness.ui.progress import PlainConsole, Reporter
+from harness.ui.workspace import Workspace
+
+MACHINE = SdkMachine(cpu="cortex-a8", abi="armeabi-v7a", memory_mib=1024, newest_api=23)
+DEVICE = Avd("gfoom", "armeabi-v7a", 22)
+LIMITS = BootLimits(boot=300.0, silence=3.0, adb=1.0, android=1.0)
+# For what does not wait for silence: on a busy host that may come before the first word.
+PATIENT = BootLimits(boot=300.0, silence=300.0, adb=1.0, android=1.0)
+
+
+def argv(*version: int) -> list[str]:
+    sdk = Sdk(Path("/sdk/tools/emulator"), version, Path("/sdk"))
+    return emulator_argv(sdk, DEVICE, MACHINE, Path("/k/zImage"), 5554, Path("/tmp/x/userdata.img"))
+
+
+def test_the_command_line_of_r24() -> None:
+    assert argv(24, 4, 1) == [
+        *("/sdk/tools/emulator", "-avd", "gfoom", "-kernel", "/k/zImage", "-show-kernel"),
+        *("-no-window", "-noaudio", "-no-boot-anim", "-gpu", "off", "-no-snapstorage"),
+        *("-data", "/tmp/x/userdata.img", "-memory", "1024"),
+        *("-ports", "5554,5555", "-selinux", "permissive"),
+        *("-qemu", "-cpu", "cortex-a8"),
+    ]
+
+
+def test_the_command_line_of_26() -> None:
+    words = argv(26, 1, 2)
+    assert words[words.index("-engine") + 1] == "classic"
+    assert "-no-audio" in words
+    assert "-no-snapshot" in words
+    assert words[-3:] == ["-qemu", "-cpu", "cortex-a8"]
+
+
+@pytest.mark.parametrize(
+    ("version", "classic"), [((28, 0, 25), True), ((28, 0, 25, 0), True), ((28, 0, 26), False)]
+)
+def test_the_last_one_with_a_classic_engine(version: tuple[int, ...], classic: bool) -> None:
+    assert ("-engine" in argv(*version)) == classic
+
+
+@pytest.mark.parametrize("version", [(24, 4, 1), (26, 1, 2), (28, 0, 25)])
+def test_nothing_of_the_avd_is_deleted(version: tuple[int, ...]) -> None:
+    # From 25 on the launcher takes it for an order to delete what is in the AVD.
+    assert "-wipe-data" not in argv(*version)
+
+
+def test_an_unknown_version_gets_what_all_know() -> None:
+    assert "-engine" not in argv()
+    assert "-noaudio" in argv()
+
+
+def test_the_ports_are_a_free_pair() -> None:
+    port = free_port_pair()
+    assert port % 2 == 0
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port + 1))
+        taken.listen()
+        assert free_port_pair() > port
+
+
+def test_no_free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(avd, "_is_free", lambda _port: False)
+    with pytest.raises(InfrastructureError, match="no two ports are free"):
+        free_port_pair()
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ('ERROR: This AVD is missing a kernel file! "kernel-ranchu"', "its new board"),
+        ("emulator: ERROR: New emulator backend requires minimum kernel version 3.10+", "3.10"),
+        ("unknown option: -engine", "no classic engine"),
+        ("emulator: ERROR: Unknown AVD name [x], use -list-avds", "does not know this AVD"),
+        ("PANIC: Cannot find AVD system path. Please define ANDROID_SDK_ROOT", "system image"),
+        ("PANIC: Broken AVD system path. Check your ANDROID_SDK_ROOT value", "system image"),
+        ("error while loading shared libraries: libGL.so.1: cannot open", "of the desktop's"),
+        ("error while loading shared libraries: libpulse.so.0: cannot open", "of the desktop's"),
+        ("error while loading shared libraries: libX11.so.6: cannot open", "of the desktop's"),
+        ("error while loading shared libraries: libstdc++.so.6: cannot open", "32-bit"),
+        ("env: \u2018/sdk/tools/emulator\u2019: No such file or directory", "32-bit"),
+        ("env: »/sdk/tools/emulator«: Datei oder Verzeichnis nicht gefunden", "32-bit"),
+        ("ERROR: 32-bit Linux Android emulator binaries are DEPRECATED, to use", "asks `file`"),
+        (
+            "emulator: ERROR: GPU emulation is disabled.\nOnly screen size of 768 X 1280 or",
+            "screen is too large",
+        ),
+        ("emulator: ERROR: There's another emulator instance running with", "runs already"),
+    ],
+)
+def test_refusals_are_explained(said: str, meant: str) -> None:
+    known = explain(said)
+    assert known is not None
+    assert meant in known.message
+
+
+def test_a_boot_is_no_refusal() -> None:
+    assert explain("Linux version 3.4.67-gfoom\nemulator: device fd:5\n") is None
+    assert explain("init: service adbd already running\n") is None
+
+
+REFUSED = "emulator: ERROR: There's another emulator instance running with the current AVD"
+
+
+def test_a_refusal_keeps_what_was_said() -> None:
+    cause = BootError("the machine ended with status 1", tail="last words", log=Path("log"))
+    told = explained(cause, f"emulator: WARNING: x\n{REFUSED}\n")
+    assert told.message == "this AVD runs already"
+    assert told.tail == "the machine ended with status 1\nlast words"
+    assert told.log == Path("log")
+
+
+@pytest.mark.parametrize("cause", [BootError("kernel panic: x"), DeviceError("adb is lost")])
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"[    0.000000] Linux version 3.4.67\n{REFUSED}\n",
+        f"{REFUSED}\n[    0.000000] Booting Linux on physical CPU 0\n",
+        "emulator: WARNING: the Classic engine is deprecated\n",
+        "",
+    ],
+    ids=["a process says it", "the kernel came all the same", "a warning", "nothing"],
+)
+def test_what_is_no_refusal_stays_as_it_is(cause: HarnessError, said: str) -> None:
+    assert explained(cause, said) is cause
+
+
+# --- emulators that do not come up -----------------------------------------------
+
+
+def open_it(folder: Path, limits: BootLimits = LIMITS) -> None:
+    ws = Workspace(Cache(folder / "cache"), Reporter(PlainConsole()))
+    image = folder / "zImage"
+    image.touch()
+    with open_session(
+        ws,
+        image,
+        image,
+        get_target("goldfish-3.4", "sdk"),
+        folder=folder / "results",
+        expect_release="3.4.67",
+        limits=limits,
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("script", "message", "hint"),
+    [
+        ("echo broken; exit 7", "ended with status 7", ""),
+        (
+            "echo 'emulator: ERROR: This AVD is missing a kernel file! \"kernel-ranchu\"'; exit 1",
+            "wants a kernel for its new board",
+            "r24.4.1",
+        ),
+        (
+            "echo 'New emulator backend requires minimum kernel version 3.10+'; exit 1",
+            "takes no kernel older than 3.10",
+            "r24.4.1",
+        ),
+        ("exec sleep 600", "has been silent for 3 s", ""),
+        ("kill -9 $$", "was killed by SIGKILL", ""),
+        (
+            "echo '[    1.000000] Kernel panic - not syncing: no init'; exec sleep 600",
+            "Kernel panic - not syncing: no init",
+            "",
+        ),
+        # It boots, and nobody ever answers adb.
+        (
+            "echo '[    0.000000] Linux version 3.4.67'; exec sleep 600",
+            "adb did not reach the device within 1 s",
+            "",
+        ),
+    ],
+)
+def test_each_failure_has_its_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str, hint: str
+) -> None:
+    make_sdk(tmp_path, monkeypatch, script)
+    make_avd(tmp_path, "gfoom")
+    silent = "silent" in message
+    with pytest.raises(HarnessError) as error:
+        open_it(tmp_path, LIMITS if silent else PATIENT)
+    assert error.value.exit_status == 3
+    assert message in error.value.message
+    assert hint in error.value.hint
+
+
+def test_the_emulator_tells_our_adb_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port, words = tmp_path / "port", tmp_path / "words"
+    script = f'echo "$ANDROID_ADB_SERVER_PORT" >{port}; echo "$*" >{words}; exit 1'
+    make_sdk(tmp_path, monkeypatch, script)
+    make_avd(tmp_path, "gfoom")
+    with pytest.raises(BootError):
+        open_it(tmp_path)
+    assert port.read_text().strip() not in ("", "5037")
+    assert f"-avd gfoom -kernel {tmp_path}/zImage" in words.read_text()
+
+
+def test_the_emulator_looks_for_images_in_the_sdk_that_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = tmp_path / "said"
+    script = f'echo "$ANDROID_HOME $ANDROID_SDK_ROOT $SHELL" >{said}; exit 1'
+    make_sdk(tmp_path, monkeypatch, script)
+    make_avd(tmp_path, "gfoom")
+    monkeypatch.setenv("ANDROID_SDK_ROOT", "/another")
+    monkeypatch.delenv("SHELL", raising=False)
+    with pytest.raises(BootError):
+        open_it(tmp_path)
+    assert said.read_text() == f"{tmp_path}/sdk {tmp_path}/sdk /bin/sh\n"
+
+
+def test_data_is_a_copy_that_goes_with_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It changes what it was given.
+    script = (
+        f'until [ "$1" = -data ]; do shift; done; echo "$2" >{tmp_path}/name\n'
+        f'cp "$2" {tmp_path}/seen; echo changed >"$2"; exit 1'
+    )
+    make_sdk(tmp_path, monkeypatch, script)
+    make_avd(tmp_path, "gfoom")
+    (image,) = (tmp_path / "sdk").rglob("userdata.img")
+    before = image.read_bytes()
+    image.chmod(0o444)
+    with pytest.raises(BootError):
+        open_it(tmp_path)
+    assert (tmp_path / "seen").read_bytes() == image.read_bytes() == before
+    assert not Path((tmp_path / "name").read_text().strip()).exists()
+
+
+def test_it_may_give_back_what_it_has_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = f"trap 'echo gone >{tmp_path}/end; exit' TERM\necho up; while :; do sleep 0.1; done"
+    make_sdk(tmp_path, monkeypatch, script)
+    make_avd(tmp_path, "gfoom")
+    with pytest.raises(BootError, match="has been silent"):
+        open_it(tmp_path)
+    assert (tmp_path / "end").read_text() == "gone\n"
+
+
+# Opens a session as a task does, on the emulator of the environment.
+RUNNER = """
+import sys
+from pathlib import Path
+from test_avd import open_it
+from harness.jobs.cli import guarded
+from harness.machine.session import BootLimits
+sys.exit(guarded(lambda: open_it(Path(sys.argv[1]), BootLimits())))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+)
+@pytest.mark.parametrize(
+    "said", ["emulator: starting", "[    0.000000] Linux version 3.4.67"], ids=["start", "boot"]
+)
+def test_a_run_that_is_ended_while_it_boots_leaves_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    status: int,
+    said: str,
+) -> None:
+    # Of two processes, as the emulator's crash service makes it.
+    script = f"sleep 600 &\necho '{said}'; echo >{tmp_path}/up; trap '' TERM INT\nwait; sleep 600"
+    make_sdk(tmp_path, monkeypatch, script)
+    make_avd(tmp_path, "gfoom")
+    scratch = tmp_path / "t"
+    scratch.mkdir()
+    here = [*sys.path, str(Path(__file__).parent)]
+    runner = subprocess.Popen(
+        [sys.executable, "-c", RUNNER, str(tmp_path)],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(here),
+            "TMPDIR": str(scratch),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        # A shell has its background jobs ignore SIGINT, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "up").exists():
+            assert runner.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        children = psutil.Process(runner.pid).children(recursive=True)
+        assert len(children) >= 2
+        runner.send_signal(number)
+        said_last, _ = runner.communicate(timeout=120)
+    finally:
+        runner.kill()
+    assert runner.returncode == status, said_last
+    assert psutil.wait_procs(children, timeout=120)[1] == []
+    assert list(scratch.iterdir()) == []

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: MIT
+"""What the console's reader sees: trouble, silence, the machine's end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.core.errors import BootError, DeviceError, InfrastructureError
+from harness.core.lifetime import Health
+from harness.machine import console as console_module
+from harness.machine.console import Console, find_trouble, message_of
+from harness.machine.session import check_machine
+from harness.targets.model import LINUX_6_1
+
+READY = "ready: (.*)"
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("[    1.234567] Kernel panic - not syncing: sysrq triggered crash", "kernel panic"),
+        (
+            "[   12.345678][  T123] Kernel panic - not syncing: Attempted to kill init!",
+            "kernel panic",
+        ),
+        ("<0>[    1.234567] Kernel panic - not syncing: Fatal exception", "kernel panic"),
+        ("[    1.234567] Internal error: Oops: 5 [#1] SMP ARM", "kernel oops"),
+        ("[    1.234567] 8<--- cut here ---", None),
+        ("[    1.234567] Unable to handle kernel NULL pointer dereference", "kernel oops"),
+        ("[    1.234567] kernel BUG at mm/slub.c:435!", "kernel bug"),
+        ("[    1.234567] BUG: KASAN: use-after-free in mm_limits_check", "kernel bug"),
+        ("[    1.234567] BUG: sleeping function called from invalid context", "kernel bug"),
+        ("[    1.234567] watchdog: BUG: soft lockup - CPU#1 stuck for 22s!", "soft lockup"),
+        ("[    1.234567] BUG: soft lockup - CPU#1 stuck for 22s! [a:70]", "soft lockup"),
+        ("[    1.234567] INFO: rcu_sched_state self-detected stall on CPU { 0}", "RCU stall"),
+        ("[    1.234567] INFO: task a b:70 blocked for more than 120 seconds.", "hung task"),
+        ("[    1.234567] rcu: INFO: rcu_sched self-detected stall on CPU", "RCU stall"),
+        ("[    1.234567] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:", "RCU stall"),
+        # A program's text, and text that a program put into a line of the kernel's.
+        ("Kernel panic - not syncing: said a program", None),
+        ("[1.0] BUG: said a program", None),
+        ("[    1.234567] uid=10070,\tuRSS=1,\tcomm=Kernel panic - not syncing", None),
+        ("[    1.234567] mark: BUG: this test is about bugs", None),
+        ("[    0.000000] Linux version 6.1 (BUG: none)", None),
+    ],
+)
+def test_find_trouble(line: str, name: str | None) -> None:
+    trouble = find_trouble(line)
+    assert (trouble.name if trouble else None) == name
+
+
+def test_message_of_drops_the_time() -> None:
+    assert message_of("[    1.234567] BUG: x") == "BUG: x"
+    assert message_of("no time") == "no time"
+
+
+def start(tmp_path: Path, script: str) -> Console:
+    """A shell script in the machine's place."""
+    return Console(["sh", "-c", script], tmp_path / "console.log", Health())
+
+
+def first_cause(console: Console, seconds: float = 60.0) -> Exception:
+    assert console.health.pause(seconds), "no failure was noticed"
+    with pytest.raises((BootError, DeviceError)) as caught:
+        console.health.check()
+    console.close()
+    return caught.value
+
+
+def test_a_marker_is_waited_for_and_the_log_is_whole(tmp_path: Path) -> None:
+    console = start(tmp_path, r"printf 'a\r\nready: 6.1\r\n'; sleep 60")
+    match = console.wait_for(READY, timeout=60, silence=60)
+    assert match[1] == "6.1"
+    console.kill()
+    console.close()
+    assert console.log.read_text() == "a\nready: 6.1\n"
+    assert console.ended
+
+
+def test_silence_is_noticed_and_said(tmp_path: Path) -> None:
+    console = start(tmp_path, "sleep 60")
+    begun = time.monotonic()
+    with pytest.raises(BootError, match=r"silent for 0\.5 s.*nothing at all"):
+        console.wait_for(READY, timeout=600, silence=0.5)
+    assert time.monotonic() - begun < 60
+    console.kill()
+    console.close()
+
+
+def test_a_boot_that_goes_on_for_ever_is_ended(tmp_path: Path) -> None:
+    console = start(tmp_path, "while :; do echo again; sleep 0.05; done")
+    console.wait_for("again", timeout=60, silence=60)
+    with pytest.raises(BootError, match=r"did not come up within 0\.5 s") as caught:
+        console.wait_for(READY, timeout=0.5, silence=60)
+    assert "again" in caught.value.tail
+    console.kill()
+    console.close()
+
+
+def test_a_panic_is_the_first_cause_and_its_trace_is_shown(tmp_path: Path) -> None:
+    script = (
+        "echo '[    1.000000] Kernel panic - not syncing: x';"
+        "echo '[    1.000001] Call trace: y'; sleep 600"
+    )
+    console = start(tmp_path, script)
+    begun = time.monotonic()
+    with pytest.raises(BootError, match="kernel panic: Kernel panic - not syncing: x") as caught:
+        console.wait_for(READY, timeout=600, silence=600)
+    assert time.monotonic() - begun < 60
+    assert "Call trace: y" in caught.value.tail
+    assert caught.value.log == console.log
+    console.kill()
+    console.close()
+
+
+def test_a_trace_is_listened_to_while_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy host it comes slowly; each line gives the next one as much time again."""
+    monkeypatch.setattr(console_module, "_TRACE_SECONDS", 3.0)
+    monkeypatch.setattr(console_module, "_MOST_TRACE_SECONDS", 60.0)
+    lines = "for n in 1 2 3 4 5; do sleep 0.8; echo '[    1.000001] frame '$n; done"
+    script = f"echo '[    1.000000] Kernel panic - not syncing: x'; {lines}; sleep 600"
+    console = start(tmp_path, script)
+    with pytest.raises(BootError, match="kernel panic") as caught:
+        console.wait_for(READY, timeout=600, silence=600)
+    assert "frame 5" in caught.value.tail
+    console.kill()
+    console.close()
+
+
+def test_a_trace_without_end_is_not_listened_to_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console_module, "_MOST_TRACE_SECONDS", 1.0)
+    script = "echo '[    1.000000] BUG: x'; while :; do echo again; sleep 0.05; done"
+    console = start(tmp_path, script)
+    with pytest.raises(BootError, match="kernel bug"):
+        console.wait_for(READY, timeout=600, silence=600)
+    console.kill()
+    console.close()
+
+
+def test_the_panic_and_not_the_end_behind_it_is_the_cause(tmp_path: Path) -> None:
+    console = start(tmp_path, "echo '[    1.000000] Kernel panic - not syncing: x'")
+    assert "kernel panic" in str(first_cause(console))
+
+
+def test_the_end_without_a_word(tmp_path: Path) -> None:
+    error = first_cause(start(tmp_path, "echo bye"))
+    assert isinstance(error, BootError)
+    assert "ended unasked" in error.message
+    assert error.tail == "bye"
+
+
+def test_the_end_with_a_status(tmp_path: Path) -> None:
+    error = first_cause(start(tmp_path, "echo no such machine; exit 1"))
+    assert isinstance(error, BootError)
+    assert "ended with status 1" in error.message
+    assert "no such machine" in error.tail
+
+
+def test_the_end_by_a_signal_is_not_the_kernels_fault(tmp_path: Path) -> None:
+    console = start(tmp_path, "echo up; exec sleep 60")
+    console.wait_for("up", timeout=60, silence=60)
+    os.kill(console.pid, signal.SIGKILL)
+    error = first_cause(console)
+    assert isinstance(error, DeviceError)
+    assert "killed by SIGKILL" in error.message
+
+
+def test_an_end_that_was_asked_for_is_no_failure(tmp_path: Path) -> None:
+    console = start(tmp_path, "sleep 60")
+    console.expect_end()
+    console.kill()
+    console.close()
+    assert not console.health.failed
+
+
+def test_a_line_in_pieces_and_a_last_line_without_end(tmp_path: Path) -> None:
+    console = start(tmp_path, "printf rea; sleep 0.3; printf 'dy: x'; sleep 0.1")
+    with pytest.raises(BootError, match="ended unasked"):
+        console.wait_for("nothing", timeout=60, silence=60)
+    assert console.tail() == "ready: x"
+    console.close()
+
+
+def test_a_host_without_terminals_is_named_before_anything_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> None:
+        raise OSError("out of pty devices")
+
+    monkeypatch.setattr(os, "openpty", none)
+    for look in (
+        lambda: check_machine(LINUX_6_1),
+        lambda: Console(["true"], tmp_path / "log", Health()),
+    ):
+        with pytest.raises(
+            InfrastructureError, match=r"no pseudo-terminals \(out of pty"
+        ) as caught:
+            look()
+        assert "devpts" in caught.value.hint

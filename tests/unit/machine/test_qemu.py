@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MIT
+"""QEMU's command line, and its start where QEMU does not start."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from harness.core import ports
+from harness.core.errors import BootError, ToolMissingError
+from harness.machine import qemu
+from harness.targets.model import GOLDFISH_3_4, LINUX_6_1, QemuMachine, Target
+
+
+def qemu_machine(target: Target) -> QemuMachine:
+    assert isinstance(target.machine, QemuMachine)
+    return target.machine
+
+
+MACHINE = qemu_machine(LINUX_6_1)
+
+
+def argv() -> list[str]:
+    return qemu.qemu_argv(
+        MACHINE, Path("/k/zImage"), Path("/r/i.gz"), adb_port=4711, qmp_socket=Path("/s/qmp")
+    )
+
+
+def value_of(option: str) -> str:
+    words = argv()
+    return words[words.index(option) + 1]
+
+
+def test_the_machine_is_the_targets() -> None:
+    assert argv()[0] == MACHINE.binary
+    assert value_of("-machine") == MACHINE.machine
+    assert value_of("-cpu") == MACHINE.cpu
+    assert value_of("-smp") == str(MACHINE.smp)
+    assert value_of("-m") == f"{MACHINE.memory_mib}M"
+    assert value_of(MACHINE.devices[0]) == MACHINE.devices[1]
+    assert value_of("-kernel") == "/k/zImage"
+    assert value_of("-initrd") == "/r/i.gz"
+
+
+def test_the_board_of_goldfish_on_stock_qemu() -> None:
+    machine = qemu_machine(GOLDFISH_3_4)
+    paths = (Path("/k/zImage"), Path("/r/i.gz"))
+    words = qemu.qemu_argv(machine, *paths, adb_port=4711, qmp_socket=Path("/s/qmp"))
+    assert words[:4] == ["qemu-system-arm", "-nodefaults", "-machine", "vexpress-a9"]
+    line = " ".join(words)
+    assert " -cpu cortex-a9 -smp 2 -m 1024M " in line
+    assert " -net nic,model=lan9118,netdev=net0 " in line
+    assert "-append console=ttyAMA0 rdinit=/init" in line
+    # With it no saved guest goes on.
+    assert " -machine secure=off " in line
+    # It gets ATAGs.
+    assert "-dtb" not in words
+
+
+def test_adb_is_forwarded_on_the_loopback_interface_only() -> None:
+    assert "hostfwd=tcp:127.0.0.1:4711-:5555" in value_of("-netdev")
+    assert "restrict=on" in value_of("-netdev")
+
+
+def test_nothing_but_what_is_named_and_no_restart() -> None:
+    assert "-nodefaults" in argv()
+    assert "-no-reboot" in argv()
+
+
+def test_the_kernels_command_line() -> None:
+    words = value_of("-append").split()
+    assert f"console={MACHINE.console}" in words
+    assert "rdinit=/init" in words
+    assert "panic=-1" in words
+
+
+def fake_qemu(tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A shell script as the machine's QEMU, and files for it to boot."""
+    program = tmp_path / "bin" / MACHINE.binary
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    (tmp_path / "image").touch()
+    return tmp_path / "image"
+
+
+def start(image: Path) -> qemu.Machine:
+    scratch = image.parent
+    return qemu.start(MACHINE, image, image, scratch=scratch, log=scratch / "console.log")
+
+
+def test_qemu_is_missing(tmp_path: Path) -> None:
+    machine = dataclasses.replace(MACHINE, binary="qemu-system-nowhere")
+    with pytest.raises(ToolMissingError, match="qemu-system-nowhere"):
+        qemu.start(machine, tmp_path, tmp_path, scratch=tmp_path, log=tmp_path / "console.log")
+
+
+def test_a_kernel_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(BootError, match="there is no"):
+        start(tmp_path / "image")
+
+
+def test_qemu_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = fake_qemu(tmp_path, "echo unsupported machine type; exit 1", monkeypatch)
+    with pytest.raises(BootError, match="status 1") as caught:
+        start(image)
+    assert "unsupported machine type" in caught.value.tail
+
+
+def test_another_port_is_tried_and_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complaint = "Could not set up host forwarding rule 'tcp:127.0.0.1:1-:5555'"
+    image = fake_qemu(
+        tmp_path, f'echo x >>{tmp_path}/starts; echo "{complaint}"; exit 1', monkeypatch
+    )
+    with pytest.raises(BootError, match="status 1"):
+        start(image)
+    assert (tmp_path / "starts").read_text() == "x\n" * ports.PORT_ATTEMPTS
+
+
+def test_a_real_qemu_gets_another_port_when_one_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(b"\0" * 64)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        free = ports.free_port()
+        choices = iter((taken.getsockname()[1], free))
+        monkeypatch.setattr(qemu, "free_port", lambda: next(choices))
+        machine = start(image)
+        try:
+            assert machine.address == f"127.0.0.1:{free}"
+            # Later ones do not tell of "singlestep".
+            status = machine.qmp.execute("query-status")
+            assert isinstance(status, dict)
+            assert (status["status"], status["running"]) == ("running", True)
+        finally:
+            machine.close()
+    assert machine.console.ended

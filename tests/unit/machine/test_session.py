@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: MIT
+"""What a session stands on: its first cause, its scratch folder, its `boot` task."""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import adbutils.sync  # type: ignore[import-untyped]
+import psutil
+import pytest
+from android_5 import SHELLS_OWN, TOOLBOX
+from fake_adb import fake_adb
+
+from harness.core.errors import (
+    BootError,
+    DeviceError,
+    InfrastructureError,
+    RunEndedError,
+    UsageError,
+)
+from harness.core.lifetime import Health, Healths, bound_to_us
+from harness.core.paths import REPO
+from harness.jobs import boot
+from harness.machine import adb, session
+from harness.machine.adb import AdbServer, Device
+from harness.machine.session import ANDROID_PRELUDE, BootLimits
+from harness.scenarios.catalogue import UIDS
+
+
+def test_the_first_cause_stays() -> None:
+    health = Health()
+    health.check()
+    health.fail(BootError("first", tail="tail", log=Path("log")))
+    health.fail(DeviceError("second"))
+    for _ in range(2):
+        with pytest.raises(BootError, match="first") as caught:
+            health.check()
+        assert (caught.value.tail, caught.value.log) == ("tail", Path("log"))
+
+
+def test_who_waits_is_woken() -> None:
+    health = Health()
+    called = threading.Event()
+    health.listen(called.set)
+    threading.Timer(0.1, lambda: health.fail(BootError("x"))).start()
+    begun = time.monotonic()
+    assert health.pause(600)
+    assert called.wait(60)
+    assert time.monotonic() - begun < 60
+
+
+def test_all_machines_can_be_ended_also_those_that_come_later() -> None:
+    healths, first, second, late = Healths(), Health(), Health(), Health()
+    second.fail(BootError("x"))
+    healths.add(first)
+    healths.add(second)
+    healths.end()
+    healths.add(late)
+    for health in (first, late):
+        with pytest.raises(RunEndedError):
+            health.check()
+    with pytest.raises(BootError, match="x"):
+        second.check()
+
+
+def test_who_comes_later_is_told_at_once() -> None:
+    health = Health()
+    health.fail(BootError("x"))
+    called = threading.Event()
+    health.listen(called.set)
+    assert called.is_set()
+    assert health.pause(30)
+
+
+def test_who_no_longer_listens_is_not_called() -> None:
+    health = Health()
+    called = threading.Event()
+    health.listen(called.set)
+    health.unlisten(called.set)
+    health.fail(BootError("x"))
+    assert not called.is_set()
+
+
+def test_a_bound_process_dies_with_us_however_we_do() -> None:
+    argv = bound_to_us(["sleep", "600"])
+    script = (
+        f"import subprocess, time; print(subprocess.Popen({argv!r}).pid, flush=True);"
+        "time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=REPO) as us:
+        assert us.stdout is not None
+        child = psutil.Process(int(us.stdout.readline()))
+        # Until then it is not bound yet.
+        while child.name() != "sleep":
+            time.sleep(0.01)
+        os.kill(us.pid, signal.SIGKILL)
+    assert psutil.wait_procs([child], timeout=60)[1] == []
+
+
+def test_scratch_folders_are_short_enough_for_a_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    folder = session._scratch_folder()
+    try:
+        assert len(str(folder)) < session._LONGEST_SCRATCH
+        assert list(deep.iterdir()) == []
+    finally:
+        folder.rmdir()
+
+
+@pytest.mark.parametrize("user", ["root", "shell", "u0_a0", "u0_a99", "10070", "0"])
+def test_boot_takes_a_user_of_the_guests(user: str) -> None:
+    boot.check_user(user)
+
+
+@pytest.mark.parametrize("user", ["", "u0_a100", "-1", "root; reboot", "nobody", "²"])
+def test_boot_takes_no_other_user(user: str) -> None:
+    with pytest.raises(UsageError, match="no user is called"):
+        boot.check_user(user)
+
+
+# --- the shell of `./inv boot` --------------------------------------------------------
+
+
+def device_at(port: int, log: Path, prelude: str = "", *, legacy: bool = False) -> Device:
+    server = AdbServer.__new__(AdbServer)
+    server.port, server.log = port, log
+    device = Device(server, "emulator-5556", Health(), prelude)
+    device._legacy_shell = legacy
+    return device
+
+
+@pytest.mark.parametrize(
+    ("legacy", "terminal", "mode"),
+    [(False, True, ["-t"]), (False, False, ["-T"]), (True, True, ["-t"]), (True, False, [])],
+)
+def test_the_shell_has_the_terminal_that_adbd_can_give(
+    legacy: bool, terminal: bool, mode: list[str]
+) -> None:
+    device = device_at(5038, Path("adb.log"), legacy=legacy)
+    argv = boot.shell_command(device, "root", terminal=terminal)
+    login = "cd /data/local/tmp && /system/bin/sh; exit 42"
+    assert argv == ["adb", "-P", "5038", "-s", "emulator-5556", "shell", *mode, login]
+
+
+@pytest.mark.parametrize(("user", "uid"), [("u0_a70", "10070"), ("shell", "2000"), ("123", "123")])
+def test_on_an_android_the_shell_finds_our_tools(user: str, uid: str) -> None:
+    device = device_at(5038, Path("adb.log"), ANDROID_PRELUDE)
+    login = boot.shell_command(device, user, terminal=True)[-1]
+    assert login == f"{ANDROID_PRELUDE}cd /data/local/tmp && su {uid}; exit 42"
+
+
+class Opened:
+    """A session whose adb program is `script`; what it read lies in `read`."""
+
+    def __init__(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, script: str, *, legacy: bool
+    ) -> None:
+        self.read = folder / "read"
+        program = folder / "adb"
+        program.write_text(f"#!/bin/sh\ncat >{self.read}\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        monkeypatch.setattr(adb, "_CAUSE_SECONDS", 0.1)
+        monkeypatch.setattr(AdbServer, "alive", property(lambda _: True))
+        typed = SimpleNamespace(isatty=lambda: False, buffer=io.BytesIO(b"echo x"))
+        monkeypatch.setattr(sys, "stdin", typed)
+        monkeypatch.setattr(Device, "check_answers", lambda _, doing: self.checked.append(doing))
+        self.checked: list[str] = []
+        self.device = device_at(5038, folder / "adb.log", legacy=legacy)
+        self.check = self.device.health.check
+
+
+@pytest.mark.parametrize(("status", "legacy"), [(1, False), (0, False), (1, True)])
+def test_adb_that_cannot_run_the_shell_or_loses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, legacy: bool
+) -> None:
+    opened: Any = Opened(tmp_path, monkeypatch, f"exit {status}", legacy=legacy)
+    with pytest.raises(DeviceError, match=f"broke in 'the shell': adb ended with status {status}"):
+        boot._shell(opened, "root")
+
+
+def test_how_the_shell_ends_is_its_users_business(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What runs on the device is run here; its end is status 3.
+    script = 'for last; do :; done; sh -c "$(echo "$last" | sed "s/.*&&.*;/sh -c \'exit 3\';/")"'
+    opened: Any = Opened(tmp_path, monkeypatch, script, legacy=False)
+    boot._shell(opened, "root")
+    assert opened.checked == ["the shell"]
+
+
+def test_the_first_cause_is_told_and_not_what_adb_says_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: Any = Opened(tmp_path, monkeypatch, "exit 1", legacy=False)
+    opened.device.health.fail(BootError("kernel panic: x"))
+    with pytest.raises(BootError, match="kernel panic"):
+        boot._shell(opened, "root")
+
+
+def test_the_first_shell_is_told_where_our_input_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: Any = Opened(tmp_path, monkeypatch, "exit 0", legacy=True)
+    boot._shell(opened, "root")
+    assert opened.read.read_text() == "echo x\nexit\n"
+    # Its adb tells nothing of a connection that broke.
+    assert opened.checked == ["the shell"]
+
+
+# --- an Android, until it has our tools -----------------------------------------------
+
+
+def words_of(command: str) -> Iterator[str]:
+    """What a shell's command runs: its own words, and programs."""
+    tokens = list(shlex.shlex(command, posix=True, punctuation_chars=";&|<>"))
+    begins = True
+    for number, token in enumerate(tokens):
+        if set(token) <= set(";&|"):
+            begins = True
+        elif begins:
+            begins = False
+            yield token
+            if token == "sh" and tokens[number + 1] == "-c":
+                yield from words_of(tokens[number + 2])
+
+
+def test_words_of_a_command() -> None:
+    command = "sh -c 'export A=1; id' </dev/null; echo x$? && uname -r | head > y"
+    assert list(words_of(command)) == ["sh", "export", "id", "echo", "uname", "head"]
+
+
+def test_an_android_5_has_all_that_it_is_asked_before_our_tools_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adb, "_POLL_SECONDS", 0.005)
+    monkeypatch.setattr(adbutils.sync.Sync, "push", lambda *_, **__: 0)
+    with fake_adb(tmp_path) as world:
+        world.features = ""
+        world.program("getprop", "echo 1")
+        device = device_at(world.port, world.log, ANDROID_PRELUDE)
+        device.connect(5)
+        opened: Any = SimpleNamespace(device=device, console_log=tmp_path / "console.log")
+        session._check_release(opened, platform.release())
+        # Nothing lies where the tool should be.
+        with pytest.raises(DeviceError, match="chmod 755 /data/local/tmp/nosuchtool"):
+            session._make_ready(device, [tmp_path / "nosuchtool"], BootLimits(), UIDS)
+        # This machine's shell has no word for it.
+        with pytest.raises(DeviceError, match="print -rn -- x"):
+            device.write_file("/dev/null", "x")
+        words = {word for text in world.said_to_device("shell:") for word in words_of(text)}
+    assert words <= {*SHELLS_OWN, *TOOLBOX}
+    assert {"cat", "getprop", "id", "chmod", "print"} <= words
+
+
+# --- users that the scenarios need ----------------------------------------------------
+
+APPS = """com.android.browser 10012 0 /data/data/com.android.browser default 3003,1028
+com.android.phone 1001 0 /data/data/com.android.phone platform 3002
+"""
+
+
+def test_apps_that_no_scenario_needs() -> None:
+    session._check_apps(APPS, UIDS)
+    session._check_apps("cat: /data/system/packages.list: No such file or directory\n", UIDS)
+
+
+@pytest.mark.parametrize("uid", [10070, 10071, 10072, 10080, 10089])
+def test_an_app_that_is_a_user_of_a_scenarios(uid: int) -> None:
+    app = f"org.example.game {uid} 0 /data/data/org.example.game default none\n"
+    with pytest.raises(InfrastructureError, match="users that the scenarios need") as caught:
+        session._check_apps(APPS + app, UIDS)
+    assert caught.value.tail == f"org.example.game is {uid}"

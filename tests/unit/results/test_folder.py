@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: MIT
+"""Result folders: whole files, one folder a run, and tables that people read."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from junitparser import JUnitXml
+from rich.console import Console
+
+from harness.core.paths import REPO
+from harness.kernel_output.records import KillRecord
+from harness.kernel_output.reports import GuestReport
+from harness.results.differential import Difference
+from harness.results.folder import ResultFolder, kill_table, scenario_table
+from harness.results.summary import Judged, Summary
+from harness.scenarios.evidence import Candidate, Decision, ScenarioUsage, UsageSample
+from harness.scenarios.verdict import Finding, Outcome, ScenarioVerdict
+from harness.ui.events import Planned
+
+NOW = datetime(2026, 11, 22, 22, 31, 45)
+RECORD = KillRecord(
+    12.5, 10070, 100003840, 100000000, 211, 97484800, 812345678, "runtime", "alloc", None, "a[b]\n"
+)
+
+
+def verdict(outcome: Outcome = Outcome.PASSED, *reasons: str) -> ScenarioVerdict:
+    findings = tuple(Finding(outcome, reason) for reason in reasons)
+    return ScenarioVerdict("report", "runtime", "alloc", outcome, findings, (RECORD,))
+
+
+def summary(*verdicts: ScenarioVerdict, finished: bool = True, problem: str = "") -> Summary:
+    return Summary(
+        kernel="linux-6.1",
+        policy="runtime",
+        trigger="alloc",
+        command=("./inv", "emulator-test", "--source", "a b"),
+        run="20261122-223145-linux-6.1-runtime-01234567",
+        started=datetime(2026, 11, 22, 22, 31, 45, tzinfo=UTC),
+        release="6.1.153-gfoom-0123",
+        origin="/tree",
+        commit="0123",
+        changed=("Makefile",),
+        judged=tuple(Judged(one, 1.25) for one in verdicts),
+        finished=finished,
+        problem=problem,
+    )
+
+
+def rendered(table: object) -> str:
+    console = Console(width=160, record=True, file=StringIO())
+    console.print(table)
+    return console.export_text()
+
+
+def test_a_folder_is_named_after_the_run_and_latest_points_to_it(tmp_path: Path) -> None:
+    folder = ResultFolder.create(tmp_path / "r", "linux-6.1", "rss", NOW)
+    assert folder.path.name == "20261122-223145-linux-6.1-rss"
+    assert (tmp_path / "r" / "latest").resolve() == folder.path
+    assert (tmp_path / "r" / "latest").readlink() == Path(folder.path.name)
+
+
+def test_two_runs_in_one_second_do_not_clash(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = [
+            pool.submit(ResultFolder.create, tmp_path, "linux-6.1", "rss", NOW) for _ in range(16)
+        ]
+    paths = {future.result().path for future in made}
+    assert len(paths) == 16
+    assert (tmp_path / "latest").resolve() in paths
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_all_files_are_there(tmp_path: Path) -> None:
+    folder = ResultFolder.create(tmp_path, "linux-6.1", "runtime", NOW)
+    folder.write(summary(verdict()), {1: "<6>[    0.0] Booting\n"})
+    folder.write_evidence([], [])
+    names = {path.name for path in folder.path.iterdir()}
+    assert names == {
+        *("command.txt", "kernel.log", "kills.json", "usage.json", "verdict.json"),
+        *("junit.xml", "results.ktap", "kcidb.json", "decisions.json"),
+    }
+    assert (folder.path / "command.txt").read_text() == "./inv emulator-test --source 'a b'\n"
+    (kill,) = json.loads((folder.path / "kills.json").read_text())
+    assert kill["scenario"] == "report"
+    assert KillRecord(**{name: kill[name] for name in kill if name != "scenario"}) == RECORD
+    told = json.loads((folder.path / "verdict.json").read_text())
+    assert told["passed"] is True
+    assert told["result"] == "PASS: 1 scenario on 6.1.153-gfoom-0123"
+    assert told["scenarios"][0]["outcome"] == "PASSED"
+    assert told["source"] == {"origin": "/tree", "commit": "0123", "changed files": ["Makefile"]}
+
+
+def test_writing_again_replaces(tmp_path: Path) -> None:
+    folder = ResultFolder.create(tmp_path, "linux-6.1", "runtime", NOW)
+    folder.write(summary(verdict(), finished=False), {1: "a\n"})
+    folder.write(summary(verdict(), verdict()), {1: "a\nb\n", 2: "c\n"})
+    assert len(json.loads((folder.path / "kills.json").read_text())) == 2
+    assert (folder.path / "kernel.log").read_text() == "a\nb\n"
+    assert (folder.path / "guest2" / "kernel.log").read_text() == "c\n"
+
+
+def test_junit_tells_failures_from_errors(tmp_path: Path) -> None:
+    folder = ResultFolder.create(tmp_path, "linux-6.1", "runtime", NOW)
+    folder.write(
+        summary(
+            verdict(),
+            verdict(Outcome.NOT_KILLED, "child 5 <should> have been\x1b killed & was not"),
+            verdict(Outcome.INFRASTRUCTURE_FAILED, "adb went away"),
+            finished=False,
+            problem="QEMU was killed",
+        ),
+        {},
+    )
+    path = folder.path / "junit.xml"
+    ET.parse(path)
+    (suite,) = JUnitXml.fromfile(str(path))
+    assert (suite.tests, suite.failures, suite.errors) == (4, 1, 2)
+
+
+def test_a_run_that_did_not_finish_is_no_pass() -> None:
+    assert summary(verdict()).passed
+    assert not summary(verdict(), finished=False).passed
+    assert not summary(finished=True).passed
+    assert not summary(verdict(), problem="x").passed
+    assert summary(problem="no space left").last_line == "FAIL: no space left"
+
+
+def test_the_last_line_names_the_kernels_fault_first() -> None:
+    failed = summary(
+        verdict(),
+        verdict(Outcome.INFRASTRUCTURE_FAILED, "adb"),
+        replace(verdict(Outcome.WRONG_VICTIM, "x"), scenario="course"),
+    )
+    assert failed.last_line == "FAIL: wrong victim in course (policy runtime)"
+
+
+def test_the_tables() -> None:
+    judged = [Judged(verdict(), 1.0), Judged(verdict(Outcome.NOT_KILLED, "x"), 2.0)]
+    scenarios = rendered(scenario_table(judged))
+    assert "killed as expected" in scenarios
+    assert "not killed" in scenarios
+    kills = rendered(kill_table(judged))
+    for cell in ("10070", "100003840", "97484800", "runtime 812345678", "a[b]\\x0a"):
+        assert cell in kills
+
+
+def test_many_kills_are_counted_not_listed() -> None:
+    one = replace(verdict(), records=(RECORD,) * 40)
+    assert "… and 37 more" in rendered(kill_table([Judged(one, 1.0)]))
+
+
+def names_in(value: object) -> set[str]:
+    """The names of all fields, also of objects in it."""
+    if isinstance(value, dict):
+        return set(value).union(*map(names_in, value.values()))
+    return set().union(*map(names_in, value)) if isinstance(value, list) else set()
+
+
+def test_every_field_is_in_the_documentation(tmp_path: Path) -> None:
+    folder = ResultFolder.create(tmp_path, "linux-6.1", "runtime", NOW)
+    summary_of_all = replace(
+        summary(verdict()),
+        planned=(Planned("rss", "report"), Planned("rss", "course")),
+        reports=(GuestReport(guest=1, kind="oops", title="a title", text="a text"),),
+    )
+    folder.write(summary_of_all, {})
+    folder.write_evidence(
+        [ScenarioUsage("report", "rss", "alloc", 1.0, (UsageSample(1.0, 10070, 1, 2),))],
+        [Decision("report", "rss", "alloc", 1.0, 10070, 7, 7, (Candidate(7, "", 1, 1, 0),))],
+    )
+    folder.write_differences([Difference("report", "rss", "kill records", "0", "1")])
+    text = (REPO / "docs/results.md").read_text()
+    for name in ("verdict", "kills", "usage", "decisions", "differential"):
+        assert f"## `{name}.json`" in text
+        fields = names_in(json.loads((folder.path / f"{name}.json").read_text()))
+        assert fields
+        assert [field for field in fields if f"`{field}`" not in text] == []

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: MIT
+"""KTAP that a strict parser reads back: the verdicts, the plan, and what is missing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given
+from summaries import summaries, summary, texts, verdict
+
+from harness.core.text import visible
+from harness.results.ktap import ktap
+from harness.results.summary import Status, Summary
+from harness.scenarios.verdict import Outcome
+
+_RESULT = re.compile(r"(?P<result>ok|not ok) (?P<number>[1-9][0-9]*)(?P<rest>| .*)")
+_REST = re.compile(r"(?: (?P<name>[^#]+?))??(?: # (?P<data>.*))?")
+DIRECTIVES = {"SKIP", "TODO", "XFAIL", "TIMEOUT", "ERROR"}
+
+
+@dataclass
+class Case:
+    """A result line, the comments before it, and the subtests that it sums up."""
+
+    ok: bool
+    name: str
+    data: str
+    comments: list[str]
+    subtests: Suite | None
+
+
+@dataclass
+class Suite:
+    """A version line, a plan and what stands below them."""
+
+    planned: int
+    tests: list[Case] = field(default_factory=list)
+    bail_out: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """What somebody says who believes the results, and counts them."""
+        return len(self.tests) == self.planned and all(test.ok for test in self.tests)
+
+
+class Parser:
+    """KTAP version 1 as the kernel's documentation has it; anything else is an error."""
+
+    def __init__(self, text: str) -> None:
+        assert text.endswith("\n")
+        self.lines = text[:-1].split("\n")
+        assert self.lines == text.splitlines(), "a line that ends where none should"
+        self.next = 0
+
+    def whole(self) -> Suite:
+        suite = self.suite("")
+        assert self.next == len(self.lines), f"behind the end: {self.lines[self.next]!r}"
+        return suite
+
+    def take(self, indent: str) -> str | None:
+        """The next line if it is of this level."""
+        if self.next == len(self.lines):
+            return None
+        line = self.lines[self.next]
+        if not line.startswith(indent) or line.startswith(f"{indent} "):
+            return None
+        self.next += 1
+        return line.removeprefix(indent)
+
+    def suite(self, indent: str) -> Suite:
+        assert self.take(indent) == "KTAP version 1"
+        plan = re.fullmatch(r"1\.\.([0-9]+)", self.take(indent) or "")
+        assert plan is not None
+        suite = Suite(int(plan[1]))
+        comments: list[str] = []
+        subtests: Suite | None = None
+        while suite.bail_out is None:
+            if self.next < len(self.lines) and self.lines[self.next] == f"{indent}  KTAP version 1":
+                assert subtests is None
+                subtests = self.suite(f"{indent}  ")
+            line = self.take(indent)
+            if line is None:
+                break
+            if line.startswith("# "):
+                comments.append(line[2:])
+            elif line.startswith("Bail out! "):
+                assert not indent
+                suite.bail_out = line.removeprefix("Bail out! ")
+            else:
+                suite.tests.append(self.result(line, len(suite.tests) + 1, comments, subtests))
+                comments, subtests = [], None
+        assert subtests is None, "subtests without a result"
+        assert len(suite.tests) <= suite.planned
+        return suite
+
+    def result(self, line: str, number: int, comments: list[str], subtests: Suite | None) -> Case:
+        found = _RESULT.fullmatch(line)
+        assert found is not None, f"no line of KTAP: {line!r}"
+        assert int(found["number"]) == number
+        rest = _REST.fullmatch(found["rest"])
+        assert rest is not None, f"no line of KTAP: {line!r}"
+        ok = found["result"] == "ok"
+        if subtests is not None:
+            assert ok == subtests.ok
+        # As many parsers do.
+        name = re.sub(r"^- ", "", (rest["name"] or "").strip())
+        return Case(ok, unescape(name), rest["data"] or "", comments, subtests)
+
+
+def parse(text: str) -> Suite:
+    return Parser(text).whole()
+
+
+def unescape(name: str) -> str:
+    return re.sub(
+        r"\\x([0-9a-f]{2})|\\u([0-9a-f]{4})|\\U([0-9a-f]{8})",
+        lambda found: chr(int(found[1] or found[2] or found[3], 16)),
+        name,
+    )
+
+
+def status_of(test: Case) -> Status:
+    if test.ok:
+        assert test.data == ""
+        return Status.PASSED
+    word = test.data.partition(" ")[0]
+    return Status.ERROR if word == "ERROR" else Status.FAILED
+
+
+def verdicts_in(suite: Suite) -> list[tuple[str, str, Status, list[str]]]:
+    """Policy, name, status and comments of each verdict, in the order of the lines."""
+    found = []
+    for test in suite.tests:
+        policy = test.name.removeprefix("policy ") if test.subtests else ""
+        ones = test.subtests.tests if test.subtests else [test]
+        found += [(policy, one.name, status_of(one), one.comments) for one in ones]
+    return found
+
+
+def test_a_run_that_passes() -> None:
+    run = summary(
+        verdict("boot", Outcome.NOTHING_TO_KILL, policy=""),
+        verdict("report"),
+        verdict("course"),
+        verdict("report", policy="badness"),
+        verdict("whole log", Outcome.NOTHING_TO_KILL, policy=""),
+    )
+    assert ktap(run) == (
+        "KTAP version 1\n"
+        "1..4\n"
+        "# linux-6.1 on 6.1.153-gfoom-0123456789ab: policy all, trigger alloc\n"
+        "# ./inv emulator-test --source 'a b'\n"
+        "ok 1 boot\n"
+        "  KTAP version 1\n"
+        "  1..2\n"
+        "  ok 1 report\n"
+        "  ok 2 course\n"
+        "ok 2 policy rss\n"
+        "  KTAP version 1\n"
+        "  1..1\n"
+        "  ok 1 report\n"
+        "ok 3 policy badness\n"
+        "ok 4 whole log\n"
+    )
+
+
+def test_failures_have_their_reasons_before_them() -> None:
+    run = summary(
+        verdict("report", Outcome.WRONG_VICTIM, "child 1 died", "the record lies"),
+        verdict("course", Outcome.INFRASTRUCTURE_FAILED, "adb went away"),
+    )
+    assert ktap(run).splitlines()[4:] == [
+        "  KTAP version 1",
+        "  1..2",
+        "  # report: child 1 died",
+        "  # report: the record lies",
+        "  not ok 1 report # wrong victim",
+        "  # course: adb went away",
+        "  not ok 2 course # ERROR infrastructure failed",
+        "not ok 1 policy rss # 0 of 2 scenarios passed",
+    ]
+
+
+def test_a_run_that_ended_early_misses_results_and_bails_out() -> None:
+    whole = summary(
+        verdict("boot", policy=""),
+        verdict("report"),
+        verdict("course"),
+        verdict(policy="badness"),
+        verdict("whole log", policy=""),
+    )
+    cut = replace(whole, judged=whole.judged[:2], finished=False, problem="QEMU\nwas killed")
+    suite = parse(ktap(cut))
+    assert suite.planned == 5
+    assert [test.name for test in suite.tests] == ["boot", "policy rss"]
+    subtests = suite.tests[1].subtests
+    assert subtests is not None
+    assert (subtests.planned, len(subtests.tests)) == (2, 1)
+    assert suite.tests[1].data == "ERROR 1 of 2 scenarios passed"
+    assert suite.bail_out == "QEMU\\x0awas killed"
+
+
+def test_a_run_that_judged_nothing_bails_out() -> None:
+    suite = parse(ktap(summary(finished=False, problem="build kernel failed")))
+    assert suite.tests == []
+    assert suite.planned == 1
+    assert suite.bail_out == "build kernel failed"
+
+
+def test_what_comes_to_light_at_the_end_is_a_test_more() -> None:
+    suite = parse(ktap(summary(verdict(), problem="QEMU would not end")))
+    assert suite.bail_out is None
+    assert [(test.ok, test.name) for test in suite.tests] == [(True, "policy rss"), (False, "run")]
+    assert suite.tests[1].data == "ERROR QEMU would not end"
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_no_outcome_reads_as_a_directive(outcome: Outcome) -> None:
+    assert outcome.value.split()[0].upper() not in DIRECTIVES
+    (test,) = parse(ktap(summary(verdict("report", outcome, policy="")))).tests
+    assert test.data.partition(" ")[0].upper() not in DIRECTIVES - {"ERROR"}
+
+
+@given(summaries())
+def test_what_was_judged_reads_back(run: Summary) -> None:
+    expected = [
+        (
+            one.verdict.policy,
+            one.verdict.scenario,
+            one.status,
+            [visible(f"{one.verdict.scenario}: {text}") for text in one.verdict.reasons],
+        )
+        for one in run.judged
+    ]
+    suite = parse(ktap(run))
+    # The lines about the run itself are before its first test.
+    if suite.tests:
+        first = suite.tests[0]
+        top = first.comments if first.subtests is None else []
+        del top[:2]
+    read = verdicts_in(suite)
+    if run.complete and run.problem:
+        assert read.pop()[1:3] == ("run", Status.ERROR)
+    assert read == expected
+
+
+@given(summaries())
+def test_who_only_counts_finds_a_pass_where_there_is_one(run: Summary) -> None:
+    suite = parse(ktap(run))
+    assert suite.ok == run.passed
+    assert (suite.bail_out is None) == run.complete
+
+
+@given(texts(), texts())
+def test_no_name_breaks_a_line(name: str, reason: str) -> None:
+    run = summary(verdict(name, Outcome.NOT_KILLED, reason, policy=name))
+    assert verdicts_in(parse(ktap(run)))[-1][1] == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1..1\nok 1 a\n",
+        "KTAP version 1\nok 1 a\n",
+        "KTAP version 1\n1..1\nok 2 a\n",
+        "KTAP version 1\n1..1\nok 1 a\nok 2 b\n",
+        "KTAP version 1\n1..1\nok 1 a\nhello\n",
+        "KTAP version 1\n1..1\nok 1 a # b # c\x0b\n",
+        "KTAP version 1\n1..1\n  KTAP version 1\n  1..1\n  ok 1 a\n",
+        "KTAP version 1\n1..1\n  KTAP version 1\n  1..1\n  not ok 1 a\nok 1 b\n",
+        "KTAP version 1\n1..2\nBail out! a\nok 1 b\n",
+        "KTAP version 1\n1..1\nok 1 a",
+    ],
+)
+def test_the_parser_is_strict(text: str) -> None:
+    with pytest.raises(AssertionError):
+        parse(text)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""What a round of the fuzz test means, from what it printed and what the kernel logged."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.core.errors import UsageError
+from harness.jobs.fuzz import minutes_of, seed_of
+from harness.kernel_output.klog import Section
+from harness.scenarios.fuzz_round import Death, RoundOutput, judge_round, parse_round
+
+OUTPUT = """\
+death: pid=123, uid=10070, adj=0
+death: pid=124, uid=10071, adj=300
+counts: calls=12, forks=3, threads=2, deaths=2, odd=0
+ends: settled=1, ended=1, protected=1, mistakes=0
+done: program=mm_limits_fuzz, marker=cafe, checks=1/1
+"""
+RECORD = (
+    "<3>[    1.000000] uid={uid},\tuRSS=20000768,\tmm_max=20000000,\tpid={pid},\tpRSS=100,"
+    "\tpolicy=rss,\ttrigger=alloc,\tcomm=x\n"
+)
+
+
+def log_of(*pids: int) -> Section:
+    text = "".join(RECORD.format(uid=10070, pid=pid) for pid in pids)
+    return Section(text, has_begin=True, has_end=True)
+
+
+def problems(output: str = OUTPUT, log: Section | None = None) -> tuple[str, ...]:
+    return judge_round(parse_round(output, "cafe"), log or log_of(123, 124))
+
+
+def test_a_good_round() -> None:
+    assert problems() == ()
+    parsed = parse_round(OUTPUT, "cafe")
+    assert parsed.deaths == (Death(123, 10070, 0), Death(124, 10071, 300))
+    assert parsed.counts["forks"] == 3
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Huh VM_FAULT_OOM leaked out to the #PF handler. Retrying PF",
+        "pagefault_out_of_memory: 12 callbacks suppressed",
+    ],
+)
+def test_what_an_injected_fault_has_the_kernel_say_is_no_trouble(line: str) -> None:
+    good = log_of(123, 124)
+    assert problems(log=Section(f"<4>[    1.000000] {line}\n{good.text}", True, True)) == ()
+    assert problems(log=Section(f"<4>[    1.000000] {line}!\n{good.text}", True, True)) != ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("uid=10071", "uid=10080", "pid 124 died, of uid 10080, which has no limit"),
+        ("uid=10071", "uid=0", "pid 124 died, of uid 0, which has no limit"),
+        ("adj=300", "adj=-1000", "pid 124 died, which was protected"),
+        ("settled=1", "settled=0", "a user stayed above its limit"),
+        ("ended=1", "ended=0", "a process did not end when it was told to"),
+        ("protected=1", "protected=0", "the protected process is gone"),
+        ("mistakes=0", "mistakes=2", "2 thing(s) that must work did not"),
+        ("marker=cafe", "marker=beef", "the program did not come to its end"),
+    ],
+)
+def test_a_broken_invariant_is_named(old: str, new: str, problem: str) -> None:
+    assert problems(OUTPUT.replace(old, new)) == (problem,)
+
+
+def test_a_death_without_a_record() -> None:
+    assert problems(log=log_of(123)) == ("pid 124 (uid 10071) was killed without a record",)
+
+
+def test_a_record_without_a_death_is_somebody_who_ended_by_itself() -> None:
+    assert problems(log=log_of(123, 124, 125)) == ()
+
+
+def test_what_the_kernel_complains_about() -> None:
+    clean = log_of(123, 124).text
+    said = Section(clean + "<4>[    2.0] WARNING: CPU: 1\n", has_begin=True, has_end=True)
+    assert problems(log=said) == ("WARNING: <4>[    2.0] WARNING: CPU: 1",)
+    assert problems(log=Section(clean, has_begin=False, has_end=True)) == (
+        "the kernel log of the round is not whole",
+    )
+
+
+@given(st.text(), st.text())
+def test_any_output_is_read(text: str, marker: str) -> None:
+    assert isinstance(parse_round(text, marker), RoundOutput)
+
+
+def test_numbers_of_a_person() -> None:
+    assert seed_of("17") == 17
+    assert minutes_of("0.5") == 0.5
+    assert seed_of("") != seed_of("")
+    for text in ("x", "-1", "1.5"):
+        with pytest.raises(UsageError, match="not a seed"):
+            seed_of(text)
+    with pytest.raises(UsageError, match="minutes"):
+        minutes_of("soon")

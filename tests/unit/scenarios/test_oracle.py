@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MIT
+"""The oracle: who should have died, from what the kernel tells of its candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from core_model import badness
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.scenarios.oracle import Candidate, choose, model_score, parse_decisions
+
+PAGES = st.integers(0, 2**20)
+CANDIDATES = st.builds(
+    Candidate,
+    pid=st.integers(1, 2**15),
+    score=st.integers(-(2**62), 2**62),
+    rss=PAGES,
+    swap=PAGES,
+    pgtables=PAGES,
+    adj=st.integers(-999, 1000),
+    admin=st.booleans(),
+    total=PAGES,
+)
+HEAD = "# tracer: nop\n#\n# entries-in-buffer/entries-written: {}/{}   #P:2\n#\n"
+
+
+def candidate(pid: int, rss: int, score: int | None = None, **others: int) -> Candidate:
+    parts = {"swap": 0, "pgtables": 3, "adj": 0, "total": 250_000, **others}
+    return Candidate(pid=pid, score=rss if score is None else score, rss=rss, admin=False, **parts)
+
+
+def weighed(scan: int, one: Candidate, policy: str = "rss", name: str = "dd") -> str:
+    return (
+        f"              {name}-88      [001] d..2.    12.345678: mm_limits_candidate: scan={scan}"
+        f" uid=10070 pid={one.pid} score={one.score} rss={one.rss} swap={one.swap}"
+        f" pgtables={one.pgtables} adj={one.adj} admin={int(one.admin)} total={one.total}"
+        f" policy={policy}\n"
+    )
+
+
+def killed(pid: int, policy: str = "rss", sharer_of: int = 0) -> str:
+    return (
+        f"              dd-88      [001] d..2.    12.345690: mm_limits_kill: uid=10070"
+        f" uRSS=81920 mm_max=8192 pid={pid} pRSS=8192 score=2 policy={policy} trigger=alloc"
+        f" dry_run=0 sharer_of={sharer_of} comm=dd\n"
+    )
+
+
+def test_a_decision_has_the_last_scans_candidates() -> None:
+    first, small, large = candidate(3, 900), candidate(4, 5), candidate(5, 7)
+    trace = HEAD.format(5, 5) + weighed(8, first) + weighed(16, small) + weighed(16, large)
+    (decision,) = parse_decisions(trace + killed(5) + killed(9, sharer_of=5)) or ()
+    assert decision.candidates == (small, large)
+    assert (decision.time, decision.uid, decision.policy) == (12.34569, 10070, "rss")
+    assert (decision.chosen, decision.expected, decision.agrees) == (5, 5, True)
+
+
+def test_a_wrong_choice_is_seen() -> None:
+    trace = weighed(8, candidate(4, 5)) + weighed(8, candidate(5, 7)) + killed(4)
+    (decision,) = parse_decisions(trace) or ()
+    assert (decision.chosen, decision.expected, decision.agrees) == (4, 5, False)
+
+
+def test_a_wrong_score_is_seen_also_where_the_choice_is_right() -> None:
+    trace = weighed(8, candidate(4, 5)) + weighed(8, candidate(5, 7, score=70)) + killed(5)
+    (decision,) = parse_decisions(trace) or ()
+    assert decision.misjudged == (5,)
+    assert not decision.agrees
+
+
+def test_a_kill_without_candidates_agrees_with_nobody() -> None:
+    (decision,) = parse_decisions(killed(5)) or ()
+    assert (decision.candidates, decision.expected, decision.agrees) == ((), None, False)
+
+
+def test_two_kills_need_two_scans() -> None:
+    trace = weighed(8, candidate(4, 5)) + killed(4) + killed(4)
+    first, second = parse_decisions(trace) or ()
+    assert first.agrees
+    assert not second.agrees
+
+
+def test_a_buffer_that_was_too_small_tells_nothing() -> None:
+    assert parse_decisions(HEAD.format(4, 5) + killed(5)) is None
+    assert parse_decisions("") == ()
+
+
+@pytest.mark.parametrize("name", ["a b", "x: y-1 [000]", "mm_limits_kill:", "-", "\\n"])
+def test_names_are_only_names(name: str) -> None:
+    trace = weighed(8, candidate(4, 5), name=name) + killed(4)
+    (decision,) = parse_decisions(trace) or ()
+    assert decision.agrees
+
+
+def test_equal_scores_go_to_the_larger_and_then_to_the_younger() -> None:
+    same = [candidate(4, 7, 9), candidate(5, 8, 9), candidate(6, 8, 9), candidate(7, 1, 9)]
+    assert choose(same, "runtime") == 6
+    assert choose([], "rss") is None
+
+
+@given(CANDIDATES)
+def test_badness_is_the_contracts(one: Candidate) -> None:
+    expected = badness(one.rss, one.swap, one.pgtables, one.admin, one.adj, one.total)
+    assert model_score(one, "badness") == expected
+
+
+@given(st.lists(CANDIDATES, min_size=1), st.sampled_from(["rss", "runtime", "badness", "youngest"]))
+def test_nobody_has_a_larger_score_than_who_is_chosen(
+    candidates: Sequence[Candidate], policy: str
+) -> None:
+    def score(one: Candidate) -> int:
+        found = model_score(one, policy)
+        return one.score if found is None else found
+
+    pid = choose(candidates, policy)
+    assert max(map(score, candidates)) in {score(one) for one in candidates if one.pid == pid}
+
+
+@given(st.text())
+def test_any_text_is_read_without_an_error(text: str) -> None:
+    parse_decisions(text)

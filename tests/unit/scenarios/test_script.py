@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: MIT
+"""The script that a scenario becomes on the device, and what it says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.scenarios.catalogue import (
+    POLICIES,
+    SCENARIOS,
+    TRIGGERS,
+    Child,
+    Run,
+    Scenario,
+    SetLimit,
+    on_stock,
+)
+from harness.scenarios.script import (
+    Part,
+    Script,
+    child_argument,
+    events_command,
+    parts_of,
+    run_command,
+    setting_command,
+)
+
+TOKEN = "0123abcd"
+
+
+def scenario(name: str) -> Scenario:
+    return next(one for one in SCENARIOS if one.name == name)
+
+
+def script(name: str, policy: str = "rss", trigger: str = "alloc") -> Script:
+    return Script(scenario(name), policy, trigger, "5f0c", TOKEN)
+
+
+def command(name: str, run: str, policy: str, trigger: str) -> str:
+    one = script(name, policy, trigger)
+    return run_command(one.scenario.run(run), one)
+
+
+def test_the_reports_own_command() -> None:
+    assert command("report", "main", "rss", "alloc") == (
+        "exec su 10070 ./oom_test_kernel"
+        " -m 5f0c -e LLLLLK -s 50 -t 90 -u /data/local/tmp/end-5f0c"
+        " u0_a70 100000000 20000 40000 20000 30000 200000 100000000"
+    )
+
+
+def test_the_daemons_program_waits_for_a_kill_only_where_one_must_come() -> None:
+    assert " ./oom_test_daemon " in command("report", "main", "rss", "daemon")
+    assert " -w 30 " in command("report", "main", "rss", "daemon")
+    assert " -w 0.4 " in command("below-limit", "main", "rss", "daemon")
+    # There the kill comes behind a later step.
+    assert " -w 0.4 " in command("lowered", "main", "rss", "daemon")
+    assert " -w 0.4 " in command("bystander", "bystander", "rss", "daemon")
+
+
+def test_a_shielded_run() -> None:
+    words = command("all-protected", "main", "rss", "alloc")
+    # Of the process that becomes the program: $$ would be the script's own.
+    assert words.startswith("print -r -- -1000 > /proc/self/oom_score_adj && exec su --keep-oom-")
+
+
+def test_the_policys_own_victim() -> None:
+    assert " -e KL " in command("runtime-pick", "main", "runtime", "alloc")
+    assert " -e LK " in command("runtime-pick", "main", "rss", "alloc")
+
+
+@pytest.mark.parametrize(
+    ("child", "argument"),
+    [
+        (Child(20000), "20000"),
+        (Child(5, cpu_ms=700, adj=-3), "5,cpu=700,adj=-3"),
+        (Child(5, adj=0), "5,adj=0"),
+        (Child(5, name="a,\n"), "5,name=\\x61\\x2c\\x0a"),
+    ],
+)
+def test_a_childs_argument(child: Child, argument: str) -> None:
+    assert child_argument(child, "rss") == argument
+    assert child_argument(child, "badness") == argument
+
+
+def test_a_child_uses_more_cpu_time_where_that_decides() -> None:
+    child = Child(5, cpu_ms=700, sure_ms=50)
+    assert child_argument(child, "rss") == "5,cpu=700"
+    assert child_argument(child, "runtime") == "5,cpu=750"
+
+
+def test_together() -> None:
+    one = Run("main", "u0_a70", (Child(5),), together=True)
+    assert " -a " in run_command(one, script("course"))
+
+
+def test_setting_a_limit() -> None:
+    step = SetLimit("u0_a71", "u0_a70", "max", expect="EPERM")
+    expected = "su 10071 ./test_set_mm_limits -m 5f0c -e EPERM 10070 max"
+    assert setting_command(step, "5f0c") == expected
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_scenario_has_its_parts_in_order(policy: str, trigger: str) -> None:
+    for one in SCENARIOS:
+        if trigger not in one.triggers:
+            continue
+        text = Script(one, policy, trigger, "5f0c", TOKEN).text
+        words = [line.split()[1].strip("';") for line in text.splitlines() if line[:5] == "part "]
+        runs = [run.name for run in one.runs]
+        assert words[0] == "(begin)"
+        assert words[-2:] == ["(decisions)", "(log)"]
+        assert [word for word in words if word in runs] == runs
+        assert words.count("(settings)") == len(one.settings)
+        assert ("(daemon)" in words) == (trigger == "daemon")
+        # An old adbd's first protocol has room for so much, with what is put around it.
+        assert len(text) < 3_900
+
+
+def test_a_script_says_what_is_needed_to_repeat_it() -> None:
+    assert script("course").first_answer[:2] == ["alloc", "rss"]
+    assert script("course", "badness", "daemon").first_answer[:2] == ["none", "badness"]
+    assert "print -r -- 'badness' > /sys/module/my_oom_killer/parameters/policy" in (
+        script("course", "badness", "daemon").text
+    )
+
+
+def test_parts_come_back_one_by_one() -> None:
+    output = (
+        "sh: a word before all\n"
+        f"{TOKEN} part 7.01 (begin)\nalloc\n{TOKEN} status 0\n"
+        f"{TOKEN} part 7.20 main\nholding\n"
+        f"{TOKEN} part 8.00 (limits)\nuid\n{TOKEN} status 0\n"
+        f"{TOKEN} part 8.10 main\nover\n{TOKEN} status 137\n"
+        f"{TOKEN} part  (log)\n<6>[ 1.0] x"
+    )
+    assert parts_of(output, TOKEN) == (
+        Part("(begin)", "alloc\n", 0, 7.01),
+        Part("main", "holding\n", None, 7.2),
+        Part("(limits)", "uid\n", 0, 8.0),
+        Part("main", "over\n", 137, 8.1),
+        Part("(log)", "<6>[ 1.0] x", None),
+    )
+
+
+@given(st.text(), st.integers(0, 200))
+def test_what_was_cut_or_is_nothing_of_ours_raises_nothing(text: str, cut: int) -> None:
+    whole = f"{TOKEN} part 1.00 (begin)\n{text}\n{TOKEN} status 0\n{TOKEN} part 2.00 main\n"
+    for part in parts_of(whole[:cut], TOKEN):
+        assert part.status in (0, None)
+    assert parts_of(text, TOKEN) == ()
+
+
+def test_a_kernel_that_tells_of_no_decisions_says_so() -> None:
+    lines = script("course").text.splitlines()
+    (line,) = [one for one in lines if "'(decisions)'" in one]
+    # By a program whose status tells, and which reads in large pieces.
+    assert "{ cat $trace; } 2>&1; status $?" in line
+    # Before 4.1 they are in debugfs.
+    (where,) = [one for one in lines if one.startswith("trace=")]
+    assert where == (
+        "trace=/sys/kernel/tracing/trace; [[ -e $trace ]] || trace=/sys/kernel/debug/tracing/trace"
+    )
+
+
+@pytest.mark.parametrize("there", ["tracing", "debug/tracing", None])
+def test_events_are_switched_on_where_they_are_and_nothing_fails(
+    tmp_path: Path, there: str | None
+) -> None:
+    command = events_command().replace("/sys/kernel", str(tmp_path))
+    command = re.sub(r"mount -t \S+ \S+ \S+", "false", command)
+    switch = tmp_path / (there or "nowhere") / "events/mm_limits/enable"
+    if there:
+        switch.parent.mkdir(parents=True)
+        switch.write_text("0")
+    done = subprocess.run(["sh", "-c", command], capture_output=True, check=True)
+    assert done.stderr == b""
+    assert switch.exists() == bool(there)
+    assert not there or switch.read_text() == "1\n"
+
+
+def test_a_stock_kernel_is_asked_for_nothing_that_it_does_not_have() -> None:
+    for one in SCENARIOS:
+        for trigger in one.triggers:
+            text = Script(on_stock(one), "rss", trigger, "5f0c", TOKEN, stock=True).text
+            for word in ("mm_limits_policy", "/proc/mm_limits", "oom_daemon", "insmod", "tracing"):
+                assert word not in text.replace("oom_test_daemon", "")
+
+
+def test_the_daemons_pid_is_told_before_it_can_say_anything() -> None:
+    """Else a script that has read the daemon's first line would not know whom to end."""
+    scenario = next(one for one in SCENARIOS if one.name == "report")
+    lines = Script(scenario, "rss", "daemon", "5f0c", "70ce").text.splitlines()
+    (started,) = [line for line in lines if "./oom_daemon" in line]
+    assert started.index("pid $$") < started.index("exec ./oom_daemon")
+    assert "&" not in started
+
+
+@pytest.mark.parametrize(
+    ("name", "trigger", "waits"),
+    [
+        # The run itself waits until all have died, where the kernel kills at once.
+        ("report", "alloc", False),
+        # By the daemon's second round, on a busy host, a run may hold already.
+        ("report", "daemon", True),
+        ("lowered", "alloc", True),
+        # Nobody has to die.
+        ("below-limit", "daemon", False),
+    ],
+)
+def test_the_limits_are_read_when_who_must_die_has_gone(
+    name: str, trigger: str, waits: bool
+) -> None:
+    scenario = next(one for one in SCENARIOS if one.name == name)
+    text = Script(scenario, "rss", trigger, "5f0c", "70ce").text
+    assert ("until within" in text) == waits
+
+
+def test_who_stays_above_the_limit_is_not_waited_for() -> None:
+    for scenario in (one for one in SCENARIOS if one.nobody_left):
+        for trigger in scenario.triggers:
+            assert "until within" not in Script(scenario, "rss", trigger, "5f0c", "70ce").text

@@ -1,0 +1,440 @@
+# SPDX-License-Identifier: MIT
+"""The judge: a passing observation passes, and any single falsification does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from world import World, told, weighed
+
+from harness.kernel_output.klog import Section
+from harness.kernel_output.records import KillRecord, format_record
+from harness.scenarios.catalogue import (
+    POLICIES,
+    SCENARIOS,
+    Enough,
+    Scenario,
+    Victims,
+    uid_of,
+)
+from harness.scenarios.verdict import Observations, Outcome, ProgramRun, judge, judge_log, letters
+
+CASES = [
+    (scenario, policy, trigger)
+    for scenario in SCENARIOS
+    for policy in POLICIES
+    for trigger in scenario.triggers
+]
+KILLING = [case for case in CASES if case[0].expected[case[1]] is not None]
+EXACT = [case for case in KILLING if isinstance(case[0].expected[case[1]], Victims)]
+WITH_SURVIVOR = [case for case in EXACT if len(case[0].runs[-1].children) > 1]
+WITH_RUNS = [case for case in CASES if case[0].runs]
+NOBODY_DIES = [case for case in WITH_RUNS if case[0].expected[case[1]] is None]
+SETTING = [case for case in CASES if case[0].settings]
+
+Case = tuple[Scenario, str, str]
+Change = Callable[[Case, Observations], Observations]
+
+
+def seen(case: Case) -> Observations:
+    return World(*case).observe()
+
+
+def outcome(case: Case, observations: Observations) -> Outcome:
+    return judge(*case, observations).outcome
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0].name}-{case[1]}-{case[2]}")
+def test_what_went_as_it_should_passes(case: Case) -> None:
+    verdict = judge(*case, seen(case))
+    assert verdict.reasons == ()
+    nobody = case[0].expected[case[1]] is None
+    assert verdict.outcome is (Outcome.NOTHING_TO_KILL if nobody else Outcome.PASSED)
+    assert verdict.passed
+
+
+# -- falsifications ----------------------------------------------------------
+
+
+def with_run(observations: Observations, name: str, **changes: Any) -> Observations:
+    run = observations.runs[name]
+    runs = {**observations.runs, name: replace(run, output=replace(run.output, **changes))}
+    return replace(observations, runs=runs)
+
+
+def with_end(observations: Observations, name: str, at: int, **changes: Any) -> Observations:
+    ends = list(observations.runs[name].output.children)
+    ends[at] = replace(ends[at], **changes)
+    return with_run(observations, name, children=tuple(ends))
+
+
+def first_run(case: Case) -> str:
+    expected = case[0].expected[case[1]]
+    return case[0].runs[0].name if expected is None else expected.run
+
+
+def first_victim(case: Case, observations: Observations) -> int:
+    ends = observations.runs[first_run(case)].output.children
+    return next(end.index for end in ends if end.outcome == "killed")
+
+
+def with_log(observations: Observations, text: str) -> Observations:
+    section = observations.section
+    return replace(observations, section=replace(section, text=section.text + text))
+
+
+def edit_log(observations: Observations, before: str, after: str) -> Observations:
+    text = observations.section.text.replace(before, after, 1)
+    assert text != observations.section.text
+    return replace(observations, section=replace(observations.section, text=text))
+
+
+def edit_record(field: str, value: str) -> Change:
+    """Changes the first record's field, whatever it was."""
+
+    def change(case: Case, observations: Observations) -> Observations:
+        text = observations.section.text
+        begin = text.index(f"{field}=") + len(field) + 1
+        stop = min(at for at in (text.find(",", begin), text.find("\n", begin)) if at >= 0)
+        assert text[begin:stop] != value
+        section = replace(observations.section, text=text[:begin] + value + text[stop:])
+        return replace(observations, section=section)
+
+    return change
+
+
+def entry_changed(**changes: Any) -> Change:
+    def change(case: Case, observations: Observations) -> Observations:
+        assert observations.limits
+        first, *rest = observations.limits
+        return replace(observations, limits=(replace(first, **changes), *rest))
+
+    return change
+
+
+def done_changed(**changes: Any) -> Change:
+    def change(case: Case, observations: Observations) -> Observations:
+        name = first_run(case)
+        done = observations.runs[name].output.done
+        assert done is not None
+        return with_run(observations, name, done=replace(done, **changes))
+
+    return change
+
+
+def run_changed(**changes: Any) -> Change:
+    return lambda case, observations: with_run(observations, first_run(case), **changes)
+
+
+def logged(text: str) -> Change:
+    return lambda case, observations: with_log(observations, text)
+
+
+def changed(**changes: Any) -> Change:
+    return lambda case, observations: replace(observations, **changes)
+
+
+def victim_lives(case: Case, observations: Observations) -> Observations:
+    """One victim lived and has no record: the rest of the evidence agrees with that."""
+    at = first_victim(case, observations)
+    pid = observations.runs[first_run(case)].output.children[at].pid
+    lines = observations.section.text.splitlines(keepends=True)
+    text = "".join(line for line in lines if f"pid={pid}," not in line)
+    section = replace(observations.section, text=text)
+    lived = with_end(observations, first_run(case), at, outcome="lived", status=0)
+    return replace(lived, section=section)
+
+
+def another_dies_too(case: Case, observations: Observations) -> Observations:
+    """A survivor of the last run died too, with a record that is flawed and the last."""
+    name = case[0].runs[-1].name
+    ends = observations.runs[name].output.children
+    at = next(end.index for end in ends if end.outcome == "lived")
+    run = case[0].run(name)
+    record = KillRecord(
+        12.1, uid_of(run.user), 10**9, 10**8, ends[at].pid, 4096, None, "rss", "alloc", None, "x"
+    )
+    dead = with_end(observations, name, at, outcome="killed", status=9)
+    return with_log(dead, f"<3>[   12.100000] {format_record(record)}\n")
+
+
+def another_dies_instead(case: Case, observations: Observations) -> Observations:
+    name = first_run(case)
+    at = first_victim(case, observations)
+    survivor = (at + 1) % len(observations.runs[name].output.children)
+    lives = victim_lives(case, observations)
+    dies = with_end(lives, name, survivor, outcome="killed", status=9)
+    pids = [observations.runs[name].output.children[index].pid for index in (at, survivor)]
+    text = observations.section.text.replace(f"pid={pids[0]},", f"pid={pids[1]},")
+    return replace(dies, section=replace(dies.section, text=text))
+
+
+def parent_dies(case: Case, observations: Observations) -> Observations:
+    """The run's parent was the victim: its children went with it, and no end was told."""
+    name = first_run(case)
+    parent = observations.runs[name].output.pid
+    assert parent is not None
+    text = observations.section.text.splitlines(keepends=True)[0]
+    begin, _, rest = text.partition("\tpid=")
+    line = f"{begin}\tpid={parent},{rest.partition(',')[2]}"
+    lost = with_run(observations, name, children=(), done=None, holding=None)
+    runs = {**lost.runs, name: replace(lost.runs[name], status=137)}
+    return replace(lost, runs=runs, section=Section(line, True, True))
+
+
+def malloc_fails(case: Case, observations: Observations) -> Observations:
+    name = first_run(case)
+    return with_end(observations, name, 0, outcome="failed", status=3 << 8)
+
+
+def setting_refused(case: Case, observations: Observations) -> Observations:
+    first, *rest = observations.settings
+    answer = replace(first.output.limits[0], ret=-1, errno=12)
+    done = replace(first.output.done, passed=0) if first.output.done else None
+    output = replace(first.output, limits=(answer,), done=done)
+    return replace(observations, settings=(ProgramRun(1, output), *rest))
+
+
+OOPS = "<1>[   12.9] Unable to handle kernel NULL pointer dereference at virtual address 00000008\n"
+PANIC = "<0>[   12.9] Kernel panic - not syncing: Fatal exception\n"
+RECORD = (
+    "<3>[   12.700000] uid=10070,\tuRSS=100003840,\tmm_max=100000000,\tpid=9999,\tpRSS=97484800,"
+    "\tpolicy=rss,\ttrigger=alloc,\tcomm=system_server\n"
+)
+NOBODY_LEFT = (
+    "<3>[   12.8] mm_limits: uid=10099 is over its limit and has nobody left to kill:"
+    " uRSS=2, mm_max=1\n"
+)
+
+FALSIFICATIONS: list[tuple[str, list[Case], Change, Outcome]] = [
+    ("the kernel died", CASES, changed(died="it panicked"), Outcome.KERNEL_DIED),
+    ("a panic in the log", CASES, logged(PANIC), Outcome.KERNEL_DIED),
+    ("an oops in the log", CASES, logged(OOPS), Outcome.KERNEL_COMPLAINED),
+    ("a warning", CASES, logged("<4>[   12.9] odd\n"), Outcome.KERNEL_COMPLAINED),
+    ("a refused malloc", NOBODY_DIES, malloc_fails, Outcome.ALLOCATION_FAILED),
+    ("another dies instead", WITH_SURVIVOR, another_dies_instead, Outcome.WRONG_VICTIM),
+    ("another dies too", WITH_SURVIVOR, another_dies_too, Outcome.TOO_MANY_KILLED),
+    ("one dies where nobody should", NOBODY_DIES, another_dies_too, Outcome.TOO_MANY_KILLED),
+    ("the victim lives", EXACT, victim_lives, Outcome.NOT_KILLED),
+    ("the parent is the victim", KILLING, parent_dies, Outcome.WRONG_VICTIM),
+    ("a stranger is a victim", CASES, logged(RECORD), Outcome.WRONG_VICTIM),
+    ("a syscall is refused", SETTING, setting_refused, Outcome.WRONG_ANSWER),
+    ("rmmod fails", SETTING, changed(module_problems=("rmmod",)), Outcome.WRONG_ANSWER),
+    (
+        "another limit stands in the end",
+        [case for case in CASES if any(case[0].limits.values())],
+        entry_changed(mm_max=10**10, rss=10**10),
+        Outcome.WRONG_ANSWER,
+    ),
+    (
+        "the limits are gone",
+        [case for case in CASES if any(case[0].limits.values())],
+        changed(limits=()),
+        Outcome.WRONG_ANSWER,
+    ),
+    ("a torn record", CASES, logged("<3>[   12.9] uid=10070,\tuRSS=1\n"), Outcome.RECORDS_DISAGREE),
+    ("a word of being stuck", CASES, logged(NOBODY_LEFT), Outcome.RECORDS_DISAGREE),
+    ("a record of another user", KILLING, edit_record("uid", "10001"), Outcome.RECORDS_DISAGREE),
+    ("a limit nobody set", KILLING, edit_record("mm_max", "12345"), Outcome.RECORDS_DISAGREE),
+    ("a sum below the limit", KILLING, edit_record("uRSS", "12345"), Outcome.RECORDS_DISAGREE),
+    ("an impossible RSS", KILLING, edit_record("pRSS", "999000000"), Outcome.RECORDS_DISAGREE),
+    ("a foreign policy", KILLING, edit_record("policy", "mine"), Outcome.RECORDS_DISAGREE),
+    ("a foreign trigger", KILLING, edit_record("trigger", "timer"), Outcome.RECORDS_DISAGREE),
+    ("a foreign name", KILLING, edit_record("comm", "init"), Outcome.RECORDS_DISAGREE),
+    ("kills not counted", KILLING, entry_changed(kills=0), Outcome.RECORDS_DISAGREE),
+    ("another last victim", KILLING, entry_changed(last_pid=7), Outcome.RECORDS_DISAGREE),
+    ("a peak below the sum", KILLING, entry_changed(peak_rss=7), Outcome.RECORDS_DISAGREE),
+    ("no done line", WITH_RUNS, run_changed(done=None), Outcome.INFRASTRUCTURE_FAILED),
+    ("an old marker", WITH_RUNS, done_changed(marker="0"), Outcome.INFRASTRUCTURE_FAILED),
+    (
+        "a check missing",
+        WITH_RUNS,
+        done_changed(total=99, passed=99),
+        Outcome.INFRASTRUCTURE_FAILED,
+    ),
+    ("a check failed", WITH_RUNS, done_changed(passed=0), Outcome.INFRASTRUCTURE_FAILED),
+    ("another program", WITH_RUNS, done_changed(program="x"), Outcome.INFRASTRUCTURE_FAILED),
+    ("a torn line", WITH_RUNS, run_changed(strange=("child e",)), Outcome.INFRASTRUCTURE_FAILED),
+    ("another user", WITH_RUNS, run_changed(uid=0), Outcome.INFRASTRUCTURE_FAILED),
+    ("no ends", WITH_RUNS, run_changed(children=()), Outcome.INFRASTRUCTURE_FAILED),
+    ("never held", WITH_RUNS, run_changed(holding=None), Outcome.INFRASTRUCTURE_FAILED),
+    ("not started", WITH_RUNS, run_changed(started=()), Outcome.INFRASTRUCTURE_FAILED),
+    ("did not run", WITH_RUNS, changed(runs={}), Outcome.INFRASTRUCTURE_FAILED),
+    ("nothing was set", SETTING, changed(settings=()), Outcome.INFRASTRUCTURE_FAILED),
+    ("no /proc/mm_limits", CASES, changed(limits=None), Outcome.INFRASTRUCTURE_FAILED),
+    ("a lost log", CASES, changed(section=Section("", False, True)), Outcome.INFRASTRUCTURE_FAILED),
+    ("a cut log", CASES, changed(section=Section("", True, False)), Outcome.INFRASTRUCTURE_FAILED),
+    ("adb gone", CASES, changed(problem="adb went away"), Outcome.INFRASTRUCTURE_FAILED),
+    (
+        "an idle daemon",
+        [case for case in CASES if case[2] == "daemon"],
+        changed(daemon_calls=0),
+        Outcome.INFRASTRUCTURE_FAILED,
+    ),
+]
+
+
+@given(st.data())
+@pytest.mark.parametrize(
+    ("cases", "change", "named"),
+    [falsification[1:] for falsification in FALSIFICATIONS],
+    ids=[falsification[0] for falsification in FALSIFICATIONS],
+)
+def test_a_single_falsification_is_named(
+    cases: list[Case], change: Change, named: Outcome, data: st.DataObject
+) -> None:
+    case = data.draw(st.sampled_from(cases))
+    verdict = judge(*case, change(case, seen(case)))
+    assert not verdict.passed
+    assert verdict.outcome is named, verdict.reasons
+
+
+@given(st.data())
+def test_losing_any_line_of_the_log_that_matters_fails(data: st.DataObject) -> None:
+    case = data.draw(st.sampled_from(KILLING))
+    observations = seen(case)
+    lines = observations.section.text.splitlines(keepends=True)
+    del lines[data.draw(st.integers(0, len(lines) - 1))]
+    text = "".join(lines)
+    assert outcome(case, replace(observations, section=Section(text, True, True))) is (
+        Outcome.RECORDS_DISAGREE
+    )
+
+
+@given(st.data())
+def test_a_child_that_died_of_anything_else_fails(data: st.DataObject) -> None:
+    case = data.draw(st.sampled_from(WITH_RUNS))
+    observations = seen(case)
+    status = data.draw(st.sampled_from([6, 11, 139, 1 << 8, 4 << 8]))
+    changed = with_end(observations, first_run(case), 0, outcome="other", status=status)
+    assert not outcome(case, changed).passed
+
+
+def many_small() -> tuple[Case, Observations]:
+    case = next(case for case in CASES if isinstance(case[0].expected[case[1]], Enough))
+    return case, seen(case)
+
+
+@pytest.mark.parametrize("trigger", ["alloc", "daemon"])
+def test_only_the_daemon_may_kill_a_child_that_has_said_nothing(trigger: str) -> None:
+    name, policy = "many-small", "runtime"
+    case = next(case for case in CASES if (case[0].name, *case[1:]) == (name, policy, trigger))
+    observations = seen(case)
+    output = observations.runs["main"].output
+    silent = next(end.pid for end in output.children if end.outcome == "killed")
+    changed = with_run(
+        observations,
+        "main",
+        started=tuple(one for one in output.started if one.pid != silent),
+        finished=tuple(one for one in output.finished if one.pid != silent),
+    )
+    expected = Outcome.PASSED if trigger == "daemon" else Outcome.INFRASTRUCTURE_FAILED
+    assert outcome(case, changed) is expected
+
+
+def test_enough_but_still_over_the_limit() -> None:
+    case, observations = many_small()
+    assert outcome(case, entry_changed(rss=10**9)(case, observations)) is Outcome.NOT_KILLED
+
+
+def test_enough_and_more_than_must() -> None:
+    case, observations = many_small()
+    change = entry_changed(rss=20_000_000)
+    assert outcome(case, change(case, observations)) is Outcome.TOO_MANY_KILLED
+
+
+def test_enough_and_none() -> None:
+    case, observations = many_small()
+    ends = observations.runs["main"].output.children
+    alive = tuple(replace(end, outcome="lived", status=0) for end in ends)
+    changed = with_run(observations, "main", children=alive)
+    changed = replace(changed, section=Section("", True, True))
+    assert outcome(case, changed) is Outcome.NOT_KILLED
+
+
+def test_a_wrong_first_victim_is_wrong_even_if_the_right_one_followed() -> None:
+    """What an inverted comparison does: it kills upwards until the large one is gone."""
+    case = next(case for case in CASES if case[0].name == "report")
+    observations = another_dies_too(case, seen(case))
+    lines = observations.section.text.splitlines(keepends=True)
+    section = replace(observations.section, text="".join(reversed(lines)))
+    assert outcome(case, replace(observations, section=section)) is Outcome.WRONG_VICTIM
+
+
+def test_letters() -> None:
+    scenario = next(scenario for scenario in SCENARIOS if scenario.name == "bystander")
+    assert letters(scenario, scenario.run("main"), "rss") == "LK"
+    assert letters(scenario, scenario.run("bystander"), "rss") == "L"
+    case, _ = many_small()
+    assert letters(case[0], case[0].run("main"), "rss") == "?" * 64
+
+
+def test_every_outcome_but_two_can_be_named() -> None:
+    named = {falsification[3] for falsification in FALSIFICATIONS}
+    assert set(Outcome) - named == {Outcome.PASSED, Outcome.NOTHING_TO_KILL}
+
+
+def decided(case: Case, **changes: Any) -> Outcome:
+    """The outcome where the kernel tells of its decisions, one of which is changed."""
+    observations = told(seen(case))
+    assert observations.decisions is not None
+    *others, last = observations.decisions
+    changed = (*others, replace(last, **changes))
+    return outcome(case, replace(observations, decisions=changed))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[0].name in ("report", "course")])
+def test_the_oracle_has_a_say(case: Case) -> None:
+    assert decided(case) is Outcome.PASSED
+    assert decided(case, expected=4711) is Outcome.WRONG_VICTIM
+    assert decided(case, expected=None) is Outcome.WRONG_VICTIM
+    assert decided(case, misjudged=(4711,)) is Outcome.WRONG_VICTIM
+    assert decided(case, candidates=()) is (
+        Outcome.WRONG_VICTIM if case[0].name == "report" else Outcome.PASSED
+    )
+    assert decided(case, chosen=4711, expected=4711) is Outcome.RECORDS_DISAGREE
+    missing = replace(seen(case), decisions=())
+    assert outcome(case, missing) is Outcome.RECORDS_DISAGREE
+
+
+def test_who_was_taken_for_no_candidate_is_missed() -> None:
+    case = next(case for case in CASES if case[0].name == "report")
+    assert decided(case, candidates=()) is Outcome.WRONG_VICTIM
+
+
+def test_a_kernel_that_has_to_tell_its_decisions_and_does_not() -> None:
+    case = EXACT[0]
+    assert judge(*case, seen(case)).passed
+    silent = judge(*case, seen(case), decisions_tell=True)
+    assert silent.outcome is Outcome.INFRASTRUCTURE_FAILED
+    assert judge(*case, told(seen(case)), decisions_tell=True).passed
+
+
+def test_a_log_without_trouble_does_not_outdo_the_consoles_reports() -> None:
+    assert judge_log("whole log", "alloc", "").passed
+    reported = judge_log("whole log", "alloc", "", reports=["oops: in x"])
+    assert reported.outcome is Outcome.KERNEL_COMPLAINED
+    assert reported.reasons == ("oops: in x",)
+
+
+def test_decisions_that_were_lost_are_no_pass() -> None:
+    case = EXACT[0]
+    lost = replace(seen(case), decisions=None, decisions_lost=True)
+    assert outcome(case, lost) is Outcome.INFRASTRUCTURE_FAILED
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[0].name == "two-users"])
+def test_another_users_process_is_no_candidate(case: Case) -> None:
+    observations = told(seen(case))
+    assert outcome(case, observations) is Outcome.PASSED
+    assert observations.decisions is not None
+    decision = observations.decisions[-1]
+    pids = [end.pid for end in observations.runs["neighbour"].output.children]
+    more = (*decision.candidates, weighed(pids[0]))
+    changed = replace(observations, decisions=(replace(decision, candidates=more),))
+    assert outcome(case, changed) is Outcome.WRONG_VICTIM

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""The targets' data, and what is asked of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.core.errors import UsageError
+from harness.targets.model import (
+    EMULATORS,
+    GOLDFISH_3_4,
+    LINUX_6_1,
+    TARGETS,
+    GitSource,
+    SdkMachine,
+    Target,
+    get_target,
+)
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
+def test_a_target_is_whole(target: Target) -> None:
+    assert set(target.boards) <= set(EMULATORS)
+    for emulator in target.boards:
+        for fragment in target.on(emulator).checking_itself().fragments:
+            assert fragment.is_file()
+    assert len(set(target.syscalls.values())) == len(target.syscalls) == 2
+    assert re.compile(target.syscall_list.pattern).groupindex.keys() == {"number", "name"}
+
+
+def test_a_wrong_word_says_which_there_are() -> None:
+    with pytest.raises(UsageError, match="no emulator is called 'x'") as caught:
+        get_target("linux-6.1", "x")
+    assert caught.value.hint == "one of: qemu, sdk"
+    with pytest.raises(UsageError, match="no kernel is called 'x'") as caught:
+        get_target("x")
+    assert caught.value.hint == "one of: linux-6.1, goldfish-3.4"
+    with pytest.raises(UsageError, match=r"linux-6\.1 does not run on the emulator") as caught:
+        get_target("linux-6.1", "sdk")
+    assert "--emulator qemu" in caught.value.hint
+
+
+def test_goldfish_is_what_the_contract_says() -> None:
+    target = get_target("goldfish-3.4", "sdk")
+    assert isinstance(target.machine, SdkMachine)
+    assert (target.machine.cpu, target.board.base_config) == (
+        "cortex-a8",
+        "goldfish_armv7_defconfig",
+    )
+    assert GOLDFISH_3_4.board.base_config == "vexpress_defconfig"
+    assert isinstance(GOLDFISH_3_4.source, GitSource)
+    assert GOLDFISH_3_4.source.branch == "android-goldfish-3.4"
+    assert GOLDFISH_3_4.make_variables == ("KCFLAGS=-fno-pic -fno-pie -std=gnu89 -march=armv7-a",)
+    assert dict(GOLDFISH_3_4.syscalls) == {"set_mm_limits": 378, "my_oom_killer": 382}
+
+
+def test_an_emulated_android_gets_more_time() -> None:
+    board, other = GOLDFISH_3_4.on("sdk").board, GOLDFISH_3_4.board
+    for name in ("silence", "adb", "android", "echo"):
+        assert getattr(board.limits, name) > getattr(other.limits, name)
+    assert board.hung_task_seconds > other.hung_task_seconds
+    assert isinstance(board.machine, SdkMachine)
+    assert board.machine.newest_api == 23
+
+
+def test_a_kernel_that_checks_itself_gets_more_time() -> None:
+    for target in (LINUX_6_1, GOLDFISH_3_4.on("sdk")):
+        slow = target.checking_itself()
+        assert slow.board.limits.echo > target.board.limits.echo
+
+
+def test_another_compiler_is_the_kernels_alone() -> None:
+    own = GOLDFISH_3_4.with_cross_compile("/opt/bin/arm-eabi-")
+    assert (own.cross_compile, own.programs_cross_compile) == (
+        "/opt/bin/arm-eabi-",
+        "arm-linux-gnueabi-",
+    )
+    assert own.is_cross_compile_changed
+    # What is on PATH stays on PATH.
+    assert GOLDFISH_3_4.with_cross_compile("arm-eabi-").cross_compile == "arm-eabi-"
+    assert not GOLDFISH_3_4.is_cross_compile_changed
+    assert LINUX_6_1.compilers == ("arm-linux-gnueabihf-",)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("../tc/bin/arm-eabi-", "{here}/../tc/bin/arm-eabi-"),
+        ("./arm-eabi-", "{here}/arm-eabi-"),
+        ("tc/bin/", "{here}/tc/bin/"),
+        ("~/tc/bin/arm-eabi-", "/home-of/tc/bin/arm-eabi-"),
+        ("/arm-eabi-", "/arm-eabi-"),
+        ("/opt/bin/", "/opt/bin/"),
+    ],
+)
+def test_a_compilers_folder_is_looked_for_where_the_user_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, taken: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home-of")
+    target = GOLDFISH_3_4.with_cross_compile(given)
+    assert target.cross_compile == taken.format(here=tmp_path)

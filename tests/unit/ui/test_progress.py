@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: MIT
+"""What a person or a program is told of long work: as plain lines, as the last line, as JSON."""
+
+from __future__ import annotations
+
+import errno
+import io
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from example_events import RECORD
+from rich.table import Table
+
+from harness.core.errors import DiskFullError, UsageError
+from harness.core.paths import REPO
+from harness.ui.events import (
+    Error,
+    Event,
+    Kill,
+    Message,
+    PhaseBegin,
+    PhaseEnd,
+    Planned,
+    RunBegin,
+    RunEnd,
+    ScenarioBegin,
+    ScenarioEnd,
+    Usage,
+    decode,
+)
+from harness.ui.progress import MODES, PlainConsole, Reporter, reporter_of, standard_console
+from harness.ui.sinks import JsonLines
+
+END = ScenarioEnd("report", "rss", "alloc", "NOT_KILLED", False, ("nobody died",), 1.5, guest=2)
+
+
+def reporter(*, terminal: bool = False) -> tuple[Reporter, io.StringIO]:
+    stream = io.StringIO()
+    return Reporter(PlainConsole(file=stream, force_terminal=terminal, width=40)), stream
+
+
+def test_plain_lines_without_a_terminal() -> None:
+    told, stream = reporter()
+    with told.phase("build kernel") as phase:
+        phase.note("CC mm/x.o")
+    begin, end = stream.getvalue().splitlines()
+    assert begin == "build kernel …"
+    assert end.startswith("build kernel: done, 0.")
+    assert [name for name, _ in told.phases] == ["build kernel"]
+
+
+def test_what_was_there_already_is_called_so() -> None:
+    told, stream = reporter()
+    with told.phase("x") as phase:
+        phase.mark_cached()
+    assert "x: up to date" in stream.getvalue()
+
+
+def test_a_failed_phase_is_not_called_done() -> None:
+    told, stream = reporter()
+    with pytest.raises(KeyboardInterrupt), told.phase("x"):
+        raise KeyboardInterrupt
+    assert "x: stopped after" in stream.getvalue()
+    assert told.phases == []
+
+
+def test_a_phase_in_a_phase_on_a_terminal() -> None:
+    told, stream = reporter(terminal=True)
+    with told.phase("outer") as outer, told.phase("inner") as inner:
+        inner.note("[red]not markup")
+        outer.note("x")
+    assert "inner: done" in stream.getvalue()
+    assert "outer: done" in stream.getvalue()
+
+
+def test_lines_are_neither_wrapped_nor_interpreted() -> None:
+    told, stream = reporter()
+    line = "[bold]" + "x" * 100 + " 1234 " + "y" * 100
+    told.say(line)
+    assert stream.getvalue() == line + "\n"
+
+
+def test_a_reader_that_went_away_is_an_error_that_can_be_caught() -> None:
+    class Gone(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        Reporter(PlainConsole(file=Gone())).say("x")
+
+
+# --- what there is besides phases and lines ---------------------------------------------
+
+
+def tell_everything(told: Reporter) -> None:
+    """Every method once."""
+    told.run_begin(
+        ["./inv", "x", "https://me:secret@example.org/x"],
+        kernel="k",
+        policy="rss",
+        trigger="alloc",
+        planned=[Planned("rss", "report")],
+    )
+    with told.phase("scenarios") as phase:
+        phase.note("note")
+        told.scenario_begin("report", "rss", "alloc", guest=2, title="a title")
+        told.usage(10070, 1, 2, guest=2)
+        told.scenario_end(END, [RECORD])
+    table = Table("a column", title="A title")
+    table.add_row("a cell")
+    told.console.print(table)
+    told.say("a line")
+    told.result("FAIL: a reason", Path("results/x"))
+    told.error("what", hint="hint", status=3, log=Path("a.log"), tail="tail")
+    told.close(1)
+
+
+def test_plain_lines_are_of_phases_and_messages() -> None:
+    told, stream = reporter()
+    tell_everything(told)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "scenarios …"
+    assert lines[1].startswith("scenarios: done, 0.")
+    assert lines[-2:] == ["a line", "FAIL: a reason"]
+    assert "a cell" in stream.getvalue()
+    assert len(lines) == 4 + 6
+
+
+def test_quiet_is_the_last_line() -> None:
+    stream = io.StringIO()
+    tell_everything(Reporter(PlainConsole(file=stream), mode="quiet"))
+    assert stream.getvalue() == "FAIL: a reason\n"
+
+
+def test_plain_is_plain_on_a_terminal_too() -> None:
+    stream = io.StringIO()
+    console = PlainConsole(file=stream, force_terminal=True, width=40, color_system=None)
+    tell_everything(Reporter(console, mode="plain"))
+    assert stream.getvalue().startswith("scenarios …\nscenarios: done")
+
+
+@pytest.mark.parametrize("term", ["dumb", "unknown"])
+def test_a_terminal_that_can_do_nothing_gets_plain_lines(term: str) -> None:
+    stream = io.StringIO()
+    console = PlainConsole(file=stream, force_terminal=True, _environ={"TERM": term})
+    with Reporter(console).phase("x"):
+        time.sleep(0.2)
+    assert stream.getvalue().startswith("x …\nx: done")
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_forced_colour_does_not_make_a_terminal_of_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("COLUMNS", raising=False)
+    console = standard_console()
+    with Reporter(console).phase("x"):
+        time.sleep(0.2)
+    assert console.width == 140
+    assert capsys.readouterr().out.startswith("x …\n")
+
+
+# --- JSON -------------------------------------------------------------------------------
+
+
+@contextmanager
+def stdout(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> Iterator[None]:
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", stream)
+        yield
+
+
+def events_of(monkeypatch: pytest.MonkeyPatch, work: Callable[[Reporter], object]) -> list[Event]:
+    """What `work` tells as JSON; only the first line has the schema."""
+    stream = io.StringIO()
+    with stdout(monkeypatch, stream):
+        work(Reporter(mode="json", command=["./inv", "task"]))
+    lines = [decode(line) for line in stream.getvalue().splitlines()]
+    assert [line.schema for line in lines] == [1, *[None] * (len(lines) - 1)]
+    assert all(abs(line.at - time.time()) < 600 for line in lines)
+    return [line.event for line in lines]
+
+
+def test_json_has_every_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = events_of(monkeypatch, tell_everything)
+    end = found[6]
+    assert isinstance(end, PhaseEnd)
+    table = found[7]
+    assert isinstance(table, Message)
+    assert "a cell" in table.text
+    assert found == [
+        RunBegin(
+            ("./inv", "x", "https://example.org/x"),
+            "k",
+            "rss",
+            "alloc",
+            (Planned("rss", "report"),),
+        ),
+        PhaseBegin(1, "scenarios"),
+        ScenarioBegin("report", "rss", "alloc", 2, "a title"),
+        Usage(10070, 1, 2, 2),
+        Kill(RECORD, "report", 2),
+        ScenarioEnd("report", "rss", "alloc", "NOT_KILLED", False, ("nobody died",), 1.5, 2),
+        PhaseEnd(1, "scenarios", end.seconds),
+        Message(table.text),
+        Message("a line"),
+        Message("FAIL: a reason", result=True),
+        Error("what", "hint", 3, "a.log", "tail"),
+        RunEnd("FAIL: a reason", 1, "results/x"),
+    ]
+
+
+def test_what_is_told_outside_a_run_begins_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(told: Reporter) -> None:
+        told.result("first")
+        told.run_begin(["./inv", "second"])
+        told.close(3)
+
+    assert events_of(monkeypatch, work) == [
+        RunBegin(("./inv", "task")),
+        Message("first", result=True),
+        RunEnd("first", 0),
+        RunBegin(("./inv", "second")),
+        RunEnd("", 3),
+    ]
+
+
+def test_a_task_that_said_nothing_is_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = events_of(monkeypatch, lambda told: told.close(0))
+    assert found == [RunBegin(("./inv", "task")), RunEnd("", 0)]
+
+
+def test_a_stopped_phase_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(told: Reporter) -> None:
+        with pytest.raises(KeyboardInterrupt), told.phase("x"):
+            raise KeyboardInterrupt
+
+    end = events_of(monkeypatch, work)[-1]
+    assert isinstance(end, PhaseEnd)
+    assert end.stopped
+
+
+def test_every_line_is_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(io.StringIO):
+        flushed: list[int]
+
+        def flush(self) -> None:
+            self.flushed.append(self.getvalue().count("\n"))
+
+    stream = Counting()
+    stream.flushed = []
+    with stdout(monkeypatch, stream):
+        tell_everything(Reporter(mode="json"))
+    assert stream.flushed == list(range(1, 13))
+
+
+def test_a_full_disk_is_named() -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DiskFullError, match="holds standard output"):
+        JsonLines(lambda _: None, Full()).take(Message("x"))
+
+
+# --- threads ----------------------------------------------------------------------------
+
+THREADS = """
+import sys, threading
+from harness.ui.progress import Reporter
+told = Reporter(mode=sys.argv[1])
+def work(number):
+    for turn in range(300):
+        told.say(f"begin {number} " + "x" * 3000 + f" {number} end")
+        if turn % 50 == 0:
+            with told.phase(f"phase {number}") as phase:
+                phase.note("note")
+threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+told.close(0)
+"""
+
+
+@pytest.mark.parametrize("mode", ["plain", "json"])
+def test_lines_of_threads_are_whole(mode: str) -> None:
+    # Through a pipe, whose room is less than what is written.
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS, mode],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    if mode == "json":
+        messages = [decode(line).event for line in lines]
+        lines = [one.text for one in messages if isinstance(one, Message)]
+    said = [line for line in lines if "x" in line]
+    wanted = [f"begin {n} {'x' * 3000} {n} end" for n in range(3) for _ in range(300)]
+    assert sorted(said) == wanted
+    assert done.stderr == ""
+
+
+def test_phases_of_threads_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2)
+
+    def work(told: Reporter) -> None:
+        def boot() -> None:
+            with told.phase("boot"):
+                both.wait(120)
+
+        threads = [threading.Thread(target=boot) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    found = events_of(monkeypatch, work)
+    begun = [event.number for event in found if isinstance(event, PhaseBegin)]
+    assert sorted(begun) == [1, 2]
+    assert sorted(event.number for event in found if isinstance(event, PhaseEnd)) == [1, 2]
+
+
+# --- which form -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_reporter_for_one_stdout(mode: str) -> None:
+    assert reporter_of(mode) is reporter_of(mode)
+
+
+def test_an_unknown_form_is_wrong_usage() -> None:
+    with pytest.raises(UsageError, match="no output is called 'xml'"):
+        reporter_of("xml")
