@@ -46,7 +46,7 @@ def _workspace(ctx: Context) -> Workspace:
 
 def _target(ctx: Context, kernel: str | None, cross_compile: str | None = None) -> Target:
     """The kernel, for tasks that do the same whatever it boots on."""
-    from harness.targets.model import get_target
+    from harness.targets.table import get_target
 
     return _compiled(ctx, get_target(kernel or ctx.goldfish_oom.kernel), cross_compile)
 
@@ -59,7 +59,7 @@ def _target_on(
     debug: bool = False,
 ) -> Target:
     """The kernel for what it is to boot on."""
-    from harness.targets.model import get_target
+    from harness.targets.table import get_target
 
     defaults = ctx.goldfish_oom
     target = get_target(kernel or defaults.kernel, emulator or defaults.emulator)

@@ -22,7 +22,8 @@ from harness.bench.goals import (
 )
 from harness.bench.result import BenchResult, KillCase, Measured
 from harness.bench.stats import Estimate, paired_ratio, percentile
-from harness.targets.model import DEFAULT_TARGET, TARGETS
+from harness.targets.model import DEFAULT_TARGET
+from harness.targets.table import TARGETS
 
 _HEAD = """\
 <!-- SPDX-License-Identifier: MIT -->

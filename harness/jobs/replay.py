@@ -25,7 +25,8 @@ from harness.results.kcidb import check_origin
 from harness.results.summary import KCIDB_ORIGIN, Summary
 from harness.scenarios.catalogue import check_trigger, policies_of, select
 from harness.scenarios.fuzz_round import PROGRAM
-from harness.targets.model import Target, get_target
+from harness.targets.model import Target
+from harness.targets.table import get_target
 from harness.ui.workspace import Workspace
 
 FILE = "replay.json"

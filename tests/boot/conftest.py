@@ -38,7 +38,8 @@ from harness.kernel_output.klog import Allowed, find_trouble, marker, section
 from harness.machine.adb import Device
 from harness.machine.session import Session, open_session
 from harness.scenarios.run import DEVICE_FOLDER, load_modules, parse_limits
-from harness.targets.model import DEFAULT_TARGET, QemuMachine, Target, get_target
+from harness.targets.model import DEFAULT_TARGET, QemuMachine, Target
+from harness.targets.table import get_target
 from harness.ui.workspace import Workspace
 
 

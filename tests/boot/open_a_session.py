@@ -20,7 +20,7 @@ from rich.console import Console as Terminal
 from harness.core.errors import EXIT_INTERRUPTED
 from harness.machine import adb, console, qmp
 from harness.machine.session import open_session
-from harness.targets.model import get_target
+from harness.targets.table import get_target
 from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 

@@ -25,7 +25,8 @@ from harness.machine import session
 from harness.machine.adb import Device
 from harness.machine.qemu import kernel_command_line
 from harness.machine.session import TOOLS_FOLDER
-from harness.targets.model import LINUX_6_1, Board, QemuMachine, SdkMachine, Target
+from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.model import Board, QemuMachine, SdkMachine, Target
 from harness.ui.workspace import Workspace
 
 # Three kinds of run: nobody dies, one does, and all are shielded.

@@ -29,7 +29,8 @@ from harness.bundle.manifest import (
 )
 from harness.core.cache import Cache
 from harness.results.folder import LATEST, ResultFolder
-from harness.targets.model import LINUX_6_1, QemuMachine, Target
+from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.model import QemuMachine, Target
 
 RELEASE = "6.1.99-gfoom-0123456789ab"
 KERNEL_FACTS = Kernel(

@@ -26,7 +26,7 @@ from harness.machine.adb import ShellResult
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import Scenario
 from harness.scenarios.verdict import Observations
-from harness.targets.model import LINUX_6_1
+from harness.targets.linux_6_1 import LINUX_6_1
 from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 

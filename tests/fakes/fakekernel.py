@@ -15,7 +15,8 @@ from rich.console import Console
 
 from harness.build.source import KernelSource
 from harness.core.cache import Cache
-from harness.targets.model import LINUX_6_1, ElfAbi, Target
+from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.model import ElfAbi, Target
 from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 

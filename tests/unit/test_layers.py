@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness.core.paths import REPO
-from harness.targets.model import TARGETS
+from harness.targets.table import TARGETS
 
 # Packages that one module alone may import, and those that none may.
 DOORS = {"adbutils": "machine/adb", "pexpect": "machine/console", "qemu": "machine/qmp"}

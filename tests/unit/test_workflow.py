@@ -13,7 +13,7 @@ from invoke.vendor import yaml
 
 import tasks
 from harness.core.paths import REPO
-from harness.targets.model import TARGETS
+from harness.targets.table import TARGETS
 
 WORKFLOW = REPO / ".github" / "workflows" / "kernels.yml"
 # What GitHub knows of a job and of a step.

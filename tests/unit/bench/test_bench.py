@@ -49,7 +49,10 @@ from harness.core.errors import EXIT_FAILED, EXIT_PASSED, UsageError
 from harness.core.paths import REPO
 from harness.kernel_output.records import parse_log
 from harness.results.folder import ResultFolder
-from harness.targets.model import GOLDFISH_3_4, LINUX_6_1, TARGETS, QemuMachine, get_target
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
+from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.model import QemuMachine
+from harness.targets.table import TARGETS, get_target
 from harness.ui.workspace import Workspace
 
 VALUES = st.lists(st.floats(0.5, 1e6), min_size=1, max_size=30)

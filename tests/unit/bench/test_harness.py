@@ -17,7 +17,8 @@ from harness.bench.harness import CASES, JSON, table_of
 from harness.build import equipment
 from harness.core.cache import Cache
 from harness.core.errors import UsageError
-from harness.targets.model import GOLDFISH_3_4, LINUX_6_1
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
+from harness.targets.linux_6_1 import LINUX_6_1
 from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 

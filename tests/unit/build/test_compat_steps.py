@@ -18,7 +18,9 @@ from harness.build.source import KernelSource
 from harness.build.toolchain import tool_version
 from harness.build.tree_faults import is_sound, script_of
 from harness.core.cache import Cache
-from harness.targets.model import GOLDFISH_3_4, LINUX_6_1, Target
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
+from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.model import Target
 from harness.ui.progress import PlainConsole, Reporter
 from harness.ui.workspace import Workspace
 

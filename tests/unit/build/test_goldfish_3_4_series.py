@@ -21,7 +21,7 @@ from harness.build.source import KernelSource
 from harness.build.toolchain import tool_version
 from harness.core.cache import Cache
 from harness.core.errors import PatchError
-from harness.targets.model import GOLDFISH_3_4
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.ui.progress import PlainConsole, Reporter
 from harness.ui.workspace import Workspace
 

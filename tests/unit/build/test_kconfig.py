@@ -25,7 +25,8 @@ from harness.build.kconfig import (
     unchosen,
 )
 from harness.core.errors import KconfigError
-from harness.targets.model import TARGETS, Target
+from harness.targets.model import Target
+from harness.targets.table import TARGETS
 
 symbols = st.from_regex(r"CONFIG_[A-Z0-9_]{1,12}", fullmatch=True)
 texts = st.text(st.characters(codec="ascii", exclude_categories=["C"]), max_size=8)

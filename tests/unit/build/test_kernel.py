@@ -14,7 +14,7 @@ from fakekernel import HOOK_PATCH, LIMITS_C, FakeRepository, make_repository
 from harness.build.kernel import KernelBuild, KernelMake, build, patch, requested_config
 from harness.build.patching import WorkTree
 from harness.core.errors import BuildError, KconfigError, ToolMissingError, UsageError
-from harness.targets.model import GOLDFISH_3_4
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from harness.build.series import touched_files
 from harness.build.source import KernelSource
 from harness.core.cache import Cache
 from harness.core.errors import PatchError
-from harness.targets.model import LINUX_6_1
+from harness.targets.linux_6_1 import LINUX_6_1
 from harness.ui.progress import PlainConsole, Reporter
 from harness.ui.workspace import Workspace
 

@@ -14,7 +14,8 @@ from harness.build.ndk import Ndk, find, ndk_build_argv
 from harness.build.programs import PROGRAMS
 from harness.core.errors import InfrastructureError, ToolMissingError
 from harness.core.paths import NDK_TESTS
-from harness.targets.model import GOLDFISH_3_4, LINUX_6_1
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
+from harness.targets.linux_6_1 import LINUX_6_1
 
 # From the first level with what is used here to the last that r11 has.
 FIRST_PLATFORM, LAST_PLATFORM = 21, 23

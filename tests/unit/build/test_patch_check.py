@@ -12,7 +12,7 @@ from harness.build import patch_check, patching, source
 from harness.build.patching import PatchReport
 from harness.core.cache import Cache
 from harness.core.errors import VerdictError
-from harness.targets.model import LINUX_6_1
+from harness.targets.linux_6_1 import LINUX_6_1
 from harness.ui.progress import PlainConsole, Reporter
 from harness.ui.workspace import Workspace
 

@@ -20,7 +20,8 @@ from harness.build.elfcheck import read_elf
 from harness.core.cache import Cache
 from harness.core.errors import BuildError, ToolMissingError
 from harness.core.paths import NDK_TESTS
-from harness.targets.model import GOLDFISH_3_4, LINUX_6_1
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
+from harness.targets.linux_6_1 import LINUX_6_1
 from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 

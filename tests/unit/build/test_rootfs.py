@@ -15,7 +15,7 @@ from harness.build import rootfs
 from harness.core.cache import Cache
 from harness.core.errors import SourceError
 from harness.core.paths import GUEST
-from harness.targets.model import LINUX_6_1
+from harness.targets.linux_6_1 import LINUX_6_1
 from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 

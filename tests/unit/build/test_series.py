@@ -18,7 +18,8 @@ from harness.build.series import (
     touched_files,
 )
 from harness.core.errors import PatchError
-from harness.targets.model import TARGETS, Target
+from harness.targets.model import Target
+from harness.targets.table import TARGETS
 
 names = st.from_regex(r"[0-9a-z][0-9a-z._-]{0,20}", fullmatch=True)
 

@@ -31,7 +31,8 @@ from harness.build.patching import read_file
 from harness.build.source import check_version, directory_digest, fetch, tree_version
 from harness.core.cache import digest
 from harness.core.errors import CommandError, SourceError, UsageError
-from harness.targets.model import LINUX_6_1, GitSource
+from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.model import GitSource
 
 
 @pytest.fixture

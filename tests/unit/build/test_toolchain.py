@@ -12,7 +12,9 @@ from harness.build import toolchain
 from harness.build.series import Condition, Tool
 from harness.build.toolchain import is_needed, linker, tool_version, toolchain_version
 from harness.core.errors import InfrastructureError, ToolMissingError
-from harness.targets.model import GOLDFISH_3_4, LINUX_6_1, Target
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
+from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.model import Target
 
 
 @pytest.fixture(autouse=True)

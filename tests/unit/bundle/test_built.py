@@ -15,7 +15,8 @@ import pytest
 from harness.bundle import built
 from harness.bundle.manifest import Place, Rounds, Scenarios
 from harness.core.cache import Cache
-from harness.targets.model import GOLDFISH_3_4, LINUX_6_1
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
+from harness.targets.linux_6_1 import LINUX_6_1
 
 WHAT = Scenarios("rss", "alloc", ("report",))
 

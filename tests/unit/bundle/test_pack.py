@@ -21,7 +21,7 @@ from harness.bundle.manifest import Harness, Manifest, Original, Rounds, Scenari
 from harness.core.cache import Cache
 from harness.core.errors import HarnessError, InfrastructureError, UsageError
 from harness.core.process import Completed
-from harness.targets.model import GOLDFISH_3_4
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 

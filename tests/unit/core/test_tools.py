@@ -14,7 +14,10 @@ from harness.core.tools import (
     needed_tools,
     package_of,
 )
-from harness.targets.model import GOLDFISH_3_4, LINUX_6_1, TARGETS, QemuMachine, Target
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
+from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.model import QemuMachine, Target
+from harness.targets.table import TARGETS
 
 
 @pytest.mark.parametrize(

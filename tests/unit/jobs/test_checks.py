@@ -14,7 +14,8 @@ from harness.core.cache import Cache
 from harness.core.errors import InfrastructureError, UsageError, VerdictError
 from harness.jobs import checks
 from harness.jobs.checks import Check
-from harness.targets.model import GOLDFISH_3_4, LINUX_6_1
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
+from harness.targets.linux_6_1 import LINUX_6_1
 from harness.ui.progress import PlainConsole, Reporter
 from harness.ui.workspace import Workspace
 

@@ -42,7 +42,9 @@ from harness.scenarios.evidence import (
 )
 from harness.scenarios.usage import Meanwhile
 from harness.scenarios.verdict import Observations
-from harness.targets.model import GOLDFISH_3_4, LINUX_6_1, GitSource
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
+from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.model import GitSource
 from harness.ui.events import Kill, RunBegin, RunEnd, ScenarioBegin, ScenarioEnd, decode
 from harness.ui.progress import Reporter
 

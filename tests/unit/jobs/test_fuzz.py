@@ -22,7 +22,7 @@ from harness.core.cache import Cache
 from harness.jobs import fuzz
 from harness.machine import qemu
 from harness.results.folder import ResultFolder
-from harness.targets.model import LINUX_6_1
+from harness.targets.linux_6_1 import LINUX_6_1
 from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 

@@ -25,7 +25,8 @@ from harness.kernel_output.klog import Section
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import SCENARIOS, Scenario
 from harness.scenarios.verdict import Observations
-from harness.targets.model import GOLDFISH_3_4, LINUX_6_1
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
+from harness.targets.linux_6_1 import LINUX_6_1
 
 WORK = [Work("rss", scenario) for scenario in SCENARIOS]
 GIB = 1 << 30

@@ -11,7 +11,8 @@ import pytest
 
 from harness.core.tools import FILE_PACKAGES, TOOL_PACKAGES, package_of
 from harness.jobs import packages
-from harness.targets.model import GOLDFISH_3_4, LINUX_6_1
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
+from harness.targets.linux_6_1 import LINUX_6_1
 
 
 def test_all_is_missing_on_an_empty_machine(

@@ -15,7 +15,9 @@ from harness.core import process
 from harness.core.cache import Cache
 from harness.core.errors import InfrastructureError, SourceError
 from harness.jobs import packages, setup
-from harness.targets.model import GOLDFISH_3_4, LINUX_6_1, Target
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
+from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.model import Target
 from harness.ui.progress import PlainConsole, Reporter
 from harness.ui.workspace import Workspace
 

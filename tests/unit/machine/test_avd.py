@@ -21,7 +21,8 @@ from harness.machine import avd
 from harness.machine.avd import emulator_argv, explain, explained, free_port_pair
 from harness.machine.sdk import Avd, Sdk
 from harness.machine.session import BootLimits, open_session
-from harness.targets.model import SdkMachine, get_target
+from harness.targets.model import SdkMachine
+from harness.targets.table import get_target
 from harness.ui.progress import PlainConsole, Reporter
 from harness.ui.workspace import Workspace
 

@@ -15,7 +15,7 @@ from harness.core.lifetime import Health
 from harness.machine import console as console_module
 from harness.machine.console import Console, find_trouble, message_of
 from harness.machine.session import check_machine
-from harness.targets.model import LINUX_6_1
+from harness.targets.linux_6_1 import LINUX_6_1
 
 READY = "ready: (.*)"
 

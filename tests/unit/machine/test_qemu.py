@@ -13,7 +13,9 @@ import pytest
 from harness.core import ports
 from harness.core.errors import BootError, ToolMissingError
 from harness.machine import qemu
-from harness.targets.model import GOLDFISH_3_4, LINUX_6_1, QemuMachine, Target
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
+from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.model import QemuMachine, Target
 
 
 def qemu_machine(target: Target) -> QemuMachine:

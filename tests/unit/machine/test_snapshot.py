@@ -11,7 +11,8 @@ import pytest
 from harness.core.cache import Cache
 from harness.core.errors import InfrastructureError, ToolMissingError
 from harness.machine import qemu, snapshot
-from harness.targets.model import LINUX_6_1, QemuMachine
+from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.model import QemuMachine
 
 
 @pytest.fixture

@@ -9,16 +9,10 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import UsageError
-from harness.targets.model import (
-    EMULATORS,
-    GOLDFISH_3_4,
-    LINUX_6_1,
-    TARGETS,
-    GitSource,
-    SdkMachine,
-    Target,
-    get_target,
-)
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
+from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.model import EMULATORS, GitSource, SdkMachine, Target
+from harness.targets.table import TARGETS, get_target
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
