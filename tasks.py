@@ -122,11 +122,11 @@ def patch_kernel(
 ) -> None:
     """Patch a copy of the kernel's source."""
     from harness.build import kernel as job
-    from harness.build import patch_check
+    from harness.build import patching
 
     ws, target = _workspace(ctx), _target(ctx, kernel, cross_compile)
     if check:
-        patch_check.run(ws, target, _source(ctx, source))
+        patching.report_check(ws, target, _source(ctx, source))
     else:
         ws.reporter.result(str(job.patch(ws, target, _source(ctx, source))))
 
@@ -189,9 +189,9 @@ def build_rootfs(ctx: Context, kernel: str | None = None) -> None:
 @task(help={"cache": "everything that was downloaded or built as well"})
 def clean(ctx: Context, cache: bool = False) -> None:
     """Remove all results: of tests, benchmarks and shells."""
-    from harness.jobs import clean as job
+    from harness.jobs import stored as job
 
-    job.run(_workspace(ctx), cache=cache)
+    job.clean(_workspace(ctx), cache=cache)
 
 
 @task(
@@ -411,9 +411,9 @@ def bench_harness(ctx: Context, rounds: int = 0, kernel: str | None = None) -> N
 @task(help={"result": "the folder of a run in results/ (default: the last of the benchmark)"})
 def bench_docs(ctx: Context, result: str | None = None) -> None:
     """Write docs/benchmarks.md, with its picture, from the results of the benchmark."""
-    from harness.bench import page as job
+    from harness.bench import docs as job
 
-    job.run(_workspace(ctx), Path(result) if result else None)
+    job.publish(_workspace(ctx), Path(result) if result else None)
 
 
 @task(

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from statistics import median
 
 from harness.bench import plan as bench_plan
+from harness.bench import plot
 from harness.bench.baselines import BASELINES, STOCK
 from harness.bench.goals import (
     AGREEMENT_PAGES,
@@ -20,10 +23,14 @@ from harness.bench.goals import (
     over,
     overhead,
 )
-from harness.bench.result import BenchResult, KillCase, Measured
+from harness.bench.result import BenchResult, KillCase, Measured, from_json
+from harness.bench.run import JSON
 from harness.bench.stats import Estimate, paired_ratio, percentile
+from harness.core.errors import UsageError
+from harness.core.paths import REPO, RESULTS
 from harness.targets.model import DEFAULT_TARGET
 from harness.targets.table import TARGETS
+from harness.ui.workspace import Workspace
 
 _HEAD = """\
 <!-- SPDX-License-Identifier: MIT -->
@@ -251,3 +258,42 @@ def _crowds(measured: Measured) -> str:
                 )
             )
     return table(("kernel", "within the limit again", "median ms", "worst ms", "killed"), rows)
+
+
+_PAGE = "benchmarks.md"
+
+
+def publish(
+    ws: Workspace, result: Path | None, results: Path = RESULTS, docs: Path = REPO / "docs"
+) -> Path:
+    """Writes the page and its picture into `docs`; returns the page.
+
+    What the page says of other kernels stays.
+    UsageError where there is no such result, or it is none that can be shown.
+    """
+    folder = result or _last(results)
+    written = docs / _PAGE
+    try:
+        loaded = from_json((folder / JSON).read_text())
+        text = page(loaded, written.read_text() if written.is_file() else "")
+    except OSError as error:
+        raise UsageError(f"there is no {folder / JSON}", hint="./inv bench makes one") from error
+    except ValueError as error:
+        raise UsageError(f"{folder / JSON}: {error}", hint="./inv bench makes another") from error
+    drawn = folder / f"{plot.NAME}.svg"
+    if not drawn.is_file():
+        plot.draw(loaded, folder)
+    written.write_text(text)
+    shutil.copyfile(drawn, docs / picture(kernel_of(loaded)))
+    ws.reporter.result(f"{written}, from {folder}")
+    return written
+
+
+def _last(results: Path) -> Path:
+    """The last run of the benchmark: the folders' names begin with the time."""
+    found = sorted(
+        path.parent for path in results.glob(f"*/{JSON}") if not path.parent.is_symlink()
+    )
+    if not found:
+        raise UsageError("there are no results of the benchmark", hint="./inv bench makes some")
+    return found[-1]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
-from harness.build import initramfs, kernel, modules, programs, rootfs
+from harness.build import kernel, modules, programs, rootfs
 from harness.build.bootable import Bootable
 from harness.build.kernel import KernelBuild
 from harness.build.modules import MODULE_NAMES, ModuleBuild
@@ -122,7 +122,7 @@ def _assemble(bare: Equipment, folder: Path) -> None:
         for path in (*bare.bootable.programs, *bare.bootable.modules):
             shutil.copy(path, inside)
             (inside / path.name).chmod(0o755)
-        initramfs.pack(Path(scratch), folder / "more.cpio.gz")
+        rootfs.pack(Path(scratch), folder / "more.cpio.gz")
     more = folder / "more.cpio.gz"
     whole = bare.rootfs.initramfs.read_bytes() + more.read_bytes()
     (folder / rootfs.ARCHIVE).write_bytes(whole)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from harness.build import source
 from harness.build.series import (
     Applied,
     Outcome,
@@ -37,7 +38,7 @@ from harness.build.source import KernelSource
 from harness.build.toolchain import is_needed, tool_version
 from harness.build.tree_faults import is_sound, script_of
 from harness.core.cache import digest, disk_full_named
-from harness.core.errors import PatchError, UsageError
+from harness.core.errors import PatchError, UsageError, VerdictError
 from harness.core.paths import COMMON, REPO
 from harness.core.process import require, run
 from harness.targets.model import Target
@@ -460,3 +461,20 @@ class WorkTree:
                 if any(entries):
                     break
             (self.tree / folder).rmdir()
+
+
+def report_check(
+    ws: Workspace,
+    target: Target,
+    source_name: str | None = None,
+    extra: Sequence[Path] = (),
+) -> None:
+    """Prints a line for each patch; raises VerdictError where one conflicts."""
+    kernel = source.fetch(ws, target, source_name)
+    reports = check(ws, kernel, extra)
+    for report in reports:
+        detail = f": {report.detail}" if report.detail else ""
+        ws.reporter.say(f"{report.outcome:<11}  {report.patch}{detail}")
+    conflicts = [report.patch for report in reports if report.outcome == "conflict"]
+    if conflicts:
+        raise VerdictError(f"{len(conflicts)} of {len(reports)} patches do not apply")

@@ -12,6 +12,8 @@ which follows the files in harness/build/guest/.
 
 from __future__ import annotations
 
+import gzip
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -20,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from harness.build import debian, initramfs
+from harness.build import debian
 from harness.core.cache import digest, tree_digest
 from harness.core.errors import BuildError, SourceError
 from harness.core.paths import GUEST
@@ -84,7 +86,6 @@ def build(ws: Workspace, target: Target) -> Rootfs:
             listing,
             tree_digest(GUEST),
             Path(__file__).read_bytes(),
-            Path(initramfs.__file__).read_bytes(),
         )
         if ws.cache.has("rootfs", key):
             phase.mark_cached()
@@ -237,7 +238,7 @@ def _assemble(target: Target, programs: Path, folder: Path) -> None:
     _write(stage / "etc/group", group_lines())
     shutil.copyfile(GUEST / "init", stage / "init")
     (stage / "init").chmod(0o755)
-    initramfs.pack(stage, folder / ARCHIVE)
+    pack(stage, folder / ARCHIVE)
     shutil.rmtree(stage)
 
 
@@ -269,3 +270,31 @@ def _compile_su(target: Target, program: Path) -> None:
 
 def _write(path: Path, lines: Iterable[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def pack(stage: Path, archive: Path) -> None:
+    """Writes all below `stage` into `archive` (gzipped cpio, newc).
+
+    The same bytes for the same files: sorted, root's, dated 1970; everybody may read
+    them, and run what is executable. Raises BuildError, ToolMissingError.
+    """
+    require("cpio")
+    paths = sorted(stage.rglob("*"))
+    for path in paths:
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+        os.utime(path, (0, 0), follow_symlinks=False)
+    names, plain = archive.with_name("names"), archive.with_name("plain.cpio")
+    names.write_text("".join(f"{path.relative_to(stage)}\n" for path in paths))
+    run(
+        [
+            *("sh", "-c", 'exec cpio -o -H newc -R 0:0 --reproducible --quiet <"$1" >"$2"', "sh"),
+            *(names, plain),
+        ],
+        cwd=stage,
+        error=BuildError,
+        what="pack the guest",
+    )
+    archive.write_bytes(gzip.compress(plain.read_bytes(), compresslevel=6, mtime=0))
+    plain.unlink()
+    names.unlink()

@@ -25,10 +25,9 @@ from harness.machine.session import Session, bring, open_session
 from harness.results.folder import ResultFolder
 from harness.results.summary import Judged
 from harness.scenarios.catalogue import UIDS, Modules, Scenario, uid_of
-from harness.scenarios.evidence import Candidate, Decision, ScenarioUsage, UsageSample
+from harness.scenarios.evidence import Candidate, Decision, ScenarioUsage, UsageSample, samples_of
 from harness.scenarios.run import modules_command, observe
 from harness.scenarios.script import events_command, uptime_command, watch_command
-from harness.scenarios.usage import samples_of
 from harness.scenarios.verdict import PROGRAMS, Observations, Outcome, judge, judge_log
 from harness.targets.model import QemuMachine, Target
 from harness.ui.events import Planned

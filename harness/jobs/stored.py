@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from rich.table import Table
 
 from harness.core.cache import Cache, discard, remove_partial
 from harness.core.errors import UsageError
+from harness.core.paths import RESULTS
 from harness.core.process import run as run_program
 from harness.ui.workspace import Workspace
 
@@ -135,3 +138,21 @@ def _remove(cache: Cache, one: Stored) -> bool:
         elif held:
             discard(one.path)
         return held
+
+
+def clean(ws: Workspace, *, cache: bool, results: Path = RESULTS) -> None:
+    """Removes the results of test runs; with `cache`, all that is stored as well."""
+    folders = [results, ws.cache.root] if cache else [results]
+    with ws.reporter.phase("clean"):
+        for folder in folders:
+            if folder.exists():
+                ws.reporter.say(f"remove {folder}")
+            _remove_folder(folder)
+
+
+def _remove_folder(folder: Path) -> None:
+    """Removes `folder`; nobody sees it half-removed, also where this is interrupted."""
+    if folder.exists():
+        folder.rename(folder.with_name(f"{folder.name}.removed-{os.getpid()}"))
+    for removed in folder.parent.glob(f"{folder.name}.removed-*"):
+        shutil.rmtree(removed, ignore_errors=True)

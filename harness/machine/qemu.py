@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +47,12 @@ def kernel_command_line(machine: QemuMachine) -> str:
 
 
 def qemu_argv(
-    machine: QemuMachine, kernel: Path, initramfs: Path, *, adb_port: int, qmp_socket: Path
+    machine: QemuMachine, kernel: Path, initramfs: Path, *, adb_port: int, qmp_socket: Path | None
 ) -> list[str]:
-    """QEMU's command line; adbd is reached at `adb_port` of the loopback interface."""
+    """QEMU's command line; adbd is reached at `adb_port` of the loopback interface.
+
+    Without a `qmp_socket` nobody controls it but its terminal.
+    """
     forward = f"hostfwd=tcp:{LOOPBACK}:{adb_port}-:{GUEST_ADB_PORT}"
     return [
         machine.binary,
@@ -63,7 +67,7 @@ def qemu_argv(
         *("-chardev", "stdio,id=console,signal=off"),
         *("-serial", "chardev:console"),
         # We listen there before QEMU starts: nothing has to be polled.
-        *("-qmp", f"unix:{qmp_socket}"),
+        *(("-qmp", f"unix:{qmp_socket}") if qmp_socket is not None else ()),
         # The guest reaches nobody; adb reaches the guest.
         *("-netdev", f"user,id=net0,restrict=on,ipv6=off,{forward}"),
         *machine.devices,
@@ -73,6 +77,12 @@ def qemu_argv(
         *("-initrd", str(initramfs)),
         *("-append", kernel_command_line(machine)),
     ]
+
+
+def command_to_paste(machine: QemuMachine, kernel: Path, initramfs: Path) -> str:
+    """A line for a shell that boots the same by hand, with adbd at its own port."""
+    argv = qemu_argv(machine, kernel, initramfs, adb_port=GUEST_ADB_PORT, qmp_socket=None)
+    return f"{shlex.join(argv)}\n"
 
 
 def version(machine: QemuMachine) -> str:

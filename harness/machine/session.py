@@ -38,6 +38,8 @@ from harness.targets.model import BootLimits as BootLimits  # callers have it fr
 from harness.targets.model import QemuMachine, SdkMachine, Target
 from harness.ui.workspace import Workspace
 
+# In a session's folder: the same guest by hand, without us.
+QEMU_COMMAND = "qemu-command.txt"
 # What harness/build/guest/init says when adbd listens.
 READY = r"goldfish-oom: init ready: (\S+)"
 # Where `tools` go, and are found before the system's own: our su gives a command
@@ -271,6 +273,8 @@ class _Start:
         self, stack: ExitStack, data: QemuMachine, scratch: Path, more: Sequence[str]
     ) -> Session:
         """A session whose device nobody has connected to yet."""
+        command = qemu.command_to_paste(data, self.kernel_image, self.initramfs)
+        (self.folder / QEMU_COMMAND).write_text(command)
         machine = qemu.start(
             data,
             self.kernel_image,

@@ -25,8 +25,7 @@ from harness.core.paths import PAGES
 from harness.core.text import public, visible
 from harness.kernel_output.records import escape as kernel_name
 from harness.report.index import Entry, filters_of
-from harness.report.units import figure_words, grouped, short_size, user_words
-from harness.report.view import Page
+from harness.report.view import Page, figure_words, grouped, short_size, user_words
 from harness.results.run_result import RunResult, Word
 
 _MEANING: Mapping[Word, str] = MappingProxyType(

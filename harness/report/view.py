@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from rich.filesize import decimal
+
 from harness.kernel_output.records import KillRecord
 from harness.kernel_output.reports import KernelReport
 from harness.report.chart import Chart, KillMark, draw, thinned
 from harness.report.log import Log
-from harness.report.units import short_size, user_words
 from harness.results.run_result import RunResult, ScenarioResult
 from harness.scenarios.evidence import Decision, ScenarioUsage, UsageSample
 
@@ -298,3 +299,36 @@ def _kill_words(kill: KillView) -> str:
     record = kill.record
     time = "" if record.time is None else f" at {record.time:.2f} s"
     return f"pid {record.pid}{time}{' (dry run)' if record.dry_run else ''}"
+
+
+# Android's users: each person has this many, of which apps begin at the second.
+_PER_PERSON = 100_000
+_FIRST_APP, _LAST_APP = 10_000, 19_999
+_SECOND = 10**9
+
+
+def grouped(number: int) -> str:
+    """A number with its digits in groups of three."""
+    return f"{number:,}"
+
+
+def short_size(size: int) -> str:
+    """Bytes in a unit in which they are few: 1 MB is 1,000,000 bytes."""
+    return f"-{decimal(-size)}" if size < 0 else decimal(size)
+
+
+def figure_words(policy: str, figure: int | None) -> str:
+    """What a policy compared, with its unit where that is known."""
+    if figure is None:
+        return ""
+    if policy == "runtime":
+        return f"{figure / _SECOND:.3f} s CPU time"
+    return f"{grouped(figure)} points" if policy == "badness" else grouped(figure)
+
+
+def user_words(uid: int) -> str:
+    """A uid, with Android's name where it is an app's."""
+    person, app = divmod(uid, _PER_PERSON)
+    if _FIRST_APP <= app <= _LAST_APP:
+        return f"{uid} (u{person}_a{app - _FIRST_APP})"
+    return str(uid)

@@ -22,6 +22,7 @@ from harness.kernel_output.programs_output import parse_output
 from harness.machine.adb import Device
 from harness.machine.session import Session
 from harness.scenarios.catalogue import NO_LIMIT, Modules, Scenario, uid_of
+from harness.scenarios.evidence import LimitChange, Meanwhile
 from harness.scenarios.oracle import Decision, parse_decisions
 from harness.scenarios.script import (
     BEGIN,
@@ -39,7 +40,6 @@ from harness.scenarios.script import (
     modules_command,
     parts_of,
 )
-from harness.scenarios.usage import LimitChange, Meanwhile
 from harness.scenarios.verdict import Observations, ProgramRun
 
 __all__ = [

@@ -25,8 +25,8 @@ from harness.kernel_output.records import (
 )
 from harness.kernel_output.records import parse_log as parse_records_log
 from harness.scenarios.catalogue import NO_LIMIT, SHIELD_ADJ, Enough, Run, Scenario, Victims, uid_of
+from harness.scenarios.evidence import Meanwhile
 from harness.scenarios.oracle import Decision
-from harness.scenarios.usage import Meanwhile
 
 SIGKILL = 9
 PAGE = 4096

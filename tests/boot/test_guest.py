@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from device_work import SECONDS, eventually
 from harness.build.kernel import KernelBuild
 from harness.core.errors import DeviceError
 from harness.core.paths import GUEST
+from harness.core.ports import free_port
 from harness.machine.adb import Device
-from harness.machine.session import Session
+from harness.machine.qemu import GUEST_ADB_PORT
+from harness.machine.session import QEMU_COMMAND, Session
 
 APP = 10070
 APP_ID = "uid=10070(u0_a70) gid=10070(u0_a70) groups=10070(u0_a70)"
@@ -32,6 +35,22 @@ def test_the_kernel_is_the_one_that_was_built(guest: Device, kernel: KernelBuild
 def test_the_kernel_has_jump_labels(guest: Device) -> None:
     # Behind the configuration, which says so also where the compiler was asked in vain.
     assert guest.shell("grep -w arch_jump_label_transform /proc/kallsyms").output
+
+
+def test_the_command_that_is_left_boots_the_same(booted: Session, tmp_path: Path) -> None:
+    command = (booted.folder / QEMU_COMMAND).read_text()
+    # Two guests on one port do not go together, and nobody says who else is here.
+    command = command.replace(f":{GUEST_ADB_PORT}-", f":{free_port()}-")
+    log = tmp_path / "console.log"
+    with log.open("wb") as output:
+        guest = subprocess.Popen(
+            ["sh", "-c", f"exec {command}"], stdin=subprocess.DEVNULL, stdout=output
+        )
+        try:
+            assert eventually(lambda: b"goldfish-oom: init ready" in log.read_bytes())
+        finally:
+            guest.kill()
+            guest.wait()
 
 
 def test_adb_is_root(guest: Device) -> None:

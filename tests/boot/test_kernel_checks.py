@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import pytest
+from checkpatch import run_checkpatch, run_sparse
 
-from harness.build.checkpatch import run_checkpatch, run_sparse
 from harness.build.kernel import KernelBuild
 from harness.ui.workspace import Workspace
 

@@ -195,8 +195,8 @@ def test_a_task_as_json_and_quietly(tmp_path: Path, arguments: tuple[str, ...]) 
     for name in ("inv_program.py", "tasks.py", "invoke.yaml", "harness"):
         (tmp_path / name).symlink_to(REPO / name)
     program = (
-        "import sys; from pathlib import Path; import harness.jobs.clean as job; "
-        f"job.run.__kwdefaults__['results'] = Path({str(tmp_path / 'results')!r}); "
+        "import sys; from pathlib import Path; import harness.jobs.stored as job; "
+        f"job.clean.__kwdefaults__['results'] = Path({str(tmp_path / 'results')!r}); "
         "sys.path.insert(0, '.'); from inv_program import InvConfig, InvProgram; "
         "InvProgram(name='inv', binary='./inv', config_class=InvConfig).run()"
     )
@@ -348,7 +348,7 @@ def test_test_is_everything_in_order(monkeypatch: pytest.MonkeyPatch, status: in
     with pytest.raises(StatusError) if status else nullcontext():
         tasks.test(context())
     assert groups == [
-        *("ruff check", "ruff format", "mypy", "shellcheck", "unit tests"),
+        *("ruff check", "ruff format", "mypy", "imports", "shellcheck", "unit tests"),
         *("browser tests", "boot tests"),
         "bench linux-6.1 quick=True",
     ]

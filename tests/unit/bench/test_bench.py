@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.bench import docs as bench_docs
+from harness.bench import docs as bench_page
 from harness.bench import goals as bench_goals
-from harness.bench import page as bench_page
 from harness.bench import plan as bench_plan
 from harness.bench import plot as bench_plot
 from harness.bench import run as bench
@@ -535,19 +535,19 @@ def test_a_table_has_as_many_cells_in_every_line() -> None:
 def test_a_page_of_a_run_that_did_not_end(tmp_path: Path) -> None:
     (tmp_path / "bench.json").write_text(to_json(a_result(finished=False)))
     with pytest.raises(UsageError, match="did not come to its end"):
-        bench_page.run(Workspace(), tmp_path, docs=tmp_path)
+        bench_page.publish(Workspace(), tmp_path, docs=tmp_path)
 
 
 def test_the_last_run_is_shown(tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     docs.mkdir()
     with pytest.raises(UsageError, match="no results"):
-        bench_page.run(Workspace(), None, results=tmp_path, docs=docs)
+        bench_page.publish(Workspace(), None, results=tmp_path, docs=docs)
     for number, command in ((1, "./inv bench --old"), (2, "./inv bench --new")):
         folder = tmp_path / f"2026010{number}-000000-linux-6.1-bench"
         folder.mkdir()
         (folder / "bench.json").write_text(to_json(replace(a_result(), command=command)))
-    page = bench_page.run(Workspace(), None, results=tmp_path, docs=docs)
+    page = bench_page.publish(Workspace(), None, results=tmp_path, docs=docs)
     assert "./inv bench --new" in page.read_text()
     assert (docs / "benchmarks-linux-6.1.svg").is_file()
 
@@ -583,7 +583,7 @@ def test_the_page_in_the_repository_has_the_form_that_is_kept() -> None:
 
 def test_a_folder_without_a_result(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no"):
-        bench_page.run(Workspace(), tmp_path, docs=tmp_path)
+        bench_page.publish(Workspace(), tmp_path, docs=tmp_path)
 
 
 # --- the job, without a machine ---------------------------------------------------------

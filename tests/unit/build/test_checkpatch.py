@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
+from checkpatch import run_checkpatch, run_sparse
 from fakekernel import FakeRepository, make_repository
 
-from harness.build.checkpatch import run_checkpatch, run_sparse
 from harness.build.kernel import build
 from harness.core.errors import ToolMissingError, VerdictError
 
@@ -33,7 +33,7 @@ grep -n XXX "$file" | sed "s|^\\([0-9]*\\):.*|$file:\\1:1: warning: marked|"
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRepository:
     fake = make_repository(tmp_path, monkeypatch)
-    monkeypatch.setattr("harness.build.checkpatch.COMMON", fake.common)
+    monkeypatch.setattr("checkpatch.COMMON", fake.common)
     (fake.pristine / "scripts").mkdir()
     (fake.pristine / "scripts/checkpatch.pl").write_text(SCRIPT)
     (fake.folder / "tools").mkdir()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.build import initramfs
+from harness.build import rootfs
 
 
 def stage(folder: Path, name: str, mode: int) -> Path:
@@ -37,14 +37,14 @@ def _cpio() -> None:
 
 def test_the_same_files_are_the_same_bytes(tmp_path: Path) -> None:
     for number in (1, 2):
-        initramfs.pack(stage(tmp_path / str(number), "a", 0o640), tmp_path / f"{number}.gz")
+        rootfs.pack(stage(tmp_path / str(number), "a", 0o640), tmp_path / f"{number}.gz")
     assert (tmp_path / "1.gz").read_bytes() == (tmp_path / "2.gz").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "1.gz", "2", "2.gz"]
 
 
 def test_all_is_roots_and_for_everybody(tmp_path: Path) -> None:
     archive = tmp_path / "x.gz"
-    initramfs.pack(stage(tmp_path / "stage", "run", 0o700), archive)
+    rootfs.pack(stage(tmp_path / "stage", "run", 0o700), archive)
     line = listing(gzip.decompress(archive.read_bytes())).splitlines()[-1].split()
     assert line[0] == "-rwxr-xr-x"
     assert line[2:4] == ["root", "root"]
@@ -54,7 +54,7 @@ def test_all_is_roots_and_for_everybody(tmp_path: Path) -> None:
 def test_one_can_follow_another(tmp_path: Path) -> None:
     both = b""
     for name in ("a", "b"):
-        initramfs.pack(stage(tmp_path / name, name, 0o644), tmp_path / f"{name}.gz")
+        rootfs.pack(stage(tmp_path / name, name, 0o644), tmp_path / f"{name}.gz")
         both += (tmp_path / f"{name}.gz").read_bytes()
     # gzip's members in a row are one stream, as for the kernel.
     whole = gzip.decompress(both)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.build import patch_check, patching, source
+from harness.build import patching, source
 from harness.build.patching import PatchReport
 from harness.core.cache import Cache
 from harness.core.errors import VerdictError
@@ -28,7 +28,7 @@ def check(said: io.StringIO, *reports: PatchReport) -> None:
     ws = Workspace(Cache(Path("none")), Reporter(PlainConsole(file=said)))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(patching, "check", lambda *_: list(reports))
-        patch_check.run(ws, LINUX_6_1)
+        patching.report_check(ws, LINUX_6_1)
 
 
 def test_each_patch_has_a_line(said: io.StringIO) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.cache import Cache
-from harness.jobs import clean
+from harness.jobs import stored
 from harness.ui.progress import PlainConsole, Reporter
 from harness.ui.workspace import Workspace
 
@@ -20,7 +20,7 @@ def test_clean(tmp_path: Path, cache: bool) -> None:
     results = tmp_path / "results"
     for folder in (results, ws.cache.root, tmp_path / "cache.removed-1", tmp_path / "other"):
         (folder / "sub").mkdir(parents=True)
-    clean.run(ws, cache=cache, results=results)
+    stored.clean(ws, cache=cache, results=results)
     left = {path.name for path in tmp_path.iterdir()}
     assert left == ({"other"} if cache else {"cache", "cache.removed-1", "other"})
-    clean.run(ws, cache=cache, results=results)
+    stored.clean(ws, cache=cache, results=results)

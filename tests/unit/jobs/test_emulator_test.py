@@ -34,13 +34,13 @@ from harness.scenarios.evidence import (
     KILL_RECORD,
     PROC,
     PROC_MM_LIMITS,
+    Meanwhile,
     Peak,
     ScenarioUsage,
     UsageSample,
     parse_decisions,
     parse_usage,
 )
-from harness.scenarios.usage import Meanwhile
 from harness.scenarios.verdict import Observations
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1

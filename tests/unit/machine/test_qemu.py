@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import socket
 from pathlib import Path
 
@@ -66,6 +67,14 @@ def test_the_board_of_goldfish_on_stock_qemu() -> None:
 def test_adb_is_forwarded_on_the_loopback_interface_only() -> None:
     assert "hostfwd=tcp:127.0.0.1:4711-:5555" in value_of("-netdev")
     assert "restrict=on" in value_of("-netdev")
+
+
+def test_the_command_to_paste_is_the_same_without_us() -> None:
+    files = Path("/k/a kernel"), Path("/r/i.gz")
+    words = shlex.split(qemu.command_to_paste(MACHINE, *files))
+    ours = qemu.qemu_argv(MACHINE, *files, adb_port=qemu.GUEST_ADB_PORT, qmp_socket=Path("/s/qmp"))
+    at = ours.index("-qmp")
+    assert words == [*ours[:at], *ours[at + 2 :]]
 
 
 def test_nothing_but_what_is_named_and_no_restart() -> None:

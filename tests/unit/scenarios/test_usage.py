@@ -11,9 +11,17 @@ from hypothesis import strategies as st
 from harness.kernel_output.proc_mm_limits import LimitEntry
 from harness.kernel_output.programs_output import Usage
 from harness.kernel_output.records import KillRecord
-from harness.scenarios.evidence import KILL_RECORD, PROC_MM_LIMITS, Peak
+from harness.scenarios.evidence import (
+    KILL_RECORD,
+    PROC_MM_LIMITS,
+    LimitChange,
+    Meanwhile,
+    Peak,
+    between,
+    samples,
+    samples_of,
+)
 from harness.scenarios.evidence import UsageSample as Sample
-from harness.scenarios.usage import LimitChange, Meanwhile, between, samples, samples_of
 
 TIMES = st.floats(0, 100)
 UIDS = st.integers(10000, 10003)
