@@ -84,6 +84,10 @@ def check_terminals() -> None:
         os.close(end)
 
 
+# pexpect forks; filelock, which the cache uses, refuses that to a thread while another one forks.
+_FORK = threading.Lock()
+
+
 class Console:
     """Runs `argv` as the machine and reads its console to the end.
 
@@ -113,15 +117,16 @@ class Console:
         log.parent.mkdir(parents=True, exist_ok=True)
         self._stream: IO[bytes] = log.open("wb")
         command, *arguments = bound_to_us(argv)
-        self._child: pexpect.spawn[bytes] = pexpect.spawn(
-            command,
-            arguments,
-            env=environment_of(argv[0]) if env is None else env,
-            echo=False,
-            timeout=None,
-            use_poll=True,
-            dimensions=(50, 500),
-        )
+        with _FORK:
+            self._child: pexpect.spawn[bytes] = pexpect.spawn(
+                command,
+                arguments,
+                env=environment_of(argv[0]) if env is None else env,
+                echo=False,
+                timeout=None,
+                use_poll=True,
+                dimensions=(50, 500),
+            )
         health.clock.follow(self.pid)
         self._reader = threading.Thread(target=self._read_all, name="console", daemon=True)
         health.listen(self._wake)

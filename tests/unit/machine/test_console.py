@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from harness.core.errors import BootError, DeviceError, InfrastructureError
 from harness.core.lifetime import Health
@@ -70,6 +74,20 @@ def first_cause(console: Console, seconds: float = 60.0) -> Exception:
         console.health.check()
     console.close()
     return caught.value
+
+
+def test_guests_may_start_at_the_same_time(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    # filelock, which the cache uses, refuses a fork while another thread is at one.
+    request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
+    sys.setswitchinterval(1e-6)
+    with FileLock(tmp_path / "lock"), ThreadPoolExecutor(4) as threads:
+
+        def start(number: int) -> None:
+            console = Console(["true"], tmp_path / f"{number}.log", Health())
+            console.expect_end()
+            console.close()
+
+        list(threads.map(start, range(100)))
 
 
 def test_a_marker_is_waited_for_and_the_log_is_whole(tmp_path: Path) -> None:
