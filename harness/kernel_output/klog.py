@@ -147,7 +147,7 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern("BUG", r"-{12}\[ cut here \]"),
     Pattern("WARNING", r"WARNING: ", certain=False),
     Pattern("memory leak", r"kmemleak: \d+ new suspected memory leaks"),
-    Pattern("object error", r"ODEBUG: |refcount_t: "),
+    Pattern("object error", r"ODEBUG: (?!\d+ of \d+ active objects replaced)|refcount_t: "),
     Pattern(
         "stock OOM kill",
         rf"Out of memory(?: \(|: )|Memory cgroup out of|{_NAME} invoked oom-killer: ",

@@ -133,6 +133,8 @@ class Board:
     # A task that cannot go on is noticed after one to two of these. The scenarios'
     # children wait interruptibly, so they do not count.
     hung_task_seconds: int = 10
+    # The same of the kernel that checks itself; None: no other.
+    debug_hung_task_seconds: int | None = None
     limits: BootLimits = BootLimits()
 
 
@@ -254,7 +256,11 @@ class Target:
     def checking_itself(self) -> Target:
         """The same kernel with all that finds its mistakes, and slows it down."""
         boards = {
-            name: replace(board, limits=board.limits.of_a_slow_kernel())
+            name: replace(
+                board,
+                limits=board.limits.of_a_slow_kernel(),
+                hung_task_seconds=board.debug_hung_task_seconds or board.hung_task_seconds,
+            )
             for name, board in self.boards.items()
         }
         return replace(self, debug=True, boards=MappingProxyType(boards))

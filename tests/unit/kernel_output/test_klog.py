@@ -197,6 +197,7 @@ WELL = [
     "usb 1-1: BUG: told by a driver",
     "driver: WARNING: the firmware is old",
     "ODEBUGGING: on",
+    "ODEBUG: 6 of 6 active objects replaced",
     "mydriver: Internal error: retrying",
     "mydriver: Oops: never mind",
     "mydriver: Kernel panic - not syncing is what we avoid",

@@ -66,6 +66,12 @@ def test_a_kernel_that_checks_itself_gets_more_time() -> None:
         assert slow.board.limits.echo > target.board.limits.echo
 
 
+def test_kmemleak_of_3_4_is_no_hung_task() -> None:
+    # Its thread sleeps for a minute, and no signal wakes it.
+    assert GOLDFISH_3_4.checking_itself().board.hung_task_seconds > 60
+    assert LINUX_6_1.checking_itself().board.hung_task_seconds == LINUX_6_1.board.hung_task_seconds
+
+
 def test_another_compiler_is_the_kernels_alone() -> None:
     own = GOLDFISH_3_4.with_cross_compile("/opt/bin/arm-eabi-")
     assert (own.cross_compile, own.programs_cross_compile) == (
