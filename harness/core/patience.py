@@ -39,7 +39,7 @@ class MachineClock:
             self._waited, self._looked = self._read(), time.monotonic()
 
     def now(self) -> float:
-        """Return the time."""
+        """Return the time in seconds."""
         with self._lock:
             found, now = self._read(), time.monotonic()
             more = [waited - self._waited.get(thread, 0) for thread, waited in found.items()]
