@@ -6,8 +6,8 @@ One line per kill, at level KERN_ERR, tabs after the commas:
     uid=10070, uRSS=…, mm_max=…, pid=…, pRSS=… [, total_run_time=… | , badness=… | , NAME=…]
     [, policy=…, trigger=… [, dry_run=1] [, sharer_of=…], comm=…]
 
-The lines in the report of 2020 end after pRSS, and have tabs, spaces or nothing after the
-commas. All sizes are in bytes, total_run_time is in nanoseconds.
+Lines in the older form, that of the 2020 report, end after pRSS and have tabs, spaces or nothing
+after the commas. All sizes are in bytes, total_run_time is in nanoseconds.
 
 A log can be cut off anywhere, and on a console several writers mix. So a line is a record only
 if it is one from its beginning to its line end. A line that looks like a part of a record, but
