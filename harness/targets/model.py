@@ -119,7 +119,7 @@ class Board:
     machine: QemuMachine | SdkMachine
     # The make target whose configuration the fragments are merged into.
     base_config: str
-    # Below the target's patches; a later fragment wins over an earlier one.
+    # In the target's patch folder; a later fragment wins over an earlier one.
     fragments: tuple[str, ...] = ("fragment.config",)
     # Whether a log line at KERN_WARNING or worse counts as a complaint of the kernel: during the
     # boot, and while scenarios run.
