@@ -49,8 +49,8 @@ def parse_git_source(source: str) -> tuple[str, str]:
 def commit_of(ws: Workspace, source: GitSource) -> str:
     """Return the pinned commit, or else the branch's current head.
 
-    If the server cannot be asked, the head of the last time is returned, and a message says so.
-    Raises SourceError if neither is known, CommandError if the server does not answer.
+    If the server cannot be asked, the head from the last answer is returned, and a message says
+    so. Raises SourceError if neither is known, CommandError if the server does not answer.
     """
     if source.commit is not None:
         return source.commit

@@ -21,8 +21,8 @@ from harness.core.process import run
 from harness.kernel_output.reports import GuestReport, find_reports
 
 _NAME = r"[A-Za-z_$][\w.$]*"
-# A function with offset and size, or an address without a function after it. Behind a function
-# in a module stands the module's name.
+# A function with offset and size, or an address without a function after it. If the function is
+# in a module, the module's name follows.
 _REFERENCE = re.compile(
     rf"(?<![\w.$])(?P<name>{_NAME})\+0x(?P<offset>[0-9a-f]{{1,16}})/0x(?P<size>[0-9a-f]{{1,16}})"
     rf"(?P<module> \[[\w-]+\])?"

@@ -429,7 +429,7 @@ class WorkTree:
         new.rename(self.tree)
 
     def _changed_by_others(self) -> Iterator[str]:
-        """Yield the files that were changed after the last `sync`: the release must not lie."""
+        """Yield the files changed after the last `sync`: the release does not cover them."""
         done = self._state_file.stat().st_ctime_ns
         folders = [self.tree]
         while folders:

@@ -18,7 +18,7 @@ Outcome = Literal["applies", "fuzz", "conflict", "in the tree", "not needed"]
 Tool = Literal["gcc", "binutils", "hostgcc", "make", "perl"]
 TOOLS: tuple[Tool, ...] = get_args(Tool)
 
-# Patches for faults of old trees, which many a tree has fixed long ago. A script beside a patch
+# Patches for faults of old trees, which many trees have fixed long ago. A script beside a patch
 # tells whether the tree has the fault (harness/build/tree_faults.py).
 _OPTIONAL = "compat/"
 # The default of GNU patch.

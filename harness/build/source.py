@@ -377,7 +377,7 @@ def _plain_stream(archive: Path) -> Iterator[IO[bytes]]:
 
 
 def _from_directory(ws: Workspace, target: Target, path: Path, phase: Phase) -> KernelSource:
-    # Before 80,000 files are read.
+    # Check this before 80,000 files are read.
     check_version(tree_version(path), target, str(path))
     phase.note(f"read {path}")
     key = f"directory-{directory_digest(ws, path)}"
@@ -399,7 +399,7 @@ def _first(names: tuple[str, ...]) -> str:
 
 
 def _tell_left_out(ws: Workspace, path: Path) -> None:
-    """Report what is in a directory that is no part of a kernel's source."""
+    """Report the files of a directory that are no part of a kernel's source."""
     names = tuple(_shown(found.name) for found in _found_in(path) if not found.is_source)
     if names:
         count = len(names)

@@ -48,12 +48,12 @@ FOR_TESTS = frozenset({"chromium", "sparse"})
 FILE_PACKAGES: Mapping[str, str] = MappingProxyType(
     {
         "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
-        # The kernel's host programs: extract-cert, objtool, sorttable.
+        # For the kernel's host programs: extract-cert, objtool, sorttable.
         "/usr/include/openssl/ssl.h": "libssl-dev",
         "/usr/include/libelf.h": "libelf-dev",
         # gcc only recommends the C library's headers.
         "/usr/include/stdio.h": "libc6-dev",
-        # trixie's packages of the guest are signed with keys from it.
+        # trixie's packages for the guest are signed with keys from this file.
         "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
     }
 )

@@ -126,7 +126,7 @@ class Board:
     boot_levels_tell: bool = True
     levels_tell: bool = True
     # Outside the scenarios: whether everything that a healthy kernel does not do by itself
-    # counts against the kernel, or only what none but a broken kernel writes.
+    # counts against the kernel, or just the lines that only a broken kernel writes.
     log_tells: bool = True
     # Whether the kernel reports its decisions as events.
     decisions_tell: bool = False

@@ -21,7 +21,7 @@ _WIDTH_ELSEWHERE = 140
 
 
 class PlainConsole(Console):
-    """Rich's console, except that a reader that went away is an error like any other."""
+    """Rich's console, to which a closed pipe is an error like any other."""
 
     def on_broken_pipe(self) -> None:
         """Pass BrokenPipeError on; Rich would exit with 1, which means a failed test here."""
@@ -69,7 +69,7 @@ def phase_line(event: PhaseEnd) -> str:
 
 
 class PlainLines:
-    """Phases and messages, line by line: for CI, a pipe, and a terminal that can do no more."""
+    """Phases and messages, line by line: for CI, a pipe, and a simple terminal."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
