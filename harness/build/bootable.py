@@ -9,10 +9,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Bootable:
-    """All files that a run needs; `release` is what the kernel must call itself.
+    """All files that a run needs; `release` is what `uname -r` must print.
 
-    `tools` are for a device that boots from something of its own. `packages` are
-    what the guest is made from, as `name=version`.
+    `tools` are for a device that boots a system of its own. `packages` are the Debian packages
+    in the guest, as `name=version`.
     """
 
     release: str
@@ -23,10 +23,10 @@ class Bootable:
     programs: tuple[Path, ...]
     tools: tuple[Path, ...] = ()
     packages: tuple[str, ...] = ()
-    # For what it says of its own mistakes; it is not handed on.
+    # For decoding the kernel's reports about its own bugs; it is not put into a bundle.
     vmlinux: Path | None = None
 
     @property
     def pushed(self) -> tuple[Path, ...]:
-        """What a device is brought that has it not in its initramfs."""
+        """The files that are pushed to a device whose initramfs does not hold them."""
         return (*self.programs, *self.modules)

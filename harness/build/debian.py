@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Packages of Debian's archive, whichever system the host is.
+"""Packages of Debian's archive, whatever system the host runs.
 
-A host's own apt knows the suites of that host: trixie has no linux-source-6.1, and
-Ubuntu no adbd for a guest. So mmdebstrap sets up an apt with the lists of one suite,
-checked with Debian's keyring. The mirror, and how the network is reached, are
-the host's where its apt is configured for Debian, and Debian's defaults elsewhere.
+The host's own apt only knows the suites of that host: trixie has no linux-source-6.1, and Ubuntu
+no adbd for a guest. So mmdebstrap sets up an apt with the lists of one suite, checked with
+Debian's keyring. That apt has the network settings of the host's apt. Its mirror is the host's,
+if the host's apt uses one of Debian's, and else Debian's default.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from harness.core.process import require, run
 from harness.ui.workspace import Workspace
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-# Every architecture's list has the packages that are for all of them.
+# Any architecture will do for packages of "all": they are in the lists of each.
 ANY = "amd64"
-# apt's own downloader of single files; it is on no PATH.
+# apt's own downloader for single files; it is not on PATH.
 _APT_HELPER = "/usr/lib/apt/apt-helper"
 _URI = re.compile(
     r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$", re.MULTILINE
 )
-# apt's words for what went wrong, among much that did not.
+# The beginnings of apt's lines about failures.
 _COMPLAINTS = ("E:", "Err:")
 LOOK_AT_NETWORK = "look at the network, and at the mirror that apt uses"
 
 
 @dataclass(frozen=True)
 class Package:
-    """A file that Debian's archive offers, where it is, and the hash that its lists state."""
+    """A file in Debian's archive: its address, and the hash that the archive's lists state."""
 
     name: str
     version: str
@@ -55,30 +55,29 @@ class Package:
 
 @dataclass(frozen=True)
 class Known:
-    """What the archive said of a package, and how many seconds ago."""
+    """The archive's last answer about a package, and its age in seconds."""
 
     package: Package
     age: float
 
 
 def known(ws: Workspace, name: str, suite: str, architecture: str = ANY) -> Known | None:
-    """What the archive said of a package when it was asked last; None if it never was."""
+    """Return the archive's last answer about a package; None if it was never asked."""
     memory = _memory(ws, name, suite, architecture)
     try:
         package = Package(**json.loads(memory.read_text()))
         return Known(package, time.time() - memory.stat().st_mtime)
     except (OSError, ValueError, TypeError):
-        return None  # not asked yet, or not readable: it is only a memory
+        return None  # not asked yet, or unreadable: ask again
 
 
 def ask(
     ws: Workspace, name: str, suite: str, architecture: str = ANY, *, security: bool = True
 ) -> Package:
-    """The newest `name` in `suite` or, with `security`, its security updates.
+    """Return the newest `name` in `suite` or, with `security`, in its security updates.
 
-    It asks the archive, which takes some seconds, and remembers the answer. Raises
-    SourceError where the archive cannot be reached or has no package of that name,
-    ToolMissingError.
+    The archive is asked, which takes some seconds, and the answer is stored. Raises SourceError
+    if the archive cannot be reached or has no such package, and ToolMissingError.
     """
     if shutil.which("apt-get") is None:
         raise SourceError(f"no apt-get on this machine: {name} cannot be had from Debian")
@@ -92,7 +91,7 @@ def ask(
     except SourceError:
         if not updates:
             raise
-        # While a mirror is being brought up to date, a list may not fit its signature.
+        # While a mirror is being updated, a list may not match its signature.
         ws.reporter.say(f"the security updates of {suite} cannot be had now: done without them")
         answer = _answer(name, suite, architecture, archive, log)
     package = _package(name, suite, answer, log)
@@ -104,9 +103,9 @@ def ask(
 
 
 def download(ws: Workspace, package: Package, folder: Path) -> None:
-    """Puts the package's file into `folder`; apt compares its hash.
+    """Download the package's file into `folder`; apt compares its hash.
 
-    Raises DownloadError where it cannot be had, or is not what the archive's lists state.
+    Raises DownloadError if it cannot be downloaded, or differs from the archive's lists.
     """
     log = ws.logs / f"download-{package.key}.log"
     log.unlink(missing_ok=True)
@@ -125,10 +124,10 @@ def download(ws: Workspace, package: Package, folder: Path) -> None:
 
 
 def mmdebstrap(architecture: str, variant: str, form: str) -> list[str]:
-    """The command for an apt of Debian's that runs nothing of what it unpacks.
+    """Return the command for an apt of Debian that runs nothing from the packages it unpacks.
 
-    How this host reaches the network (proxies, certificates) holds there, too. The mode
-    "chrootless" needs neither root nor user namespaces, and so is the same for everybody.
+    It has this host's network settings (proxies, certificates). The mode "chrootless" needs
+    neither root nor user namespaces, so it works for every user alike.
     """
     network = [
         line.strip()
@@ -143,30 +142,30 @@ def mmdebstrap(architecture: str, variant: str, form: str) -> list[str]:
         f"--architectures={architecture}",
         *([f"--keyring={KEYRING}"] if Path(KEYRING).exists() else []),
         *(f"--aptopt={line}" for line in network),
-        # Signatures are checked. How old a list is matters little to a kernel and a
-        # guest for tests, which reach nothing but this host.
+        # Signatures are checked. The age of a list matters little to a kernel and a guest for
+        # tests, which reach nothing but this host.
         '--aptopt=Acquire::Check-Valid-Until "false"',
-        # A name is a name: linux-source-6.1 would else find linux-source-6.12.
+        # A name is no pattern: otherwise linux-source-6.1 would match linux-source-6.12, too.
         '--aptopt=APT::Cmd::Pattern-Only "true"',
     ]
 
 
 def mirror() -> str | None:
-    """The mirror of Debian's archive that this host uses; None if it uses none."""
+    """Return the mirror of Debian's archive that this host uses; None if it uses none."""
     return pick_mirror(_index_targets(), "Debian", "/debian")
 
 
 def complaints(output: str) -> str:
-    """The last of what apt complained of; where it did not, the end of `output`."""
+    """Return apt's last error lines; if there are none, all of `output`."""
     said = [line for line in output.splitlines() if line.startswith(_COMPLAINTS)]
     return "\n".join(said[-3:]) or output
 
 
 def pick_mirror(targets: str, label: str, ending: str) -> str | None:
-    """The archive called `label` among apt's index targets; None if there is none.
+    """Return the archive called `label` among apt's index targets; None if there is none.
 
-    `targets` are lines `origin|label|uri`. Origin and label are empty until
-    apt has fetched its lists; then the `ending` of the address has to tell.
+    `targets` are lines `origin|label|uri`. Origin and label are empty until apt has fetched its
+    lists; then the `ending` of the address decides.
     """
     rows = [line.strip().split("|") for line in targets.splitlines() if line.count("|") == 2]
     for origin, its_label, uri in rows:
@@ -179,9 +178,9 @@ def pick_mirror(targets: str, label: str, ending: str) -> str | None:
 
 
 def _answer(name: str, suite: str, architecture: str, sources: list[str], log: Path) -> str:
-    """What apt says of the package, with `sources` as its sources.list."""
+    """Return what apt prints about the package, with `sources` as its sources.list."""
     with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as scratch:
-        # apt drops root for its downloads and must get through.
+        # apt drops root for its downloads, and then has to be able to enter the folder.
         Path(scratch).chmod(0o755)
         try:
             return run(
@@ -190,7 +189,8 @@ def _answer(name: str, suite: str, architecture: str, sources: list[str], log: P
                     f"--customize-hook={_print_uri(name)}",
                     *(suite, "-", *sources),
                 ],
-                # Its temporary folder goes with ours, also when it is killed.
+                # mmdebstrap's temporary folder is then removed with ours, even if mmdebstrap is
+                # killed.
                 env={"TMPDIR": scratch},
                 log=log,
                 error=SourceError,
@@ -206,7 +206,7 @@ def _answer(name: str, suite: str, architecture: str, sources: list[str], log: P
 
 
 def _package(name: str, suite: str, answer: str, log: Path) -> Package:
-    """The package that an answer offers; SourceError where it offers none."""
+    """Return the package that an answer offers; SourceError if it offers none."""
     found = _URI.search(answer)
     if found is None or not found["file"].startswith(f"{name}_"):
         raise SourceError(
@@ -218,10 +218,10 @@ def _package(name: str, suite: str, answer: str, log: Path) -> Package:
 
 
 def _sources(suite: str) -> tuple[list[str], list[str]]:
-    """Lines of a sources.list for `suite`, and for its security updates.
+    """Return the lines of a sources.list for `suite`, and those for its security updates.
 
-    Both are empty where this host's apt has no archive of Debian's: mmdebstrap
-    takes its own for both then.
+    Both are empty if this host's apt has no archive of Debian: mmdebstrap then uses its own for
+    both.
     """
     targets = _index_targets()
     archive = pick_mirror(targets, "Debian", "/debian")
@@ -233,14 +233,14 @@ def _sources(suite: str) -> tuple[list[str], list[str]]:
 
 
 def _index_targets() -> str:
-    """What this host's apt has lists of."""
+    """Return the index targets of this host's apt, as lines `origin|label|uri`."""
     form = "$(ORIGIN)|$(LABEL)|$(REPO_URI)"
     return run(["apt-get", "indextargets", "--format", form, "Identifier: Packages"]).output
 
 
 def _print_uri(name: str) -> str:
-    """The shell command by which mmdebstrap's apt says where the package is."""
-    # That there is none is no failure of mmdebstrap's.
+    """Return the shell command with which mmdebstrap's apt prints the package's address."""
+    # A missing package is no failure of mmdebstrap.
     words = shlex.join(["apt-get", "download", "--print-uris", name])
     return f'APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" {words} || true'
 

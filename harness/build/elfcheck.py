@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Reading what a compiler left, and saying why it would not run on the device."""
+"""Reading a compiler's output, and finding reasons why it would not run on the device."""
 
 from __future__ import annotations
 
@@ -19,21 +19,20 @@ from harness.targets.model import ElfAbi
 
 # The value of Tag_ABI_VFP_args that says "in VFP registers".
 _VFP_ARGS_HARD = 1
-# Bionic keeps slots of its own before a program's thread-local variables. On
-# 32-bit ARM a static program whose TLS segment leaves no room for them aborts at
-# its start: "TLS segment is underaligned" (android/ndk#1647).
+# Bionic reserves slots before a program's thread-local variables. On 32-bit ARM a static program
+# whose TLS segment leaves no room for them aborts at its start: "TLS segment is underaligned"
+# (android/ndk#1647).
 _BIONIC_TLS_ALIGNMENT = 32
 
 
 @dataclass(frozen=True)
 class ElfFacts:
-    """What an ELF file says about itself, in pyelftools' names.
+    """The facts that an ELF file states about itself, in pyelftools' names.
 
-    `interpreter` is the dynamic linker it asks for, `needed` its shared
-    libraries. `hard_float` is None for machines without that distinction.
-    `oldest_kernel` is the one that its C library starts on, None where it does
-    not say. `tls_alignment` is that of its thread-local variables, None where it
-    has none.
+    `interpreter` is the dynamic linker that it asks for, `needed` are its shared libraries.
+    `hard_float` is None for machines without that distinction. `oldest_kernel` is the oldest one
+    that its C library starts on, None if it states none. `tls_alignment` is that of its
+    thread-local variables, None if it has none.
     """
 
     machine: str
@@ -47,7 +46,7 @@ class ElfFacts:
 
 
 def read_elf(path: Path) -> ElfFacts:
-    """The facts about the file at `path`; BuildError if it is no ELF file."""
+    """Return the facts about the file at `path`; BuildError if it is no ELF file."""
     try:
         with path.open("rb") as stream:
             return _facts(ELFFile(stream))
@@ -77,13 +76,13 @@ def _facts(elf: ELFFile) -> ElfFacts:
 
 
 def _oldest_kernel(elf: ELFFile) -> tuple[int, ...] | None:
-    """What the note says that GNU's C library puts into a program.
+    """Return the oldest kernel, from the note that the GNU C library puts into a program.
 
-    Bionic states no kernel. What is known of it: a static program is built for
-    the newest API level, and the NDK's own test of one (static-executable) then
-    runs it on the oldest Android that the NDK supports, because such programs
-    "are compatible with old OS versions". Up to r30 that is Android 5, whose
-    emulator has a kernel 3.4; on that kernel nobody has tried it from here.
+    Bionic states no kernel. This is known about it: a static program is built for the newest API
+    level, and the NDK's own test of one (static-executable) then runs it on the oldest Android
+    that the NDK supports, because such programs "are compatible with old OS versions". Up to r30
+    that is Android 5, whose emulator has a kernel 3.4. This project has not tried it on that
+    kernel.
     """
     for section in elf.iter_sections():
         if isinstance(section, NoteSection):
@@ -95,10 +94,10 @@ def _oldest_kernel(elf: ELFFile) -> tuple[int, ...] | None:
 
 
 def _hard_float(elf: ELFFile) -> bool:
-    """Whether floating-point arguments travel in VFP registers.
+    """Return whether floating-point arguments are passed in VFP registers.
 
-    Linkers mark programs in the header's flags. Those that do not, and object
-    files, have it in the build attributes, where soft float may go unsaid.
+    Linkers mark programs in the header's flags. Programs without these flags, and object files,
+    state it in the build attributes, where soft float may be left out.
     """
     flags = elf["e_flags"]
     if flags & (E_FLAGS.EF_ARM_ABI_FLOAT_HARD | E_FLAGS.EF_ARM_ABI_FLOAT_SOFT):
@@ -116,9 +115,9 @@ def _hard_float(elf: ELFFile) -> bool:
 def static_program_problems(
     facts: ElfFacts, abi: ElfAbi, kernel: tuple[int, ...] = (), *, bionic: bool = False
 ) -> list[str]:
-    """Why a file cannot be a static program for `abi` on `kernel`, one phrase a reason.
+    """Return why a file cannot be a static program for `abi` on `kernel`, one phrase per reason.
 
-    `bionic` says that its C library is Android's: that an NDK built it.
+    `bionic` means that its C library is Android's, because an NDK built it.
     """
     problems = []
     if facts.machine != abi.machine:
@@ -148,7 +147,7 @@ def static_program_problems(
 def check_static_program(
     path: Path, abi: ElfAbi, kernel: tuple[int, ...] = (), *, bionic: bool = False
 ) -> None:
-    """Raises BuildError, with all that is wrong, if `path` would not run on the device."""
+    """Raise BuildError, with all reasons, if `path` would not run on the device."""
     if not path.is_file():
         raise BuildError(f"{path.name} was not built")
     problems = static_program_problems(read_elf(path), abi, kernel, bionic=bionic)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""All that a test needs, built; and the guest that has programs and modules in it.
+"""Everything that a test needs, built; and a guest that has programs and modules in it.
 
-A guest that brings them along needs no time for them, and is saved with them.
+Such a guest needs no time to receive them, and they are part of its snapshot.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ First = TypeVar("First")
 Second = TypeVar("Second")
 
 _KIND = "equipped"
-# From here harness/build/guest/init takes them to HOME.
+# harness/build/guest/init moves them from here to HOME.
 _IN_GUEST = "equipment"
 
 
@@ -40,7 +40,7 @@ class Equipment:
     """Everything that is booted or pushed. `initramfs` is the guest with all of it."""
 
     kernel: KernelBuild
-    # None for a kernel that could not load them.
+    # None for an unpatched kernel, which could not load them.
     modules: ModuleBuild | None
     programs: ProgramBuild
     rootfs: Rootfs
@@ -48,7 +48,7 @@ class Equipment:
 
     @property
     def bootable(self) -> Bootable:
-        """The same as files."""
+        """The same, as files."""
         loadable = self.modules
         return Bootable(
             release=self.kernel.release,
@@ -70,9 +70,9 @@ def build(
     extra_patches: Sequence[Path] = (),
     extra_config: Path | None = None,
 ) -> Equipment:
-    """Builds what is not up to date, side by side what does not need the other.
+    """Build what is not up to date, and build independent parts in parallel.
 
-    Raises what the builds raise, the first of them.
+    Raises the first error of the builds.
     """
 
     def build_kernel() -> tuple[KernelBuild, ModuleBuild | None]:
@@ -93,7 +93,10 @@ def build(
 
 
 def _side_by_side(first: Callable[[], First], second: Callable[[], Second]) -> tuple[First, Second]:
-    """What both return. Where one fails, or somebody interrupts, the other's programs end."""
+    """Run both in parallel and return their results.
+
+    If one fails, or the user interrupts, the other one's programs are ended.
+    """
     end = threading.Event()
 
     def do(_: None, work: Callable[[], object]) -> object:
@@ -115,7 +118,7 @@ def _side_by_side(first: Callable[[], First], second: Callable[[], Second]) -> t
 
 
 def _assemble(bare: Equipment, folder: Path) -> None:
-    """Makes `folder`/ARCHIVE: the guest, and behind it what it takes along."""
+    """Make `folder`/ARCHIVE: the guest's archive, followed by one with programs and modules."""
     with tempfile.TemporaryDirectory(prefix="goldfish-oom-", dir=folder) as scratch:
         inside = Path(scratch) / _IN_GUEST
         inside.mkdir()

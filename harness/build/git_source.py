@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Kernel sources that git has: one commit, without its history."""
+"""Kernel sources from git: one commit, without its history."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from harness.core.process import run
 from harness.targets.model import GitSource
 from harness.ui.workspace import Workspace
 
-# What `--source` looks like when it is a git URL: everything up to the last @.
+# The form of a `--source` that is a git URL: the URL is everything up to the last @.
 _GIT_SOURCE = re.compile(r"(?P<url>.+)@(?P<commit>[^@/]*)")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _URL = re.compile(r"[a-z][a-z0-9+]*://|[^/]+@[^/]+:|[^/:]+\.[^/:]+:")
 _PROGRESS = re.compile(r"(?:remote: )?(?P<what>[A-Z][a-z]+ [a-z]+): +(?P<percent>\d+)%.*")
-# What servers say that only give out the tips of branches.
+# The messages of servers that only serve the tips of branches.
 _NOT_A_TIP = re.compile(r"not our ref|unadvertised object|no such remote ref|not advertised", re.I)
 _ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0"}
-# What a line of `git status --porcelain` is; beside these git may print warnings.
+# A file's line in `git status --porcelain`; git may print warnings among these lines.
 _CHANGED_FILE = re.compile(r"[ ACDMTU?]{2} (?P<name>.+)")
-# A server may be out of reach in such a way that nothing ever answers.
+# A server that is out of reach may never answer.
 _ASK_SECONDS = 20.0
-# While it puts a commit together a server is silent, too, but not for so long.
+# A server is also silent while it puts a commit together, but not for so long.
 _SILENT_SECONDS = 120
 OTHER_SOURCE = "give a source by hand: --source DIRECTORY|TARBALL|URL@COMMIT"
 
 
 def parse_git_source(source: str) -> tuple[str, str]:
-    """The URL and the commit of `URL@COMMIT`; UsageError says what is missing."""
+    """Return the URL and the commit of `URL@COMMIT`; UsageError says what is missing."""
     found = _GIT_SOURCE.fullmatch(source)
     if found is not None and _COMMIT.fullmatch(found["commit"]):
         return found["url"], found["commit"]
@@ -47,11 +47,10 @@ def parse_git_source(source: str) -> tuple[str, str]:
 
 
 def commit_of(ws: Workspace, source: GitSource) -> str:
-    """The pinned commit, or else what the branch is at now.
+    """Return the pinned commit, or else the branch's current head.
 
-    Where the server cannot be asked, what it was at when it was asked last,
-    and a line says so. Raises SourceError where neither is known, CommandError
-    where the server does not answer.
+    If the server cannot be asked, the head from the last answer is returned, and a message says
+    so. Raises SourceError if neither is known, CommandError if the server does not answer.
     """
     if source.commit is not None:
         return source.commit
@@ -82,21 +81,21 @@ def commit_of(ws: Workspace, source: GitSource) -> str:
 
 
 def ls_remote_argv(url: str, ref: str) -> list[str]:
-    """The command that asks a server for one of its branches."""
+    """Return the command that asks a server for one of its branches."""
     return ["git", "ls-remote", "--exit-code", "--end-of-options", url, ref]
 
 
 def git_argv(tree: Path) -> list[str]:
-    """How every git command for `tree` begins: hooks and line ends of the user stay out."""
+    """Return how every git command for `tree` begins: without the user's hooks and line ends."""
     words = ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false", "-C", str(tree)]
     return [*words, "-c", "advice.detachedHead=false", "-c", "init.defaultBranch=main"]
 
 
 def fetch_argv(tree: Path, url: str, commit: str) -> list[str]:
-    """The command that gets one commit and no history."""
+    """Return the command that fetches one commit without history."""
     settings = [
-        # Old kernels have objects that a strict user's git refuses; the hash tells
-        # that they are the ones that were asked for.
+        # Old kernels have objects that git refuses under strict settings; the hash proves that
+        # they are the requested ones.
         *("-c", "fetch.fsckObjects=false"),
         *("-c", "http.lowSpeedLimit=1", "-c", f"http.lowSpeedTime={_SILENT_SECONDS}"),
     ]
@@ -105,9 +104,9 @@ def fetch_argv(tree: Path, url: str, commit: str) -> list[str]:
 
 
 def checkout(ws: Workspace, url: str, commit: str, tree: Path, note: Callable[[str], None]) -> None:
-    """Makes `tree` the files of one commit, without git's folder; `note` hears how far it is.
+    """Write the files of one commit to `tree`, without `.git`; report progress to `note`.
 
-    Raises SourceError where the server is out of reach, or has no such commit.
+    Raises SourceError if the server cannot be reached, or has no such commit.
     """
     log = ws.logs / f"git-{commit[:KEY_LENGTH]}.log"
     log.unlink(missing_ok=True)
@@ -144,17 +143,17 @@ def checkout(ws: Workspace, url: str, commit: str, tree: Path, note: Callable[[s
 
 @dataclass(frozen=True)
 class TreeState:
-    """The commit of a git work tree, and the files that are not as in it, new ones too."""
+    """The commit of a git work tree, and the files that differ from it, including new ones."""
 
     commit: str
     changed: tuple[str, ...]
 
 
 def state_of(path: Path) -> TreeState | None:
-    """The state of the git work tree at `path`; None where there is no git, or no commit."""
+    """Return the state of the git work tree at `path`; None if there is no git, or no commit."""
     if not (path / ".git").exists():
         return None
-    # A tree of another user, too: nothing is run or written there.
+    # Another user's tree is allowed, too: git runs and writes nothing there.
     git = [*git_argv(path), "-c", "safe.directory=*", "--no-optional-locks"]
     head = run([*git, "rev-parse", "HEAD"], env=_ENVIRONMENT, check=False)
     words = ["-c", "core.quotePath=false", "status", "--porcelain", "--no-renames", "-uall"]

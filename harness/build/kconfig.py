@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Kconfig fragments and `.config` files as data: parsed, merged, compared.
 
-A value is the text behind the `=`; `n` stands for `# CONFIG_X is not set`,
-and for a symbol that a `.config` does not mention, which means the same.
+A value is the text after the `=`; `n` stands for `# CONFIG_X is not set`, and for a symbol that
+a `.config` does not mention, which means the same.
 
-Of several fragments a later one wins: its line over the same symbol's, and its
-member of a Kconfig choice over the choice's other members. Which symbols are one
-choice's is read in the kernel's own Kconfig files.
+A later fragment wins over an earlier one: its line over the line of the same symbol, and its
+member of a Kconfig choice over the choice's other members. Which symbols form a choice is read
+from the kernel's own Kconfig files.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from harness.core.errors import KconfigError
 
 _SET = re.compile(r"(CONFIG_[A-Za-z0-9_]+)=(.+)")
 _NOT_SET = re.compile(r"# (CONFIG_[A-Za-z0-9_]+) is not set")
-# In a fragment these would be taken for comments, and silently be lost.
+# In a fragment such a line would be taken for a comment, and silently ignored.
 _NEARLY_NOT_SET = re.compile(r"#\s*CONFIG_[A-Za-z0-9_]+\s*(is\b.*|=.*)")
 
-# What is read of Kconfig's language.
+# The parts of Kconfig's language that are read.
 _SOURCE = re.compile(r"\s*source\s+\"?([^\s\"]+)\"?\s*")
 _DEFINES = re.compile(r"\s*(?:menu)?config\s+(\w+)\s*(?:#.*)?")
 _CHOICE = re.compile(r"\s*choice(?:\s+\w+)?\s*(?:#.*)?")
 _END_CHOICE = re.compile(r"\s*endchoice\b.*")
-# How many places of a symbol are named.
+# How many places of a symbol an error names.
 _PLACES = 2
 
 
 @dataclass(frozen=True)
 class Fragment:
-    """The Kconfig lines of one file, which is called `name`."""
+    """The Kconfig lines of one file, called `name`."""
 
     name: str
     values: Mapping[str, str]
@@ -48,19 +48,19 @@ class Symbols:
     choices: Sequence[frozenset[str]]
 
     def rivals(self, symbol: str) -> frozenset[str]:
-        """The other members of the choices that `symbol` is a member of."""
+        """Return the other members of the choices that `symbol` belongs to."""
         found = [choice for choice in self.choices if symbol in choice]
         return frozenset().union(*found) - {symbol}
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """A line that was asked for, where, and what Kconfig made of it."""
+    """A line that was requested, and what Kconfig made of it."""
 
     symbol: str
     requested: str
     got: str
-    # The fragment's name.
+    # The name of the fragment that requested it.
     origin: str = ""
 
     def __str__(self) -> str:
@@ -68,12 +68,12 @@ class Dropped:
 
 
 def config_line(symbol: str, value: str) -> str:
-    """The line of a `.config` that gives `symbol` its value."""
+    """Return the line of a `.config` that gives `symbol` its value."""
     return f"# {symbol} is not set" if value == "n" else f"{symbol}={value}"
 
 
 def parse_config(text: str) -> dict[str, str]:
-    """The values in a `.config` that Kconfig wrote; what else it holds is ignored."""
+    """Return the values in a `.config` that Kconfig wrote; other lines are ignored."""
     values = {}
     for line in text.splitlines():
         if found := _SET.fullmatch(line):
@@ -84,11 +84,11 @@ def parse_config(text: str) -> dict[str, str]:
 
 
 def parse_fragment(text: str, name: str) -> dict[str, str]:
-    """The values that a fragment asks for.
+    """Return the values that a fragment requests.
 
-    A fragment is written by people, so more is checked than in a `.config`: a
-    line that is neither a value nor a comment, or a symbol with two values, is
-    a KconfigError that names `name` and the line.
+    A fragment is written by people, so more is checked than in a `.config`: a line that is
+    neither a value nor a comment, or a symbol with two values, raises a KconfigError that names
+    `name` and the line.
     """
     values: dict[str, str] = {}
     for number, raw in enumerate(text.splitlines(), start=1):
@@ -113,18 +113,18 @@ def parse_fragment(text: str, name: str) -> dict[str, str]:
 
 
 def format_fragment(values: Mapping[str, str]) -> str:
-    """The text of a fragment that asks for `values`."""
+    """Return the text of a fragment that requests `values`."""
     return "".join(f"{config_line(symbol, value)}\n" for symbol, value in values.items())
 
 
 def merge(config: str, values: Mapping[str, str]) -> str:
-    """A `.config`'s text with `values` in place of, or behind, what it says."""
+    """Return the text of a `.config` with `values`, which replace its lines for their symbols."""
     kept = [line for line in config.splitlines() if parse_config(line).keys().isdisjoint(values)]
     return "".join(f"{line}\n" for line in kept) + format_fragment(values)
 
 
 def read_fragment(path: Path) -> Fragment:
-    """The fragment in a file; KconfigError also where the file is no text."""
+    """Return the fragment in a file; KconfigError also if the file is not text."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -138,7 +138,7 @@ def read_fragment(path: Path) -> Fragment:
 
 
 def read_symbols(tree: Path, arch: str) -> Symbols:
-    """The symbols of the kernel in `tree` for the architecture `arch`."""
+    """Return the symbols of the kernel in `tree` for the architecture `arch`."""
     places: dict[str, list[str]] = {}
     choices: list[frozenset[str]] = []
     members: set[str] | None = None
@@ -157,13 +157,13 @@ def read_symbols(tree: Path, arch: str) -> Symbols:
 
 
 def _kconfig_lines(tree: Path, name: str, arch: str) -> Iterator[tuple[str, str]]:
-    """The lines of a Kconfig file and of those that it takes in, with their places."""
+    """Yield the lines of a Kconfig file and of the files that it sources, with their places."""
     for variable in ("$(SRCARCH)", "$SRCARCH", "$(ARCH)", "$ARCH"):
         name = name.replace(variable, arch)
     try:
         lines = (tree / name).read_text(errors="replace").splitlines()
     except OSError:
-        # A help text that only looks so, or another architecture's.
+        # A help text that only looks like a source line, or another architecture's file.
         return
     for number, line in enumerate(lines, start=1):
         if found := _SOURCE.fullmatch(line):
@@ -172,13 +172,13 @@ def _kconfig_lines(tree: Path, name: str, arch: str) -> Iterator[tuple[str, str]
             yield f"{name}:{number}", line
 
 
-# --- what is asked for --------------------------------------------------------
+# --- requested lines ----------------------------------------------------------
 
 
 def settle(fragments: Sequence[Fragment], symbols: Symbols) -> dict[str, str]:
-    """The lines to ask Kconfig for: those of all fragments that no later one overrules.
+    """Return the lines to request from Kconfig: those that no later fragment overrides.
 
-    Raises KconfigError where one fragment asks for two members of a choice.
+    Raises KconfigError if one fragment requests two members of a choice.
     """
     requested: dict[str, str] = {}
     for fragment in fragments:
@@ -192,7 +192,7 @@ def settle(fragments: Sequence[Fragment], symbols: Symbols) -> dict[str, str]:
 
 
 def _check_choices(fragment: Fragment, symbols: Symbols) -> None:
-    """Raises KconfigError where a fragment asks for two members of a choice."""
+    """Raise KconfigError if a fragment requests two members of a choice."""
     chosen = [symbol for symbol, value in fragment.values.items() if value == "y"]
     for symbol in chosen:
         rivals = [rival for rival in chosen if rival in symbols.rivals(symbol)]
@@ -204,7 +204,7 @@ def _check_choices(fragment: Fragment, symbols: Symbols) -> None:
 
 
 def unchosen(requested: Mapping[str, str], config: str, symbols: Symbols) -> dict[str, str]:
-    """What of a `.config` is switched off because another member of its choice is requested."""
+    """Return the symbols to switch off, because another member of their choice is requested."""
     now = parse_config(config)
     chosen = [symbol for symbol, value in requested.items() if value == "y"]
     rivals = frozenset().union(*(symbols.rivals(symbol) for symbol in chosen))
@@ -212,7 +212,7 @@ def unchosen(requested: Mapping[str, str], config: str, symbols: Symbols) -> dic
 
 
 def dropped(requested: Mapping[str, str], config: str) -> list[Dropped]:
-    """The requested values that a finished `.config` does not have."""
+    """Return the requested values that a finished `.config` does not have."""
     got = parse_config(config)
     return [
         Dropped(symbol, value, got.get(symbol, "n"))
@@ -224,10 +224,10 @@ def dropped(requested: Mapping[str, str], config: str) -> list[Dropped]:
 def check_survived(
     requested: Mapping[str, str], config: str, fragments: Sequence[Fragment], symbols: Symbols
 ) -> None:
-    """Raises a KconfigError that lists the lines in `requested` that Kconfig dropped, and why.
+    """Raise a KconfigError that lists the requested lines that Kconfig dropped, and why.
 
-    `fragments` are where the lines come from, the last one that has a line first to be
-    named; `symbols` are the kernel's.
+    `fragments` are the origins of the lines: if several have a line, the last one is named.
+    `symbols` are the kernel's.
     """
     origins = {symbol: part.name for part in fragments for symbol in part.values}
     lost = [replace(line, origin=origins[line.symbol]) for line in dropped(requested, config)]
@@ -240,7 +240,7 @@ def check_survived(
 
 
 def _why(lost: Sequence[Dropped], fragments: Sequence[Fragment], symbols: Symbols) -> str:
-    """What to do about the lines that were dropped."""
+    """Return what to do about the dropped lines."""
     unknown = [line.symbol for line in lost if line.symbol not in symbols.places]
     if unknown:
         return f"this kernel has no {', '.join(unknown)}: look for the name in its Kconfig files"

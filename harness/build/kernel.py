@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Kernels: patched, configured, built, and proved to be what was asked for.
+"""Kernels: patched, configured, built, and checked to be what was requested.
 
-A built kernel is a cache entry keyed by everything that went in: the source,
-the patches, the configuration and the compiler. The key is part of the
-kernel's release, so that a booted kernel tells which one it is.
+A built kernel is a cache entry keyed by all its inputs: the source, the patches, the
+configuration and the compiler. The key is part of the kernel's release, so that a booted kernel
+says which build it is.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ from harness.targets.model import Target
 from harness.ui.progress import Phase
 from harness.ui.workspace import Workspace
 
-# Part of every key: to be changed with the way in which kernels are made.
+# Part of every key: change it when the way in which kernels are made changes.
 _RECIPE = "2"
 _RELEASE_DIGITS = 12
 _ERROR_LINES = 6
 _HOST_TOOLS = ("make", "gcc", "bc", "bison", "flex", "perl")
-# The same input makes the same bytes, whoever builds it, and when.
+# The same input gives the same bytes, independent of user and time.
 _REPRODUCIBLE = {
     "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
     "KBUILD_BUILD_USER": "goldfish-oom",
@@ -62,7 +62,7 @@ _REPRODUCIBLE = {
     "KBUILD_BUILD_VERSION": "1",
 }
 _CCACHE_SIZE = "2G"
-# The Kconfig symbols that our files bring along.
+# The beginning of the Kconfig symbols that our files add.
 _OURS = "CONFIG_MM_LIMITS"
 CCACHED = Path(__file__).with_name("ccached")
 
@@ -72,16 +72,16 @@ _DIAGNOSTIC = re.compile(
 _ERROR = re.compile(
     r"(?:.*: )?(?:fatal )?error: .*|.*: undefined reference to .*|ERROR: .*|.*\bError: .*"
     r"|.*: syntax error.*|make(?:\[\d+\])?: \*\*\* .*"
-    # Kconfig's, for a tree without the board's configuration.
+    # Kconfig's message for a tree without the board's configuration.
     r"|\*\*\* Can't find .*"
 )
 
 
 @dataclass(frozen=True)
 class KernelBuild:
-    """A built kernel. `folder` is its cache entry; `release` is what `uname -r` must say.
+    """A built kernel. `folder` is its cache entry; `release` is what `uname -r` must print.
 
-    `toolchain` is what compiler and linker say they are.
+    `toolchain` is the version that compiler and linker print.
     """
 
     target: Target
@@ -96,18 +96,18 @@ class KernelBuild:
 
     @property
     def overlay(self) -> Overlay:
-        """What its tree has over the pristine one."""
+        """The overlay of its tree over the pristine one."""
         return load_overlay(self.folder / "overlay")
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """Everything that decides what a kernel will be."""
+    """Everything that determines what a kernel will be."""
 
     source: KernelSource
     extra_patches: tuple[Path, ...]
     fragments: tuple[Fragment, ...]
-    # What went in, by name, for people; values are digests or short texts.
+    # The inputs by name, for people; values are digests or short texts.
     record: Mapping[str, str]
 
     @property
@@ -134,7 +134,7 @@ def patch(
     extra_patches: Sequence[Path] = (),
     extra_config: Path | None = None,
 ) -> Path:
-    """The work tree for these inputs, patched; see `build` for the arguments."""
+    """Return the work tree for these inputs, patched; see `build` for the arguments."""
     requested_config(target, extra_config)
     pristine = fetch(ws, target, source)
     tree = WorkTree.of(ws, pristine)
@@ -150,13 +150,12 @@ def build(
     extra_patches: Sequence[Path] = (),
     extra_config: Path | None = None,
 ) -> KernelBuild:
-    """The kernel of `target`, built where the cache does not hold it.
+    """Return the kernel of `target`; it is built if the cache does not have it.
 
-    `source` as for `fetch`. `extra_patches` come after the series, and the
-    lines of `extra_config` in place of the fragments', a Kconfig choice as a
-    whole. Raises PatchError, KconfigError, or BuildError: for what the compiler
-    says, also for a warning in one of our files, and for a kernel that is not
-    the one asked for.
+    `source` is as for `fetch`. `extra_patches` come after the series. The lines of
+    `extra_config` replace those of the fragments, a Kconfig choice as a whole. Raises
+    PatchError, KconfigError, or BuildError: for an error of the compiler, for a warning in our
+    own lines unless the target allows it, and for a kernel that is not the requested one.
     """
     fragments = requested_config(target, extra_config)
     toolchain = toolchain_version(target)
@@ -181,7 +180,7 @@ def build(
 
 
 def requested_config(target: Target, extra: Path | None = None) -> tuple[Fragment, ...]:
-    """The target's Kconfig lines, and those of `extra`, which win over them."""
+    """Return the target's fragments, and after them `extra`, whose lines win over them."""
     if extra is not None and not extra.is_file():
         raise UsageError(f"no such configuration fragment: {extra}")
     files = [*target.fragments, *([extra] if extra is not None else [])]
@@ -192,7 +191,7 @@ def requested_config(target: Target, extra: Path | None = None) -> tuple[Fragmen
 
 
 def _without_ours(fragment: Fragment) -> Fragment:
-    """A fragment without the symbols that our files bring along."""
+    """Return a fragment without the symbols that our files add."""
     values = {name: text for name, text in fragment.values.items() if not name.startswith(_OURS)}
     return replace(fragment, values=values)
 
@@ -221,7 +220,7 @@ def _record(
 
 
 def _make_entry(ws: Workspace, plan: _Plan, entry: Path) -> None:
-    """Patches, configures, builds, and fills a new cache entry."""
+    """Patch, configure and build a kernel, and fill a new cache entry."""
     require(*_HOST_TOOLS)
     tree = WorkTree.of(ws, plan.source)
     log = ws.logs / f"kernel-{plan.target.name}-{plan.key}.log"
@@ -253,13 +252,13 @@ def _patch(
 
 
 def _configure(make: KernelMake, fragments: Sequence[Fragment]) -> None:
-    """Writes `.config`, and checks that every requested line survived."""
+    """Write `.config`, and check that every requested line survived."""
     symbols = read_symbols(make.tree.tree, make.target.arch)
     requested = settle(fragments, symbols)
     fragment = make.tree.folder / "requested.config"
     fragment.write_text(format_fragment(requested))
-    # allnoconfig and its like read the fragment themselves, so that what it
-    # opens up is off unless asked for; over a defconfig it is merged.
+    # allnoconfig and the like read the fragment themselves, so that symbols which become visible
+    # by it stay off unless requested. Over a defconfig the fragment is merged.
     make(make.target.board.base_config, env={"KCONFIG_ALLCONFIG": str(fragment)})
     config = make.tree.build / ".config"
     text = config.read_text()
@@ -281,7 +280,7 @@ def _compile(make: KernelMake, files: Overlay, phase: Phase) -> None:
         phase.note(f"{count} {line.strip()}")
         warnings.see(line)
 
-    # "modules" makes Module.symvers, which modules outside the tree are linked by.
+    # "modules" makes Module.symvers, against which modules outside the tree are linked.
     make(Path(make.target.image).name, "modules", on_line=on_line)
     warnings.judge()
     found = make.release_built()
@@ -290,7 +289,7 @@ def _compile(make: KernelMake, files: Overlay, phase: Phase) -> None:
 
 
 def _collect(make: KernelMake, plan: _Plan, files: Overlay, entry: Path) -> None:
-    """Copies what is kept of a build, once it is seen to be the right one."""
+    """Copy what is kept of a build, after a check that it is the right one."""
     build_folder = make.tree.build
     _check_vmlinux(build_folder / "vmlinux", plan)
     for name, source in (
@@ -316,7 +315,7 @@ def _collect(make: KernelMake, plan: _Plan, files: Overlay, entry: Path) -> None
 
 
 def _check_vmlinux(vmlinux: Path, plan: _Plan) -> None:
-    """Raises BuildError unless the file is for the target's CPU and has the release in it."""
+    """Raise BuildError unless the file is for the target's CPU and contains the release."""
     with vmlinux.open("rb") as stream:
         machine = ELFFile(stream)["e_machine"]
     if machine != plan.target.elf.machine:
@@ -330,7 +329,7 @@ def _check_vmlinux(vmlinux: Path, plan: _Plan) -> None:
 
 @dataclass(frozen=True)
 class KernelMake:
-    """`make` for one kernel, in its work tree; call it under the tree's lock."""
+    """A `make` for one kernel, in its work tree; call it under the tree's lock."""
 
     ws: Workspace
     target: Target
@@ -340,7 +339,7 @@ class KernelMake:
     log: Path
 
     def argv(self, *goals: str) -> list[str]:
-        """The command for `goals`, which may hold variables too."""
+        """Return the command for `goals`, which may also set variables."""
         compiler = f"{self.target.cross_compile}gcc"
         if shutil.which("ccache"):
             compiler = f"{self._ccached} {compiler}"
@@ -360,16 +359,16 @@ class KernelMake:
         ]
 
     def environment(self) -> dict[str, str]:
-        """What `make` gets beside what every program sees."""
+        """Return the variables that `make` gets besides those that every program gets."""
         ccache = {
             "CCACHE_DIR": str(self.ws.cache.root / "ccache"),
             "CCACHE_MAXSIZE": _CCACHE_SIZE,
-            # What one tree compiled serves another one elsewhere.
+            # An object that was compiled in one tree also serves a tree elsewhere.
             "CCACHE_BASEDIR": str(self.tree.folder),
             "CCACHE_NOHASHDIR": "1",
-            # The compiler lists the headers as it compiles: a first build then
-            # costs little more than without ccache. What .incbin takes in is
-            # not on the list: see harness/build/ccached.
+            # The compiler lists the headers as it compiles, so a first build costs little more
+            # than without ccache. Files that .incbin includes are not on the list: see
+            # harness/build/ccached.
             "CCACHE_DEPEND": "1",
         }
         return {**_REPRODUCIBLE, **ccache}
@@ -380,7 +379,7 @@ class KernelMake:
         env: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> str:
-        """Makes `goals`, and returns the output; BuildError tells the first errors in it."""
+        """Make `goals` and return the output; BuildError names the first errors in it."""
         self.tree.build.mkdir(parents=True, exist_ok=True)
         shutil.copy(CCACHED, self._ccached)
         errors: list[str] = []
@@ -410,30 +409,30 @@ class KernelMake:
             ) from failed
 
     def shorten(self, line: str) -> str:
-        """A line of output with paths as in the kernel tree."""
+        """Return a line of output with its paths relative to the kernel tree."""
         for prefix in (f"{self.tree.tree}/", "../source/"):
             line = line.replace(prefix, "")
         return line
 
     def release_built(self) -> str:
-        """What the build folder's kernel calls itself."""
+        """Return the release of the kernel in the build folder."""
         return (self.tree.build / "include/config/kernel.release").read_text().strip()
 
     def forget(self) -> None:
-        """To be called before the build folder is changed."""
+        """Forget which kernel the build folder has; call it before the folder is changed."""
         self._marker.unlink(missing_ok=True)
 
     def remember(self, key: str) -> None:
-        """Says that the build folder is at the kernel `key`, ready for modules."""
+        """Record that the build folder has the kernel `key`, ready for modules."""
         self._marker.write_text(key)
 
     def is_at(self, key: str) -> bool:
-        """Whether the build folder is at the kernel `key`."""
+        """Return whether the build folder has the kernel `key`."""
         return self._marker.is_file() and self._marker.read_text() == key
 
     @property
     def _ccached(self) -> Path:
-        """A copy, so that no folder of the repository is in what make remembers."""
+        """A copy of the script, so that make records no path of the repository."""
         return self.tree.folder / CCACHED.name
 
     @property
@@ -443,10 +442,10 @@ class KernelMake:
 
 @contextmanager
 def prepared(ws: Workspace, kernel: KernelBuild, log: Path) -> Iterator[KernelMake]:
-    """The kernel's tree and build folder, locked, as modules of that kernel need them.
+    """Yield `make` with the kernel's tree and build folder locked and ready for its modules.
 
-    Where other kernels were built there since, or nothing is there, the tree is
-    patched and configured again from the cache entry; no kernel is compiled.
+    If another kernel was built there since, or nothing is there, the tree is patched and
+    configured again from the cache entry; no kernel is compiled.
     """
     tree = WorkTree.of(ws, kernel.source)
     local_version = kernel.release.removeprefix(kernel.source.version)
@@ -474,11 +473,11 @@ def prepared(ws: Workspace, kernel: KernelBuild, log: Path) -> Iterator[KernelMa
 
 @dataclass(frozen=True)
 class _Warnings:
-    """Compiler warnings in the files of an overlay: those that a kernel may not have.
+    """Compiler warnings in the files of an overlay, which a kernel may not have.
 
-    Make compiles a file once, and so shows its warnings once. They are
-    therefore written down as they come, and a file with warnings counts as
-    changed at the next build, whatever became of this one.
+    make compiles a file once, and so shows its warnings once. They are therefore recorded as
+    they come, and a file with warnings is compiled again in the next build, whether this one
+    succeeds or not.
     """
 
     make: KernelMake
@@ -486,7 +485,7 @@ class _Warnings:
 
     @property
     def tree(self) -> WorkTree:
-        """Where they are."""
+        """The work tree with the files."""
         return self.make.tree
 
     @property
@@ -497,7 +496,7 @@ class _Warnings:
         return self._memory.read_text().splitlines() if self._memory.is_file() else []
 
     def redo(self) -> None:
-        """Has the files compiled again that showed warnings last time."""
+        """Have the files compiled again that had warnings last time."""
         for line in self._lines():
             file = self.tree.tree / line.split(":", 1)[0]
             if file.is_file():
@@ -505,11 +504,11 @@ class _Warnings:
         self._memory.unlink(missing_ok=True)
 
     def see(self, line: str) -> None:
-        """Notes the line if it is a warning in one of the files."""
+        """Record the line if it is a warning in a line of ours."""
         found = _DIAGNOSTIC.fullmatch(line)
         if found is None or found["kind"] != "warning":
             return
-        # Absolute, or relative to where the compiler ran: ccache makes it so.
+        # The path is absolute, or relative to the compiler's directory: ccache makes it so.
         for folder in (self.tree.build, self.tree.tree):
             place = Path(os.path.normpath(folder / found["file"]))
             if not place.is_relative_to(self.tree.tree):
@@ -521,7 +520,7 @@ class _Warnings:
                 return
 
     def _is_ours(self, name: str, line: int) -> bool:
-        """Whether the line is one that the pristine file does not have."""
+        """Return whether the line is one that the pristine file does not have."""
         file = self.files.get(name)
         if file is None:
             return False
@@ -531,7 +530,7 @@ class _Warnings:
         return not 0 < line <= len(lines) or lines[line - 1] not in old
 
     def judge(self) -> None:
-        """Raises BuildError if there were any, or says so where they do not stop the build."""
+        """Raise BuildError if there were warnings; only report them if the target allows them."""
         lines = list(dict.fromkeys(self._lines()))
         if not lines:
             return

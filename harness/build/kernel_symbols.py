@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Kernel reports with the places in the source of their addresses."""
+"""Kernel reports with source locations added to their addresses."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from harness.core.process import run
 from harness.kernel_output.reports import GuestReport, find_reports
 
 _NAME = r"[A-Za-z_$][\w.$]*"
-# A function with offset and size, or an address that is not followed by one. What is in
-# a module has the module's name behind it.
+# A function with offset and size, or an address without a function after it. If the function is
+# in a module, the module's name follows.
 _REFERENCE = re.compile(
     rf"(?<![\w.$])(?P<name>{_NAME})\+0x(?P<offset>[0-9a-f]{{1,16}})/0x(?P<size>[0-9a-f]{{1,16}})"
     rf"(?P<module> \[[\w-]+\])?"
     rf"|\[<(?P<address>[0-9a-f]{{8,16}})>\](?! ?\(?{_NAME}\+0x)"
 )
-# Here an address is that of the instruction itself. All others are where a call
-# returns to, which may be another line, or the next function's.
+# After these words, the address is that of the instruction itself. All other addresses are
+# return addresses, which may belong to the next line, or even to the next function.
 _EXACT = ("PC is at ", "pc : ")
 _DEBUG_SECTIONS = (".debug_line", ".zdebug_line")
-# In ARM's and AArch64's files a local symbol says where code or data begins, also in an
-# object file that has no other local symbol.
+# In ARM and AArch64 files a local symbol marks where code or data begins, even in an object file
+# that has no other local symbol.
 _MAPPING = "$"
-# The path of this function's file is known below the top of every kernel's source.
+# A function whose file has the same path in every kernel tree: it shows where the tree's top is.
 _LANDMARK, _LANDMARK_FILE = "kernel_init", "init/main.c"
 _ADDR2LINE_SECONDS = 600.0
 _ADDRESS_LINE = re.compile(r"0x[0-9a-f]+")
@@ -44,9 +44,9 @@ _PLACE_LINE = re.compile(r"(?P<file>.+):(?P<line>[0-9]+)(?: \(discriminator [0-9
 
 @dataclass(frozen=True)
 class _Symbol:
-    """A function: `size` is the distance to the next one, as the kernel itself reckons.
+    """A function; `size` is the distance to the next one, as the kernel itself computes it.
 
-    `file` is the name without folders, empty where nobody knows.
+    `file` is the file's name without folders, empty if it is unknown.
     """
 
     name: str
@@ -57,7 +57,7 @@ class _Symbol:
 
 @dataclass(frozen=True)
 class _Raw:
-    """A symbol as it is in the file; `file` is that of the local symbols around it."""
+    """A symbol as it is in the ELF file; `file` is that of the local symbols around it."""
 
     name: str
     address: int
@@ -67,11 +67,11 @@ class _Raw:
 
 
 class Decoder:
-    """Knows the symbols of a kernel that was built.
+    """A decoder of addresses, with the symbols of a built kernel.
 
-    `vmlinux` is its ELF file, `cross_compile` the prefix of the tools that it was built
-    with, of which addr2line is asked if the file has debug information. Raises
-    InfrastructureError if the file is missing, no ELF file, damaged, or without symbols.
+    `vmlinux` is its ELF file, `cross_compile` the prefix of the tools that built it; their
+    addr2line is asked if the file has debug information. Raises InfrastructureError if the file
+    is missing, no ELF file, damaged, or without symbols.
     """
 
     def __init__(self, vmlinux: Path, cross_compile: str) -> None:
@@ -85,12 +85,12 @@ class Decoder:
         self._addresses = [symbol.address for symbol in self._by_address]
 
     def decode(self, text: str) -> str:
-        """`text` with `(file.c:123)` behind each function with an offset, and each address.
+        """Return `text` with `(file.c:123)` after each address, and each function with an offset.
 
-        Without debug information it is `(file.c)`. A function that was inlined comes
-        before that which it was inlined into: `(a.h:7 in inlined, file.c:123)`. What is
-        in a module, in no function, or could be in several files stays as it is.
-        Raises InfrastructureError if addr2line is missing or fails.
+        Without debug information it is `(file.c)`. An inlined function comes before the one that
+        it was inlined into: `(a.h:7 in inlined, file.c:123)`. What is in a module, in no
+        function, or possibly in several files stays as it is. Raises InfrastructureError if
+        addr2line is missing or fails.
         """
         found = {match.start(): self._find(match) for match in _REFERENCE.finditer(text)}
         asked = {address for place in found.values() if place is not None for address in place[1:]}
@@ -107,7 +107,7 @@ class Decoder:
         return _REFERENCE.sub(annotated, text)
 
     def _find(self, match: re.Match[str]) -> tuple[_Symbol, int] | None:
-        """The function and the address that a reference is about, or None."""
+        """Return the function and the address that a reference means, or None."""
         if match["module"] is not None:
             return None
         if match["address"] is not None:
@@ -122,19 +122,19 @@ class Decoder:
         return symbol, symbol.address + offset - (0 if is_exact else 1)
 
     def _only(self, name: str, size: int, offset: int) -> _Symbol | None:
-        """The one function of this name and size that has the offset."""
+        """Return the only function of this name and size that contains the offset, or None."""
         fitting = [one for one in self._by_name.get(name, ()) if one.size == size > offset]
         return fitting[0] if len(fitting) == 1 else None
 
     def _around(self, address: int) -> _Symbol | None:
-        """The function that has the address in it."""
+        """Return the function that contains the address, or None."""
         index = bisect_right(self._addresses, address) - 1
         if index < 0 or address - self._addresses[index] >= self._by_address[index].size:
             return None
         return self._by_address[index]
 
     def _lines(self, addresses: Iterable[int]) -> Mapping[int, str]:
-        """What addr2line knows of the addresses, asked once for all."""
+        """Return addr2line's answers for the addresses, from one call for all."""
         asked = sorted(addresses)
         if not asked or not self._has_lines:
             return {}
@@ -161,7 +161,7 @@ _Frame = tuple[str, str, str]
 
 
 def _frames(output: str) -> dict[int, list[_Frame]]:
-    """addr2line's answers: by address the function, file and line, the innermost first."""
+    """Return addr2line's answers by address: functions, files and lines, the innermost first."""
     found: dict[int, list[_Frame]] = {}
     frames: list[_Frame] = []
     function = ""
@@ -170,7 +170,7 @@ def _frames(output: str) -> dict[int, list[_Frame]]:
         if _ADDRESS_LINE.fullmatch(line):
             frames = found.setdefault(int(line, 16), [])
         elif place is None:
-            # A name; or a warning, which stands where no name is looked for.
+            # The function's name; or a warning, which never stands between a name and its place.
             function = line
         elif place["file"] != "??" and place["line"] != "0":
             frames.append((function, place["file"], place["line"]))
@@ -178,16 +178,16 @@ def _frames(output: str) -> dict[int, list[_Frame]]:
 
 
 def _shown(frames: Iterable[_Frame], top: str) -> str:
-    """The places of a chain of inlined functions; paths below `top` without it."""
+    """Return the places of a chain of inlined functions, with paths relative to `top`."""
     places = [f"{path.removeprefix(top)}:{line} in {name}" for name, path, line in frames]
     if places:
-        # The outermost function is the one that the text has named.
+        # The text already names the outermost function.
         places[-1] = places[-1].rpartition(" in ")[0]
     return ", ".join(places)
 
 
 def _read(vmlinux: Path) -> tuple[list[_Symbol], bool]:
-    """The functions of an ELF file, and whether it knows the source's lines."""
+    """Return the functions of an ELF file, and whether it has the source's line numbers."""
     try:
         with vmlinux.open("rb") as stream:
             elf = ELFFile(stream)
@@ -205,7 +205,7 @@ def _read(vmlinux: Path) -> tuple[list[_Symbol], bool]:
 
 
 def _raw_symbols(elf: ELFFile) -> list[_Raw]:
-    """The symbols in sections that hold code."""
+    """Return the symbols in sections that hold code."""
     code = {
         index
         for index, section in enumerate(elf.iter_sections())
@@ -220,7 +220,7 @@ def _raw_symbols(elf: ELFFile) -> list[_Raw]:
         if sort == "STT_FILE":
             file = symbol.name
         elif section in code and sort in ("STT_FUNC", "STT_NOTYPE", "STT_OBJECT"):
-            # The lowest bit of an ARM function's address says that it is Thumb code.
+            # The lowest bit of an ARM function's address marks Thumb code.
             address = symbol["st_value"] & ~(1 if is_arm and sort == "STT_FUNC" else 0)
             local = symbol["st_info"]["bind"] == "STB_LOCAL"
             found.append(_Raw(symbol.name, address, section, file, local))
@@ -232,14 +232,14 @@ def _place_of(symbol: _Raw) -> tuple[int, int]:
 
 
 def _functions(symbols: Sequence[_Raw]) -> list[_Symbol]:
-    """The functions, with their sizes and files.
+    """Return the functions, with their sizes and files.
 
-    A local symbol follows its file's name in the table. A global one has none; but
-    the linker places an object file's code in one piece, so that it is in the same
-    file as the local symbol before it, if every piece begins with one.
+    A local symbol follows its file's name in the table; a global one does not. But the linker
+    places an object file's code in one piece. So a global symbol is in the same file as the
+    local symbol before it, if every piece begins with a local symbol.
     """
     named = [one for one in symbols if not one.name.startswith((_MAPPING, ".L")) and one.name]
-    # Where two are at one address, the later one in the table begins what is there.
+    # Of two symbols at one address, the later one in the table marks what begins there.
     local = sorted((one for one in symbols if one.local), key=_place_of)
     places = [_place_of(one) for one in local]
     is_mapped = any(one.name.startswith(_MAPPING) for one in symbols)
@@ -261,10 +261,10 @@ def _functions(symbols: Sequence[_Raw]) -> list[_Symbol]:
 def find_decoded(
     consoles: Mapping[int, Path], vmlinux: Path | None, cross_compile: str
 ) -> tuple[GuestReport, ...]:
-    """The reports on the consoles, by guest, which have also what a dying kernel said last.
+    """Return the decoded reports on the consoles, by guest.
 
-    For `vmlinux` and `cross_compile` see Decoder. A report whose addresses cannot be
-    found is as it came.
+    Unlike a kernel log, a console also has a dying kernel's last lines. For `vmlinux` and
+    `cross_compile` see Decoder. A report stays as it came if its addresses cannot be decoded.
     """
     found = [
         GuestReport(guest, report.kind, report.title, report.text)

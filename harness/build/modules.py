@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Modules, of `module/` or a test's, built outside the kernel tree against a built kernel."""
+"""Modules, of `module/` or of a test, built outside the kernel tree against a built kernel."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from harness.core.errors import BuildError
 from harness.core.paths import MODULES
 from harness.ui.workspace import Workspace
 
-# Those of `module/`, in the order in which they are loaded.
+# The modules of `module/`, in the order in which they are loaded.
 MODULE_NAMES = ("set_mm_limits", "my_oom_killer")
 
 _WARNING = re.compile(r".*\bwarning: .*|WARNING: .*")
-# Where the compiler sees it.
+# The place that a compiler's warning names.
 _PLACE = re.compile(r"(?P<file>[^\s:]+):\d+(?::\d+)?: ")
-# What modpost says where a module would not load.
+# modpost's warnings about a module that would not load.
 _UNRESOLVED = re.compile(r"WARNING: .*undefined!|WARNING: .*has no CRC.*")
 
 
@@ -35,7 +35,7 @@ class ModuleBuild:
     key: str
 
     def path(self, name: str) -> Path:
-        """The file of the module `name`, such as `set_mm_limits` (or with `.ko`)."""
+        """Return the file of the module `name`, such as `set_mm_limits` (or with `.ko`)."""
         path = self.folder / f"{name.removesuffix('.ko')}.ko"
         if not path.is_file():
             raise BuildError(f"module/ has no {name}")
@@ -43,11 +43,11 @@ class ModuleBuild:
 
 
 def build(ws: Workspace, kernel: KernelBuild, source: Path | None = None) -> ModuleBuild:
-    """All modules of `source` (default: `module/`) for `kernel`.
+    """Return all modules of `source` (default: `module/`) for `kernel`.
 
-    They are built where the cache does not hold them. Raises BuildError for an
-    error or a warning of compiler or modpost, and for a module that the kernel
-    would not load.
+    They are built if the cache does not have them. Raises BuildError for an error of compiler or
+    modpost, for a warning unless the target allows it, and for a module that the kernel would
+    not load.
     """
     sources = module_sources(source)
     parts = [part for path in sources for part in (path.name, path.read_bytes())]
@@ -62,9 +62,9 @@ def build(ws: Workspace, kernel: KernelBuild, source: Path | None = None) -> Mod
 
 
 def module_sources(source: Path | None = None) -> list[Path]:
-    """What the modules of `source` (default: `module/`) are built from.
+    """Return the files that the modules of `source` (default: `module/`) are built from.
 
-    What a build in the folder itself left is none of it.
+    Files that a build in that folder left are not among them.
     """
     return [
         path
@@ -75,7 +75,7 @@ def module_sources(source: Path | None = None) -> list[Path]:
 
 
 def copy_sources(make: KernelMake, source: Path | None = None) -> Path:
-    """A copy of the sources beside the kernel tree, so that the repository stays clean."""
+    """Copy the sources beside the kernel tree, so that the repository stays clean."""
     folder = make.tree.folder / "modules"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -85,7 +85,7 @@ def copy_sources(make: KernelMake, source: Path | None = None) -> Path:
 
 
 def module_info(path: Path) -> dict[str, str]:
-    """The fields of a module's `.modinfo` (of those that repeat, the last)."""
+    """Return the fields of a module's `.modinfo` (of those that repeat, the last)."""
     with path.open("rb") as stream:
         section = ELFFile(stream).get_section_by_name(".modinfo")
         data: bytes = section.data() if section is not None else b""
@@ -94,7 +94,7 @@ def module_info(path: Path) -> dict[str, str]:
 
 
 def check_module(path: Path, kernel: KernelBuild) -> None:
-    """Raises BuildError unless the file is a module that `kernel` would load."""
+    """Raise BuildError unless the file is a module that `kernel` would load."""
     with path.open("rb") as stream:
         elf = ELFFile(stream)
         machine, kind = elf["e_machine"], elf["e_type"]
@@ -108,9 +108,9 @@ def check_module(path: Path, kernel: KernelBuild) -> None:
 
 
 def _is_of_the_kernel(line: str, make: KernelMake) -> bool:
-    """Whether a warning is about the kernel's own headers, which every module meets."""
+    """Return whether a warning is about the kernel's own headers, which every module includes."""
     place = _PLACE.match(line)
-    # Absolute, or relative to where the compiler ran: ccache makes it so.
+    # The path is absolute, or relative to the compiler's directory: ccache makes it so.
     return place is not None and any(
         Path(os.path.normpath(folder / place["file"])).is_relative_to(make.tree.tree)
         for folder in (make.tree.build, make.tree.tree)
@@ -127,7 +127,7 @@ def _make(ws: Workspace, kernel: KernelBuild, key: str, entry: Path, source: Pat
             for line in warnings:
                 if not _is_of_the_kernel(line, make):
                     ws.reporter.say(line)
-            # 3.4's modpost only warns of what insmod refuses.
+            # 3.4's modpost only warns about what insmod refuses.
             warnings = [line for line in warnings if _UNRESOLVED.fullmatch(line)]
         if warnings:
             raise BuildError(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The Android NDK of the user, which builds the programs where there is one."""
+"""The user's Android NDK, which builds the programs if there is one."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _REVISION = re.compile(r"^Pkg\.Revision\s*=\s*(\S+)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Ndk:
-    """`ndk-build`, and what the NDK states of itself.
+    """An `ndk-build`, and what its NDK states about itself.
 
-    `newest_api` is the highest API level that it builds for; None in NDKs before
-    r17, which do not say. `named_by` is the variable that led there, or PATH.
+    `newest_api` is the highest API level that it builds for; None for NDKs before r17, which do
+    not state it. `named_by` is the variable that names the NDK, or PATH.
     """
 
     build: Path
@@ -33,16 +33,16 @@ class Ndk:
 
     @property
     def without(self) -> str:
-        """What has Debian's compiler build the programs instead, in words."""
+        """The advice on how to have Debian's compiler build the programs instead."""
         how = "take ndk-build off PATH" if self.named_by == _PATH else f"unset {self.named_by}"
         return f"{how} to have Debian's compiler build the programs"
 
 
 def find(environment: Mapping[str, str] | None = None) -> Ndk | None:
-    """The NDK that ANDROID_NDK_HOME or ANDROID_NDK_ROOT name, or of an ndk-build on PATH.
+    """Return the NDK that ANDROID_NDK_HOME or ANDROID_NDK_ROOT names, or that of ndk-build on PATH.
 
-    None where nothing says that there is one. ToolMissingError where a
-    variable names a folder that is none, InfrastructureError for a damaged one.
+    None if there is none of these. Raises ToolMissingError if a variable names a folder without
+    an ndk-build, InfrastructureError for a damaged NDK.
     """
     env = os.environ if environment is None else environment
     for variable in _VARIABLES:
@@ -65,7 +65,7 @@ def _ndk(build: Path, root: Path, named_by: str) -> Ndk:
 
 
 def _revision(root: Path) -> str:
-    """What source.properties says, or RELEASE.TXT, as NDKs before r11 have it."""
+    """Return the revision in source.properties, or in RELEASE.TXT, which NDKs before r11 have."""
     properties, release = root / "source.properties", root / "RELEASE.TXT"
     if properties.is_file() and (found := _REVISION.search(properties.read_text())):
         return found[1]
@@ -73,7 +73,7 @@ def _revision(root: Path) -> str:
 
 
 def _newest_api(root: Path) -> int | None:
-    """The highest API level that the NDK in `root` builds for; None where it does not say."""
+    """Return the highest API level that the NDK in `root` builds for; None if not stated."""
     platforms = root / "meta" / "platforms.json"
     if not platforms.is_file():
         return None
@@ -89,13 +89,13 @@ def _newest_api(root: Path) -> int | None:
 def ndk_build_argv(
     ndk: Ndk, *, project: Path, abi: str, folder: Path, include: Path, jobs: int
 ) -> list[str]:
-    """The command that builds the one program of `project` into `folder`.
+    """Return the command that builds the one program of `project` into `folder`.
 
     Nothing is written to the project.
     """
-    # Static programs have to be built for the newest API level that the NDK knows:
-    # for older ones, r23 and later link what bionic aborts at its start for
-    # (android/ndk#1647). Make takes this word before what Application.mk says.
+    # Static programs must be built for the newest API level that the NDK knows. For older
+    # levels, r23 and later link code with which bionic aborts at the program's start
+    # (android/ndk#1647). For make, this argument takes precedence over Application.mk.
     platform = [] if ndk.newest_api is None else [f"APP_PLATFORM=android-{ndk.newest_api}"]
     return [
         str(ndk.build),

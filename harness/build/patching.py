@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Patched kernel trees.
 
-What a patched tree has over the pristine one is computed as an overlay: the
-files of `kernel_patches/common/` and the patched copies of those that the
-patches touch. A work tree is a copy of the pristine tree that is brought in
-step with an overlay by writing only the files that differ. So the times of all
-others stay, make rebuilds only what changed, repeating it changes nothing, and
-a tree that a killed run left half-applied is mended on the way.
+The difference between a patched tree and the pristine one is computed as an overlay: the files
+of `kernel_patches/common/` and the patched copies of the files that the patches touch. A work
+tree is a copy of the pristine tree; to synchronise it with an overlay, only the files that
+differ are written. So all other files keep their times and make rebuilds only what changed, a
+repetition changes nothing, and a tree that a killed run left half-applied is repaired.
 """
 
 from __future__ import annotations
@@ -46,13 +45,13 @@ from harness.ui.workspace import Workspace
 
 Kind = Literal["file", "program", "link"]
 
-# What editors and failed patches leave beside a file.
+# Endings of the files that editors and failed patches leave beside a file.
 _LEFTOVERS = ("~", ".orig", ".rej", ".swp")
 
 
 @dataclass(frozen=True)
 class PatchReport:
-    """How one patch of the series goes on; `detail` names files and hunks."""
+    """The outcome of one patch of the series; `detail` names files and hunks."""
 
     patch: str
     outcome: Outcome
@@ -70,18 +69,18 @@ class PatchStep:
 
 @dataclass(frozen=True)
 class TreeFile:
-    """A file as it is in a tree; the data of a link is where it leads."""
+    """A file as it is in a tree; the data of a link is its target."""
 
     data: bytes
     kind: Kind
 
 
-# Path in the tree to what is there; None where the file is deleted.
+# A map from a path in the tree to the file there; None if the file is deleted.
 Overlay = Mapping[str, TreeFile | None]
 
 
 def read_file(path: Path) -> TreeFile | None:
-    """What is at `path`, or None where there is no file."""
+    """Return the file at `path`, or None if there is none."""
     try:
         status = path.lstat()
         if stat.S_ISLNK(status.st_mode):
@@ -93,14 +92,14 @@ def read_file(path: Path) -> TreeFile | None:
     return None
 
 
-# --- what there is to apply -------------------------------------------------
+# --- files and patches to apply ---------------------------------------------
 
 
 def steps(target: Target, extra: Sequence[Path] = ()) -> list[PatchStep]:
-    """The steps of `target`'s series in their order, those of `extra` last.
+    """Return the steps of `target`'s series in their order, then those of `extra`.
 
-    Raises PatchError where the series is missing or names a patch that is not
-    there, and UsageError where one of `extra` is not.
+    An unpatched target only has the optional steps of its series. Raises PatchError if the
+    series is missing or names a missing patch, and UsageError if one of `extra` is missing.
     """
     series = target.patches / "series"
     try:
@@ -126,12 +125,12 @@ def steps(target: Target, extra: Sequence[Path] = ()) -> list[PatchStep]:
 
 
 def patch_files(target: Target, extra: Sequence[Path] = ()) -> list[Path]:
-    """Every patch for `target`; errors as those of `steps`."""
+    """Return every patch for `target`. Raises the errors of `steps`."""
     return [patch for step in steps(target, extra) for patch in step.files]
 
 
 def common_files(target: Target) -> dict[str, TreeFile]:
-    """The files of `kernel_patches/common/`, by their path in a kernel tree."""
+    """Return the files of `kernel_patches/common/`, by their path in a kernel tree."""
     files: dict[str, TreeFile] = {}
     if not target.patched:
         return files
@@ -143,7 +142,7 @@ def common_files(target: Target) -> dict[str, TreeFile]:
 
 
 def inputs(target: Target, extra: Sequence[Path] = ()) -> dict[str, bytes]:
-    """Everything that decides what an overlay on a given tree is, by name."""
+    """Return everything that determines the overlay on a given tree, by name."""
     found = {f"common/{name}": file.data for name, file in common_files(target).items()}
     number = 0
     for step in steps(target, extra):
@@ -156,7 +155,7 @@ def inputs(target: Target, extra: Sequence[Path] = ()) -> dict[str, bytes]:
 
 
 def _fault_inputs(target: Target, step: PatchStep) -> dict[str, bytes]:
-    """What decides, beside the tree, whether a step finds its fault."""
+    """Return what determines, besides the tree, whether a step finds its fault."""
     script = script_of(step.files[0])
     if script is None:
         return {}
@@ -171,7 +170,7 @@ def _fault_inputs(target: Target, step: PatchStep) -> dict[str, bytes]:
 
 
 def check(ws: Workspace, source: KernelSource, extra: Sequence[Path] = ()) -> list[PatchReport]:
-    """Tries every patch, each on top of those before it; no tree is touched."""
+    """Try every patch, each on top of those before it, without changing any tree."""
     with ws.reporter.phase("check patches"):
         return _try(source, extra)[0]
 
@@ -179,10 +178,10 @@ def check(ws: Workspace, source: KernelSource, extra: Sequence[Path] = ()) -> li
 def overlay(
     ws: Workspace, source: KernelSource, extra: Sequence[Path] = ()
 ) -> dict[str, TreeFile | None]:
-    """What the patched tree has over `source`.
+    """Return the overlay of the patched tree over `source`.
 
-    Raises PatchError, naming patch, file and hunk, where a patch conflicts;
-    says so where one applies with fuzz.
+    Raises PatchError, naming patch, file and hunk, if a patch conflicts. Reports patches that
+    apply with fuzz, and patches that the tree has already.
     """
     reports, files = _try(source, extra)
     for report in reports:
@@ -201,7 +200,7 @@ def overlay(
 def _try(
     source: KernelSource, extra: Sequence[Path]
 ) -> tuple[list[PatchReport], dict[str, TreeFile | None]]:
-    """Applies everything to copies, in a scratch folder, of the files it touches."""
+    """Apply everything to copies of the files that it touches, in a scratch folder."""
     require("patch")
     common = common_files(source.target)
     with tempfile.TemporaryDirectory(prefix="gfoom-patch-") as name:
@@ -222,7 +221,7 @@ def _try(
 
 
 def _taken_syscalls(source: KernelSource) -> list[PatchReport]:
-    """Our syscalls whose numbers the unpatched tree gives to somebody else."""
+    """Return a conflict for each of our syscall numbers that the unpatched tree uses otherwise."""
     listed = source.target.syscall_list
     file = read_file(source.tree / listed.file)
     ours = {number: name for name, number in source.target.syscalls.items()}
@@ -237,7 +236,7 @@ def _taken_syscalls(source: KernelSource) -> list[PatchReport]:
 
 
 def _take(step: PatchStep, source: KernelSource, stage: Path, staged: set[str]) -> PatchReport:
-    """Takes one step in `stage`: the first of its patches that applies there."""
+    """Apply one step in `stage`: the first of its patches that applies there."""
     condition = step.step.condition
     if not is_needed(source.target, condition):
         return PatchReport(step.files[0].name, "not needed", f"only for {condition}")
@@ -257,8 +256,8 @@ def _take(step: PatchStep, source: KernelSource, stage: Path, staged: set[str]) 
         backwards = _patch(last, stage, "--dry-run", "--fuzz=0", "--reverse")
         if backwards.outcome == "applies":
             return PatchReport(last.name, "in the tree", "")
-    # Our hunks have little context, of which none may be left out. With a user's
-    # patch this is to be as tolerant as `patch` by itself.
+    # Our hunks may have little context, of which one line at least must match. A user's patch is
+    # treated as leniently as `patch` does by default.
     options = [f"--fuzz={most_fuzz(_text(last), last.name)}"] if step.ours else []
     applied = _patch(last, stage, *options)
     if applied.outcome == "conflict" and conflicts:
@@ -276,7 +275,7 @@ def _text(patch: Path) -> str:
 
 
 def _bring(patch: Path, pristine: Path, stage: Path, staged: set[str]) -> None:
-    """Brings the files into `stage` that a patch is the first to touch."""
+    """Copy into `stage` the files that this patch is the first to touch."""
     touched = touched_files(_text(patch), patch.name)
     for path in touched:
         if path not in staged and (file := read_file(pristine / path)) is not None:
@@ -285,10 +284,10 @@ def _bring(patch: Path, pristine: Path, stage: Path, staged: set[str]) -> None:
 
 
 def _patch(patch: Path, stage: Path, *options: str) -> Applied:
-    """Runs `patch` in `stage`."""
+    """Run `patch` in `stage`."""
     # Leave no .orig and .rej files.
     common = ["--no-backup-if-mismatch", "--reject-file=-", f"-p{strip_level(_text(patch))}"]
-    # Never ask, and never think better of the direction.
+    # Never ask, and never change the direction.
     forward = ["--force"] if "--reverse" in options else ["--batch", "--forward"]
     done = run(
         ["patch", *common, *forward, *options, "--directory", stage, "--input", patch.resolve()],
@@ -299,7 +298,7 @@ def _patch(patch: Path, stage: Path, *options: str) -> Applied:
 
 
 def write_file(path: Path, file: TreeFile, scratch: Path | None = None) -> None:
-    """Puts `file` at `path`, at once: by way of `scratch`, on the same disk, if given."""
+    """Write `file` to `path`; atomically if `scratch` is given, a path on the same disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = scratch or path
     new.unlink(missing_ok=True)
@@ -313,7 +312,7 @@ def write_file(path: Path, file: TreeFile, scratch: Path | None = None) -> None:
 
 
 def save_overlay(files: Overlay, folder: Path) -> None:
-    """Writes an overlay into a new folder, for `load_overlay`."""
+    """Write an overlay into a new folder, for `load_overlay`."""
     folder.mkdir()
     kinds = {path: file and file.kind for path, file in files.items()}
     (folder / "overlay.json").write_text(json.dumps(kinds, indent=1) + "\n")
@@ -323,7 +322,7 @@ def save_overlay(files: Overlay, folder: Path) -> None:
 
 
 def load_overlay(folder: Path) -> dict[str, TreeFile | None]:
-    """The overlay that `save_overlay` wrote."""
+    """Return the overlay that `save_overlay` wrote."""
     kinds = json.loads((folder / "overlay.json").read_text())
     return {
         path: read_file(folder / "tree" / path) if kind else None for path, kind in kinds.items()
@@ -335,7 +334,7 @@ def load_overlay(folder: Path) -> dict[str, TreeFile | None]:
 
 @dataclass(frozen=True)
 class _State:
-    """Which files of a tree are not the pristine ones, and whether that is sure."""
+    """The files of a tree that are not pristine; without `whole` they are only in doubt."""
 
     whole: bool
     files: tuple[str, ...]
@@ -343,10 +342,10 @@ class _State:
 
 @dataclass(frozen=True)
 class WorkTree:
-    """A kernel tree to build in, one for each source, repository, and `Target.tree`.
+    """A kernel tree to build in: one for each source, repository, and `Target.tree`.
 
-    `folder` holds the tree, the build folder beside it, and what is known
-    about both. Use it under `lock`.
+    `folder` holds the tree, the build folder, and what is recorded about both. Use it under
+    `lock`.
     """
 
     folder: Path
@@ -354,7 +353,7 @@ class WorkTree:
 
     @classmethod
     def of(cls, ws: Workspace, source: KernelSource) -> WorkTree:
-        """The work tree for `source` in this repository; nothing is made yet."""
+        """Return the work tree for `source` in this repository; nothing is made yet."""
         name = f"{source.target.name}-{source.key}-{digest(str(REPO))[:8]}"
         name += f"-{source.target.tree}" if source.target.tree else ""
         return cls(ws.cache.root / "trees" / name, source.tree)
@@ -366,22 +365,22 @@ class WorkTree:
 
     @property
     def build(self) -> Path:
-        """The folder for `make O=`. Its name is as long in every repository."""
+        """The folder for `make O=`. Its path has the same length for every repository."""
         return self.folder / "build"
 
     @contextmanager
     def lock(self, ws: Workspace) -> Iterator[None]:
-        """Keeps other runs away from the tree and the build folder."""
+        """Keep other runs away from the tree and the build folder."""
         with ws.cache.lock(f"tree-{self.folder.name}"), disk_full_named(ws.cache.root):
             self.folder.mkdir(parents=True, exist_ok=True)
             ws.cache.used(self.folder)
             yield
 
     def sync(self, files: Overlay) -> list[str]:
-        """Brings the tree in step with an overlay; returns what was written.
+        """Synchronise the tree with an overlay; return the paths that were written.
 
-        Files that an earlier overlay had and this one has not, and those that
-        somebody changed by hand, become the pristine ones again.
+        Files that only an earlier overlay had, and files that were changed by hand, become
+        pristine again.
         """
         state = self._load()
         if state is None or not self.tree.is_dir():
@@ -391,7 +390,7 @@ class WorkTree:
         wrong = [path for path in sorted(doubtful) if not self._is_right(path, files)]
         target = _State(whole=True, files=tuple(sorted(files)))
         if wrong or state != target:
-            # Until it is whole, all that was and all that will be is in doubt.
+            # Until the tree is whole, all its old and new files are in doubt.
             self._save(_State(whole=False, files=tuple(sorted(doubtful))))
             for path in wrong:
                 self._put(path, self._wanted(path, files))
@@ -399,7 +398,7 @@ class WorkTree:
         return wrong
 
     def half_applied(self) -> bool:
-        """Whether a run was stopped between the first and the last file."""
+        """Return whether a run was stopped between the first and the last file."""
         state = self._load()
         return state is not None and not state.whole
 
@@ -420,7 +419,7 @@ class WorkTree:
         new.replace(self._state_file)
 
     def _copy(self) -> None:
-        """Makes the tree anew. Objects built from the old one can't be trusted by their times."""
+        """Make the tree anew, without a build folder: the times of old objects prove nothing."""
         for path in (self.tree, self.build):
             shutil.rmtree(path, ignore_errors=True)
         new = self.folder / "source.new"
@@ -430,7 +429,7 @@ class WorkTree:
         new.rename(self.tree)
 
     def _changed_by_others(self) -> Iterator[str]:
-        """Files that changed after this class was done: the release must not lie."""
+        """Yield the files changed after the last `sync`: the release does not cover them."""
         done = self._state_file.stat().st_ctime_ns
         folders = [self.tree]
         while folders:
@@ -450,7 +449,7 @@ class WorkTree:
     def _put(self, path: str, file: TreeFile | None) -> None:
         place = self.tree / path
         if file is not None:
-            # Its time is now, also where it is pristine again: make must see it.
+            # It gets the current time even if it becomes pristine again: make has to notice it.
             write_file(place, file, scratch=self.folder / "file.new")
             return
         place.unlink(missing_ok=True)
@@ -469,7 +468,7 @@ def report_check(
     source_name: str | None = None,
     extra: Sequence[Path] = (),
 ) -> None:
-    """Prints a line for each patch; raises VerdictError where one conflicts."""
+    """Print a line for each patch; raise VerdictError if one conflicts."""
     kernel = source.fetch(ws, target, source_name)
     reports = check(ws, kernel, extra)
     for report in reports:

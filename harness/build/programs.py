@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Building the programs that run on the device, from `ndk_tests/`.
 
-`ndk-build` builds them where there is an NDK, and a plain cross-compiler
-otherwise; the make file in `ndk_tests/build/` reads the same `jni/Android.mk`
-files.
+`ndk-build` builds them if there is an NDK, and a plain cross compiler otherwise; the makefile in
+`ndk_tests/build/` reads the same `jni/Android.mk` files.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ PROGRAMS = (
 HEADER = "mm_limits_syscalls.h"
 
 _KIND = "programs"
-# What GCC and its linker say when there is a compiler and no C library for it.
+# Messages of GCC and its linker if there is a compiler but no C library for it.
 _NO_LIBC = re.compile(r"cannot find -lc\b|fatal error: \w+\.h: No such file")
 
 
@@ -57,14 +56,14 @@ class ProgramBuild:
     names: tuple[str, ...] = PROGRAMS
 
     def path(self, name: str) -> Path:
-        """The file of the program `name`, which must be one of `names`."""
+        """Return the file of the program `name`, which must be one of `names`."""
         if name not in self.names:
             raise KeyError(name)
         return self.folder / name
 
 
 def syscall_header(syscalls: Mapping[str, int]) -> str:
-    """The header that tells the programs their syscalls' numbers."""
+    """Return the header that gives the programs the numbers of their syscalls."""
     defines = "".join(f"#define __NR_{name} {number}\n" for name, number in syscalls.items())
     return (
         "/* SPDX-License-Identifier: GPL-2.0-only */\n"
@@ -85,7 +84,7 @@ def compile_programs(
     log: Path,
     on_line: Callable[[str], None] | None = None,
 ) -> None:
-    """Writes the header and all programs to `folder`; BuildError if it cannot be done."""
+    """Write the header and all programs to `folder`; BuildError if that fails."""
     include = _write_header(folder, syscalls)
     try:
         run(
@@ -113,10 +112,10 @@ def compile_programs(
 
 
 def build(ws: Workspace, target: Target) -> ProgramBuild:
-    """The programs for `target`, from the cache if nothing changed.
+    """Return the programs for `target`, from the cache if nothing changed.
 
-    An NDK builds them where the target is for one and it is there; otherwise
-    Debian's compiler.
+    An NDK builds them if the target can use one and it is installed; otherwise Debian's compiler
+    does.
     """
     found = ndk.find() if target.ndk_abi is not None else None
     if found is None:
@@ -131,7 +130,7 @@ def build(ws: Workspace, target: Target) -> ProgramBuild:
 
 
 def _key(target: Target, found: Ndk | None) -> str:
-    """Over all that goes in: sources, make files, compiler, numbers, expectations."""
+    """Return the key over all inputs: sources, makefiles, compiler, numbers, expectations."""
     roots = [NDK_TESTS / "build", NDK_TESTS / "common"]
     roots += [NDK_TESTS / name / "jni" for name in PROGRAMS]
     if found is not None:
@@ -157,11 +156,11 @@ def compile_with_ndk(
     log: Path,
     on_line: Callable[[str], None] | None = None,
 ) -> None:
-    """What `compile_programs` does, by `ndk-build`."""
+    """Do what `compile_programs` does, with `ndk-build`."""
     assert target.ndk_abi is not None
     include = _write_header(folder, target.syscalls)
     for name in PROGRAMS:
-        # Each is a project of its own: of one another they know nothing.
+        # Each is a project of its own, which knows nothing of the others.
         scratch = folder / "ndk" / name
         argv = ndk.ndk_build_argv(
             found,
@@ -184,7 +183,7 @@ def compile_with_ndk(
 
 
 def _write_header(folder: Path, syscalls: Mapping[str, int]) -> Path:
-    """Writes the header with the syscalls' numbers; returns the folder that it is in."""
+    """Write the header with the syscall numbers; return the folder that it is in."""
     include = folder / "include"
     include.mkdir(parents=True, exist_ok=True)
     (include / HEADER).write_text(syscall_header(syscalls))

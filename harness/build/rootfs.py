@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The guest's file system: an initramfs that behaves like a small Android.
 
-Debian's packages for the target's architecture are only downloaded and
-unpacked (mmdebstrap's variant "extract"): nothing of them runs here.
+Debian's packages for the target's architecture are only downloaded and unpacked (mmdebstrap's
+variant "extract"): nothing in them runs on the host.
 
-Two cache entries: the programs from the packages, which are resolved once and
-then stay as they are until the cache is cleaned (a run without network works,
-and a guest does not change under a series of measurements), and the initramfs,
-which follows the files in harness/build/guest/.
+There are two cache entries. One has the programs from the packages. The packages are resolved
+once and stay the same until the cache is cleaned, so a run without network works, and a guest
+does not change during a series of measurements. The other one is the initramfs, which follows
+the files in harness/build/guest/.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from harness.core.process import Completed, require, run
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
-# adbd is the device end of adb; toybox and mksh are Android's own tools and
-# shell; busybox has what Debian's toybox lacks.
+# adbd is the device side of adb; toybox and mksh are Android's own tools and shell; busybox has
+# what Debian's toybox lacks.
 PACKAGES = ("adbd", "busybox-static", "mksh", "toybox")
 # What is kept of the packages, as tar patterns: programs, and the shared
 # libraries without the character set converters.
@@ -50,7 +50,7 @@ LINKS = (("bin", "system/bin"), ("sbin", "system/bin"), ("lib", "usr/lib"))
 PROGRAMS = ("busybox", "mksh", "toybox")
 APP_USERS = 100
 FIRST_APP_UID = 10000
-# The guest within its cache entry.
+# The guest's archive in its cache entry.
 ARCHIVE = "initramfs.cpio.gz"
 HOME = "/data/local/tmp"
 SHELL = "/system/bin/sh"
@@ -61,8 +61,7 @@ _SYSTEM_USERS = (("root", 0, "/"), ("system", 1000, "/"), ("shell", 2000, HOME))
 class Rootfs:
     """An initramfs (gzipped cpio) and the packages in it, as `name=version`.
 
-    `tools` are static programs of it that a device needs which boots from
-    something else.
+    `tools` are static programs from it, for a device that boots a system of its own.
     """
 
     initramfs: Path
@@ -72,10 +71,10 @@ class Rootfs:
 
 
 def build(ws: Workspace, target: Target) -> Rootfs:
-    """The guest of `target`.
+    """Build the guest of `target`.
 
-    Raises SourceError if the packages cannot be had, BuildError if su does not
-    compile, ToolMissingError.
+    Raises SourceError if the packages cannot be obtained, BuildError if su does not compile, and
+    ToolMissingError.
     """
     with ws.reporter.phase("build guest") as phase:
         programs = _programs(ws, target)
@@ -95,35 +94,35 @@ def build(ws: Workspace, target: Target) -> Rootfs:
 
 
 def users() -> list[tuple[str, int, str]]:
-    """Name, uid and home of each user: Android's u0_aN is 10000+N."""
+    """Return name, uid and home of each user: Android's u0_aN is 10000+N."""
     return [*_SYSTEM_USERS, *((f"u0_a{n}", FIRST_APP_UID + n, HOME) for n in range(APP_USERS))]
 
 
 def passwd_lines() -> list[str]:
-    """/etc/passwd of the guest."""
+    """Return the lines of the guest's /etc/passwd."""
     return [f"{name}:x:{uid}:{uid}:{name}:{home}:{SHELL}" for name, uid, home in users()]
 
 
 def group_lines() -> list[str]:
-    """/etc/group: a group for each user, of the same number, and the terminals' group."""
+    """Return the lines of /etc/group: a group per user with the same number, and the terminals'."""
     return [*(f"{name}:x:{uid}:" for name, uid, _ in users()), "tty:x:5:"]
 
 
 def package_name(archive: str) -> str:
-    """`name=version` from the name of a package's file in apt's cache."""
+    """Return `name=version` from a package's file name in apt's cache."""
     name, version, _ = archive.removesuffix(".deb").split("_")
     return f"{name}={unquote(version)}"
 
 
 def has_packages(ws: Workspace, target: Target) -> bool:
-    """Whether the cache holds the guest's packages: building needs no network then."""
+    """Return whether the cache holds the guest's packages, so that a build needs no network."""
     return ws.cache.has("guest-packages", _packages_key(target))
 
 
 def find_packages(ws: Workspace, target: Target) -> tuple[str, debian.Package]:
-    """The first suite that offers the guest's packages now, with the first of them.
+    """Return the first suite that offers the guest's packages now, and the first of the packages.
 
-    Raises SourceError where none does.
+    Raises SourceError if no suite does.
     """
     best, *others = target.guest_suites
 
@@ -144,17 +143,17 @@ def _packages_key(target: Target) -> str:
 
 
 def _programs(ws: Workspace, target: Target) -> Path:
-    """The cache entry with the packages' programs and their list."""
+    """Return the cache entry with the packages' programs and their list."""
     key = _packages_key(target)
     return ws.cache.ensure("guest-packages", key, lambda folder: _fetch(ws, target, folder))
 
 
 def _fetch(ws: Workspace, target: Target, folder: Path) -> None:
-    """Downloads and unpacks the packages into `folder`/root, the list beside it."""
+    """Download the packages and unpack them into `folder`/root; write their list beside it."""
     require("mmdebstrap", "apt-get", "tar")
     log = ws.logs / "guest-packages.log"
     with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as scratch:
-        # apt drops root for its downloads and must get through.
+        # apt drops root for its downloads, and then has to be able to enter the folder.
         Path(scratch).chmod(0o755)
         archive = Path(scratch) / "root.tar"
         result = _download_from_any(ws, target, archive, log)
@@ -174,14 +173,14 @@ def _fetch(ws: Workspace, target: Target, folder: Path) -> None:
 
 
 def _download_from_any(ws: Workspace, target: Target, archive: Path, log: Path) -> Completed:
-    """Makes `archive` of the packages of the first suite that can be had."""
+    """Make `archive` from the packages of the first suite that can be downloaded."""
     best, *others = target.guest_suites
     try:
         return _download(target, best, archive, log)
     except SourceError as failed:
         for suite in others:
             with suppress(SourceError):
-                # The first suite's log is the one that an error points to.
+                # An error points to the first suite's log.
                 result = _download(target, suite, archive, log.with_suffix(f".{suite}.log"))
                 ws.reporter.say(f"the guest's packages are {suite}'s: {best}'s cannot be had now")
                 return result
@@ -189,11 +188,12 @@ def _download_from_any(ws: Workspace, target: Target, archive: Path, log: Path) 
 
 
 def _download(target: Target, suite: str, archive: Path, log: Path) -> Completed:
-    """Makes `archive` of the guest's packages."""
+    """Make `archive` from the guest's packages."""
     try:
         return run(
             _mmdebstrap(target, suite, archive),
-            # Its temporary folder goes with ours, also when it is killed.
+            # mmdebstrap's temporary folder is then removed with ours, even if mmdebstrap is
+            # killed.
             env={"TMPDIR": str(archive.parent)},
             log=log,
             error=SourceError,
@@ -209,7 +209,7 @@ def _download(target: Target, suite: str, archive: Path, log: Path) -> Completed
 
 
 def _mmdebstrap(target: Target, suite: str, archive: Path) -> list[str]:
-    """The command that makes `archive`, and lists the packages' files."""
+    """Return the command that makes `archive` and lists the packages' files."""
     mirror = debian.mirror()
     return [
         *debian.mmdebstrap(target.guest_arch, "extract", "tar"),
@@ -217,13 +217,13 @@ def _mmdebstrap(target: Target, suite: str, archive: Path) -> list[str]:
         '--extract-hook=ls "$1/var/cache/apt/archives"',
         suite,
         str(archive),
-        # Without a mirror mmdebstrap takes Debian's own for a suite of Debian's.
+        # Without a mirror, mmdebstrap uses Debian's own for a Debian suite.
         *([mirror] if mirror else []),
     ]
 
 
 def _assemble(target: Target, programs: Path, folder: Path) -> None:
-    """Makes `folder`/initramfs.cpio.gz from the programs and harness/build/guest/."""
+    """Make `folder`/initramfs.cpio.gz from the programs and harness/build/guest/."""
     require(f"{target.programs_cross_compile}gcc")
     stage = folder / "stage"
     shutil.copytree(programs / "root", stage, symlinks=True)
@@ -243,7 +243,7 @@ def _assemble(target: Target, programs: Path, folder: Path) -> None:
 
 
 def _commands(stage: Path) -> None:
-    """Fills /system/bin: the programs, and a link to one of them per applet."""
+    """Fill /system/bin: the programs, and a link to one of them per applet."""
     commands = stage / "system/bin"
     for name in PROGRAMS:
         (stage / "usr/bin" / name).rename(commands / name)
@@ -273,10 +273,10 @@ def _write(path: Path, lines: Iterable[str]) -> None:
 
 
 def pack(stage: Path, archive: Path) -> None:
-    """Writes all below `stage` into `archive` (gzipped cpio, newc).
+    """Write everything below `stage` into `archive` (gzipped cpio, newc).
 
-    The same bytes for the same files: sorted, root's, dated 1970; everybody may read
-    them, and run what is executable. Raises BuildError, ToolMissingError.
+    The same files give the same bytes: sorted, owned by root, dated 1970, readable for all
+    users, and executable for all if executable at all. Raises BuildError, ToolMissingError.
     """
     require("cpio")
     paths = sorted(stage.rglob("*"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Patch series as data: the `series` file, the patches, what `patch` says of them."""
+"""Patch series as data: the `series` file, the patches, and the output of `patch`."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from unidiff.patch import PatchedFile, PatchSet
 
 from harness.core.errors import PatchError
 
-# "in the tree" and "not needed": a patch that is left out, and why.
+# "in the tree" and "not needed" are reasons why a patch is left out.
 Outcome = Literal["applies", "fuzz", "conflict", "in the tree", "not needed"]
 Tool = Literal["gcc", "binutils", "hostgcc", "make", "perl"]
 TOOLS: tuple[Tool, ...] = get_args(Tool)
 
-# Patches for what a tree lacks, which many a tree has had for long. A script beside one
+# Patches for faults of old trees, which many trees have fixed long ago. A script beside a patch
 # tells whether the tree has the fault (harness/build/tree_faults.py).
 _OPTIONAL = "compat/"
-# What GNU patch does without being told.
+# The default of GNU patch.
 _MOST_FUZZ = 2
 _CONDITION = re.compile(r"(?P<tool>\w+)>=(?P<since>\d+(?:\.\d+)*)")
 
-# The colours of a terminal, as in what `git diff --color=always` writes.
+# Terminal colours, as `git diff --color=always` writes them.
 _COLOUR = re.compile(r"^\x1b\[[0-9;]*m(?:diff|---|\+\+\+|@@)", re.MULTILINE)
-# What git writes for a merge: a column for each parent.
+# What git writes for a merge: one column for each parent.
 _COMBINED = re.compile(r"^@@@+ ", re.MULTILINE)
 _GIT_FILE = re.compile(r"^diff --git (?P<names>.+)$", re.MULTILINE)
 _PREFIXED = "make it with git diff --src-prefix=a/ --dst-prefix=b/"
@@ -45,7 +45,7 @@ _GONE = re.compile(r"The next patch would delete the file '?(?P<file>[^']+?)'?,"
 
 @dataclass(frozen=True)
 class Condition:
-    """A step is needed where `tool` is of version `since` or later."""
+    """The condition that `tool` is of version `since` or later."""
 
     tool: Tool
     since: tuple[int, ...]
@@ -63,25 +63,25 @@ class Step:
 
     @property
     def optional(self) -> bool:
-        """Whether a tree that has it already is as good as one that gets it."""
+        """Whether a tree that already has the change needs no patch."""
         return self.patches[0].startswith(_OPTIONAL)
 
 
 @dataclass(frozen=True)
 class Applied:
-    """How a patch went on: `detail` names file and hunk of whatever is not plain."""
+    """The result of applying a patch; `detail` names file and hunk of everything unusual."""
 
     outcome: Outcome
     detail: str
 
 
 def parse_series(text: str, name: str) -> tuple[Step, ...]:
-    """The steps that a `series` file lists, in order.
+    """Return the steps that a `series` file lists, in order.
 
-    A line is `PATCH [| PATCH]... [TOOL>=VERSION]`; the patches are beside the
-    file or in `compat/`. `#` begins a comment, and a backslash at its end has a
-    line go on. Raises PatchError, naming `name` and the line, where a line is
-    none of this, or names a patch for the second time.
+    A line is `PATCH [| PATCH]... [TOOL>=VERSION]`; the patches are beside the file or in
+    `compat/`. `#` begins a comment, and a line that ends with a backslash goes on in the next
+    one. Raises PatchError, naming `name` and the line, if a line has another form, or names a
+    patch for the second time.
     """
     steps: list[Step] = []
     seen: set[str] = set()
@@ -125,10 +125,9 @@ def _condition(word: str, place: str) -> Condition:
 
 
 def most_fuzz(text: str, name: str) -> int:
-    """How many lines of context `patch` may leave out: one at least must hold.
+    """Return how many lines of context `patch` may ignore, so that at least one has to match.
 
-    A hunk that has lost all of its context goes anywhere. Raises PatchError as
-    `touched_files` does.
+    A hunk without any context would apply anywhere. Raises PatchError as `touched_files` does.
     """
     context = _MOST_FUZZ + 1
     for file in _patched_files(text, name):
@@ -141,10 +140,9 @@ def most_fuzz(text: str, name: str) -> int:
 
 
 def touched_files(text: str, name: str) -> tuple[str, ...]:
-    """The files that a patch reads or writes, relative to the tree, in order.
+    """Return the files that a patch reads or writes, relative to the tree, in order.
 
-    Raises PatchError where the text is no patch, is cut off, or names a file
-    outside the tree.
+    Raises PatchError if the text is no patch, is truncated, or names a file outside the tree.
     """
     touched: dict[str, None] = {}
     level = strip_level(text)
@@ -156,10 +154,10 @@ def touched_files(text: str, name: str) -> tuple[str, ...]:
 
 
 def strip_level(text: str) -> int:
-    """How many folders a patch has before its files' names: `patch -p`.
+    """Return how many folders to strip from a patch's file names, as for `patch -p`.
 
-    With diff.noprefix git writes none, and both names are the same; else they
-    begin with a/ and b/, or with two other letters.
+    With diff.noprefix git writes no prefix, and both names are the same. Otherwise they begin
+    with a/ and b/, or with two other letters.
     """
     heads = [found["names"].strip() for found in _GIT_FILE.finditer(text)]
     return 0 if heads and all(_is_twice_the_same(head) for head in heads) else 1
@@ -183,7 +181,7 @@ def _patched_files(text: str, name: str) -> list[PatchedFile]:
 
 
 def _unreadable(text: str) -> tuple[str, str] | None:
-    """Why a text that somebody takes for a patch is none, and what to do; None for others."""
+    """Return why a text is no usable patch, and what to do; None if no such reason is known."""
     if _COLOUR.search(text):
         return "has the colours of a terminal in it", "make it with git diff --no-color"
     if "\0" in text:
@@ -194,7 +192,7 @@ def _unreadable(text: str) -> tuple[str, str] | None:
 
 
 def _inside(path: str, name: str, level: int) -> str:
-    """`a/mm/x.c` as `mm/x.c`; what leads out of the tree is refused."""
+    """Return `a/mm/x.c` as `mm/x.c`; a path that leads out of the tree is refused."""
     parts = PurePosixPath(path).parts
     if path.startswith("/") or ".." in parts or len(parts) <= level:
         raise PatchError(f"{name} names a file that is not in a/ or b/: {path}", hint=_PREFIXED)
@@ -202,7 +200,7 @@ def _inside(path: str, name: str, level: int) -> str:
 
 
 def classify(status: int, output: str) -> Applied:
-    """What `patch`'s exit status and output (in English) say."""
+    """Return what `patch`'s exit status and output (in English) mean."""
     notes: dict[str, list[str]] = {"conflict": [], "fuzz": [], "offset": []}
     file = "?"
     for line in output.splitlines():
@@ -221,7 +219,7 @@ def classify(status: int, output: str) -> Applied:
 
 
 def _note(line: str, file: str) -> tuple[str, str] | None:
-    """A line of `patch` about `file` that is worth telling: its kind, and a text."""
+    """Return the kind and a text for a noteworthy line of `patch` about `file`, or None."""
     if found := _FAILED.fullmatch(line):
         return "conflict", f"{file}: hunk {found['hunk']}, at line {found['line']}"
     if line.startswith("Reversed (or previously applied) patch detected"):

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Kernel sources: Debian's package, a directory, a tar archive or a git commit.
 
-Whatever the origin, the result is a pristine tree in the cache, keyed by what
-is in it. Nothing writes to that tree afterwards, and nothing ever writes to
-what `--source` names.
+The result is always a pristine tree in the cache, keyed by its content. Nothing writes to that
+tree afterwards, and nothing ever writes to what `--source` names.
 """
 
 from __future__ import annotations
@@ -45,11 +44,11 @@ _DECOMPRESSORS = (
     (b"BZh", ("bzip2", "-dc")),
     (b"\x28\xb5\x2f\xfd", ("zstd", "-dcq")),
 )
-# A file changed later than this before it is looked at may change again
-# without its times telling (their grain is a few milliseconds).
+# A file that was changed less than this before it is looked at may change again without a sign
+# in its times (their granularity is a few milliseconds).
 _SETTLED_NS = 2_000_000_000
 _MIB = 1 << 20
-# How many changed files are named.
+# How many changed files a message names.
 _NAMED = 5
 # How many files one command copies. A name is up to 4 KiB, a command line 2 MiB.
 _NAMES_AT_ONCE = 400
@@ -59,8 +58,8 @@ _NAMES_AT_ONCE = 400
 class KernelSource:
     """A pristine kernel tree. `tree` is never written to; `origin` is for people.
 
-    `commit` is the one that git has it from, and `changed` the files that
-    somebody had changed or added there since; `url` is where it was fetched from.
+    `commit` is the tree's commit in git, `changed` are the files that the user had changed or
+    added since that commit, and `url` is where it was fetched from.
     """
 
     target: Target
@@ -74,12 +73,11 @@ class KernelSource:
 
 
 def fetch(ws: Workspace, target: Target, source: str | None = None) -> KernelSource:
-    """The pristine source of `target`: Debian's, or what `source` names.
+    """Return the pristine source of `target`: its own, or what `source` names.
 
-    `source` is a directory, a tar archive (also compressed with xz, gzip,
-    bzip2 or zstd), or a git URL with `@` and a full commit hash. Raises
-    UsageError where it is none of these, and SourceError where it cannot be
-    had, is damaged, or is another kernel than the target's.
+    `source` is a directory, a tar archive (also compressed with xz, gzip, bzip2 or zstd), or a
+    git URL with `@` and a full commit hash. Raises UsageError if it is none of these, and
+    SourceError if it cannot be obtained, is damaged, or is not the target's kernel.
     """
     source = source or target.given_source
     with ws.reporter.phase("fetch kernel source") as phase:
@@ -99,13 +97,13 @@ def fetch(ws: Workspace, target: Target, source: str | None = None) -> KernelSou
 
 
 def _kind_of(path: Path) -> Literal["directory", "file", "none"]:
-    """What `--source` names; "none" where it may be a URL."""
+    """Return what `--source` names; "none" if it may be a URL."""
     try:
         mode = path.stat().st_mode
     except PermissionError as error:
         raise _unreadable(error) from error
     except (OSError, ValueError):
-        # Not there, a link to itself, longer than a name may be: no path, at any rate.
+        # Missing, a link to itself, or longer than a name may be: no path in any case.
         return "none"
     if stat.S_ISDIR(mode):
         return "directory"
@@ -116,7 +114,7 @@ def _kind_of(path: Path) -> Literal["directory", "file", "none"]:
 
 @contextmanager
 def _unreadable_named() -> Iterator[None]:
-    """Turns what keeps a file of the user's from being read into an error that names the file."""
+    """Turn the failure to read a file of the user into an error that names the file."""
     try:
         yield
     except (PermissionError, FileNotFoundError) as error:
@@ -124,7 +122,7 @@ def _unreadable_named() -> Iterator[None]:
 
 
 def _unreadable(error: OSError) -> SourceError:
-    """The error that names a file which is not to be read, or no more."""
+    """Return the error for a file that is unreadable or no longer there, with its name."""
     name = _shown(error.filename)
     if isinstance(error, PermissionError):
         hint = "run it as the user whose file it is, or let others read it"
@@ -134,21 +132,21 @@ def _unreadable(error: OSError) -> SourceError:
 
 
 def _shown(name: object) -> str:
-    """A path for people, whatever is in it."""
+    """Return a path for people, with unprintable characters escaped."""
     text = os.fsencode(str(name)).decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def tree_version(tree: Path) -> str:
-    """The version that the Makefile of a kernel tree states, such as `6.1.192`.
+    """Return the version that the Makefile of a kernel tree states, such as `6.1.192`.
 
-    Raises SourceError where there is no such Makefile.
+    Raises SourceError if there is no such Makefile.
     """
     makefile = tree / "Makefile"
     head = ""
     if makefile.is_file():
         with _unreadable_named(), makefile.open(errors="replace") as stream:
-            # The four lines are the first of the file, in every kernel.
+            # In every kernel, the four lines come first in the file.
             head = stream.read(4096)
     found: dict[str, str] = dict(_MAKE_VARIABLE.findall(head))
     if not {"VERSION", "PATCHLEVEL", "SUBLEVEL"} <= found.keys():
@@ -160,7 +158,7 @@ def tree_version(tree: Path) -> str:
 
 
 def check_version(version: str, target: Target, origin: str) -> None:
-    """Raises SourceError unless `version` is one of the target's."""
+    """Raise SourceError unless `version` is one of the target's."""
     if not re.match(rf"{re.escape(target.version)}(?![0-9])", version):
         raise SourceError(
             f"{origin} is Linux {version}, but {target.name} needs {target.version}",
@@ -168,7 +166,7 @@ def check_version(version: str, target: Target, origin: str) -> None:
         )
 
 
-# --- one way to make an entry ---------------------------------------------
+# --- making a cache entry -------------------------------------------------
 
 
 def _entry(
@@ -179,7 +177,7 @@ def _entry(
     phase: Phase,
     unpack: Callable[[Path], None],
 ) -> KernelSource:
-    """The source entry `key`; `unpack(tree)` makes the tree where it is not there."""
+    """Return the source entry `key`; `unpack(tree)` makes the tree if it is missing."""
 
     def make(folder: Path) -> None:
         phase.note("unpack")
@@ -193,7 +191,7 @@ def _entry(
 
     if ws.cache.path("sources", key).is_dir():
         phase.mark_cached()
-    # Too large to be looked through each time.
+    # Too large to be verified each time.
     tree = ws.cache.ensure("sources", key, make, seal=False) / "tree"
     version = tree_version(tree)
     check_version(version, target, origin)
@@ -201,25 +199,25 @@ def _entry(
 
 
 def _leftovers(target: Target) -> tuple[str, ...]:
-    """What an in-tree build leaves that would be taken for the build folder's own."""
+    """Return files of an in-tree build that would be taken for those of the build folder."""
     folders = ("include/config", "include/generated", f"arch/{target.arch}/include/generated")
     return (".config", *folders)
 
 
 def _built_in(tree: Path, target: Target) -> bool:
-    """Whether a build left files in the tree that keep `make O=` from working."""
+    """Return whether a build left files in the tree that keep `make O=` from working."""
     return any((tree / name).exists() for name in _leftovers(target))
 
 
 def _clean(ws: Workspace, target: Target, tree: Path, origin: str) -> None:
-    """Removes what an in-tree build left in our copy."""
+    """Remove from our copy what an in-tree build left."""
     if not _built_in(tree, target):
         return
     ws.reporter.say(f"{origin} has been built in: its copy is cleaned with `make mrproper`")
     run(
         ["make", "-s", "-C", tree, f"ARCH={target.arch}", "mrproper"],
         log=ws.logs / "mrproper.log",
-        # An old kernel's make files may not please a new make: see below.
+        # An old kernel's makefiles may fail under a new make; the loop below then does the work.
         check=False,
         what="make mrproper",
     )
@@ -230,7 +228,7 @@ def _clean(ws: Workspace, target: Target, tree: Path, origin: str) -> None:
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A scratch folder on the disk of `path`, gone afterwards."""
+    """Yield a scratch folder on the same disk as `path`, and remove it afterwards."""
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=path.parent) as name:
         yield Path(name)
 
@@ -240,7 +238,7 @@ def _beside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _other_source_hinted() -> Iterator[None]:
-    """Adds to the hint of what fails that a source can be given, too."""
+    """Add to an error's hint that the user can also give a source."""
     try:
         yield
     except SourceError as failed:
@@ -254,14 +252,14 @@ def _from_debian(ws: Workspace, target: Target, source: DebianSource, phase: Pha
         try:
             return _unpacked(ws, target, known.package, phase)
         except DownloadError:
-            # It may have been asked long ago, and an archive keeps only the newest versions.
+            # The answer may be old, and an archive keeps only the newest versions.
             ws.reporter.say(f"{known.package.file_name} cannot be had; Debian is asked again")
     phase.note(f"ask Debian for {source.package}")
     return _unpacked(ws, target, debian.ask(ws, source.package, source.suite), phase)
 
 
 def _unpacked(ws: Workspace, target: Target, package: debian.Package, phase: Phase) -> KernelSource:
-    """The source in one of Debian's packages."""
+    """Return the source in one of Debian's packages."""
     origin = f"Debian's {package.name} {package.version}"
 
     def unpack(tree: Path) -> None:
@@ -272,7 +270,7 @@ def _unpacked(ws: Workspace, target: Target, package: debian.Package, phase: Pha
             archives = sorted((scratch / "usr" / "src").glob("linux-source-*.tar.*"))
             if len(archives) != 1:
                 raise SourceError(f"{deb.name} holds {len(archives)} kernel archives, not one")
-            # Its hash is known, so it needs no filter; tar is four times as fast as tarfile.
+            # Its hash is verified, so it needs no filter; tar is four times as fast as tarfile.
             tree.mkdir()
             words = ["tar", "-x", "--use-compress-program=xz -T0", "--strip-components=1"]
             run([*words, "-C", tree, "-f", archives[0]], error=SourceError, what="tar")
@@ -281,7 +279,7 @@ def _unpacked(ws: Workspace, target: Target, package: debian.Package, phase: Pha
 
 
 def _download(ws: Workspace, package: debian.Package, phase: Phase) -> Path:
-    """The package's file, with the hash that the archive states; fetched again if damaged."""
+    """Return the package's file, checked by its hash; a damaged one is downloaded again."""
     deb = ws.cache.path("downloads", package.key) / package.file_name
     if deb.is_file() and file_sha256(deb) != package.sha256:
         ws.reporter.say(f"{deb} is damaged ({deb.stat().st_size} bytes); it is fetched again")
@@ -292,7 +290,7 @@ def _download(ws: Workspace, package: debian.Package, phase: Phase) -> Path:
         phase.note(f"download {package.file_name}")
         debian.download(ws, package, folder)
 
-    # Each time it is compared with what the archive states.
+    # Without a seal, as each run compares it with the hash in the archive's lists.
     ws.cache.ensure("downloads", package.key, make, seal=False)
     return deb
 
@@ -310,7 +308,7 @@ def _from_tarball(ws: Workspace, target: Target, path: Path, phase: Phase) -> Ke
 
 
 def _unpack_tar(archive: Path, tree: Path, name: str) -> None:
-    """Unpacks a tar archive with one folder at its top; that folder becomes `tree`.
+    """Unpack a tar archive into `tree`, without the folder at its top if there is only that one.
 
     Members that would land outside are refused (tarfile's "data" filter).
     """
@@ -319,7 +317,7 @@ def _unpack_tar(archive: Path, tree: Path, name: str) -> None:
             with _plain_stream(archive) as stream:
                 with tarfile.open(fileobj=stream, mode="r|", bufsize=_MIB) as tar:
                     tar.extractall(scratch, filter="data")
-                # To its end, so that a decompressor can say whether all was well.
+                # Read on to the end, so that a decompressor can report an error.
                 while stream.read(_MIB):
                     pass
         except tarfile.FilterError as error:
@@ -327,7 +325,8 @@ def _unpack_tar(archive: Path, tree: Path, name: str) -> None:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            # Two members of one name and another kind, one below a link that leads nowhere.
+            # For example two members of one name and different kinds, or a member below a
+            # dangling link.
             raise SourceError(f"{name} cannot be unpacked: {_shown(error)}") from error
         except (tarfile.TarError, EOFError, CommandError) as error:
             raise SourceError(
@@ -343,7 +342,7 @@ def _unpack_tar(archive: Path, tree: Path, name: str) -> None:
 
 @contextmanager
 def _plain_stream(archive: Path) -> Iterator[IO[bytes]]:
-    """The archive's content without its compression, whichever that is."""
+    """Yield the archive's content without its compression, whichever it is."""
     with archive.open("rb") as plain:
         magic = plain.read(6)
     argv = next((tool for head, tool in _DECOMPRESSORS if magic.startswith(head)), None)
@@ -378,7 +377,7 @@ def _plain_stream(archive: Path) -> Iterator[IO[bytes]]:
 
 
 def _from_directory(ws: Workspace, target: Target, path: Path, phase: Phase) -> KernelSource:
-    # Before 80,000 files are read.
+    # Check this before 80,000 files are read.
     check_version(tree_version(path), target, str(path))
     phase.note(f"read {path}")
     key = f"directory-{directory_digest(ws, path)}"
@@ -388,19 +387,19 @@ def _from_directory(ws: Workspace, target: Target, path: Path, phase: Phase) -> 
     if state is None:
         return found
     if state.changed:
-        # It is what is to be built, and nobody can get it again from the commit.
+        # The changed tree is what gets built, and the commit alone does not reproduce it.
         count, names = len(state.changed), _first(state.changed)
         ws.reporter.say(f"{path} is at {state.commit[:12]} with {count} changed file(s): {names}")
     return replace(found, commit=state.commit, changed=state.changed)
 
 
 def _first(names: tuple[str, ...]) -> str:
-    """The first of `names`, and that there are more."""
+    """Return the first of `names`, with a sign that there are more."""
     return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
 
 
 def _tell_left_out(ws: Workspace, path: Path) -> None:
-    """Says what is in a directory that is no part of a kernel's source."""
+    """Report the files of a directory that are no part of a kernel's source."""
     names = tuple(_shown(found.name) for found in _found_in(path) if not found.is_source)
     if names:
         count = len(names)
@@ -410,7 +409,7 @@ def _tell_left_out(ws: Workspace, path: Path) -> None:
 
 
 def _copy_directory(path: Path, tree: Path) -> None:
-    """Copies what belongs to a kernel's source in `path`, of which git's own folder does not."""
+    """Copy the kernel's source from `path`, without git's own folder."""
     tree.mkdir()
     names = [found.name for found in _found_in(path) if found.is_source]
     copy = ["cp", "-a", "--reflink=auto", "--parents", "-t", str(tree), "--"]
@@ -420,11 +419,11 @@ def _copy_directory(path: Path, tree: Path) -> None:
 
 
 def directory_digest(ws: Workspace, path: Path) -> str:
-    """A key over names, kinds, modes and contents of a directory, without `.git`.
+    """Return a key over names, kinds, modes and contents of a directory, without `.git`.
 
-    Reading every file takes seconds, so the key is kept together with the
-    files' sizes, times (ctime too, which nobody can set) and inodes, as git's
-    index does, and read from there as long as these are the same.
+    Reading every file takes seconds. So the key is stored together with the files' sizes, times
+    (also ctime, which no program can set) and inodes, as in git's index, and used again as long
+    as these are the same.
     """
     began = time.time_ns()
     state = hashlib.sha256()
@@ -451,7 +450,7 @@ def directory_digest(ws: Workspace, path: Path) -> str:
         if known["signature"] == signature:
             return str(known["digest"])
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # not known yet, or not readable: it is only a memory
+        pass  # not known yet, or unreadable: it is computed below
     with _unreadable_named():
         result = _content_digest(path, names)
     if newest < began - _SETTLED_NS:
@@ -463,7 +462,7 @@ def directory_digest(ws: Workspace, path: Path) -> str:
 
 @dataclass(frozen=True)
 class _Found:
-    """Something below a directory that is no folder: its name there, and its state."""
+    """A file, link, pipe or device below a directory: its name there, and its status."""
 
     name: str
     status: os.stat_result
@@ -475,13 +474,13 @@ class _Found:
 
 
 def _found_in(root: Path) -> list[_Found]:
-    """All but folders below `root`, and but git's, by name, in order."""
+    """Return everything below `root` but folders and `.git`, sorted by name."""
     with _unreadable_named():
         return list(_walk(root))
 
 
 def _walk(root: Path, folder: str = "") -> Iterator[_Found]:
-    """The same below `folder`, which ends in a slash. Follows no link."""
+    """Yield the same below `folder`, a path that ends with a slash. Follows no link."""
     with os.scandir(root / folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:

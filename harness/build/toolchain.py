@@ -13,24 +13,24 @@ from harness.core.process import require, run
 from harness.targets.model import Target
 
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
-# GCC before 7 knows only the second option, and answers it with less since.
+# GCC before 7 knows only the second option; later ones print less for it.
 _GCC_VERSION = ("-dumpfullversion", "-dumpversion")
 
 
 def linker(target: Target) -> str:
-    """The linker for the kernel of `target`: bfd's, where it goes by its own name as well.
+    """Return the linker for the kernel of `target`: `ld.bfd` if there is one, else `ld`.
 
-    The plain `ld` of an NDK is gold, which old kernels' linker scripts are not made for.
+    The plain `ld` of an NDK is gold, for which old kernels' linker scripts are not made.
     """
     bfd = f"{target.cross_compile}ld.bfd"
     return bfd if shutil.which(bfd) else f"{target.cross_compile}ld"
 
 
 def toolchain_version(target: Target) -> str:
-    """What compiler and linker say they are.
+    """Return the version lines of compiler and linker.
 
-    Raises ToolMissingError where they are not there, and InfrastructureError
-    where they cannot be started.
+    Raises ToolMissingError if they are missing, and InfrastructureError if they cannot be
+    started.
     """
     tools = (f"{target.cross_compile}gcc", linker(target))
     require(*tools)
@@ -39,7 +39,7 @@ def toolchain_version(target: Target) -> str:
 
 
 def tool_version(target: Target, tool: Tool) -> tuple[int, ...] | None:
-    """The version of a tool that builds `target`; None where it is not there or says nothing."""
+    """Return the version of a tool that builds `target`; None if it is missing or states none."""
     commands: dict[Tool, tuple[str, ...]] = {
         "gcc": (f"{target.cross_compile}gcc", *_GCC_VERSION),
         "hostgcc": ("gcc", *_GCC_VERSION),
@@ -51,7 +51,7 @@ def tool_version(target: Target, tool: Tool) -> tuple[int, ...] | None:
 
 
 def is_needed(target: Target, condition: Condition | None) -> bool:
-    """Whether a step under `condition` is needed; also where nobody can tell."""
+    """Return whether a step under `condition` is needed; it is if the version is unknown."""
     if condition is None:
         return True
     version = tool_version(target, condition.tool)
@@ -64,7 +64,7 @@ def _ask(command: tuple[str, ...]) -> tuple[int, ...] | None:
         said = run(command, check=False)
     except InfrastructureError:
         return None
-    # The linker's first line ends with it; others say nothing else.
+    # The linker's first line ends with the version; the other tools print no other number.
     found = _VERSION.findall(said.output.splitlines()[0] if said.output else "")
     if said.status != 0 or not found:
         return None

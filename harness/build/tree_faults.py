@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Faults of a kernel tree that patches of `compat/` mend, found by trying.
+"""Faults of a kernel tree that patches of `compat/` fix, found by a test.
 
-Beside such a patch is a script of the same name. It runs in the tree, with
-CROSS_COMPILE as for make and an empty folder SCRATCH; its status is 0 where the
-tree has no such fault, in whatever form that was mended.
+A script of the same name may stand beside such a patch. It runs in the tree, with CROSS_COMPILE
+as for make and with SCRATCH, an empty folder. Its status is 0 if the tree does not have the
+fault, no matter how that was fixed.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from harness.targets.model import Target
 
 
 def script_of(patch: Path) -> Path | None:
-    """The script that looks for the fault that `patch` mends, if there is one."""
+    """Return the script that looks for the fault that `patch` fixes, if there is one."""
     script = patch.with_suffix(".sh")
     return script if script.is_file() else None
 
 
 def is_sound(target: Target, script: Path, tree: Path) -> bool:
-    """Whether `tree` is without the fault that `script` looks for."""
+    """Return whether `tree` is free of the fault that `script` looks for."""
     with tempfile.TemporaryDirectory(prefix="gfoom-fault-") as scratch:
         done = run(
             ["sh", script],
             cwd=tree,
-            # make leaves its copy of a makefile from a pipe there when that ends in an error.
+            # For TMPDIR: make copies a makefile from a pipe there, and leaves the copy if it
+            # fails.
             env={"CROSS_COMPILE": target.cross_compile, "SCRATCH": scratch, "TMPDIR": scratch},
             check=False,
         )

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What all else stands on."""
+"""Helpers that all other packages of the harness build on."""

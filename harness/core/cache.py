@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Content-keyed cache entries that are either whole or not there.
+"""Content-keyed cache entries that are either complete or absent.
 
-An entry is a folder `<root>/<kind>/<key>`. It is made as `.<key>.partial`
-under a lock of its own and renamed into place when it is complete, so that a
-run which is killed half-way leaves nothing that a later run would take for an
-entry, and two runs that want the same entry make it once.
+An entry is a folder `<root>/<kind>/<key>`. It is made as `.<key>.partial` under its own lock and
+renamed into place when it is complete. So a run that is killed half-way leaves nothing that a
+later run would take for an entry, and two runs that want the same entry build it once.
 
-Its seal is the list of its files with their SHA-256. An entry that does not fit it
-(a disk that failed, a machine that lost its power, a hand) is made once more.
+An entry has a seal unless its caller asks for none: the list of its files with their SHA-256. An
+entry that does not match its seal (a failed disk, a power loss, a manual change) is built again.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ from harness.core.errors import DiskFullError, InfrastructureError
 from harness.core.lifetime import check_stopped
 from harness.core.paths import CACHE_HINT
 
-# Long enough that a clash is out of the question, short enough to read aloud.
+# Long enough to make collisions practically impossible, short enough to read aloud.
 KEY_LENGTH = 16
 _CHUNK = 1 << 20
-# What the system says where a user may not write.
+# Errors that the system returns where the user may not write.
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _SEAL = ".seal"
-# How often a run that waits for a lock looks whether it has been ended.
+# How often, in seconds, a run that waits for a lock checks whether it has been stopped.
 _LOCK_SECONDS = 0.3
 
 
 def digest(*parts: str | bytes) -> str:
-    """A key over `parts`; their borders count, so ("ab", "c") is not ("a", "bc")."""
+    """Return a key over `parts`. Boundaries count: ("ab", "c") and ("a", "bc") differ."""
     state = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -49,7 +48,7 @@ def digest(*parts: str | bytes) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's content, as 64 hex digits."""
+    """Return the SHA-256 of a file's content, as 64 hex digits."""
     state = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
@@ -58,7 +57,10 @@ def file_sha256(path: Path) -> str:
 
 
 def tree_digest(*roots: Path) -> str:
-    """A key over the names and contents of all files below `roots`."""
+    """Return a key over the names and contents of all files below `roots`.
+
+    Files in `__pycache__` do not count.
+    """
     parts: list[str | bytes] = []
     for root in roots:
         files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
@@ -71,7 +73,7 @@ def tree_digest(*roots: Path) -> str:
 
 @contextmanager
 def disk_full_named(where: Path) -> Iterator[None]:
-    """Turns ENOSPC and EDQUOT, and a folder that is not the user's, into an error that names it."""
+    """Raise DiskFullError for ENOSPC and EDQUOT, InfrastructureError if `where` is not writable."""
     try:
         yield
     except OSError as error:
@@ -87,18 +89,18 @@ def disk_full_named(where: Path) -> Iterator[None]:
 
 
 def _is_on_the_way(file: str | bytes | None, where: Path) -> bool:
-    """Whether `file` is in the folder `where`, or one that the folder is in."""
+    """Return whether `file` is inside the folder `where`, or is one of its parents."""
     path = Path(os.fsdecode(file)) if file else None
     return path is not None and (path.is_relative_to(where) or where.is_relative_to(path))
 
 
 def _not_written(error: OSError) -> InfrastructureError:
-    """The error for a cache that this user may not write to."""
+    """Return the error for a cache that this user may not write to."""
     return InfrastructureError(f"cannot write to the cache: {error}", hint=CACHE_HINT)
 
 
 def remove_partial(partial: Path) -> None:
-    """Removes what a run that was killed left half-made."""
+    """Remove what a killed run left half-made."""
     try:
         shutil.rmtree(partial)
     except FileNotFoundError:
@@ -110,16 +112,16 @@ def remove_partial(partial: Path) -> None:
 
 
 def _seal(folder: Path) -> None:
-    """Writes down what is in a folder that is complete."""
+    """Write the seal of a complete folder: its files with their SHA-256."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     sums = {str(path.relative_to(folder)): file_sha256(path) for path in files}
     (folder / _SEAL).write_text(json.dumps(sums, indent=0) + "\n", encoding="utf-8")
 
 
 def _damage(folder: Path) -> str | None:
-    """The first file of an entry that does not fit its seal; None where all do.
+    """Return the first file of an entry that does not match its seal; None if all match.
 
-    Raises InfrastructureError where that cannot be said.
+    Raises InfrastructureError if the entry cannot be read.
     """
     name = _SEAL
     try:
@@ -138,20 +140,24 @@ def _damage(folder: Path) -> str | None:
 
 @dataclass(frozen=True)
 class Cache:
-    """The entries below `root`; `say` is told of one that is made once more."""
+    """The entries below `root`.
+
+    `say` gets messages for the user: about a wait for a lock, and about an entry that is damaged
+    and built again.
+    """
 
     root: Path
     say: Callable[[str], None] = field(default=lambda _: None, compare=False)
-    # Looked at by this process, which then knows.
+    # The entries that this process has already found undamaged.
     _whole: set[Path] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def has(self, kind: str, key: str, *, seal: bool = True) -> bool:
-        """Whether the entry is there, and fits its seal if it has to have one."""
+        """Return whether the entry exists and, with `seal`, matches its seal."""
         entry = self.path(kind, key)
         return entry.is_dir() and (not seal or self._flaw(entry) is None)
 
     def _flaw(self, entry: Path) -> str | None:
-        """What is damaged in an entry; looked for once."""
+        """Return the damaged file of an entry, or None. An undamaged entry is checked only once."""
         if entry in self._whole:
             return None
         found = _damage(entry)
@@ -160,18 +166,18 @@ class Cache:
         return found
 
     def path(self, kind: str, key: str) -> Path:
-        """Where the entry is or would be."""
+        """Return the path of the entry, whether it exists or not."""
         return self.root / kind / key
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Holds a lock that other runs on this machine respect; waits for it."""
+        """Hold a lock that other runs on this machine respect; wait until it is free."""
         with self._locked(name, wait=True):
             yield
 
     @contextmanager
     def try_lock(self, name: str) -> Iterator[bool]:
-        """The same where nobody has it; says whether it is ours."""
+        """Take the lock only if it is free; yield whether this run holds it."""
         with self._locked(name, wait=False) as ours:
             yield ours
 
@@ -192,7 +198,10 @@ class Cache:
                 lock.release()
 
     def _acquire(self, lock: FileLock, wait: bool) -> bool:
-        """Takes the lock, and waits for it if it may; a run that is ended waits no longer."""
+        """Take the lock, with `wait` also if it is not free yet; return whether it was taken.
+
+        A run that is stopped while it waits raises RunEndedError.
+        """
         with suppress(Timeout):
             lock.acquire(blocking=False)
             return True
@@ -208,11 +217,11 @@ class Cache:
     def ensure(
         self, kind: str, key: str, make: Callable[[Path], None], *, seal: bool = True
     ) -> Path:
-        """The entry, made by `make(folder)` if it is not there yet, or not whole.
+        """Return the entry; build it with `make(folder)` if it is missing or damaged.
 
-        `make` fills an empty folder. If it raises, the folder is removed and
-        the error goes on. Without `seal` somebody else sees to it that what is in
-        the entry is right.
+        `make` fills an empty folder. If it raises, the folder is removed and the error is passed
+        on. Without `seal` no checksums are kept: the caller must check the content itself, where
+        that matters.
         """
         entry = self.path(kind, key)
         if self.has(kind, key, seal=seal):
@@ -226,7 +235,7 @@ class Cache:
                 self.say(f"{entry} is damaged ({flaw}): made once more")
                 discard(entry)
             partial = entry.with_name(f".{key}.partial")
-            # Only a run that was killed leaves one behind: the lock is ours.
+            # Only a killed run leaves one behind: this run holds the lock.
             remove_partial(partial)
             partial.mkdir(parents=True)
             try:
@@ -240,19 +249,22 @@ class Cache:
         return entry
 
     def used(self, entry: Path) -> None:
-        """Notes that the folder `entry` is used now: its age counts from here."""
-        # A cache that one may only read is as good.
+        """Set the timestamp of the folder `entry` to now: its age counts from its last use."""
+        # A read-only cache works as well.
         with suppress(OSError):
             os.utime(entry)
 
     def remove(self, kind: str, key: str) -> None:
-        """Removes the entry, if it is there; nobody sees half of it."""
+        """Remove the entry, if it exists, so that no other run sees half of it."""
         with self.lock(f"{kind}-{key}"):
             discard(self.path(kind, key))
 
 
 def discard(folder: Path) -> None:
-    """Removes a folder of the cache, whose lock the caller holds; half of it is no entry."""
+    """Remove a folder of the cache whose lock the caller holds.
+
+    It is renamed first, so that an interrupted removal leaves no half entry.
+    """
     partial = folder.with_name(f".{folder.name}.partial")
     remove_partial(partial)
     with suppress(FileNotFoundError):

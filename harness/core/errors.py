@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Every way in which a run can fail, one class per kind of failure.
 
-An error is one or two lines for a person: what failed, the last lines of the
-log that tells why, where the whole log is, and what to try. The exit status
-belongs to the class: 1 the kernel did the wrong thing, 2 wrong usage, 3
-infrastructure (a tool, a download, a boot).
+An error is a short text for a person: what failed, the last lines of the log that shows why,
+where the whole log is, and what to try. The class determines the exit status: 1 the kernel did
+the wrong thing, 2 wrong usage, 3 infrastructure (a tool, a download, a boot).
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ EXIT_INTERRUPTED = 130
 class HarnessError(Exception):
     """A failure that the harness understands and can explain.
 
-    `message` says what failed, in one line. `hint` says what to try. `log` is
-    the file with the whole story, and `tail` its last lines.
+    `message` says in one line what failed. `hint` says what to try. `log` is the whole log, and
+    `tail` its last lines.
     """
 
     exit_status = EXIT_INFRASTRUCTURE
@@ -58,7 +57,7 @@ class UsageError(HarnessError):
 
 
 class VerdictError(HarnessError):
-    """The kernel, or a check that people asked for, did not pass."""
+    """The kernel, or a check that the user asked for, did not pass."""
 
     exit_status = EXIT_FAILED
 
@@ -80,15 +79,15 @@ class DiskFullError(InfrastructureError):
 
 
 class RunEndedError(InfrastructureError):
-    """Somebody ended the run while this waited for a machine."""
+    """The run was stopped while this thread waited for a program, a lock or a machine."""
 
 
 class SourceError(InfrastructureError):
-    """A kernel source could not be had, or is not what it should be."""
+    """A kernel source or a package could not be obtained, or is not what it should be."""
 
 
 class DownloadError(SourceError):
-    """A file that an archive offers did not come, or is not what the archive states."""
+    """A file from an archive could not be downloaded, or differs from what the archive lists."""
 
 
 class PatchError(InfrastructureError):
@@ -100,7 +99,7 @@ class KconfigError(InfrastructureError):
 
 
 class BuildError(InfrastructureError):
-    """A compiler or a make file failed, or what came out is not what it should be."""
+    """A compiler or make failed, or its output is not what it should be."""
 
 
 class BootError(InfrastructureError):

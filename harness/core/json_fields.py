@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Reading JSON that may be cut off, older than this harness, or another program's. Pure."""
+"""Reading JSON that may be truncated, from an older harness, or from another program. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LARGEST = 2**64
 
 
 def loads(text: str, what: str) -> object:
-    """The value in a JSON text; ValueError, which begins with `what`, if there is none."""
+    """Return the value of a JSON text; a ValueError for an invalid one begins with `what`."""
     try:
         value: object = json.loads(text, parse_constant=_refuse)
     except RecursionError as error:
@@ -25,17 +25,17 @@ def _refuse(constant: str) -> object:
 
 
 def objects_in(value: object, what: str) -> tuple[Fields, ...]:
-    """The objects of a list, each called after its place; ValueError if it is none."""
+    """Return the objects of a list, each named by its index; ValueError if it is no list."""
     if not isinstance(value, list):
         raise ValueError(f"{what}: is no list")
     return tuple(Fields(one, f"{what}[{number}]") for number, one in enumerate(value))
 
 
 class Fields:
-    """An object of a JSON file, whose fields are asked for by name.
+    """An object of a JSON file, whose fields are read by name and type.
 
-    `what` is what it is called in errors. Each method raises ValueError where the
-    field is of another kind, or missing, unless it says what is taken then.
+    `what` names the object in errors. Each method raises ValueError if the field has another
+    type, or is missing and the method names no default.
     """
 
     def __init__(self, value: object, what: str) -> None:
@@ -45,7 +45,7 @@ class Fields:
         self._value: dict[str, object] = value
 
     def text(self, name: str, default: str | None = None) -> str:
-        """A string; `default` where it is missing or null."""
+        """Return a string; `default` if it is missing or null."""
         value = self._value.get(name)
         if value is None:
             value = default
@@ -54,47 +54,47 @@ class Fields:
         return value
 
     def text_or_none(self, name: str) -> str | None:
-        """A string; None where it is missing or null."""
+        """Return a string; None if it is missing or null."""
         return None if self._value.get(name) is None else self.text(name)
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """A list of strings; empty where it is missing."""
+        """Return a list of strings; an empty one if it is missing."""
         found = self._value.get(name, [])
         if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
             raise self._wrong(name, "list of strings")
         return tuple(found)
 
     def flag(self, name: str, default: bool | None = None) -> bool:
-        """True or false; `default` where it is missing."""
+        """Return true or false; `default` if it is missing."""
         value = self._value.get(name, default)
         if not isinstance(value, bool):
             raise self._wrong(name, "true or false")
         return value
 
     def whole(self, name: str) -> int:
-        """A whole number that 64 bits can hold."""
+        """Return an integer between -2**64 and 2**64."""
         value = self._value.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _LARGEST:
             raise self._wrong(name, "whole number")
         return value
 
     def size(self, name: str) -> int:
-        """A whole number that is not negative."""
+        """Return an integer that is not negative."""
         value = self.whole(name)
         if value < 0:
             raise self._wrong(name, "number from 0 on")
         return value
 
     def whole_or_none(self, name: str) -> int | None:
-        """A whole number; None where it is missing or null."""
+        """Return an integer; None if it is missing or null."""
         return None if self._value.get(name) is None else self.whole(name)
 
     def size_or_none(self, name: str) -> int | None:
-        """A number that is not negative; None where it is missing or null."""
+        """Return an integer that is not negative; None if it is missing or null."""
         return None if self._value.get(name) is None else self.size(name)
 
     def number(self, name: str) -> float:
-        """A finite number."""
+        """Return a finite number."""
         value = self._value.get(name)
         if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > _LARGEST:
             raise self._wrong(name, "number")
@@ -103,15 +103,15 @@ class Fields:
         return float(value)
 
     def number_or_none(self, name: str) -> float | None:
-        """A finite number; None where it is missing or null."""
+        """Return a finite number; None if it is missing or null."""
         return None if self._value.get(name) is None else self.number(name)
 
     def object(self, name: str) -> Fields:
-        """An object; an empty one where it is missing."""
+        """Return an object; an empty one if it is missing."""
         return Fields(self._value.get(name, {}), f"{self.what}.{name}")
 
     def objects(self, name: str) -> tuple[Fields, ...]:
-        """A list of objects; empty where it is missing."""
+        """Return a list of objects; an empty one if it is missing."""
         return objects_in(self._value.get(name, []), f"{self.what}.{name}")
 
     def _wrong(self, name: str, wanted: str) -> ValueError:

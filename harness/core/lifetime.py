@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How long the processes behind a session live, and who learns of their end."""
+"""Ending the processes behind a session, and telling all waiting threads why it ended."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from contextvars import ContextVar
 from harness.core.errors import HarnessError, RunEndedError
 from harness.core.patience import MachineClock
 
-# What ends what a thread does before its time.
+# The event that stops the current thread's work early.
 _stop: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
 
 
 @contextmanager
 def stopped_by(event: threading.Event) -> Iterator[None]:
-    """The programs that this thread runs meanwhile end when `event` is set.
+    """End the programs that this thread runs inside the `with` block when `event` is set.
 
-    Whoever waits for one, or for another run, gets RunEndedError.
+    A wait for such a program, or for another run, then raises RunEndedError.
     """
     token = _stop.set(event)
     try:
@@ -30,17 +30,17 @@ def stopped_by(event: threading.Event) -> Iterator[None]:
 
 
 def check_stopped() -> None:
-    """Raises RunEndedError if what this thread does is to end: see stopped_by()."""
+    """Raise RunEndedError if this thread's work is to stop: see stopped_by()."""
     stop = _stop.get()
     if stop is not None and stop.is_set():
         raise RunEndedError("the run was ended")
 
 
 def bound_to_us(argv: Sequence[str]) -> list[str]:
-    """`argv` as a command that the kernel kills when the harness dies, however that is.
+    """Return `argv` as a command that the kernel kills when the harness dies for any reason.
 
-    The signal comes when the thread that started the command ends: start it
-    from one that lives as long as the command should.
+    The signal comes when the thread that started the command ends: start it from a thread that
+    lives as long as the command should.
     """
     return ["setpriv", "--pdeathsig", "KILL", *argv]
 
@@ -48,19 +48,19 @@ def bound_to_us(argv: Sequence[str]) -> list[str]:
 class Health:
     """The first cause of a session's end.
 
-    Whoever finds that something went wrong says so once; from then on
-    everybody who waits, and everybody who comes later, gets that error.
+    A thread that finds a failure reports it once. From then on every thread that waits, now or
+    later, gets that error.
     """
 
     def __init__(self) -> None:
-        # By which limits on what the machine does are measured.
+        # The clock for time limits on what the machine does.
         self.clock = MachineClock()
         self._changed = threading.Condition()
         self._cause: HarnessError | None = None
         self._listeners: list[Callable[[], None]] = []
 
     def fail(self, cause: HarnessError) -> None:
-        """Poisons the session with `cause`, unless there is an earlier one."""
+        """End the session with `cause`, unless there is an earlier cause."""
         with self._changed:
             if self._cause is not None:
                 return
@@ -76,18 +76,18 @@ class Health:
         return self._cause is not None
 
     def check(self) -> None:
-        """Raises the first cause if there is one."""
+        """Raise the first cause if there is one."""
         if self._cause is not None:
             # A copy: an exception that is raised twice would collect both tracebacks.
             raise copy.copy(self._cause)
 
     def pause(self, seconds: float) -> bool:
-        """Sleeps, or returns True at once when there is a first cause."""
+        """Sleep and return False, or return True as soon as there is a first cause."""
         with self._changed:
             return self._changed.wait_for(lambda: self._cause is not None, seconds)
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Calls `listener` on the first failure; at once if that has been."""
+        """Call `listener` on the first failure, or at once if that has already happened."""
         with self._changed:
             self._listeners.append(listener)
             failed = self._cause is not None
@@ -95,13 +95,13 @@ class Health:
             listener()
 
     def unlisten(self, listener: Callable[[], None]) -> None:
-        """Ends what `listen` began."""
+        """Remove a listener that `listen` added."""
         with self._changed:
             self._listeners.remove(listener)
 
 
 class Healths:
-    """Those of several machines, each in a thread of its own, which one thread can end."""
+    """The Health of several machines, one per thread, which one call can end together."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -109,7 +109,7 @@ class Healths:
         self._ended = False
 
     def add(self, health: Health) -> None:
-        """One more; if all have been ended, it is at once."""
+        """Add a Health; it fails at once if all have already been ended."""
         with self._lock:
             self._all.append(health)
             ended = self._ended
@@ -122,7 +122,7 @@ class Healths:
         return self._ended
 
     def end(self) -> None:
-        """Wakes everybody who waits for one of the machines, or will."""
+        """Wake all threads that wait for one of the machines, now or later."""
         with self._lock:
             self._ended = True
             known = tuple(self._all)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where things are: the repository, and the user's cache directory."""
+"""Paths of the repository and of the user's cache directory."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ NDK_TESTS = REPO / "ndk_tests"
 GUEST = REPO / "harness" / "build" / "guest"
 PAGES = REPO / "harness" / "report" / "pages"
 RESULTS = REPO / "results"
-# What to do for a user who may not write there.
+# The hint for a user who may not write to the cache.
 CACHE_HINT = "set XDG_CACHE_HOME to a folder that you may write to"
 
 
 def cache_root() -> Path:
-    """The folder for everything that is downloaded or built.
+    """Return the folder for everything that is downloaded or built.
 
-    Follows XDG_CACHE_HOME; it is read at each call, so that a test can point
-    it elsewhere. Raises InfrastructureError for a user without a home.
+    It follows XDG_CACHE_HOME, which is read at each call so that a test can change it. Raises
+    InfrastructureError for a user without a home directory.
     """
     try:
         return platformdirs.user_cache_path("goldfish-oom", appauthor=False)

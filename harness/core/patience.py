@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The time that a machine had, for limits that a busy host must not use up.
+"""A clock for time limits that leaves out the time in which a busy host gave a guest no CPU.
 
-Where other programs have the host's CPUs, a guest that does nothing wrong answers late.
-The kernel says for each thread how long it could have run and had no CPU; a clock from
-which that is taken away goes as slowly as the guest.
+When other programs use the host's CPUs, a healthy guest answers late. The host's kernel says for
+each thread how long it was runnable and had no CPU. A clock that leaves this time out runs as
+slowly as the guest.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _NS = 1_000_000_000
 
 
 class MachineClock:
-    """Seconds, as time.monotonic() has them, but for those that a process had to wait for a CPU.
+    """A clock in seconds, like time.monotonic(), without the time that a process waits for a CPU.
 
-    Until it is told of a process, and where the host's kernel does not say, they are all
-    counted. A machine with several threads has waited as long as the one that waited most.
+    All time counts until `follow` is called, and where the host's kernel reports no waiting
+    times. Of several threads, the one that waited longest counts.
     """
 
     def __init__(self, proc: Path = _PROC) -> None:
@@ -33,25 +33,25 @@ class MachineClock:
         self._lost = 0.0
 
     def follow(self, pid: int) -> None:
-        """From now on it is about this process."""
+        """Leave out the waiting times of the process `pid` from now on."""
         with self._lock:
             self._tasks = self._proc / str(pid) / "task"
             self._waited, self._looked = self._read(), time.monotonic()
 
     def now(self) -> float:
-        """The time."""
+        """Return the time in seconds."""
         with self._lock:
             found, now = self._read(), time.monotonic()
             more = [waited - self._waited.get(thread, 0) for thread, waited in found.items()]
-            # No thread can have waited for longer than that.
+            # No thread can have waited for longer than the time since the last reading.
             self._lost += min(max(more, default=0) / _NS, now - self._looked)
             self._waited, self._looked = found, now
             return now - self._lost
 
     def _read(self) -> dict[str, int]:
-        """By thread, how many nanoseconds it has waited for a CPU by now."""
+        """Return for each thread how many nanoseconds it has waited for a CPU so far."""
         found: dict[str, int] = {}
-        # One that ends meanwhile is not there, or cannot be read.
+        # A thread that ends meanwhile has no file, or one that cannot be read.
         with suppress(OSError):
             for thread in self._tasks.iterdir() if self._tasks is not None else ():
                 with suppress(OSError, ValueError, IndexError):

@@ -8,13 +8,13 @@ import socket
 from harness.core.errors import InfrastructureError
 
 LOOPBACK = "127.0.0.1"
-# Between the choice of a port and its use somebody else may take it. To lose
-# that race so often in a row is no longer chance.
+# Another program may take a port between its choice and its use. Losing that race this often in
+# a row is no longer chance.
 PORT_ATTEMPTS = 5
 
 
 def check_loopback() -> None:
-    """Raises InfrastructureError where adb could not reach a guest: no loopback network."""
+    """Raise InfrastructureError if there is no loopback network: adb could not reach a guest."""
     try:
         free_port()
     except OSError as failed:
@@ -24,7 +24,7 @@ def check_loopback() -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now. It may be taken before it is used."""
+    """Return a port that no program listens on now. It may be taken before it is used."""
     with socket.socket() as listener:
         listener.bind((LOOPBACK, 0))
         port: int = listener.getsockname()[1]

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Running programs: one place that logs them, explains failures and ends them.
+"""Running programs: logging them, explaining their failures and ending them.
 
-Every program gets a session of its own. When the harness stops waiting for it,
-for whatever reason (Ctrl-C, a time limit, an error elsewhere), the whole
-process group goes with it.
+Every program gets a session of its own. When the harness stops waiting for it for any reason
+(Ctrl-C, a time limit, an error elsewhere), the whole process group is ended.
 """
 
 from __future__ import annotations
@@ -37,42 +36,42 @@ from harness.core.lifetime import check_stopped
 from harness.core.tools import is_foreign, package_of
 
 TAIL_LINES = 8
-# What a group that was asked to end may take before it is made to.
+# The seconds that a process group has between SIGTERM and SIGKILL.
 GRACE_SECONDS = 2.0
-# A daemon that a program leaves behind may hold its output open for ever: that
-# is how long the harness reads on after the program itself has ended.
+# The seconds that the harness reads on after a program has ended. A daemon that the program left
+# behind may hold its output open for ever.
 _LINGER_SECONDS = 1.0
-# How often a program is looked at that prints nothing.
+# How often, in seconds, a program that prints nothing is checked.
 _POLL_SECONDS = 0.2
 _CHUNK = 1 << 16
 # As much as a pipe can hold.
 _PIPE = 1 << 20
 _STDERR = 2
-# For a tool that is missing: its package is known here, the kernel that wants it is not.
+# For a missing tool: its package is known here, but not the kernel that needs it.
 _INSTALL = "apt-get install {} (or ./inv setup, with --kernel as here)"
 # For a compiler that the user named.
 LOOK_AT_PREFIX = "look at --cross-compile"
-# Compilers of the time of old kernels are 32-bit programs. Where their loader is
-# missing, the system says of the program itself that it is not there.
+# Compilers for old kernels are often 32-bit programs. If their loader is missing, the system
+# reports that the program itself does not exist.
 _NO_LOADER = (
     "if it is a 32-bit program: apt-get install libc6-i386 lib32stdc++6 lib32z1; "
     "if a script: install what its first line names"
 )
-# The second is tar's word for it.
+# The second is tar's message.
 _NO_SPACE = re.compile(r"No space left on device|Wrote only \d+ of \d+ bytes")
 
 
 class _TimedOutError(Exception):
-    """A program took longer than it may."""
+    """A program took longer than its time limit."""
 
 
-# What shows its progress goes back to the line's begin, and ends no line.
+# A carriage return ends a line, too: programs that show their progress print no line feeds.
 _LINE_END = re.compile(rb"(?<=\n)|(?<=\r)(?!\n|$)")
 
 
 @dataclass(frozen=True)
 class Completed:
-    """How a program ended: its status, its output (stdout and stderr together)."""
+    """The end of a program: its status and its output (stdout and stderr together)."""
 
     argv: tuple[str, ...]
     status: int
@@ -80,14 +79,14 @@ class Completed:
 
 
 def require(*tools: str) -> None:
-    """Raises ToolMissingError naming all of `tools` that are not on PATH."""
+    """Raise ToolMissingError naming all of `tools` that are not on PATH."""
     missing = [tool for tool in tools if shutil.which(tool) is None]
     if missing:
         raise ToolMissingError(f"not installed: {', '.join(missing)}", hint=_how_to_get(*missing))
 
 
 def _how_to_get(*tools: str) -> str:
-    """What to do for programs that are not there; empty where nobody knows."""
+    """Return the hint for missing programs; empty if no hint is known."""
     packages = sorted({package for tool in tools if (package := package_of(tool))})
     hints = [_INSTALL.format(" ".join(packages))] if packages else []
     if any(is_foreign(tool) for tool in tools):
@@ -96,12 +95,12 @@ def _how_to_get(*tools: str) -> str:
 
 
 def end_group(process: subprocess.Popen[bytes], grace: float = GRACE_SECONDS) -> None:
-    """Ends a process and its group: SIGTERM, then SIGKILL after `grace` seconds."""
+    """End a process and its group: SIGTERM, then SIGKILL after `grace` seconds."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(grace)
-    # Also when the leader is gone: a child that ignored SIGTERM may not be.
+    # Also when the leader is gone: a child may have ignored SIGTERM.
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -120,17 +119,16 @@ def run(
     what: str = "",
     grace: float = GRACE_SECONDS,
 ) -> Completed:
-    """Runs a program to its end and returns its status and output.
+    """Run a program to its end and return its status and output.
 
     `env` is added to what the program may see of the harness's own environment: see
-    harness/core/environment.py. The output is appended to `log` as it comes, and each
-    line is given to `on_line`. With `check`, a status other than 0 raises
-    `error(message, log=…, tail=…)`, whose message begins with `what` (default: the
-    program's name); a full disk raises DiskFullError instead. `timeout` is in
-    seconds; after it the program is ended and CommandError is raised, with or
-    without `check`. A program that is ended early gets `grace` seconds to clean
-    up. ToolMissingError says that there is no such program, InfrastructureError
-    that it cannot be started.
+    harness/core/environment.py. The output is appended to `log` as it comes, and each line is
+    passed to `on_line`. With `check`, a status other than 0 raises `error(message, log=…,
+    tail=…)`, whose message begins with `what` (default: the program's name); a full disk raises
+    DiskFullError instead. After `timeout` seconds the program is ended and CommandError is
+    raised, with or without `check`. A program that is ended early gets `grace` seconds to clean
+    up. Raises ToolMissingError if there is no such program, and InfrastructureError if it cannot
+    be started.
     """
     words = tuple(os.fspath(word) for word in argv)
     name = what or Path(words[0]).name
@@ -170,9 +168,9 @@ def run(
 
 
 def run_on_terminal(argv: Sequence[str]) -> int:
-    """Runs a program that talks to the person, such as sudo; returns its status.
+    """Run a program that talks to the user, such as sudo; return its status.
 
-    Our stdout is not its own: a program may read that.
+    It prints to our stderr, because another program may read our stdout.
     """
     with subprocess.Popen(argv, env=environment_of(argv[0]), stdout=_STDERR) as process:
         return process.wait()
@@ -180,12 +178,12 @@ def run_on_terminal(argv: Sequence[str]) -> int:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """A signal that comes meanwhile is taken afterwards.
+    """Hold back signals that arrive inside the `with` block, and handle them after it.
 
-    Else a program that has just been started, and is not known yet, would outlive us.
+    Otherwise a program that was just started, and is not recorded yet, would outlive us.
     """
     if threading.current_thread() is not threading.main_thread():
-        # No signal is taken here.
+        # Python handles signals in the main thread only.
         yield
         return
     came: list[int] = []
@@ -206,7 +204,7 @@ def _signals_held() -> Iterator[None]:
 def _start(
     words: tuple[str, ...], cwd: Path | None, env: Mapping[str, str] | None, name: str
 ) -> subprocess.Popen[bytes]:
-    """Starts the program; an error says why it cannot be started."""
+    """Start the program; an error says why it cannot be started."""
     try:
         return subprocess.Popen(
             words,
@@ -224,10 +222,10 @@ def _start(
 
 
 def _not_started(tool: str, name: str, failed: OSError) -> InfrastructureError:
-    """The error for a program that the system did not start."""
+    """Return the error for a program that the system did not start."""
     if shutil.which(tool) is None and not os.access(tool, os.F_OK):
         return ToolMissingError(f"{name}: {tool} is not installed", hint=_how_to_get(tool))
-    # The file is there: what is not is the loader or interpreter that it names.
+    # The file exists: what is missing is the loader or interpreter that it names.
     no_file = isinstance(failed, FileNotFoundError)
     reason = "its loader is missing" if no_file else failed.strerror
     hint = _NO_LOADER if no_file or failed.errno == errno.ENOEXEC else ""
@@ -236,7 +234,7 @@ def _not_started(tool: str, name: str, failed: OSError) -> InfrastructureError:
 
 @contextmanager
 def _opened(log: Path | None, words: tuple[str, ...]) -> Iterator[IO[bytes] | None]:
-    """The log, with the command as its next line; None without a log."""
+    """Open the log and append the command to it; yield None without a log."""
     if log is None:
         yield None
         return
@@ -249,7 +247,7 @@ def _opened(log: Path | None, words: tuple[str, ...]) -> Iterator[IO[bytes] | No
 
 
 def _lines(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator[bytes]:
-    """The program's output, line by line, until it has ended; _TimedOutError when that is late."""
+    """Yield the program's output line by line until its end; _TimedOutError after `timeout`."""
     pending = b""
     for chunk in _chunks(process, timeout):
         *whole, pending = _LINE_END.split(pending + chunk)
@@ -259,7 +257,10 @@ def _lines(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator[
 
 
 def _chunks(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator[bytes]:
-    """What the program prints, as it comes, until it has ended or closed its output."""
+    """Yield the program's output as it comes, until the program has ended and closed its output.
+
+    If another process keeps the output open, reading stops _LINGER_SECONDS after the end.
+    """
     assert process.stdout is not None
     now = time.monotonic()
     deadline = now + timeout if timeout is not None else float("inf")
@@ -278,7 +279,7 @@ def _chunks(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator
             if linger == float("inf") and process.poll() is not None:
                 linger = now + _LINGER_SECONDS
             if not open_end:
-                # Its output is closed; only its end is awaited.
+                # The output is closed; only the program's end is awaited.
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(_POLL_SECONDS)
             elif selector.select(_POLL_SECONDS):
@@ -288,7 +289,7 @@ def _chunks(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator
 
 
 def _what_is_there(pipe: int) -> bytes:
-    """What has been written to a pipe and not been read: what a program that has ended left."""
+    """Return what is in the pipe and has not been read, without waiting for more."""
     os.set_blocking(pipe, False)
     with suppress(BlockingIOError):
         return os.read(pipe, _PIPE)
@@ -296,7 +297,7 @@ def _what_is_there(pipe: int) -> bytes:
 
 
 def _tail(output: str) -> str:
-    """The last lines of an output."""
+    """Return the last lines of an output."""
     return "\n".join(output.splitlines()[-TAIL_LINES:])
 
 
@@ -308,7 +309,7 @@ def _failure(
     log: Path | None,
     error: type[HarnessError],
 ) -> HarnessError:
-    """The error for a program that ended with `status`."""
+    """Return the error for a program that ended with `status`."""
     tail = _tail(output)
     if _NO_SPACE.search(output):
         return DiskFullError(

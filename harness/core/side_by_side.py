@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Work that several workers share, each with something of its own, such as a guest."""
+"""Work that several threads share, each with a resource of its own, such as a guest."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Own = TypeVar("Own")
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
-# A signal that comes just before a wait begins is seen when it is over.
+# Seconds of one wait. A signal that arrives just before a wait is only handled after it.
 _SIGNAL_SECONDS = 0.5
 
 
 class SideBySide(Generic[Own, Work, Result]):
-    """`count` threads, each of which opens something of its own and then takes work after work.
+    """`count` threads, each of which opens a resource of its own and then works with it.
 
-    What a thread starts can be bound to its life: each lives until it has closed
-    what is its own.
+    A process that is bound to a thread's life may be started here: each thread lives until it
+    has closed its resource.
     """
 
     def __init__(
@@ -38,26 +38,26 @@ class SideBySide(Generic[Own, Work, Result]):
         self._lock = threading.Lock()
         self._todo: Iterator[tuple[int, Work]] = iter(())
         self._stopped = threading.Event()
-        # None: a thread has ended.
+        # None means that a thread has ended.
         self._said: SimpleQueue[tuple[int, Result] | BaseException | None] = SimpleQueue()
 
     def stop(self) -> None:
-        """No work is begun any more."""
+        """Let the threads begin no further work."""
         self._stopped.set()
 
     def run(
         self, work: Iterable[Work], interrupt: Callable[[], None] = lambda: None
     ) -> Generator[tuple[int, Result], None, None]:
-        """The results, each with its work's place in `work`, as they come.
+        """Yield each result with its work's index in `work`, in the order in which they come.
 
-        Work is taken when a thread is free for it.
+        A thread takes the next piece of work when it is free.
 
-        The first error that a thread meets ends the work, and is raised when all
-        threads have ended. If the caller goes first, or is interrupted, `interrupt`
-        is called, which has to end what the threads are waiting for.
+        The first error in a thread ends the work, and is raised when all threads have ended. If
+        the caller stops iterating, or is interrupted, `interrupt` is called, which has to end
+        what the threads are waiting for.
         """
         self._todo = iter(enumerate(work))
-        # Daemons: whoever does not want to wait for them can still leave.
+        # Daemon threads, so that a caller who does not want to wait for them can still exit.
         threads = [
             threading.Thread(
                 target=self._work, args=(number,), name=f"side-by-side-{number}", daemon=True
@@ -74,7 +74,8 @@ class SideBySide(Generic[Own, Work, Result]):
                 if said is None:
                     alive -= 1
                 elif isinstance(said, BaseException):
-                    # That a thread was ended follows from another's error.
+                    # A RunEndedError only follows from another thread's error, which takes
+                    # precedence.
                     first = said if first is None or isinstance(first, RunEndedError) else first
                     self.stop()
                 else:
@@ -85,14 +86,14 @@ class SideBySide(Generic[Own, Work, Result]):
             raise
         finally:
             for thread in threads:
-                # None: somebody interrupted the start.
+                # The ident is None if the start was interrupted.
                 if thread.ident is not None:
                     thread.join()
         if first is not None:
             raise first
 
     def _take(self) -> tuple[int, Result] | BaseException | None:
-        """What a thread says next."""
+        """Wait for the next message of a thread and return it."""
         while True:
             with suppress(Empty):
                 return self._said.get(timeout=_SIGNAL_SECONDS)
@@ -103,12 +104,12 @@ class SideBySide(Generic[Own, Work, Result]):
                 while (item := self._next()) is not None:
                     self._said.put((item[0], self._do(own, item[1])))
         except BaseException as error:
-            # It is raised where the results are taken.
+            # It is raised again where the results are taken.
             self._said.put(error)
         finally:
             self._said.put(None)
 
     def _next(self) -> tuple[int, Work] | None:
-        """The next work; None where there is none, or none is to be begun."""
+        """Return the next work with its index; None if there is none or the threads are to stop."""
         with self._lock:
             return None if self._stopped.is_set() else next(self._todo, None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Text from elsewhere, as it may be shown. Pure."""
+"""Making text from elsewhere safe to show. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _PASSWORD = re.compile(r"(?<=://)[^/\s]*@")
 
 
 def visible(text: str, also: str = "") -> str:
-    r"""`text` on one line: what cannot be printed, and the characters of `also`, as `\x0a`."""
+    r"""Return `text` on one line: unprintable characters, and those of `also`, as `\x0a`."""
     return "".join(
         character if character.isprintable() and character not in also else _escaped(character)
         for character in text
@@ -17,7 +17,7 @@ def visible(text: str, also: str = "") -> str:
 
 
 def public(text: str) -> str:
-    """`text` without the user names and passwords that URLs in it have."""
+    """Return `text` without the user names and passwords in its URLs."""
     return _PASSWORD.sub("", text)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the harness needs of Debian: programs, files, and the package of each."""
+"""What the harness needs from Debian: programs and files, and the package of each."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ TOOL_PACKAGES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# Without these all but tests works.
+# Only tests need these.
 FOR_TESTS = frozenset({"chromium", "sparse"})
 
-# Packages of which no program shows that they are there: a file of each.
+# Packages without a program to look for: a file shows that each is installed.
 FILE_PACKAGES: Mapping[str, str] = MappingProxyType(
     {
         "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
-        # The kernel's host programs: extract-cert, objtool, sorttable.
+        # For the kernel's host programs: extract-cert, objtool, sorttable.
         "/usr/include/openssl/ssl.h": "libssl-dev",
         "/usr/include/libelf.h": "libelf-dev",
         # gcc only recommends the C library's headers.
         "/usr/include/stdio.h": "libc6-dev",
-        # trixie's packages of the guest are signed with keys from it.
+        # trixie's packages for the guest are signed with keys from this file.
         "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
     }
 )
@@ -61,9 +61,9 @@ FILE_PACKAGES: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class CrossCompiler:
-    """A cross compiler of Debian's: the package of each of its tools, and its C library.
+    """A cross compiler from Debian: the package of each of its tools, and its C library.
 
-    `library_file` shows that the package `library` is there.
+    The file `library_file` shows that the package `library` is installed.
     """
 
     tools: Mapping[str, str]
@@ -71,7 +71,7 @@ class CrossCompiler:
     library: str
 
 
-# By prefix.
+# By the prefix of their tools.
 CROSS_COMPILERS: Mapping[str, CrossCompiler] = MappingProxyType(
     {
         "arm-linux-gnueabihf-": CrossCompiler(
@@ -86,15 +86,15 @@ CROSS_COMPILERS: Mapping[str, CrossCompiler] = MappingProxyType(
         ),
     }
 )
-# What a kernel's build calls of a cross compiler by name.
+# The tools of a cross compiler that a kernel's build calls by name.
 _CROSS_TOOLS = ("gcc", "ld")
 _CROSS_TOOL = re.compile(rf"(?P<prefix>(?:.*[-/])?)(?P<tool>{'|'.join(_CROSS_TOOLS)})")
 
 
 def needed_tools(prefixes: Iterable[str]) -> dict[str, str | None]:
-    """The programs that are needed with these cross compilers, and the package of each.
+    """Return all programs that are needed with these cross compilers, and the package of each.
 
-    None for the tools of a compiler that Debian does not have.
+    The package is None for the tools of a compiler that Debian does not have.
     """
     tools: dict[str, str | None] = dict(TOOL_PACKAGES)
     for prefix in prefixes:
@@ -104,7 +104,7 @@ def needed_tools(prefixes: Iterable[str]) -> dict[str, str | None]:
 
 
 def needed_files(prefixes: Iterable[str]) -> dict[str, str]:
-    """The same of the files that show that a package is there."""
+    """Return the files that show whether the other packages are installed, with their packages."""
     files = dict(FILE_PACKAGES)
     for prefix in prefixes:
         if prefix in CROSS_COMPILERS:
@@ -114,9 +114,9 @@ def needed_files(prefixes: Iterable[str]) -> dict[str, str]:
 
 
 def package_of(tool: str) -> str | None:
-    """The Debian package that holds `tool`; None where none is known.
+    """Return the Debian package that holds `tool`; None if there is none.
 
-    A path is nobody's: what a user keeps there apt does not bring back.
+    A path has no package: apt would not restore what a user keeps there.
     """
     found = _CROSS_TOOL.fullmatch(tool)
     if found and found["prefix"] in CROSS_COMPILERS:
@@ -125,5 +125,5 @@ def package_of(tool: str) -> str | None:
 
 
 def is_foreign(tool: str) -> bool:
-    """Whether `tool` is of a cross compiler that a user named and Debian does not have."""
+    """Return whether `tool` is of a cross compiler that the user named and Debian does not have."""
     return package_of(tool) is None and _CROSS_TOOL.fullmatch(tool) is not None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""JSON to dataclasses and back: what has another form is refused, and not guessed at. Pure.
+"""Conversion between JSON and dataclasses; JSON of any other form is refused. Pure.
 
-Files that this reads may come from strangers: every text must be printable, so
-that it can be shown, and every number small enough to be a size.
+The files may come from strangers: every text must be printable, so that it can be shown, and
+every integer small enough to be a size.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _LARGEST = 2**63 - 1
 
 
 def to_text(value: object) -> str:
-    """A dataclass as JSON for people, too: its fields in their order."""
+    """Return a dataclass as indented JSON, with its fields in their order."""
     return json.dumps(asdict(cast("Any", value)), indent=2) + "\n"
 
 
 def parse(text: str | bytes) -> object:
-    """Any JSON; ValueError if it is none."""
+    """Return the value of any JSON text; ValueError if it is invalid."""
     try:
         value: object = json.loads(text)
     except RecursionError as error:
@@ -33,11 +33,11 @@ def parse(text: str | bytes) -> object:
 
 
 def from_value(kind: type[T], value: object, where: str = "") -> T:
-    """A `kind` from what JSON holds; ValueError says what is wrong, and where.
+    """Return a `kind` made from a JSON value; ValueError says what is wrong, and where.
 
-    `kind` is a dataclass of texts, numbers, truth values, and tuples of these, or
-    of other dataclasses; a field may be missing where it has a default. A field that
-    `kind` does not have is an error.
+    `kind` is a dataclass of strings, numbers, booleans, and tuples of these, or of other
+    dataclasses. A field with a default may be missing. A field that `kind` does not have is an
+    error.
     """
     return cast("T", _from_value(kind, value, where))
 
@@ -54,7 +54,7 @@ def _from_value(kind: object, value: object, where: str) -> object:
         )
     if is_dataclass(kind):
         return _object(cast("type", kind), value, where)
-    # True is an int to Python.
+    # Not isinstance(): True is an int in Python.
     if type(value) is not kind:
         raise _wrong(where, cast("type", kind).__name__)
     if isinstance(value, str) and not value.isprintable():

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What a guest's kernel and programs print, parsed."""
+"""Parsers for what the guest's kernel and programs print."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The kernel log: the part that belongs to a scenario, and what is wrong in it.
+"""The kernel log: the section of each scenario, and what is wrong in it.
 
-A scenario's part lies between two marker lines with a fresh nonce. Trouble is
-what a kernel says when it is broken (an oops, a lock held wrongly, a task that
-hangs), and every line at KERN_WARNING or worse that is not explained here.
+A scenario's section lies between two marker lines with a fresh nonce. Trouble is what a broken
+kernel writes (an oops, a wrongly held lock, a hung task), and every line at KERN_WARNING or
+worse that is not explained here.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from harness.kernel_output.records import (
     split_prefix,
 )
 
-# KERN_WARNING is 4; smaller is worse.
+# KERN_WARNING is 4; a lower number is worse.
 _WARNING = 4
-# A log that ends without these is short of what the caller asked for.
+# A section that lacks one of these lines is incomplete.
 _MARKER = "goldfish-oom: {edge} {nonce}"
-# Says what /proc/uptime said when the line was written.
+# The beginning of a line that states the value of /proc/uptime at the time of writing.
 UPTIME = "goldfish-oom: uptime "
 _UPTIME = re.compile(re.escape(UPTIME) + r"([0-9]+\.[0-9]+)")
 
@@ -34,9 +34,8 @@ _UPTIME = re.compile(re.escape(UPTIME) + r"([0-9]+\.[0-9]+)")
 class Section:
     """The lines between two markers; `text` keeps their line ends.
 
-    Without `has_begin` the log has already lost the section's beginning, and
-    without `has_end` its end was never written: the kernel or the device went
-    away before.
+    Without `has_begin` the log has already lost the section's beginning. Without `has_end` its
+    end was never written: the kernel or the device went away before.
     """
 
     text: str
@@ -45,7 +44,7 @@ class Section:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing of the section is missing."""
+        """Whether the section is complete."""
         return self.has_begin and self.has_end
 
 
@@ -53,7 +52,7 @@ class Section:
 class Trouble:
     """One line of a log that a healthy kernel does not write.
 
-    `fatal` says that the kernel does not go on after it.
+    `fatal` means that the kernel does not go on after it.
     """
 
     kind: str
@@ -63,26 +62,25 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Pattern:
-    """What a kind of trouble looks like, whatever level it was written at.
+    """What a kind of trouble looks like in the log, at any level.
 
-    The kernel's words are where it writes them, at the beginning of the text: anywhere
-    else they are a driver's, a process's name, or a program's.
+    The expression has to match at the beginning of the text, where the kernel writes its words:
+    anywhere else they come from a driver, a process's name or a program.
     """
 
     kind: str
     expression: str
     fatal: bool = False
-    # What the console's reader calls it, if nothing can be trusted that the kernel does
-    # after it.
+    # The console reader's name for it, if nothing can be trusted that the kernel does after it.
     console: str = ""
-    # Whether nobody but a broken kernel writes it. A process may write into the log,
-    # too, and a healthy kernel kills and refuses memory where it is short.
+    # Whether only a broken kernel writes it. A process may write into the log, too, and a
+    # healthy kernel that is short of memory kills processes and refuses allocations.
     certain: bool = True
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """A line at KERN_WARNING or worse that is as it should be, and why."""
+    """A harmless line at KERN_WARNING or worse, and why it is harmless."""
 
     expression: str
     reason: str
@@ -90,12 +88,12 @@ class Allowed:
 
 _WATCHDOG = r"(?:(?:NMI )?watchdog: )?"
 _LOCKDEP = r"(?:\[ ?)?(?:WARNING|INFO|BUG): "
-# A process's name before the kernel's words; other octets than text may be escaped.
+# A process's name before the kernel's words; non-text bytes in it may be escaped.
 _NAME = r".{0,60}"
 
-# Tried in this order: the first that fits names the line.
+# Tried in this order: the first match decides the kind.
 PATTERNS: tuple[Pattern, ...] = (
-    # The kernel stopped itself. Init's end is one of its reasons.
+    # The kernel stopped itself, for example because init ended.
     Pattern(
         "panic",
         r"(?:---\[ end )?Kernel panic - not syncing",
@@ -103,7 +101,7 @@ PATTERNS: tuple[Pattern, ...] = (
         console="kernel panic",
     ),
     Pattern("KASAN report", r"BUG: KASAN: ", console="kernel bug"),
-    # A CPU that no longer schedules; before 4.2 without the first word.
+    # A CPU that no longer schedules. Kernels before 4.2 write it without the first word.
     Pattern("soft lockup", rf"{_WATCHDOG}BUG: soft lockup", console="soft lockup"),
     Pattern(
         "hard lockup",
@@ -116,7 +114,7 @@ PATTERNS: tuple[Pattern, ...] = (
         r"BUG: sleeping function called from invalid context",
         console="kernel bug",
     ),
-    # A bad access in the kernel, the lines before the call trace; the oops itself.
+    # A bad access in the kernel: the lines before the call trace, and the oops itself.
     Pattern(
         "oops",
         r"Unable to handle kernel |Internal error: |Unhandled (?:fault|prefetch abort): "
@@ -125,8 +123,8 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     # A task in an uninterruptible sleep that does not end: mostly a deadlock.
     Pattern("hung task", r"INFO: task .* blocked for more than \d+ seconds", console="hung task"),
-    # A CPU that does not leave a read-side section, or spins with interrupts off.
-    # Before 4.19 without the first word.
+    # A CPU that does not leave a read-side section, or spins with interrupts off. Kernels before
+    # 4.19 write it without the first word.
     Pattern(
         "RCU stall",
         r"(?:rcu: )?INFO: rcu.*detected (?:expedited )?stall",
@@ -143,7 +141,7 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern("BUG", r"[Kk]ernel BUG at |BUG: |BUG \S+ \(", console="kernel bug"),
     Pattern("BUG", r"usercopy: Kernel memory (?:exposure|overwrite)", console="kernel bug"),
-    # A WARNING begins so, too.
+    # A WARNING begins with this line, too.
     Pattern("BUG", r"-{12}\[ cut here \]"),
     Pattern("WARNING", r"WARNING: ", certain=False),
     Pattern("memory leak", r"kmemleak: \d+ new suspected memory leaks"),
@@ -153,7 +151,7 @@ PATTERNS: tuple[Pattern, ...] = (
         rf"Out of memory(?: \(|: )|Memory cgroup out of|{_NAME} invoked oom-killer: ",
         certain=False,
     ),
-    # Android's own, which knows no limits of users.
+    # Android's own low-memory killer, which knows no per-user limits.
     Pattern(
         "stock OOM kill",
         r"lowmemorykiller: |send sigkill to \d+ \(|Killing '.*' \(\d+\), adj ",
@@ -168,7 +166,7 @@ PATTERNS: tuple[Pattern, ...] = (
 
 _UNEXPLAINED = "warning"
 
-# Said by our own code: the judge of a scenario decides whether it belongs there.
+# Written by our own code. The judge of a scenario decides whether the line belongs there.
 OWN_LINES: tuple[Allowed, ...] = (
     Allowed(
         r"mm_limits: table full: dropped uid=\d+, mm_max=\d+",
@@ -180,7 +178,7 @@ OWN_LINES: tuple[Allowed, ...] = (
     ),
 )
 
-# Said by a healthy kernel on this machine.
+# Written by a healthy kernel on this machine.
 BOOT_LINES: tuple[Allowed, ...] = (
     Allowed(
         r"CPU\d+: Spectre v2: firmware did not set auxiliary control register IBE bit,"
@@ -214,15 +212,15 @@ _ALLOWED = tuple(re.compile(allowed.expression) for allowed in (*OWN_LINES, *BOO
 
 
 def marker(edge: str, nonce: str) -> str:
-    """The text of a marker line; `edge` is "begin" or "end"."""
+    """Return the text of a marker line; `edge` is "begin" or "end"."""
     return _MARKER.format(edge=edge, nonce=nonce)
 
 
 def section(log: str, nonce: str) -> Section:
-    """The part of `log` between the markers with `nonce`, markers not included.
+    """Return the part of `log` between the markers with `nonce`, without the markers.
 
-    Where the begin is missing the section starts with the log, and where the end
-    is missing it reaches to the log's end.
+    If the begin marker is missing, the section starts with the log. If the end marker is
+    missing, it reaches to the log's end.
     """
     begin, end = marker("begin", nonce), marker("end", nonce)
     kept: list[str] = []
@@ -241,10 +239,11 @@ def section(log: str, nonce: str) -> Section:
 
 
 def ahead_of_uptime(log: str) -> float:
-    """By how many seconds the log's times are ahead of /proc/uptime's.
+    """Return by how many seconds the log's times are ahead of /proc/uptime.
 
-    The log's clock starts at another moment of the boot. 0.0 without a line that
-    says both times; of several the least counts: a line that came late says too much.
+    The log's clock starts at another moment of the boot. Returns 0.0 if no line states both
+    times. Of several lines the smallest difference counts, because a line that was written late
+    gives too large a difference.
     """
     found = []
     for line in (split_prefix(line) for line, _ in lines_of(log) if UPTIME in line):
@@ -255,7 +254,7 @@ def ahead_of_uptime(log: str) -> float:
 
 
 def pattern_of(text: str) -> Pattern | None:
-    """The pattern that fits what the kernel says in a line, without the line's prefix."""
+    """Return the pattern that matches the text of a line, which comes without the line's prefix."""
     fits = (pattern for pattern, expression in _COMPILED if expression.match(text))
     return next(fits, None)
 
@@ -263,12 +262,11 @@ def pattern_of(text: str) -> Pattern | None:
 def find_trouble(
     log: str, allowed: Sequence[Allowed] = (), *, levels_tell: bool = True
 ) -> tuple[Trouble, ...]:
-    """What a healthy kernel would not have written, in the log's order.
+    """Return what a healthy kernel would not have written, in the log's order.
 
-    Lines with a level are judged by pattern and, where `levels_tell`, by level;
-    lines with only a time (a console) by pattern. Lines with neither, or with a
-    facility, are a user's program's, and do not count. `allowed` adds to the
-    lines that are explained here.
+    Lines with a level are judged by pattern and, with `levels_tell`, by level. Lines with only a
+    time (a console) are judged by pattern. Lines with neither, or with a facility, come from a
+    user's program and do not count. `allowed` adds to the lines that are explained here.
     """
     explained = (*_ALLOWED, *(re.compile(line.expression) for line in allowed))
     found: list[Trouble] = []
@@ -280,13 +278,13 @@ def find_trouble(
 
 
 def certain_lines(log: str) -> str:
-    """The lines of `log` that nobody but a broken kernel writes."""
+    """Return the lines of `log` that only a broken kernel writes."""
     found = find_trouble(log, levels_tell=False)
     return "".join(f"{trouble.line}\n" for trouble in found if trouble.kind in _CERTAIN)
 
 
 def _trouble(line: str, explained: Sequence[re.Pattern[str]]) -> Trouble | None:
-    """What is wrong with one line, or None."""
+    """Return what is wrong with one line, or None."""
     told = kernels_part(line)
     parts = split_prefix(told)
     if (
@@ -295,8 +293,8 @@ def _trouble(line: str, explained: Sequence[re.Pattern[str]]) -> Trouble | None:
         or any(pattern.fullmatch(parts.text) for pattern in explained)
     ):
         return None
-    # A victim's name is its user's: it must not look like the kernel's trouble.
-    # Torn records are for the judge of records.
+    # The victim's user chooses its name, which must not count as trouble of the kernel. Torn
+    # records are left to the judge of records.
     if parse_log(told + "\n") != ParsedRecords((), ()):
         return None
     if (pattern := pattern_of(parts.text)) is not None:
@@ -305,5 +303,5 @@ def _trouble(line: str, explained: Sequence[re.Pattern[str]]) -> Trouble | None:
 
 
 def _is_warning(line: KernelLine) -> bool:
-    """Whether the kernel itself gave the line KERN_WARNING or worse."""
+    """Return whether the kernel itself wrote the line at KERN_WARNING or worse."""
     return line.priority is not None and line.priority <= _WARNING and bool(line.text.strip())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""/proc/mm_limits: every user's limit, and what became of it, as typed entries."""
+"""A parser for /proc/mm_limits, which returns one typed entry for each limit."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _LINE = re.compile(
     + r"([0-9]+)[ \t]+" * 6
     + r"(?P<policy>[A-Za-z0-9_]+|-)[ \t]+([01])[ \t]+([0-9]+)[ \t]+(?P<comm>[!-~]+)"
 )
-# No name can hold it: an empty one.
+# How the kernel writes an empty name. No other name looks like this.
 _EMPTY = r"\x00"
 
 
 @dataclass(frozen=True)
 class LimitEntry:
-    """One user's line; sizes in bytes. Where nobody was killed, `last_pid` is 0.
+    """A line of the file, about one user or a range of users.
 
-    `last_uid` is there in the line of a range of users: what each of them gets
-    that has no line of its own. `grace` is in seconds, `policy` is
-    empty where it is the current one.
+    Sizes are in bytes, `grace` is in seconds. `last_pid` is 0 if no process was killed.
+    `last_uid` is only set in the line of a range; that line holds for each user of the range
+    that has no line of its own. `policy` is empty if the current policy applies.
     """
 
     uid: int
@@ -45,15 +45,15 @@ class LimitEntry:
 
     @property
     def is_range(self) -> bool:
-        """Whether the line is about a range of users, and not about one."""
+        """Whether the line is about a range of users, not about a single one."""
         return self.last_uid is not None
 
 
 def parse_mm_limits(text: str) -> tuple[LimitEntry, ...]:
-    """The entries of /proc/mm_limits, in its order.
+    """Return the entries of /proc/mm_limits, in its order.
 
-    Raises ValueError, naming the line, if the text does not have that file's
-    form, is cut, or names a user twice.
+    Raises ValueError, naming the line, if the text does not have that file's form, is truncated,
+    or names a user twice.
     """
     if not text.endswith("\n"):
         raise ValueError("/proc/mm_limits has no line end at its end: it is cut or empty")
@@ -68,7 +68,7 @@ def parse_mm_limits(text: str) -> tuple[LimitEntry, ...]:
 
 
 def _entry(line: str) -> LimitEntry:
-    """The entry of one line."""
+    """Return the entry of one line."""
     match = _LINE.fullmatch(line)
     if match is None:
         raise ValueError(f"not a line of /proc/mm_limits: {line!r}")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What the programs on the device print, as typed results.
+"""The output of the programs on the device, as typed results.
 
-Each line is written with one write(2), so lines of several processes never mix.
-A line of ours that does not have its form all the same (adb cut it) is kept in
-`strange`, so that a judge can refuse the output. Sizes are bytes.
+Each line is written with one write(2), so lines of several processes never mix. A line that
+begins like one of ours but is malformed (adb truncated it) is kept in `strange`, so that a judge
+can refuse the output. Sizes are in bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Allocation:
-    """A child began, finished or failed to allocate."""
+    """A child process that began, finished or failed to allocate."""
 
     pid: int
     uid: int
@@ -23,7 +23,7 @@ class Allocation:
 
 @dataclass(frozen=True)
 class ChildEnd:
-    """How a child ended. `status` is as of waitpid()."""
+    """The end of a child; `status` is as waitpid() returns it."""
 
     index: int
     pid: int
@@ -34,7 +34,7 @@ class ChildEnd:
 
 @dataclass(frozen=True)
 class LimitSet:
-    """One call of set_mm_limits(); `ret` is -1 with an `errno` where it failed."""
+    """One call of set_mm_limits(); `ret` is -1, with an `errno`, if it failed."""
 
     uid: int
     mm_max: int
@@ -44,7 +44,7 @@ class LimitSet:
 
 @dataclass(frozen=True)
 class Holding:
-    """All children have finished or died; `alive` of them hold their memory."""
+    """The state in which all children have finished or died; `alive` of them hold their memory."""
 
     marker: str
     alive: int
@@ -71,9 +71,9 @@ class Done:
 
 @dataclass(frozen=True)
 class ProgramOutput:
-    """A program's whole output. What it did not say is None or empty.
+    """A program's whole output. Fields that the output lacks are None or empty.
 
-    `done` is None unless the output says it exactly once, as its last line.
+    `done` is None unless the output has exactly one such line, and that is its last line.
     """
 
     limit_uid: int | None = None
@@ -115,17 +115,17 @@ _USAGE = re.compile(
     re.MULTILINE,
 )
 _ALL = (_LIMIT_UID, _UID, _PID, _LIMIT, _STARTED, _FINISHED, _FAILED, _HOLDING, _END, _DONE)
-# The beginnings by which a line is meant to be one of the above.
+# A line that begins like this has to have one of the forms above.
 _OURS = re.compile(r"pw->|@@@@|set_mm_limits: |child |holding: |done: ")
 
 
 def holding_prefix(marker: str) -> str:
-    """What the line with which the program `marker` holds begins with."""
+    """Return the beginning of the line in which the program `marker` says that it holds."""
     return f"holding: marker={marker}, alive="
 
 
 def parse_output(text: str) -> ProgramOutput:
-    """The typed form of a program's output. Never raises."""
+    """Return a program's output in typed form. Never raises."""
     lines = [line.strip() for line in text.split("\n")]
     lines = [line for line in lines if line]
     done = _all(_DONE, lines)
@@ -154,12 +154,12 @@ def parse_output(text: str) -> ProgramOutput:
 
 
 def _all(form: re.Pattern[str], lines: list[str]) -> list[tuple[str, ...]]:
-    """The fields of every line that has this form."""
+    """Return the fields of every line that has this form."""
     return [match.groups() for match in map(form.fullmatch, lines) if match]
 
 
 def _one(form: re.Pattern[str], lines: list[str]) -> int | None:
-    """The number in the only line that has this form."""
+    """Return the number in the only line that has this form; None if there is not exactly one."""
     found = _all(form, lines)
     return int(found[0][0]) if len(found) == 1 else None
 
@@ -174,7 +174,7 @@ def _done(found: tuple[str, ...]) -> Done:
 
 
 def parse_usage(text: str) -> tuple[Usage, ...]:
-    """What watch_memory has said; lines that do not have its form are left out."""
+    """Return the samples that watch_memory printed; malformed lines are left out."""
     return tuple(
         Usage(float(found["time"]), int(found["uid"]), int(found["rss"]))
         for found in _USAGE.finditer(text)

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""Kill records: the lines with which the kernel says whom it killed and why.
+"""Kill records: the kernel's log lines that say which process it killed, and why.
 
 One line per kill, at level KERN_ERR, tabs after the commas:
 
     uid=10070, uRSS=…, mm_max=…, pid=…, pRSS=… [, total_run_time=… | , badness=… | , NAME=…]
     [, policy=…, trigger=… [, dry_run=1] [, sharer_of=…], comm=…]
 
-The 2020 report's lines end behind pRSS, and have tabs, spaces or nothing after
-the commas. All sizes are bytes, total_run_time is nanoseconds.
+Lines in the older form, that of the 2020 report, end after pRSS and have tabs, spaces or nothing
+after the commas. All sizes are in bytes, total_run_time is in nanoseconds.
 
-A log can be cut anywhere and a console mixes writers, so a line is a record
-only if it is one from its beginning to its line end. What looks like a piece
-of a record and is none is handed back as torn: a caller that counts kills must
-know that it may have missed one.
+A log can be cut off anywhere, and on a console several writers mix. So a line is a record only
+if it is one from its beginning to its line end. A line that looks like a part of a record, but
+is not a whole one, is returned as torn: a caller that counts kills must know that it may have
+missed one.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# TASK_COMM_LEN less its NUL. A longer name is two lines that ran together; it
-# is also why no name can hold a whole record.
+# TASK_COMM_LEN without its NUL. A longer name is two lines that ran together. No name is long
+# enough to hold a whole record.
 COMM_BYTES = 15
 _MAX_UID = 2**32 - 1
 _MAX_PID = 2**31 - 1
 _MAX_LONG = 2**64 - 1
-# Levels are 0 to 7. What a user writes to /dev/kmsg gets facility 1 or above,
-# which the kernel adds as a multiple of 8.
+# Levels are 0 to 7. What a user writes to /dev/kmsg gets a facility of 1 or above, which adds a
+# multiple of 8.
 _KERNEL_LEVELS = 8
 
 FIGURE_OF_POLICY = {"rss": None, "runtime": "total_run_time", "badness": "badness"}
@@ -38,8 +38,8 @@ _POLICY_OF_FIGURE = {"total_run_time": "runtime", "badness": "badness"}
 class KernelLine:
     """A log line without its prefix.
 
-    `priority` is the number in `<…>` (level plus 8 times the facility), `time`
-    seconds since boot; each is None where the line does not say.
+    `priority` is the number in `<…>` (level plus 8 times the facility), `time` is in seconds
+    since boot. Each is None if the line lacks it.
     """
 
     priority: int | None
@@ -48,18 +48,18 @@ class KernelLine:
 
     @property
     def from_kernel(self) -> bool:
-        """Whether nothing says that a user's program wrote it."""
+        """Whether the line may be the kernel's: False if its facility shows a user's program."""
         return self.priority is None or self.priority < _KERNEL_LEVELS
 
 
 @dataclass(frozen=True)
 class KillRecord:
-    """One kill. Sizes in bytes; `comm` with its bytes as Latin-1 characters.
+    """One kill. Sizes are in bytes; `comm` has its bytes as Latin-1 characters.
 
-    `figure` is what the policy compared: CPU time in nanoseconds for runtime,
-    points for badness, None for rss; one that was loaded has its own. `policy`,
-    `trigger` and `comm` are empty in the older form, but for a policy that its
-    figure gives away. With `dry_run` nobody died.
+    `figure` is the value that the policy compared: CPU time in nanoseconds for runtime, points
+    for badness, None for rss, and any value for a loaded policy. In the older form `trigger` and
+    `comm` are empty, and so is `policy` unless the figure reveals it. With `dry_run` no process
+    died.
     """
 
     time: float | None
@@ -78,7 +78,7 @@ class KillRecord:
 
 @dataclass(frozen=True)
 class ParsedRecords:
-    """The records of a log, and the lines that look like pieces of one."""
+    """The records of a log, and the lines that look like parts of one."""
 
     records: tuple[KillRecord, ...]
     torn: tuple[str, ...]
@@ -101,7 +101,7 @@ _RECORD = re.compile(
     rf"{_COMMA}comm=(?P<comm>(?:[\x20-\x5b\x5d-\x7e]|\\x[0-9a-fA-F]{{2}})*))?"
 )
 _PIECE = re.compile(r"uRSS=|pRSS=|(?:^|[\]>] ?)uid=[0-9]+,(?![ \t]*mm_max=)|trigger=[a-z_]*,")
-# The only other kernel line with these words in it.
+# The only other kernel line that contains these words.
 _NOBODY_LEFT = re.compile(
     rf"mm_limits: uid={_NUMBER} is over its limit and has nobody left to kill: "
     rf"uRSS={_NUMBER}, mm_max={_NUMBER}"
@@ -110,9 +110,9 @@ _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 
 
 def split_prefix(line: str) -> KernelLine:
-    """A log line (without its line end) cut into prefix and text."""
+    """Return a log line (without its line end) split into prefix and text."""
     match = _PREFIX.match(line)
-    assert match is not None  # every part of the prefix may be missing
+    assert match is not None  # every part of the prefix is optional
     priority, time = match["priority"], match["time"]
     return KernelLine(
         priority=None if priority is None else int(priority),
@@ -122,9 +122,9 @@ def split_prefix(line: str) -> KernelLine:
 
 
 def kernels_part(line: str) -> str:
-    """What the kernel wrote of a line, with its prefix; empty where it wrote none of it.
+    """Return the part of a line that the kernel wrote, with its prefix; empty if it wrote none.
 
-    On a console a prompt, or what a program printed without a line end, may stand before it.
+    On a console, a prompt or a program's output without a line end may come before it.
     """
     parts = split_prefix(line)
     if parts.priority is not None or parts.time is not None:
@@ -134,12 +134,12 @@ def kernels_part(line: str) -> str:
 
 
 def unescape(text: str) -> str:
-    r"""The bytes that the kernel wrote as `\xHH`, each as one Latin-1 character."""
+    r"""Return `text` with each `\xHH` of the kernel as one Latin-1 character."""
     return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
 
 
 def escape(name: str) -> str:
-    r"""The kernel's form of a name: `\xHH` for all but printable ASCII, space and backslash."""
+    r"""Return a name as the kernel writes it: `\xHH` for unprintable bytes, space and backslash."""
     return "".join(
         character if "!" <= character <= "~" and character != "\\" else f"\\x{ord(character):02x}"
         for character in name
@@ -147,7 +147,7 @@ def escape(name: str) -> str:
 
 
 def format_record(record: KillRecord) -> str:
-    """The line that the kernel prints for `record`, without a prefix."""
+    """Return the line that the kernel prints for `record`, without a prefix."""
     fields = [
         f"uid={record.uid}",
         f"uRSS={record.user_rss}",
@@ -168,10 +168,10 @@ def format_record(record: KillRecord) -> str:
 
 
 def lines_of(text: str) -> list[tuple[str, bool]]:
-    """The lines of a log without their ends, each with whether it has its end.
+    """Return the lines of a log without their ends, and for each whether it has its line end.
 
-    Only line feeds end a line: `splitlines` would also cut at characters that a
-    log may hold inside a line.
+    Only line feeds end a line: `splitlines` would also split at characters that may occur inside
+    a log line.
     """
     *whole, rest = text.split("\n")
     lines = [(line.rstrip("\r"), True) for line in whole]
@@ -179,12 +179,11 @@ def lines_of(text: str) -> list[tuple[str, bool]]:
 
 
 def parse_log(text: str, *, raw: bool = False) -> ParsedRecords:
-    """The records in a log, in its order, and the torn lines. Never raises.
+    """Return the records in a log, in its order, and the torn lines. Never raises.
 
-    `raw` says that the text is the kernel's own log, each line with its level
-    in front: then a line without a level is no record, whatever it looks like.
-    Without `raw` (a console, a saved report) a level is respected where there
-    is one.
+    `raw` means that the text is the kernel's own log, each line with its level in front. Then a
+    line without a level is no record, whatever it looks like. Without `raw` (a console, a saved
+    report) a level counts if there is one.
     """
     records: list[KillRecord] = []
     torn: list[str] = []
@@ -201,17 +200,17 @@ def parse_log(text: str, *, raw: bool = False) -> ParsedRecords:
 
 
 def parse_records(text: str) -> list[KillRecord]:
-    """The records in a kernel log or a console, in its order. Never raises."""
+    """Return the records in a kernel log or a console, in its order. Never raises."""
     return list(parse_log(text).records)
 
 
 def _record(line: KernelLine) -> KillRecord | None:
-    """The record that the line is from its beginning to its end, or None."""
+    """Return the record if the whole line is one, else None."""
     match = _RECORD.fullmatch(line.text.lstrip(" \t"))
     if match is None:
         return None
     figure_name, policy = match["figure_name"], match["policy"]
-    # A policy that was loaded has any figure, or none.
+    # A loaded policy may have any figure, or none.
     if policy in FIGURE_OF_POLICY and FIGURE_OF_POLICY[policy] != figure_name:
         return None
     if not policy and figure_name is not None and figure_name not in _POLICY_OF_FIGURE:
@@ -234,7 +233,7 @@ def _record(line: KernelLine) -> KillRecord | None:
 
 
 def _possible(record: KillRecord) -> bool:
-    """Whether the kernel's types can hold the record's numbers and name."""
+    """Return whether the kernel's types can hold the record's numbers and name."""
     return (
         record.uid <= _MAX_UID
         and 0 < record.pid <= _MAX_PID

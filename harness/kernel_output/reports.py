@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Reports in the kernel log: cut out whole, each with a title that tells what broke and where.
+"""Reports in the kernel log: cut out whole, each with a title that says what broke and where.
 
-A report is what the kernel writes when it has noticed a mistake of its own: a first
-line that names the mistake, registers, locks, call traces, perhaps an end marker. A
-panic that is only the consequence of a report belongs to it. Titles are worded as
-syzkaller's are, so that the same mistake has the same title in every run.
+A report is what the kernel writes when it notices a bug of its own: a first line that names the
+bug, then registers, locks, call traces, perhaps an end marker. A panic that only follows from a
+report belongs to it. Titles are worded like syzkaller's, so that the same bug has the same title
+in every run.
 
-With CONFIG_PRINTK_CALLER each line says who wrote it, and reports that run through
-each other are told apart. Without it the next report's first line ends a report,
-and what others write into the middle of one stays in it.
+With CONFIG_PRINTK_CALLER each line says which context wrote it, so interleaved reports are told
+apart. Without it, the first line of the next report ends a report, and lines that others write
+into the middle of a report stay in it.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from harness.kernel_output.records import (
     split_prefix,
 )
 
-# So many lines in a row that no report has, and it is over: the longest prose within
-# one (a WARN's own words, lockdep's explanations) is shorter.
+# After so many lines in a row that cannot be part of a report, the report is over. The longest
+# prose within one (the message of a WARN, lockdep's explanations) is shorter.
 _MOST_FOREIGN = 8
-# A report in which nothing was written for so many seconds is over. A CPU that is
-# asked for its call trace has 10 s to answer.
+# After so many seconds without a line, a report is over. A CPU that is asked for its call trace
+# has 10 s to answer.
 _SILENCE_SECONDS = 30.0
 _LONGEST_TITLE = 120
 
 
 @dataclass(frozen=True)
 class KernelReport:
-    """A report.
+    """A report that was cut out of a log.
 
-    `kind` is one of `klog.PATTERNS`. `begin` is the index of the first line of
-    the report in the log, whose lines end at line feeds only. `text` has the report's
-    lines as they are in the log, each ended by a line feed; lines that others wrote
-    in between are left out where the log tells them apart.
+    `kind` is one of the kinds in `klog.PATTERNS`. `begin` is the index of the report's first
+    line in the log, where only line feeds end a line. `text` has the report's lines as they are
+    in the log, each ended by a line feed. Lines that others wrote in between are left out if the
+    log tells them apart.
     """
 
     kind: str
@@ -53,7 +53,7 @@ class KernelReport:
 
 @dataclass(frozen=True)
 class GuestReport:
-    """What a guest's kernel said of a mistake of its own; `kind` is one of klog.PATTERNS."""
+    """A report that a guest's kernel wrote about its own bug; `kind` is as in KernelReport."""
 
     guest: int
     kind: str
@@ -65,9 +65,8 @@ class GuestReport:
 class _Header:
     """A line that begins a report, or is a further step of one.
 
-    `title` and `alone` are filled in with the expression's groups; `place` says where
-    to look for the function that the title ends in, and `alone` is the title where none
-    is found.
+    `title` and `alone` are filled in with the expression's groups. `place` says where to look
+    for the function that the title ends with; `alone` is the title if no function is found.
     """
 
     kind: str
@@ -75,13 +74,13 @@ class _Header:
     title: str
     place: str = "trace"
     alone: str = ""
-    # An oops announces itself in up to three lines, in this order; 0: it is no such line.
+    # An oops announces itself in up to three lines, in this order. 0 means no such line.
     step: int = 0
 
 
 @dataclass(frozen=True)
 class _Machinery:
-    """Functions that are never what a report is about, and why they are in its trace."""
+    """Functions that are never the subject of a report, and why they are in its trace."""
 
     expression: str
     reason: str
@@ -89,7 +88,7 @@ class _Machinery:
 
 @dataclass(frozen=True)
 class _Line:
-    """A line of the kernel's: where it is in the log, who wrote it, when, and what it says."""
+    """A line of the kernel: its index in the log, all of it, its text, its writer and its time."""
 
     number: int
     line: str
@@ -100,7 +99,7 @@ class _Line:
 
 @dataclass
 class _Cutting:
-    """A report on its way: `held` are lines of which nobody knows yet whether they belong."""
+    """A report that is being collected; `held` are lines that may or may not belong to it."""
 
     header: _Header
     match: re.Match[str]
@@ -112,22 +111,23 @@ class _Cutting:
 
     @property
     def spans_cpus(self) -> bool:
-        """Whether other CPUs' call traces are a part of it."""
+        """Whether call traces of other CPUs are a part of the report."""
         return self.panicked or self.header.kind in _OF_ALL_CPUS
 
     def add(self, line: _Line) -> None:
-        """Takes a line, and what was held before it."""
+        """Add a line, after the held lines."""
         self.lines += [*self.held, line]
         self.held.clear()
 
     def takes(self, line: _Line) -> bool:
-        """Whether it still goes on when the line is written."""
+        """Return whether the report is still open when the line is written."""
         self.is_open = self.is_open and self.is_near(line)
-        # What looked like a beginning is given back late: it may be older than the report.
+        # Lines that only looked like a beginning are given back late: they may precede the
+        # report.
         return self.is_open and self.lines[0].number < line.number
 
     def is_near(self, line: _Line) -> bool:
-        """Whether the line was written soon enough after the report's last one."""
+        """Return whether the line was written soon enough after the report's last one."""
         last = self.lines[-1].time
         return last is None or line.time is None or line.time - last <= _SILENCE_SECONDS
 
@@ -137,8 +137,8 @@ _OFFSET = r"\+0x[0-9a-f]+/0x[0-9a-f]+"
 _ADDRESS = r"\[<[^>]{1,16}>\] ?"
 _MODULE = r"(?: \[[\w-]+\])?"
 
-# The first that fits names the line. All are looked for at the text's beginning: what a
-# program writes to the log has the program's name there, or its facility before it.
+# The first match decides. Each has to match at the beginning of the text: in what a program
+# writes to the log, the program's name is there, or a facility before it.
 _HEADERS: tuple[_Header, ...] = (
     _Header("panic", r"Kernel panic - not syncing(?:: ?(?P<what>.*))?", "kernel panic: {what}", ""),
     _Header(
@@ -247,12 +247,12 @@ _HEADERS: tuple[_Header, ...] = (
         "BUG: using {what} in preemptible code",
     ),
     _Header("BUG", r"BUG: (?P<what>[^,]*).*", "BUG: {what}"),
-    # SLUB's debugging, which finds memory that was written to when it should not.
+    # SLUB's debugging, which finds memory that was written to when it must not be.
     _Header(
         "BUG",
         r"BUG (?P<cache>\S+) \((?:Not tainted|Tainted: .*?)\s*\): (?P<what>.*)",
         "BUG: {what} in cache {cache}",
-        # It finds the mistake late, at whoever comes along.
+        # SLUB finds the bug late, in an unrelated call trace.
         place="",
     ),
     _Header("object error", r"WARNING: .*\brefcount_warn_saturate\+0x.*", "WARNING: refcount bug"),
@@ -264,31 +264,31 @@ _HEADERS: tuple[_Header, ...] = (
         "named",
     ),
     _Header("WARNING", r"WARNING: (?:CPU: |at ).*", "WARNING"),
-    # Words of some driver's, without a call trace.
+    # A driver's own message, without a call trace.
     _Header("WARNING", r"WARNING: (?P<what>.*)", "WARNING: {what}", ""),
     _Header("memory leak", r"kmemleak: unreferenced object .*", "memory leak", "leak"),
     _Header("memory leak", r"kmemleak: \d+ new suspected memory leaks.*", "memory leak", "leak"),
 )
 
-# What stands before a header and belongs to the report.
+# What comes before a header and belongs to the report.
 _LEAD = re.compile(
     r"-{12}\[ cut here \]|8<--- cut here ---|={20,}$|Unhandled (?:fault|prefetch abort): "
 )
 _CUT_HERE = "------------[ cut here ]"
-# What is reported where the log ends behind the line above.
+# The report of a log that ends after the line above.
 _CUT_OFF = _Header("BUG", r".*", "", "", alone="report cut off behind its first line")
 _ROW = re.compile(r"={20,}$")
 
-# The last part of a hung task's report, where lockdep knows the locks.
+# The last part of a hung task's report, if lockdep is built in.
 _ALL_LOCKS = "Showing all locks held"
 
 # Reports to which other CPUs contribute.
 _OF_ALL_CPUS = frozenset({"panic", "RCU stall", "soft lockup", "hard lockup"})
 
-# Panics that only follow from a report, which is of one of these kinds; none named: any.
+# Panics that only follow from a report, and the kinds of such reports; an empty set is any kind.
 _CONSEQUENCES: tuple[tuple[str, frozenset[str]], ...] = (
     (r"Fatal exception|Oops failed to kill|Oopsed too often", frozenset({"oops", "BUG"})),
-    # The task that made the oops is ended, and was one that must not end.
+    # The task that caused the oops is killed, and it was one that must not end.
     (r"Attempted to kill (?:init|the idle task)!|Aiee, killing", frozenset({"oops", "BUG"})),
     (r".*panic_on_warn set", frozenset()),
     (r"kasan\.fault=", frozenset({"KASAN report"})),
@@ -298,16 +298,16 @@ _CONSEQUENCES: tuple[tuple[str, frozenset[str]], ...] = (
     (r"RCU Stall", frozenset({"RCU stall"})),
 )
 
-# What the inside of a report looks like.
+# Lines from the inside of a report.
 _BODY = (
-    # A function with its offset, an address: call traces, locks, registers.
+    # A function with its offset, or an address: call traces, locks, registers.
     *(rf".*{_OFFSET}", r".*\[<[0-9a-f]{8,16}>\]", rf" ?{_NAME} from {_NAME}"),
     *(r"Call trace:", r"Backtrace:", r"Exception stack", r"stack backtrace:"),
-    # Registers, the stack, the page tables; and what the registers point to.
+    # Registers, the stack, the page tables, and what the registers point to.
     *(r"(?:PC|LR) is at ", r"pc : ", r"sp : [0-9a-f]", r"r\d+ ?: [0-9a-f]", r"Flags: [nN]"),
     *(r"Control: [0-9a-f]", r"xPSR: ", r"Register r\d+ information:", r"Process .*\(pid: \d+"),
     *(r"Stack: \(", r"[0-9a-f]{4}: +[0-9a-f?]{8}", r"Code: ", r"\[[0-9a-f]{8}\] \*pgd=", r"pgd = "),
-    # Who, where, with what loaded.
+    # Which task, on which CPU and machine, with which modules.
     *(r"CPU: \d+ ", r"Hardware name: ", r"Modules linked in:", r"Workqueue: ", r"task:"),
     *(r"\d+\.\d+\.\S+ #\d+ ", r" +(?:Not tainted|Tainted: )", r'"echo 0 > /proc/sys/kernel/hung'),
     *(r"Sending NMI ", r"NMI backtrace for cpu ", r"Task dump for CPU ", r"CPU\d+: stopping"),
@@ -319,7 +319,7 @@ _BODY = (
     *(r"which lock already depends on", r"the existing dependency chain", r"inconsistent \{"),
     *(r"\{.*\} state was registered at:", r".*\btakes:$", r"rcu_scheduler_active = "),
     *(r".* suspicious rcu_\w+\(\) usage", _ALL_LOCKS),
-    # Sleeping where nobody may.
+    # Sleeping in atomic context.
     *(r"in_atomic\(\): ", r"preempt_count: ", r"RCU nest depth: ", r"Preemption disabled at:"),
     # KASAN and SLUB: the access, the object, the bytes around it.
     *(r"(?:Read|Write) (?:of size|at addr) ", r"Free of addr ", r"(?:Allocated|Freed) by task "),
@@ -327,7 +327,7 @@ _BODY = (
     *(r"[ >][0-9a-f]{8,16}: (?:[0-9a-f]{2} ?)+", r"page:", r"flags: 0x", r"raw: [0-9a-f]{8}"),
     *(r"page dumped because: ", r"Last potentially related work creation:", r" +\d+-byte region"),
     *(r"(?:Allocated|Freed) in ", r"Slab 0x", r"Object ", r"Redzone ", r"Padding ", r"FIX "),
-    # What RCU knows of the CPUs that do not come along, and kmemleak of what nobody points to.
+    # The CPUs that hold up RCU's grace period; kmemleak's objects without a pointer to them.
     *(
         r"(?:rcu: |INFO: Stall ended)",
         r"\t\d+-\S+: \(",
@@ -387,7 +387,7 @@ _MACHINERY: tuple[_Machinery, ...] = (
 )
 
 _COMPILED = tuple((header, re.compile(header.expression)) for header in _HEADERS)
-# Most lines begin no report, and are told by one look.
+# A quick check: most lines begin no report.
 _MAY_BEGIN = re.compile(
     r"Kernel |[Kk]ernel BUG|BUG|\[ ?(?:BUG|INFO)|INFO: |WARNING: |Unable to handle kernel "
     r"|Internal error: |Oops|(?:NMI )?watchdog: |Watchdog |rcu: INFO: |kmemleak: "
@@ -401,7 +401,7 @@ _CALLER = re.compile(r"(?:<[0-9]+>)?\[ *[0-9.]+\]\[ *(?P<caller>[TC][0-9]+)\]")
 _PC = re.compile(rf"PC is at (?P<func>{_NAME})\+0x")
 _LR = re.compile(rf"LR is at (?P<func>{_NAME})\+0x")
 _LOCK_AT = re.compile(rf"(?:.*, at: |(?=\[<))(?:{_ADDRESS})?(?P<func>{_NAME}){_OFFSET}")
-# A step of a call trace: "callee from caller+…", where 3.4 adds addresses.
+# A step of a call trace: "callee from caller+…"; 3.4 adds addresses.
 _STEP = re.compile(
     rf"\s*(?:{_ADDRESS})?\(?(?P<callee>{_NAME})(?:{_OFFSET})?{_MODULE}\)?"
     rf" from (?:{_ADDRESS})?\(?(?P<caller>{_NAME})\+0x"
@@ -411,10 +411,10 @@ _SAVED_STEP = re.compile(
 )
 _ACCESS = re.compile(r"(?P<access>Read|Write) (?:of size|at addr) ")
 _CLONE = re.compile(r"\.(?:constprop|isra|part|cold|llvm)\b.*")
-# The frame below which is what an interrupt has stopped.
+# The interrupt's frame. The functions after it in the trace were interrupted.
 _INTERRUPT = re.compile(r"__irq_(?:svc|usr)|el1h?_(?:64_)?irq\w*")
 
-# What differs from run to run in the kernel's own words, and what is said in its place.
+# What differs from run to run in the kernel's own words, and what replaces it.
 _VARYING = (
     (re.compile(_OFFSET), ""),
     (re.compile(r" exitcode=.*"), ""),
@@ -424,10 +424,11 @@ _VARYING = (
 
 
 def find_reports(log: str) -> tuple[KernelReport, ...]:
-    """The reports of a kernel log or a console, in the order in which they begin. Never raises.
+    """Return the reports in a kernel log or a console, in the order of their first lines.
 
-    A line counts as the kernel's if it has a level or a time, and nothing says that a
-    user's program wrote it. Of a report whose first line the log has lost there is nothing.
+    Never raises. A line counts as the kernel's if it has a level or a time, unless its facility
+    shows that a user's program wrote it. A report whose first line is missing from the log is
+    not found.
     """
     cutter = _Cutter()
     for line in _lines(log):
@@ -437,17 +438,17 @@ def find_reports(log: str) -> tuple[KernelReport, ...]:
 
 
 class _Cutter:
-    """Takes the kernel's lines one by one and gives each to the report that it is a part of."""
+    """A collector that takes the kernel's lines one by one and adds each to its report."""
 
     def __init__(self) -> None:
         self._found: list[_Cutting] = []
-        # By who writes: the last report, and what may be the beginning of the next one.
+        # By writer: the last report, and lines that may be the beginning of the next one.
         self._last: dict[str, _Cutting] = {}
         self._leads: dict[str, list[_Line]] = {}
         self._spanning: _Cutting | None = None
 
     def take(self, line: _Line) -> None:
-        """The next line."""
+        """Take the next line."""
         header = _header(line)
         lead = self._leads.get(line.caller)
         if header is not None:
@@ -465,7 +466,7 @@ class _Cutter:
             self._offer(line)
 
     def finish(self) -> list[_Cutting]:
-        """All reports, when the log has ended."""
+        """Return all reports; call it at the end of the log."""
         for caller, lead in list(self._leads.items()):
             if lead[0].text.startswith(_CUT_HERE):
                 match = re.match(_CUT_OFF.expression, lead[0].text)
@@ -476,7 +477,7 @@ class _Cutter:
         return self._found
 
     def _begin(self, line: _Line, header: _Header, match: re.Match[str]) -> None:
-        """A report begins, or goes into its next step."""
+        """Begin a report, or continue one with its next step."""
         lead = self._leads.pop(line.caller, [])
         last = self._last.get(line.caller)
         if last is not None and _goes_on(last, line, header, match):
@@ -495,7 +496,7 @@ class _Cutter:
             self._spanning = last
 
     def _is_last_row(self, line: _Line) -> bool:
-        """Whether the line is the row of = that ends a report."""
+        """Return whether the line is the row of = that ends a report."""
         last = self._last.get(line.caller)
         if last is None or not last.is_open or last.panicked or not _ROW.match(line.text):
             return False
@@ -504,12 +505,12 @@ class _Cutter:
         return last.header.kind == "KASAN report"
 
     def _give_back(self, caller: str) -> None:
-        """What looked like a report's beginning was none."""
+        """Treat lines that only looked like a report's beginning as ordinary lines."""
         for line in self._leads.pop(caller, []):
             self._offer(line)
 
     def _offer(self, line: _Line) -> None:
-        """Gives a line to the report that is being written, if it belongs to one."""
+        """Add a line to the report that is being written, if it belongs to one."""
         last = self._last.get(line.caller)
         if last is None or not last.takes(line):
             if self._spanning is not None and self._spanning.takes(line) and _is_inside(line):
@@ -523,13 +524,13 @@ class _Cutter:
             last.add(line)
 
     def _end(self, cutting: _Cutting, line: _Line) -> None:
-        """The line is the report's last."""
+        """Add the line, which is the report's last, and close the report."""
         cutting.add(line)
         cutting.is_open = False
 
 
 def _lines(log: str) -> Iterator[_Line]:
-    """The lines that the kernel wrote itself."""
+    """Yield the lines that the kernel wrote itself."""
     for number, (line, _) in enumerate(lines_of(log)):
         told = kernels_part(line)
         parts = split_prefix(told)
@@ -541,9 +542,9 @@ def _lines(log: str) -> Iterator[_Line]:
 
 
 def _header(line: _Line) -> tuple[_Header, re.Match[str]] | None:
-    """What the line begins, or None."""
+    """Return the header that the line matches, and the match; None if there is none."""
     text = line.text.rstrip()
-    # A victim's name is its user's; its record begins with the kernel's words.
+    # A kill record is no header: the victim's user chooses the name in it.
     if not _MAY_BEGIN.match(text) or parse_log(line.line + "\n") != ParsedRecords((), ()):
         return None
     for header, expression in _COMPILED:
@@ -554,7 +555,7 @@ def _header(line: _Line) -> tuple[_Header, re.Match[str]] | None:
 
 
 def _goes_on(last: _Cutting, line: _Line, header: _Header, match: re.Match[str]) -> bool:
-    """Whether the header's line belongs to the report before it."""
+    """Return whether the header's line belongs to the report before it."""
     if not last.is_near(line):
         return False
     if header.kind == "panic":
@@ -567,7 +568,7 @@ def _goes_on(last: _Cutting, line: _Line, header: _Header, match: re.Match[str])
 
 
 def _is_consequence(kind: str, reason: str) -> bool:
-    """Whether a panic for `reason` only follows from a report of this kind."""
+    """Return whether a panic for `reason` only follows from a report of this kind."""
     return any(
         expression.match(reason) and (not kinds or kind in kinds)
         for expression, kinds in _CONSEQUENCE
@@ -575,19 +576,19 @@ def _is_consequence(kind: str, reason: str) -> bool:
 
 
 def _is_inside(line: _Line) -> bool:
-    """Whether the line looks like the inside of a report."""
+    """Return whether the line looks like the inside of a report."""
     return _INSIDE.match(line.text) is not None
 
 
 def _is_end(cutting: _Cutting, line: _Line) -> bool:
-    """Whether the line says that the report is over."""
+    """Return whether the line ends the report."""
     if cutting.panicked or cutting.header.kind == "panic":
         return line.text.startswith("---[ end Kernel panic")
     return line.text.startswith("---[ end trace")
 
 
 def _finished(cutting: _Cutting) -> KernelReport:
-    # Lines that were given back late stand behind younger ones of other CPUs.
+    # Lines that were given back late come after newer lines of other CPUs.
     lines = sorted(cutting.lines, key=lambda line: line.number)
     return KernelReport(
         kind=cutting.header.kind,
@@ -598,7 +599,7 @@ def _finished(cutting: _Cutting) -> KernelReport:
 
 
 def _title(cutting: _Cutting) -> str:
-    """What happened, and in which function."""
+    """Return what happened, and in which function."""
     header = cutting.header
     texts = [line.text for line in cutting.lines]
     groups = {name: _steady(text or "") for name, text in cutting.match.groupdict().items()}
@@ -624,14 +625,14 @@ def _title(cutting: _Cutting) -> str:
 
 
 def _steady(text: str) -> str:
-    """The kernel's words without what differs from run to run."""
+    """Return the kernel's words without what differs from run to run."""
     for expression, instead in _VARYING:
         text = expression.sub(instead, text)
     return text
 
 
 def _places(cutting: _Cutting, texts: list[str]) -> Iterator[str]:
-    """The functions that the report may be about, the likeliest first."""
+    """Yield the functions that the report may be about, the most likely first."""
     place = cutting.header.place
     if place == "":
         return
@@ -656,7 +657,7 @@ def _all(expression: re.Pattern[str], texts: Iterable[str]) -> Iterator[str]:
 
 
 def _trace(texts: Iterable[str]) -> Iterator[str]:
-    """The functions of the call traces, innermost first."""
+    """Yield the functions of the call traces, innermost first."""
     steps = [match for text in texts if (match := _STEP.match(text))]
     for step, following in pairwise([*steps, None]):
         assert step is not None
@@ -666,7 +667,7 @@ def _trace(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _interrupted(trace: list[str]) -> list[str]:
-    """The part of a call trace that an interrupt has stopped; empty if there was none."""
+    """Return the part of a call trace that an interrupt stopped; empty if there was none."""
     return next(
         (trace[at + 1 :] for at, function in enumerate(trace) if _INTERRUPT.fullmatch(function)), []
     )

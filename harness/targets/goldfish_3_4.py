@@ -25,8 +25,8 @@ GOLDFISH_3_4 = Target(
     arch="arm",
     cross_compile="arm-linux-gnueabi-",
     programs_cross_compile="arm-linux-gnueabi-",
-    # 3.4 has no olddefconfig. In spite of its name this gives new symbols their
-    # defaults, which is why 3.7 renamed it.
+    # 3.4 has no olddefconfig. Despite its name, oldnoconfig gives new symbols their defaults,
+    # which is why 3.7 renamed it.
     update_config="oldnoconfig",
     image="arch/arm/boot/zImage",
     boards=MappingProxyType(
@@ -40,12 +40,12 @@ GOLDFISH_3_4 = Target(
                     memory_mib=1024,
                     console="ttyAMA0",
                     devices=(
-                        # The board's own lan9118, which is no device to be added.
+                        # The board's built-in lan9118, which -device cannot add.
                         *("-net", "nic,model=lan9118,netdev=net0"),
-                        # Its sound chip looks for a sound card of the host's.
+                        # Otherwise the board's sound chip looks for a sound card of the host.
                         *("-audiodev", "none,id=silence"),
-                        # With the secure world there, the CPUs of a guest that is restored
-                        # fault at their first instruction for ever (QEMU 7.2).
+                        # With the secure world, the CPUs of a restored guest fault at their
+                        # first instruction for ever (QEMU 7.2).
                         *("-machine", "secure=off"),
                     ),
                 ),
@@ -62,35 +62,36 @@ GOLDFISH_3_4 = Target(
                     cpu="cortex-a8",
                     abi="armeabi-v7a",
                     memory_mib=1024,
-                    # Later ones want the ranchu board, and a kernel from 3.10 on.
+                    # Later ones need the ranchu board, and a kernel from 3.10 on.
                     newest_api=23,
                 ),
                 base_config="goldfish_armv7_defconfig",
                 fragments=("fragment.config", "goldfish.config"),
-                # So does Android itself: before 3.5 /dev/kmsg takes any level from anybody,
-                # who may write of WARNINGs, too. Its lowmemorykiller ends cached apps.
+                # Android logs at any level, too: before 3.5 /dev/kmsg takes every level from
+                # every process, which may even write "WARNING". Android's lowmemorykiller kills
+                # cached apps.
                 boot_levels_tell=False,
                 levels_tell=False,
                 log_tells=False,
-                # A whole system, on one CPU that is emulated; and as /data is new in each
-                # run, each boot is a first one, in which Android compiles all its apps.
+                # A whole Android system on one emulated CPU. /data is new in each run, so each
+                # boot is a first boot, in which Android compiles all its apps.
                 hung_task_seconds=60,
                 limits=BootLimits(silence=120.0, adb=180.0, android=1800.0, echo=60.0),
             ),
         }
     ),
     elf=ElfAbi(machine="EM_ARM", elf_class=32, hard_float=False),
-    # The kernel does not care: the programs above are static.
+    # A hard-float guest is no problem for the kernel, and the soft-float programs are static.
     guest_arch="armhf",
     guest_suites=("trixie", "sid"),
-    # Free in 3.4, where 379 to 381 are as well; 383 is Android's seccomp.
+    # Free in 3.4, as are 379 to 381; 383 is Android's seccomp.
     syscalls=MappingProxyType({"set_mm_limits": 378, "my_oom_killer": 382}),
     syscall_list=SyscallList(
         file="arch/arm/include/asm/unistd.h",
         pattern=r"#define\s+__NR_(?P<name>\w+)\s+\(__NR_SYSCALL_BASE\s*\+\s*(?P<number>\d+)\).*",
     ),
-    # C of 2012: what later compilers do by default is named. 3.4 asks the compiler
-    # whether it knows ARMv7 in a way that one for hard floats denies; both boards are.
+    # C of 2012: the old defaults are named, as later compilers have others. 3.4 tests whether
+    # the compiler knows ARMv7 in a way that a hard-float compiler fails; both boards are ARMv7.
     make_variables=("KCFLAGS=-fno-pic -fno-pie -std=gnu89 -march=armv7-a",),
     ndk_abi="armeabi-v7a",
     oldest_kernel=(3, 4),

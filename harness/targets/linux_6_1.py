@@ -43,7 +43,7 @@ LINUX_6_1 = Target(
     elf=ElfAbi(machine="EM_ARM", elf_class=32, hard_float=True),
     guest_arch="armhf",
     guest_suites=("trixie", "sid"),
-    # Free from 451 on in 6.1 and from 463 on in 6.12; 378 to 383 belong to others.
+    # Free from 451 on in 6.1 and from 463 on in 6.12; 378 to 383 are taken.
     syscalls=MappingProxyType({"set_mm_limits": 500, "my_oom_killer": 501}),
     syscall_list=SyscallList(
         file="arch/arm/tools/syscall.tbl", pattern=r"(?P<number>\d+)\s+\w+\s+(?P<name>\w+)\b.*"

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What a target is: all that differs between the kernels that can be tested, as data.
+"""The data of a target: everything that differs between the kernels that can be tested.
 
-Nothing else in the harness asks which kernel it has before it: a difference is
-a field here, a patch in `kernel_patches/<kernel>/`, or a line of the
-compatibility header.
+No other code in the harness asks which kernel it works on: a difference is a field here, a patch
+in `kernel_patches/<kernel>/`, or a line of the compatibility header.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ DEFAULT_TARGET = "linux-6.1"
 # What a kernel boots on: stock QEMU, or the Android Emulator of an SDK.
 DEFAULT_EMULATOR = "qemu"
 EMULATORS = ("qemu", "sdk")
-# Merged last where a kernel is to check itself.
+# Merged last for a debug kernel, which checks itself.
 DEBUG_FRAGMENT = "debug.config"
 
 
@@ -28,7 +27,7 @@ DEBUG_FRAGMENT = "debug.config"
 class DebianSource:
     """A kernel source that Debian packages as a tar archive in `package`.
 
-    `suite` is the release that has the package, whatever the host runs.
+    `suite` is the Debian release that has the package; the host may run another one.
     """
 
     package: str
@@ -37,7 +36,7 @@ class DebianSource:
 
 @dataclass(frozen=True)
 class GitSource:
-    """A kernel source in git: the pinned `commit`, or what `branch` is at where there is none."""
+    """A kernel source in git: the pinned `commit`, or the head of `branch` if there is none."""
 
     url: str
     branch: str
@@ -54,84 +53,85 @@ class QemuMachine:
     smp: int
     memory_mib: int
     console: str
-    # The words that plug in the netdev called "net0", and what else the board wants.
+    # The arguments that attach the netdev "net0", and others that the board needs.
     devices: tuple[str, ...]
 
     @property
     def title(self) -> str:
-        """It, for people."""
+        """The machine, described for people."""
         return f"QEMU's {self.machine}, {self.cpu}, {self.smp} CPUs, {self.memory_mib} MiB"
 
     def counting_instructions(self) -> QemuMachine:
-        """One CPU whose clock counts what it executes: a nanosecond is an instruction."""
+        """Return the machine with one CPU whose clock counts instructions, one per nanosecond."""
         return replace(self, smp=1, devices=(*self.devices, "-icount", "shift=0,sleep=off"))
 
 
 @dataclass(frozen=True)
 class SdkMachine:
-    """The goldfish board, as the Android Emulator of an SDK has it."""
+    """The goldfish board of the Android Emulator in an SDK."""
 
-    # For QEMU, inside the emulator.
+    # For the QEMU inside the emulator.
     cpu: str
     # The ABI that an AVD must have to run the kernel.
     abi: str
     memory_mib: int
-    # The newest Android that runs on the kernel, as its API; None: any.
+    # The newest Android that runs on the kernel, as its API level; None means any.
     newest_api: int | None = None
 
     @property
     def title(self) -> str:
-        """It, for people."""
+        """The machine, described for people."""
         return f"the Android Emulator's goldfish, {self.cpu}, {self.memory_mib} MiB"
 
 
 @dataclass(frozen=True)
 class BootLimits:
-    """How long a boot may take, in seconds in which the machine had a CPU of the host.
+    """The time limits of a boot, in seconds in which the machine had a CPU of the host.
 
-    A boot takes 3 s here, one of a kernel with KASAN and lock debugging 32 s,
-    and another host is several times slower.
+    A boot takes 3 s here, and 32 s for a kernel with KASAN and lock debugging. Another host may
+    be several times slower.
     """
 
-    # To init's word that it is ready; of an Android Emulator: to the kernel's first line.
+    # Until init says that it is ready; on an Android Emulator: until the kernel's first line.
     boot: float = 180.0
-    # Without a line on the console: the kernel hangs, or has none.
+    # Without a line on the console. After that the kernel counts as hung, or as without a
+    # console.
     silence: float = 40.0
-    # From init's word to an answer over adb.
+    # From init's line until an answer over adb.
     adb: float = 60.0
-    # The same of a guest that goes on from where it was saved.
+    # Until a guest that was restored from a snapshot answers over adb.
     restored: float = 20.0
-    # Of an Android Emulator: from its first line to an answer over adb, and again
+    # On an Android Emulator: from its first line to an answer over adb, and once more from there
     # to the end of Android's own boot.
     android: float = 600.0
     # A guest that takes longer to answer an echo is not merely busy.
     echo: float = 20.0
 
     def of_a_slow_kernel(self) -> BootLimits:
-        """The same for one that checks itself: all that a guest does takes six times as long."""
+        """Return the limits for a debug kernel: everything in the guest takes six times as long."""
         return BootLimits(*(6 * limit for limit in astuple(self)))
 
 
 @dataclass(frozen=True)
 class Board:
-    """What a kernel boots on, and the configuration that makes it fit."""
+    """A machine that a kernel boots on, and the configuration that fits it."""
 
     machine: QemuMachine | SdkMachine
-    # The make target that the fragments are merged over.
+    # The make target whose configuration the fragments are merged into.
     base_config: str
-    # Below the target's patches; what a later one says holds.
+    # In the target's patch folder; a later fragment wins over an earlier one.
     fragments: tuple[str, ...] = ("fragment.config",)
-    # Whether a line of the kernel log at KERN_WARNING or worse is the kernel's
-    # complaint: while it boots, and while scenarios run.
+    # Whether a log line at KERN_WARNING or worse counts as a complaint of the kernel: during the
+    # boot, and while scenarios run.
     boot_levels_tell: bool = True
     levels_tell: bool = True
-    # Whether, outside the scenarios, all that a healthy kernel does not do by
-    # itself speaks against it, or only what nobody but a broken kernel writes.
+    # Outside the scenarios: whether everything that a healthy kernel does not do by itself
+    # counts against the kernel, or just the lines that only a broken kernel writes.
     log_tells: bool = True
-    # Whether it tells its decisions as events.
+    # Whether the kernel reports its decisions as events.
     decisions_tell: bool = False
-    # A task that cannot go on is noticed after one to two of these. The scenarios'
-    # children wait interruptibly, so they do not count.
+    # A hung task is reported after one to two of these periods. The scenarios' children sleep
+    # interruptibly, so they do not count.
     hung_task_seconds: int = 10
     # The same of the kernel that checks itself; None: no other.
     debug_hung_task_seconds: int | None = None
@@ -140,9 +140,9 @@ class Board:
 
 @dataclass(frozen=True)
 class SyscallList:
-    """Where a kernel numbers its syscalls: in `file`, on lines that `pattern` matches.
+    """The place where a kernel numbers its syscalls: lines of `file` that `pattern` matches.
 
-    The pattern's groups are called `number` and `name`.
+    The pattern has the groups `number` and `name`.
     """
 
     file: str
@@ -151,7 +151,7 @@ class SyscallList:
 
 @dataclass(frozen=True)
 class ElfAbi:
-    """What a program or module for the target looks like (pyelftools' names)."""
+    """The properties of a program or module for the target (pyelftools' names)."""
 
     machine: str
     elf_class: int
@@ -163,62 +163,64 @@ class Target:
     """A kernel version, how it is built and what it boots on."""
 
     name: str
-    # The beginning of what the kernel calls itself, and of `make kernelversion`.
+    # The beginning of the kernel's release, and of what `make kernelversion` prints.
     version: str
     source: DebianSource | GitSource
     arch: str
-    # Of the kernel and its modules.
+    # For the kernel and its modules.
     cross_compile: str
-    # Of what runs on the device: it needs a C library. Where an NDK builds the test
-    # programs, the guest's su is left to it.
+    # For the programs on the device: it needs a C library. Where an NDK builds the test
+    # programs, this compiler only builds the guest's su.
     programs_cross_compile: str
-    # What brings a configuration up to date without asking.
+    # The make target that brings a configuration up to date without asking.
     update_config: str
-    # Below the build folder.
+    # A path below the build folder.
     image: str
-    # By emulator.
+    # By the emulator's name.
     boards: Mapping[str, Board]
     elf: ElfAbi
-    # The guest's Debian architecture, and the suites with an adbd, the best first:
-    # behind a point release a mirror may hold lists for days that do not fit its signature.
+    # The guest's Debian architecture, and the suites that have an adbd, the best first. After a
+    # point release, a mirror's lists may not match their signature for days.
     guest_arch: str
     guest_suites: tuple[str, ...]
-    # Syscall name to number.
+    # Syscall names and their numbers.
     syscalls: Mapping[str, int]
     syscall_list: SyscallList
     make_variables: tuple[str, ...] = ()
-    # What an NDK, where there is one, builds the programs for; None: it builds none.
+    # The ABI for which an NDK, if there is one, builds the programs; None: it builds none.
     ndk_abi: str | None = None
-    # The oldest kernel that the programs have to start on.
+    # The oldest kernel on which the programs have to start.
     oldest_kernel: tuple[int, ...] = ()
-    # Whether a compiler's warning in one of our files stops the build. A compiler
-    # that is younger than the kernel finds fault with what comes from its headers.
+    # Whether a compiler's warning in one of our files stops the build. A compiler that is newer
+    # than the kernel warns about code from the kernel's headers.
     warnings_stop: bool = True
-    # Whether the kernel's compiler is not the one that the target comes with.
+    # Whether the kernel is built by another compiler than the target's own.
     is_cross_compile_changed: bool = False
-    # One of `boards`.
+    # The chosen one of `boards`.
     emulator: str = DEFAULT_EMULATOR
-    # Whether it is the variant that checks itself.
+    # Whether this is the debug variant, which checks itself.
     debug: bool = False
-    # Whether anything of ours is in it, but for what makes an old tree build.
+    # Whether the tree gets our patches and files. An unpatched tree only gets what an old tree
+    # needs to build.
     patched: bool = True
-    # Names a work tree of its own, for a variant that would have all compiled anew.
+    # The name of a separate work tree, for a variant that would have everything compiled anew.
     tree: str = ""
-    # What takes the place of `source`, where nothing else is asked for; as for --source.
+    # Used in place of `source`, unless the caller names another one; its form is that of
+    # --source.
     given_source: str | None = None
-    # What boot tests and the benchmark ask for and this kernel has not, and why.
+    # What boot tests and the benchmark ask for and this kernel lacks, and why.
     lacks: Mapping[str, str] = field(default_factory=dict)
-    # What others have published of such limits on it, for the benchmark's page (Markdown).
+    # What others have published about such limits on it, for the benchmark's page (Markdown).
     published: str = ""
 
     @property
     def setup_command(self) -> str:
-        """What installs all that the target needs."""
+        """The command that installs everything that the target needs."""
         return "./inv setup" + ("" if self.name == DEFAULT_TARGET else f" --kernel {self.name}")
 
     @property
     def compilers(self) -> tuple[str, ...]:
-        """The prefixes of all cross compilers that it takes."""
+        """The prefixes of all cross compilers that the target uses."""
         return tuple(dict.fromkeys((self.cross_compile, self.programs_cross_compile)))
 
     @property
@@ -228,24 +230,25 @@ class Target:
 
     @property
     def board(self) -> Board:
-        """What it boots on."""
+        """The board for the chosen emulator."""
         return self.boards[self.emulator]
 
     @property
     def machine(self) -> QemuMachine | SdkMachine:
-        """What it boots on, without the configuration."""
+        """The board's machine."""
         return self.board.machine
 
     @property
     def fragments(self) -> tuple[Path, ...]:
-        """The files of Kconfig lines that the target needs, with their reasons."""
+        """The target's configuration fragments, in the order in which they are merged."""
         names = (*self.board.fragments, *([DEBUG_FRAGMENT] if self.debug else []))
         return tuple(self.patches / name for name in names)
 
     def with_cross_compile(self, prefix: str) -> Target:
-        """The same kernel and modules by another cross compiler; programs stay as they are.
+        """Return the target with another cross compiler for kernel and modules, not for programs.
 
-        A prefix with a folder in it is taken from where the user is: make runs elsewhere.
+        A prefix with a folder in it is relative to the user's current directory: make runs in
+        another one.
         """
         if "/" in prefix:
             folder = "/" if prefix.endswith("/") else ""
@@ -254,7 +257,7 @@ class Target:
         return replace(self, cross_compile=prefix, is_cross_compile_changed=changed)
 
     def checking_itself(self) -> Target:
-        """The same kernel with all that finds its mistakes, and slows it down."""
+        """Return the debug variant of the target, which finds its own bugs and is slower."""
         boards = {
             name: replace(
                 board,
@@ -266,20 +269,20 @@ class Target:
         return replace(self, debug=True, boards=MappingProxyType(boards))
 
     def stock(self) -> Target:
-        """The same kernel without our patches, files and configuration."""
+        """Return the target without our patches, files and configuration."""
         return replace(self, patched=False, tree="stock")
 
     def in_tree(self, name: str) -> Target:
-        """The same kernel, built in a work tree of its own."""
+        """Return the target with a work tree of its own."""
         return replace(self, tree=name)
 
     def on_machine(self, machine: QemuMachine) -> Target:
-        """The same kernel on another machine of the same kind."""
+        """Return the target on another machine of the same kind."""
         board = replace(self.board, machine=machine)
         return replace(self, boards=MappingProxyType({**self.boards, self.emulator: board}))
 
     def on(self, emulator: str) -> Target:
-        """The same kernel for another emulator; UsageError says what it runs on."""
+        """Return the target for another emulator; UsageError says which emulators it runs on."""
         if emulator not in self.boards:
             raise UsageError(
                 f"{self.name} does not run on the emulator {emulator!r}",

@@ -14,7 +14,7 @@ from harness.targets.model import DEFAULT_EMULATOR, DEFAULT_TARGET, EMULATORS, T
 
 
 def _found() -> Iterator[Target]:
-    """The targets that this package's modules have: a new one is a new file."""
+    """Yield the targets that this package's modules define: a new target is a new file."""
     for module in iter_modules(targets.__path__, f"{targets.__name__}."):
         if module.name != __name__:
             yield from (
@@ -22,7 +22,7 @@ def _found() -> Iterator[Target]:
             )
 
 
-# The default first.
+# The default target comes first.
 TARGETS: Mapping[str, Target] = MappingProxyType(
     {
         one.name: one
@@ -32,7 +32,7 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
 
 
 def get_target(name: str, emulator: str = DEFAULT_EMULATOR) -> Target:
-    """The target called `name`, for `emulator`; UsageError says which there are."""
+    """Return the target called `name`, for `emulator`; UsageError says which names there are."""
     try:
         target = TARGETS[name]
     except KeyError:

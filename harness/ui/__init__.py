@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What a run tells while it goes."""
+"""What a run shows while it goes on: events, and the views of them."""

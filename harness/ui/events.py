@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What a run tells while it goes: one class per event, and their form as JSON. Pure.
+"""Events of a run, one class per event, and their form as JSON. Pure.
 
-Bytes, seconds and fields are explained in docs/events.md, which a test holds to
-these classes. A field that is added leaves the schema's number as it is; one
-that goes, or means something else, raises it.
+docs/events.md explains bytes, seconds and fields; a test keeps it in step with these classes. A
+new field leaves the schema's number as it is; removing a field, or changing its meaning, raises
+the number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Planned:
-    """What a run is to judge: a scenario under a policy, or a log, which has no policy."""
+    """A thing that a run is to judge: a scenario under a policy, or a log, which has no policy."""
 
     policy: str
     scenario: str
@@ -29,7 +29,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class RunBegin:
-    """A task begins. What it does not have is empty."""
+    """The beginning of a task. Fields that do not apply are empty."""
 
     command: tuple[str, ...]
     kernel: str = ""
@@ -40,7 +40,7 @@ class RunBegin:
 
 @dataclass(frozen=True)
 class PhaseBegin:
-    """A part of the work begins; `number` tells it from others of its name."""
+    """The beginning of a part of the work; `number` tells phases of the same name apart."""
 
     number: int
     name: str
@@ -48,7 +48,7 @@ class PhaseBegin:
 
 @dataclass(frozen=True)
 class PhaseEnd:
-    """It ended, after so many seconds; `cached`: nothing was to do, `stopped`: by an error."""
+    """The end of a phase; `cached`: there was nothing to do, `stopped`: by an error."""
 
     number: int
     name: str
@@ -59,7 +59,7 @@ class PhaseEnd:
 
 @dataclass(frozen=True)
 class ScenarioBegin:
-    """A scenario begins on a guest; guests are counted from 1."""
+    """The beginning of a scenario on a guest; guests are counted from 1."""
 
     scenario: str
     policy: str
@@ -70,7 +70,7 @@ class ScenarioBegin:
 
 @dataclass(frozen=True)
 class ScenarioEnd:
-    """It was judged; `outcome` is the name of a verdict.Outcome."""
+    """The judgement of a scenario; `outcome` is the name of a verdict.Outcome."""
 
     scenario: str
     policy: str
@@ -84,7 +84,7 @@ class ScenarioEnd:
 
 @dataclass(frozen=True)
 class Kill:
-    """A kill record of a guest's kernel; in JSON the record's fields stand beside the others."""
+    """A kill record of a guest's kernel; in JSON its fields stand beside the event's others."""
 
     record: KillRecord
     scenario: str = ""
@@ -93,7 +93,7 @@ class Kill:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a user of a guest had, and may have, in bytes; None: it has no limit."""
+    """A user's memory on a guest, and its limit, in bytes; `mm_max` is None without a limit."""
 
     uid: int
     rss: int
@@ -103,7 +103,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Message:
-    """Text for a person; with `result`, what the task was started for."""
+    """Text for a person; `result` marks the result that the task was started for."""
 
     text: str
     result: bool = False
@@ -111,7 +111,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Error:
-    """What ended the run, as it is told on stderr; `log` is a path, `tail` that file's end."""
+    """What ended the run, as shown on stderr; `log` is a path, `tail` the end of that file."""
 
     what: str
     hint: str
@@ -122,7 +122,7 @@ class Error:
 
 @dataclass(frozen=True)
 class RunEnd:
-    """A task ended; `results` is the path of its folder, empty where it has none."""
+    """The end of a task; `results` is the path of its results folder, empty if it has none."""
 
     result: str
     status: int
@@ -169,16 +169,16 @@ class Line:
 
 
 def encode(line: Line) -> str:
-    """One line of ASCII, without its end."""
+    """Return one line of ASCII, without its line end."""
     head: dict[str, object] = {} if line.schema is None else {"schema": line.schema}
     head |= {"event": _NAMES[type(line.event)], "at": round(line.at, 3)}
     return json.dumps(head | _plain(line.event), allow_nan=False)
 
 
 def decode(text: str) -> Line:
-    """The line that `text` is. Fields that are not known are left out.
+    """Return the line that `text` holds. Unknown fields are left out.
 
-    Raises ValueError where it is no event, or none that is known.
+    Raises ValueError if it is no event, or an unknown one.
     """
     value = json.loads(text)
     if not isinstance(value, dict) or not isinstance(kind := value.get("event"), str):
@@ -192,7 +192,7 @@ def decode(text: str) -> Line:
 
 
 def _plain(event: object) -> dict[str, object]:
-    """An event's fields as JSON knows them."""
+    """Return an event's fields as JSON types."""
     found: dict[str, object] = {}
     for field in fields(event):  # type: ignore[arg-type]
         value = getattr(event, field.name)
@@ -210,7 +210,7 @@ def _value(value: object) -> object:
         return _plain(value)
     if isinstance(value, float):
         return round(value, 6)
-    # A path's bytes need not be text; half a surrogate pair is no JSON to most readers.
+    # A path need not be valid text, and most JSON readers refuse half a surrogate pair.
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What goes on, as lines for a terminal of any size. Pure but for the clock.
+"""The state of a run, as lines for a terminal of any size. Pure but for the clock.
 
-A line is never wider than the terminal less one column: a terminal may begin a
-new line where the last column is filled.
+A line leaves at least the last column free: a terminal may begin a new line when that column is
+filled.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MB = 1_000_000
 
 @dataclass
 class _Running:
-    """A phase on its way."""
+    """A phase that is running."""
 
     name: str
     since: float
@@ -46,11 +46,11 @@ class _Running:
 
 
 class Picture:
-    """Takes events from any thread; `lines` can be asked from another one."""
+    """The state of a run, from its events. Threads may call `take` and `lines` at the same time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # Held for no longer than it takes to read or write what is below.
+        # Held only while the fields below are read or written.
         self._lock = threading.Lock()
         self._forget()
 
@@ -70,12 +70,12 @@ class Picture:
             return bool(self._phases)
 
     def take(self, event: Event) -> None:
-        """Notes what the lines show."""
+        """Update the state from an event."""
         with self._lock:
             self._take(event)
 
     def note(self, number: int, text: str) -> None:
-        """What phase `number` is doing now."""
+        """Record what phase `number` is doing now."""
         with self._lock:
             if number in self._phases:
                 self._phases[number].note = text
@@ -108,13 +108,14 @@ class Picture:
                 pass
 
     def _drop_users(self, guest: int) -> None:
-        """What a scenario's users had says nothing of the next one's."""
+        """Forget the guest's users: their memory says nothing about the next scenario's users."""
         self._users = {key: value for key, value in self._users.items() if key[0] != guest}
 
     def lines(self, width: int, height: int) -> list[Text]:
-        """The lines for a terminal of so many columns and rows; it keeps a row for what is above.
+        """Return the lines for a terminal of `width` columns and `height` rows.
 
-        Where there are too few rows, users go first, then kills, then phases.
+        One row is left for what is printed above. If there are too few rows, users are dropped
+        first, then kills, then phases.
         """
         with self._lock:
             if not self._phases:
@@ -130,7 +131,7 @@ class Picture:
         return found
 
     def _head(self) -> list[Text]:
-        """How far the run has come; nothing before there is something to tell."""
+        """Return the line that says how far the run is, or none if there is nothing to say yet."""
         parts = [f"{self._done} phase{'s' * (self._done != 1)} done"] if self._done else []
         parts += [f"{self._judged} of {self._planned} judged"] if self._planned else []
         return [self._timed(self._since, ", ".join(parts), "dim")] if parts else []
@@ -150,7 +151,7 @@ class Picture:
         return found
 
     def _user_lines(self, width: int, most: int) -> list[Text]:
-        """Those nearest to their limits, in the order of guests and users."""
+        """Return lines for the users nearest to their limits, in the order of guests and users."""
         users, most = sorted(self._users), min(most, _MOST_USERS)
         if not most:
             return []
@@ -166,7 +167,7 @@ class Picture:
         if one.mm_max is None:
             return Text(f"{who}{_mb(one.rss)} MB, no limit")
         what = f"{_mb(one.rss)}/{_mb(one.mm_max)} MB{', over' if over else ''}"
-        # A bar has brackets around it, and a space behind.
+        # A bar has brackets around it, and a space after it.
         room = min(_BAR, width - 1 - cell_len(who + what) - 3)
         bar = f"{_bar(_share(one), room)} " if room >= _LEAST_BAR else ""
         return Text(f"{who}{bar}{what}", "red" if over else "")
@@ -180,7 +181,7 @@ class Picture:
         return Text(visible(f"  {self._on(one.guest)}{text}, {_mb(record.rss)} MB{policy}"))
 
     def _on(self, guest: int) -> str:
-        """Which guest, where there are several."""
+        """Return the guest's label if there are several guests, else an empty text."""
         return f"guest {guest}: " if self._guests - {1} else ""
 
     def _timed(self, since: float, text: str, style: str = "") -> Text:

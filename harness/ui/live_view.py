@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The view on a terminal: lines at its lower end that are kept up to date while a phase runs.
+"""The view on a terminal: lines at the bottom that are updated while a phase runs.
 
-What remains is printed above them. The cursor always rests, hidden, on the first
-of these lines, in its first column: so whatever the terminal does to the lines
-when its size changes, what is to be drawn anew is all that is below the cursor.
+Lasting output is printed above them. The hidden cursor always rests on the first of these lines,
+in its first column. So, whatever the terminal does to the lines when its size changes,
+everything below the cursor has to be drawn anew, and nothing else.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from harness.ui.live_picture import Picture
 from harness.ui.sinks import phase_line, print_line
 
 _REFRESHES_PER_SECOND = 8
-# A terminal that knows the first shows what comes until the second at once; others
-# ignore both.
+# The first code has a terminal hold back what follows, until the second has it shown at once.
+# Terminals that do not know these codes ignore them.
 _TOGETHER, _SHOW = "\x1b[?2026h", "\x1b[?2026l"
 _CUT_LINES, _WRAP_LINES = "\x1b[?7l", "\x1b[?7h"
 _ERASE_TO_LINE_END, _ERASE_BELOW = "\x1b[K", "\x1b[J"
 
 
 class LiveView:
-    """Phases that have ended and messages line by line, and below them what goes on."""
+    """Ended phases and messages, line by line, with the current state below them."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -40,7 +40,7 @@ class LiveView:
         self._drew = False
 
     def take(self, event: Event) -> None:
-        """Shows an event. Raises what the terminal raises."""
+        """Show an event. Passes on the terminal's errors."""
         self._picture.take(event)
         if isinstance(event, PhaseBegin) and self._live is None:
             self._live, self._drew = _Live(self.console, self._picture.lines), True
@@ -53,14 +53,14 @@ class LiveView:
             print_line(self.console, event.text)
 
     def note(self, number: int, text: str) -> None:
-        """What phase `number` is doing now."""
+        """Show what phase `number` is doing now."""
         self._picture.note(number, text)
 
     def close(self) -> None:
-        """Only what was printed remains."""
+        """Remove the live lines; only what was printed remains."""
         self._stop()
         if self._drew:
-            # Ctrl-C may have come in the middle of drawing.
+            # Ctrl-C may have interrupted the drawing.
             self.console.control(_control(_WRAP_LINES))
             self.console.show_cursor(True)
 
@@ -74,28 +74,28 @@ Lines = Callable[[int, int], list[Text]]
 
 
 class _Live(Live):
-    """Rich's thread that draws again and again, and its way to print above."""
+    """Rich's thread that redraws the lines, and its way to print above them."""
 
     def __init__(self, console: Console, lines: Lines) -> None:
         super().__init__(console=console, transient=True, refresh_per_second=_REFRESHES_PER_SECOND)
-        # Rich's own goes up by as many lines as it drew, and is wrong where the
-        # terminal has wrapped them since; it also erases before it draws.
+        # Rich's own region moves up by as many lines as it drew, which is wrong if the terminal
+        # has wrapped them since; it also erases before it draws.
         self._live_render = _Region(lines)
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        """Erases the lines only where something is printed in their place."""
+        """Erase the lines only if something is printed in their place."""
         if any(not isinstance(one, Control) for one in renderables):
             renderables = [_control(_ERASE_BELOW), *renderables]
         return super().process_renderables(renderables)
 
     def refresh(self) -> None:
-        """Draws the lines; a terminal that has gone is found by what is printed."""
+        """Draw the lines. An error of the terminal is ignored here, as the next print raises it."""
         with suppress(OSError):
             super().refresh()
 
 
 class _Region(LiveRender):
-    """The lines, drawn over what was there."""
+    """The lines, drawn over what was there before."""
 
     def __init__(self, lines: Lines) -> None:
         super().__init__("")
@@ -103,19 +103,19 @@ class _Region(LiveRender):
 
     @property
     def last_render_height(self) -> int:
-        """None, to Rich: it would step below them before it erases them."""
+        """0 for Rich, which would otherwise step below the lines before it erases them."""
         return 0
 
     def position_cursor(self) -> Control:
-        """To the first line's begin, where the cursor is, unless the person typed."""
+        """Return the codes that move to the first column: typing moves the cursor away from it."""
         return _control(f"{_TOGETHER}\r")
 
     def restore_cursor(self) -> Control:
-        """Erases the lines."""
+        """Return the codes that erase the lines."""
         return _control(f"\r{_ERASE_BELOW}{_WRAP_LINES}{_SHOW}")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draws the lines, and goes back to the first."""
+        """Draw the lines, and go back to the first one."""
         lines = self._lines(options.size.width, options.size.height)
         yield _segment(_CUT_LINES)
         for number, line in enumerate(lines):
@@ -128,7 +128,8 @@ class _Region(LiveRender):
 
 
 def _segment(codes: str) -> Segment:
-    # Which control it is does not matter to Rich, only that it is one and takes no room.
+    # Any control type will do: Rich only has to know that the text is a control and takes no
+    # room.
     return Segment(codes, None, [(ControlType.CARRIAGE_RETURN,)])
 
 

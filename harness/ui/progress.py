@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What is told while something takes long: phases, scenarios, kills, messages.
+"""What the user sees of a long task: phases, scenarios, kills, messages.
 
-On a terminal a view that is kept up to date; elsewhere (CI, a pipe) plain
-lines; or next to nothing, or JSON, where that is asked for.
+On a terminal this is a live view; elsewhere (CI, a pipe) it is plain lines. JSON, or next to
+nothing, is shown on request.
 """
 
 from __future__ import annotations
@@ -46,26 +46,26 @@ MODES = (AUTO, PLAIN, QUIET, JSON) = ("auto", "plain", "quiet", "json")
 
 @dataclass
 class Phase:
-    """One running phase; `note` says in a few words what it is doing now."""
+    """One running phase; `note` shows in a few words what it is doing now."""
 
     name: str
     show: Callable[[str], None] = lambda _: None
     cached: bool = False
 
     def note(self, text: str) -> None:
-        """Shows `text` behind the phase's name, on a terminal only."""
+        """Show `text` after the phase's name, on a terminal only."""
         self.show(text)
 
     def mark_cached(self) -> None:
-        """Says that there was nothing to do."""
+        """Record that there was nothing to do."""
         self.cached = True
 
 
 class Reporter:
-    """Takes from any thread what there is to tell, and tells it, one event after the other.
+    """The receiver of events from any thread; it passes them on one after the other.
 
-    `phases` has the names and seconds of the phases that came to their end. What
-    is told outside a run begins one, which is called `command`.
+    `phases` has the names and seconds of the phases that were completed. An event outside a run
+    begins a run of its own, with the command line `command`.
     """
 
     def __init__(
@@ -94,12 +94,12 @@ class Reporter:
 
     @property
     def console(self) -> Console:
-        """For tables; a line of text is for `say`."""
+        """The console for tables; for a line of text use `say`."""
         return self._sink.console
 
     @contextmanager
     def phase(self, name: str) -> Iterator[Phase]:
-        """A phase of the work: its begin, its end and its time are shown."""
+        """Show a phase of the work: its begin, its end and its duration."""
         started = time.monotonic()
         with self._lock:
             self._begun += 1
@@ -117,11 +117,11 @@ class Reporter:
         self._tell(PhaseEnd(number, name, seconds, phase.cached))
 
     def say(self, text: str) -> None:
-        """One line for the person, as it is."""
+        """Show one line to the user, as it is."""
         self._tell(Message(text))
 
     def result(self, text: str, results: Path | None = None) -> None:
-        """The line that the task was started for, and the folder with the rest."""
+        """Show the line that the task was started for; `results` is the folder with the rest."""
         with self._lock:
             self._tell(Message(text, result=True))
             self._result, self._results = text, "" if results is None else str(results)
@@ -135,38 +135,38 @@ class Reporter:
         trigger: str = "",
         planned: Sequence[Planned] = (),
     ) -> None:
-        """A run begins; one that was going on has passed."""
+        """Begin a run; one that was going on counts as passed."""
         self._tell(RunBegin(_public(command), kernel, policy, trigger, tuple(planned)))
 
     def scenario_begin(
         self, scenario: str, policy: str, trigger: str, *, guest: int = 1, title: str = ""
     ) -> None:
-        """A guest, counted from 1, runs a scenario now."""
+        """Report that a guest, counted from 1, begins a scenario."""
         self._tell(ScenarioBegin(scenario, policy, trigger, guest, title))
 
     def scenario_end(self, end: ScenarioEnd, records: Sequence[KillRecord] = ()) -> None:
-        """A scenario was judged; the kills that it had are told first."""
+        """Report that a scenario was judged, after the kills that it had."""
         with self._lock:
             for record in records:
                 self.kill(record, end.scenario, guest=end.guest)
             self._tell(end)
 
     def kill(self, record: KillRecord, scenario: str = "", *, guest: int = 1) -> None:
-        """A guest's kernel wrote this kill record."""
+        """Report a kill record that a guest's kernel wrote."""
         self._tell(Kill(record, scenario, guest))
 
     def usage(self, uid: int, rss: int, mm_max: int | None, *, guest: int = 1) -> None:
-        """A sample: what a user of a guest has now, and may have, in bytes."""
+        """Report a sample: a user's memory on a guest, and its limit, in bytes."""
         self._tell(Usage(uid, rss, mm_max, guest))
 
     def error(
         self, what: str, *, hint: str = "", status: int, log: Path | None = None, tail: str = ""
     ) -> None:
-        """What ends the run; a person is told on stderr, by whoever calls this."""
+        """Report what ends the run; the caller also prints it on stderr for the user."""
         self._tell(Error(what, hint, status, "" if log is None else str(log), tail))
 
     def close(self, status: int) -> None:
-        """All is told; it ends with this exit status."""
+        """End the output; the run ends with this exit status."""
         with self._lock:
             try:
                 self._begin()
@@ -177,7 +177,7 @@ class Reporter:
     def _tell(self, event: Event) -> None:
         with self._lock:
             if isinstance(event, RunBegin):
-                # A task that begins behind another one: that one has passed.
+                # A task that follows another one: that one has passed.
                 self._end(EXIT_PASSED)
                 self._running = True
             else:
@@ -198,13 +198,13 @@ class Reporter:
 
 
 def _public(command: Sequence[str]) -> tuple[str, ...]:
-    """A stream is kept where others read it, such as in CI."""
+    """Return the command without passwords: others may read the stream, such as in CI."""
     return tuple(public(word) for word in command)
 
 
 @cache
 def reporter_of(mode: str) -> Reporter:
-    """The reporter of this process: there is one stdout. Raises UsageError for an unknown mode."""
+    """Return this process's reporter, as there is one stdout; UsageError for an unknown mode."""
     if mode not in MODES:
         raise UsageError(f"no output is called {mode!r}", hint=f"one of: {', '.join(MODES)}")
     return Reporter(mode=mode, command=("./inv", *sys.argv[1:]))

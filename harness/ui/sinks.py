@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where events go, one class per form: plain lines, next to nothing, or JSON."""
+"""The outputs for events, one class per form: plain lines, next to nothing, or JSON."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ _WIDTH_ELSEWHERE = 140
 
 
 class PlainConsole(Console):
-    """Rich's console, except that a reader that went away is an error like any other."""
+    """Rich's console, to which a closed pipe is an error like any other."""
 
     def on_broken_pipe(self) -> None:
-        """Passes BrokenPipeError on; Rich would exit with 1, which means a failed test here."""
+        """Pass BrokenPipeError on; Rich would exit with 1, which means a failed test here."""
         raise
 
 
 def standard_console() -> Console:
-    """The console of stdout, wide enough for tables where it is not a terminal."""
+    """Return the console of stdout, wide enough for tables if it is not a terminal."""
     terminal = sys.stdout is not None and sys.stdout.isatty()
-    # FORCE_COLOR makes a terminal of every file; colours are all that it is to give.
+    # With FORCE_COLOR, Rich takes every file for a terminal; the variable is only to add
+    # colours.
     console = PlainConsole(force_interactive=None if terminal else False)
     if not terminal and "COLUMNS" not in os.environ:
         console.width = _WIDTH_ELSEWHERE
@@ -39,42 +40,42 @@ def standard_console() -> Console:
 
 
 class Sink(Protocol):
-    """What a Reporter hands its events to, one at a time."""
+    """The interface to which a Reporter passes its events, one at a time."""
 
     @property
     def console(self) -> Console:
-        """For tables."""
+        """The console for tables."""
 
     def take(self, event: Event) -> None:
-        """Shows an event, if it is for this form."""
+        """Show an event, if this form shows it."""
 
     def note(self, number: int, text: str) -> None:
-        """What phase `number` is doing now, in a few words."""
+        """Show what phase `number` is doing now, in a few words."""
 
     def close(self) -> None:
-        """Leaves the output as another program would want to find it."""
+        """Leave the output as another program expects to find it."""
 
 
 def print_line(console: Console, text: str) -> None:
-    """One line (or several), as it is."""
+    """Print one line (or several) as it is."""
     console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def phase_line(event: PhaseEnd) -> str:
-    """What remains of a phase."""
+    """Return the line that remains of a phase."""
     if event.stopped:
         return f"{event.name}: stopped after {event.seconds:.1f} s"
     return f"{event.name}: {'up to date' if event.cached else 'done'}, {event.seconds:.1f} s"
 
 
 class PlainLines:
-    """Phases and messages, line by line: for CI, a pipe, and a terminal that can do no more."""
+    """Phases and messages, line by line: for CI, a pipe, and a simple terminal."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
 
     def take(self, event: Event) -> None:
-        """Prints what is for a person."""
+        """Print what is for a person."""
         if isinstance(event, PhaseBegin):
             print_line(self.console, f"{event.name} …")
         elif isinstance(event, PhaseEnd):
@@ -83,37 +84,37 @@ class PlainLines:
             print_line(self.console, event.text)
 
     def note(self, number: int, text: str) -> None:
-        """Nothing: a line for each would be too many."""
+        """Do nothing: a line for each note would be too many."""
 
     def close(self) -> None:
-        """Nothing: every line is out."""
+        """Do nothing: every line has been written."""
 
 
 class Quiet:
-    """Only what the task was started for: its last line. Errors are told on stderr anyhow."""
+    """Only the result that the task was started for. Errors go to stderr anyway."""
 
     def __init__(self, console: Console) -> None:
-        # Tables are printed to this one.
+        # Tables are printed to this console, which discards them.
         self.console: Console = PlainConsole(quiet=True)
         self._loud = console
 
     def take(self, event: Event) -> None:
-        """Prints a result."""
+        """Print a result."""
         if isinstance(event, Message) and event.result:
             print_line(self._loud, event.text)
 
     def note(self, number: int, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class JsonLines:
-    """Every event as a line of JSON, written out at once; the first one has the schema.
+    """Every event as a line of JSON, flushed at once; the first line has the schema.
 
-    What is printed to `console` (a table) is handed to `say`, which is to bring it
-    back as a message. Raises what the stream raises, and DiskFullError.
+    What is printed to `console` (a table) is passed to `say`, which has to bring it back as a
+    message. Raises the stream's errors, and DiskFullError.
     """
 
     def __init__(self, say: Callable[[str], None], stream: TextIO | None = None) -> None:
@@ -124,7 +125,7 @@ class JsonLines:
         self._schema: int | None = SCHEMA
 
     def take(self, event: Event) -> None:
-        """Writes it."""
+        """Write an event."""
         stream = self._stream or sys.stdout
         text = encode(Line(event, time.time(), self._schema))
         self._schema = None
@@ -133,20 +134,20 @@ class JsonLines:
             stream.flush()
 
     def note(self, number: int, text: str) -> None:
-        """Nothing: a line for each would be too many."""
+        """Do nothing: a line for each note would be too many."""
 
     def close(self) -> None:
-        """Nothing: every line is out."""
+        """Do nothing: every line has been written."""
 
 
 class _Prints(io.StringIO):
-    """A file whose writes, each the whole of a print, are said."""
+    """A file that passes each write, which is the whole of a print, to `say`."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
 
     def write(self, text: str) -> int:
-        """Says `text`."""
+        """Pass `text` to `say`."""
         if text.strip():
             self._say(text.strip("\n"))
         return len(text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What every step of a run is given: where to store, whom to tell, how wide."""
+"""What every step of a run gets: the cache, the reporter, the number of jobs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from harness.ui.progress import Reporter
 
 
 def usable_cpus() -> int:
-    """The CPUs that this process may run on."""
+    """Return the number of CPUs that this process may run on."""
     return len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """The cache, the person's terminal, and the number of parallel jobs."""
+    """The cache, the reporter for the user's terminal, and the number of parallel jobs."""
 
     cache: Cache = field(default_factory=lambda: Cache(cache_root()))
     reporter: Reporter = field(default_factory=Reporter)
@@ -27,10 +27,10 @@ class Workspace:
 
     @classmethod
     def telling(cls, reporter: Reporter, jobs: int = 0) -> Workspace:
-        """The user's cache, and this terminal; `jobs` is 0 for as many as there are CPUs."""
+        """Return a workspace with the user's cache and `reporter`; `jobs` 0 means one per CPU."""
         return cls(Cache(cache_root(), reporter.say), reporter, jobs if jobs > 0 else usable_cpus())
 
     @property
     def logs(self) -> Path:
-        """Where the logs of builds go; they outlive a build that failed."""
+        """The folder for build logs; they outlive a build that failed."""
         return self.cache.root / "logs"
