@@ -209,7 +209,7 @@ class RunningCommand:
         return self._over
 
     def wait_line(self, wanted: str | re.Pattern[str], timeout: float) -> str:
-        """Wait for a line that begins with or matches `wanted`, after the one returned last.
+        """Return the next line that begins with or matches `wanted`, after the last one returned.
 
         Raises DeviceError if the command ends without such a line, or none comes within
         `timeout` seconds; the session's first cause if there is one.
@@ -282,7 +282,7 @@ class RunningCommand:
             return done
 
     def _check(self, done: bool, timeout: float, missing: str) -> None:
-        """Raise the error for a wait that was not `done`, or for a lost connection."""
+        """Raise an error if the wait is not `done`, or if the connection was lost."""
         if not done:
             self._device.health.check()
             self._device.check_answers(self.name)
@@ -297,7 +297,7 @@ class RunningCommand:
             self._changed.notify_all()
 
     def _collect(self) -> None:
-        """Open the shell and read it to its last packet; the thread."""
+        """Run the thread: open the shell and read it to its last packet."""
         lost = "the connection ended"
         try:
             if self._device.legacy_shell:

@@ -29,9 +29,8 @@ from harness.kernel_output.records import kernels_part
 
 # How many lines of the console an error shows.
 TAIL_LINES = 12
-# After its first line of trouble a kernel prints a call trace, and perhaps panics. The
-# trace counts as complete after the first time without output, or after the second time
-# in any case.
+# After its first line of trouble a kernel prints a call trace, and perhaps panics. The trace
+# counts as complete after the first duration without output, at the latest after the second.
 _TRACE_SECONDS, _MOST_TRACE_SECONDS = 0.5, 10.0
 # How long one read of the reader may block; limits how late it notices a deadline.
 _READ_SECONDS = 0.1
@@ -140,7 +139,7 @@ class Console:
         return self._ended.is_set()
 
     def tail(self, lines: int = TAIL_LINES) -> str:
-        """The console's last lines."""
+        """Return the console's last lines."""
         return "\n".join(self._lines[-lines:])
 
     def wait_for(self, pattern: str, *, timeout: float, silence: float) -> re.Match[str]:
@@ -204,7 +203,7 @@ class Console:
             self._changed.notify_all()
 
     def _read_all(self) -> None:
-        """Read the console to its end, then report how the machine ended; the reader thread."""
+        """Run the reader thread: read to the console's end, then report how the machine ended."""
         rest = b""
         with self._stream:
             while (data := self._read()) is not None:

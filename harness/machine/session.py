@@ -34,7 +34,7 @@ from harness.machine import avd, qemu, sdk
 from harness.machine import snapshot as snapshots
 from harness.machine.adb import AdbServer, Device
 from harness.machine.console import check_terminals
-from harness.targets.model import BootLimits as BootLimits  # callers have it from here
+from harness.targets.model import BootLimits as BootLimits  # callers import it from here
 from harness.targets.model import QemuMachine, SdkMachine, Target
 from harness.ui.workspace import Workspace
 

@@ -65,7 +65,7 @@ def save(cache: Cache, key: str, qmp: Qmp, image: Path) -> None:
     """Save the machine behind `qmp`, which has `image` as its drive, as the entry `key`.
 
     QEMU stops the machine while it saves it. Raises DeviceError if QEMU cannot save it,
-    DiskFullError.
+    DiskFullError if the disk is full.
     """
     said = qmp.execute(
         "human-monitor-command", {"command-line": f"savevm {TAG}"}, timeout=_SAVE_SECONDS
@@ -94,7 +94,8 @@ def resume(image: Path) -> tuple[str, ...]:
 def restore(cache: Cache, key: str, folder: Path) -> Path:
     """Copy the entry's image to `folder`; return the copy.
 
-    Raises InfrastructureError if the entry is not what was saved, DiskFullError.
+    Raises InfrastructureError if the entry is not what was saved, DiskFullError if the disk is
+    full.
     """
     entry = cache.path(KIND, key)
     cache.used(entry)

@@ -221,7 +221,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="many-small",
         title="64 small children exceed the limit together",
         steps=(_offence(*_sizes(*[1_500_000] * 64), limit=56 * MB),),
-        # Of each process up to 64 pages of RSS may not be in the kernel's sum yet.
+        # Up to 64 pages of each process's RSS may not be in the kernel's sum yet.
         expected=_always(Enough("main", slack=1 * MB)),
         limits={OFFENDER: 56 * MB},
     ),
@@ -289,7 +289,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="runtime-pick",
         title="a small child used much CPU time: only runtime picks it",
         steps=(
-            # All is small: touching pages takes CPU time, too, on a loaded host much.
+            # Small sizes: touching pages takes CPU time, too, and much of it on a loaded host.
             _offence(Child(3 * MB, cpu_ms=250, sure_ms=750), Child(9_800_000), limit=12 * MB),
         ),
         expected=_by_policy(

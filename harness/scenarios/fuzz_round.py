@@ -65,7 +65,7 @@ def parse_round(text: str, marker: str) -> RoundOutput:
 
 
 def judge_round(output: RoundOutput, section: Section) -> tuple[str, ...]:
-    """Return what this round shows against the kernel; empty if nothing."""
+    """Return the problems of this round; empty if it passed."""
     return tuple(_problems(output, section))
 
 

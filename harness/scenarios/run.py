@@ -141,7 +141,7 @@ def observe(
 def _clear(device: Device, script: Script, seen: _Seen) -> None:
     """End the processes of a script that did not run to its end, and read the log.
 
-    Otherwise they would disturb the next scenario.
+    Otherwise these processes would disturb the next scenario.
     """
     if seen.log:
         return

@@ -240,10 +240,11 @@ class Script:
 
     @property
     def _may_still_kill(self) -> bool:
-        """Whether, after the last step, an expected kill may be pending or its victim not gone.
+        """Whether an expected kill may still come after the last step, or its victim still exist.
 
-        So if the last step sets a limit, and with the daemon: a run waits for its first kill,
-        but on a busy host its rounds may be longer than the run's wait for a further kill.
+        True if the last step sets a limit, and with the daemon: a run waits for the daemon's
+        first kill, but on a busy host the daemon's rounds may be longer than the run's wait
+        for a further kill.
         """
         if self.scenario.expected[self.policy] is None or self.scenario.nobody_left:
             return False

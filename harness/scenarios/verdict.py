@@ -293,7 +293,7 @@ def _strangers(case: _Case) -> Iterator[Finding]:
 
 
 def _victims(case: _Case) -> Iterator[Finding]:
-    """Check that exactly the children died that had to."""
+    """Check that the expected victims died, and no other children."""
     expected = case.scenario.expected[case.policy]
     if isinstance(expected, Enough):
         yield from _enough(case, expected)
