@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""A run in one file, to be repeated elsewhere."""
+"""A run in one file, from which it can be repeated elsewhere."""

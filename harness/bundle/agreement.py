@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whether a run that was repeated came out as the original did. Pure."""
+"""Says whether a repeated run has the same outcomes as the original. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from harness.core.text import visible
 from harness.scenarios.verdict import Outcome
 
 _MOST_SHOWN = 3
-# What stands for an outcome that is not there.
+# In place of a missing outcome.
 NOT_JUDGED = "not judged"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A scenario, or a log, that came out differently; the outcomes are as people read them."""
+    """A scenario or log with different outcomes, which are given as text for people."""
 
     where: str
     original: str
@@ -26,9 +26,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The two runs, side by side: `count` is how many scenarios and logs either judged.
+    """The comparison of two runs; `count` is how many scenarios and logs were compared.
 
-    `original` is how that one ended, and `same_end` whether this one did so, too.
+    `original` is the original's result line, and `same_end` says whether the new run has the
+    same one.
     """
 
     count: int
@@ -38,12 +39,12 @@ class Agreement:
 
     @property
     def agrees(self) -> bool:
-        """Whether each of them came out as before; where there is none, the end counts."""
+        """Whether all outcomes are the same; without any outcome, whether the ends are."""
         return not self.differences and (self.count > 0 or self.same_end)
 
     @property
     def line(self) -> str:
-        """It, for people."""
+        """The comparison as text for people."""
         if not self.count and self.same_end:
             return f"agrees with the original: {visible(self.original)}"
         if not self.count:
@@ -62,11 +63,11 @@ class Agreement:
 
 
 def compare(original: Original, now: Original) -> Agreement:
-    """The outcomes of two runs, each with its place in the run."""
+    """Compare the outcomes of two runs by policy and scenario."""
     before, after = _by_place(original.outcomes), _by_place(now.outcomes)
     places = list(dict.fromkeys((*before, *after)))
     if _DIED in before.values() and _DIED in after.values():
-        # How far other guests had come by then is chance.
+        # How far other guests got before the kernel died is chance.
         places = [place for place in places if place in before and place in after]
     differences = tuple(_differences(before, after, places))
     return Agreement(len(places), differences, original.result, original.result == now.result)
@@ -92,5 +93,5 @@ def _differences(
 
 
 def _words(outcome: str) -> str:
-    """An outcome's name as words: an outcome of another harness's has nothing else."""
+    """Return an outcome's name as words: of another harness's outcome only the name is known."""
     return outcome.lower().replace("_", " ")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The archive of a replay bundle: a tar file in gzip, whose first member is the manifest.
 
-The same content makes the same bytes: sorted, root's, dated 1970. Unpacking
-trusts nothing that is in the file.
+The same content gives the same bytes: members are sorted, owned by root and dated 1970.
+Unpacking trusts nothing in the file.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from harness.bundle.manifest import (
 from harness.core.cache import disk_full_named, file_sha256
 from harness.core.errors import InfrastructureError, UsageError
 
-# Of a bundle of 16 MB, whose largest members are compressed already: gzip makes 12.8 MB
-# of it in 0.5 s, xz at best 10.4 MB in 5.5 s. Python 3.11 has no zstd.
+# The largest members of a bundle (16 MB) are compressed already: gzip makes 12.8 MB of it in
+# 0.5 s, xz at best 10.4 MB in 5.5 s. Python 3.11 has no zstd.
 _LEVEL = 6
-# Tar's own blocks between and behind the members.
+# The last term is for tar's own blocks between and behind the members.
 _MOST_BYTES = LARGEST_CONTENT + LARGEST_MANIFEST + (1 << 20)
 _AGAIN = "have it sent again, or made again with ./inv bundle"
 
 
 class _DamagedError(Exception):
-    """The archive is not what a bundle is, or not what its manifest says."""
+    """An archive that is no bundle, or does not match its manifest."""
 
 
-# The last three are tarfile's where a header has what no archive has.
+# tarfile raises the last three for a malformed header.
 _DAMAGED = (
     *(_DamagedError, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError),
     *(ValueError, OverflowError, RecursionError),
@@ -48,14 +48,14 @@ _DAMAGED = (
 
 
 def member_of(name: str, data: bytes) -> Member:
-    """The manifest's entry for a file."""
+    """Return the manifest's entry for a file."""
     return Member(name, len(data), hashlib.sha256(data).hexdigest())
 
 
 def pack(manifest: Manifest, contents: Mapping[str, bytes], output: Path) -> None:
-    """Writes a bundle of the manifest and its members' contents; it is whole or not there.
+    """Write a bundle of the manifest and its members' contents, atomically.
 
-    Raises DiskFullError, and UsageError where nothing can be written.
+    Raises DiskFullError, and UsageError if `output` cannot be written.
     """
     partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
     files = {bundle_manifest.NAME: bundle_manifest.to_text(manifest).encode(), **contents}
@@ -79,10 +79,10 @@ def pack(manifest: Manifest, contents: Mapping[str, bytes], output: Path) -> Non
 
 
 def unpack(bundle: Path, folder: Path) -> Manifest:
-    """Unpacks a bundle into the empty `folder`, and proves each member; returns the manifest.
+    """Unpack a bundle into the empty `folder`, and check each member; return the manifest.
 
-    Raises UsageError if there is no such file, and InfrastructureError if it is no
-    bundle, damaged, of a newer schema, or has anything in it that no bundle has.
+    Raises UsageError if there is no such file, and InfrastructureError if it is no bundle,
+    is damaged, has a newer schema, or contains what no bundle contains.
     """
     if not bundle.is_file():
         raise UsageError(f"there is no file {bundle}", hint="./inv bundle makes one")
@@ -105,14 +105,14 @@ def _header(name: str, size: int) -> tarfile.TarInfo:
 
 
 class _Limited:
-    """What a stream holds, up to a number of bytes: a small file can unpack to any size."""
+    """A stream that may give only so many bytes: a small file can unpack to any size."""
 
     def __init__(self, stream: gzip.GzipFile, left: int) -> None:
         self._stream = stream
         self._left = left
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes; raises _DamagedError where they are too many."""
+        """Return the next bytes; raises _DamagedError if the stream exceeds its limit."""
         data = self._stream.read(size if 0 <= size <= self._left else self._left + 1)
         self._left -= len(data)
         if self._left < 0:
@@ -132,14 +132,14 @@ def _unpack(stream: _Limited, folder: Path) -> Manifest:
             _extract(tar, header, member, folder)
     if missing:
         raise _DamagedError(f"it lacks {min(missing)}")
-    # To its end, where gzip says whether all was well.
+    # Read to the end, where gzip checks its checksum.
     while stream.read(1 << 20):
         pass
     return manifest
 
 
 def _manifest(tar: tarfile.TarFile) -> Manifest:
-    """The first member, read."""
+    """Read the manifest, which is the first member."""
     header = tar.next()
     if header is None or header.name != bundle_manifest.NAME:
         raise _DamagedError(f"it does not begin with {bundle_manifest.NAME}")
@@ -154,7 +154,7 @@ def _manifest(tar: tarfile.TarFile) -> Manifest:
 
 
 def _check_plain(header: tarfile.TarInfo) -> None:
-    """Links, devices, folders and files with holes are in no bundle."""
+    """Raise _DamagedError for a link, a device, a folder or a sparse file."""
     if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or header.issparse():
         raise _DamagedError(f"{ascii(header.name)[:100]} is no plain file")
 
@@ -162,7 +162,7 @@ def _check_plain(header: tarfile.TarInfo) -> None:
 def _extract(tar: tarfile.TarFile, header: tarfile.TarInfo, member: Member, folder: Path) -> None:
     if header.size != member.size:
         raise _DamagedError(f"{member.name} has {header.size} bytes, not {member.size}")
-    # The name is one of a bundle's; the filter would refuse it otherwise, too.
+    # The manifest allows only names of a bundle; the filter would refuse a bad one, too.
     tar.extract(header, folder, filter="data")
     if file_sha256(folder / member.name) != member.sha256:
         raise _DamagedError(f"{member.name} is not what was packed")

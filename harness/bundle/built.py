@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What a run booted and pushed, and where that is in the cache: `built.json` in its folder.
+"""`built.json` of a result folder: what the run booted and pushed, and its place in the cache.
 
-Written before the boot: a kernel that does not come up is one to hand on.
+It is written before the boot, so that a run whose kernel does not come up can be bundled.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Part:
-    """A file of a cache entry, and the name that it has in a bundle."""
+    """A file of a cache entry, and its name in a bundle."""
 
     member: str
     kind: str
@@ -37,17 +37,17 @@ class Part:
     file: str
 
     def path(self, cache: Cache) -> Path:
-        """Where it is, or was."""
+        """Return its path, also if it is gone."""
         return cache.path(self.kind, self.key) / self.file
 
 
 @dataclass(frozen=True)
 class Record:
-    """A built.json. `machine` is None where the run was on no QEMU of the host's.
+    """A built.json. `machine` is None if the run was on an Android Emulator.
 
     For the other fields see Manifest.
 
-    A run that repeated a bundle has its name as `replay_of`, and no parts.
+    For a run that repeated a bundle, `replay_of` names the bundle, and there are no parts.
     """
 
     format: int
@@ -65,7 +65,7 @@ class Record:
 
 
 def members_of(files: Bootable) -> Iterator[tuple[str, Path]]:
-    """What goes into a bundle, by the name that it has there."""
+    """Yield the files that go into a bundle, with their names there."""
     yield bundle_manifest.KERNEL, files.image
     yield bundle_manifest.CONFIG, files.config
     yield bundle_manifest.INITRAMFS, files.initramfs
@@ -74,7 +74,7 @@ def members_of(files: Bootable) -> Iterator[tuple[str, Path]]:
 
 
 def unpacked(release: str, folder: Path, packages: tuple[str, ...] = ()) -> Bootable:
-    """What a bundle has brought, below the folder that it was unpacked into."""
+    """Return what can be booted from a bundle that was unpacked into `folder`."""
     return Bootable(
         release=release,
         image=folder / bundle_manifest.KERNEL,
@@ -87,7 +87,7 @@ def unpacked(release: str, folder: Path, packages: tuple[str, ...] = ()) -> Boot
 
 
 def kernel_of(build: KernelBuild) -> Kernel:
-    """Which kernel it is, and from which source."""
+    """Return which kernel this is, and from which source."""
     taken = build.source
     return Kernel(
         release=build.release,
@@ -110,7 +110,7 @@ def record(
     qemu: str = "",
     replay_of: str = "",
 ) -> str:
-    """The text of built.json for a run of `what`."""
+    """Build the text of built.json for a run of `what`."""
     machine = target.machine
     found = Record(
         format=FORMAT,
@@ -130,7 +130,7 @@ def record(
 
 
 def read(text: str) -> Record:
-    """The record in a built.json; ValueError if it is none that is understood here."""
+    """Parse a built.json; ValueError if it is malformed or of another format."""
     value = typed_json.parse(text)
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise ValueError(f"its format is not {FORMAT}")
@@ -143,16 +143,16 @@ def read(text: str) -> Record:
 
 
 def how_to_hand_on(folder: Path) -> str:
-    """What to say of a run that did not pass, whose result folder this is."""
+    """Return the hint for a run that did not pass: how to bundle its result folder."""
     shown = folder
-    # Where we are may be gone.
+    # The working directory may be gone.
     with suppress(OSError, ValueError):
         shown = folder.relative_to(Path.cwd())
     return f"to hand it on: ./inv bundle {shlex.quote(str(shown))}"
 
 
 def this_harness() -> Harness:
-    """Which harness this is: what it judges by is in its code."""
+    """Return which harness this is: its code, by which it judges, is in the digest."""
     project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
     return Harness(version=project["version"], code=tree_digest(REPO / "harness"))
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What a replay bundle says of itself: a run, and every file that repeats it. Pure.
+"""The manifest of a replay bundle: describes a run, and lists the files to repeat it. Pure.
 
-The manifest is the bundle's first member, `manifest.json`. A reader looks at `schema`
-before all else: it is raised where an older reader could misunderstand.
+The manifest is the bundle's first member, `manifest.json`. A reader checks `schema` before all
+else: the number is raised when an older reader could misunderstand the manifest.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from harness.core.errors import InfrastructureError
 from harness.core.text import visible
 from harness.targets.model import QemuMachine
 
-# To be raised with every new field, also of QemuMachine: what is unknown is refused.
+# Raise it with every new field, also of QemuMachine: readers refuse unknown fields.
 SCHEMA = 1
 NAME = "manifest.json"
 KERNEL, CONFIG, INITRAMFS = "kernel/image", "kernel/config", "guest/initramfs"
 MODULES_FOLDER, PROGRAMS_FOLDER, ORIGINAL_FOLDER = "modules", "programs", "original"
-# Bytes: the manifest's own size, and that of all members together. A bundle has 17 MB.
+# In bytes: the size of the manifest, and of all members together. A bundle has 17 MB.
 LARGEST_MANIFEST = 1 << 20
 LARGEST_CONTENT = 256 << 20
 MOST_MEMBERS = 200
@@ -47,7 +47,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Scenarios:
-    """A run of the main job: `policy` may be "all". So many `guests` shared the scenarios."""
+    """A run of the main job: `policy` may be "all"; `guests` is how many shared the scenarios."""
 
     policy: str
     trigger: str
@@ -57,7 +57,7 @@ class Scenarios:
 
 @dataclass(frozen=True)
 class Rounds:
-    """A run of the fuzz test: `count` rounds, the first from `seed`; 0: nobody knows how many."""
+    """A run of the fuzz test: `count` rounds (0: unknown), the first from `seed`."""
 
     seed: int
     count: int
@@ -65,7 +65,7 @@ class Rounds:
 
 @dataclass(frozen=True)
 class Place:
-    """Where it ran: the target's name, the emulator, and whether the kernel checks itself."""
+    """Where the run was: the target's name, the emulator, and whether it is the debug kernel."""
 
     target: str
     emulator: str
@@ -74,7 +74,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Kernel:
-    """The kernel, and where its source is from; see Summary."""
+    """The kernel, and the origin of its source; see Summary."""
 
     release: str
     toolchain: str
@@ -86,7 +86,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Harness:
-    """The harness that ran: its version, a digest of its code, the commit if there was one."""
+    """The harness that ran: its version, a digest of its code, its commit if known."""
 
     version: str
     code: str
@@ -104,7 +104,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Original:
-    """How the original run ended: its last line, and all its verdicts in their order."""
+    """The result of the original run: its result line, and all its verdicts in order."""
 
     passed: bool
     result: str
@@ -112,9 +112,10 @@ class Original:
 
     @classmethod
     def of_rounds(cls, problems: Sequence[str], rounds: int) -> Original:
-        """How a fuzz run of so many rounds ended that had these problems.
+        """Return the result of a fuzz run of so many rounds with these problems.
 
-        Every broken invariant is one outcome: of chance is only how often, and by whom.
+        All broken invariants together are one outcome: how many there are, and of which
+        processes, is chance.
         """
         if problems:
             told = Told("", "rounds", "FAILED")
@@ -124,11 +125,11 @@ class Original:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A bundle. Either `scenarios` or `rounds` is what was run.
+    """A bundle's manifest. Either `scenarios` or `rounds` says what was run.
 
-    `machine` is the target's machine as the original's harness had it, `arguments` the
-    kernel's, `qemu` QEMU's word for its version, and `packages` what the guest is made
-    from, as `name=version`.
+    `machine` is the target's machine as the original's harness defined it, `arguments` the
+    kernel's command line, `qemu` QEMU's version line, and `packages` are the packages of the
+    guest, as `name=version`.
     """
 
     schema: int
@@ -148,15 +149,15 @@ class Manifest:
 
 
 def to_text(manifest: Manifest) -> str:
-    """The text of a manifest.json."""
+    """Return the text of a manifest.json."""
     return typed_json.to_text(manifest)
 
 
 def from_text(text: bytes) -> Manifest:
-    """The manifest in a manifest.json.
+    """Parse a manifest.json.
 
-    Raises ValueError if it is none, and InfrastructureError where only a newer harness
-    understands it.
+    Raises ValueError if it is malformed, and InfrastructureError if its schema is newer than
+    this harness.
     """
     value = typed_json.parse(text)
     if not isinstance(value, dict) or not isinstance(value.get("schema"), int):
@@ -177,7 +178,7 @@ def from_text(text: bytes) -> Manifest:
 
 
 def check_members(members: Sequence[Member]) -> None:
-    """Raises ValueError unless the members are those of a bundle, and of a bearable size."""
+    """Raise ValueError unless these can be the members of a bundle, and are not too large."""
     names = [member.name for member in members]
     for member in members:
         if not _MEMBER_NAME.fullmatch(member.name):

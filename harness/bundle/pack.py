@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The `bundle` task: everything that repeats a run elsewhere, in one file."""
+"""The `bundle` task: puts everything that is needed to repeat a run elsewhere into one file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from harness.ui.workspace import Workspace
 
 SUFFIX = ".bundle.tar.gz"
 _COMMAND, _VERDICT, _FUZZ = "command.txt", "verdict.json", "fuzz.json"
-# What the original left: evidence to compare with, none of which is needed to repeat it.
+# Results of the original: evidence to compare with, not needed to repeat the run.
 _LOGS = (CONSOLE_LOG, KERNEL_LOG, "output.txt")
 _JSON = (_VERDICT, _FUZZ, "kills.json", "usage.json", "decisions.json")
 
@@ -44,14 +44,14 @@ _JSON = (_VERDICT, _FUZZ, "kills.json", "usage.json", "decisions.json")
 def run(
     ws: Workspace, result: Path | None, output: Path | None = None, results: Path = RESULTS
 ) -> Path:
-    """Writes the bundle of a run (default: the last); returns its file.
+    """Write the bundle of a run (default: the last one); return its file.
 
-    `result` is the run's folder, `output` the file (default: here, called as the folder).
-    Raises UsageError where there is no run that can be repeated elsewhere, and
-    InfrastructureError where something of it is gone or damaged.
+    `result` is the run's folder, `output` the file (default: in the working directory, named
+    after the folder). Raises UsageError if there is no run that can be repeated elsewhere, and
+    InfrastructureError if a part of it is gone or damaged.
     """
     folder = (result or results / LATEST).resolve()
-    # Said first: a run that was repeated has no command of its own.
+    # Before the original is read: it fails for a replay, which has no command of its own.
     record = _record(folder)
     original = _Original.read(folder, record)
     file = output or Path(f"{folder.name}{SUFFIX}")
@@ -67,7 +67,7 @@ def run(
 
 
 def outcomes_of(verdict: Mapping[str, Any]) -> tuple[Told, ...]:
-    """The verdicts in what verdict.json holds; raises KeyError or TypeError if it is none."""
+    """Return the verdicts in a parsed verdict.json; KeyError or TypeError if it is malformed."""
     return tuple(
         Told(visible(one["policy"]), visible(one["scenario"]), visible(one["outcome"]))
         for one in verdict["scenarios"]
@@ -76,7 +76,10 @@ def outcomes_of(verdict: Mapping[str, Any]) -> tuple[Told, ...]:
 
 @dataclass(frozen=True)
 class _Original:
-    """The run as its folder tells it. `texts` are what of it goes into the bundle."""
+    """The run as its folder describes it. `texts` are its files for the bundle.
+
+    `story` is the verdict.json or fuzz.json, `places` what replaces paths of this machine.
+    """
 
     command: tuple[str, ...]
     places: Mapping[str, str]
@@ -85,7 +88,7 @@ class _Original:
 
     @classmethod
     def read(cls, folder: Path, record: Record) -> _Original:
-        """Reads the folder; raises InfrastructureError where a file of it is damaged."""
+        """Read the folder; raises InfrastructureError if one of its files is damaged."""
         command = _words(folder / _COMMAND)
         kernel = record.kernel
         places = places_of((*command, kernel.origin, kernel.repository or ""))
@@ -94,7 +97,7 @@ class _Original:
 
     @property
     def told(self) -> Original:
-        """How it ended."""
+        """How the run ended."""
         if not self.story:
             return Original(False, "FAIL: the run did not finish", ())
         try:
@@ -108,7 +111,7 @@ class _Original:
             raise InfrastructureError(f"the run's results are damaged: {error!r}") from error
 
     def rounds(self, record: Rounds) -> Rounds:
-        """What is to be repeated of a run of the fuzz test: the round that failed, if one did."""
+        """Return what to repeat of a fuzz run: the round that failed, or else all rounds."""
         failed, done = self.story.get("failed seed"), self.story.get("rounds")
         if type(failed) is int:
             return Rounds(failed, 1)
@@ -116,7 +119,7 @@ class _Original:
 
 
 def _record(folder: Path) -> Record:
-    """What the run booted; UsageError where it did not come so far, or cannot be repeated."""
+    """Read what the run booted; UsageError if it ended before that, or cannot be repeated."""
     if not folder.is_dir():
         raise UsageError(f"there is no result {folder}", hint="./inv emulator-test makes one")
     try:
@@ -148,7 +151,7 @@ def _record(folder: Path) -> Record:
 
 
 def _built(ws: Workspace, record: Record, original: _Original) -> dict[str, bytes]:
-    """The files that were booted or pushed; InfrastructureError says what is gone."""
+    """Read the files that were booted or pushed; InfrastructureError says which are gone."""
     contents, gone = {}, []
     for part in record.parts:
         try:
@@ -168,7 +171,7 @@ def _built(ws: Workspace, record: Record, original: _Original) -> dict[str, byte
 def _texts(
     folder: Path, command: tuple[str, ...], places: Mapping[str, str]
 ) -> Iterator[tuple[str, bytes]]:
-    """What the original left, by the names that it has in the bundle."""
+    """Yield the files of the original's folder that go into the bundle, with their names there."""
     repeat = f"{shlex.join(scrubbed_words(command, places))}\n"
     yield f"{ORIGINAL_FOLDER}/{_COMMAND}", repeat.encode("utf-8", "surrogateescape")
     for path in sorted((*folder.glob("*"), *folder.glob("guest[0-9]*/*"))):
@@ -191,7 +194,7 @@ def _manifest(
     try:
         check_members(members)
     except ValueError as error:
-        # A log can be of any length.
+        # A log may be too long for a bundle.
         raise InfrastructureError(f"the run makes no bundle: {error}") from error
     assert record.machine is not None
     places = original.places
@@ -224,7 +227,7 @@ def _public_kernel(kernel: Kernel, places: Mapping[str, str]) -> Kernel:
 
 
 def _with_commit(harness: Harness) -> Harness:
-    """The harness that ran, with its commit where it is still the one that is here."""
+    """Return the harness that ran; with its commit if it is the one here and git has it."""
     if harness != built.this_harness():
         return harness
     try:
@@ -238,7 +241,7 @@ def _with_commit(harness: Harness) -> Harness:
 
 
 def _json(path: Path) -> Mapping[str, Any]:
-    """An object; empty where there is no file: the run did not come so far."""
+    """Read a JSON object; empty without the file: the run ended before it was written."""
     try:
         value = typed_json.parse(path.read_bytes())
     except FileNotFoundError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Texts that are given away: without passwords, and without where things are on this machine."""
+"""Removes passwords and this machine's paths from texts that are handed on."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from harness.core.text import public
 
 
 def places_of(words: Iterable[str]) -> dict[str, str]:
-    """What is said for each path of this machine: its own folders, and those in `words`.
+    """Return the replacement for each path of this machine: its own folders, those in `words`.
 
-    `words` are a command's, or where a source is from.
+    `words` are those of a command, and the origins of a source.
     """
     places = {}
     for word in words:
         path = word.split("://", 1)[-1] if word.startswith("file://") else word
         path = re.sub(r"@[0-9a-f]{40,64}$", "", path).rstrip("/")
-        # One folder below the root is everybody's: without it a text loses more than it hides.
+        # A folder right below the root exists everywhere: to hide it would spoil more than it
+        # hides.
         if path.startswith("/") and path.count("/") > 1:
             places[path] = f"<elsewhere>/{Path(path).name}"
-            # What lies beside it: a compiler's prefix is no file.
+            # Hide its folder, too: a compiler's prefix is no file, only the beginning of some.
             if path.count("/") > 2:
                 places.setdefault(str(Path(path).parent), "<elsewhere>")
     places |= {str(cache_root()): "<cache>", str(REPO): "<repository>"}
@@ -34,9 +35,9 @@ def places_of(words: Iterable[str]) -> dict[str, str]:
 
 
 def scrubbed(text: str, places: Mapping[str, str]) -> str:
-    """`text` without passwords in URLs, and with the places' names in place of their paths."""
+    """Return `text` without passwords in URLs, and with each path replaced as in `places`."""
     text = public(text)
-    # What is inside another one comes first.
+    # Longer paths first: they may be inside the shorter ones.
     for path in sorted(places, key=len, reverse=True):
         name = places[path].replace("\\", r"\\")
         text = re.sub(rf"(?<![\w.-]){re.escape(path)}(?![\w.-])", name, text)
@@ -44,13 +45,13 @@ def scrubbed(text: str, places: Mapping[str, str]) -> str:
 
 
 def scrubbed_log(data: bytes, places: Mapping[str, str]) -> bytes:
-    """The same of a log, of which nobody knows that it is Unicode."""
+    """Scrub a log, which may contain bytes that are no UTF-8."""
     text = data.decode("utf-8", "surrogateescape")
     return scrubbed(text, places).encode("utf-8", "surrogateescape")
 
 
 def scrubbed_json(text: bytes, places: Mapping[str, str]) -> bytes:
-    """The same of JSON, whose texts may be escaped; ValueError if it is none."""
+    """Scrub the strings of a JSON text, which may be escaped; ValueError if it is malformed."""
     value = _each_text(json.loads(text), places)
     return (json.dumps(value, indent=2) + "\n").encode()
 
@@ -66,5 +67,5 @@ def _each_text(value: object, places: Mapping[str, str]) -> object:
 
 
 def scrubbed_words(words: Sequence[str], places: Mapping[str, str]) -> tuple[str, ...]:
-    """The same of each word of a command."""
+    """Scrub each word of a command."""
     return tuple(scrubbed(word, places) for word in words)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The device, as adb shows it: the one place that uses adbutils.
+"""The device as seen over adb; only this module uses adbutils.
 
-The adb server is a child of ours, on a port of its own, with a home of its
-own. The user's server is neither asked nor started nor ended.
+The harness starts an adb server of its own, with its own port and home folder. It never
+contacts, starts or ends the user's server.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from harness.core.process import end_group, require
 
 TAIL_LINES = 8
 _ADB = "adb"
-# Starting includes making the server's key: 0.2 s, on a loaded host seconds.
+# The start includes generating the server's key: 0.2 s, on a loaded host several seconds.
 _SERVER_SECONDS = 60.0
 _POLL_SECONDS = 0.05
-# What opening a connection through the server to the device may take.
+# How long opening a connection to the device, through the server, may take.
 _OPEN_SECONDS = 30.0
-# When a connection breaks, the console may know why, a moment later; on a busy host much
-# later. Of the server's end it knows nothing.
+# When a connection breaks, the console may show the reason a moment later, on a busy host
+# much later. If the adb server ended, the console shows no reason.
 _CAUSE_SECONDS, _SERVER_CAUSE_SECONDS = 15.0, 1.5
-# A guest that does not answer an echo for this long is not merely busy; a board may say more.
+# A guest that does not answer an echo for this long is not just busy; a board may set more.
 _ECHO_SECONDS = 20.0
 _PUSH_SECONDS = 300.0
 _SHELL_V2 = "shell_v2"
-# What `id` says of root.
+# The beginning of `id`'s output for root.
 _ROOT = "uid=0("
-# adbd's words when it is asked to run as root.
+# adbd's answers to the request to run as root.
 _IS_ROOT, _NEVER_ROOT = "already running as root", "cannot run as root"
 _EMULATOR = re.compile(r"emulator-(\d+)")
 _RECEIVE_BYTES = 1 << 16
@@ -59,7 +59,7 @@ _STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = 1, 2, 3, 4
 
 @dataclass(frozen=True)
 class ShellResult:
-    """How a command ended: its status, and what it wrote to stdout and stderr."""
+    """The result of a command: its exit status, and its stdout and stderr together."""
 
     status: int
     output: str
@@ -73,7 +73,7 @@ class _Connection(AdbConnection):  # type: ignore[misc]  # adbutils has no types
 
 
 class _Client(adbutils.AdbClient):  # type: ignore[misc]  # adbutils has no types
-    """adbutils' client over connections of the kind above."""
+    """adbutils' client, which uses such connections."""
 
     def make_connection(self, timeout: float | None = None) -> AdbConnection:
         connection = _Connection(self.host, self.port)
@@ -82,7 +82,7 @@ class _Client(adbutils.AdbClient):  # type: ignore[misc]  # adbutils has no type
 
 
 class AdbServer:
-    """An adb server of our own. `scratch` becomes its home, `log` gets what it says.
+    """An adb server of the harness. `scratch` becomes its home, `log` gets its output.
 
     Raises DeviceError if it does not come up, ToolMissingError without adb.
     """
@@ -103,7 +103,7 @@ class AdbServer:
         raise DeviceError("adb's server does not start", log=log, tail=_tail(log.read_text()))
 
     def client(self) -> adbutils.AdbClient:
-        """A client of this server."""
+        """Return a client of this server."""
         return _Client(LOOPBACK, self.port)
 
     @property
@@ -112,21 +112,21 @@ class AdbServer:
         return self._process.poll() is None
 
     def environment(self) -> dict[str, str]:
-        """The environment in which the stock adb program talks to this server."""
+        """Build the environment in which the stock adb program talks to this server."""
         return environment_of(_ADB, {"ANDROID_ADB_SERVER_PORT": str(self.port)})
 
     def close(self) -> None:
-        """Ends the server."""
+        """End the server."""
         end_group(self._process)
 
     def _start(self, scratch: Path) -> subprocess.Popen[bytes]:
         ours = {
-            # Keys and settings: not the user's.
+            # Do not use the user's keys and settings.
             "HOME": str(scratch),
             "ANDROID_USER_HOME": str(scratch),
             "ANDROID_SDK_HOME": str(scratch),
             "TMPDIR": str(scratch),
-            # No search for emulators (ports up to this one), on USB, on the network.
+            # Search neither for emulators (ports up to this one), nor on USB or the network.
             "ADB_LOCAL_TRANSPORT_MAX_PORT": "5553",
             "ADB_USB": "0",
             "ADB_MDNS": "0",
@@ -143,7 +143,7 @@ class AdbServer:
             )
 
     def _comes_up(self) -> bool:
-        """Whether it listens; False if it ended, as when somebody took the port."""
+        """Wait until it listens; return False if it ends, as when its port is in use."""
         deadline = time.monotonic() + _SERVER_SECONDS
         while self.alive and time.monotonic() < deadline:
             if self._listens():
@@ -152,7 +152,7 @@ class AdbServer:
         return False
 
     def _listens(self) -> bool:
-        """Whether our process has the port: to call it could reach somebody else's server."""
+        """Return whether our process has the port. A connection could reach another server."""
         try:
             sockets = psutil.Process(self._process.pid).net_connections(kind="tcp")
         except psutil.Error:
@@ -161,11 +161,11 @@ class AdbServer:
 
 
 class RunningCommand:
-    """A command on the device; a thread collects its lines as they come.
+    """A command on the device; a thread collects its output as it comes.
 
-    Its standard input is empty. stdout and stderr come together. That thread calls
-    `on_line` with each line that has its end. Seconds are those in which the machine had a
-    CPU: see MachineClock.
+    Its stdin is empty; stdout and stderr are merged. The thread calls `on_line` with each
+    complete line. Timeouts count only seconds in which the machine had a CPU: see
+    MachineClock.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class RunningCommand:
         self._rest = ""
         self._status: int | None = None
         self._lost: str | None = None
-        # How many lines are behind us: up to the one that wait_line returned last.
+        # How many lines are consumed: all up to the one that wait_line returned last.
         self._passed = 0
         self._connection: AdbConnection | None = None
         device.health.listen(self._wake)
@@ -193,26 +193,26 @@ class RunningCommand:
 
     @property
     def output(self) -> str:
-        """All that it has written so far."""
+        """All output so far."""
         with self._changed:
             return "".join(f"{line}\n" for line in self._lines) + self._rest
 
     @property
     def lines(self) -> list[str]:
-        """The whole lines that it has written so far; when it has ended, the rest too."""
+        """The complete lines so far; after the end also an incomplete last line."""
         with self._changed:
             return [*self._lines, self._rest] if self._rest and self._over else [*self._lines]
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended, or the connection to it has."""
+        """Whether the command or the connection to it has ended."""
         return self._over
 
     def wait_line(self, wanted: str | re.Pattern[str], timeout: float) -> str:
-        """The next line (behind the one returned last) that begins with or matches `wanted`.
+        """Return the next line that begins with or matches `wanted`, after the last one returned.
 
-        Raises DeviceError if the command ends without it, or it has not come
-        after `timeout` seconds; the session's first cause if there is one.
+        Raises DeviceError if the command ends without such a line, or none comes within
+        `timeout` seconds; the session's first cause if there is one.
         """
         found: list[str] = []
 
@@ -233,23 +233,26 @@ class RunningCommand:
         )
 
     def wait(self, timeout: float) -> ShellResult:
-        """How it ended. Raises DeviceError after `timeout` seconds, or the first cause."""
+        """Wait for its end and return its result.
+
+        Raises DeviceError after `timeout` seconds, or the session's first cause.
+        """
         done = self._wait(lambda: self._over, timeout)
         self._check(done, timeout, "it has not ended")
         assert self._status is not None
         return ShellResult(self._status, self.output)
 
     def answered(self, timeout: float) -> bool:
-        """Whether it has ended by itself within `timeout` seconds. Raises nothing."""
+        """Return whether it ends by itself within `timeout` seconds. Raises nothing."""
         self._wait(lambda: self._over, timeout)
         return self._status is not None
 
     def close(self) -> None:
-        """Stops listening to it. On the device it gets SIGPIPE if it goes on writing."""
+        """Stop reading its output. On the device it gets SIGPIPE if it goes on writing."""
         self._device.health.unlisten(self._wake)
         connection = self._connection
         if connection is not None and not connection.closed:
-            # Wakes the thread, which then closes it.
+            # This wakes the thread, which then closes the connection.
             with suppress(OSError, adbutils.AdbError):
                 connection.conn.shutdown(socket.SHUT_RDWR)
 
@@ -258,7 +261,7 @@ class RunningCommand:
         return self._status is not None or self._lost is not None
 
     def _next(self, wanted: str | re.Pattern[str]) -> str | None:
-        """The next line that is wanted, which then is behind us; so are those before it."""
+        """Return the next wanted line; consume it and all lines before it."""
         lines = [*self._lines[self._passed :], *([self._rest] if self._over else [])]
         for line in lines:
             self._passed += 1
@@ -274,12 +277,12 @@ class RunningCommand:
                 left = until - health.clock.now()
                 if left <= 0:
                     break
-                # The clock may stand still meanwhile.
+                # The machine's clock may stand still during the wait.
                 self._changed.wait(left)
             return done
 
     def _check(self, done: bool, timeout: float, missing: str) -> None:
-        """Raises what kept the command from being done, if something did."""
+        """Raise an error if the wait is not `done`, or if the connection was lost."""
         if not done:
             self._device.health.check()
             self._device.check_answers(self.name)
@@ -294,7 +297,7 @@ class RunningCommand:
             self._changed.notify_all()
 
     def _collect(self) -> None:
-        """The thread: from the opening of the shell to its last packet."""
+        """Run the thread: open the shell and read it to its last packet."""
         lost = "the connection ended"
         try:
             if self._device.legacy_shell:
@@ -314,19 +317,19 @@ class RunningCommand:
                 self._connection.close()
 
     def _collect_legacy(self) -> None:
-        """By the first shell protocol: a terminal's output, the status behind a fresh marker.
+        """Collect by the first shell protocol: a terminal's output, then a marker and the status.
 
-        In a shell of its own, so that a command that ends its shell ends that.
+        The command runs in a shell of its own, so that its `exit` ends only that shell.
         """
         end = f"gfoom-{secrets.token_hex(8)}:"
         command = f"sh -c {shlex.quote(self._command)} </dev/null; echo {end[:9]}''{end[9:]}$?"
         self._connection = self._device.open_shell(command, legacy=True)
         rest = b""
         while data := self._connection.conn.recv(_RECEIVE_BYTES):
-            # A terminal ends its lines in two characters.
+            # A terminal ends its lines with CR LF.
             whole = (rest + data).replace(b"\r\n", b"\n")
             rest = whole[-1:] if whole.endswith(b"\r") else b""
-            # In one go: nobody is to see the marker among the lines.
+            # Under one lock: no reader may see the marker among the lines.
             with self._changed:
                 known = len(self._lines)
                 self._accept(_STDOUT, whole.removesuffix(rest) if rest else whole)
@@ -335,9 +338,10 @@ class RunningCommand:
         raise EOFError
 
     def _find_status(self, end: str, known: int) -> bool:
-        """Whether the status stands behind the marker `end`, in a line after the `known` ones.
+        """Find the status behind the marker `end`, after the first `known` lines; store it.
 
-        What comes behind it is of processes that the command has left behind.
+        Return whether it is there. The output behind it is dropped: it comes from processes
+        that the command left running.
         """
         for number, line in enumerate(self._lines[known:], known):
             before, marker, status = line.partition(end)
@@ -361,12 +365,11 @@ class RunningCommand:
 
 
 class Device:
-    """The machine's Android side. Every wait ends with the session's first cause.
+    """The machine's Android side. The session's first cause ends every wait.
 
-    `address` is where its adbd is; for an emulator it is adb's serial for it,
-    `emulator-PORT`, and its adbd is at the port behind that one. `prelude` is
-    put before every command. A device that takes more than `echo_seconds` to
-    answer an echo is lost.
+    `address` is the address of its adbd; for an emulator it is adb's serial,
+    `emulator-PORT`, and adbd listens at PORT + 1. `prelude` is put before every
+    command. A device that takes more than `echo_seconds` to answer an echo is lost.
     """
 
     def __init__(
@@ -384,11 +387,11 @@ class Device:
         self.echo_seconds = echo_seconds
         self._client = server.client()
         self._device = self._client.device(address)
-        # Until the device tells: before API 24 adbd knew no other.
+        # connect() sets it: before API 24 adbd knew only the first shell protocol.
         self._legacy_shell = False
 
     def connect(self, timeout: float) -> None:
-        """Connects the server to the device, and waits for a marker to come back.
+        """Connect the server to the device, and wait until its shell echoes a marker.
 
         Raises DeviceError, or the session's first cause.
         """
@@ -403,7 +406,7 @@ class Device:
                     tail=_tail(self.server.log.read_text()),
                 )
         self._legacy_shell = _SHELL_V2 not in self._features()
-        # In two halves, so that no echo of the command can be taken for its output.
+        # In two halves, so that an echo of the command cannot be taken for its output.
         first, second = secrets.token_hex(8), secrets.token_hex(8)
         answer = self.shell(f"echo {first}''{second}", timeout=timeout).output.strip()
         if answer != first + second:
@@ -412,7 +415,7 @@ class Device:
     def shell(
         self, command: str, *, user: int | None = None, timeout: float = 30, check: bool = True
     ) -> ShellResult:
-        """Runs `command` in a shell on the device, as root or as `user` (a uid), to its end.
+        """Run `command` in a shell on the device, as root or as `user` (a uid), to its end.
 
         With `check` a status other than 0 raises DeviceError. `timeout` is in seconds.
         """
@@ -436,16 +439,16 @@ class Device:
         on_line: Callable[[str], None] = lambda _: None,
         name: str = "",
     ) -> RunningCommand:
-        """Starts `command` as `shell` does, and returns at once; `on_line` gets its lines.
+        """Start `command` as `shell` does, and return at once; `on_line` gets its lines.
 
-        Errors call it `name`, or by its words.
+        Error messages show `name`, or the command if it is empty.
         """
         self.health.check()
         whole = command if user is None else f"su {user} sh -c {shlex.quote(command)}"
         return RunningCommand(self, self.prelude + whole, name or command, on_line)
 
     def become_root(self, timeout: float) -> None:
-        """Has adbd run as root. Raises DeviceError if it does not, at once if it never will."""
+        """Make adbd run as root. Raises DeviceError if it does not, at once if it refuses."""
         if self.shell("id").output.startswith(_ROOT):
             return
         said = ""
@@ -457,8 +460,8 @@ class Device:
         while _NEVER_ROOT not in said and self.health.clock.now() < deadline:
             self.health.pause(_POLL_SECONDS * 10)
             self.health.check()
-            # For a second it is still the old adbd that answers, before it goes and
-            # cuts every connection.
+            # For a second the old adbd still answers; then it exits, which breaks every
+            # connection.
             if self._connected() and self._answers_as_root():
                 return
         raise DeviceError(
@@ -468,7 +471,7 @@ class Device:
         )
 
     def push(self, local: Path, remote: str, mode: int = 0o755) -> None:
-        """Copies the file `local` to the file `remote` on the device, with mode `mode`."""
+        """Copy the file `local` to the file `remote` on the device, with mode `mode`."""
         self.health.check()
         errors: list[Exception] = []
         done = threading.Event()
@@ -481,7 +484,7 @@ class Device:
             finally:
                 done.set()
 
-        # If it hangs, its thread ends with the server: adbutils has no time limit here.
+        # If the push hangs, its thread ends with the server: adbutils has no time limit here.
         self.health.listen(done.set)
         threading.Thread(target=work, name="adb-push", daemon=True).start()
         in_time = done.wait(_PUSH_SECONDS)
@@ -491,37 +494,37 @@ class Device:
             self.check_answers(f"push {remote}")
             why = f": {errors[0]}" if errors else f" within {_PUSH_SECONDS:g} s"
             raise DeviceError(f"cannot push {local.name} to {remote}{why}")
-        # adbd gives group and others what the owner has.
+        # adbd gives group and others the owner's permissions.
         self.shell(f"chmod {mode:o} {shlex.quote(remote)}")
 
     def read_file(self, path: str) -> str:
-        """The text of a file on the device, also of one in /proc or /sys."""
+        """Return the text of a file on the device, also of one in /proc or /sys."""
         return self.shell(f"cat {shlex.quote(path)}").output
 
     def write_file(self, path: str, text: str) -> None:
-        """Writes `text` into a file on the device in one go, also in /proc or /sys."""
-        # The shell's own word (mksh's) for it: an Android 5 has no printf.
+        """Write `text` to a file on the device at once, also to one in /proc or /sys."""
+        # A builtin of mksh: Android 5 has no printf.
         self.shell(f"print -rn -- {shlex.quote(text)} > {shlex.quote(path)}")
 
     def kernel_log(self) -> str:
-        """The kernel's log, each line as `<level>[seconds] text`.
+        """Return the kernel log, each line as `<level>[seconds] text`.
 
-        By busybox: toybox reads /dev/kmsg, which escapes the records' tabs.
+        Uses busybox: toybox reads /dev/kmsg, which escapes the tabs of kill records.
         """
         return self.shell("busybox dmesg -r").output
 
     def mark_kernel_log(self, text: str) -> None:
-        """Puts a line of ours into the kernel's log."""
+        """Write a line to the kernel log."""
         self.write_file("/dev/kmsg", f"<5>{text}\n")
 
     @property
     def legacy_shell(self) -> bool:
-        """Whether the device's adbd knows only the first shell protocol, without a status."""
+        """Whether adbd knows only the first shell protocol, which reports no exit status."""
         return self._legacy_shell
 
     def open_shell(self, command: str, *, legacy: bool = False) -> AdbConnection:
-        """A connection to a shell that runs `command`, by protocol 2 or the first one."""
-        # In which a guest has to answer, too.
+        """Open a shell that runs `command`, by protocol 2 or the first one."""
+        # Opening needs an answer of the guest, which may take `echo_seconds`.
         timeout = max(_OPEN_SECONDS, 2 * self.echo_seconds)
         connection = self._device.open_transport(timeout=timeout)
         try:
@@ -536,7 +539,7 @@ class Device:
         return connection
 
     def check_answers(self, doing: str) -> None:
-        """Raises DeviceError, which then is the first cause, if the guest answers nothing."""
+        """Raise DeviceError, which becomes the first cause, if the guest answers no echo."""
         echo = RunningCommand(self, "echo", "echo")
         try:
             if echo.answered(self.echo_seconds):
@@ -548,7 +551,7 @@ class Device:
         self.health.check()
 
     def fail_lost(self, doing: str, why: str, tail: str) -> NoReturn:
-        """Raises the first cause of a broken connection; it is that itself if there is none."""
+        """Raise the first cause; if there is none yet, the broken connection becomes it."""
         self.health.pause(_CAUSE_SECONDS if self.server.alive else _SERVER_CAUSE_SECONDS)
         server = "" if self.server.alive else "; adb's server has ended"
         message = f"the connection to the device broke in {doing!r}: {why}{server}"
@@ -557,13 +560,13 @@ class Device:
         raise AssertionError("unreachable: there is a first cause")
 
     def _features(self) -> set[str]:
-        """What the device's adbd can do."""
+        """Return the features of the device's adbd; none if the server cannot tell."""
         with suppress(adbutils.AdbError, OSError):
             return set(self._device.get_features().split(","))
         return set()
 
     def _answers_as_root(self) -> bool:
-        """Whether adbd answers, and as root. A connection that breaks is no failure here."""
+        """Return whether adbd answers as root. A broken connection is no failure here."""
         asked = RunningCommand(self, f"{self.prelude}id", "id")
         try:
             return asked.answered(self.echo_seconds) and asked.output.startswith(_ROOT)
@@ -578,22 +581,25 @@ class Device:
             self._client.connect(self.address, timeout=_OPEN_SECONDS)
             if self._device.get_state() == "device":
                 return True
-            # A connection that was made before adbd listened never becomes one.
+            # A connection that was made before adbd listened never comes up.
             self._client.disconnect(self.address)
         except (adbutils.AdbError, OSError):
             return False
         return False
 
     def _emulator_connected(self, port: int) -> bool:
-        """Tells the server of the emulator, as that does itself when it is up."""
+        """Register the emulator with the server, as an emulator does itself when it is up.
+
+        Return whether the device is there.
+        """
         with self._client.make_connection(_OPEN_SECONDS) as connection:
-            # There is no answer.
+            # The server does not answer this.
             connection.send_command(f"host:emulator:{port}")
         return bool(self._device.get_state() == "device")
 
 
 def _packet(connection: AdbConnection) -> tuple[int, bytes]:
-    """One packet of the shell protocol: its kind and its data."""
+    """Read one packet of the shell protocol; return its kind and data."""
     kind, length = _HEADER.unpack(connection.read_exact(_HEADER.size))
     return kind, connection.read_exact(length)
 

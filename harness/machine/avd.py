@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The Android Emulator with a kernel of ours: its command line, its start, its end."""
+"""The Android Emulator with our kernel: its command line, start and end."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from harness.machine.console import Console
 from harness.machine.sdk import GOOD_RELEASES, MAKE_AVD, PACKAGES_32, Avd, Sdk, data_image
 from harness.targets.model import SdkMachine
 
-# The first line of a kernel; what the emulator says of itself comes before it.
+# The kernel's first line; the emulator's own messages come before it.
 FIRST_LINE = r"Linux version \d|Booting Linux on physical CPU"
-# Where the emulator itself looks for a console port: even ones.
+# The emulator itself searches this range for a console port, which has to be even.
 _FIRST_PORT, _LAST_PORT = 5554, 5682
-# Came with the emulators of 2015.
+# The version (of 2015) that introduced `-selinux`.
 _SELINUX_SINCE = (24, 3)
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What an emulator says when it will not start, and what that means."""
+    """A message with which an emulator refuses to start, and what it means."""
 
     text: str
     message: str
@@ -65,14 +65,14 @@ REFUSALS = (
         "the AVD's system image is not there",
         "install it with the SDK's manager, in the same SDK",
     ),
-    # What comes without a window is linked against a desktop's libraries, too.
+    # Even without a window the emulator is linked against a desktop's libraries.
     Refusal(
         r"error while loading shared libraries: lib(?:GL|pulse|asound|nss|nspr|X|xcb)",
         "the emulator lacks a library of the desktop's",
         "apt-get install libgl1 libpulse0 libasound2 libnss3 libx11-6 libxcomposite1 libxcursor1"
         " libxi6 libxtst6",
     ),
-    # The second is env's word for a program whose loader is not there.
+    # The second alternative is env's message for a program whose loader is missing.
     Refusal(
         r"error while loading shared libraries|(?m:^env: .*/emulator)",
         "the emulator cannot be started here: old ones are 32-bit programs",
@@ -100,40 +100,40 @@ def emulator_argv(
     console_port: int,
     data: Path | None = None,
 ) -> list[str]:
-    """The emulator's command line; the device's adbd is at `console_port` + 1.
+    """Build the emulator's command line; the device's adbd listens at `console_port` + 1.
 
-    `data` is the image of /data, which the run changes; without it, the AVD's.
+    `data` is the image of /data, which the run modifies; without it, the AVD's own is used.
     """
     version, engines = sdk.version, sdk.has_engines
     return [
         str(sdk.emulator),
         *("-avd", avd.name),
         *("-kernel", str(kernel)),
-        # The kernel's console comes to our terminal.
+        # Print the kernel's console on our terminal.
         "-show-kernel",
         "-no-window",
         "-no-audio" if engines else "-noaudio",
         "-no-boot-anim",
-        # No host's GPU, and no libraries for one.
+        # Use neither the host's GPU nor libraries for one.
         *("-gpu", "off"),
-        # Nothing of an earlier run, nothing for a later one. Not by -wipe-data: since 25
-        # that deletes the AVD's own images.
+        # Load no state of an earlier run, and save none. Do not use -wipe-data for that:
+        # since version 25 it deletes the AVD's own images.
         "-no-snapshot" if engines else "-no-snapstorage",
         *(["-data", str(data)] if data is not None else []),
         *("-memory", str(machine.memory_mib)),
         *("-ports", f"{console_port},{console_port + 1}"),
-        # The programs of a test come from nowhere that the policy knows.
+        # SELinux's policy does not know the place of the test programs.
         *(["-selinux", "permissive"] if not version or version >= _SELINUX_SINCE else []),
         *(["-engine", "classic"] if engines and sdk.has_classic_engine else []),
-        # All that follows is QEMU's.
+        # All following arguments are QEMU's.
         *("-qemu", "-cpu", machine.cpu),
     ]
 
 
 def free_port_pair() -> int:
-    """An even port for the emulator's console, free like the one behind it.
+    """Find an even port for the emulator's console such that the next port is free, too.
 
-    Raises InfrastructureError if there are none.
+    Raises InfrastructureError if there is none.
     """
     for port in range(_FIRST_PORT, _LAST_PORT + 1, 2):
         if _is_free(port) and _is_free(port + 1):
@@ -155,13 +155,13 @@ def _is_free(port: int) -> bool:
 
 
 def explain(text: str) -> Refusal | None:
-    """The known refusal that an emulator's output holds, if it does."""
+    """Return the known refusal in an emulator's output, or None."""
     return next((known for known in REFUSALS if re.search(known.text, text)), None)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A running emulator; `address` is its serial for adb."""
+    """A running emulator."""
 
     console: Console
     health: Health
@@ -169,7 +169,7 @@ class Machine:
 
     @property
     def address(self) -> str:
-        """What adb calls it."""
+        """The emulator's serial for adb."""
         return f"emulator-{self.console_port}"
 
     @property
@@ -178,7 +178,7 @@ class Machine:
         return self.console.pid
 
     def close(self) -> None:
-        """Ends it; it gets a moment to give back what it has locked beside the AVD."""
+        """End the emulator; SIGTERM comes first, so that it can remove its locks of the AVD."""
         self.console.expect_end()
         if not self.console.ended:
             with suppress(ProcessLookupError):
@@ -187,7 +187,7 @@ class Machine:
 
 
 class _EmulatorHealth(Health):
-    """A health whose first cause says what a known refusal means."""
+    """A Health whose first cause explains a known refusal."""
 
     console: Console | None = None
 
@@ -197,10 +197,10 @@ class _EmulatorHealth(Health):
 
 
 def explained(cause: HarnessError, said: str) -> HarnessError:
-    """What `cause` comes of, if the emulator refused to start; else itself.
+    """Return an error that explains `cause` if the emulator refused to start; else `cause`.
 
-    `said` is all of the console. Where a kernel has spoken nothing was refused,
-    and whoever writes there may use the same words; nor are warnings refusals.
+    `said` is the whole console. If a kernel has printed a line the emulator did not refuse,
+    and a later line may contain the words of a refusal by chance. Warnings are no refusals.
     """
     lines = said.splitlines()
     if any(re.search(FIRST_LINE, line) for line in lines):
@@ -222,10 +222,9 @@ def start(
     scratch: Path,
     log: Path,
 ) -> Machine:
-    """Starts the emulator with `kernel`; its /data is a fresh one, in `scratch`.
+    """Start the emulator with `kernel` and a fresh /data, whose image is in `scratch`.
 
-    Raises BootError where it cannot be started, InfrastructureError where the AVD
-    has no images.
+    Raises BootError if it cannot be started, InfrastructureError if the AVD has no images.
     """
     require("setpriv")
     if not kernel.is_file():
@@ -240,7 +239,7 @@ def start(
 
 
 def _fresh_data(image: Path, scratch: Path) -> Path:
-    """A copy of `image` in `scratch`, without the zeros that most of it is."""
+    """Copy `image` to `scratch` as a sparse file: most of it is zeros."""
     copy = scratch / "userdata.img"
     run(["cp", "--sparse=always", image, copy], what="copy the AVD's userdata.img")
     copy.chmod(0o600)
@@ -248,13 +247,13 @@ def _fresh_data(image: Path, scratch: Path) -> Path:
 
 
 def _environment(sdk: Sdk, adb_port: int) -> dict[str, str]:
-    """The emulator's environment."""
+    """Build the emulator's environment."""
     own = {
-        # It tells our adb server of itself, and not the user's.
+        # The emulator registers itself with our adb server, not with the user's.
         "ANDROID_ADB_SERVER_PORT": str(adb_port),
-        # By its shell old ones tell whether the system is a 32-bit one; cron sets none.
+        # Old emulators inspect the file $SHELL to detect a 32-bit system; it may be unset.
         "SHELL": "/bin/sh",
     }
-    # It looks for images below either, whichever it asks first.
+    # The emulator finds its images by one of the two: both name the same folder.
     roots = ("ANDROID_HOME", "ANDROID_SDK_ROOT") if sdk.root is not None else ()
     return environment_of(sdk.emulator, {**own, **dict.fromkeys(roots, str(sdk.root))})

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""A machine's console: the one place that reads it.
+"""A machine's console, which only this module reads.
 
-The machine (QEMU) runs on a terminal of its own, in a session of its own. One
-thread reads that terminal, writes it to a log as it comes, and watches it for
-lines that mean that the kernel is in trouble, and for its end. The first
-trouble is the session's first cause.
+The machine (QEMU) runs on a pseudo-terminal of its own, as leader of a process session. One
+thread reads that terminal, copies it to a log as the output comes, and watches it for lines
+that report a kernel failure, and for the machine's end. The first of these becomes the first
+cause of the session's end (see Health).
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from harness.kernel_output.records import kernels_part
 
 # How many lines of the console an error shows.
 TAIL_LINES = 12
-# After its first line of trouble a kernel prints a call trace, and perhaps panics. It
-# is over when so long nothing has come, or after the second time in any case.
+# After its first line of trouble a kernel prints a call trace, and perhaps panics. The trace
+# counts as complete after the first duration without output, at the latest after the second.
 _TRACE_SECONDS, _MOST_TRACE_SECONDS = 0.5, 10.0
-# How long the reader sleeps in one read; bounds how late it sees a deadline.
+# How long one read of the reader may block; limits how late it notices a deadline.
 _READ_SECONDS = 0.1
 _READ_BYTES = 1 << 16
-# What a machine that was asked to end may take before it is killed.
+# How long a machine may take to end after a request, before it is killed.
 _GRACE_SECONDS = 2.0
-# What the reader may take to bring the last of it into the log.
+# How long the reader may take to copy the last output to the log.
 _READER_SECONDS = 30.0
-# What a line of the kernel begins with. A program writes to the console or to
-# /dev/kmsg too, but cannot put its text right behind the time by accident.
+# The prefix of a kernel line. A program may write to the console or to /dev/kmsg, too, but
+# puts a kernel's message right behind this prefix only on purpose.
 _PRINTK = re.compile(r"(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? ")
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """What a line says after which nothing that the kernel does can be trusted."""
+    """A failure that a line reports, after which the kernel cannot be trusted any more."""
 
     name: str
 
 
 def find_trouble(line: str) -> Trouble | None:
-    """The trouble that a line of the console tells of, if it does."""
+    """Return the trouble that a line of the console reports, or None."""
     told = kernels_part(line)
     prefix = _PRINTK.match(told)
     pattern = None if prefix is None else pattern_of(told[prefix.end() :])
@@ -60,14 +60,14 @@ def find_trouble(line: str) -> Trouble | None:
 
 
 def message_of(line: str) -> str:
-    """What the kernel says in a line of the console, without its time; or all of the line."""
+    """Return the kernel's text in a console line, without its time; or the whole line."""
     told = kernels_part(line)
     prefix = _PRINTK.match(told)
     return line if prefix is None else told[prefix.end() :]
 
 
 def check_terminals() -> None:
-    """Raises InfrastructureError where this host gives out no pseudo-terminal.
+    """Raise InfrastructureError if this host cannot allocate a pseudo-terminal.
 
     Each console needs one; a container without devpts has none.
     """
@@ -89,11 +89,10 @@ _FORK = threading.Lock()
 
 
 class Console:
-    """Runs `argv` as the machine and reads its console to the end.
+    """The console of a machine: runs `argv` as the machine and reads its output to the end.
 
-    `log` gets everything that is read. `health` gets the first cause. `env` is in
-    place of the environment that such a program is given otherwise. Raises
-    whatever starting a program raises.
+    `log` gets all output, `health` the first cause. `env` replaces the program's default
+    environment (see environment_of). Raises the errors of starting a program.
     """
 
     def __init__(
@@ -110,7 +109,7 @@ class Console:
         self._last_output = health.clock.now()
         self._end_expected = False
         self._ended = threading.Event()
-        # The first line of trouble, and the end of listening to what follows.
+        # The first line of trouble with its index, and when its trace counts as complete.
         self._trouble: tuple[str, Trouble, int] | None = None
         self._trace_end = self._last_trace_end = 0.0
         check_terminals()
@@ -134,7 +133,7 @@ class Console:
 
     @property
     def pid(self) -> int:
-        """The machine's process id, which is its process group's too."""
+        """The machine's process id, which is also its process group's."""
         pid = self._child.pid
         assert pid is not None
         return pid
@@ -145,15 +144,15 @@ class Console:
         return self._ended.is_set()
 
     def tail(self, lines: int = TAIL_LINES) -> str:
-        """The console's last lines."""
+        """Return the console's last lines."""
         return "\n".join(self._lines[-lines:])
 
     def wait_for(self, pattern: str, *, timeout: float, silence: float) -> re.Match[str]:
-        """The first line in which `pattern` is found, from the console's begin on.
+        """Wait for the first line of the whole console that contains `pattern`; return the match.
 
-        Raises BootError, which then is the first cause, when it has not come
-        after `timeout` seconds, or nothing at all has come for `silence`
-        seconds, in which the machine had a CPU; the first cause when there is one.
+        Raises BootError, which becomes the first cause, if there is no such line after
+        `timeout` seconds, or no output for `silence` seconds. Only time in which the
+        machine had a CPU counts. Raises the first cause if there is one.
         """
         deadline = self.health.clock.now() + timeout
         seen = 0
@@ -161,7 +160,7 @@ class Console:
             with self._changed:
                 lines = self._lines[seen:]
                 if not lines:
-                    # The second limit is looked at below, at least this often.
+                    # Not longer, so that `silence` is checked often enough.
                     self._changed.wait(_READ_SECONDS)
                     lines = self._lines[seen:]
             seen += len(lines)
@@ -185,11 +184,11 @@ class Console:
         self.health.check()
 
     def expect_end(self) -> None:
-        """From now on the machine's end is no failure."""
+        """Treat the machine's end as no failure from now on."""
         self._end_expected = True
 
     def close(self) -> None:
-        """Waits a short while for the machine's end, then kills it. Never raises its failure."""
+        """Wait a short while for the machine's end, then kill it. Never raises its failure."""
         self.expect_end()
         try:
             self._ended.wait(_GRACE_SECONDS)
@@ -199,7 +198,7 @@ class Console:
             self.health.unlisten(self._wake)
 
     def kill(self) -> None:
-        """Ends the machine's process group at once."""
+        """Kill the machine's process group at once."""
         if not self._ended.is_set():
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -209,7 +208,7 @@ class Console:
             self._changed.notify_all()
 
     def _read_all(self) -> None:
-        """The reader thread: to the end of the console, then the machine's status."""
+        """Run the reader thread: read to the console's end, then report how the machine ended."""
         rest = b""
         with self._stream:
             while (data := self._read()) is not None:
@@ -224,7 +223,7 @@ class Console:
         self._wake()
 
     def _read(self) -> bytes | None:
-        """What has come, nothing after a short while, None at the end."""
+        """Return new output, empty if none comes for a short while, None at the end."""
         if self._trouble is not None and self.health.clock.now() > self._trace_end:
             self._report_trouble()
         try:
@@ -238,7 +237,7 @@ class Console:
         return data
 
     def _take(self, data: bytes) -> bytes:
-        """Takes the whole lines of `data`; returns what is left of it."""
+        """Process the complete lines of `data`; return the rest."""
         *whole, rest = data.split(b"\n")
         if not data:
             return rest
@@ -264,7 +263,7 @@ class Console:
         self.health.fail(BootError(f"{trouble.name}: {message_of(line)}", log=self.log, tail=tail))
 
     def _end_error(self) -> HarnessError:
-        """What the machine's end, that nobody asked for, means."""
+        """Return the error for an unexpected end of the machine."""
         number: int | None = self._child.signalstatus
         if number is not None:
             name = signal.Signals(number).name

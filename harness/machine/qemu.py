@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A QEMU machine: its command line, its start, its end."""
+"""A QEMU machine: its command line, start and end."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from harness.targets.model import QemuMachine
 
 # adbd's port in the guest; harness/build/guest/init waits for it.
 GUEST_ADB_PORT = 5555
-# From its start to its greeting QEMU takes 0.1 s; a loaded host much more.
+# QEMU takes 0.1 s from its start to its greeting; on a loaded host much longer.
 _START_SECONDS = 60.0
 _QUIT_SECONDS = 1.0
-# What QEMU says when somebody else has the port that is to be forwarded.
+# QEMU's message when another process has the port that is to be forwarded.
 _PORT_TAKEN = "Could not set up host forwarding rule"
 
 
 def kernel_command_line(machine: QemuMachine) -> str:
-    """The kernel's arguments."""
+    """Build the kernel's command line."""
     return " ".join(
         (
             f"console={machine.console}",
             # The initramfs is the whole system.
             "rdinit=/init",
-            # A panic restarts at once, which with -no-reboot ends QEMU. The
-            # panic's text has left the (unbuffered) serial port before.
+            # A panic reboots at once, which with -no-reboot ends QEMU. By then the
+            # panic's text has left the (unbuffered) serial port.
             "panic=-1",
-            # Everything is printed: the console's log is what remains of a crash.
+            # Print everything: after a crash only the console's log remains.
             "loglevel=8",
-            # A test writes marks to /dev/kmsg; none may be dropped for being many.
+            # Tests write marker lines to /dev/kmsg; the rate limit must not drop any.
             "printk.devkmsg=on",
-            # Room for a whole run: what is overwritten cannot be judged.
+            # Room for a whole run: overwritten lines cannot be judged.
             "log_buf_len=4M",
         )
     )
@@ -49,29 +49,29 @@ def kernel_command_line(machine: QemuMachine) -> str:
 def qemu_argv(
     machine: QemuMachine, kernel: Path, initramfs: Path, *, adb_port: int, qmp_socket: Path | None
 ) -> list[str]:
-    """QEMU's command line; adbd is reached at `adb_port` of the loopback interface.
+    """Build QEMU's command line; adbd is reached at `adb_port` of the loopback interface.
 
-    Without a `qmp_socket` nobody controls it but its terminal.
+    Without a `qmp_socket` QEMU has no control connection.
     """
     forward = f"hostfwd=tcp:{LOOPBACK}:{adb_port}-:{GUEST_ADB_PORT}"
     return [
         machine.binary,
-        # No default devices: what is not named here is not there.
+        # No default devices: the machine has only those named here.
         "-nodefaults",
         *("-machine", machine.machine),
         *("-cpu", machine.cpu),
         *("-smp", str(machine.smp)),
         *("-m", f"{machine.memory_mib}M"),
         *("-display", "none"),
-        # The console is QEMU's terminal; a Ctrl-C on it is the guest's.
+        # The console is QEMU's terminal; Ctrl-C on it goes to the guest.
         *("-chardev", "stdio,id=console,signal=off"),
         *("-serial", "chardev:console"),
-        # We listen there before QEMU starts: nothing has to be polled.
+        # The harness listens there before QEMU starts, so it need not poll.
         *(("-qmp", f"unix:{qmp_socket}") if qmp_socket is not None else ()),
-        # The guest reaches nobody; adb reaches the guest.
+        # The guest reaches no other machine; adb reaches the guest.
         *("-netdev", f"user,id=net0,restrict=on,ipv6=off,{forward}"),
         *machine.devices,
-        # A kernel that restarts the machine is a kernel that went down.
+        # A kernel that reboots the machine has failed: QEMU ends.
         "-no-reboot",
         *("-kernel", str(kernel)),
         *("-initrd", str(initramfs)),
@@ -80,15 +80,15 @@ def qemu_argv(
 
 
 def command_to_paste(machine: QemuMachine, kernel: Path, initramfs: Path) -> str:
-    """A line for a shell that boots the same by hand, with adbd at its own port."""
+    """Return a shell command line that boots the guest by hand, with adbd at GUEST_ADB_PORT."""
     argv = qemu_argv(machine, kernel, initramfs, adb_port=GUEST_ADB_PORT, qmp_socket=None)
     return f"{shlex.join(argv)}\n"
 
 
 def version(machine: QemuMachine) -> str:
-    """What QEMU says of itself, such as `QEMU emulator version 7.2.22 (…)`. Takes 30 ms.
+    """Return QEMU's version line, such as `QEMU emulator version 7.2.22 (…)`. Takes 30 ms.
 
-    Raises ToolMissingError if it is not there, BootError if it does not say.
+    Raises ToolMissingError without QEMU, BootError if `--version` fails.
     """
     require(machine.binary)
     said = run([machine.binary, "--version"], error=BootError, timeout=_START_SECONDS).output
@@ -97,13 +97,13 @@ def version(machine: QemuMachine) -> str:
 
 
 def facts(machine: QemuMachine) -> dict[str, str]:
-    """What of a machine is not the target's data, by name: see Record."""
+    """Return the fields of a Record (bundle/built.py) that are not in the target's data."""
     return {"arguments": kernel_command_line(machine), "qemu": version(machine)}
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A running machine; `address` is where its adbd is, for adb."""
+    """A running machine; `address` is its adbd's address, for adb."""
 
     console: Console
     qmp: Qmp
@@ -116,7 +116,7 @@ class Machine:
         return self.console.pid
 
     def close(self) -> None:
-        """Ends the machine: asks it to quit, then kills what is left."""
+        """End the machine: ask it to quit, then kill what is left."""
         self.console.expect_end()
         try:
             if not self.console.ended:
@@ -140,11 +140,11 @@ def start(
     log: Path,
     more: Sequence[str] = (),
 ) -> Machine:
-    """Starts QEMU. `scratch` must be short: a socket's path has 107 bytes at most.
+    """Start QEMU. `scratch` must be short: a socket's path has 107 bytes at most.
 
-    `more` are words for QEMU about what the guest does not see.
+    `more` are further arguments for QEMU, about things that the guest does not see.
 
-    Raises BootError if QEMU does not start, ToolMissingError if it is not there.
+    Raises BootError if QEMU does not start, ToolMissingError if it is not installed.
     """
     require(machine.binary, "setpriv")
     for path in (kernel, initramfs):
@@ -169,7 +169,7 @@ def start(
 
 
 def _controlled(argv: list[str], log: Path, qmp: Qmp) -> Console:
-    """The console of a QEMU that is set up and answers `qmp`; else QEMU is ended."""
+    """Start QEMU and wait until it connects to `qmp`; return its console. Else kill QEMU."""
     console = Console(argv, log, Health())
     try:
         qmp.accept(_START_SECONDS, console.health)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""QEMU's control connection, for callers that are not asynchronous.
+"""QEMU's control connection (QMP), for synchronous callers.
 
-qemu.qmp is: its event loop runs in a thread of its own here.
+The library qemu.qmp is asynchronous: its event loop runs in a thread of its own here.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from harness.core.lifetime import Health
 
 T = TypeVar("T")
 
-# It logs what it also raises; without a handler Python would print that.
+# qemu.qmp logs the errors that it raises; without a handler Python would print them.
 logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
 
-# When the connection breaks, the console may know why, a moment later.
+# When the connection breaks, the console may show the reason a moment later.
 _CAUSE_SECONDS = 5.0
 
 
 class Qmp:
-    """Listens at the socket `path` for QEMU, which connects to it when it starts."""
+    """The connection: listens at the socket `path`, to which QEMU connects when it starts."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,9 +45,9 @@ class Qmp:
         self._thread.start()
 
     def accept(self, timeout: float, health: Health) -> None:
-        """Waits for QEMU's greeting, which comes when it is set up.
+        """Wait for QEMU's greeting, which it sends when it is set up.
 
-        Raises DeviceError after `timeout` seconds; the first cause as soon as
+        Raises DeviceError after `timeout` seconds, the session's first cause as soon as
         there is one.
         """
         future = asyncio.run_coroutine_threadsafe(self._accept(), self._loop)
@@ -60,7 +60,7 @@ class Qmp:
             future.result(timeout)
             self._connected = True
         except (QMPError, OSError, EOFError, TimeoutError, CancelledError) as error:
-            # If QEMU has ended, why it did says more than the broken connection.
+            # If QEMU has ended, the reason for that says more than the broken connection.
             health.pause(_CAUSE_SECONDS)
             health.check()
             raise DeviceError(f"QEMU did not connect to its control socket: {error!r}") from error
@@ -71,16 +71,16 @@ class Qmp:
     def execute(
         self, command: str, arguments: Mapping[str, object] | None = None, timeout: float = 60.0
     ) -> object:
-        """Runs a QMP command and returns its answer. `timeout` is in seconds."""
+        """Run a QMP command and return its answer. `timeout` is in seconds."""
         return self._run(self._client.execute(command, arguments), timeout, command)
 
     def close(self) -> None:
-        """Ends the connection and its thread."""
+        """End the connection and its thread."""
         try:
             if self._connected:
                 self._run(self._client.disconnect(), _CAUSE_SECONDS, "disconnect")
         except DeviceError:
-            # QEMU went first; that is where this leads.
+            # QEMU closed the connection first, with the same result.
             pass
         finally:
             self._listener.close()

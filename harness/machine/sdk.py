@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The Android SDK of the user: its emulator, and its virtual devices (AVDs)."""
+"""The user's Android SDK: its emulator and its virtual devices (AVDs)."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from harness.core.errors import InfrastructureError, ToolMissingError, UsageErro
 from harness.core.process import run
 from harness.targets.model import SdkMachine
 
-# Where an SDK has its emulator: of its own since 25.3, before among the tools.
+# The emulator's place in an SDK: a folder of its own since 25.3, tools/ before.
 _EMULATORS = ("emulator/emulator", "tools/emulator")
 _REVISION = re.compile(r"^Pkg\.Revision\s*=\s*(\d+(?:\.\d+)*)", re.MULTILINE)
 _VERSION = re.compile(r"version (\d+(?:\.\d+)+)")
 _FIELD = re.compile(r"^\s*([\w.]+)\s*=\s*(.*?)\s*$", re.MULTILINE)
 _API = re.compile(r"android-(\d+)")
 _VERSION_SECONDS = 60.0
-# "-engine classic" came with the second engine, which boots no goldfish kernel,
-# and later the classic one went.
+# "-engine classic" came with the second engine, which boots no goldfish kernel; later
+# emulators lack the classic engine.
 _ENGINES_SINCE = (25, 0)
 _CLASSIC_UNTIL = (28, 0, 25)
 GOOD_RELEASES = "SDK tools r24.4.1, or an emulator of version 26.1.2 to 28.0.25"
 
-# What a 32-bit program needs on a 64-bit Debian.
+# The packages that a 32-bit program needs on a 64-bit Debian.
 PACKAGES_32 = "libc6-i386 lib32stdc++6 lib32z1"
 
 MAKE_AVD = 'avdmanager create avd -n gfoom -k "system-images;android-22;default;armeabi-v7a"'
@@ -35,7 +35,7 @@ MAKE_AVD = 'avdmanager create avd -n gfoom -k "system-images;android-22;default;
 
 @dataclass(frozen=True)
 class Sdk:
-    """An emulator program, its version (empty where it does not say), and the SDK's folder."""
+    """An emulator, its version (empty if unknown), and the SDK's folder (None if unknown)."""
 
     emulator: Path
     version: tuple[int, ...]
@@ -43,32 +43,32 @@ class Sdk:
 
     @property
     def version_text(self) -> str:
-        """The version for people."""
+        """The version as text for messages."""
         return ".".join(map(str, self.version)) or "of unknown version"
 
     @property
     def has_engines(self) -> bool:
-        """Whether it has a second engine beside the classic one, or instead of it."""
+        """Whether it has the second engine, beside the classic one or instead of it."""
         return self.version >= _ENGINES_SINCE
 
     @property
     def has_classic_engine(self) -> bool:
-        """Whether it has the engine that boots goldfish; it may where it tells no version."""
-        # A fourth number may follow, of the build.
+        """Whether it has the engine that boots goldfish; assumed if the version is unknown."""
+        # A fourth number may follow: the build's.
         return self.version[:3] <= _CLASSIC_UNTIL
 
     @property
     def is_32_bit(self) -> bool:
-        """Whether the program that is started, at least, is one for 32-bit systems."""
+        """Whether at least the program that is started first is a 32-bit one."""
         return bool(self.version) and not self.has_engines
 
 
 @dataclass(frozen=True)
 class Avd:
-    """A virtual device, as its config.ini describes it; `api` is None where it does not say.
+    """A virtual device, as its config.ini describes it; `api` is None if unknown.
 
-    Its images are in the first of `folders` that has them: its own, then those of
-    its system image, which may be relative to the SDK's.
+    Its images are in the first of `folders` that has them: the AVD's own folder, then those
+    of its system image, which may be relative to the SDK's folder.
     """
 
     name: str
@@ -78,9 +78,9 @@ class Avd:
 
 
 def find(environment: Mapping[str, str] | None = None) -> Sdk:
-    """The SDK that ANDROID_HOME or ANDROID_SDK_ROOT name, or whose emulator is on PATH.
+    """Find the SDK by ANDROID_HOME or ANDROID_SDK_ROOT, or else the emulator on PATH.
 
-    Raises ToolMissingError, in one line, where there is none.
+    Raises ToolMissingError, whose message is one line, if there is none.
     """
     env = os.environ if environment is None else environment
     for variable in ("ANDROID_HOME", "ANDROID_SDK_ROOT"):
@@ -103,7 +103,7 @@ def find(environment: Mapping[str, str] | None = None) -> Sdk:
 
 
 def _version_of(program: Path) -> tuple[int, ...]:
-    """The version that the package states, or the program itself; empty where neither does."""
+    """Return the version by the package's properties, or by the program; empty if unknown."""
     properties = program.parent / "source.properties"
     if properties.is_file():
         found = _REVISION.search(properties.read_text(errors="replace"))
@@ -117,7 +117,7 @@ def _version_of(program: Path) -> tuple[int, ...]:
 
 
 def avd_folders(environment: Mapping[str, str] | None = None) -> list[Path]:
-    """Where AVDs may be described, the surest first."""
+    """Return the folders that may describe AVDs; earlier ones take precedence."""
     env = os.environ if environment is None else environment
     below = (
         ("ANDROID_AVD_HOME", ""),
@@ -130,7 +130,7 @@ def avd_folders(environment: Mapping[str, str] | None = None) -> list[Path]:
 
 
 def list_avds(environment: Mapping[str, str] | None = None) -> list[Avd]:
-    """The user's AVDs by name; those whose configuration is gone are left out."""
+    """Return the user's AVDs, sorted by name, without those that have no config.ini."""
     found: dict[str, Avd] = {}
     for folder in avd_folders(environment):
         for ini in sorted(folder.glob("*.ini")) if folder.is_dir() else []:
@@ -141,7 +141,7 @@ def list_avds(environment: Mapping[str, str] | None = None) -> list[Avd]:
 
 
 def _own_folder(ini: Path) -> Path | None:
-    """The folder with the AVD's config.ini; None where there is none."""
+    """Return the folder with the AVD's config.ini; None if there is none."""
     fields = _fields(ini)
     beside = ini.parent / f"{ini.stem}.avd"
     folders = [Path(fields["path"])] if "path" in fields else []
@@ -165,9 +165,9 @@ def _avd(name: str, own: Path) -> Avd:
 
 
 def data_image(sdk: Sdk, avd: Avd) -> Path:
-    """The image of /data with which the AVD's first boot begins.
+    """Return the image of /data for the AVD's first boot.
 
-    Raises InfrastructureError where it has none: nothing of its system is there then.
+    Raises InfrastructureError if there is none: its system image is missing then.
     """
     root = sdk.root or Path()
     images = [root / folder / "userdata.img" for folder in avd.folders]
@@ -182,7 +182,7 @@ def data_image(sdk: Sdk, avd: Avd) -> Path:
 
 
 def _unfit(avd: Avd, machine: SdkMachine) -> str:
-    """Why the AVD cannot run the machine's kernels; empty where it can."""
+    """Return why the AVD cannot run the machine's kernels; empty if it can."""
     if avd.abi != machine.abi:
         return f"for {avd.abi}, not {machine.abi}"
     if machine.newest_api is not None and avd.api is not None and avd.api > machine.newest_api:
@@ -191,10 +191,10 @@ def _unfit(avd: Avd, machine: SdkMachine) -> str:
 
 
 def choose_avd(avds: list[Avd], machine: SdkMachine, name: str | None) -> Avd:
-    """The AVD called `name`, or else the only one that can run the machine's kernels.
+    """Return the AVD called `name`; without a name the only one that can run the kernels.
 
-    Raises UsageError where a name means nothing or several would do, and
-    InfrastructureError where there is none.
+    Raises UsageError if no AVD has the name, if the named one cannot run the machine's
+    kernels, or if several can; InfrastructureError if none can.
     """
     if name is not None:
         return _called(avds, machine, name)
@@ -210,7 +210,7 @@ def choose_avd(avds: list[Avd], machine: SdkMachine, name: str | None) -> Avd:
 
 
 def _called(avds: list[Avd], machine: SdkMachine, name: str) -> Avd:
-    """The AVD called `name`; UsageError where there is none, or it cannot run the kernels."""
+    """Return the AVD called `name`; UsageError if there is none, or it cannot run the kernels."""
     for avd in avds:
         if avd.name == name:
             if unfit := _unfit(avd, machine):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A session: a machine that runs a kernel, and the device that adb sees in it.
 
-It is poisoned by its first failure: whatever waits then, and whatever is asked
-later, raises that first cause.
+The first failure poisons the session: every wait at that time and every later call raises
+this first cause.
 """
 
 from __future__ import annotations
@@ -34,33 +34,33 @@ from harness.machine import avd, qemu, sdk
 from harness.machine import snapshot as snapshots
 from harness.machine.adb import AdbServer, Device
 from harness.machine.console import check_terminals
-from harness.targets.model import BootLimits as BootLimits  # callers have it from here
+from harness.targets.model import BootLimits as BootLimits  # callers import it from here
 from harness.targets.model import QemuMachine, SdkMachine, Target
 from harness.ui.workspace import Workspace
 
-# In a session's folder: the same guest by hand, without us.
+# In a session's folder: the command that boots the same guest by hand.
 QEMU_COMMAND = "qemu-command.txt"
-# What harness/build/guest/init says when adbd listens.
+# What harness/build/guest/init prints when adbd listens.
 READY = r"goldfish-oom: init ready: (\S+)"
-# Where `tools` go, and are found before the system's own: our su gives a command
-# the oom_score_adj of an app, which what adbd starts does not have.
+# The folder for `tools`, which PATH names before the system's own: our su gives a command
+# the oom_score_adj of an app, in place of the one that adbd's children inherit.
 TOOLS_FOLDER = "/data/local/tmp"
 ANDROID_PRELUDE = f"export PATH={TOOLS_FOLDER}:$PATH; "
 _BOOT_POLL_SECONDS = 1.0
-# How far a clock that has just been set may be off: it has whole seconds.
+# How far a clock may be off right after it was set: it is set and read in whole seconds.
 _CLOCK_SECONDS = 2.0
 # u0_a70
 _APP_UID = 10070
 # The path of a socket below the scratch folder must stay within 107 bytes.
 _LONGEST_SCRATCH = 90
-# An Android's apps: a name and a uid begin each line.
+# The list of Android's apps: each line begins with a name and a uid.
 _PACKAGES = "/data/system/packages.list"
 _PACKAGE = re.compile(r"^(\S+) (\d+) ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Session:
-    """A booted machine, its device, and the folder that their logs go to."""
+    """A booted machine, its device, and the folder for their logs."""
 
     machine: qemu.Machine | avd.Machine
     device: Device
@@ -68,11 +68,11 @@ class Session:
 
     @property
     def console_log(self) -> Path:
-        """The file with all that the console has shown."""
+        """The file with all output of the console."""
         return self.machine.console.log
 
     def check(self) -> None:
-        """Raises the first cause, if the machine died, panicked or hung."""
+        """Raise the first cause if the machine died, panicked or hung."""
         self.machine.health.check()
 
 
@@ -93,22 +93,21 @@ def open_session(
     label: str = "",
     uids: Collection[int] = (),
 ) -> Iterator[Session]:
-    """Boots the kernel and yields its session; ends everything behind it.
+    """Boot the kernel and yield its session; at the end, end all that was started.
 
-    With `snapshot` a guest that has booted before goes on from where it was
-    ready, and one that boots for the first time is saved for the next run. A saved
-    one that does not prove itself is thrown away, and the kernel boots. An
-    Android Emulator always boots.
+    With `snapshot` a saved guest is restored in its ready state, and a guest that boots for
+    the first time is saved for the next run. A restored guest that fails its checks is
+    thrown away with its snapshot, and the kernel boots. An Android Emulator always boots.
 
     On an Android Emulator the kernel runs the AVD called `avd_name` (default:
-    the only one that fits), and `tools`, static programs, are brought there.
-    `limits` are the board's, unless they are given. `started` is called with the
-    health of every machine that was started, so that another thread can end the wait.
-    `label` stands behind the names of the phases. No app of the AVD may be a user of `uids`.
+    the only one that fits), and `tools`, static programs, are pushed to it.
+    `limits` are by default the board's. `started` is called with the Health of every
+    machine that was started, so that another thread can end the wait. `label` is appended
+    to the names of the phases. No app of the AVD may have one of the `uids`.
 
-    The logs (console.log, adb.log) go to `folder`. Raises BootError if the
-    kernel does not come up or is not the one of `expect_release` (what `uname
-    -r` must say), DeviceError if adb does not reach it, ToolMissingError.
+    The logs (console.log, adb.log) go to `folder`. Raises BootError if the kernel does not
+    come up or its release (`uname -r`) is not `expect_release`, DeviceError if adb does not
+    reach it, ToolMissingError if a tool is missing.
     """
     start = _Start(
         ws, kernel_image, initramfs, target, folder, limits or target.board.limits, started, label
@@ -128,9 +127,9 @@ def open_session(
 
 
 def check_machine(target: Target, avd_name: str | None = None) -> None:
-    """Raises what open_session would for want of a terminal, an SDK or an AVD.
+    """Raise what open_session would raise for lack of a terminal, an SDK or an AVD.
 
-    A build takes minutes: it is to be asked before.
+    Call it before a build, which takes minutes.
     """
     check_terminals()
     if isinstance(target.machine, SdkMachine):
@@ -143,7 +142,7 @@ def _find_avd(machine: SdkMachine, name: str | None) -> tuple[sdk.Sdk, sdk.Avd]:
 
 @dataclass(frozen=True)
 class _Start:
-    """What is to be booted, or restored. The stacks that are passed end what was started."""
+    """Data to boot or restore a guest. A stack that is passed to a method ends what it started."""
 
     ws: Workspace
     kernel_image: Path
@@ -155,7 +154,7 @@ class _Start:
     label: str
 
     def restore(self, stack: ExitStack, release: str) -> Session | None:
-        """The session of a saved guest; None where there is none that proves itself."""
+        """Restore the saved guest; return None if there is none, or it fails its checks."""
         machine = self.target.machine
         if not isinstance(machine, QemuMachine):
             return None
@@ -172,15 +171,15 @@ class _Start:
                 stack.push(inner.pop_all())
                 return session
         except (ToolMissingError, DiskFullError, RunEndedError):
-            # That says nothing of the snapshot.
+            # Such an error says nothing about the snapshot.
             raise
         except (HarnessError, OSError, ValueError) as error:
             self.ws.reporter.say(f"the snapshot is thrown away: {error}")
-            # One that may only be read keeps it.
+            # A read-only cache keeps the entry.
             with suppress(InfrastructureError):
                 cache.remove(snapshots.KIND, key)
             self._refuse_what_went_wrong()
-            # Evidence; the boot writes a log of its own.
+            # Keep it as evidence; the boot writes a log of its own.
             with suppress(FileNotFoundError):
                 self._console_log.replace(self.folder / "console.thrown-away.log")
             return None
@@ -190,10 +189,10 @@ class _Start:
         return self.folder / "console.log"
 
     def _refuse_what_went_wrong(self) -> None:
-        """Raises BootError if the kernel in a restored guest said that it is broken.
+        """Raise BootError if the kernel of a restored guest reported trouble.
 
-        Its state is what was saved, so that is the kernel's own doing, and a boot that
-        goes well must not hide it.
+        The guest's state was exactly what was saved, so the kernel itself is at fault, and
+        a boot that succeeds afterwards must not hide that.
         """
         with suppress(FileNotFoundError):
             said = self._console_log.read_text(encoding="utf-8", errors="replace")
@@ -205,9 +204,9 @@ class _Start:
                 )
 
     def boot(self, stack: ExitStack, *, save: bool) -> Session:
-        """The session of a machine of stock QEMU, once a marker came back.
+        """Boot on stock QEMU; return the session when the device has echoed a marker.
 
-        With `save` the guest is saved when it is ready, before anybody has talked to it.
+        With `save` the guest is saved as soon as it is ready, before adb connects to it.
         """
         machine = self.target.machine
         assert isinstance(machine, QemuMachine)
@@ -225,7 +224,7 @@ class _Start:
         return session
 
     def _disk(self, scratch: Path) -> Path | None:
-        """Where the guest can be saved; None if that cannot be, which is said."""
+        """Create the image to save the guest in; if that fails, say so and return None."""
         try:
             return snapshots.make_disk(scratch)
         except HarnessError as error:
@@ -233,7 +232,7 @@ class _Start:
             return None
 
     def _save(self, machine: qemu.Machine, key: str, image: Path) -> None:
-        """Saves the guest; that it cannot be is said, and the guest as good as before."""
+        """Save the guest; if that fails, say so: the guest is as good as before."""
         try:
             snapshots.save(self.ws.cache, key, machine.qmp, image)
         except (HarnessError, OSError) as error:
@@ -241,7 +240,7 @@ class _Start:
             self.ws.reporter.say(f"the guest was not saved: {error}")
 
     def boot_avd(self, stack: ExitStack, machine_data: SdkMachine, name: str | None) -> Session:
-        """The same on an Android Emulator, whose Android goes on booting then."""
+        """Boot on an Android Emulator; on return, Android itself is still booting."""
         found, chosen = _find_avd(machine_data, name)
         scratch = self._scratch(stack)
         server = AdbServer(scratch, self.folder / "adb.log")
@@ -272,7 +271,7 @@ class _Start:
     def _start_qemu(
         self, stack: ExitStack, data: QemuMachine, scratch: Path, more: Sequence[str]
     ) -> Session:
-        """A session whose device nobody has connected to yet."""
+        """Start QEMU; return a session whose device is not connected yet."""
         command = qemu.command_to_paste(data, self.kernel_image, self.initramfs)
         (self.folder / QEMU_COMMAND).write_text(command)
         machine = qemu.start(
@@ -285,27 +284,27 @@ class _Start:
         )
         stack.callback(machine.close)
         self.started(machine.health)
-        # While the kernel boots.
+        # The adb server starts while the kernel boots.
         server = AdbServer(scratch, self.folder / "adb.log")
         stack.callback(server.close)
         device = Device(server, machine.address, machine.health, echo_seconds=self.limits.echo)
         return Session(machine, device, self.folder)
 
     def _scratch(self, stack: ExitStack) -> Path:
-        """A folder that goes with the session; the one for the logs is made, too."""
+        """Make a folder that is removed with the session; make the folder for the logs, too."""
         self.folder.mkdir(parents=True, exist_ok=True)
         scratch = _scratch_folder()
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
         return scratch
 
     def _key(self, machine: QemuMachine) -> str:
-        # But for what differs from run to run.
+        # Leave out the arguments that differ from run to run.
         words = qemu.qemu_argv(machine, Path(), Path(), adb_port=0, qmp_socket=Path())
         return snapshots.key_of(machine.binary, words, self.kernel_image, self.initramfs)
 
 
 def _set_clock(device: Device) -> None:
-    """Gives the guest the host's time: its machine has no clock that runs without it."""
+    """Set the guest's clock to the host's time."""
     device.shell(_clock_command())
 
 
@@ -314,10 +313,11 @@ def _clock_command() -> str:
 
 
 def _prove(session: Session, release: str, target: Target) -> None:
-    """A restored guest is the kernel that was meant, tells the time, and has a clean log.
+    """Check that a restored guest has the right release, clock and random seed, and a clean log.
 
-    It has answered a fresh marker already. Its random numbers are not those of
-    all others that go on from the same state. Raises BootError.
+    It has echoed a fresh marker already. Its clock is set here, and fresh bytes go to its
+    random number generator: other guests restored from the same state would give the same
+    numbers. Raises BootError.
     """
     commands = [
         _clock_command(),
@@ -330,7 +330,7 @@ def _prove(session: Session, release: str, target: Target) -> None:
     found, clock, *log = session.device.shell(" && ".join(commands)).output.split("\n")
     if found != release:
         raise BootError(f"its kernel is {found}, not {release}")
-    # However long it took to set it and to read it.
+    # Setting and reading the clock may have taken all the time since `begun`.
     if not begun - _CLOCK_SECONDS <= int(clock) <= time.time() + _CLOCK_SECONDS:
         raise BootError(f"its clock says {clock}")
     text = "\n".join(log)
@@ -344,10 +344,11 @@ def _prove(session: Session, release: str, target: Target) -> None:
 def _make_ready(
     device: Device, tools: Sequence[Path], limits: BootLimits, uids: Collection[int]
 ) -> None:
-    """Brings an Android to where harness/build/guest/init leaves the guest.
+    """Bring Android to the state in which harness/build/guest/init leaves the guest.
 
-    The end of its boot, root, users whom no app has, the tools that it lacks, and no
-    SELinux in the way. Until the tools are there, with what an Android 5 has.
+    Wait for the end of its boot, become root, check that no app has one of the `uids`, push
+    the tools that Android lacks, and make SELinux permissive. Before the tools are there,
+    use only the commands of Android 5.
     """
     _wait_for_android(device, limits)
     device.become_root(limits.adb)
@@ -362,9 +363,9 @@ def _make_ready(
 
 
 def bring(device: Device, files: Sequence[Path], target: Target) -> None:
-    """Brings programs and modules to a device that booted from something of its own.
+    """Push programs and modules to an Android Emulator, which boots its own system.
 
-    As one archive and one command: over adb each costs a round of processes.
+    As one archive and one command, because each step over adb starts several processes.
     """
     if not isinstance(target.machine, SdkMachine):
         return
@@ -377,7 +378,7 @@ def bring(device: Device, files: Sequence[Path], target: Target) -> None:
 
 
 def _pack(archive: Path, files: Sequence[Path]) -> None:
-    """Writes `files` into a tar archive: root's, and everybody may run them."""
+    """Write `files` into a tar archive, owned by root and executable by all."""
 
     def everybodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.uid = member.gid = 0
@@ -391,7 +392,7 @@ def _pack(archive: Path, files: Sequence[Path]) -> None:
 
 
 def _wait_for_android(device: Device, limits: BootLimits) -> None:
-    """Waits for the end of Android's own boot; nothing else is asked of it meanwhile."""
+    """Wait for the end of Android's own boot, without any other command meanwhile."""
     now = device.health.clock.now
     deadline = now() + limits.android
     booted = "getprop sys.boot_completed"
@@ -402,7 +403,7 @@ def _wait_for_android(device: Device, limits: BootLimits) -> None:
 
 
 def _check_apps(packages: str, uids: Collection[int]) -> None:
-    """Raises InfrastructureError if an app is one of the `uids`: its processes would count."""
+    """Raise InfrastructureError if an app has one of the `uids`: its processes would count."""
     taken = [f"{name} is {uid}" for name, uid in _PACKAGE.findall(packages) if int(uid) in uids]
     if taken:
         raise InfrastructureError(
@@ -413,7 +414,7 @@ def _check_apps(packages: str, uids: Collection[int]) -> None:
 
 
 def _explain_su(device: Device, said: str) -> NoReturn:
-    """Why a command cannot be run as an app; SELinux is named where it is in the way."""
+    """Raise the reason why a command cannot run as an app: SELinux, where it is in the way."""
     enforcing = device.shell("getenforce", check=False).output.strip() == "Enforcing"
     log = device.kernel_log().splitlines()
     denied = [line for line in log if "avc:" in line and "denied" in line]
@@ -427,7 +428,7 @@ def _explain_su(device: Device, said: str) -> NoReturn:
 
 
 def _scratch_folder() -> Path:
-    """A folder for sockets and adb's home, with a short path."""
+    """Make a folder for sockets and adb's home, with a short path."""
     folder = tempfile.mkdtemp(prefix="goldfish-oom-")
     if len(folder) > _LONGEST_SCRATCH:
         Path(folder).rmdir()
@@ -436,8 +437,8 @@ def _scratch_folder() -> Path:
 
 
 def _check_release(session: Session, expected: str) -> None:
-    """The kernel that runs proves that it is the one that was meant."""
-    # An Android 5 has no uname.
+    """Raise BootError unless the running kernel's release is `expected`."""
+    # Android 5 has no uname.
     release = session.device.read_file("/proc/sys/kernel/osrelease").strip()
     if release != expected:
         raise BootError(

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Guests that have booted already: saved once per build, restored in place of a boot.
+"""Snapshots of booted guests: saved once per build, restored in place of a boot.
 
-A snapshot is a cache entry: QEMU's own (`savevm`) in a small qcow2 image that
-belongs to no device of the guest, and the digest of that file. Its key is of
-all that went in. It is never used in place: each run has a copy, which is
-compared with the digest while it is made.
+A snapshot is a cache entry with two files: a small qcow2 image, which is attached to no device
+of the guest and into which QEMU saved the guest (`savevm`), and the digest of that image. Its
+key is computed from everything that went into it. A run never uses the entry itself: it makes
+a copy, and compares the copy's digest while copying.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from harness.core.process import require, run
 from harness.machine.qmp import Qmp
 
 KIND = "snapshots"
-# QEMU's name for it inside the image.
+# The snapshot's name inside the image.
 TAG = "ready"
 _IMAGE = "ready.qcow2"
 _DIGEST = "ready.blake2b"
-# The state lies behind the image's end: the disk itself stays empty.
+# savevm stores the guest's state beyond the disk's end: the disk itself stays empty.
 _DISK_SIZE = "1M"
-# 0.3 s here, 41 MB; more where the kernel checks itself and has touched all memory.
+# It takes 0.3 s and 41 MB here; more for a debug kernel, which has touched all memory.
 _SAVE_SECONDS = 600.0
 _CHUNK = 1 << 20
 
 
 def key_of(binary: str, words: Sequence[str], kernel: Path, initramfs: Path) -> str:
-    """The key of the snapshot of this kernel and guest on QEMU `binary` with these `words`.
+    """Compute the snapshot's key for this kernel and guest on QEMU `binary` with these `words`.
 
     Raises ToolMissingError without QEMU.
     """
     require(binary)
-    # By what another version changes: asking QEMU for its own takes 40 ms.
+    # Size and time stand for QEMU's version: to ask QEMU for it takes 40 ms.
     program = Path(str(shutil.which(binary))).resolve()
     status = program.stat()
     return digest(
@@ -50,22 +50,22 @@ def key_of(binary: str, words: Sequence[str], kernel: Path, initramfs: Path) -> 
 
 
 def make_disk(folder: Path) -> Path:
-    """An empty image in `folder`, into which a machine that has it can be saved."""
+    """Create an empty image in `folder`; a machine with this drive can be saved into it."""
     image = folder / _IMAGE
     run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), _DISK_SIZE], what="qemu-img create")
     return image
 
 
 def drive(image: Path) -> tuple[str, ...]:
-    """QEMU's words for an image that the guest does not see."""
+    """Return QEMU's arguments for an image that the guest does not see."""
     return ("-drive", f"if=none,id=snapshot,format=qcow2,file={image}")
 
 
 def save(cache: Cache, key: str, qmp: Qmp, image: Path) -> None:
-    """Saves the machine behind `qmp`, which has `image` as its drive, as the entry `key`.
+    """Save the machine behind `qmp`, which has `image` as its drive, as the entry `key`.
 
-    The machine stands still meanwhile, and goes on. Raises DeviceError if QEMU
-    cannot, DiskFullError.
+    QEMU stops the machine while it saves it. Raises DeviceError if QEMU cannot save it,
+    DiskFullError if the disk is full.
     """
     said = qmp.execute(
         "human-monitor-command", {"command-line": f"savevm {TAG}"}, timeout=_SAVE_SECONDS
@@ -77,24 +77,25 @@ def save(cache: Cache, key: str, qmp: Qmp, image: Path) -> None:
         found = copy(image, folder / _IMAGE)
         (folder / _DIGEST).write_text(f"{found}\n")
 
-    # The guest proves itself.
+    # No seal: restore() checks the digest.
     cache.ensure(KIND, key, make, seal=False)
 
 
 def exists(cache: Cache, key: str) -> bool:
-    """Whether there is a snapshot under this key."""
+    """Return whether there is a snapshot under this key."""
     return cache.path(KIND, key).is_dir()
 
 
 def resume(image: Path) -> tuple[str, ...]:
-    """QEMU's words to go on from what is saved in `image`."""
+    """Return QEMU's arguments to resume the machine that is saved in `image`."""
     return (*drive(image), "-loadvm", TAG)
 
 
 def restore(cache: Cache, key: str, folder: Path) -> Path:
-    """A copy of the entry's image in `folder`.
+    """Copy the entry's image to `folder`; return the copy.
 
-    Raises InfrastructureError if the entry is not what was saved, DiskFullError.
+    Raises InfrastructureError if the entry is not what was saved, DiskFullError if the disk is
+    full.
     """
     entry = cache.path(KIND, key)
     cache.used(entry)
@@ -111,7 +112,7 @@ def restore(cache: Cache, key: str, folder: Path) -> Path:
 
 
 def copy(source: Path, target: Path) -> str:
-    """Copies a file; the digest of what was read."""
+    """Copy a file; return the digest of the bytes that were read."""
     state = hashlib.blake2b()
     with source.open("rb") as reader, target.open("wb") as writer:
         while chunk := reader.read(_CHUNK):

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What a run leaves: one folder, in the forms that other tools read."""
+"""The results of a run: one folder, in the formats that other tools read."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What the same scenario comes to on the stock kernel and on the patched one. Pure.
+"""Compares the results of a scenario on the stock kernel and on the patched one. Pure.
 
-A cell is one thing that was seen of a scenario, as a person reads it.
+A cell is one observation of a scenario, as text for people.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MB = 1_000_000
 _ALIKE = 1.25
 NOTHING = "—"
 
-# What was seen of a scenario, and how much memory was used meanwhile.
+# The observations of a scenario, and the samples of memory use during it.
 Seen = tuple[Observations, Sequence[UsageSample]]
 
 
@@ -34,12 +34,12 @@ class Difference:
 
     @property
     def differs(self) -> bool:
-        """Whether the two kernels did not do the same."""
+        """Whether the two kernels behaved differently."""
         return self.stock != self.patched
 
 
 def cells(scenario: Scenario, seen: Observations) -> Mapping[str, str]:
-    """What was seen, by what it is about; `scenario` is the one for a kernel with limits."""
+    """Return the cells of a scenario by name; `scenario` is the one for a kernel with limits."""
     found = dict(_children(scenario, seen))
     found.update(_settings(scenario, seen))
     records = parse_log(seen.section.text, raw=True).records
@@ -48,7 +48,7 @@ def cells(scenario: Scenario, seen: Observations) -> Mapping[str, str]:
 
 
 def compare(scenario: Scenario, policy: str, stock: Seen, patched: Seen) -> tuple[Difference, ...]:
-    """Every cell, also those in which the two are the same, in the scenario's order."""
+    """Compare all cells, in the scenario's order; return also those that are the same."""
     one, other = cells(scenario, stock[0]), cells(scenario, patched[0])
     return (
         *(
@@ -62,7 +62,7 @@ def compare(scenario: Scenario, policy: str, stock: Seen, patched: Seen) -> tupl
 
 
 def _children(scenario: Scenario, seen: Observations) -> Iterator[tuple[str, str]]:
-    """How each child ended; those with the same size and end are counted together."""
+    """Yield how each child ended; of a run with many children, how many ended in each way."""
     for run in scenario.runs:
         if run.name not in seen.runs:
             yield f"{run.name}: its children", "not known"
@@ -81,7 +81,7 @@ _MOST_CHILDREN = 8
 
 
 def _settings(scenario: Scenario, seen: Observations) -> Iterator[tuple[str, str]]:
-    """What each set_mm_limits() returned."""
+    """Yield what each set_mm_limits() returned."""
     for number, step in enumerate(scenario.settings):
         limit = step.limit if isinstance(step.limit, str) else f"{step.limit / _MB:g} MB"
         name = f"call {number + 1}: {step.caller} sets {step.user} to {limit}"
@@ -100,9 +100,10 @@ def _memory(
     stock: Sequence[UsageSample],
     patched: Sequence[UsageSample],
 ) -> Iterator[Difference]:
-    """The most that each user was seen to have; when that was looked at is chance.
+    """Compare the largest memory sample of each user.
 
-    A stock kernel has no sums of its own, so those of ours are left out.
+    The times of the samples are chance, so sums within 25 % of each other count as the same.
+    A stock kernel has no sums of its own, so our kernel's own sums are left out.
     """
     for user in dict.fromkeys(run.user for run in scenario.runs):
         one, other = _most(stock, uid_of(user)), _most(patched, uid_of(user))

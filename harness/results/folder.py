@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What a run leaves behind: `results/<time>-<kernel>-<policy>/` and `results/latest`.
+"""The result folder of a run: `results/<time>-<kernel>-<policy>/`, and `results/latest`.
 
-The files are written anew after each step of the run, each in one go, so that
-a run that ends half-way leaves what it had found by then.
+After each step of the run every file is replaced atomically, so that a run that ends early
+leaves its results up to then.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ResultFolder:
 
     @classmethod
     def create(cls, root: Path, kernel: str, policy: str, now: datetime) -> ResultFolder:
-        """A folder of this run's own below `root`, to which `latest` points from now on."""
+        """Create a new folder for this run below `root`, and point `latest` at it."""
         base = f"{now.strftime(_TIME)}-{kernel}-{policy}"
         with disk_full_named(root):
             root.mkdir(parents=True, exist_ok=True)
@@ -70,19 +70,19 @@ class ResultFolder:
 
     @property
     def console_log(self) -> Path:
-        """Where the first machine's console goes."""
+        """The file for the first guest's console."""
         return self.console_of(1)
 
     def console_of(self, guest: int) -> Path:
-        """Where the console of a guest's machine goes."""
+        """Return the file for a guest's console."""
         return self.of_guest(guest) / CONSOLE_LOG
 
     def of_guest(self, number: int) -> Path:
-        """Where a guest's logs go: the first one's into the folder itself."""
+        """Return the folder for a guest's logs; for the first guest it is the run's folder."""
         return self.path if number == 1 else self.path / f"guest{number}"
 
     def write(self, summary: Summary, logs: Mapping[int, str]) -> None:
-        """Writes all files but the consoles' and the evidence; `logs` are the kernels'."""
+        """Write all files but consoles and evidence; `logs` are the kernel logs by guest."""
         with disk_full_named(self.path):
             self.put("command.txt", f"{shlex.join(summary.command)}\n")
             for number in {1, *logs}:
@@ -97,19 +97,19 @@ class ResultFolder:
             self.put("kcidb.json", _json(kcidb(summary)))
 
     def write_evidence(self, usage: Sequence[ScenarioUsage], decisions: Sequence[Decision]) -> None:
-        """Writes who used how much memory, and whom the kernels chose out of whom."""
+        """Write the memory use over time, and the kernels' choices of victims."""
         with disk_full_named(self.path):
             self.put(USAGE, usage_json(usage))
             self.put(DECISIONS, decisions_json(decisions))
 
     def write_differences(self, found: Sequence[Difference]) -> None:
-        """Writes what differed between the stock kernel and ours, and what did not."""
+        """Write all cells of the comparison of the stock kernel with ours."""
         cells = [{**asdict(one), "differs": one.differs} for one in found]
         with disk_full_named(self.path):
             self.put(DIFFERENTIAL, _json(cells))
 
     def put(self, name: str, text: str, folder: Path | None = None) -> None:
-        """Replaces a file (of a folder below) as a whole."""
+        """Replace a file atomically, in the run's folder or in `folder`."""
         folder = folder or self.path
         partial = folder / f".{name}.partial"
         partial.write_text(text, encoding="utf-8")
@@ -117,7 +117,7 @@ class ResultFolder:
 
 
 def scenario_table(judged: Sequence[Judged]) -> Table:
-    """The scenarios and their outcomes, with what speaks against those that failed."""
+    """Build the table of the scenarios and their outcomes."""
     table = Table(title="Scenarios", title_justify="left", box=SIMPLE_HEAD)
     for name in ("scenario", "policy", "trigger", "outcome", "kills"):
         table.add_column(name, justify="right" if name == "kills" else "left", no_wrap=True)
@@ -137,9 +137,9 @@ def scenario_table(judged: Sequence[Judged]) -> Table:
 
 
 def kill_table(judged: Sequence[Judged]) -> Table:
-    """The kill records; a scenario's fourth and later kills are left out, and counted.
+    """Build the table of kill records; of each scenario it shows three, and counts the others.
 
-    Where the terminal is narrow the words wrap, and the numbers stay whole.
+    On a narrow terminal words wrap, and numbers stay whole.
     """
     table = Table(
         title="Kill records (bytes; CPU time in ns)", title_justify="left", box=SIMPLE_HEAD
@@ -160,7 +160,7 @@ def kill_table(judged: Sequence[Judged]) -> Table:
 
 
 def difference_table(found: Sequence[Difference]) -> Table:
-    """The cells in which the two kernels differ; how many are the same is in the title."""
+    """Build the table of the cells that differ; the title says how many are the same."""
     same = sum(1 for one in found if not one.differs)
     table = Table(
         title=f"Stock and patched kernel: what differs ({same} cells are the same)",
@@ -195,7 +195,7 @@ def _cells(record: KillRecord) -> tuple[str, ...]:
 
 
 def _point(link: Path, target: str) -> None:
-    """Makes `link` a symbolic link to `target`, in one step."""
+    """Make `link` a symbolic link to `target`, atomically."""
     fresh = link.with_name(f".{link.name}.{os.getpid()}.{secrets.token_hex(4)}")
     fresh.symlink_to(target)
     fresh.replace(link)

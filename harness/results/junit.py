@@ -9,7 +9,7 @@ from harness.results.summary import Status, Summary
 
 
 def junit(summary: Summary) -> str:
-    """One suite a run; a test case is a scenario under a policy."""
+    """Build the XML: a run is a suite, a scenario under a policy is a test case."""
     suite = TestSuite(f"emulator-test {summary.kernel} {summary.policy} {summary.trigger}")
     for one in summary.judged:
         case = TestCase(
@@ -39,7 +39,7 @@ def _result(kind: type[Error] | type[Failure], message: str, text: str) -> Error
 
 
 def _xml_text(text: str) -> str:
-    """`text` without the characters that XML cannot hold."""
+    """Return `text` with `?` for each character that is not printable: XML allows few of them."""
     return "".join(
         character if character in "\t\n" or character.isprintable() else "?" for character in text
     )

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Results as a report for KCIDB, KernelCI's database; nothing here sends it.
 
-Schema 5.3. A run is a checkout, a build of it and the tests on that, one for
-each verdict and each that is missing, and one for the run as a whole. Who runs
-the same kernel again adds tests to the same build. No `patchset_hash` is given:
-our files are laid over the tree, and are no list of patches. No URLs of logs
-either: where the folder goes to is somebody else's matter.
+Schema 5.3. A run becomes a checkout, a build of it, and tests of that build: one for each
+verdict, one for each missing verdict, and one for the run as a whole. A further run of the
+same kernel adds tests to the same build. There is no `patchset_hash`, because our changes
+are files laid over the tree and no list of patches, and no log URLs, because the harness does
+not publish the result folder.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from harness.ui.events import Planned
 _VERSION = {"major": 5, "minor": 3}
 _ORIGIN = re.compile(r"[a-z0-9_]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# What is a URL beyond doubt, and has no password in it.
+# Certainly a URL, and without a password.
 _URL = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]+)?(?:/[A-Za-z0-9._~+-]+)*/?")
 _NOT_IN_PATHS = re.compile(r"[^A-Za-z0-9_-]")
-# Characters; a longer one is refused.
+# In characters; KCIDB refuses a longer one.
 _LONGEST_EXCERPT = 16384
 _SUITE = "mm_limits"
 
@@ -32,7 +32,7 @@ _Object = dict[str, object]
 
 
 def check_origin(name: str) -> str:
-    """`name`, which KCIDB must be able to take for a sender's; UsageError if it is not."""
+    """Return `name`; UsageError if KCIDB does not accept it as the name of a sender."""
     if not _ORIGIN.fullmatch(name):
         raise UsageError(
             f"KCIDB takes no origin called {name!r}",
@@ -42,7 +42,7 @@ def check_origin(name: str) -> str:
 
 
 def kcidb(summary: Summary) -> _Object:
-    """The report, as what JSON is made from."""
+    """Build the report as an object for JSON."""
     return {
         "version": dict(_VERSION),
         "checkouts": [_checkout(summary)],
@@ -83,14 +83,14 @@ def _build(summary: Summary) -> _Object:
         found["comment"] = _text(summary.release)
         found["compiler"] = _text(summary.toolchain)
     elif summary.problem:
-        # Patches, compiler, network: the text tells which, and no class does.
+        # Patches, compiler or network: only the text says which.
         found["status"] = Status.ERROR.value
         found["comment"] = _text(summary.problem)
     return found
 
 
 def _tests(summary: Summary) -> list[_Object]:
-    """The run as a whole, then each verdict, then what is missing."""
+    """Build the tests: the run as a whole, then each verdict, then each missing one."""
     whole: _Object = {
         "path": _SUITE,
         "status": summary.status.value,
@@ -141,13 +141,13 @@ def _missing(summary: Summary, place: Planned) -> _Object:
 
 
 def _path(summary: Summary, place: Planned) -> str:
-    """Where a test is in KCIDB's tree of all tests; other characters than it takes are `_`."""
+    """Return a test's path in KCIDB's tree of tests; characters that it refuses become `_`."""
     words = (_SUITE, summary.trigger, place.policy or "log", place.scenario)
     return ".".join(_NOT_IN_PATHS.sub("_", word) or "_" for word in words)
 
 
 def _kernel_id(summary: Summary) -> str:
-    """A kernel's release ends in a hash of all that went into it; without one it is the run's."""
+    """Return the kernel's id: its release, which ends in a hash of its inputs, or the run's."""
     return f"{summary.kcidb_origin}:{_text(summary.release or summary.run)}"
 
 

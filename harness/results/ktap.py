@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Results as KTAP version 1, the form of the kernel's own tests.
+"""Results as KTAP version 1, the format of the kernel's own tests.
 
-A policy is a test, its scenarios are its subtests; the log of the boot and the
-whole log are tests beside it. What has no verdict has no line, and is missing
-from the plan; `Bail out!`, which KTAP has from TAP, says why.
+A policy is a test, its scenarios are its subtests; the boot log and the whole log are tests
+beside it. A scenario without a verdict has no result line, though the plan counts it;
+`Bail out!`, which KTAP inherits from TAP, says why.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from harness.ui.events import Planned
 
 _VERSION = "KTAP version 1"
 _INDENT = "  "
-# What would end a name or be taken for its escapes.
+# Characters that would end a name, or look like one of its escapes.
 _NOT_IN_NAMES = "#\\"
 _EDGE = re.compile(r"\A[ -]| \Z")
 
-# What has a verdict, and what has none yet.
+# A scenario or log with a verdict, or one without.
 _Entry = Judged | Planned
 
 
 def ktap(summary: Summary) -> str:
-    """The run as KTAP, each line with its end."""
+    """Return the run as KTAP, with a line feed behind each line."""
     return "".join(f"{line}\n" for line in _run(summary))
 
 
 def _run(summary: Summary) -> Iterator[str]:
-    """All lines. A run that has a problem is a test more: whoever counts must not find a pass."""
+    """Yield all lines. A problem of the run is one more test, so that no reader counts a pass."""
     tests = _tests(summary)
     healthy = summary.complete and not summary.problem
     yield _VERSION
@@ -42,7 +42,7 @@ def _run(summary: Summary) -> Iterator[str]:
     yield _comment(f"{summary.kernel}{where}: policy {summary.policy}, trigger {summary.trigger}")
     yield _comment(shlex.join(summary.command))
     for number, test in enumerate(tests, 1):
-        # What is missing is at the end: numbers have no gaps.
+        # Missing tests come last, so the numbers have no gaps.
         if not isinstance(test[0], Judged):
             break
         if test[0].place.policy:
@@ -56,7 +56,7 @@ def _run(summary: Summary) -> Iterator[str]:
 
 
 def _tests(summary: Summary) -> list[list[_Entry]]:
-    """The tests of the uppermost level: a policy's scenarios together, each log alone."""
+    """Group the tests of the top level: a policy's scenarios together, each log alone."""
     tests: list[list[_Entry]] = []
     entries: list[_Entry] = [*summary.judged, *summary.missing]
     for policy, group in groupby(entries, lambda entry: _place(entry).policy):
@@ -70,7 +70,7 @@ def _place(entry: _Entry) -> Planned:
 
 
 def _policy(number: int, scenarios: Sequence[_Entry]) -> Iterator[str]:
-    """A policy: its scenarios, and its own result, which is a pass if all of them are there."""
+    """Yield a policy's scenarios and its result, which is a pass if each of them passed."""
     judged = [one for one in scenarios if isinstance(one, Judged)]
     yield f"{_INDENT}{_VERSION}"
     yield f"{_INDENT}1..{len(scenarios)}"
@@ -89,17 +89,17 @@ def _policy(number: int, scenarios: Sequence[_Entry]) -> Iterator[str]:
 
 
 def _verdict(number: int, one: Judged) -> Iterator[str]:
-    """The result of a scenario or a log, behind what speaks against it."""
+    """Yield the reasons against a scenario or a log as comments, then its result."""
     name = one.verdict.scenario
     yield from (_comment(f"{name}: {reason}") for reason in one.verdict.reasons)
     yield _result(number, name, one.status, one.verdict.outcome.value)
 
 
 def _result(number: int, name: str, status: Status, why: str) -> str:
-    """A result line; only one that is no pass says why."""
+    """Return a result line; only a line that is no pass says why."""
     if status is Status.PASSED:
         return f"ok {number} {_name(name)}".rstrip()
-    # Where the test itself did not work, a directive says so.
+    # If the test itself did not work, a directive says so.
     directive = "" if status is Status.FAILED else "ERROR "
     return f"not ok {number} {_name(name)}".rstrip() + f" # {directive}{visible(why)}"
 
@@ -109,5 +109,5 @@ def _comment(text: str) -> str:
 
 
 def _name(name: str) -> str:
-    """A name as a description that reads back whole: parsers drop white space and a dash."""
+    """Escape a name so that parsers read all of it: they drop outer spaces and a first dash."""
     return _EDGE.sub(lambda edge: f"\\x{ord(edge[0]):02x}", visible(name, also=_NOT_IN_NAMES))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""A run as its result folder tells it: verdict.json and kills.json, read back. Pure.
+"""Reads a run back from its result folder: verdict.json and kills.json. Pure.
 
-What an older harness did not write yet is empty.
+Fields that an older harness did not write are empty.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from harness.scenarios.verdict import Outcome
 VERDICT = "verdict.json"
 KILLS = "kills.json"
 _RESULT_WORDS = ("PASS: ", "FAIL: ")
-# The exceptions by which a run notices that somebody wants it to end.
+# The exceptions that end a run by a Ctrl-C or a signal.
 _ENDED_BY: Mapping[str, str] = MappingProxyType(
     {"KeyboardInterrupt": "ended by Ctrl-C", "Terminated": "ended by a signal"}
 )
 
 
 class Word(enum.Enum):
-    """The verdict on a run in words; whoever reads only these must not be misled."""
+    """The verdict on a run in words, which must not mislead a reader who reads nothing else."""
 
     PASSED = "PASS"
     FAILED = "FAIL"
@@ -46,11 +46,11 @@ _WORDS: Mapping[Status, Word] = MappingProxyType(
 
 @dataclass(frozen=True)
 class ScenarioResult:
-    """A scenario, or a log, and how it went.
+    """The result of a scenario or a log.
 
-    `outcome` is None where it was planned and has no verdict. `seconds` is how long it
-    took, None where nobody knows. `policy` is empty for a log. `kills` are the records,
-    of which some may be lost: `kill_count` is how many there were.
+    `outcome` is None if it was planned and has no verdict. `seconds` is how long it took,
+    None if unknown. `policy` is empty for a log. `kills` are the records, of which some may
+    be missing: `kill_count` is how many there were.
     """
 
     scenario: str
@@ -64,7 +64,7 @@ class ScenarioResult:
 
     @property
     def status(self) -> Status:
-        """What it is to other people's tools."""
+        """The status for other tools."""
         return Status.MISSING if self.outcome is None else STATUS_OF[self.outcome]
 
     @property
@@ -75,7 +75,7 @@ class ScenarioResult:
 
 @dataclass(frozen=True)
 class DecodedReport:
-    """A kernel report by its title, with the places in the source in its text."""
+    """A kernel report: its title, and its text with the places in the source."""
 
     title: str
     text: str
@@ -83,10 +83,10 @@ class DecodedReport:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run. `started` is as it was written, in ISO 8601.
+    """A run. `started` is in ISO 8601, as in the file.
 
-    `emulator` is what the machine ran on, with its version. `stray_kills` are
-    records that belong to no scenario that has a verdict.
+    `emulator` is the emulator that the machine ran on, with its version. `stray_kills` are
+    the records that belong to no scenario with a verdict.
     """
 
     passed: bool
@@ -111,7 +111,7 @@ class RunResult:
 
     @property
     def word(self) -> Word:
-        """The verdict: a kernel's fault counts before all others, as in the run itself."""
+        """The verdict: a fault of the kernel counts before all others, as in Summary.status."""
         if self.passed:
             return Word.PASSED
         found = {one.status for one in self.scenarios} - {Status.PASSED}
@@ -123,17 +123,17 @@ class RunResult:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether somebody ended it, and nothing was wrong with it."""
+        """Whether a Ctrl-C or a signal ended the run, and no failure."""
         return self.problem in _ENDED_BY
 
     @property
     def end(self) -> str:
-        """What ended it before its time, for people; empty if nothing did."""
+        """What ended the run early, as text for people; empty if nothing did."""
         return _ENDED_BY.get(self.problem, self.problem)
 
     @property
     def reason(self) -> str:
-        """The verdict without its first word, for people."""
+        """The verdict without its first word, as text for people."""
         reason = self.result
         for word in _RESULT_WORDS:
             reason = reason.removeprefix(word)
@@ -146,9 +146,9 @@ class RunResult:
 
 
 def parse_run(verdict: str, kills: str | None = None) -> RunResult:
-    """The run in the text of a verdict.json and, if there is one, of its kills.json.
+    """Parse the text of a verdict.json and, if there is one, of its kills.json.
 
-    ValueError if they are none, or contradict themselves.
+    Raises ValueError if they are malformed or contradict themselves.
     """
     fields = Fields(loads(verdict, VERDICT), VERDICT)
     source = fields.object("source")
@@ -180,7 +180,7 @@ def parse_run(verdict: str, kills: str | None = None) -> RunResult:
         ScenarioResult(one.text("scenario"), one.text("policy"), run.trigger)
         for one in fields.objects("missing")
     ]
-    # A page that says PASS above a failure is worse than none.
+    # A page that shows PASS above a failure is worse than no page.
     failed = [one.scenario for one in judged if one.word is not Word.PASSED]
     if run.passed and (failed or missing or not judged or not run.finished or run.problem):
         raise ValueError(f"{VERDICT}: says that all passed, and that it did not")
@@ -189,7 +189,7 @@ def parse_run(verdict: str, kills: str | None = None) -> RunResult:
 
 
 def _judged(fields: Fields, records: list[tuple[str, KillRecord]]) -> ScenarioResult:
-    """One verdict, with its records, which are taken off the list: it has their order."""
+    """Parse one verdict; take its records from the front of `records`, which is in run order."""
     name, outcome = fields.text("scenario"), fields.text("outcome")
     if outcome not in Outcome.__members__:
         raise ValueError(f"{fields.what}: there is no outcome {outcome!r}")
@@ -214,7 +214,7 @@ def _judged(fields: Fields, records: list[tuple[str, KillRecord]]) -> ScenarioRe
 
 
 def _kills(text: str) -> list[tuple[str, KillRecord]]:
-    """The records in a kills.json, each with its scenario."""
+    """Parse the records in a kills.json, each with its scenario."""
     return [
         (fields.text("scenario"), _record(fields))
         for fields in objects_in(loads(text, KILLS), KILLS)
@@ -239,7 +239,7 @@ def _record(fields: Fields) -> KillRecord:
 
 
 def first_reason(scenarios: Sequence[ScenarioResult]) -> str:
-    """What speaks first against the gravest of those that failed; empty if none did."""
+    """Return the first reason of the gravest failure; empty if no scenario failed."""
     gravity = list(Outcome)
     failed = [one for one in scenarios if one.outcome is not None and not one.outcome.passed]
     worst = min(failed, key=lambda one: gravity.index(one.outcome or gravity[-1]), default=None)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What GitHub shows of a run, where it runs there: a page beside the job, and its errors.
+"""What GitHub shows of a run in GitHub Actions: the job's summary page, and its errors.
 
-`GITHUB_STEP_SUMMARY` names the file for the page, which may hold what was
-written before in the same step. Everything is shown as it is: to Markdown,
-HTML and GitHub's commands it says nothing.
+`GITHUB_STEP_SUMMARY` names the file for the page, which may already contain text of the same
+step. All text of the run is escaped: it cannot act as Markdown, as HTML or as a command to
+GitHub.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from harness.results.summary import Judged, Summary
 from harness.scenarios.verdict import ScenarioVerdict
 from harness.ui.progress import Reporter
 
-# Bytes, of all that one step writes; GitHub drops the whole of a longer one.
+# In bytes, for all that one step writes; GitHub drops a longer page as a whole.
 LIMIT = 1 << 20
-# GitHub shows no more errors of one step.
+# GitHub shows at most so many errors of one step.
 _MOST_ERRORS = 10
 _MOST_REASONS = 5
-# Characters; the files of the run have all of it.
+# In characters; the files of the run contain the whole text.
 _LONGEST = 500
 _SPECIAL = re.compile(r"[^A-Za-z0-9 ]|\A | \Z")
 _CUT = "\nThe rest is in the results: it would be too much for GitHub.\n"
 
 
 def tell(summary: Summary, environment: Mapping[str, str], reporter: Reporter) -> None:
-    """Tells GitHub, if it is there; what cannot be written is one line, and no failure."""
+    """Write errors and page for GitHub, if it runs the job; a failed write is only reported."""
     if environment.get("GITHUB_ACTIONS") == "true":
         for line in errors(summary):
             reporter.say(line)
@@ -48,7 +48,7 @@ def tell(summary: Summary, environment: Mapping[str, str], reporter: Reporter) -
 
 
 def page(summary: Summary, most: int = LIMIT) -> str:
-    """The run as Markdown of at most `most` bytes: verdict, command, scenarios, reasons."""
+    """Build the page: verdict, command, scenarios, reasons, as Markdown of `most` bytes at most."""
     text = ""
     room = most - len(_CUT)
     for part in _parts(summary):
@@ -61,7 +61,7 @@ def page(summary: Summary, most: int = LIMIT) -> str:
 
 
 def errors(summary: Summary) -> list[str]:
-    """GitHub's commands for what failed, the gravest first, or for what ended the run."""
+    """Build GitHub's commands for the failures, gravest first, or for what ended the run."""
     found = [
         _error(
             f"{_where(verdict)}: {verdict.outcome.value}",
@@ -75,7 +75,7 @@ def errors(summary: Summary) -> list[str]:
 
 
 def _parts(summary: Summary) -> Iterator[str]:
-    """The page in pieces, each of which can be the last."""
+    """Yield the page in pieces; the page may end after any of them."""
     yield f"\n## {_markdown(summary.last_line)}\n"
     facts = [summary.kernel, f"policy {summary.policy}", f"trigger {summary.trigger}"]
     facts += [summary.release] if summary.release else []
@@ -84,7 +84,7 @@ def _parts(summary: Summary) -> Iterator[str]:
         yield f"\nWhat ended it: {_markdown(summary.problem)}\n"
     for report in summary.reports:
         yield f"\nKernel report: {_markdown(report.title)}\n"
-    # Not cut short: it is to be copied.
+    # Not shortened: readers copy it.
     command = public(shlex.join(summary.command))
     yield f"\nTo repeat it:\n\n{_verbatim([visible(command)])}"
     if summary.judged:
@@ -121,18 +121,18 @@ def _short(text: str) -> str:
 
 
 def _markdown(text: str) -> str:
-    """`text` as Markdown without a mark: no character that is given by its number is one."""
+    """Escape `text` for Markdown: a character given by its number is never markup."""
     return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", _short(text))
 
 
 def _verbatim(lines: list[str]) -> str:
-    """Lines as they are. No Markdown is read before the end tag, which no line can hold."""
+    """Show lines as they are: before the end tag, which no line can contain, is no Markdown."""
     text = "".join(f"{html.escape(line, quote=False)}\n" for line in lines)
     return f"<pre>\n{text}</pre>\n"
 
 
 def _error(title: str, lines: list[str]) -> str:
-    """GitHub's command for an error: the title's characters mean more than the text's."""
+    """Build GitHub's command for an error; in its title `:` and `,` are special, too."""
     name = _percent(_short(title)).replace(":", "%3A").replace(",", "%2C")
     text = _percent("\n".join(_short(line) for line in lines))
     return f"::error title={name}::{text}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A run of the main job, as far as it has come: what every form of the results is made from."""
+"""A run of the main job, as far as it has got: the data for every format of the results."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _GRAVEST_FIRST = tuple(Outcome)
 
 
 class Status(enum.Enum):
-    """What other people's tools tell apart, gravest first; the values are KernelCI's."""
+    """The statuses that other tools distinguish, gravest first; the values are KernelCI's."""
 
     # The kernel did the wrong thing.
     FAILED = "FAIL"
     # The test did not work: nothing is known about the kernel.
     ERROR = "ERROR"
-    # It was planned, and did not happen.
+    # It was planned, and has no verdict.
     MISSING = "MISS"
     PASSED = "PASS"
 
@@ -49,7 +49,7 @@ STATUS_OF: Mapping[Outcome, Status] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict, the seconds that the scenario took, when it began, and on which guest."""
+    """A verdict, how long the scenario took, when it began, and its guest."""
 
     verdict: ScenarioVerdict
     seconds: float
@@ -58,17 +58,17 @@ class Judged:
 
     @property
     def status(self) -> Status:
-        """What the verdict is to other people's tools."""
+        """The verdict's status for other tools."""
         return STATUS_OF[self.verdict.outcome]
 
     @property
     def place(self) -> Planned:
-        """Which part of the plan this is."""
+        """The entry of the plan to which the verdict belongs."""
         return Planned(self.verdict.policy, self.verdict.scenario)
 
     @property
     def end(self) -> ScenarioEnd:
-        """The event that tells of it."""
+        """The event that reports the verdict."""
         verdict = self.verdict
         return ScenarioEnd(
             scenario=verdict.scenario,
@@ -84,17 +84,16 @@ class Judged:
 
 @dataclass(frozen=True)
 class Summary:
-    """A run, as far as it has come.
+    """A run, as far as it has got.
 
-    `run` is a name that no other run has, anywhere. `planned` is all that is to
-    be judged, in its order. `arch` and `machine` say what the kernel is for and
-    boots on, `emulator` what plays that machine, with its version. `release` is the
-    booted kernel's, empty before that is known; `toolchain` built it. `origin` says
-    where its source is from, `repository` and `commit` which one that is in git, and
-    `changed` which files are not as in it. `kcidb_origin` is what KernelCI calls the
-    sender of results.
-    `problem` is what ended the run before its time. `finished` says that all of
-    it was done.
+    `run` is a globally unique name. `planned` is all that is to be judged, in its order.
+    `arch` and `machine` are the architecture of the kernel and the machine that it boots on,
+    `emulator` is what emulates that machine, with its version. `release` is the booted
+    kernel's, empty until it is known; `toolchain` built it. `origin` says where its source
+    comes from, `repository` and `commit` identify the source in git, and `changed` are the
+    files that differ from that commit. `kcidb_origin` is KernelCI's name for the sender of
+    results. `problem` is what ended the run early. `finished` says that the run did all its
+    work.
     """
 
     kernel: str
@@ -121,13 +120,13 @@ class Summary:
 
     @property
     def failed(self) -> tuple[ScenarioVerdict, ...]:
-        """The verdicts that are not a pass, the gravest first."""
+        """The verdicts that are no pass, gravest first."""
         failed = [one.verdict for one in self.judged if not one.verdict.passed]
         return tuple(sorted(failed, key=lambda verdict: _GRAVEST_FIRST.index(verdict.outcome)))
 
     @property
     def missing(self) -> tuple[Planned, ...]:
-        """What was planned and has no verdict, in its order."""
+        """The planned entries without a verdict, in the plan's order."""
         judged = Counter(one.place for one in self.judged)
         missing = []
         for place in self.planned:
@@ -139,17 +138,17 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """Whether the run came to its end, and everything was judged."""
+        """Whether the run finished, and everything planned was judged."""
         return self.finished and bool(self.judged) and not self.missing
 
     @property
     def passed(self) -> bool:
-        """Whether all was done and nothing failed."""
+        """Whether the run is complete and nothing failed."""
         return self.complete and not self.failed and not self.problem
 
     @property
     def status(self) -> Status:
-        """What the run is as a whole: a kernel's fault counts before all others."""
+        """The status of the whole run: a fault of the kernel counts before all others."""
         found = {one.status for one in self.judged} - {Status.PASSED}
         if self.problem:
             found.add(Status.ERROR)
@@ -159,7 +158,7 @@ class Summary:
 
     @property
     def reason(self) -> str:
-        """Why it is no pass; empty where it is one."""
+        """Why the run is no pass; empty if it passed."""
         if self.passed:
             return ""
         if self.failed:

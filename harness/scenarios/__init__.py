@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What is run on the device, what must come of it, and the verdict."""
+"""What runs on the device, the expected result, and the verdict."""

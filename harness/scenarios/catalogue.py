@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""The scenarios: what is run on the device, and what must come of it, as data.
+"""The scenarios as data: what runs on the device, and the expected result.
 
-A scenario is a list of steps, done in order; runs that have started hold their
-memory until the last step is done. A run is one oom test program with its
-children, which allocate one after the other. Besides what they allocate a user
-has the run's parent and what every child has, 0.4 MB each; the sizes below
-leave room for it, so that what is expected does not hang on it. All sizes are
-bytes, all limits too.
+A scenario is a list of steps, done in order; a run that has started holds its memory until
+the last step is done. A run is one oom test program with its children, which allocate one
+after the other. Besides these allocations, the run's parent and each child have 0.4 MB of
+their own; the sizes below leave room for that, so that the expected result does not depend
+on it. All sizes and limits are bytes.
 
-Touching memory takes CPU time, and how much depends on the host's load. Where
-runtime must pick the child that crosses the limit, that one is several times
-larger than the others.
+Touching memory takes CPU time, and how much depends on the host's load. Where the policy
+runtime must pick the child that crosses the limit, that child is several times larger than
+the others.
 
-A step or expectation holds for both triggers: with `alloc` the child that
-crosses the limit is stopped while it allocates; with `daemon` it has allocated
-everything when the daemon comes. In both the same process must be the victim.
+A step or expectation holds for both triggers: with `alloc` the child that crosses the limit
+is stopped while it allocates; with `daemon` it has allocated everything when the daemon calls
+the killer. In both cases the same process must be the victim.
 """
 
 from __future__ import annotations
@@ -28,42 +27,41 @@ from harness.core.errors import UsageError
 POLICIES = ("rss", "runtime", "badness")
 TRIGGERS = ("alloc", "daemon")
 
-# Android's first app: u0_a0. Bionic and our guest agree on it.
+# The uid of Android's first app, u0_a0, in Bionic and in our guest.
 _FIRST_APP_UID = 10000
-# What a limit is set to in order to remove it; the programs' word for ULONG_MAX.
+# The value that removes a limit: the programs' word for ULONG_MAX.
 NO_LIMIT = "max"
-# A shielded run's parent; below it nobody is a victim.
+# The oom_score_adj of a shielded run's parent; a process that has it is never a victim.
 SHIELD_ADJ = -1000
 
 
 @dataclass(frozen=True)
 class Child:
-    """One child: what it allocates, and what it does before that.
+    """One child: the size of its allocation, and what it does before that.
 
-    It uses `cpu_ms` of CPU time, and where CPU time decides `sure_ms` more: there the
-    victim has to have used the most also on a loaded host.
+    It uses `cpu_ms` of CPU time, and `sure_ms` more under the policy runtime: there the
+    victim must have used the most CPU time, also on a loaded host.
     """
 
     size: int
     cpu_ms: int = 0
     sure_ms: int = 0
     adj: int | None = None
-    # As bytes in Latin-1; None: the program's own name.
+    # Its bytes as Latin-1 characters; None: the program's own name.
     name: str | None = None
 
     def cpu_time(self, policy: str) -> int:
-        """What it uses under this policy, in milliseconds."""
+        """Return the CPU time that it uses under this policy, in milliseconds."""
         return self.cpu_ms + (self.sure_ms if policy == "runtime" else 0)
 
 
 @dataclass(frozen=True)
 class Run:
-    """Starts an oom test program as `user` and waits until its children hold.
+    """A step that starts an oom test program as `user` and waits until its children hold.
 
-    `limit` is what the program sets for `user` (0: nothing). A shielded run is
-    started by root with oom_score_adj -1000 before it becomes the user's; its
-    children inherit that unless they have an `adj`. With `together` all
-    children allocate at the same time.
+    `limit` is the limit that the program sets for `user` (0: none). Root starts a shielded
+    run with oom_score_adj -1000, before it becomes the user's; its children inherit
+    that unless they have an `adj`. With `together` all children allocate at the same time.
     """
 
     name: str
@@ -76,7 +74,7 @@ class Run:
 
 @dataclass(frozen=True)
 class SetLimit:
-    """`caller` sets the limit of `user`; `expect` is 0, 1 or an errno's name."""
+    """A step in which `caller` sets the limit of `user`; `expect` is 0, 1 or an errno's name."""
 
     caller: str
     user: str
@@ -86,7 +84,7 @@ class SetLimit:
 
 @dataclass(frozen=True)
 class Modules:
-    """Loads, or unloads, the modules that supply the syscalls."""
+    """A step that loads or unloads the modules that supply the syscalls."""
 
     loaded: bool
 
@@ -96,7 +94,7 @@ Step = Run | SetLimit | Modules
 
 @dataclass(frozen=True)
 class Victims:
-    """Which children of the run `run` must die, and no others, of any run."""
+    """The expectation that these children of the run `run` die, and no others of any run."""
 
     run: str
     indexes: tuple[int, ...]
@@ -104,35 +102,35 @@ class Victims:
 
 @dataclass(frozen=True)
 class Enough:
-    """Any children of the run may die, but no more than must.
+    """The expectation that any children of the run die, but no more than necessary.
 
-    When it is over the run's user is within its limit, and would not have been
-    with the largest victim alive, give or take `slack` bytes.
+    At the end the run's user is within its limit, and would not be if the largest victim
+    were alive, give or take `slack` bytes.
     """
 
     run: str
     slack: int = 0
 
 
-# What must come of a scenario; None: nobody dies.
+# The expected result of a scenario; None: no process dies.
 Expected = Victims | Enough | None
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A scenario, and what must come of it under each policy."""
+    """A scenario, and its expected result under each policy."""
 
     name: str
     title: str
     steps: tuple[Step, ...]
     expected: Mapping[str, Expected]
-    # The triggers under which the scenario means something.
+    # The triggers under which the scenario makes sense.
     triggers: tuple[str, ...] = TRIGGERS
     # What /proc/mm_limits must show at the end, user to limit; None: no entry.
     limits: Mapping[str, int | None] = field(default_factory=dict)
-    # Users of whom the kernel must say, once, that nobody is left to kill.
+    # Users for which the kernel must log, once, that it has no process left to kill.
     nobody_left: tuple[str, ...] = ()
-    # Users whose entry the kernel must say it dropped from the full table.
+    # Users whose entry the kernel must log as dropped from the full table.
     dropped: tuple[str, ...] = ()
 
     @property
@@ -146,18 +144,18 @@ class Scenario:
         return tuple(step for step in self.steps if isinstance(step, SetLimit))
 
     def run(self, name: str) -> Run:
-        """The run called `name`."""
+        """Return the run called `name`."""
         return next(run for run in self.runs if run.name == name)
 
 
 def uid_of(user: str) -> int:
-    """The uid of "root" or "u0_aN"."""
+    """Return the uid of "root" or "u0_aN"."""
     return 0 if user == "root" else _FIRST_APP_UID + int(user.removeprefix("u0_a"))
 
 
 MB = 1_000_000
 OFFENDER = "u0_a70"
-# CPU time that a child burns to have the most of its run, also on a loaded host.
+# The CPU time that a child burns to have the most in its run, also on a loaded host.
 _SURE_MS = 150
 
 
@@ -166,7 +164,7 @@ def _sizes(*sizes: int) -> tuple[Child, ...]:
 
 
 def _offence(*children: Child, limit: int) -> Run:
-    """The offender's run, whose parent is out of the choice: its CPU time is not small enough."""
+    """Build the offender's run, shielded: its parent may use enough CPU time to be a victim."""
     ordinary = tuple(replace(child, adj=child.adj or 0) for child in children)
     return Run("main", OFFENDER, ordinary, limit=limit, shielded=True)
 
@@ -181,7 +179,7 @@ def _by_policy(rss: Expected, runtime: Expected, badness: Expected) -> Mapping[s
 
 NEIGHBOUR = "u0_a71"
 BYSTANDER = "u0_a72"
-# CONFIG_MM_LIMITS_SLOTS, and so many users that have nothing else to do.
+# CONFIG_MM_LIMITS_SLOTS, and as many users that only fill the table.
 SLOTS = 10
 _FILLERS = tuple(f"u0_a{number}" for number in range(80, 80 + SLOTS))
 
@@ -195,7 +193,7 @@ SCENARIOS: tuple[Scenario, ...] = (
                 OFFENDER,
                 (
                     *_sizes(20000, 40000, 20000, 30000, 200000),
-                    # As in the next one.
+                    # sure_ms for the same reason as in `course`.
                     Child(100 * MB, sure_ms=_SURE_MS),
                 ),
                 limit=100 * MB,
@@ -207,7 +205,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="course",
         title="the course's example: one child above the limit",
-        # Its parent is not out of the choice, and on a loaded host takes long, too.
+        # The parent is not shielded, and on a loaded host uses much CPU time, too.
         steps=(Run("main", OFFENDER, (Child(160 * MB, sure_ms=_SURE_MS),), limit=100 * MB),),
         expected=_always(Victims("main", (0,))),
         limits={OFFENDER: 100 * MB},
@@ -223,7 +221,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="many-small",
         title="64 small children exceed the limit together",
         steps=(_offence(*_sizes(*[1_500_000] * 64), limit=56 * MB),),
-        # Each process may hold back 64 pages of its RSS from the kernel's sum.
+        # Up to 64 pages of each process's RSS may not be in the kernel's sum yet.
         expected=_always(Enough("main", slack=1 * MB)),
         limits={OFFENDER: 56 * MB},
     ),
@@ -241,7 +239,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="bystander",
         title="a user without a limit, larger than anyone, lives",
         steps=(
-            # Larger, and under runtime with more CPU time, than anyone.
+            # Larger, and under runtime with more CPU time, than all other processes.
             Run("bystander", BYSTANDER, (Child(18 * MB, sure_ms=3 * _SURE_MS),)),
             _offence(Child(2 * MB), Child(17 * MB, sure_ms=_SURE_MS), limit=16 * MB),
         ),
@@ -291,7 +289,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="runtime-pick",
         title="a small child used much CPU time: only runtime picks it",
         steps=(
-            # Small, because touching pages takes CPU time too, on a loaded host much.
+            # Small sizes: touching pages takes CPU time, too, and much of it on a loaded host.
             _offence(Child(3 * MB, cpu_ms=250, sure_ms=750), Child(9_800_000), limit=12 * MB),
         ),
         expected=_by_policy(
@@ -352,7 +350,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         title="a full table: the least recently set entry goes, and only for root",
         steps=(
             *(SetLimit("root", user, 50 * MB) for user in _FILLERS),
-            # The first is the most recently set one now, and the second the oldest.
+            # Now the first entry is the most recently set one, and the second the oldest.
             SetLimit("root", _FILLERS[0], 51 * MB),
             SetLimit(OFFENDER, OFFENDER, 100 * MB, expect="ENOSPC"),
             SetLimit("root", OFFENDER, 100 * MB, expect="1"),
@@ -390,19 +388,19 @@ SCENARIOS: tuple[Scenario, ...] = (
 
 
 def _users(scenario: Scenario) -> set[str]:
-    """The users of whom the scenario has a process or a limit."""
+    """Return all users of the scenario: of its processes, calls and limits."""
     users = [run.user for run in scenario.runs]
     users += [user for step in scenario.settings for user in (step.caller, step.user)]
     return {*users, *scenario.limits}
 
 
-# The users of all scenarios: on a device with apps none of these may have one.
+# The uids of all scenarios: no app on an Android device may have one of them.
 UIDS = frozenset(uid_of(user) for scenario in SCENARIOS for user in _users(scenario))
 _BY_NAME: Mapping[str, Scenario] = MappingProxyType({s.name: s for s in SCENARIOS})
 
 
 def on_stock(scenario: Scenario) -> Scenario:
-    """What the same processes do on a kernel without limits: none can be set, nobody dies."""
+    """Return the scenario for a kernel without limits: none can be set, no process dies."""
     steps: list[Step] = []
     for step in scenario.steps:
         if isinstance(step, Run):
@@ -420,7 +418,7 @@ def on_stock(scenario: Scenario) -> Scenario:
 
 
 def policies_of(word: str) -> tuple[str, ...]:
-    """The policies that `word` means: itself, or all of them for "all"."""
+    """Return the policies that `word` means: itself, or all of them for "all"."""
     if word == "all":
         return POLICIES
     if word not in POLICIES:
@@ -431,17 +429,17 @@ def policies_of(word: str) -> tuple[str, ...]:
 
 
 def check_trigger(word: str) -> str:
-    """`word`, which must be a trigger."""
+    """Return `word`; UsageError if it is no trigger."""
     if word not in TRIGGERS:
         raise UsageError(f"no trigger is called {word!r}", hint=f"one of: {', '.join(TRIGGERS)}")
     return word
 
 
 def select(names: tuple[str, ...] | None, trigger: str) -> tuple[Scenario, ...]:
-    """The scenarios called `names` (None: all) that mean something under `trigger`.
+    """Return the scenarios called `names`, or for None all that make sense under `trigger`.
 
-    UsageError for a name that no scenario has, for one that means nothing under
-    the trigger, and if nothing is left.
+    Raises UsageError for a name that no scenario has, for a scenario that makes no sense
+    under the trigger, and if `names` is empty.
     """
     if names is None:
         return tuple(scenario for scenario in SCENARIOS if trigger in scenario.triggers)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What a run saw beside its verdicts: memory over time, and how victims were chosen. Pure.
+"""What a run records besides its verdicts: memory over time, and the choice of victims. Pure.
 
-`usage.json` and `decisions.json` of a result folder. Times are those of the
-kernel's log, in seconds since the guest's boot; sizes are bytes.
+It is in `usage.json` and `decisions.json` of a result folder. Times are those of the kernel
+log, in seconds since the guest's boot; sizes are bytes.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from harness.kernel_output.records import KillRecord
 
 USAGE = "usage.json"
 DECISIONS = "decisions.json"
-# Where a sum comes from. /proc is looked at from time to time, and memory that processes
-# share counts for each of them. The other two are the kernel's own sums.
+# Where a sum comes from. /proc is sampled, and memory that processes share counts for each of
+# them. The other two are the kernel's own sums.
 PROC, KILL_RECORD, PROC_MM_LIMITS = "/proc", "kill record", "/proc/mm_limits"
 
 
 @dataclass(frozen=True)
 class UsageSample:
-    """What the processes of a user took at a time; `mm_max` is its limit, None for none.
+    """The memory of a user's processes at a time; `mm_max` is its limit, None for none.
 
-    `source` is one of those above.
+    `source` is PROC, KILL_RECORD or PROC_MM_LIMITS.
     """
 
     time: float
@@ -38,13 +38,13 @@ class UsageSample:
 
     @property
     def is_kernels(self) -> bool:
-        """Whether the kernel itself worked out the sum."""
+        """Whether the kernel itself computed the sum."""
         return self.source != PROC
 
 
 @dataclass(frozen=True)
 class Peak:
-    """The largest sum that the kernel itself worked out for a user; it does not say when."""
+    """The largest sum that the kernel itself computed for a user; its time is unknown."""
 
     uid: int
     rss: int
@@ -53,9 +53,9 @@ class Peak:
 
 @dataclass(frozen=True)
 class ScenarioUsage:
-    """The samples of one scenario; `started` is when it began, None where nobody knows.
+    """The samples of one scenario; `started` is when it began, None if unknown.
 
-    An empty `trigger` is the run's. `peaks` are of the users that had a limit at the end.
+    An empty `trigger` means the run's. `peaks` are of the users that had a limit at the end.
     """
 
     scenario: str
@@ -68,7 +68,7 @@ class ScenarioUsage:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A process that could have been chosen: its policy's score, its memory, oom_score_adj.
+    """A candidate for a kill: its score by the policy, its RSS and oom_score_adj.
 
     `comm` is its name, with its bytes as Latin-1 characters.
     """
@@ -82,11 +82,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Decision:
-    """Which process of a user the kernel chose, out of which.
+    """The kernel's choice of a victim among a user's candidates.
 
-    `chosen` is None where it chose nobody. `expected` is whom an independent model
-    would have chosen, None where it was nobody; `agrees` says whether it agrees with the
-    choice and with all scores, or was not asked. An empty `trigger` is the run's.
+    `chosen` is None if the kernel chose no process. `expected` is the choice of an
+    independent model (see oracle.py), None if it would choose none. `agrees` says whether
+    the model agrees with the choice and with all scores; without a model it is True. An
+    empty `trigger` means the run's.
     """
 
     scenario: str
@@ -101,27 +102,27 @@ class Decision:
 
     @property
     def is_disputed(self) -> bool:
-        """Whether the model would have chosen somebody else, or given other scores."""
+        """Whether the model would have chosen another process, or computed other scores."""
         return not self.agrees
 
 
 def usage_json(usage: Iterable[ScenarioUsage]) -> str:
-    """The text of usage.json."""
+    """Return the text of usage.json."""
     return json.dumps([asdict(one) for one in usage], indent=1) + "\n"
 
 
 def decisions_json(decisions: Iterable[Decision]) -> str:
-    """The text of decisions.json."""
+    """Return the text of decisions.json."""
     return json.dumps([asdict(one) for one in decisions], indent=1) + "\n"
 
 
 def parse_usage(text: str) -> tuple[ScenarioUsage, ...]:
-    """The samples in a usage.json, in its order; ValueError if it is none."""
+    """Parse a usage.json; keep its order. Raises ValueError if it is malformed."""
     return tuple(_usage(fields) for fields in objects_in(loads(text, USAGE), USAGE))
 
 
 def parse_decisions(text: str) -> tuple[Decision, ...]:
-    """The decisions in a decisions.json, in its order; ValueError if it is none."""
+    """Parse a decisions.json; keep its order. Raises ValueError if it is malformed."""
     return tuple(_decision(fields) for fields in objects_in(loads(text, DECISIONS), DECISIONS))
 
 
@@ -174,7 +175,7 @@ def _decision(fields: Fields) -> Decision:
 
 @dataclass(frozen=True)
 class LimitChange:
-    """A user's limit in bytes, from `time` on (seconds since boot); None: it has none."""
+    """A user's limit in bytes from `time` on (seconds since boot); None: no limit."""
 
     time: float
     uid: int
@@ -183,9 +184,10 @@ class LimitChange:
 
 @dataclass(frozen=True)
 class Meanwhile:
-    """What happened between the begin and the end of a scenario, in seconds since boot.
+    """Data on the time between a scenario's begin and end, in seconds since boot.
 
-    `read` is what /proc/mm_limits said at the time `read_at`, None where it said nothing.
+    `read` are the entries of /proc/mm_limits at the time `read_at`, which is None if the file
+    was not read.
     """
 
     begin: float
@@ -196,17 +198,17 @@ class Meanwhile:
 
     @property
     def peaks(self) -> tuple[Peak, ...]:
-        """The largest sum of each user that had a limit, and used anything."""
+        """The largest sum of each user that had a limit and used memory."""
         return tuple(Peak(one.uid, one.peak_rss, one.mm_max) for one in _of_users(self.read))
 
 
 def samples_of(
     meanwhile: Meanwhile, seen: Iterable[Usage], kills: Sequence[KillRecord], ahead: float
 ) -> tuple[UsageSample, ...]:
-    """All that is known of a scenario, by the kernel log's clock and in its order.
+    """Return all samples of a scenario, with the times of the kernel log, sorted by time.
 
-    That clock, by which the kills are told, is ahead of all others by so much. What
-    was `seen` may have been at another time.
+    The kernel log's clock, which gives the times of kills, is `ahead` seconds ahead of the
+    clock of all other times here. Of `seen`, only the samples within the scenario count.
     """
     by_proc = samples(
         [
@@ -220,14 +222,14 @@ def samples_of(
 
 
 def between(usage: Iterable[Usage], begin: float, end: float) -> tuple[Usage, ...]:
-    """Those of a time, in seconds since boot; both ends belong to it."""
+    """Return the usage between two times, in seconds since boot; both ends are included."""
     return tuple(one for one in usage if begin <= one.time <= end)
 
 
 def samples(usage: Iterable[Usage], limits: Sequence[LimitChange]) -> tuple[UsageSample, ...]:
-    """What was seen, each time with the limit by then; a change of a limit is one, too.
+    """Return a sample, with the limit of that time, for each usage and each change of a limit.
 
-    Sorted by time. At the beginning nobody uses anything, and nobody has a limit.
+    Sorted by time. At the beginning no user has memory or a limit.
     """
     events: list[Usage | LimitChange] = sorted([*usage, *limits], key=lambda event: event.time)
     rss: dict[int, int] = {}
@@ -262,5 +264,5 @@ def _as_read(meanwhile: Meanwhile, ahead: float) -> list[UsageSample]:
 
 
 def _of_users(entries: Iterable[LimitEntry]) -> list[LimitEntry]:
-    """The entries of single users that have had any memory."""
+    """Return the entries of single users (not ranges) that have had memory."""
     return [one for one in entries if not one.is_range and one.peak_rss]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""One round of the fuzz test: what the device's program says of it, and what that means.
+"""One round of the fuzz test: parses the output of the device's program, and judges it.
 
-The invariants: nobody of a user without a limit dies, nobody who is protected
-dies, every death has a record, every state above a limit ends, every process
-ends when it is told to, and the kernel's log is clean.
+The invariants: no process of a user without a limit dies, no protected process dies, every
+death has a kill record, no user stays above its limit, every process ends when it is told to,
+and the kernel log is clean.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from harness.kernel_output.klog import Allowed, Section, find_trouble
 from harness.kernel_output.records import parse_log
 
 PROGRAM = "mm_limits_fuzz"
-# As in ndk_tests/mm_limits_fuzz/jni/fuzz.h: the users of whom processes may die.
+# As in ndk_tests/mm_limits_fuzz/jni/fuzz.h: the users whose processes may die.
 LIMITED = range(10070, 10073)
 _OOM_SCORE_ADJ_MIN = -1000
 
-# A fault finds no memory, because it is made to, and is begun again.
+# Fault injection fails an allocation of a page fault; the kernel retries the fault.
 _FAILED = Allowed(
     r"Huh VM_FAULT_OOM leaked out to the #PF handler\. Retrying PF"
     r"|pagefault_out_of_memory: \d+ callbacks suppressed",
@@ -44,7 +44,7 @@ class Death:
 
 @dataclass(frozen=True)
 class RoundOutput:
-    """What the program printed. `ends` is empty unless it came to its end."""
+    """The program's parsed output. `ends` is empty unless the program ran to its end."""
 
     deaths: tuple[Death, ...]
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class RoundOutput:
 
 
 def parse_round(text: str, marker: str) -> RoundOutput:
-    """The typed form of the program's output. Never raises."""
+    """Parse the program's output. Never raises."""
     lines = [line.strip() for line in text.splitlines()]
     last = f"done: program={PROGRAM}, marker={marker}, checks="
     return RoundOutput(
@@ -65,7 +65,7 @@ def parse_round(text: str, marker: str) -> RoundOutput:
 
 
 def judge_round(output: RoundOutput, section: Section) -> tuple[str, ...]:
-    """What speaks against the kernel in this round; empty if nothing does."""
+    """Return the problems of this round; empty if it passed."""
     return tuple(_problems(output, section))
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""An oracle: who should have died, by a model of the policies that is not the kernel's. Pure.
+"""An oracle: says which process should have died, by a model independent of the kernel's. Pure.
 
-The kernel tells, as events, each candidate of a scan with what its score is made
-of, and each kill. The score is worked out here once more from that, by what the
-contract says of each policy; CPU time alone is taken as it is told.
+The kernel reports as trace events each candidate of a scan, with the inputs of its score, and
+each kill. The oracle computes the score from these inputs again, by the contract of each
+policy; only CPU time is taken as reported.
 
 Events are lines of tracefs' file `trace`:
 
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 PAGE = 4096
-# Per cent of all memory that an administrator is spared, before Linux 4.17.
+# Before Linux 4.17 badness subtracts this percentage of all memory for a privileged process.
 _ADMIN_BONUS = 3
 _PID = r"(?P<pid>[1-9][0-9]{0,9})"
 _UID = r"uid=(?P<uid>[0-9]{1,10})"
@@ -42,10 +42,10 @@ _BUFFER = re.compile(r"^# entries-in-buffer/entries-written: ([0-9]+)/([0-9]+) "
 
 @dataclass(frozen=True)
 class Candidate:
-    """A process that a scan weighed: its score by the kernel, and what that is made of.
+    """A candidate of a scan: the kernel's score, and the inputs of that score.
 
-    Memory is in pages, `total` is the machine's with its swap; CPU time is the
-    score itself, in ns.
+    Memory is in pages; `total` is the machine's memory and swap. Under the policy runtime
+    the score is the CPU time, in ns.
     """
 
     pid: int
@@ -59,16 +59,16 @@ class Candidate:
 
     @property
     def bytes(self) -> int:
-        """Its resident memory."""
+        """The RSS in bytes."""
         return self.rss * PAGE
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A kill, with those among whom the kernel chose, in the order in which it weighed them.
+    """A kill, and the candidates for it in the order in which the kernel compared them.
 
-    `time` is in seconds since boot. `expected` is whom the model would have chosen, and
-    `misjudged` are those to whom it gives another score than the kernel.
+    `time` is in seconds since boot. `expected` is the pid that the model chooses, and
+    `misjudged` are the pids to which it gives another score than the kernel.
     """
 
     time: float
@@ -81,12 +81,12 @@ class Decision:
 
     @property
     def agrees(self) -> bool:
-        """Whether the model would have done the same."""
+        """Whether the model makes the same choice with the same scores."""
         return self.chosen == self.expected and not self.misjudged
 
 
 def model_score(candidate: Candidate, policy: str) -> int | None:
-    """What the contract gives a process under a policy; None for one that it does not know."""
+    """Compute a score by the policy's contract; None if the policy is a module's."""
     if policy == "rss":
         return candidate.rss
     if policy == "runtime":
@@ -99,10 +99,10 @@ def model_score(candidate: Candidate, policy: str) -> int | None:
 
 
 def choose(candidates: Sequence[Candidate], policy: str) -> int | None:
-    """The pid of whom the model has die; None without candidates.
+    """Return the pid of the model's victim; None without candidates.
 
-    The largest score; of equal ones the larger RSS, then the younger process, which is
-    weighed later. Of a policy that the contract does not know the kernel's scores count.
+    It has the largest score; of equal scores the larger RSS wins, then the younger process,
+    which the kernel compares later. For a module's policy the kernel's scores count.
     """
     if not candidates:
         return None
@@ -116,10 +116,10 @@ def choose(candidates: Sequence[Candidate], policy: str) -> int | None:
 
 
 def parse_decisions(trace: str) -> tuple[Decision, ...] | None:
-    """The decisions in a trace, in its order; None if the buffer was too small for all of it.
+    """Return the decisions in a trace, in its order; None if the trace buffer overflowed.
 
-    Who dies because it shares the victim's memory is part of the victim's decision.
-    Never raises.
+    A process that dies because it shares the victim's memory belongs to the victim's
+    decision. Never raises.
     """
     lost = _BUFFER.search(trace)
     if lost is not None and int(lost[1]) < int(lost[2]):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Runs a scenario on a device, and hands back what was seen of it.
+"""Runs a scenario on a device, and returns the observations.
 
-Nothing is judged here: what does not come, or comes wrong, is missing from the
-observations or stands in them as it came.
+Nothing is judged here: output that does not come is missing from the observations, and wrong
+output is in them as it came.
 """
 
 from __future__ import annotations
@@ -50,14 +50,15 @@ __all__ = [
     "parse_limits",
 ]
 
-# For all that is no run: more than a busy host needs for a process.
+# Time for a command, and for each step, without the runs: more than a process needs on a
+# busy host.
 _SHELL_SECONDS = 20.0
 _STEP_SECONDS = 5.0
 
 
 @dataclass
 class _Seen:
-    """What has been seen so far; each part is there from when it is known."""
+    """The observations so far; a field is set as soon as it is known."""
 
     runs: dict[str, ProgramRun] = field(default_factory=dict)
     settings: list[ProgramRun] = field(default_factory=list)
@@ -72,12 +73,12 @@ class _Seen:
 
 
 def load_modules(device: Device) -> None:
-    """Loads the modules that the syscalls need."""
+    """Load the modules that supply the syscalls."""
     device.shell(modules_command(Modules(loaded=True)), timeout=_SHELL_SECONDS)
 
 
 def parse_limits(device: Device) -> tuple[LimitEntry, ...]:
-    """The device's /proc/mm_limits; DeviceError if it does not have its form."""
+    """Read and parse the device's /proc/mm_limits; DeviceError if it is malformed."""
     return _limits_in(device.read_file(PROC))
 
 
@@ -96,13 +97,13 @@ def observe(
     *,
     stock: bool = False,
 ) -> Observations:
-    """Runs `scenario` on the session's device. Never raises a HarnessError.
+    """Run `scenario` on the session's device; return the observations.
 
-    With `stock` its kernel is one without limits, and what only those have is
-    as it must be: no daemon, no entry.
+    With `stock` the kernel has no limits: no daemon runs, /proc/mm_limits is not read, and
+    their observations get values that pass.
 
-    What the kernel did wrong and what went wrong around it is told apart: a
-    BootError is the kernel's (a panic, an oops, a hang), others are not.
+    Never raises a HarnessError. A BootError means that the kernel failed (a panic, an oops, a
+    hang) and becomes `died`; other errors become `problem`.
     """
     nonce, token = secrets.token_hex(8), secrets.token_hex(16)
     script = Script(scenario, policy, trigger, nonce, token, stock)
@@ -138,9 +139,9 @@ def observe(
 
 
 def _clear(device: Device, script: Script, seen: _Seen) -> None:
-    """Ends what a script has left that did not come to its end, and gets the log.
+    """End the processes of a script that did not run to its end, and read the log.
 
-    The next scenario would find its processes.
+    Otherwise these processes would disturb the next scenario.
     """
     if seen.log:
         return
@@ -153,13 +154,13 @@ def _clear(device: Device, script: Script, seen: _Seen) -> None:
 
 
 def _one_line(error: HarnessError) -> str:
-    """The error, and what a command said last; a whole log is left to the log."""
+    """Return the error's message and the last line of its output, if that is not in a log file."""
     last = [] if error.log is not None else error.tail.strip().splitlines()[-1:]
     return ": ".join([error.message, *(line.strip() for line in last)])
 
 
 def _perform(device: Device, script: Script, seen: _Seen) -> None:
-    """Runs the script, and notes what it said, also where it did not come to its end."""
+    """Run the script, and record its output, also if it does not run to its end."""
     steps = len(script.scenario.steps)
     timeout = _SHELL_SECONDS + steps * _STEP_SECONDS
     timeout += 2 * PROGRAM_SECONDS * len(script.scenario.runs)
@@ -179,7 +180,7 @@ def _perform(device: Device, script: Script, seen: _Seen) -> None:
 
 
 def _note(script: Script, parts: Sequence[Part], seen: _Seen) -> None:
-    """What the parts say, apart from what the kernel says of the survivors."""
+    """Record what the parts say, except /proc/mm_limits (the part LIMITS)."""
     for part in parts:
         if part.status is not None and part.name == SETTINGS:
             seen.settings.append(ProgramRun(part.status, parse_output(part.text)))
@@ -204,11 +205,11 @@ def _note(script: Script, parts: Sequence[Part], seen: _Seen) -> None:
 
 
 def _meanwhile(script: Script, parts: Sequence[Part], seen: _Seen) -> Meanwhile | None:
-    """When the script ran, and when it set limits; None where it told no time."""
+    """Return when the script ran and when it set limits; None if it printed no time."""
     times = [part.time for part in parts if part.time is not None]
     if not times:
         return None
-    # A kernel that died has told no end.
+    # If the kernel died the end is unknown.
     end = times[-1] if parts[-1].name == LOG else math.inf
     return Meanwhile(times[0], end, tuple(_limit_changes(script, parts, seen)))
 
@@ -216,12 +217,12 @@ def _meanwhile(script: Script, parts: Sequence[Part], seen: _Seen) -> Meanwhile 
 def _with_limits(
     meanwhile: Meanwhile | None, time: float | None, read: tuple[LimitEntry, ...]
 ) -> Meanwhile | None:
-    """The same with what /proc/mm_limits said at a time."""
+    """Return `meanwhile` with the entries that were read from /proc/mm_limits at `time`."""
     return meanwhile and replace(meanwhile, read_at=time, read=read)
 
 
 def _limit_changes(script: Script, parts: Sequence[Part], seen: _Seen) -> list[LimitChange]:
-    """When which limit was set, as far as the script could tell the time."""
+    """Return when which limit was set, as far as the script could print the time."""
     changes = []
     done = [part for part in parts if part.name == SETTINGS and part.status is not None]
     for step, part, setting in zip(script.scenario.settings, done, seen.settings, strict=False):
@@ -239,7 +240,7 @@ def _limit_changes(script: Script, parts: Sequence[Part], seen: _Seen) -> list[L
 
 
 def _check(script: Script, parts: Sequence[Part], output: str) -> None:
-    """Raises DeviceError where the script did not do what it was to do."""
+    """Raise DeviceError if the script failed to begin as it should, or to run to its end."""
     begin = _last(parts, BEGIN)
     answer = begin.text.splitlines() if begin is not None and begin.status == 0 else []
     if answer[-3:] != script.first_answer:
@@ -264,7 +265,7 @@ def _text(parts: Sequence[Part], name: str) -> str:
 
 
 def _whole(parts: Sequence[Part], name: str) -> ProgramRun | None:
-    """A run that has ended: what it said until it held, and then."""
+    """Return a run's status and output, before and after it held; None if it has not ended."""
     last = _last(parts, name)
     if last is None or last.status is None:
         return None

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""A scenario as one script for the device's shell, and what the script says.
+"""A scenario as one script for the device's shell, and the parser of the script's output.
 
-Each command over adb costs the guest several processes, each process of an
-emulated CPU some ten milliseconds. So a scenario is one command, whose script
-(for mksh, which is Android's shell, too) does all that it can do itself: it starts
-the runs as coprocesses, and reads what they say until they hold.
+Each command over adb starts several processes in the guest, and each takes some ten
+milliseconds on an emulated CPU. So a scenario is one command, whose script (for mksh, which is
+also Android's shell) does all that it can itself: it starts the runs as coprocesses, and reads
+their output until they hold their memory.
 
-What it says is in parts: a line with a fresh token begins each, which nothing else on the
-device repeats.
+The output consists of parts. Each begins with a line with a fresh token, which no other
+program on the device prints.
 """
 
 from __future__ import annotations
@@ -37,47 +37,48 @@ from harness.scenarios.verdict import PROGRAMS, letters
 
 DEVICE_FOLDER = PurePosixPath("/data/local/tmp")
 PROC = "/proc/mm_limits"
-# How often it is looked at who uses how much memory.
+# The interval at which each user's memory is sampled.
 _WATCH_SECONDS = 0.05
-# How often the uptime is written into the kernel's log.
+# How many times the uptime is written to the kernel log.
 _UPTIMES = 3
-# Where the kernel tells of its decisions, if it can: before Linux 4.1 it does so in debugfs.
+# Where the kernel reports its decisions, if it can: before Linux 4.1 in debugfs.
 _TRACEFS, _DEBUGFS = "/sys/kernel/tracing", "/sys/kernel/debug"
 TRACING = (_TRACEFS, f"{_DEBUGFS}/tracing")
 _POLICY = "/proc/sys/vm/mm_limits_policy"
 _TRIGGER = "/proc/sys/vm/mm_limits_trigger"
 _DAEMON_POLICY = "/sys/module/my_oom_killer/parameters/policy"
 
-# The level of our own lines in the kernel's log. Without one an old kernel makes
-# them warnings of its own.
+# The level of the harness's lines in the kernel log. Without a level an old kernel would log
+# them as its own warnings.
 _NOTICE = "<5>"
-# What parts are called, besides the runs' names. No scenario's run is called so.
+# The names of the parts that are not runs. No run has such a name.
 BEGIN, SETTINGS, CHANGE, LIMITS, DAEMON, DECISIONS, LOG = (
     *("(begin)", "(settings)", "(modules)", "(limits)", "(daemon)", "(decisions)", "(log)"),
 )
-# How often the daemon looks, and how long it gets to act on a last step: some rounds.
+# The length of a round of the daemon, and its time to act on the last step: some rounds.
 _DAEMON_SECONDS = 0.1
 _DAEMON_ROUNDS_SECONDS = 0.6
-# The children are quiet for this long before they count as settled: with the daemon for
-# some of its rounds, because it may come when they have all allocated.
+# How long the children must be quiet before they count as settled: with the daemon for some
+# of its rounds, because it may kill only after all have allocated.
 _SETTLE_MS = {"alloc": 50, "daemon": 300}
-# For the daemon's first kill: long where one must come, short where none may.
+# How long to wait for the daemon's first kill: long if one must come, short if none may.
 _KILL_WAIT_SECONDS = 30.0
 _NO_KILL_WAIT_SECONDS = 0.4
-# A program gives up by itself before we do: then its output says how far it came.
+# A program gives up by itself before the harness does: its output then says how far it got.
 PROGRAM_SECONDS = 90
 _SECONDS = re.compile(r"[0-9]+\.[0-9]+")
-# How often, and how many times, it is looked whether a victim has gone.
+# The interval, and the largest number, of checks whether a victim is gone.
 _LOOK_SECONDS, _LOOKS = 0.05, 400
-# File descriptors from here on are the coprocesses'. A shell has ten by number.
+# The first file descriptor of a coprocess. A shell script can name ten descriptors, 0 to 9.
 _FIRST_FD = 3
-# The last one is for moving them.
+# The last descriptor is needed to close a coprocess's input.
 _SPARE_FD = 9
 
-# `part` begins a part, and says when, `status` ends it. `spawn FD COMMAND` starts a
-# coprocess, `await FD TEXT` says what comes from it until a line begins so, and
-# `rest NAME FD`, as a part of that name, what comes then.
-# A coprocess stays until its shell has gone, or that might lose it before it is moved.
+# `part` begins a part and prints the time, `status` ends it. `spawn FD COMMAND` starts a
+# coprocess, `await FD TEXT` prints its output up to a line that begins with TEXT, and
+# `rest NAME FD` prints the remaining output as the part NAME.
+# A coprocess waits in `read` until `spawn` has moved its output to FD and closed its input: if
+# it ended before that, the shell might lose its output.
 _PRELUDE = r"""
 part() { read -r up line </proc/uptime; print -r -- "$token part $up $1"; }
 status() { print -r -- "$token status $1"; }
@@ -104,7 +105,8 @@ rest() {
 }
 """
 
-# Waits, not for ever, until nobody is above its limit. The shell has 32 bits to reckon with.
+# Waits, for a limited time, until no user is above its limit. It skips numbers that are too
+# long for the shell's 32-bit arithmetic.
 _GONE = rf"""
 within() {{
 	while read -r user max rss others; do
@@ -122,10 +124,10 @@ done
 
 @dataclass(frozen=True)
 class Part:
-    """One part of what a script has said; `status` is None if it has not ended.
+    """One part of a script's output; `status` is None if the part has not ended.
 
-    `time` is when it began, in seconds since boot, to some 10 ms; None where the
-    script could not tell.
+    `time` is when it began, in seconds since boot, to some 10 ms; None if the script could
+    not read it.
     """
 
     name: str
@@ -138,9 +140,9 @@ class Part:
 class Script:
     """A scenario under a policy and a trigger; `nonce` and `token` are fresh.
 
-    The programs repeat the nonce, and the kernel log has it. They do not know the token.
-    With `stock` it is for a kernel without any of our files, and a scenario that
-    scenarios.on_stock() made.
+    The programs print the nonce, and the kernel log contains it. They do not know the token.
+    With `stock` the script is for a kernel without our patches, and `scenario` is one that
+    catalogue.on_stock() made.
     """
 
     scenario: Scenario
@@ -152,7 +154,7 @@ class Script:
 
     @property
     def text(self) -> str:
-        """The script, for root."""
+        """The script, which root must run."""
         return "\n".join((f"token={self.token}", _PRELUDE.strip(), *self._lines()))
 
     def _lines(self) -> Iterator[str]:
@@ -161,7 +163,7 @@ class Script:
         fds: dict[str, int] = {}
         if self.trigger == "daemon" and not self.stock:
             fds[DAEMON], fd = fd, fd + 1
-            # Its pid comes before anything that it says itself.
+            # The daemon's pid comes before its own output.
             told = f'print -r -- "$0 pid $$"; exec ./oom_daemon -v {_DAEMON_SECONDS:g}'
             command = f"exec sh -c {shlex.quote(told)} $token"
             yield from self._start(DAEMON, command, fds[DAEMON], "my_oom_killer: ")
@@ -182,7 +184,7 @@ class Script:
         yield from self._end(fds)
 
     def _begin(self) -> Iterator[str]:
-        """No limits, the policy and trigger that are to be tested, the log's marker."""
+        """Remove all limits, set policy and trigger, and write the log's begin marker."""
         begin = shlex.quote(_NOTICE + marker("begin", self.nonce))
         yield "part '(begin)'"
         yield f"cd {DEVICE_FOLDER} || exit"
@@ -195,7 +197,7 @@ class Script:
         yield "status 0"
 
     def _set_up(self) -> Iterator[str]:
-        # All names first: reading on while entries go would miss some.
+        # Read all names first: to remove entries while reading would miss some.
         yield "users="
         yield f'while read -r user others; do users="$users $user"; done < {PROC}'
         remove = f'print -r -- "uid=$user max=none" > {PROC} || exit'
@@ -216,14 +218,14 @@ class Script:
 
     @property
     def first_answer(self) -> list[str]:
-        """What the part BEGIN must be."""
+        """The lines with which the part BEGIN must end; with `stock` it must be empty."""
         if self.stock:
             return []
         return [self._on_alloc, self.policy, " ".join(COLUMNS)]
 
     @property
     def end_mark(self) -> str:
-        """What is written into the kernel's log at the end."""
+        """The marker that is written to the kernel log at the end."""
         return _NOTICE + marker("end", self.nonce)
 
     @property
@@ -238,10 +240,11 @@ class Script:
 
     @property
     def _may_still_kill(self) -> bool:
-        """Whether a kill that must come may not have come, or its victim not have gone yet.
+        """Whether an expected kill may still come after the last step, or its victim still exist.
 
-        A last call's. And the daemon's: a run waits for its first kill, and on a busy host
-        some of its rounds are longer than the run then waits for another.
+        True if the last step sets a limit, and with the daemon: a run waits for the daemon's
+        first kill, but on a busy host the daemon's rounds may be longer than the run's wait
+        for a further kill.
         """
         if self.scenario.expected[self.policy] is None or self.scenario.nobody_left:
             return False
@@ -253,9 +256,9 @@ class Script:
             yield from _in_part(SETTINGS, setting_command(step, self.nonce))
 
     def _end(self, fds: dict[str, int]) -> Iterator[str]:
-        """What the kernel says of the survivors; then they end, and the log comes."""
+        """Read /proc/mm_limits while the survivors live, then end them and read the log."""
         if DAEMON in fds and not isinstance(self.scenario.steps[-1], Run):
-            # Time to act on the last step, or to wrongly do so.
+            # Give the daemon time to act on the last step, rightly or wrongly.
             yield f"busybox sleep {_DAEMON_ROUNDS_SECONDS:g}"
         if not self.stock:
             if self._may_still_kill:
@@ -268,10 +271,10 @@ class Script:
         if DAEMON in fds:
             yield f"kill $pid; rest '{DAEMON}' {fds[DAEMON]}"
         end = shlex.quote(self.end_mark)
-        # By busybox: see Device.kernel_log().
+        # The log is read by busybox: see Device.kernel_log().
         if not self.stock:
-            # Not by the shell: it only warns of a file that is not there; and it reads in small
-            # pieces, for each of which Linux 3.4 goes through the trace from its begin.
+            # Use cat, not the shell: the shell only warns if the file is missing, and it reads in
+            # small pieces, for each of which Linux 3.4 scans the trace from its beginning.
             yield from _in_part(DECISIONS, "cat $trace")
         yield from _in_part(
             LOG, f"rm {self.until}; print -r -- {end} > /dev/kmsg && busybox dmesg -r"
@@ -283,7 +286,7 @@ def _in_part(name: str, command: str) -> Iterator[str]:
 
 
 def parts_of(output: str, token: str) -> tuple[Part, ...]:
-    """What a script with this token has said, as far as it came."""
+    """Split the output of a script with this token into its parts, as far as it got."""
     found: list[Part] = []
     for piece in re.split(rf"^{token} part ", output, flags=re.MULTILINE)[1:]:
         first, _, text = piece.partition("\n")
@@ -296,7 +299,7 @@ def parts_of(output: str, token: str) -> tuple[Part, ...]:
 
 
 def run_command(run: Run, script: Script) -> str:
-    """The device's shell command, for root, that runs an oom test program as the user."""
+    """Build the device's shell command, for root, that runs an oom test program as the user."""
     policy, trigger, scenario = script.policy, script.trigger, script.scenario
     words = [
         f"./{PROGRAMS[trigger]}",
@@ -322,7 +325,7 @@ def run_command(run: Run, script: Script) -> str:
 
 
 def child_argument(child: Child, policy: str) -> str:
-    """One child as the oom test programs want it."""
+    """Build the argument of an oom test program that describes a child."""
     words = [str(child.size)]
     cpu_time = child.cpu_time(policy)
     if cpu_time:
@@ -335,7 +338,7 @@ def child_argument(child: Child, policy: str) -> str:
 
 
 def _kill_wait(run: Run, policy: str, scenario: Scenario) -> float:
-    """How long the daemon may take until its first kill, in seconds."""
+    """Return how long the run waits for the daemon's first kill, in seconds."""
     expected = scenario.expected[policy]
     last = scenario.steps[-1]
     if expected is None or expected.run != run.name or last is not run:
@@ -344,21 +347,24 @@ def _kill_wait(run: Run, policy: str, scenario: Scenario) -> float:
 
 
 def setting_command(step: SetLimit, nonce: str) -> str:
-    """The device's shell command, for root, that makes a call of set_mm_limits() as its caller."""
+    """Build the device's shell command, for root, that calls set_mm_limits() as its caller."""
     words = ["./test_set_mm_limits", "-m", nonce, "-e", step.expect]
     words += [str(uid_of(step.user)), str(step.limit)]
     return f"su {uid_of(step.caller)} {shlex.join(words)}"
 
 
 def modules_command(step: Modules) -> str:
-    """The device's shell command, for root, that loads or unloads the modules."""
+    """Build the device's shell command, for root, that loads or unloads the modules."""
     if step.loaded:
         return " && ".join(f"insmod {DEVICE_FOLDER}/{name}.ko" for name in MODULE_NAMES)
     return " && ".join(f"rmmod {name}" for name in reversed(MODULE_NAMES))
 
 
 def events_command() -> str:
-    """The device's shell command, for root, that has decisions told; it fails nowhere."""
+    """Build the device's shell command, for root, that enables the events of decisions.
+
+    It succeeds also on a kernel that has no such events.
+    """
     switches = " ".join(f"{folder}/events/mm_limits/enable" for folder in TRACING)
     return (
         f"mount -t tracefs tracefs {_TRACEFS} 2>/dev/null"
@@ -369,10 +375,10 @@ def events_command() -> str:
 
 
 def uptime_command() -> str:
-    """The device's shell command, for root, that writes the uptime into the kernel's log.
+    """Build the device's shell command, for root, that writes the uptime to the kernel log.
 
-    Just when it changes: it is told in hundredths of a second. Some times: a busy host
-    may stop the guest between the two.
+    It writes right after the uptime changes, which has a resolution of 0.01 s. It does so
+    several times, because a busy host may stop the guest between reading and writing.
     """
     read = "read -r up others </proc/uptime"
     line = shlex.quote(_NOTICE + UPTIME)
@@ -384,5 +390,5 @@ def uptime_command() -> str:
 
 
 def watch_command() -> str:
-    """The device's shell command, for root, that says who uses how much memory, for ever."""
+    """Build the device's shell command, for root, that prints each user's memory for ever."""
     return f"cd {DEVICE_FOLDER} && exec ./watch_memory {_WATCH_SECONDS:g}"

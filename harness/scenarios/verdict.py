@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The judge: what was expected and what was seen, to a verdict. Pure.
+"""The judge: compares what was expected with what was seen, and gives a verdict. Pure.
 
-A scenario passes only on positive evidence. Every piece of evidence that is
-missing or contradicts the others is a finding; each finding belongs to an
-outcome, and the gravest one is the scenario's.
+A scenario passes only on positive evidence. Every piece of evidence that is missing or
+contradicts another one is a finding. Each finding belongs to an outcome, and the gravest one
+is the scenario's.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from harness.scenarios.oracle import Decision
 
 SIGKILL = 9
 PAGE = 4096
-# Between two looks at a user's usage it may allocate 1 MB, and its processes
-# may hold back some pages of their RSS from the sum.
+# Between two checks of its usage a user may allocate 1 MB, and some pages of its processes'
+# RSS may not be in the sum yet.
 OVERSHOOT = 2_000_000
 # What a child has besides the memory it was told to allocate: program, stack, heap.
 CHILD_OVERHEAD = 3_000_000
-# How much less than it allocated a child may be counted for: 64 pages held back.
+# How much of a child's RSS may be missing from the kernel's count: 64 pages.
 HELD_BACK = 64 * PAGE
-# What runs a scenario's children, by trigger.
+# The program that runs a scenario's children, by trigger.
 PROGRAMS = {"alloc": "oom_test_kernel", "daemon": "oom_test_daemon"}
 _COMM_BYTES = 15
 
 
 class Outcome(enum.Enum):
-    """How a scenario went, gravest first; the value is what people read."""
+    """The outcomes of a scenario, gravest first; the values are the texts that are shown."""
 
     KERNEL_DIED = "kernel died"
     KERNEL_COMPLAINED = "kernel complained"
@@ -59,7 +59,7 @@ class Outcome(enum.Enum):
 
     @property
     def passed(self) -> bool:
-        """Whether this is what was expected."""
+        """Whether this outcome is the expected one."""
         return self in (Outcome.PASSED, Outcome.NOTHING_TO_KILL)
 
 
@@ -68,7 +68,7 @@ _GRAVITY = {outcome: number for number, outcome in enumerate(Outcome)}
 
 @dataclass(frozen=True)
 class ProgramRun:
-    """A program on the device that has ended: its exit status and its output."""
+    """The exit status and output of a program that has ended on the device."""
 
     status: int
     output: ProgramOutput
@@ -78,15 +78,14 @@ class ProgramRun:
 class Observations:
     """All that was seen of one scenario.
 
-    `runs` is by the run's name; `settings` in the order of the scenario's
-    steps. `section` is the scenario's part of the kernel log. `limits` is
-    /proc/mm_limits while the survivors still held their memory, None if it
-    could not be read. `daemon_calls` counts the daemon's calls that returned
-    without an error, None where no daemon ran. `module_problems` says which module
-    could not be loaded or unloaded. `died` says how the kernel died,
-    and `problem` what went wrong around the test. `decisions` are the kills with
-    those among whom the kernel chose, None where it does not tell; with
-    `decisions_lost` it told of more than it could keep.
+    `runs` are by the run's name; `settings` are in the order of the scenario's steps.
+    `section` is the scenario's part of the kernel log. `limits` is /proc/mm_limits while the
+    survivors still held their memory, None if it could not be read. `daemon_calls` counts
+    the daemon's calls that returned without an error, None if no daemon ran.
+    `module_problems` says which module could not be loaded or unloaded. `died` says how the
+    kernel died, and `problem` what went wrong outside the kernel. `decisions` are the kills
+    with their candidates, None if the kernel does not report them; with `decisions_lost` the
+    trace buffer overflowed.
     """
 
     nonce: str
@@ -96,8 +95,8 @@ class Observations:
     limits: tuple[LimitEntry, ...] | None
     daemon_calls: int | None = None
     module_problems: tuple[str, ...] = ()
-    # The whole kernel log behind the scenario, and what tells who used how much memory
-    # meanwhile: not judged here, but kept.
+    # The whole kernel log after the scenario, and data on each user's memory during it: not
+    # judged here, but kept.
     log: str = ""
     meanwhile: Meanwhile | None = None
     decisions: tuple[Decision, ...] | None = None
@@ -108,7 +107,7 @@ class Observations:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be, and the outcome it stands for."""
+    """One thing that is not as it should be, and the outcome to which it belongs."""
 
     outcome: Outcome
     text: str
@@ -116,7 +115,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class ScenarioVerdict:
-    """The judge's word on one scenario under one policy and trigger."""
+    """The verdict on one scenario under one policy and trigger."""
 
     scenario: str
     policy: str
@@ -127,18 +126,18 @@ class ScenarioVerdict:
 
     @property
     def passed(self) -> bool:
-        """Whether all evidence is there, and agrees."""
+        """Whether all evidence is there and agrees."""
         return self.outcome.passed
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """What speaks against it, gravest first."""
+        """The texts of the findings, gravest first."""
         return tuple(finding.text for finding in self.findings)
 
 
 @dataclass(frozen=True)
 class _Case:
-    """What all checks look at."""
+    """The input of all checks."""
 
     scenario: Scenario
     policy: str
@@ -154,28 +153,28 @@ class _Case:
 
     @property
     def whole(self) -> bool:
-        """Whether enough was seen to hold what is missing against the kernel."""
+        """Whether the observations are complete, so that missing evidence is the kernel's fault."""
         return not self.seen.died and not self.seen.problem and self.seen.section.whole
 
     def children(self) -> Iterator[tuple[Run, ChildEnd]]:
-        """Every child that a run spoke of, in the order of runs and children."""
+        """Yield every child that a run reported, in the order of runs and children."""
         for run in self.scenario.runs:
             if run.name in self.seen.runs:
                 for end in self.seen.runs[run.name].output.children:
                     yield run, end
 
     def killed(self) -> list[tuple[Run, ChildEnd]]:
-        """The children that died of a SIGKILL."""
+        """Return the children that their run reports as killed."""
         return [(run, end) for run, end in self.children() if end.outcome == "killed"]
 
     def child_of(self, pid: int) -> tuple[Run, ChildEnd] | None:
-        """The child with this pid."""
+        """Return the child with this pid, or None."""
         return next(((run, end) for run, end in self.children() if end.pid == pid), None)
 
     def strangers(self) -> list[KillRecord]:
-        """Records of processes that are nobody's child here: a parent, or somebody else.
+        """Return the records of processes that are no child of a run: a parent, or any other.
 
-        None where a run is missing, whose children the victims may be.
+        The list is empty if a run is missing: the victims may be its children.
         """
         runs = [self.seen.runs.get(run.name) for run in self.scenario.runs]
         if None in runs:
@@ -186,7 +185,7 @@ class _Case:
 
 
 def letters(scenario: Scenario, run: Run, policy: str) -> str:
-    """How each child of `run` must end, as the programs' option -e wants it."""
+    """Return how each child of `run` must end, in the form of the programs' option -e."""
     expected = scenario.expected[policy]
     if expected is None or expected.run != run.name:
         return "L" * len(run.children)
@@ -204,10 +203,10 @@ def judge(
     levels_tell: bool = True,
     decisions_tell: bool = False,
 ) -> ScenarioVerdict:
-    """The verdict on what was seen of `scenario` under `policy` and `trigger`.
+    """Judge what was seen of `scenario` under `policy` and `trigger`.
 
-    `levels_tell` says whether a line at KERN_WARNING or worse speaks against the kernel,
-    `decisions_tell` that it has to tell its decisions.
+    `levels_tell` says whether a line at KERN_WARNING or worse counts against the kernel,
+    `decisions_tell` whether the kernel has to report its decisions.
     """
     parsed = parse_records_log(observations.section.text, raw=True)
     case = _Case(scenario, policy, trigger, observations, parsed, levels_tell, decisions_tell)
@@ -237,10 +236,10 @@ def judge_log(
     reports: Sequence[str] = (),
     died: str = "",
 ) -> ScenarioVerdict:
-    """The verdict on a kernel log that belongs to no scenario; there is no policy in it.
+    """Judge a kernel log that belongs to no scenario; the verdict has no policy.
 
-    `reports` are what the kernel has said of its mistakes elsewhere, and `died` says
-    how it died.
+    `reports` are the kernel's reports of its mistakes from other sources, and `died` says
+    how it died. The reports count only if nothing else was found.
     """
     findings = tuple(Finding(Outcome.KERNEL_DIED, text) for text in (died,) if text)
     findings += tuple(_troubles(log, levels_tell))
@@ -256,7 +255,7 @@ def judge_log(
 
 
 def _troubles(log: str, levels_tell: bool) -> list[Finding]:
-    """What the kernel says against itself, gravest first."""
+    """Return the findings for the kernel's own reports of trouble, gravest first."""
     found = [
         Finding(
             Outcome.KERNEL_DIED if trouble.fatal else Outcome.KERNEL_COMPLAINED,
@@ -268,14 +267,14 @@ def _troubles(log: str, levels_tell: bool) -> list[Finding]:
 
 
 def _kernel(case: _Case) -> Iterator[Finding]:
-    """The kernel lives, and has nothing to complain about."""
+    """Check that the kernel lives, and reports no trouble."""
     if case.seen.died:
         yield Finding(Outcome.KERNEL_DIED, case.seen.died)
     yield from _troubles(case.seen.section.text, case.levels_tell)
 
 
 def _allocations(case: _Case) -> Iterator[Finding]:
-    """No child was refused its memory: a limit kills, it does not refuse."""
+    """Check that no child's allocation failed: a limit kills, but refuses no memory."""
     for run, end in case.children():
         if end.outcome == "failed":
             yield Finding(
@@ -285,7 +284,7 @@ def _allocations(case: _Case) -> Iterator[Finding]:
 
 
 def _strangers(case: _Case) -> Iterator[Finding]:
-    """Only children of the scenario were killed; never a run's parent, nor others."""
+    """Check that only children of the scenario were killed, no run's parent and no other."""
     for record in case.strangers():
         yield Finding(
             Outcome.WRONG_VICTIM,
@@ -294,7 +293,7 @@ def _strangers(case: _Case) -> Iterator[Finding]:
 
 
 def _victims(case: _Case) -> Iterator[Finding]:
-    """Those died who had to, and nobody else."""
+    """Check that the expected victims died, and no other children."""
     expected = case.scenario.expected[case.policy]
     if isinstance(expected, Enough):
         yield from _enough(case, expected)
@@ -303,7 +302,7 @@ def _victims(case: _Case) -> Iterator[Finding]:
 
 
 def _decisions(case: _Case) -> Iterator[Finding]:
-    """The model would have had the same ones die, of the same candidates."""
+    """Check that the model chooses the same victims, and that the candidates were right."""
     if case.seen.decisions is None:
         return
     for decision in case.seen.decisions:
@@ -341,9 +340,10 @@ def _decisions(case: _Case) -> Iterator[Finding]:
 
 
 def _must_be_candidates(case: _Case, chosen: int) -> Iterator[tuple[str, int]]:
-    """Children that could have died in place of the chosen one, and not by the kernel's word.
+    """Yield the children that must have been candidates beside the chosen one.
 
-    They allocate one after the other, so those before it had their memory.
+    This is not taken from the kernel's events: the children allocate one after the other, so
+    those before the victim had their memory.
     """
     victim = case.child_of(chosen)
     if victim is None or victim[0].together:
@@ -358,14 +358,14 @@ def _must_be_candidates(case: _Case, chosen: int) -> Iterator[tuple[str, int]]:
 
 
 def _others(case: _Case, uid: int) -> Iterator[tuple[str, int]]:
-    """Children of all users but one."""
+    """Yield the children of all users but `uid`."""
     for run, end in case.children():
         if uid_of(run.user) != uid:
             yield _name(run, end.index), end.pid
 
 
 def _exactly(case: _Case, expected: Victims | None) -> Iterator[Finding]:
-    """The children that died are the expected ones."""
+    """Check that the children that died are the expected ones."""
     wanted = [] if expected is None else [(expected.run, index) for index in expected.indexes]
     killed = [(run.name, end.index) for run, end in _in_order_of_death(case)]
     extra = [victim for victim in killed if victim not in wanted]
@@ -385,13 +385,13 @@ def _exactly(case: _Case, expected: Victims | None) -> Iterator[Finding]:
 
 
 def _has_ended(case: _Case, victims: Sequence[tuple[str, int]]) -> bool:
-    """Whether it is known how all of these ended; if not, that is another finding."""
+    """Return whether the ends of all of these are known; if not, that is another finding."""
     known = {(run.name, end.index) for run, end in case.children()}
     return set(victims) <= known
 
 
 def _enough(case: _Case, expected: Enough) -> Iterator[Finding]:
-    """Enough children of the run died, no more than must, and no others."""
+    """Check that enough children of the run died, no more than necessary, and no others."""
     run = case.scenario.run(expected.run)
     if not any(who is run for who, _ in case.children()):
         return
@@ -417,13 +417,13 @@ def _enough(case: _Case, expected: Enough) -> Iterator[Finding]:
 
 
 def _in_order_of_death(case: _Case) -> list[tuple[Run, ChildEnd]]:
-    """The killed children as the records order them; those without one come last."""
+    """Return the killed children in the order of their records; those without one come last."""
     order = {record.pid: number for number, record in reversed(list(enumerate(case.records)))}
     return sorted(case.killed(), key=lambda victim: order.get(victim[1].pid, len(order)))
 
 
 def _answers(case: _Case) -> Iterator[Finding]:
-    """Every set_mm_limits() returned what it must; modules came and went."""
+    """Check that every set_mm_limits() returned what it must, and that modules were (un)loaded."""
     for problem in case.seen.module_problems:
         yield Finding(Outcome.WRONG_ANSWER, problem)
     for step, seen in zip(case.scenario.settings, case.seen.settings, strict=False):
@@ -447,13 +447,13 @@ def _answers(case: _Case) -> Iterator[Finding]:
 
 
 def _as_expected(seen: ProgramRun) -> bool:
-    """Whether the program itself was content."""
+    """Return whether the program's own checks all passed."""
     done = seen.output.done
     return seen.status == 0 and done is not None and done.passed == done.total
 
 
 def _records(case: _Case) -> Iterator[Finding]:
-    """Every kill has its record, every record its kill, and each is plausible."""
+    """Check that every kill has one record, every record a kill, and each is plausible."""
     for line in case.parsed.torn:
         yield Finding(Outcome.RECORDS_DISAGREE, f"a torn record: {line.strip()}")
     counts = Counter(record.pid for record in case.records)
@@ -469,7 +469,7 @@ def _records(case: _Case) -> Iterator[Finding]:
 
 
 def _flaws(case: _Case, record: KillRecord) -> Iterator[str]:
-    """What is wrong with one record."""
+    """Yield what is wrong with one record."""
     yield from _own_flaws(case, record)
     victim = case.child_of(record.pid)
     if victim is None:
@@ -498,7 +498,7 @@ def _flaws(case: _Case, record: KillRecord) -> Iterator[str]:
 
 
 def _own_flaws(case: _Case, record: KillRecord) -> Iterator[str]:
-    """What is wrong with one record, whoever the victim is."""
+    """Yield what is wrong with one record regardless of its victim."""
     if record.user_rss <= record.mm_max:
         yield f"uRSS {record.user_rss} does not exceed mm_max {record.mm_max}"
     if record.rss > record.user_rss:
@@ -518,14 +518,14 @@ def _own_flaws(case: _Case, record: KillRecord) -> Iterator[str]:
 
 
 def _triggers(case: _Case) -> tuple[str, ...]:
-    """What a record may name as its trigger."""
+    """Return the triggers that a record may name."""
     if case.trigger == "daemon":
         return ("syscall",)
     return ("alloc", "set") if case.scenario.settings else ("alloc",)
 
 
 def _limits_set(scenario: Scenario, user: str) -> set[int]:
-    """All limits that the scenario sets for a user."""
+    """Return all limits that the scenario sets for a user."""
     by_runs = {run.limit for run in scenario.runs if run.user == user}
     by_settings = {
         step.limit
@@ -536,12 +536,12 @@ def _limits_set(scenario: Scenario, user: str) -> set[int]:
 
 
 def _finished(case: _Case, run: Run, pid: int) -> bool:
-    """Whether the child had allocated everything when it was killed."""
+    """Return whether the child had allocated everything when it was killed."""
     return any(done.pid == pid for done in case.seen.runs[run.name].output.finished)
 
 
 def _own_lines(case: _Case) -> Iterator[Finding]:
-    """The kernel said what our code says besides records: what it must, once each."""
+    """Check the other lines of our kernel code: each that must come came once, and no other."""
     texts = [split_prefix(line) for line, _ in lines_of(case.seen.section.text)]
     said = [line.text for line in texts if line.priority is not None and line.from_kernel]
     for words, users in (
@@ -563,7 +563,7 @@ def _own_lines(case: _Case) -> Iterator[Finding]:
 
 
 def _entries(case: _Case) -> Iterator[Finding]:
-    """/proc/mm_limits shows the limits that were set, and the kills that were."""
+    """Check that /proc/mm_limits shows the limits that were set, and the kills."""
     if case.seen.limits is None:
         return
     for user, limit in case.scenario.limits.items():
@@ -576,7 +576,7 @@ def _entries(case: _Case) -> Iterator[Finding]:
 
 
 def _entry_flaws(case: _Case, entry: LimitEntry) -> Iterator[Finding]:
-    """What one entry says that the records do not."""
+    """Check that one entry agrees with the records, and that its user is within its limit."""
     records = [record for record in case.records if record.uid == entry.uid]
     last = records[-1] if records else None
     flaws = []
@@ -591,7 +591,7 @@ def _entry_flaws(case: _Case, entry: LimitEntry) -> Iterator[Finding]:
     users = {uid_of(user): user for user in case.scenario.nobody_left}
     if case.scenario.runs and entry.rss > entry.mm_max and entry.uid not in users:
         victims = case.scenario.expected[case.policy]
-        # An Enough expectation has said so already.
+        # For an Enough expectation, _enough() has said so already.
         if not isinstance(victims, Enough):
             flaws.append(f"rss {entry.rss} is still over the limit of {entry.mm_max}")
     for flaw in flaws:
@@ -599,19 +599,19 @@ def _entry_flaws(case: _Case, entry: LimitEntry) -> Iterator[Finding]:
 
 
 def _entry(case: _Case, user: str) -> LimitEntry | None:
-    """A user's line of /proc/mm_limits."""
+    """Return a user's entry of /proc/mm_limits, or None."""
     uid = uid_of(user)
     return next((entry for entry in case.seen.limits or () if entry.uid == uid), None)
 
 
 def _infrastructure(case: _Case) -> Iterator[Finding]:
-    """All evidence is there: programs ran to their end, nothing was cut."""
+    """Check that all evidence is there: programs ran to their end, nothing was cut."""
     for text in _gaps(case):
         yield Finding(Outcome.INFRASTRUCTURE_FAILED, text)
 
 
 def _gaps(case: _Case) -> Iterator[str]:
-    """What evidence is missing or not of this run."""
+    """Yield what evidence is missing, or belongs to another run."""
     seen = case.seen
     if seen.problem:
         yield seen.problem
@@ -636,7 +636,7 @@ def _gaps(case: _Case) -> Iterator[str]:
 
 
 def _decision_gaps(case: _Case) -> Iterator[str]:
-    """What the kernel should have told of its decisions."""
+    """Yield what is missing of the kernel's decisions."""
     if case.seen.decisions_lost:
         yield "the kernel's trace was too small for its decisions"
     elif case.decisions_tell and case.seen.decisions is None:
@@ -644,7 +644,7 @@ def _decision_gaps(case: _Case) -> Iterator[str]:
 
 
 def _setting_gaps(what: str, case: _Case, limit: int | str, seen: ProgramRun) -> Iterator[str]:
-    """What is missing of a call of test_set_mm_limits."""
+    """Yield what is missing of a call of test_set_mm_limits."""
     yield from _done_gaps(what, "test_set_mm_limits", 1, case.seen.nonce, seen)
     answer = _only(seen.output.limits)
     if answer is None:
@@ -654,7 +654,7 @@ def _setting_gaps(what: str, case: _Case, limit: int | str, seen: ProgramRun) ->
 
 
 def _run_gaps(case: _Case, run: Run, seen: ProgramRun) -> Iterator[str]:
-    """What is missing of a run of an oom test program."""
+    """Yield what is missing of a run of an oom test program."""
     output = seen.output
     killed = {record.pid for record in case.strangers()}
     if output.pid in killed:
@@ -677,7 +677,7 @@ def _run_gaps(case: _Case, run: Run, seen: ProgramRun) -> Iterator[str]:
 
 
 def _child_gaps(case: _Case, run: Run, end: ChildEnd, seen: ProgramRun) -> Iterator[str]:
-    """What is missing of one child, or does not fit how it ended."""
+    """Yield what is missing of one child, or contradicts its end."""
     name = _name(run, end.index)
     if end.outcome not in ("lived", "killed", "failed"):
         yield f"{name} ended with status {end.status}"
@@ -687,7 +687,7 @@ def _child_gaps(case: _Case, run: Run, end: ChildEnd, seen: ProgramRun) -> Itera
         yield f"{name} is said to have been killed and ended with status {end.status}"
     for what, happened in (("start", seen.output.started), ("finish", seen.output.finished)):
         times = [one for one in happened if one.pid == end.pid]
-        # The daemon comes at any time: a child may be killed before it has said a word.
+        # The daemon may kill at any time, even before the child has printed anything.
         speaks = case.trigger == "alloc" or _finished(case, run, end.pid)
         killed = end.outcome == "killed" and speaks
         needed = end.outcome == "lived" or (what == "start" and killed)
@@ -698,7 +698,7 @@ def _child_gaps(case: _Case, run: Run, end: ChildEnd, seen: ProgramRun) -> Itera
 
 
 def _done_gaps(what: str, program: str, total: int, nonce: str, seen: ProgramRun) -> Iterator[str]:
-    """Whether a program ran to its end, as this run's, and checked all it should."""
+    """Yield what shows that a program was not of this run, or did not do all its checks."""
     done = seen.output.done
     for line in seen.output.strange:
         yield f"{what} printed a torn line: {line}"
@@ -716,7 +716,7 @@ def _done_gaps(what: str, program: str, total: int, nonce: str, seen: ProgramRun
 
 
 def _only(limits: tuple[LimitSet, ...]) -> LimitSet | None:
-    """The one call that was made, or None."""
+    """Return the only call, or None if there is not exactly one."""
     return limits[0] if len(limits) == 1 else None
 
 
