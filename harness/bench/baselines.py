@@ -59,7 +59,7 @@ class Baseline:
     trigger: str = "alloc"
     # The interval of oom_daemon, in seconds; None: there is no daemon.
     daemon: float | None = None
-    # The cgroups, if the limits are those of the kernel's own memory controller.
+    # The version of cgroups, if the limits are those of the kernel's own memory controller.
     memcg: Groups | None = None
 
     @property

@@ -243,7 +243,7 @@ def _latency(share: float) -> Measure:
 
 
 def _crowd_time(measured: Measured, name: str) -> Estimate | None:
-    """Return the median time of the crowds, from the least to the most, in ms."""
+    """Return the median time of the crowds, with the least and the most, in ms."""
     found = [one.us / 1000 for one in measured.crowds if one.baseline == name]
     return Estimate(median(found), min(found), max(found)) if found else None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The `bench-harness` task: how long the user's commands take, with snapshots and without.
+"""The `bench-harness` task: measures how long commands take, with snapshots and without.
 
 Each command runs as a user runs it, in a process of its own. Each round runs every command
 once. A ratio is between two commands of one round, so that a host that is busy for a while

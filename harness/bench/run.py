@@ -91,7 +91,7 @@ _SETTING_SECONDS = 300.0
 _WORK_SECONDS = 900.0
 # The time to wait for a kill. The slowest daemon checks every 5 s.
 _KILL_SECONDS = 15.0
-# The other time that a run takes, also on a busy host.
+# The rest of the time that a run takes, also on a busy host.
 _RUN_SECONDS = 15.0
 
 

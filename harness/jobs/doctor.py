@@ -258,7 +258,7 @@ def _sdk(machine: SdkMachine) -> Iterator[Finding]:
 
 
 def _old_launcher() -> Iterator[Finding]:
-    """Check what the emulator's 32-bit launcher needs to start and to find the 64-bit one."""
+    """Check what the 32-bit launcher needs: to start, and to find the 64-bit emulator."""
     for name, there, package in (
         ("32-bit programs", _LOADER_32.exists(), sdk.PACKAGES_32),
         ("file", packages.find_tool("file") is not None, "file"),

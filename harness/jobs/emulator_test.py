@@ -325,7 +325,7 @@ def _note_kernel(test: Run, kernel: KernelBuild, target: Target, source: str | N
 
 @contextmanager
 def told(test: Run) -> Iterator[None]:
-    """Make sure that the results are complete, and say what ended the run, whatever it was."""
+    """Make sure that, however the run ends, its results are complete and say what ended it."""
     try:
         test.save()
         yield

@@ -242,7 +242,7 @@ class _Guests:
 
 
 def seed_of(text: str) -> int:
-    """Return the seed in `text`, or a new one if it is empty; raise UsageError for no number."""
+    """Return the seed in `text`, or a new one if empty; raise UsageError if it is no number."""
     if not text:
         return secrets.randbelow(MOST_SEED + 1)
     if not (text.isascii() and text.isdigit()):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A kernel log or a console as the report page shows it: sorted lines, in blocks. Pure.
+"""A kernel log or a console as the report page shows it: classified lines, in blocks. Pure.
 
 Each line has its number in the file. Long runs of ordinary lines are folded. All lines are in
 blocks, small enough that a browser can skip the layout of those that are out of view.

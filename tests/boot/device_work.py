@@ -34,10 +34,10 @@ HOLD = "/sys/module/uninterruptible/parameters/hold"
 FULL = "/tmp/full"
 PROTECTED_SU = "echo -1000 > /proc/$$/oom_score_adj; su --keep-oom-score"
 GIVEN_UP = r"mm_limits: pid=(\d+) has not exited within 5000 ms; going on without it"
-# Seconds that the kernel waits for a victim; a reaction must be over EARLIER s before their end.
+# The kernel waits PATIENCE s for a victim; a reaction must be over EARLIER s before that ends.
 PATIENCE, EARLIER = 5.0, 1.5
 REACTED = "test: reacted"
-# How many attempts a host has that is too slow for that.
+# How many attempts a slow host has.
 TRIES = 5
 # Commands are repeated until this file exists.
 CALM = "/tmp/calm"

@@ -95,7 +95,7 @@ def test_a_victim_that_exits_in_time_is_not_given_up_on(room: Device, sticking: 
         ):
             status = waits.running.wait(SECONDS).status
             lets_go.over(log)
-            # What it wanted fits now into the limit.
+            # What it wanted now fits into the limit.
             assert status == 0
         assert [record.pid for record in log.records] == [stuck.pid]
         assert log.said(GIVEN_UP) == []

@@ -31,7 +31,7 @@ SLOW = 60.0
 
 @dataclass
 class Opener:
-    """A function that opens sessions, with a cache of their own; `said` is what was printed."""
+    """A callable that opens sessions, with a cache of their own; `said` is what was printed."""
 
     target: Target
     kernel: KernelBuild
@@ -98,7 +98,7 @@ def test_a_guest_is_saved_once_and_goes_on_as_often_as_wanted(open_one: Opener) 
     for session in (booted, first, second):
         begun = time.time()
         clock = int(session.device.shell("date +%s").output)
-        # The clock is behind by the time that the command took which set it.
+        # The clock is behind by the time that setting it took.
         assert begun - SLOW <= clock <= time.time() + 1
     random = {one.device.shell("od -An -N16 -tx1 /dev/urandom").output for one in (first, second)}
     assert len(random) == 2

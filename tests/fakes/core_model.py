@@ -19,7 +19,7 @@ PAGE = 4096
 
 @dataclass
 class Mm:
-    """An mm; `dying` is None, the time since when it dies, or "given up" (core.c: GIVEN_UP)."""
+    """An mm; `dying` is None, the time when it began to die, or "given up" (core.c: GIVEN_UP)."""
 
     rss: int
     dying: int | str | None = None

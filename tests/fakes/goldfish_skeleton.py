@@ -12,7 +12,8 @@ from pathlib import Path
 
 Lines = Mapping[int, str]
 
-# A put_user() that has of 3.4's only the lines that the patch replaces, and the operands' order.
+# A put_user() of our own: only the lines that the patch replaces, and the operands' places, are
+# those of 3.4.
 PUT_USER = r"""#define call_put_user(result, pointer, value, limit, bytes) \
 	asm volatile(__asmeq("%0", "r0") __asmeq("%2", "r2") __asmeq("%3", "r1") \
 		"bl __put_user_" #bytes \
