@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Invoke as `./inv` runs it: its errors and exit statuses are those of the harness.
+"""Invoke as `./inv` runs it: with the harness's errors and exit statuses.
 
-Invoke itself ends with 1 when it does not understand its arguments; here 1
-means that a test failed, and wrong usage is 2.
+Invoke itself ends with 1 if it does not understand its arguments. Here 1 means that a test
+failed, and wrong usage is 2.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
     from harness.ui.progress import Reporter
 
 _JSON = "json"
-# In place of what the configuration says; the names are those of its values.
+# Options that override the configuration's `output`; their names are its values.
 _OUTPUTS = {
     "quiet": "Say only the last line, and errors.",
     _JSON: "Say everything as JSON, an object for each event (docs/events.md).",
 }
 
-# Tasks that have a default for their positional argument.
+# Tasks with a default for their positional argument.
 _MAY_BE_TOLD_NOTHING = ("bundle",)
-# Invoke's words where there is none.
+# Invoke's message if the argument is missing.
 _NOTHING = "did not receive required positional arguments"
 
 
 class InvConfig(Config):
-    """Invoke's configuration, with the tasks of this folder whatever the current one is."""
+    """Invoke's configuration, with the tasks of this folder, whatever the current folder is."""
 
     @staticmethod
     def global_defaults() -> dict[str, Any]:
-        """Invoke's own defaults, and where tasks.py is."""
+        """Return Invoke's own defaults, and the folder of tasks.py."""
         root = str(Path(__file__).resolve().parent)
         defaults: dict[str, Any] = Config.global_defaults()
         return merge_dicts(defaults, {"tasks": {"search_root": root}})
@@ -50,11 +50,11 @@ class InvConfig(Config):
 class InvProgram(Program):
     """The `inv` command."""
 
-    # From when it is known how the tasks are to tell of themselves.
+    # Set as soon as the form of the output is known.
     _reporter: Reporter | None = None
 
     def core_args(self) -> list[Argument]:
-        """Invoke's options, and how to tell; --debug says what it does here."""
+        """Return Invoke's options, with what --debug does here, and the options for the output."""
         arguments = super().core_args()
         for argument in arguments:
             if argument.name == "debug":
@@ -65,7 +65,7 @@ class InvProgram(Program):
         ]
 
     def run(self, argv: list[str] | None = None, exit: bool = True) -> None:  # noqa: A002
-        """Runs the tasks that `argv` names, and ends with their exit status."""
+        """Run the tasks that `argv` names, and exit with their status."""
         status = cli.guarded(
             lambda: self._run(argv), debug=self._debug, reporter=lambda: self._reporter
         )
@@ -73,11 +73,11 @@ class InvProgram(Program):
             sys.exit(status)
 
     def _run(self, argv: list[str] | None) -> None:
-        """Invoke's steps, in its order."""
+        """Do Invoke's steps, in its order."""
         try:
             self.create_config()
             self.parse_core(argv)
-            # Invoke turns bytecode off, which makes every start as slow as the first.
+            # Invoke turns bytecode off, which would make every start as slow as the first.
             sys.dont_write_bytecode = False
             self.parse_collection()
             self.parse_tasks()
@@ -86,12 +86,12 @@ class InvProgram(Program):
             self._choose_output()
             self.execute()
         except ParseError as error:
-            # Whether it is an option of `inv` or of a task is not known then.
+            # It is not known yet whether the option is `inv`'s or a task's.
             if f"--{_JSON}" in (argv or sys.argv):
                 self._tell_as(_JSON)
             raise UsageError(str(error), hint="./inv --list, or ./inv --help TASK") from error
         except UnknownFileType as error:
-            # Invoke's own option, which a task without one of the name leaves to it.
+            # If a task has no option --config, Invoke takes it for its own.
             raise UsageError(
                 f"not a file for Invoke's --config: {error}".partition(" are not supported")[0],
                 hint="emulator-test takes --config with Kconfig lines; no other task does",
@@ -102,7 +102,7 @@ class InvProgram(Program):
             cli.finish(end.code)
 
     def _choose_output(self) -> None:
-        """Takes an option over the environment, and that over the configuration's files."""
+        """Choose the output: by an option, else the environment, else the configuration's files."""
         asked = [name for name in _OUTPUTS if self.args[name].value]
         if len(asked) > 1:
             self._tell_as(_JSON)
@@ -115,30 +115,30 @@ class InvProgram(Program):
         self._tell_as(config.goldfish_oom.output)
 
     def _tell_as(self, mode: str) -> None:
-        # Imported late: `./inv --list` should not wait for it.
+        # Imported here: `./inv --list` should not wait for it.
         from harness.ui.progress import reporter_of
 
         self._reporter = reporter_of(mode)
 
     def parse_tasks(self) -> None:
-        """As Invoke does, which has no positional argument that may be left out."""
+        """Parse as Invoke does, but let some tasks go without their positional argument."""
         try:
             super().parse_tasks()
         except ParseError as error:
             last = error.context
             if last is None or last.name not in _MAY_BE_TOLD_NOTHING or _NOTHING not in str(error):
                 raise
-            # It is the last task: a word behind it would have been its argument.
+            # The task is the last word: a word after it would have been its argument.
             self.core.unparsed.append("")
             super().parse_tasks()
 
     def _debug(self) -> bool:
-        """Whether the traceback of an error is wanted."""
+        """Return whether the traceback of an error is wanted."""
         asked = hasattr(self, "core") and bool(self.args.debug.value)
         return asked or os.environ.get("INV_DEBUG", "0") not in ("", "0")
 
     def no_tasks_given(self) -> None:
-        """Lists the tasks where none is named."""
+        """List the tasks if none is named."""
         self.list_tasks()
         raise Exit
 

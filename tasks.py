@@ -45,7 +45,7 @@ def _workspace(ctx: Context) -> Workspace:
 
 
 def _target(ctx: Context, kernel: str | None, cross_compile: str | None = None) -> Target:
-    """The kernel, for tasks that do the same whatever it boots on."""
+    """Return the kernel, for tasks that do not depend on what it boots on."""
     from harness.targets.table import get_target
 
     return _compiled(ctx, get_target(kernel or ctx.goldfish_oom.kernel), cross_compile)
@@ -58,7 +58,7 @@ def _target_on(
     cross_compile: str | None,
     debug: bool = False,
 ) -> Target:
-    """The kernel for what it is to boot on."""
+    """Return the kernel, with the board that it is to boot on."""
     from harness.targets.table import get_target
 
     defaults = ctx.goldfish_oom

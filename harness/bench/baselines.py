@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What the benchmark compares: our kernel, and what others do, built from the same tree.
+"""What the benchmark compares: our kernel and the alternatives, built from the same tree.
 
-All that tells one from another is data here; what a device has to be told for
-it are shell commands, for root.
+All differences between them are data here. The setup of a device is in shell commands, which
+root runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CGROUPS = "/sys/fs/cgroup"
 
 @dataclass(frozen=True)
 class Groups:
-    """A version of cgroups: how it is mounted, its file for a limit, Kconfig lines in `FOLDER`."""
+    """A version of cgroups: its mount command, its limit file, its Kconfig lines in `FOLDER`."""
 
     mount: str
     limit_file: str
@@ -44,22 +44,22 @@ GROUPS_2 = Groups(
 
 @dataclass(frozen=True)
 class Baseline:
-    """One of the kernels, with what has to run on it; `text` says what it is."""
+    """One of the kernels, with its setup; `text` describes it."""
 
     name: str
     text: str
-    # Whether it is our kernel, or the source's own.
+    # Whether it has our patches; otherwise it is the source's own kernel.
     patched: bool = True
-    # A work tree of its own, where going back and forth would compile all anew.
+    # Names a work tree of its own, for a kernel whose changes would recompile a shared one.
     tree: str = ""
-    # In `FOLDER`: what comes behind the series, and more Kconfig lines.
+    # Files in `FOLDER`: a patch to apply after the series, and additional Kconfig lines.
     patch: str = ""
     config: str = ""
-    # What /proc/sys/vm/mm_limits_trigger is to be.
+    # The value for /proc/sys/vm/mm_limits_trigger.
     trigger: str = "alloc"
-    # How often oom_daemon looks, in seconds; None: there is none.
+    # The interval of oom_daemon, in seconds; None: there is no daemon.
     daemon: float | None = None
-    # Where limits are those of the kernel's own memory controller.
+    # The version of cgroups, if the limits are those of the kernel's own memory controller.
     memcg: Groups | None = None
 
     @property
@@ -69,34 +69,34 @@ class Baseline:
 
     @property
     def patches(self) -> tuple[Path, ...]:
-        """For kernel.build()."""
+        """The patches for kernel.build()."""
         return (FOLDER / self.patch,) if self.patch else ()
 
     @property
     def config_file(self) -> Path | None:
-        """For kernel.build()."""
+        """The Kconfig lines for kernel.build()."""
         config = self.memcg.config if self.memcg else self.config
         return FOLDER / config if config else None
 
     def on(self, target: Target) -> Baseline:
-        """The same with what the target's kernel has."""
+        """Return the same baseline, with cgroup v1 if the target's kernel lacks cgroup v2."""
         old = self.memcg is not None and "cgroup v2" in target.lacks
         return replace(self, memcg=GROUPS_1) if old else self
 
     def target(self, target: Target) -> Target:
-        """What to build."""
+        """Return the target to build."""
         kernel = target if self.patched else target.stock()
         return kernel.in_tree(self.tree) if self.tree else kernel
 
     @property
     def begin(self) -> str:
-        """To be run once, before anything else."""
+        """The command to run once, before anything else."""
         if self.memcg:
             return self.memcg.mount
         return f"echo {self.trigger} > {_TRIGGER}" if self.patched else ":"
 
     def limit(self, uid: int, size: int | None) -> str:
-        """Gives the user a limit of `size` bytes, or takes it away."""
+        """Return the command that gives the user a limit of `size` bytes, or (None) removes it."""
         if self.memcg:
             if size is None:
                 return f"rmdir {_group(uid)} 2>/dev/null || :"
@@ -106,7 +106,7 @@ class Baseline:
         return f"echo uid={uid} max={'none' if size is None else size} > {_PROC}"
 
     def group_file(self, uid: int) -> str | None:
-        """What a process has to write itself to for the limit to be its own; None: nothing."""
+        """Return the file to which a process must write its pid to be limited; None: no file."""
         return f"{_group(uid)}/cgroup.procs" if self.memcg else None
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""docs/benchmarks.md: a run of the benchmark as a page for people."""
+"""docs/benchmarks.md: a run of the benchmark as a page to read."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ victim could be waited for, which is when its memory is free.
 
 
 def page(result: BenchResult, before: str = "") -> str:
-    """The text of docs/benchmarks.md; ValueError for a run that did not end.
+    """Return the text of docs/benchmarks.md; raise ValueError for a run that did not end.
 
-    What the page says of other kernels than the run's stays as it was `before`.
+    The page's sections on other kernels are taken from `before`, the present text.
     """
     if not result.finished:
         raise ValueError("the run did not come to its end")
@@ -78,18 +78,18 @@ def page(result: BenchResult, before: str = "") -> str:
 
 
 def kernel_of(result: BenchResult) -> str:
-    """The name of the kernel that was measured."""
+    """Return the name of the kernel that was measured."""
     words = shlex.split(result.command)
     return words[words.index("--kernel") + 1] if "--kernel" in words else DEFAULT_TARGET
 
 
 def picture(kernel: str) -> str:
-    """The name of a kernel's picture, beside the page."""
+    """Return the file name of a kernel's picture, which is beside the page."""
     return f"benchmarks-{kernel}.svg"
 
 
 def _of_kernel(kernel: str, result: BenchResult) -> list[str]:
-    """What the page says of one kernel, between marks by which it is found again."""
+    """Return the page's section on one kernel, between marks by which page() finds it again."""
     measured = result.measured
     return [
         f"<!-- {kernel}: -->\n## {kernel}\n",
@@ -117,12 +117,12 @@ def _published(kernel: str) -> str:
 
 
 def _section(title: str, text: str) -> list[str]:
-    """Nothing where there is nothing to be told."""
+    """Return a section; nothing if its text is empty."""
     return [f"{title}\n", text] if text else []
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, all but its first column to the right; empty without rows."""
+    """Return a Markdown table, right-aligned but for its first column; empty without rows."""
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     if not lines:
         return ""
@@ -137,7 +137,7 @@ def _origin(result: BenchResult) -> str:
 
 
 def _command(result: BenchResult) -> str:
-    """The command; where a folder of this machine was the source, without its place."""
+    """Return the command, with DIR for a folder of this machine (a local source)."""
     words = shlex.split(result.command)
     return shlex.join("DIR" if word.startswith("/") else word for word in words)
 
@@ -167,7 +167,7 @@ def _ratio(estimate: Estimate | None, form: str = "{:.4f}") -> str:
 
 
 def _instructions(measured: Measured) -> str:
-    """A row for each setting and work, a column for each kernel."""
+    """Return a table with a row for each setting and work, and a column for each kernel."""
     names = [
         n for n in BASELINES if n != STOCK.name and any(c.baseline == n for c in measured.counts)
     ]
@@ -185,7 +185,7 @@ def _instructions(measured: Measured) -> str:
 
 
 def _place(key: tuple[str, str]) -> tuple[int, int]:
-    """Settings in their order, and in each the works in theirs."""
+    """Return the sort key: settings in their order, and in each the works in theirs."""
     works = ["touch", "touch-less", "fork", "storm", *(w.name for w in bench_plan.REPORT_2020)]
     return list(bench_plan.SETTINGS).index(key[0]), works.index(key[1])
 
@@ -266,10 +266,10 @@ _PAGE = "benchmarks.md"
 def publish(
     ws: Workspace, result: Path | None, results: Path = RESULTS, docs: Path = REPO / "docs"
 ) -> Path:
-    """Writes the page and its picture into `docs`; returns the page.
+    """Write the page and its picture into `docs`; return the page's path.
 
-    What the page says of other kernels stays.
-    UsageError where there is no such result, or it is none that can be shown.
+    The page's sections on other kernels stay. Raise UsageError if there is no such result, or
+    it cannot be shown.
     """
     folder = result or _last(results)
     written = docs / _PAGE
@@ -290,7 +290,7 @@ def publish(
 
 
 def _last(results: Path) -> Path:
-    """The last run of the benchmark: the folders' names begin with the time."""
+    """Return the folder of the last benchmark run: folder names begin with the time."""
     found = sorted(
         path.parent for path in results.glob(f"*/{JSON}") if not path.parent.is_symlink()
     )

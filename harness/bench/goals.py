@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The goals of the benchmark, and whether what was measured reaches them."""
+"""The goals of the benchmark, and whether the measured figures reach them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from harness.bench.baselines import BASELINES, PATCHED, PATCHED_4096, SCAN_ALWAY
 from harness.bench.result import Kill, KillCase, Measured
 from harness.bench.stats import Estimate, exactly, mean, percentile, ratio, share
 
-# By how much the two views of a kill may differ: a page of each process is on its
-# way between the table and its own count, and the record is written a little later
-# than the usage was worked out.
+# By how much the two views of a kill may differ: each process may have a page that is in its
+# page table and not yet in its own count, and the kernel writes the record a little later
+# than it computes the usage.
 AGREEMENT_PAGES = 8
 AGREEMENT_PAGES_EACH = 2
-# How many of 100 kills must agree: a host that takes the guest's CPU away between
-# the kernel's decision and its record moves one of them by any number.
+# The share of kills that must agree: if the host takes the guest's CPU away between the
+# kernel's decision and its record, the two views can differ by any number.
 AGREEMENT_SHARE = 0.9
 
 
 class Verdict(Enum):
-    """What became of a goal."""
+    """The verdict on a goal."""
 
     REACHED = "reached"
     WITHIN_SPREAD = "missed by less than the spread"
@@ -33,36 +33,36 @@ class Verdict(Enum):
     NOT_MEASURED = "not measured"
 
 
-# A figure of one kernel; None where it was not measured.
+# Returns a figure of one kernel; None if it was not measured.
 Measure = Callable[[Measured, str], Estimate | None]
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure and its bound: at most, or, with `at_least`, at least that much.
+    """A figure and its bound: a maximum, or with `at_least` a minimum.
 
-    Without a bound it is only reported. `of` is the kernel whose goal it is; the
-    same figure of the others stands beside it.
+    Without a bound the figure is only reported. `of` is the kernel that has the goal; the
+    same figure of the kernels in `beside` is shown next to it.
     """
 
     figure: str
     bound: float | None
     measure: Measure
     at_least: bool = False
-    # How it is written.
+    # The format of the value.
     form: str = "{:.4f}"
     of: str = PATCHED.name
     beside: tuple[str, ...] = tuple(name for name in BASELINES if name != PATCHED.name)
 
     @property
     def goal(self) -> str:
-        """The bound, for a person."""
+        """The bound, as text."""
         if self.bound is None:
             return ""
         return f"{'≥' if self.at_least else '≤'} {self.bound:g}"
 
     def judge(self, measured: Measured) -> Judgement:
-        """Whether it is reached; it is missed only if it is so by more than the spread."""
+        """Judge whether the goal is reached; it is missed only if by more than the spread."""
         found = self.measure(measured, self.of)
         others = {name: self.measure(measured, name) for name in self.beside if name != self.of}
         return Judgement(
@@ -86,7 +86,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A goal, what was measured of it, what that means, and the figures of the others."""
+    """A goal, its measured figure, the verdict, and the other kernels' figures."""
 
     goal: Goal
     found: Estimate | None
@@ -95,12 +95,12 @@ class Judgement:
 
     @property
     def value(self) -> str:
-        """What was measured, for a person."""
+        """The measured figure, as text."""
         return "" if self.found is None else self.goal.form.format(self.found.value)
 
     @property
     def spread(self) -> str:
-        """Between what it lies."""
+        """The interval of the figure, as text."""
         if self.found is None or self.found.spread == 0:
             return ""
         low, high = (self.goal.form.format(v) for v in (self.found.low, self.found.high))
@@ -108,23 +108,23 @@ class Judgement:
 
     @property
     def beside(self) -> str:
-        """The same of the others."""
+        """The other kernels' figures, as text."""
         shown = (f"{name} {self.goal.form.format(e.value)}" for name, e in self.others.items())
         return ", ".join(shown)
 
 
 def judge(measured: Measured) -> tuple[Judgement, ...]:
-    """Every goal."""
+    """Judge every goal."""
     return tuple(goal.judge(measured) for goal in GOALS)
 
 
 def has_failed(judgements: Iterable[Judgement]) -> bool:
-    """Whether any goal is missed by more than its spread."""
+    """Return whether any goal is missed by more than its spread."""
     return any(one.verdict is Verdict.MISSED for one in judgements)
 
 
 def summary(judgements: Iterable[Judgement]) -> list[Mapping[str, object]]:
-    """The judgements, for bench.json."""
+    """Return the judgements, for bench.json."""
     return [
         {
             "figure": one.goal.figure,
@@ -143,7 +143,7 @@ def summary(judgements: Iterable[Judgement]) -> list[Mapping[str, object]]:
 
 
 def overhead(measured: Measured, baseline: str, setting: str, work: str) -> Estimate | None:
-    """The ratio of instructions to the stock kernel's, which has the same work without limits."""
+    """Return the ratio of instructions to the stock kernel's for the same work without limits."""
     count = measured.count(baseline, setting, work)
     base = measured.count(STOCK.name, plan.NONE.name, work)
     base = base or measured.count(STOCK.name, setting, work)
@@ -155,21 +155,21 @@ def _touch(setting: plan.Setting) -> Measure:
 
 
 def _off_by(estimate: Estimate) -> Estimate:
-    """How far a ratio is from 1."""
+    """Return how far a ratio is from 1."""
     ends = (abs(estimate.low - 1), abs(estimate.high - 1))
     low = 0.0 if estimate.low <= 1 <= estimate.high else min(ends)
     return Estimate(abs(estimate.value - 1), low, max(ends))
 
 
 def _equal(measured: Measured, _name: str) -> Estimate | None:
-    """How much 4096 limits of others differ from 10."""
+    """Return how much the cost beside 4096 limits of other users differs from that beside 10."""
     few = measured.count(PATCHED.name, plan.OTHERS_10.name, plan.TOUCH.name)
     many = measured.count(PATCHED_4096.name, plan.OTHERS_4096.name, plan.TOUCH.name)
     return _off_by(ratio(many.values, few.values)) if few and many else None
 
 
 def _flat(measured: Measured, name: str) -> Estimate | None:
-    """How much a page costs beside more processes than the fewest; the worst of them."""
+    """Return the largest change of a page's cost with more processes than the fewest."""
     first, *others = (
         measured.count(name, setting.name, plan.TOUCH_LESS.name) for setting in plan.CROWDED
     )
@@ -178,7 +178,7 @@ def _flat(measured: Measured, name: str) -> Estimate | None:
 
 
 def _worst_setting(work: plan.Work) -> Measure:
-    """The worst of no limit, others' limits and an own one."""
+    """Return a measure: the worst of no limit, other users' limits and a limit of its own."""
 
     def measure(measured: Measured, name: str) -> Estimate | None:
         settings = (plan.NONE, plan.OTHERS_10, plan.OWN)
@@ -189,12 +189,12 @@ def _worst_setting(work: plan.Work) -> Measure:
 
 
 def over(kill: Kill) -> int:
-    """How far above the limit a kill was, by whichever view says more; never below 0."""
+    """Return the overshoot of a kill, in pages, by the view that says more; never below 0."""
     return max(kill.outside, kill.inside or 0, 0)
 
 
 def mean_over(case: KillCase) -> Estimate:
-    """The mean of a case, in pages."""
+    """Return the mean overshoot of a case, in pages."""
     return mean([over(kill) for kill in case.kills])
 
 
@@ -213,7 +213,7 @@ def _worst(measured: Measured, name: str) -> Estimate | None:
 
 
 def agrees(case: KillCase, kill: Kill) -> bool:
-    """Whether the views from inside and outside are the same kill's."""
+    """Return whether the views from inside and outside agree about a kill."""
     most = AGREEMENT_PAGES + AGREEMENT_PAGES_EACH * case.processes
     return kill.inside is not None and abs(kill.inside - kill.outside) <= most
 
@@ -225,7 +225,7 @@ def _agreement(measured: Measured, name: str) -> Estimate | None:
 
 
 def _came(measured: Measured, name: str) -> Estimate | None:
-    """The share of the wanted kills that came, and not by the system's own killer."""
+    """Return the share of the wanted kills that came, except by the system's own OOM killer."""
     cases = [case for case in measured.kill_cases if case.baseline == name]
     wanted = sum(case.wanted for case in cases)
     came = sum(kill.killer != "system" for case in cases for kill in case.kills)
@@ -233,7 +233,7 @@ def _came(measured: Measured, name: str) -> Estimate | None:
 
 
 def _latency(share: float) -> Measure:
-    """Of all kills, in ms."""
+    """Return a measure: a percentile of the latency of all kills, in ms."""
 
     def measure(measured: Measured, name: str) -> Estimate | None:
         found = [kill.latency_us / 1000 for kill in _kills(measured, name)]
@@ -243,7 +243,7 @@ def _latency(share: float) -> Measure:
 
 
 def _crowd_time(measured: Measured, name: str) -> Estimate | None:
-    """The median, and between what all are, in ms."""
+    """Return the median time of the crowds, with the least and the most, in ms."""
     found = [one.us / 1000 for one in measured.crowds if one.baseline == name]
     return Estimate(median(found), min(found), max(found)) if found else None
 
@@ -284,7 +284,7 @@ GOALS: tuple[Goal, ...] = (
     Goal("the same: worst", None, _latency(1), form=_PAGES),
     Goal("a crowd until it is within its limit, ms", None, _crowd_time, form=_WHOLE),
     Goal("killed of the crowd", None, _crowd_kills, form=_WHOLE),
-    # The benchmark must be able to tell.
+    # The benchmark must be able to show that an alternative is bad.
     Goal(
         "it tells: what scan-always costs per touched page",
         1.2,

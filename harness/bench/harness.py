@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The `bench-harness` task: how long the commands take that people type, warm and cold.
+"""The `bench-harness` task: measures how long commands take, with snapshots and without.
 
-Each is run as they run it, in a process of its own, in rounds: one round has
-every command once. A ratio is between two commands of one round, so that a
-host that is busy for a while is so for both.
+Each command runs as a user runs it, in a process of its own. Each round runs every command
+once. A ratio is between two commands of one round, so that a host that is busy for a while
+slows down both.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ from harness.ui.workspace import Workspace
 JSON = "bench_harness.json"
 _ROUNDS = 5
 _MOST_ROUNDS = 100
-# For one command, on a host that is slow.
+# The timeout of one command, for a slow host.
 _PATIENCE_SECONDS = 900.0
 
 
 @dataclass(frozen=True)
 class Case:
-    """A command, and the name of the one that it is compared with (empty: none).
+    """A command, and the name of the case that it is compared with (empty: none).
 
-    `words` are what comes behind `./inv`; without any it is only a guest, from QEMU's
-    start to its proof over adb, from a snapshot or booted. `goal` is the most that it
-    may take, in seconds.
+    `words` are the arguments of `./inv`. Without any, the case is only a guest, from a
+    snapshot or booted: from QEMU's start until the guest is checked over adb. `goal` is the
+    most that the case should take, in seconds.
     """
 
     name: str
     words: tuple[str, ...]
     base: str = ""
     goal: float | None = None
-    # What is typed into it.
+    # The command's standard input.
     says: str = ""
     snapshot: bool = False
 
@@ -75,7 +75,7 @@ CASES: tuple[Case, ...] = (
 
 @dataclass(frozen=True)
 class Row:
-    """What came of a case: seconds, and the ratio to its base, the median of the rounds'."""
+    """The result of a case: seconds, and the ratio to its base; both are medians of rounds."""
 
     name: str
     command: str
@@ -86,16 +86,15 @@ class Row:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the goal was; None if there is none."""
+        """Whether the goal was reached; None if there is none."""
         return None if self.goal is None else self.seconds.value <= self.goal
 
 
 def run(ws: Workspace, target: Target, *, rounds: int = 0, results: Path | None = None) -> int:
-    """Measures and tells; the exit status is 0: a slow machine is no failed test.
+    """Measure and report; return exit status 0, because a slow machine is no failed test.
 
-    Everything is built, and each guest saved, before the first round. Raises
-    UsageError for a number of rounds that makes no sense, InfrastructureError if a
-    command fails.
+    Build everything first. An extra round, which is not counted, saves each guest. Raise
+    UsageError for a bad number of rounds, and InfrastructureError if a command fails.
     """
     if not 0 <= rounds <= _MOST_ROUNDS:
         raise UsageError(f"not a number of rounds: {rounds}", hint=f"1 to {_MOST_ROUNDS}")
@@ -113,7 +112,7 @@ def run(ws: Workspace, target: Target, *, rounds: int = 0, results: Path | None 
                     taken = _once(case, target, folder)
                 else:
                     taken = _guest(case, target, files, folder)
-                # The first round saves the guests, and fills the host's caches.
+                # Round -1 saves the guests, and fills the host's caches.
                 if number >= 0:
                     seconds[case.name].append(taken)
             if number >= 0:
@@ -125,7 +124,7 @@ def run(ws: Workspace, target: Target, *, rounds: int = 0, results: Path | None 
 
 
 def table_of(seconds: Mapping[str, Sequence[float]]) -> tuple[Row, ...]:
-    """The rows from the seconds of each case, by round: medians, from the least to the most."""
+    """Return the rows from each case's seconds by round: medians, with the least and the most."""
     rows = []
     for case in CASES:
         taken, base = seconds[case.name], seconds.get(case.base, ())
@@ -148,7 +147,7 @@ def _middle(values: Sequence[float]) -> Estimate:
 
 
 def _once(case: Case, target: Target, folder: ResultFolder) -> float:
-    """Seconds that the command takes; InfrastructureError unless it passes."""
+    """Return the seconds that the command takes; raise InfrastructureError unless it passes."""
     command: list[str | Path] = [
         sys.executable,
         REPO / "inv_program.py",
@@ -169,7 +168,7 @@ def _once(case: Case, target: Target, folder: ResultFolder) -> float:
 
 
 def _guest(case: Case, target: Target, files: Bootable, folder: ResultFolder) -> float:
-    """Seconds until a guest has proved itself over adb."""
+    """Return the seconds until a guest has started and is checked over adb."""
     quiet = Workspace(reporter=Reporter(Console(file=io.StringIO())))
     begun = time.monotonic()
     with open_session(

@@ -23,7 +23,7 @@ _DONE = re.compile(rf"done: program={PROGRAM}, marker=(\S+), checks=(\d+)/(\d+)"
 
 @dataclass(frozen=True)
 class Time:
-    """One run: how long so many units of work took, in ns."""
+    """One run: the units of work, and the time that all of them took, in ns."""
 
     what: str
     units: int
@@ -31,16 +31,16 @@ class Time:
 
     @property
     def per_unit(self) -> float:
-        """Nanoseconds for a page or a process."""
+        """Nanoseconds per page or process."""
         return self.ns / self.units
 
 
 @dataclass(frozen=True)
 class SeenKill:
-    """A kill as seen from outside: `over` is in pages above the limit when it came.
+    """A kill as seen from outside: `over` is how many pages the user was above its limit.
 
-    `latency_us` is from the crossing of the limit until the victim was gone.
-    `capped`: the victim had all that it was to have before somebody came.
+    `latency_us` is the time from the crossing of the limit until the victim was gone.
+    `capped` says whether the victim had stopped growing, at its last page, before the kill.
     """
 
     pid: int
@@ -53,7 +53,7 @@ class SeenKill:
 
 @dataclass(frozen=True)
 class CrowdRun:
-    """How long it took until a crowd was within its limit again, and how many died for it."""
+    """The time until a crowd was within its limit again, and how many processes were killed."""
 
     processes: int
     kills: int
@@ -63,19 +63,19 @@ class CrowdRun:
 
 @dataclass(frozen=True)
 class BenchOutput:
-    """All that one program printed, or several one after the other."""
+    """All that one program printed, or several programs one after the other."""
 
     times: tuple[Time, ...] = ()
     kills: tuple[SeenKill, ...] = ()
-    # Pages above the limit, where nobody came.
+    # Pages above the limit, for the runs without a kill.
     no_kills: tuple[int, ...] = ()
     crowds: tuple[CrowdRun, ...] = ()
-    # The markers of those that ran to their end.
+    # The markers of the programs that ran to their end.
     done: tuple[str, ...] = ()
 
 
 def parse_bench(text: str) -> BenchOutput:
-    """The typed form of the output. Never raises."""
+    """Return the typed form of the output. Never raises."""
     lines = [line.strip() for line in text.splitlines()]
     return BenchOutput(
         times=tuple(Time(m[1], int(m[3]), int(m[4])) for m in _all(_TIME, lines)),
@@ -89,13 +89,13 @@ def parse_bench(text: str) -> BenchOutput:
 
 
 def idle_pid(line: str) -> int | None:
-    """The process that holds the idle ones, from its line."""
+    """Return the pid of the parent of the idle processes, from its line; None otherwise."""
     match = _IDLE.fullmatch(line.strip())
     return int(match[1]) if match else None
 
 
 def split_runs(output: BenchOutput, programs: int) -> list[list[Time]]:
-    """The times by program, where each of so many has the same number of runs."""
+    """Return the times by program; empty unless all have the same number of runs."""
     each, rest = divmod(len(output.times), programs)
     if rest or not each:
         return []
@@ -109,7 +109,7 @@ def _kill(match: re.Match[str]) -> SeenKill:
         killer=match[2],
         base=int(match[3]),
         over=int(match[4]),
-        # A kernel may kill before the page is there that would have crossed it.
+        # A kernel may kill before the page is there that would have crossed the limit.
         latency_us=gone - min(crossed, killed),
         capped=match[8] == "1",
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the benchmark measures, on which kernels and how often: all of it as data."""
+"""What the benchmark measures, on which kernels and how often, as data."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from harness.bench.baselines import (
 
 MIB = 1 << 20
 PAGE = 4096
-# u0_a70, whose memory is measured, and the first of those who only have a limit.
+# The user whose memory is measured (u0_a70), and the first of those that only have a limit.
 UID = 10070
 FIRST_OTHER_UID = 20000
-# Far above what any of the works takes, the 1000 processes' pages of the program among it.
+# Far above the usage of any work, even with the pages of 1000 idle processes.
 FAR_LIMIT = 900 * MIB
 OTHERS_LIMIT = 64 * MIB
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is there beside the work: limits, and processes of the user that do nothing."""
+    """The conditions of a work: limits, and idle processes of the user."""
 
     name: str
     text: str
@@ -43,17 +43,17 @@ class Setting:
 
 @dataclass(frozen=True)
 class Work:
-    """What is measured: a command of bench_work, without its last word, the number of runs."""
+    """A work to measure: a command of bench_work, without its last word, the number of runs."""
 
     name: str
     words: tuple[str, ...]
-    # Of one program; the first is not counted: it meets a cold cache.
+    # Runs of one program; the first is not counted, because its caches are cold.
     runs: int = 4
 
 
 @dataclass(frozen=True)
 class Overcommit:
-    """Processes that together grow through a limit until one of them is killed."""
+    """Processes that together grow beyond a limit until one of them is killed."""
 
     processes: int
     limit_mib: int
@@ -62,11 +62,10 @@ class Overcommit:
 
 @dataclass(frozen=True)
 class Counting:
-    """Instructions to be counted on one kernel.
+    """A count of instructions on one kernel.
 
-    Those of one setting follow each other on one machine. A kernel's caches are
-    as what went before has left them, so those of other kernels have to be in
-    the same order.
+    The countings of one setting follow each other on one machine. The state of a kernel's
+    caches depends on what ran before, so all kernels must do them in the same order.
     """
 
     baseline: Baseline
@@ -77,20 +76,20 @@ class Counting:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that one run of the benchmark does, in this order."""
+    """All that one run of the benchmark does."""
 
     countings: tuple[Counting, ...]
-    # Wall-clock: every work on every kernel, in turns, with the user's limit far above.
+    # Wall-clock: every work on every kernel, in turns, with the user's limit out of reach.
     timed: tuple[Baseline, ...]
     timed_works: tuple[Work, ...]
     rounds: int
     overcommits: Mapping[str, tuple[Overcommit, ...]]
-    # Crowds of each kernel.
+    # The number of crowds for each kernel.
     crowds: Mapping[str, int]
 
     @property
     def baselines(self) -> tuple[Baseline, ...]:
-        """All kernels that it takes, the first to be built first."""
+        """All kernels that the plan needs, in the order in which to build them."""
         names = {one.baseline.name for one in self.countings}
         names |= {one.name for one in self.timed}
         names |= self.overcommits.keys() | self.crowds.keys()
@@ -110,7 +109,7 @@ SETTINGS = MappingProxyType(
 )
 
 TOUCH = Work("touch", ("touch", "32768"))
-# Beside many processes, where a walk over all of them takes its time.
+# For many idle processes, where a walk over all of them takes long.
 TOUCH_LESS = Work("touch-less", ("touch", "8192"))
 TOUCH_LEAST = Work("touch-less", ("touch", "8192"), runs=2)
 FORK = Work("fork", ("fork", "300"), runs=9)
@@ -118,14 +117,17 @@ STORM = Work("storm", ("storm", "4", "8192"))
 
 
 def _report(processes: int, mib: int) -> Work:
-    """Processes by megabytes; the small ones more often, or the clock's interrupts would tell."""
+    """Return a work of the 2020 report: so many processes that touch so many MiB each.
+
+    Small works run more often: in a short one the clock's interrupts would show.
+    """
     runs = 1 + max(2, _RUN_MIB // (processes * mib))
     return Work(f"{processes}x{mib}", ("work", str(processes), str(mib * MIB // PAGE)), runs)
 
 
-# What all runs of one work are to touch together, at least.
+# The least that all counted runs of one work touch together.
 _RUN_MIB = 64
-# The 2020 report's.
+# The works of the 2020 report.
 REPORT_2020 = tuple(
     _report(processes, mib)
     for processes, sizes in ((1, (4, 32, 64, 128)), (4, (1, 4, 16, 64)), (8, (1, 4, 16)))
@@ -135,8 +137,8 @@ REPORT_2020 = tuple(
 # Processes and limits (MiB) of the over-commit cases.
 OVERCOMMITS = tuple((processes, mib) for mib in (64, 128) for processes in (1, 4, 8))
 CROWD_PROCESSES, CROWD_MIB, CROWD_LIMIT_MIB = 64, 2, 64
-# Above the limit, after which the processes stop growing: some of the alternatives
-# would otherwise let them take all of the machine's memory.
+# The processes stop growing when they are this far above the limit: some alternatives would
+# otherwise let them take all of the machine's memory.
 MOST_ABOVE_MIB = 320
 
 
@@ -156,16 +158,16 @@ def _countings() -> tuple[Counting, ...]:
     for other in (STOCK, PATCHED, SCAN_ALWAYS, TIMER, DAEMON_5, DAEMON_02, MEMCG):
         setting = OWN if other.has_limits else NONE
         found += [Counting(other, setting, work) for work in REPORT_2020]
-    # One kernel after the other, each in the order from above.
+    # One kernel after the other, each in the order above.
     order = list(BASELINES)
     return tuple(sorted(found, key=lambda one: order.index(one.baseline.name)))
 
 
 def full() -> Plan:
-    """What is measured for docs/benchmarks.md."""
+    """Return the plan for docs/benchmarks.md."""
     killing = (PATCHED, SCAN_ALWAYS, TIMER, DAEMON_02, MEMCG)
     thirty = tuple(Overcommit(processes, mib, 30) for processes, mib in OVERCOMMITS)
-    # Each of them takes up to 5 s.
+    # Fewer, because a kill of DAEMON_5 takes up to 5 s.
     ten = tuple(Overcommit(processes, mib, 10) for processes, mib in OVERCOMMITS)
     return Plan(
         countings=_countings(),
@@ -178,7 +180,7 @@ def full() -> Plan:
 
 
 def quick() -> Plan:
-    """The main figures, within five minutes, with nothing that a busy machine would change."""
+    """Return a plan for the main figures that a busy host does not change, in five minutes."""
     few, _, many = CROWDED
     works = (TOUCH, FORK, STORM)
     settings = (NONE, OTHERS_10, OWN)

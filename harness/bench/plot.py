@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The page of pictures that a benchmark leaves, as SVG and PNG."""
+"""The page of charts that a benchmark run writes, as SVG and PNG."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from harness.bench.result import BenchResult, Measured
 from harness.bench.stats import Estimate, paired_ratio
 
 NAME = "bench"
-# Okabe and Ito's, which the colour-blind tell apart; a baseline keeps its own everywhere.
+# Okabe and Ito's colours, which colour-blind readers can tell apart. A baseline has the same
+# colour in every chart.
 _COLOURS = ("#999999", "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
 _MARKERS = "xoDsv^P*"
 _STYLE = {
@@ -30,9 +31,9 @@ _WORKS = (*(work.name for work in bench_plan.REPORT_2020), "touch", "fork", "sto
 
 
 def draw(result: BenchResult, folder: Path) -> None:
-    """Writes bench.svg and bench.png."""
+    """Write bench.svg and bench.png."""
     measured = result.measured
-    # With the salt the same values make the same file, to the byte.
+    # With a fixed salt the same values make the same file, byte for byte.
     with mpl.rc_context({"svg.hashsalt": NAME, "svg.fonttype": "none", "font.size": 8}):
         figure = Figure(figsize=(11.7, 12), layout="constrained")
         grid = figure.add_gridspec(3, 3)
@@ -58,7 +59,7 @@ Ratios = dict[str, dict[str, Estimate]]
 
 
 def instruction_ratios(measured: Measured) -> Ratios:
-    """By baseline and workload, where the user has a limit far above what it takes."""
+    """Return the ratios by baseline and work, where the user has a limit far above its usage."""
     return {
         name: found
         for name, one in BASELINES.items()
@@ -74,7 +75,7 @@ def instruction_ratios(measured: Measured) -> Ratios:
 
 
 def time_ratios(measured: Measured) -> Ratios:
-    """The same by the clock."""
+    """Return the same ratios of wall-clock times."""
     ratios: Ratios = {}
     for timing in measured.timings:
         base = measured.timing(STOCK.name, timing.work)
@@ -85,7 +86,7 @@ def time_ratios(measured: Measured) -> Ratios:
 
 
 def overshoots(measured: Measured) -> dict[str, list[int]]:
-    """By baseline, how many pages above the limit each kill came, in order."""
+    """Return, by baseline, how many pages above the limit each kill came, sorted."""
     return {
         name: sorted(over(kill) for case in measured.cases_of(name) for kill in case.kills)
         for name in BASELINES
@@ -94,7 +95,7 @@ def overshoots(measured: Measured) -> dict[str, list[int]]:
 
 
 def growth(measured: Measured, baseline: str) -> list[tuple[int, float]]:
-    """How many processes the user has, and how many instructions a page costs it then."""
+    """Return pairs: the number of the user's processes, and the instructions per page."""
     found = [
         (setting.processes, measured.count(baseline, setting.name, bench_plan.TOUCH_LESS.name))
         for setting in bench_plan.CROWDED
@@ -103,7 +104,7 @@ def growth(measured: Measured, baseline: str) -> list[tuple[int, float]]:
 
 
 def limits_growth(measured: Measured) -> list[tuple[int, float]]:
-    """How many others have a limit, and what a page costs over stock."""
+    """Return pairs: how many other users have a limit, and a page's cost over stock's."""
     found = [
         (setting.others, overhead(measured, name, setting.name, bench_plan.TOUCH.name))
         for name, setting in (
@@ -174,7 +175,7 @@ def _draw_overshoot(axes: Axes, measured: Measured) -> None:
         _nothing(axes)
         return
     for name, pages in found.items():
-        # A logarithm has no 0: what did not overshoot is drawn at half a page.
+        # A logarithmic axis has no 0: a kill without overshoot is drawn at half a page.
         shown = [max(size, 0.5) for size in pages]
         axes.step(
             [shown[0], *shown],
@@ -187,7 +188,7 @@ def _draw_overshoot(axes: Axes, measured: Measured) -> None:
     axes.set_xlabel("pages above the limit (none: 0.5)")
     axes.set_ylabel("share of the kills")
     axes.grid(visible=True, alpha=0.3)
-    # Below, or it would hide some of the lines.
+    # Below the chart, or the legend would hide some of the lines.
     axes.legend(ncols=3, loc="upper left", bbox_to_anchor=(0, -0.18), fontsize=7)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the benchmark has measured, raw, and the file that holds it."""
+"""The raw values that the benchmark measured, and the file that holds them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-# Of bench.json; to be raised where an older file could be misread.
+# The format of bench.json; to be raised when an older file could be misread.
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Count:
-    """Instructions for a page or a process: a value for each program."""
+    """Instructions per page or process: a value for each program."""
 
     baseline: str
     setting: str
@@ -24,7 +24,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Timing:
-    """Wall-clock for a page or a process, in ns: a value for each round."""
+    """Wall-clock time per page or process, in ns: a value for each round."""
 
     baseline: str
     work: str
@@ -33,13 +33,13 @@ class Timing:
 
 @dataclass(frozen=True)
 class Kill:
-    """How far above the limit, in pages: as seen from outside, and by the kernel's record."""
+    """A kill: its overshoot in pages, as seen from outside and (inside) by the kernel's record."""
 
     outside: int
     inside: int | None
     latency_us: int
     killer: str
-    # Whether the processes had stopped to grow before it came.
+    # Whether the victim had stopped growing, at its last page, before the kill.
     capped: bool
 
 
@@ -47,7 +47,7 @@ class Kill:
 class KillCase:
     """The kills of one over-commit case. `worst_seen` is /proc/mm_limits' overshoot, in pages.
 
-    That one counts what is dying until it is gone.
+    That overshoot includes the memory of a dying process until it is gone.
     """
 
     baseline: str
@@ -59,13 +59,13 @@ class KillCase:
 
     @property
     def title(self) -> str:
-        """As in the tables."""
+        """The case's name in the tables."""
         return f"{self.processes} at {self.limit_mib} MB"
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """A crowd over its limit: how long until it was within it again, and who died for it."""
+    """A crowd above its limit: the time until it was within it again, and the kills it took."""
 
     baseline: str
     us: int
@@ -83,41 +83,41 @@ class Measured:
     crowds: tuple[Crowd, ...] = ()
 
     def count(self, baseline: str, setting: str, work: str) -> Count | None:
-        """The count of that name, if it was made."""
+        """Return the count with these names, if it was made."""
         wanted = (baseline, setting, work)
         return next((c for c in self.counts if (c.baseline, c.setting, c.work) == wanted), None)
 
     def timing(self, baseline: str, work: str) -> Timing | None:
-        """The timing of that name, if it was made."""
+        """Return the timing with these names, if it was made."""
         return next((t for t in self.timings if (t.baseline, t.work) == (baseline, work)), None)
 
     def cases_of(self, baseline: str) -> tuple[KillCase, ...]:
-        """The over-commit cases of one kernel in which somebody was killed."""
+        """Return the over-commit cases of one kernel that have kills."""
         return tuple(c for c in self.kill_cases if c.baseline == baseline and c.kills)
 
 
 @dataclass(frozen=True)
 class BenchResult:
-    """A run: where and when, of what, and what was measured."""
+    """A run: its time, its command, its machine and kernels, and the values measured."""
 
     when: str
     command: str
     quick: bool
     finished: bool = False
-    # What it ran on and with, by name.
+    # The host, the guest and the tools, by name.
     machine: Mapping[str, str] = field(default_factory=dict)
-    # Baseline to the release of its kernel.
+    # Baseline to its kernel's release.
     kernels: Mapping[str, str] = field(default_factory=dict)
     measured: Measured = Measured()
 
 
 def to_json(result: BenchResult, **more: object) -> str:
-    """The text of bench.json; `more` is for people and not read again."""
+    """Return the text of bench.json; `more` is for human readers, and is not read back."""
     return json.dumps({"format": FORMAT, **asdict(result), **more}, indent=1) + "\n"
 
 
 def from_json(text: str) -> BenchResult:
-    """The run in a bench.json; ValueError if it is none."""
+    """Return the run in a bench.json; raise ValueError if the text is none."""
     try:
         loaded = json.loads(text)
         if loaded["format"] != FORMAT:
@@ -142,7 +142,7 @@ def from_json(text: str) -> BenchResult:
 
 
 def to_csv(measured: Measured) -> str:
-    """A line for each raw value: what, baseline, setting, work, number, value, unit."""
+    """Return a line for each raw value: what, baseline, setting, work, number, value, unit."""
     lines = ["what,baseline,setting,work,number,value,unit"]
     for c in measured.counts:
         for number, value in enumerate(c.values):

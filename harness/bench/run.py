@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The `bench` task: builds the kernels that are compared, measures on them, judges the goals.
+"""The `bench` task: builds the kernels to compare, measures on them, and judges the goals.
 
-Instructions are counted on a machine whose clock counts them, with one CPU;
-kills, crowds and wall-clock times are those of the board's own machine.
+Instructions are counted on a machine with one CPU, whose clock counts instructions (QEMU's
+-icount). Kills, crowds and wall-clock times are measured on the board's own machine.
 """
 
 from __future__ import annotations
@@ -81,31 +81,32 @@ PARTS = ("counts", "kills", "crowds", "times")
 
 _DAEMON = "oom_daemon"
 _DAEMON_MODULE = "my_oom_killer"
-# Only what ends a kernel: a kill's record on an emulated serial port takes as long as the kill.
+# The console shows only what ends a kernel: to write a kill's record to an emulated serial port
+# takes as long as the kill.
 _CONSOLE_LEVEL = 3
-# Where a program's parts come to lie decides how many page tables a fork copies.
+# The layout of a program's address space decides how many page tables a fork copies.
 _RANDOM_LAYOUT = "/proc/sys/kernel/randomize_va_space"
 _SETTING_SECONDS = 300.0
-# An idle host counts 200 million instructions in a second; a busy one many fewer.
+# An idle host executes and counts 200 million instructions per second; a busy one far fewer.
 _WORK_SECONDS = 900.0
-# For a kill to come. The slowest daemon looks every 5 s.
+# The time to wait for a kill. The slowest daemon checks every 5 s.
 _KILL_SECONDS = 15.0
-# What a run takes beside that, also on a busy host.
+# The rest of the time that a run takes, also on a busy host.
 _RUN_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
 class _Built:
-    """What is booted for a baseline."""
+    """The builds that a baseline boots."""
 
     kernel: KernelBuild
-    # Only where a daemon needs them.
+    # Only if a daemon needs them.
     modules: ModuleBuild | None
 
 
 @dataclass
 class _Run:
-    """A run on its way: what it has, where it writes, and what it has found by now."""
+    """A run in progress: its builds, its result folder, and its results so far."""
 
     ws: Workspace
     target: Target
@@ -117,7 +118,7 @@ class _Run:
     rootfs: Rootfs
 
     def add(self, **more: tuple[object, ...]) -> None:
-        """Adds to what was measured, and saves it."""
+        """Add measured values to the result, and save it."""
         measured = self.result.measured
         grown = {name: (*getattr(measured, name), *values) for name, values in more.items()}
         self.result = replace(
@@ -127,7 +128,7 @@ class _Run:
         self.save()
 
     def save(self) -> None:
-        """Brings the files up to date."""
+        """Update the files of the result."""
         goals = bench_goals.summary(bench_goals.judge(self.result.measured))
         self.folder.put(JSON, to_json(self.result, goals=goals))
         self.folder.put(CSV, to_csv(self.result.measured))
@@ -135,13 +136,13 @@ class _Run:
 
 @dataclass
 class _Guest:
-    """A booted kernel, ready to be measured."""
+    """A booted kernel, ready for measurements."""
 
     baseline: Baseline
     device: Device
 
     def shell(self, command: str, timeout: float) -> str:
-        """The output of a command that has to succeed, in the folder with the programs."""
+        """Run a command, which must succeed, in the programs' folder; return its output."""
         return self.device.shell(f"cd {DEVICE_FOLDER} && {command}", timeout=timeout).output
 
     def bench(
@@ -154,7 +155,7 @@ class _Guest:
         timeout: float,
         check: bool = True,
     ) -> BenchOutput:
-        """Runs bench_work so many times; DeviceError unless each came to its end."""
+        """Run bench_work `programs` times; raise DeviceError unless each comes to its end."""
         marker = secrets.token_hex(8)
         command = shlex.join([f"./{PROGRAM}", "-m", marker, *options, *words])
         if user is not None:
@@ -172,12 +173,12 @@ class _Guest:
         return output
 
     def limit(self, size: int | None) -> None:
-        """Gives our user a limit, or takes it away."""
+        """Give the measured user a limit, or (None) remove it."""
         self.shell(self.baseline.limit(UID, size), _SETTING_SECONDS)
 
     @contextmanager
     def setting(self, setting: Setting) -> Iterator[None]:
-        """Brings about what is to be there beside the work, and ends it."""
+        """Set up a setting's limits and processes, and remove them afterwards."""
         others = _others_command(self.baseline, setting.others, bench_plan.OTHERS_LIMIT)
         self.shell(others, _SETTING_SECONDS)
         if setting.own_limit:
@@ -189,7 +190,7 @@ class _Guest:
 
     @contextmanager
     def _processes(self, count: int) -> Iterator[None]:
-        """Processes of our user that do nothing."""
+        """Run idle processes of the measured user."""
         if not count:
             yield
             return
@@ -210,11 +211,11 @@ def run(
     source: str | None = None,
     results: Path | None = None,
 ) -> int:
-    """Measures and judges; the exit status.
+    """Measure and judge; return the exit status: 1 if a goal is missed by more than its spread.
 
-    That is 1 if a goal is missed by more than its spread. `parts` (of `PARTS`)
-    leaves the others out. Raises UsageError for a part that there is not, or a
-    machine that is no QEMU, and what building and booting raise.
+    `parts` (of `PARTS`) selects what is measured; without any, all parts are. Raise UsageError
+    for an unknown part, or a machine that is not stock QEMU. Errors of building and booting
+    pass through.
     """
     _check(target, parts)
     plan = _only(bench_plan.quick() if quick else bench_plan.full(), parts)
@@ -265,7 +266,7 @@ def _check(target: Target, parts: Sequence[str]) -> None:
 
 
 def _only(plan: Plan, parts: Sequence[str]) -> Plan:
-    """The plan without what is not among the parts; all of it where none is named."""
+    """Return the plan with only the named parts; all of it if none is named."""
     if not parts:
         return plan
     return replace(
@@ -295,7 +296,7 @@ def _build(ws: Workspace, target: Target, baseline: Baseline, source: str | None
 
 
 def _machine(target: Target, built: KernelBuild) -> dict[str, str]:
-    """What a reader has to know of where and with what this was measured."""
+    """Return what a reader has to know about the host, the guest and the tools."""
     assert isinstance(target.machine, QemuMachine)
     cpus = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     qemu = run_program([target.machine.binary, "--version"]).output.splitlines()[0]
@@ -321,9 +322,9 @@ def _load() -> str:
 
 @contextmanager
 def _guest(bench: _Run, baseline: Baseline, counting: str = "") -> Iterator[_Guest]:
-    """Boots a baseline's kernel, and has its limits and its daemon ready.
+    """Boot a baseline's kernel, and set up its limits and its daemon.
 
-    `counting` names what its instructions are counted for; without, they are not.
+    `counting` is the name of the setting to count instructions for; if empty, none are counted.
     """
     built = bench.built[baseline.name]
     target = built.kernel.target
@@ -357,7 +358,7 @@ def _start_daemon(bench: _Run, guest: _Guest, loadable: ModuleBuild, seconds: fl
     module = f"{DEVICE_FOLDER}/{_DAEMON_MODULE}.ko"
     device.push(loadable.path(f"{_DAEMON_MODULE}.ko"), module, 0o644)
     device.push(bench.programs.path(_DAEMON), f"{DEVICE_FOLDER}/{_DAEMON}")
-    # Nobody waits for it: it ends with the machine.
+    # The daemon is not waited for: it ends with the machine.
     guest.shell(
         f"insmod {module} && {{ busybox setsid ./{_DAEMON} {seconds:g} </dev/null >/dev/null 2>&1"
         " & }",
@@ -366,7 +367,7 @@ def _start_daemon(bench: _Run, guest: _Guest, loadable: ModuleBuild, seconds: fl
 
 
 def _others_command(baseline: Baseline, count: int, size: int | None) -> str:
-    """Gives a limit to so many other users, or takes it away."""
+    """Return the command that gives `count` other users a limit, or (None) removes it."""
     if not count:
         return ":"
     one = baseline.limit(0, size).replace("uid=0", "uid=$uid")
@@ -378,7 +379,7 @@ def _others_command(baseline: Baseline, count: int, size: int | None) -> str:
 
 
 def _count(bench: _Run) -> None:
-    """Counts instructions; each kernel and setting has a machine that has done nothing yet."""
+    """Count instructions; each setting of each kernel has a freshly booted machine."""
     for baseline in bench.plan.baselines:
         countings = [one for one in bench.plan.countings if one.baseline == baseline]
         for setting in dict.fromkeys(one.setting for one in countings):
@@ -404,7 +405,7 @@ def _count_one(guest: _Guest, one: Counting) -> Count:
 
 
 def _values(output: BenchOutput, work: Work, programs: int) -> tuple[float, ...]:
-    """What a page or process took in each program, its first run left out."""
+    """Return each program's mean per page or process, without its first run."""
     each = split_runs(output, programs)
     if [len(times) for times in each] != [work.runs] * programs:
         raise DeviceError(f"{PROGRAM} told of {len(output.times)} runs of {work.name}")
@@ -415,7 +416,7 @@ def _values(output: BenchOutput, work: Work, programs: int) -> tuple[float, ...]
 
 
 def _kill(bench: _Run) -> None:
-    """Has users exceed their limits, kernel by kernel."""
+    """Let users exceed their limits, kernel by kernel."""
     plan = bench.plan
     for baseline in plan.baselines:
         cases = plan.overcommits.get(baseline.name, ())
@@ -442,10 +443,10 @@ def _kill_options(guest: _Guest) -> list[str]:
 def _overcommit(guest: _Guest, case: Overcommit) -> KillCase:
     size = case.limit_mib * MIB
     pages = (size + bench_plan.MOST_ABOVE_MIB * MIB) // PAGE // case.processes
-    # An entry of its own, so that what it has seen is of this case.
+    # A new entry in /proc/mm_limits, so that its overshoot is of this case alone.
     guest.limit(None)
     guest.limit(size)
-    # The log of earlier cases has been read.
+    # The records of earlier cases have been read.
     guest.shell("busybox dmesg -c > /dev/null", _SETTING_SECONDS)
     words = ["overshoot", str(UID), str(size), str(case.processes), str(pages), str(case.kills)]
     output = guest.bench(
@@ -471,7 +472,7 @@ def _limits(guest: _Guest) -> Sequence[LimitEntry]:
 
 
 def join_records(kills: Sequence[SeenKill], records: Sequence[KillRecord]) -> tuple[Kill, ...]:
-    """Each kill with the kernel's record of it, where there is one."""
+    """Return each kill with the kernel's record of it, if there is one."""
     inside = {one.pid: (one.user_rss - one.mm_max) // PAGE for one in records}
     return tuple(
         Kill(one.over, inside.get(one.pid), one.latency_us, one.killer, one.capped) for one in kills
@@ -496,9 +497,9 @@ def _crowd(guest: _Guest, runs: int) -> tuple[Crowd, ...]:
 
 
 def _time(bench: _Run) -> None:
-    """Times every work on every kernel, in turns: A B C, then B C A, then C A B.
+    """Time every work on every kernel, in turns: A B C, then B C A, then C A B.
 
-    All machines run all the time, so that what else the host does meets all of them alike.
+    All machines run all the time, so that other load on the host affects all of them alike.
     """
     plan, values = bench.plan, dict[tuple[str, str], list[float]]()
     if not plan.timed or not plan.rounds:
@@ -542,7 +543,7 @@ def _finish(bench: _Run) -> int:
 
 
 def goal_table(judgements: Sequence[Judgement]) -> Table:
-    """The goals and what became of them."""
+    """Return the table of the goals and their verdicts."""
     table = Table(title="Goals", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("figure")
     for name in ("goal", "measured", "between"):

@@ -19,8 +19,8 @@ from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
 ROOT = "root"
-# What adb ends with when the shell did. It ends with 1 where it fails itself, and
-# with 0 where the connection breaks.
+# adb's exit status when the shell has ended. adb ends with 1 if it fails itself, and with 0 if
+# the connection breaks.
 _ENDED = 42
 
 
@@ -32,12 +32,12 @@ def run(
     avd: str | None = None,
     snapshot: bool = True,
 ) -> int:
-    """Builds what is out of date, boots it, and gives a shell as `user` on it.
+    """Build what is out of date, boot it, and give a shell as `user` on it.
 
-    `user` is a name that the guest knows, or a uid. The modules are loaded and
-    the test programs lie in the shell's folder. When the shell ends, the
-    machine does. Raises UsageError for an unknown user, and whatever building
-    and booting raise; the first cause if the machine goes down meanwhile.
+    `user` is a name that the guest knows, or a uid. The modules are loaded, and the test
+    programs are in the shell's folder. When the shell ends, the machine does. Raise
+    UsageError for an unknown user. Errors of building and booting pass through; if the
+    machine fails meanwhile, raise the error that came first.
     """
     check_user(user)
     if ws.reporter.is_json:
@@ -65,7 +65,7 @@ def run(
 
 
 def check_user(user: str) -> None:
-    """Raises UsageError if the guest has no `user` and it is no uid."""
+    """Raise UsageError if `user` is neither a user of the guest nor a uid."""
     known = {name for name, _, _ in rootfs.users()}
     if user not in known and not (user.isascii() and user.isdigit()):
         raise UsageError(
@@ -75,34 +75,34 @@ def check_user(user: str) -> None:
 
 
 def shell_command(device: Device, user: str, *, terminal: bool) -> list[str]:
-    """The stock adb program's command line for a shell on the device.
+    """Return the stock adb program's command line for a shell on the device.
 
-    However the shell ends, its status is _ENDED; by the first shell protocol, 0.
+    However the shell ends, adb's exit status is _ENDED; with the first shell protocol it is 0.
     """
-    # By number: an Android does not list its users.
+    # By uid: Android does not list its users.
     uid = {name: number for name, number, _ in rootfs.users()}.get(user, user)
     shell = rootfs.SHELL if user == ROOT else f"su {uid}"
     login = f"{device.prelude}cd {rootfs.HOME} && {shell}; exit {_ENDED}"
-    # -t: a terminal over there as well, whose Ctrl-C is the guest's; -T: none, which
-    # an adbd of the first shell protocol refuses.
+    # -t: a terminal on the device, too, so that Ctrl-C goes to the guest. -T: no terminal; an
+    # adbd with the first shell protocol refuses this option.
     mode = ["-t"] if terminal else [] if device.legacy_shell else ["-T"]
     return ["adb", "-P", str(device.server.port), "-s", device.address, "shell", *mode, login]
 
 
 def _folder(target: Target) -> Path:
-    """A folder for the logs, among the results."""
+    """Return a folder for the logs, in the results."""
     return RESULTS / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{target.name}-boot"
 
 
 def _shell(session: Session, user: str) -> None:
-    """Passes our terminal, or our standard input and output, through to the device.
+    """Connect our terminal, or our standard input and output, to a shell on the device.
 
-    How the shell ends is the caller's business. Raises DeviceError if adb failed to
-    run it, or lost it; the first cause if there is one.
+    The exit status of the shell does not matter. Raise DeviceError if adb failed to run the
+    shell or lost it, or the error of the machine if one came first.
     """
     device, terminal = session.device, sys.stdin.isatty()
     argv, env = shell_command(device, user, terminal=terminal), device.server.environment()
-    # The first shell protocol cannot pass the end of our input on: it is said in words.
+    # The first shell protocol cannot pass on the end of our input: `exit` says it instead.
     said = device.legacy_shell and not terminal
     script = sys.stdin.buffer.read() + b"\nexit\n" if said else None
     with subprocess.Popen(argv, env=env, stdin=subprocess.PIPE if said else None) as client:

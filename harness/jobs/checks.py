@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What CI runs: style, types, shell scripts, unit tests, browser tests, boot tests."""
+"""The checks that CI runs: style, types, shell scripts, unit tests, browser tests, boot tests."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from harness.jobs import guests
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
-# A pytest that is told to stop ends its machines first.
+# Time for a pytest that is told to stop: it ends its machines first.
 _GRACE_SECONDS = 30.0
 _BOOT_TESTS = "tests/boot"
-# ruff, mypy, shellcheck and pytest: the check ran, and found something.
+# With this status of ruff, mypy, shellcheck or pytest, the check ran and found something.
 _FOUND_SOMETHING = 1
 
 
 @dataclass(frozen=True)
 class Check:
-    """One program that looks at the repository; `argv` is made when it runs."""
+    """A program that checks the repository; `argv` is called when the check runs."""
 
     name: str
     argv: Callable[[], Sequence[str]]
-    # Its output is shown as it comes, and not only where it found something.
+    # Whether its output is shown as it comes, and not only if it found something.
     shown: bool = False
 
 
@@ -38,9 +38,9 @@ def _python(*arguments: str) -> Callable[[], Sequence[str]]:
 
 
 def shell_scripts() -> tuple[str, ...]:
-    """The repository's shell scripts: all that begin with `#!` and a shell."""
+    """Return the repository's shell scripts: all files that begin with `#!` and sh."""
     listed = process.run(
-        # As root in another user's clone, git would refuse.
+        # Without this option, git refuses to run as root in another user's clone.
         ["git", "-c", "safe.directory=*", "ls-files", "-co", "--exclude-standard", "-z"],
         cwd=REPO,
         what="git ls-files",
@@ -49,7 +49,7 @@ def shell_scripts() -> tuple[str, ...]:
 
 
 def _is_shell(path: Path) -> bool:
-    """Whether the file's first line names a shell."""
+    """Return whether the file's first line names sh."""
     if not path.is_file():
         return False
     with path.open("rb") as stream:
@@ -58,7 +58,7 @@ def _is_shell(path: Path) -> bool:
 
 
 def _beside_python(program: str) -> str:
-    """The path of a program that a locked package brings."""
+    """Return the path of a program that a locked Python package installs."""
     return str(Path(sys.executable).with_name(program))
 
 
@@ -78,10 +78,11 @@ BROWSER_TESTS = (Check("browser tests", _python("pytest", "tests/browser"), show
 
 
 def on_source(ws: Workspace, target: Target, source: str | None) -> Target:
-    """The target with a source for its tests, which is fetched: a wrong one is one error here.
+    """Return the target with a source for its tests.
 
-    Raises UsageError and SourceError, as source.fetch() does. The tests run in another
-    folder than the one that the user is in.
+    Fetch it now, so that a wrong source is one error here, and not one of each test. Raise
+    UsageError and SourceError, as source.fetch() does. A path becomes absolute, because the
+    tests run in another folder than the user's.
     """
     if source is None:
         return target
@@ -91,17 +92,17 @@ def on_source(ws: Workspace, target: Target, source: str | None) -> Target:
 
 
 def boot_tests(target: Target, jobs: str = "") -> tuple[Check, ...]:
-    """The tests that boot the target's kernel, with so many guests side by side.
+    """Return the tests that boot the target's kernel, for guests side by side.
 
-    `jobs` is that number, as of guests.count_of(); a file's tests share one guest.
-    Raises UsageError.
+    `jobs` is the number of guests, as in guests.count_of(); the tests of one file run on the
+    same guest. Raise UsageError if it is wrong.
     """
     count = guests.count_of(jobs, target, len(list((REPO / _BOOT_TESTS).glob("test_*.py"))))
     words = ["pytest", _BOOT_TESTS]
     words += ["--kernel", target.name]
     words += ["--source", target.given_source] if target.given_source else []
     words += ["--debug-kernel"] if target.debug else []
-    # Each test that does not apply to the kernel is named, with its reason.
+    # Name each test that does not apply to the kernel, with the reason.
     words += ["-rs"]
     words += ["-n", str(count), "--dist", "loadfile"] if count > 1 else []
     name = "boot tests"
@@ -111,10 +112,9 @@ def boot_tests(target: Target, jobs: str = "") -> tuple[Check, ...]:
 
 
 def run(ws: Workspace, *groups: Sequence[Check]) -> None:
-    """Runs groups of checks; a group is run to its end, and the next only if it passed.
+    """Run groups of checks; all checks of a group run, and the next group only if they passed.
 
-    Raises VerdictError where a check found something, and InfrastructureError
-    where one did not run.
+    Raise VerdictError if a check found something, and InfrastructureError if one did not run.
     """
     for group in groups:
         failed = [check.name for check in group if not _passes(ws, check)]
@@ -123,7 +123,7 @@ def run(ws: Workspace, *groups: Sequence[Check]) -> None:
 
 
 def _passes(ws: Workspace, check: Check) -> bool:
-    """Runs one check and shows what it found."""
+    """Run one check, and show what it found; return whether it passed."""
     say = ws.reporter.say
     with ws.reporter.phase(check.name):
         done = process.run(

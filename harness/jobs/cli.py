@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The edge between the harness and whoever started it: errors, signals, exit status."""
+"""The boundary between the harness and its caller: errors, signals, exit status."""
 
 from __future__ import annotations
 
@@ -29,24 +29,23 @@ from harness.core.errors import (
 )
 
 if TYPE_CHECKING:
-    # `./inv --list` should not wait for it.
+    # Not imported at run time: `./inv --list` should not wait for it.
     from harness.ui.progress import Reporter
 
-# What a shell reports for a program that a signal ended.
+# For a program that a signal ended, a shell reports this plus the signal's number.
 _SIGNALLED = 128
-# What is printed where the encoding of the terminal does not have a character.
+# Substitutes for characters that the terminal's encoding lacks.
 _PLAIN = {"…": "...", "≤": "<=", "≥": ">=", "—": "-"}
 _PLAIN_ERRORS = "goldfish-oom.plain"
 _UTF_8 = "utf-8"
 _NO_PLACE = (errno.ENOSPC, errno.EDQUOT)
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
-# The first asks for an end, the second finds the harness cleaning up, and
-# whoever sends a third wants out at once.
+# The first signal ends the run. The second does not cut its clean-up short; the third does.
 _IMPATIENT = 3
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP came; like KeyboardInterrupt, it passes every `except Exception`."""
+    """SIGTERM or SIGHUP arrived; like KeyboardInterrupt, it passes every `except Exception`."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -54,7 +53,7 @@ class Terminated(BaseException):
 
 
 class StatusError(Exception):
-    """A task that explained itself already ends with `status`."""
+    """The end of a task with `status`; the task has already reported the reason."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -62,21 +61,21 @@ class StatusError(Exception):
 
 
 def finish(status: int) -> None:
-    """Ends the run with `status` unless that is 0; tasks behind this one do not start."""
+    """End the run with `status` unless that is 0; later tasks then do not start."""
     if status != EXIT_PASSED:
         raise StatusError(status)
 
 
 @contextmanager
 def _signals_raised() -> Iterator[None]:
-    """While it lasts SIGINT, SIGTERM and SIGHUP raise, and clean-up is not cut short."""
+    """Have SIGINT, SIGTERM and SIGHUP raise exceptions; see _IMPATIENT for further signals."""
     count = 0
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         nonlocal count
         count += 1
         if 1 < count < _IMPATIENT:
-            # Below the cursor there may be lines that are kept up to date.
+            # Below the cursor there may be progress lines.
             erase = b"\r\x1b[J" if os.isatty(2) and os.environ.get("TERM") != "dumb" else b""
             with suppress(OSError):
                 os.write(2, erase + b"cleaning up; once more to leave it undone\n")
@@ -87,7 +86,7 @@ def _signals_raised() -> Iterator[None]:
 
     previous = {}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # Whoever started this in the background, or with nohup, had a reason.
+        # A signal that the caller ignores (nohup, a job in the background) stays ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
             previous[number] = signal.signal(number, on_signal)
     try:
@@ -98,7 +97,7 @@ def _signals_raised() -> Iterator[None]:
 
 
 def _reader_gone() -> bool:
-    """Whether what reads this program's output (`| head`) has gone."""
+    """Return whether the reader of this program's output (`| head`) has gone."""
     poll = select.poll()
     for stream in (sys.__stdout__, sys.__stderr__):
         if stream is not None and not stream.closed:
@@ -108,7 +107,7 @@ def _reader_gone() -> bool:
 
 @dataclass(frozen=True)
 class _Ending:
-    """How a run ended; `text` is for a person, `what` and the rest for a program."""
+    """The end of a run; `text` is for a person, `what` and the rest are for a program."""
 
     status: int
     text: str = ""
@@ -119,7 +118,7 @@ class _Ending:
 
 
 def _explained(error: BaseException) -> BaseException:
-    """What the system refused, as an error for a person; any other error as it is."""
+    """Return an error that explains what the system refused; any other error unchanged."""
     if isinstance(error, OSError) and error.errno in _NO_PLACE:
         where = error.filename or "standard output, or a file of the run"
         return DiskFullError(f"no space left: {where}", hint="free some space")
@@ -131,7 +130,7 @@ def _explained(error: BaseException) -> BaseException:
 
 
 def _other_place(path: Path) -> str:
-    """What to do where `path` cannot be used; empty where that is not known."""
+    """Return what to do if `path` cannot be used; empty if that is not known."""
     # Imported late: `./inv --list` should not wait for it.
     from harness.core.paths import CACHE_HINT, REPO, cache_root
 
@@ -144,7 +143,7 @@ def _other_place(path: Path) -> str:
 
 
 def _ending(error: BaseException, debug: bool) -> _Ending:
-    """What an error that ended the run means."""
+    """Return the ending for an error that ended the run."""
     match error := _explained(error):
         case StatusError():
             return _Ending(error.status)
@@ -164,7 +163,7 @@ def _ending(error: BaseException, debug: bool) -> _Ending:
             return _Ending(_SIGNALLED + error.number, what, what)
         case BrokenPipeError() if _reader_gone():
             return _Ending(_SIGNALLED + signal.SIGPIPE)
-    # An error that nobody foresaw.
+    # An unexpected error, so a bug.
     first, *_ = str(error).splitlines() or [""]
     what = f"internal error: {type(error).__name__}: {first}"
     hint = "" if debug else "the same command with --debug shows where"
@@ -173,7 +172,7 @@ def _ending(error: BaseException, debug: bool) -> _Ending:
 
 
 def _tell(ending: _Ending, reporter: Reporter | None) -> None:
-    """Tells the reporter, and writes the rest of its output; nobody may be there to read it."""
+    """Report the ending, and flush the reporter's output; the reader may have gone."""
     with suppress(OSError, HarnessError):
         if reporter is not None:
             if ending.what:
@@ -189,22 +188,22 @@ def _tell(ending: _Ending, reporter: Reporter | None) -> None:
 
 
 def _flush() -> None:
-    """Writes out what was printed; there is no stdout if it was closed at the start."""
+    """Flush stdout; it is None if it was closed at the start."""
     if sys.stdout is not None:
         sys.stdout.flush()
 
 
 def _say(text: str) -> None:
-    """Tells a person, if stderr can be written to."""
+    """Print `text` on stderr, if it can be written to."""
     if sys.stderr is not None:
         with suppress(OSError):
             print(text, file=sys.stderr)  # noqa: T201
 
 
 def _drop_unwritten() -> None:
-    """Takes from stdout and stderr what they could not write.
+    """Discard what stdout and stderr could not write.
 
-    Python would try once more at its end, and that would end in 120, its own status.
+    Otherwise Python would try again at its end, and exit with 120, a status of its own.
     """
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
@@ -215,10 +214,10 @@ def _drop_unwritten() -> None:
 
 
 def fit_output() -> None:
-    """Has stdout and stderr print in the encoding of the locale, and plainly what that has not.
+    """Have stdout and stderr use the locale's encoding, with substitutes for what it lacks.
 
-    Files are UTF-8 everywhere (`inv` sets PYTHONUTF8), a terminal is what its locale
-    says. The locale C says nothing of a terminal; PYTHONIOENCODING does.
+    Files are always UTF-8 (`inv` sets PYTHONUTF8). A terminal has its locale's encoding. The C
+    locale says nothing about a terminal, so UTF-8 is used. PYTHONIOENCODING overrides both.
     """
     codecs.register_error(_PLAIN_ERRORS, _plainly)
     named = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
@@ -231,7 +230,7 @@ def fit_output() -> None:
 
 
 def _plainly(error: UnicodeError) -> tuple[str, int]:
-    """What to print in place of characters that an encoding has not: codecs asks for it."""
+    """Return substitutes for characters that an encoding lacks; an error handler of codecs."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     characters = error.object[error.start : error.end]
@@ -244,17 +243,17 @@ def guarded(
     debug: Callable[[], bool] = lambda: False,
     reporter: Callable[[], Reporter | None] = lambda: None,
 ) -> int:
-    """Runs `work` and returns the exit status; what went wrong is told on stderr.
+    """Run `work` and return the exit status; print errors on stderr.
 
-    `debug` is asked after an error whether to add its traceback. `reporter` is
-    asked whom the end, and an error, is told besides. SystemExit passes.
+    After an error, `debug` is called and says whether to add the traceback. `reporter` is
+    called for a reporter, which is also told of the end or the error. SystemExit passes.
     """
     try:
         with _signals_raised():
             work()
             if (listening := reporter()) is not None:
                 listening.close(EXIT_PASSED)
-            # Here, and not at Python's end, a reader that went away is noticed.
+            # Here, so that a reader that has gone is noticed before Python's end.
             _flush()
     except (Exception, KeyboardInterrupt, Terminated) as error:
         ending = _ending(error, debug())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is here, what is missing, and what to run."""
+"""The `doctor` task: checks what is here and what is missing, and says what to run."""
 
 from __future__ import annotations
 
@@ -30,31 +30,30 @@ from harness.ui.progress import reporter_of
 from harness.ui.workspace import Workspace
 
 _GIB = 1 << 30
-# The kernel's archive, two trees, a build and the guest; once they are there,
-# what a rebuild takes.
+# First: the kernel's archive, two trees, a build and the guest. Later: what a rebuild takes.
 _DISK_FIRST = 6 * _GIB
 _DISK_LATER = 2 * _GIB
-# Beside the guest's own memory: QEMU, the compiler and the harness.
+# For QEMU, the compiler and the harness, besides the guest's own memory.
 _MEMORY_BESIDE_GUEST = _GIB
 _OS_RELEASE = Path("/etc/os-release")
-# The systems that all of this is tried on, as /etc/os-release calls them.
+# The systems on which the project is tested: ID and VERSION_ID in /etc/os-release.
 _TRIED = (("debian", "12"), ("debian", "13"))
-# Programs that tell their version when they are asked in another way.
+# Programs that print their version with another argument than --version.
 _VERSION_ARGUMENT: Mapping[str, str] = {"adb": "version", "bison": "-V", "perl": "-V:version"}
 _VERSION_SECONDS = 60.0
-# adb tells the version of its protocol first.
+# adb prints the version of its protocol first.
 _ADB_VERSION = re.compile(r"^Version \d+(\.\d+)+", re.MULTILINE)
 _VERSION = re.compile(r"\d+(\.\d+)+")
-# What starts 32-bit programs of a PC.
+# The dynamic loader of 32-bit x86 programs.
 _LOADER_32 = Path("/lib/ld-linux.so.2")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
-    `fix` is the command to run, or what to do, where it is not `ok`. The default
-    job can run without what is not `required`.
+    If it is not `ok`, `fix` is the command to run, or what to do. The default job can run
+    without what is not `required`.
     """
 
     name: str
@@ -72,8 +71,8 @@ def run(
     as_json: bool = False,
     os_release: Path = _OS_RELEASE,
 ) -> int:
-    """Tells what is here; returns 0 when the default job can run and 3 when not."""
-    # What is said while the archive is asked would stand before the object.
+    """Report all findings; return 0 if the default job can run, and 3 if not."""
+    # Messages from asking the archive would come before the JSON object.
     asking = replace(ws, reporter=reporter_of("quiet")) if as_json else ws
     findings = list(examine(asking, target, source, os_release=os_release))
     ready = all(finding.ok for finding in findings if finding.required)
@@ -84,7 +83,7 @@ def run(
 def examine(
     ws: Workspace, target: Target, source: str | None = None, *, os_release: Path = _OS_RELEASE
 ) -> Iterator[Finding]:
-    """Looks at everything that the default job needs."""
+    """Check everything that the default job needs."""
     yield _system(os_release)
     yield Finding("python", sys.version_info >= (3, 11), platform.python_version())
     yield from _tools(target)
@@ -101,7 +100,7 @@ def examine(
 
 
 def _os_release(path: Path) -> dict[str, str]:
-    """The fields of an os-release file; empty where there is none."""
+    """Return the fields of an os-release file; empty if there is none."""
     if not path.is_file():
         return {}
     pairs = (line.partition("=") for line in path.read_text().splitlines() if "=" in line)
@@ -109,7 +108,7 @@ def _os_release(path: Path) -> dict[str, str]:
 
 
 def _system(os_release: Path) -> Finding:
-    """The distribution, and what is different where it is not one that this is tried on."""
+    """Check the distribution; if the project is not tested on it, say what may differ."""
     fields = _os_release(os_release)
     name = fields.get("PRETTY_NAME", "unknown")
     if (fields.get("ID"), fields.get("VERSION_ID")) in _TRIED:
@@ -122,13 +121,13 @@ def _system(os_release: Path) -> Finding:
 
 
 def _tools(target: Target) -> Iterator[Finding]:
-    """Every program that the harness runs, with its version."""
+    """Check every program that the harness runs, and its version."""
     for tool, package in needed_tools(target.compilers).items():
         yield replace(_tool(tool, package, target), required=tool not in FOR_TESTS)
 
 
 def _tool(tool: str, package: str | None, target: Target) -> Finding:
-    """Whether the program is there and starts."""
+    """Check whether the program is there and starts."""
     if packages.find_tool(tool) is None:
         if package is None:
             return Finding(tool, False, "not installed", process.LOOK_AT_PREFIX)
@@ -140,7 +139,7 @@ def _tool(tool: str, package: str | None, target: Target) -> Finding:
 
 
 def _tool_version(tool: str) -> str:
-    """What the program says that its version is; "here" where it says nothing."""
+    """Return the version that the program prints; "here" if it prints none."""
     path = packages.find_tool(tool) or tool
     said = process.run(
         [path, _VERSION_ARGUMENT.get(tool, "--version")], check=False, timeout=_VERSION_SECONDS
@@ -152,7 +151,7 @@ def _tool_version(tool: str) -> str:
 
 
 def _files(target: Target) -> Iterator[Finding]:
-    """Packages that are files and no programs."""
+    """Check the packages that have a file to look for, and no program."""
     for path, package in needed_files(target.compilers).items():
         if Path(path).exists():
             yield Finding(package, True, "here")
@@ -163,7 +162,7 @@ def _files(target: Target) -> Iterator[Finding]:
 
 
 def _kernel_source(ws: Workspace, target: Target, source: str | None) -> Finding:
-    """Whether the kernel's source can be had."""
+    """Check whether the kernel's source is available."""
     name = f"source of {target.name}"
     if source is not None:
         return Finding(name, True, source)
@@ -175,7 +174,7 @@ def _kernel_source(ws: Workspace, target: Target, source: str | None) -> Finding
 
 
 def _own_source(ws: Workspace, source: DebianSource | GitSource) -> str:
-    """Which source a run would take; the archive or server is asked, as the run would."""
+    """Return the source that a run would take; ask the archive or server, as the run would."""
     if isinstance(source, GitSource):
         return f"{source.url} at {git_source.commit_of(ws, source)[:12]}"
     known = debian.known(ws, source.package, source.suite)
@@ -186,7 +185,7 @@ def _own_source(ws: Workspace, source: DebianSource | GitSource) -> str:
 
 
 def _guest_packages(ws: Workspace, target: Target) -> Finding:
-    """Whether what the guest is made of can be had."""
+    """Check whether the packages that the guest is made of are available."""
     name = "packages of the guest"
     if rootfs.has_packages(ws, target):
         return Finding(name, True, "in the cache")
@@ -198,7 +197,7 @@ def _guest_packages(ws: Workspace, target: Target) -> Finding:
 
 
 def _host() -> Iterator[Finding]:
-    """What a run needs of the host besides programs: a terminal for each guest, loopback."""
+    """Check what else a run needs of the host: a terminal for each guest, loopback."""
     for name, look in (("pseudo-terminals", check_terminals), ("loopback network", check_loopback)):
         try:
             look()
@@ -209,7 +208,7 @@ def _host() -> Iterator[Finding]:
 
 
 def _folders(ws: Workspace) -> Iterator[Finding]:
-    """Whether what is built and what is found can be written."""
+    """Check whether the cache and the results can be written."""
     for name, folder, fix in (
         ("cache", ws.cache.root, "set XDG_CACHE_HOME to a folder that you may write to"),
         ("results", RESULTS, "clone the repository to a folder that you may write to"),
@@ -225,9 +224,9 @@ def _folders(ws: Workspace) -> Iterator[Finding]:
 
 
 def _ndk(target: Target) -> Iterator[Finding]:
-    """The NDK, for targets whose test programs it can build; Debian's compiler does as well.
+    """Check the NDK, for targets whose test programs it can build; Debian's compiler can, too.
 
-    It takes nothing from what else is needed: the guest's su is Debian's compiler's.
+    Debian's compiler is needed even with an NDK, for the guest's su.
     """
     if target.ndk_abi is None:
         return
@@ -243,7 +242,7 @@ def _ndk(target: Target) -> Iterator[Finding]:
 
 
 def _sdk(machine: SdkMachine) -> Iterator[Finding]:
-    """The Android Emulator and its virtual devices."""
+    """Check the Android Emulator and its virtual devices."""
     try:
         found = sdk.find()
     except InfrastructureError as error:
@@ -259,7 +258,7 @@ def _sdk(machine: SdkMachine) -> Iterator[Finding]:
 
 
 def _old_launcher() -> Iterator[Finding]:
-    """What the emulator's 32-bit launcher needs to start, and to find the 64-bit emulator."""
+    """Check what the 32-bit launcher needs: to start, and to find the 64-bit emulator."""
     for name, there, package in (
         ("32-bit programs", _LOADER_32.exists(), sdk.PACKAGES_32),
         ("file", packages.find_tool("file") is not None, "file"),
@@ -269,7 +268,7 @@ def _old_launcher() -> Iterator[Finding]:
 
 
 def _avd(found: sdk.Sdk, machine: SdkMachine) -> Finding:
-    """The virtual device that a run without --avd takes."""
+    """Check the virtual device that a run without --avd takes."""
     try:
         chosen = sdk.choose_avd(sdk.list_avds(), machine, None)
         sdk.data_image(found, chosen)
@@ -279,7 +278,7 @@ def _avd(found: sdk.Sdk, machine: SdkMachine) -> Finding:
 
 
 def _disk(ws: Workspace) -> Finding:
-    """Whether what is built fits on the cache's disk."""
+    """Check whether what is built fits on the cache's disk."""
     root = ws.cache.root
     needed = _DISK_LATER if (root / "sources").is_dir() else _DISK_FIRST
     existing = next(folder for folder in (root, *root.parents) if folder.exists())
@@ -290,7 +289,7 @@ def _disk(ws: Workspace) -> Finding:
 
 
 def _memory(target: Target) -> Finding:
-    """Whether the guest fits into this machine."""
+    """Check whether the guest fits into this machine's memory."""
     needed = (target.machine.memory_mib << 20) + _MEMORY_BESIDE_GUEST
     free = psutil.virtual_memory().available
     detail = f"{free / _GIB:.1f} GiB available, {needed / _GIB:.0f} needed"
@@ -298,12 +297,12 @@ def _memory(target: Target) -> Finding:
 
 
 def _to_do(findings: list[Finding]) -> list[str]:
-    """What to run or do, each once, in the order in which it came up."""
+    """Return what to run or do, each once, in the order of the findings."""
     return list(dict.fromkeys(finding.fix for finding in findings if finding.fix))
 
 
 def _as_json(findings: list[Finding], ready: bool) -> str:
-    """One object: `ready`, `findings`, and `to_do`, the fixes."""
+    """Return one object: `ready`, `findings`, and `to_do`, the fixes."""
     return json.dumps(
         {
             "ready": ready,
@@ -315,7 +314,7 @@ def _as_json(findings: list[Finding], ready: bool) -> str:
 
 
 def _as_text(findings: list[Finding], ready: bool) -> str:
-    """A line for each finding, and what to do."""
+    """Return a line for each finding, and what to do."""
     width = max(len(finding.name) for finding in findings)
     marks = {True: "ok  ", False: "MISS"}
     lines = [f"{marks[f.ok]}  {f.name:<{width}}  {f.detail}" for f in findings]

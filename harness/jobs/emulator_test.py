@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The main job: build everything, boot it, run the scenarios, judge, and tell."""
+"""The `emulator-test` task: builds everything, boots it, runs the scenarios, judges, reports."""
 
 from __future__ import annotations
 
@@ -45,16 +45,15 @@ from harness.targets.model import GitSource, QemuMachine, Target
 from harness.ui.workspace import Workspace
 
 _MOST_REASONS = 5
-# How old the evidence may be that is on the disk.
+# The shortest time between two writes of the evidence.
 _EVIDENCE_SECONDS = 10.0
 
 
 @dataclass
 class Run:
-    """A run on its way: what it is, where it writes, and how far it has come.
+    """A run in progress: its work, its result folder, and its results so far.
 
-    `work` is all that is to be done, by `count` guests. `last_words` are told before
-    the verdict.
+    `count` guests share the `work`. The lines of `last_words` are printed before the verdict.
     """
 
     ws: Workspace
@@ -68,11 +67,11 @@ class Run:
     last_words: list[Callable[[Summary], str]] = field(default_factory=list)
 
     def save(self) -> None:
-        """Brings the result folder up to date, but for what save_evidence() writes."""
+        """Update the result folder, except for what save_evidence() writes."""
         self.folder.write(self.summary, {found.guest: found.log for found in self.found})
 
     def save_evidence(self) -> None:
-        """Writes what only the report shows: with every verdict that would take long."""
+        """Write what only the report shows; to do so at every verdict would take too long."""
         self.evidence_at = time.monotonic()
         ordered = sorted(self.found, key=lambda one: one.place)
         usage = [one for found in ordered for one in found.usage]
@@ -80,7 +79,7 @@ class Run:
         self.folder.write_evidence(usage, decisions)
 
     def seen(self, number: int) -> tuple[Observations, tuple[UsageSample, ...]]:
-        """What was seen of the scenario that is this one in the work, and the memory used."""
+        """Return the observations and the memory samples of work number `number`."""
         return next(
             (one.seen, one.samples)
             for one in self.found
@@ -88,19 +87,19 @@ class Run:
         )
 
     def note(self, **changes: object) -> None:
-        """Changes the summary, and saves it."""
+        """Change the summary, and save it."""
         self.summary = replace(self.summary, **changes)  # type: ignore[arg-type]
         self.save()
 
     def add(self, found: Found) -> None:
-        """One more verdict; they are kept in their order, whenever they come."""
+        """Add a verdict; verdicts are kept in the order of the work, whenever they come."""
         self.found.append(found)
         ordered = sorted(self.found, key=lambda one: one.place)
         self.note(judged=tuple(one.judged for one in ordered))
         if time.monotonic() - self.evidence_at > _EVIDENCE_SECONDS:
             self.save_evidence()
         judged = found.judged
-        # Of the stock kernel's nobody is told one by one.
+        # The stock kernel's verdicts are not reported one by one.
         if self.target.patched:
             self.ws.reporter.scenario_end(judged.end, judged.verdict.records)
 
@@ -122,16 +121,17 @@ def run(
     kcidb_origin: str = KCIDB_ORIGIN,
     results: Path | None = None,
 ) -> int:
-    """Tests a kernel under `policy` (or "all") and `trigger`; returns the exit status.
+    """Test a kernel under `policy` (or "all") and `trigger`; return the exit status.
 
-    That is 0 if every scenario passed and 1 if the kernel did something wrong.
-    With `snapshot` a guest that has booted before is restored in place of a boot.
-    `jobs` is the number of guests side by side, as of guests.count_of(). With
-    `differential` the same is done on the source's own kernel, and what differed is told.
-    `kcidb_origin` is whose results these are to KernelCI.
-    Raises UsageError for a word that means nothing, and other HarnessErrors
-    where nothing is known about the kernel. Whatever happens, what was found by
-    then is in a folder below `results`.
+    That is 0 if every scenario passed, and 1 if the kernel did something wrong. With
+    `snapshot`, restore a guest that has booted before instead of booting. `jobs` is the number
+    of guests side by side, as in guests.count_of(). With `differential`, do the same on the
+    source's own kernel, and report what differs. `kcidb_origin` is the sender's name in the
+    results for KernelCI.
+
+    Raise UsageError for an unknown policy, trigger or scenario, and other HarnessErrors if
+    nothing is known about the kernel. In every case the results up to then are in a folder
+    below `results`.
     """
     work = _work(policy, trigger, scenarios)
     count = guests.count_of(jobs, target, len(work), guests.WORTH_A_GUEST)
@@ -142,7 +142,7 @@ def run(
     command += ["--cross-compile", target.cross_compile] if target.is_cross_compile_changed else []
     command += ["--avd", avd] if avd else []
     command += [] if snapshot else ["--no-snapshot"]
-    # On a smaller machine there would be fewer.
+    # A repetition must have as many guests: on a smaller machine the default would be fewer.
     command += ["--jobs", str(count)] if count > 1 or jobs else []
     command += ["--differential"] if differential else []
     command += [word for name in scenarios or () for word in ("--scenario", name)]
@@ -173,7 +173,7 @@ def run(
             if stock is not None and test.summary.finished:
                 _compare(test, stock.bootable, avd, snapshot)
     except HarnessError:
-        # It ended the run, but what the kernel did wrong before counts.
+        # The error ended the run, but what the kernel did wrong before it counts.
         if test.summary.status is not Status.FAILED:
             raise
         return EXIT_FAILED
@@ -192,9 +192,9 @@ def begin(
     kcidb_origin: str = KCIDB_ORIGIN,
     results: Path | None = None,
 ) -> Run:
-    """A run of which nothing has been done yet, with its folder; see `run` for the words.
+    """Return a run that has not started yet, with its folder; see `run` for the parameters.
 
-    `command` repeats it, and `count` guests share the work. Raises UsageError.
+    `command` repeats the run, and `count` guests share the work. Raise UsageError as `run` does.
     """
     work = _work(policy, trigger, scenarios)
     check_origin(kcidb_origin)
@@ -218,7 +218,7 @@ def begin(
 
 
 def note_built(test: Run, kernel: Kernel, files: Bootable, replay_of: str = "") -> None:
-    """Writes down what will be booted; from now on the run can be handed on."""
+    """Record what will be booted; from now on the run can be bundled."""
     names = tuple(dict.fromkeys(one.scenario.name for one in test.work))
     machine, summary = test.target.machine, test.summary
     facts = qemu.facts(machine) if isinstance(machine, QemuMachine) else {}
@@ -242,7 +242,7 @@ def note_built(test: Run, kernel: Kernel, files: Bootable, replay_of: str = "") 
 def perform_built(
     test: Run, files: Bootable, *, avd: str | None = None, snapshot: bool = True
 ) -> None:
-    """Boots what was built, has the work done, and judges it; see `open_session`."""
+    """Boot what was built, have the work done, and judge it; see `open_session`."""
     _perform(
         test,
         Setup(test.ws, test.target, files, test.folder, test.summary.trigger, avd, snapshot),
@@ -250,13 +250,13 @@ def perform_built(
 
 
 def _work(policy: str, trigger: str, scenarios: tuple[str, ...] | None) -> list[Work]:
-    """Everything that is to be done, in its order. Raises UsageError."""
+    """Return all work, in order. Raise UsageError for an unknown word."""
     policies, chosen = policies_of(policy), select(scenarios, check_trigger(trigger))
     return [Work(name, scenario) for name in policies for scenario in chosen]
 
 
 def _perform(test: Run, setup: Setup) -> None:
-    """Has guests do the work; the results are complete whatever ends it."""
+    """Have guests do the work; the results are complete however it ends."""
     which = "stock kernel, " if setup.stock else ""
     side_by_side = f", {test.count} guests" if test.count > 1 else ""
     name = f"{which}policy {test.summary.policy}, trigger {setup.trigger}{side_by_side}"
@@ -272,10 +272,10 @@ def _perform(test: Run, setup: Setup) -> None:
 
 
 def _compare(test: Run, files: Bootable, avd: str | None, snapshot: bool) -> None:
-    """Does the same on the stock kernel, and writes down what differed.
+    """Do the same on the stock kernel, and record what differs.
 
-    Raises InfrastructureError if that did not do what a stock kernel does: then a
-    difference says nothing about the patched one.
+    Raise InfrastructureError if the stock kernel did not behave as one: then a difference says
+    nothing about the patched kernel.
     """
     folder = ResultFolder(test.folder.path / "stock")
     folder.path.mkdir()
@@ -306,11 +306,11 @@ def _compare(test: Run, files: Bootable, avd: str | None, snapshot: bool) -> Non
 
 
 def _note_kernel(test: Run, kernel: KernelBuild, target: Target, source: str | None) -> None:
-    """Writes down which kernel it is, and from which source."""
+    """Record which kernel was built, and from which source."""
     taken, own = kernel.source, target.source
     command = test.summary.command
     if source is None and isinstance(own, GitSource):
-        # The branch will have gone on by the time that somebody repeats the run.
+        # The branch may have moved on when the run is repeated.
         command += ("--source", f"{own.url}@{taken.commit}")
     test.note(
         command=command,
@@ -325,7 +325,7 @@ def _note_kernel(test: Run, kernel: KernelBuild, target: Target, source: str | N
 
 @contextmanager
 def told(test: Run) -> Iterator[None]:
-    """Whatever ends the run, the results say it and are complete as far as it came."""
+    """Make sure that, however the run ends, its results are complete and say what ended it."""
     try:
         test.save()
         yield
@@ -333,14 +333,14 @@ def told(test: Run) -> Iterator[None]:
         text = error.message if isinstance(error, HarnessError) else type(error).__name__
         test.note(problem=text)
         if not isinstance(error, Exception):
-            # Whoever ended it knows why.
+            # A signal ended the run: its sender needs no explanation.
             test.last_words.clear()
         _tell(test)
         raise
 
 
 def finish(test: Run) -> int:
-    """Tells the result; the exit status, or an error if nothing is known about the kernel."""
+    """Report the result; return the exit status, or raise if nothing is known of the kernel."""
     _tell(test)
     if test.summary.passed:
         return EXIT_PASSED
@@ -356,13 +356,13 @@ def finish(test: Run) -> int:
 
 
 def _first_failed(summary: Summary) -> int:
-    """The guest of the gravest verdict; the first one where there is none."""
+    """Return the guest of the gravest verdict; the first guest if none failed."""
     failed = summary.failed
     return next((one.guest for one in summary.judged if failed and one.verdict is failed[0]), 1)
 
 
 def _tell(test: Run) -> None:
-    """The tables, what speaks against what failed, GitHub's part, the folder, the last line."""
+    """Print the tables, the reasons of failures, GitHub's summary, the folder, the last line."""
     reporter, summary = test.ws.reporter, test.summary
     if summary.judged:
         reporter.console.print(scenario_table(summary.judged))

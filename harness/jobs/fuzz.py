@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The `fuzz` task: rounds of random work on a booted kernel, each from a seed of its own.
+"""The `fuzz` task: rounds of random work on a booted kernel, each with its own seed.
 
-Round n of seed S is what round 0 of seed S + n is, so that a round that fails
-can be repeated alone.
+Round n of seed S is the same as round 0 of seed S + n, so that a failed round can be repeated
+alone.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ from harness.ui.workspace import Workspace
 MOST_SEED = 2**32 - 1
 JSON = "fuzz.json"
 _ROUND_SECONDS = 2
-# It waits for what dies and for what ends, each for 15 s; a kernel with KASAN is slow.
+# The timeout of a round. The program waits up to 15 s until dying processes are gone, and up to
+# 15 s until all others have ended; a kernel with KASAN is slow.
 _PATIENCE_SECONDS = 120.0
-# How often a line says how far it has come.
+# The interval between progress lines.
 _TELL_SECONDS = 30.0
-# Percent of slab allocations, of the processes that ask for it.
+# The percentage of slab allocations that fail, in the processes that ask for it.
 _FAILING = 10
 _DEBUGFS = "/sys/kernel/debug"
 _KMEMLEAK = f"{_DEBUGFS}/kmemleak"
@@ -55,7 +56,7 @@ _KMEMLEAK = f"{_DEBUGFS}/kmemleak"
 
 @dataclass
 class Fuzz:
-    """A run on its way; it does `most` rounds, or goes on for `minutes` if that is 0."""
+    """A run in progress: of `most` rounds, or, if that is 0, for `minutes`."""
 
     ws: Workspace
     target: Target
@@ -64,23 +65,23 @@ class Fuzz:
     most: int
     minutes: float
     guests: int
-    # How a round of this seed is repeated alone.
+    # Returns the command that repeats a round alone, from its seed.
     again: Callable[[int], list[str]]
     hand_on: str = ""
     rounds: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    # Of the round that failed.
+    # The seed of the round that failed, and the problems of that round or of the end.
     failed_seed: int | None = None
     problems: tuple[str, ...] = ()
 
     @property
     def told(self) -> Original:
-        """How it ended, in a bundle's words."""
+        """How the run ended, in the form that a bundle has."""
         return Original.of_rounds(self.problems, self.rounds)
 
     @property
     def counted(self) -> str:
-        """How much was done so far."""
+        """How much was done so far, as text."""
         done = ", ".join(f"{name}={number}" for name, number in self.counts.items())
         return f"{self.rounds} rounds from seed {self.seed}: {done or 'nothing yet'}"
 
@@ -97,12 +98,12 @@ def run(
     extra_patches: Sequence[Path] = (),
     results: Path | None = None,
 ) -> int:
-    """Fuzzes for so many minutes, or so many rounds if those are given; the exit status.
+    """Fuzz for `minutes`, or for `rounds` rounds if they are given; return the exit status.
 
-    That is 1, with the seed that repeats it, as soon as an invariant is broken. `jobs`
-    is the number of guests that share the rounds, as of guests.count_of().
-    Raises UsageError for numbers that make no sense, and what building and
-    booting raise.
+    As soon as an invariant is broken, the run ends with status 1, and with the seed that
+    repeats the round. `jobs` is the number of guests that share the rounds, as in
+    guests.count_of(). Raise UsageError for bad numbers. Errors of building and booting pass
+    through.
     """
     _check_numbers(seed, minutes, rounds)
     check_machine(target)
@@ -137,7 +138,7 @@ def begin(
     guests: int = 1,
     results: Path | None = None,
 ) -> Fuzz:
-    """A run of which nothing has been done yet, with its folder."""
+    """Return a run that has not started yet, with its folder."""
     folder = ResultFolder.create(results or RESULTS, target.name, "fuzz", datetime.now())
     folder.put("command.txt", f"{shlex.join(command)}\n")
     ws.reporter.run_begin(command, kernel=target.name)
@@ -145,7 +146,7 @@ def begin(
 
 
 def note_built(fuzz: Fuzz, kernel_found: Kernel, files: Bootable, replay_of: str = "") -> None:
-    """Writes down what will be booted; from now on the run can be handed on."""
+    """Record what will be booted; from now on the run can be bundled."""
     machine = fuzz.target.machine
     text = built_files.record(
         fuzz.ws.cache,
@@ -163,7 +164,7 @@ def note_built(fuzz: Fuzz, kernel_found: Kernel, files: Bootable, replay_of: str
 
 
 def perform_built(fuzz: Fuzz, files: Bootable) -> None:
-    """Boots what was built, and fuzzes; see `open_session`."""
+    """Boot what was built, and fuzz; see `open_session`."""
     _Guests(fuzz, files).run()
 
 
@@ -189,7 +190,7 @@ class _Guests:
         )
 
     def run(self) -> None:
-        """Goes on until the time is over, or a round has failed."""
+        """Do rounds until the time is over, or one has failed."""
         fuzz, told = self._fuzz, time.monotonic()
         with (
             fuzz.ws.reporter.phase("fuzz"),
@@ -197,7 +198,7 @@ class _Guests:
         ):
             for _, (seed, problems) in results:
                 fuzz.rounds += 1
-                # A round of another guest that was under way may fail, too.
+                # A round that another guest is still doing may fail, too.
                 if problems and fuzz.failed_seed is None:
                     fuzz.failed_seed, fuzz.problems = seed, problems
                 if time.monotonic() - told > _TELL_SECONDS:
@@ -206,7 +207,7 @@ class _Guests:
 
     @contextmanager
     def _open(self, index: int) -> Iterator[_Guest]:
-        """A guest that is ready; at its end, if no round has failed, it has no leaks."""
+        """Open a guest that is ready; at its end, unless a round has failed, look for leaks."""
         fuzz, files, number = self._fuzz, self._files, index + 1
         folder = fuzz.folder.of_guest(number)
         with open_session(
@@ -241,7 +242,7 @@ class _Guests:
 
 
 def seed_of(text: str) -> int:
-    """The seed that a person gave, or a new one; UsageError if it is no number."""
+    """Return the seed in `text`, or a new one if empty; raise UsageError if it is no number."""
     if not text:
         return secrets.randbelow(MOST_SEED + 1)
     if not (text.isascii() and text.isdigit()):
@@ -250,7 +251,7 @@ def seed_of(text: str) -> int:
 
 
 def minutes_of(text: str) -> float:
-    """The minutes that a person gave; UsageError if they are no number."""
+    """Return the minutes in `text`; raise UsageError if it is no number."""
     try:
         return float(text)
     except ValueError:
@@ -265,7 +266,7 @@ def _check_numbers(seed: int, minutes: float, rounds: int) -> None:
 
 
 def _command(target: Target, source: str | None, patches: Sequence[Path]) -> list[str]:
-    """The command, but for the rounds."""
+    """Return the command, without its options for the rounds."""
     words = ["./inv", "fuzz", "--kernel", target.name, "--emulator", target.emulator]
     words += ["--source", source] if source else []
     words += ["--cross-compile", target.cross_compile] if target.is_cross_compile_changed else []
@@ -274,14 +275,14 @@ def _command(target: Target, source: str | None, patches: Sequence[Path]) -> lis
 
 
 def _rounds(seed: int, rounds: int, minutes: float = 0, guests: int = 1) -> list[str]:
-    """Its words for the rounds."""
+    """Return the command's options for the rounds."""
     words = ["--seed", str(seed)]
     words += ["--rounds", str(rounds)] if rounds else ["--minutes", f"{minutes:g}"]
     return words + (["--jobs", str(guests)] if guests > 1 else [])
 
 
 def _seeds(fuzz: Fuzz) -> Iterator[int]:
-    """The seed of each round, while there is time."""
+    """Yield the seed of each round, until all rounds are done or the time is over."""
     end = time.monotonic() + 60 * fuzz.minutes
     for number in count():
         over = number >= fuzz.most if fuzz.most else time.monotonic() >= end
@@ -293,11 +294,11 @@ def _seeds(fuzz: Fuzz) -> Iterator[int]:
 def _round(
     session: Session, results: ResultFolder, folder: Path, seed: int
 ) -> tuple[Mapping[str, int], tuple[str, ...]]:
-    """What one round did, and its problems. What was seen of it is in `folder`."""
+    """Do a round; return its counts and its problems. Its log and output go into `folder`."""
     device, nonce = session.device, secrets.token_hex(8)
     words = [f"./{PROGRAM}", "-t", str(_ROUND_SECONDS), "-f", str(_FAILING)]
     words += ["-k", str(DEVICE_FOLDER), "-m", nonce, str(seed)]
-    # The log of earlier rounds has been judged.
+    # Empty the log: that of earlier rounds has been judged.
     device.shell("busybox dmesg -c >/dev/null")
     device.mark_kernel_log(marker("begin", nonce))
     try:
@@ -315,7 +316,7 @@ def _round(
 
 
 def _leaks(session: Session) -> tuple[str, ...]:
-    """What kmemleak has found, where the kernel has it. Twice: a scan can be too early."""
+    """Return what kmemleak finds, if the kernel has it. It scans twice: once can be too early."""
     device = session.device
     if device.shell(f"test -e {_KMEMLEAK}", check=False).status != 0:
         return ()
@@ -326,7 +327,7 @@ def _leaks(session: Session) -> tuple[str, ...]:
 
 
 def finish(fuzz: Fuzz, last_words: Callable[[Fuzz], str] = lambda fuzz: "") -> int:
-    """Tells the result, and `last_words` before the verdict; the exit status."""
+    """Report the result, with `last_words` before the verdict; return the exit status."""
     reporter = fuzz.ws.reporter
     summary = {
         "seed": fuzz.seed,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Guests side by side, each of which performs one scenario after the other, and is judged."""
+"""Runs guests side by side, each of which performs one scenario after another and is judged."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from harness.targets.model import QemuMachine, Target
 from harness.ui.events import Planned
 from harness.ui.workspace import Workspace, usable_cpus
 
-# The kernel log at two times, which is judged as a scenario is.
+# The kernel log at two points in time; each is judged as a scenario is.
 _BOOT = "boot"
 _WHOLE_LOG = "whole log"
 _PREPARE_SECONDS = 60.0
-# A guest for fewer scenarios than these would take longer to come than it saves.
+# For fewer scenarios than this, a guest takes longer to start than it saves.
 WORTH_A_GUEST = 4
-# More would be a mistake, or somebody else's malice.
+# More would be a mistake, or the malice of a bundle's author.
 MOST_GUESTS = 64
-# What a guest takes besides its memory, and what is left to all others.
+# The host's memory that a guest takes besides its own, and what is left to other programs.
 _BESIDES_MIB = 256
 _SPARED_MIB = 1024
 _MIB = 1 << 20
@@ -50,7 +50,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class Work:
-    """A scenario that is to be performed under a policy."""
+    """A scenario to perform under a policy."""
 
     policy: str
     scenario: Scenario
@@ -58,7 +58,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Setup:
-    """What all guests have in common; with `stock` their kernel is one without limits."""
+    """What all guests have in common; with `stock` their kernel has no limits."""
 
     ws: Workspace
     target: Target
@@ -72,11 +72,11 @@ class Setup:
 
 @dataclass(frozen=True)
 class Found:
-    """One verdict, and where it belongs: `place` sorts all that a run finds.
+    """One verdict; all verdicts of a run are sorted by `place`.
 
-    `log` is the guest's kernel log by then. A log is judged without a `scenario`, and
-    without anything `seen` of one. `watched` is what watch_memory has said in this guest;
-    it may come later than the verdict.
+    `log` is the guest's kernel log up to then. If the verdict is on a log, `scenario` and
+    `seen` are None. `watched` is what watch_memory has printed in this guest; a part of it
+    may come after the verdict.
     """
 
     place: tuple[int, int]
@@ -89,7 +89,7 @@ class Found:
 
     @property
     def samples(self) -> tuple[UsageSample, ...]:
-        """How much memory each user used meanwhile, by the kernel log's clock."""
+        """How much memory each user used during the scenario, by the kernel log's clock."""
         if self.seen is None or self.seen.meanwhile is None:
             return ()
         kills = self.judged.verdict.records
@@ -97,7 +97,7 @@ class Found:
 
     @property
     def usage(self) -> Iterator[ScenarioUsage]:
-        """The same with what belongs to it, if anything was used."""
+        """The samples with their scenario, if there are any."""
         verdict, samples = self.judged.verdict, self.samples
         if samples and self.seen is not None and self.seen.meanwhile is not None:
             yield ScenarioUsage(
@@ -111,7 +111,7 @@ class Found:
 
     @property
     def decisions(self) -> Iterator[Decision]:
-        """Whom the kernel chose, as far as it told."""
+        """The kernel's choices of victims, as far as it reported them."""
         if self.scenario is None or self.seen is None:
             return
         verdict = self.judged.verdict
@@ -134,7 +134,7 @@ class Found:
 
 
 def names_in(scenario: Scenario, trigger: str, seen: Observations) -> dict[int, str]:
-    """The name of each process that the scenario started, by pid, as the kernel has it."""
+    """Return the names of the scenario's processes, by pid, shortened as the kernel does it."""
     program = PROGRAMS[trigger][:COMM_BYTES]
     names = {}
     for run in scenario.runs:
@@ -148,7 +148,7 @@ def names_in(scenario: Scenario, trigger: str, seen: Observations) -> dict[int, 
 
 
 def plan(work: Sequence[Work], count: int) -> tuple[Planned, ...]:
-    """Everything that so many guests are judged for, in its order."""
+    """Return everything that `count` guests are judged for, in order."""
     guests = range(1, count + 1)
     return (
         *(Planned("", _named(_BOOT, guest)) for guest in guests),
@@ -158,11 +158,11 @@ def plan(work: Sequence[Work], count: int) -> tuple[Planned, ...]:
 
 
 def count_of(text: str, target: Target, most: int, each: int = 1) -> int:
-    """How many guests a person wants ("", "0": as many as make sense here).
+    """Return the number of guests in `text`; for "" or "0", as many as make sense here.
 
-    Each gets CPUs that it shares with no other guest, as far as there is free memory for
-    them, and at least so much (`each`) of the work, of which there is `most`. Raises
-    UsageError for what is no number, or too much.
+    That is as many as have CPUs of their own, free memory, and at least `each` pieces of the
+    work; `most` is all of the work. Raise UsageError if `text` is no number, or the number is
+    too high.
     """
     if not (text.isascii() and (text.isdigit() or not text)):
         raise UsageError(f"not a number of guests: {text}", hint="--jobs 1")
@@ -179,13 +179,13 @@ def count_of(text: str, target: Target, most: int, each: int = 1) -> int:
         return wanted
     free = _free_memory() // _MIB - _SPARED_MIB
     by_memory = free // (target.machine.memory_mib + _BESIDES_MIB)
-    # Two that share CPUs take longer than one: a guest's CPU spins while another's runs.
+    # Two guests on the same CPUs take longer than one: one guest's CPU spins while another runs.
     by_cpus = usable_cpus() // target.machine.smp
     return max(1, min(by_cpus, by_memory, most // each, MOST_GUESTS))
 
 
 def _free_memory() -> int:
-    """Bytes; a container may have less than its host."""
+    """Return the free memory in bytes; a container may have less than its host."""
     free = psutil.virtual_memory().available
     with suppress(OSError, ValueError):
         limit = int((_CGROUP / "memory.max").read_text())
@@ -194,30 +194,29 @@ def _free_memory() -> int:
 
 
 def perform(setup: Setup, work: Sequence[Work], count: int, found: Callable[[Found], None]) -> bool:
-    """Has `count` guests perform the work, and calls `found` with each verdict.
+    """Have `count` guests perform the work, and call `found` with each verdict.
 
-    `found` is called by one thread at a time. The answer is whether all was done:
-    a kernel that died ends the work. Raises what booting raises, and
-    DeviceError where a machine went away.
+    Only one thread at a time calls `found`. Return whether all work was done: a kernel that
+    died ends it. Errors of booting pass through. Raise DeviceError if a machine went away.
     """
     return _Guests(setup, count, found).run(work)
 
 
 @dataclass
 class _Guest:
-    """A guest on its way."""
+    """A running guest."""
 
     number: int
     session: Session
     log: str = ""
     died: bool = False
     usage: list[Usage] = field(default_factory=list)
-    # By uid, of the scenario that is performed: what the runs set.
+    # By uid: the limits that the present scenario sets.
     limits: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
-        """What stands behind a text about it."""
+        """The suffix of a text about the guest."""
         return _named("", self.number)
 
 
@@ -237,15 +236,15 @@ class _Guests:
         )
 
     def run(self, work: Sequence[Work]) -> bool:
-        """Whether all of it was done."""
-        # Closed, whatever happens: else the threads would outlive who asked for them.
+        """Perform the work; return whether all of it was done."""
+        # Always closed: otherwise the threads would outlive the caller.
         with closing(self._side.run(list(enumerate(work)), self._healths.end)) as results:
             lived = [lives for _, lives in results]
         return len(lived) == len(work) and all(lived) and not self._died.is_set()
 
     @contextmanager
     def _open(self, index: int) -> Iterator[_Guest]:
-        """A guest that is ready, and judged for its boot; at its end, for its whole log."""
+        """Open a guest that is ready, and judge its boot; at its end, judge its whole log."""
         setup, number = self._setup, index + 1
         files = setup.files
         with open_session(
@@ -279,16 +278,16 @@ class _Guests:
                 session.check()
                 guest.log = session.device.kernel_log()
             except BootError as error:
-                # The kernel's end, and not in a scenario.
+                # The kernel died outside the scenarios.
                 died = error.message
                 self._died.set()
                 self._side.stop()
-        # The console has also what the kernel has said since.
+        # The console also has what the kernel printed after the log was read.
         console = setup.folder.console_of(number)
         self._judge_log(guest, (2, number), _WHOLE_LOG, console, died)
 
     def _prepare(self, guest: _Guest) -> None:
-        """Loads the modules, has memory watched, and keeps the log of the boot."""
+        """Load the modules, turn on the kernel's events, and keep the log of the boot."""
         device, setup = guest.session.device, self._setup
         bring(device, setup.files.pushed, setup.target)
         hung = self._board.hung_task_seconds
@@ -302,7 +301,7 @@ class _Guests:
         guest.log = device.shell(" && ".join(commands), timeout=_PREPARE_SECONDS).output
 
     def _do(self, guest: _Guest, work: tuple[int, Work]) -> bool:
-        """Performs one scenario; whether the kernel is still there."""
+        """Perform one scenario; return whether the kernel is still alive."""
         place, one = work
         guest.session.check()
         trigger, stock = self._setup.trigger, self._setup.stock
@@ -313,7 +312,7 @@ class _Guests:
         begun, started = time.monotonic(), datetime.now(UTC)
         seen = observe(guest.session, one.scenario, one.policy, trigger, stock=stock)
         if self._healths.ended:
-            # What it came to then is nobody's verdict.
+            # The run was ended meanwhile, so what was seen is not judged: this raises.
             guest.session.check()
         guest.log = seen.log or guest.log
         verdict = judge(
@@ -333,7 +332,7 @@ class _Guests:
         return not guest.died
 
     def _take_usage(self, guest: _Guest, line: str) -> None:
-        """A line of watch_memory."""
+        """Take a line of watch_memory: keep its samples, and report them."""
         for usage in parse_usage(line):
             guest.usage.append(usage)
             if not self._setup.stock:
@@ -348,7 +347,7 @@ class _Guests:
         console: Path | None = None,
         died: str = "",
     ) -> None:
-        """The verdict on the kernel log, which begins with the boot, and on the console."""
+        """Judge the kernel log, which begins with the boot, and the console."""
         board, trigger = self._board, self._setup.trigger
         name = _named(name, guest.number)
         self._begin(guest, name)
@@ -365,7 +364,7 @@ class _Guests:
         self._tell(guest, place, Judged(verdict, 0.0, datetime.now(UTC), guest.number))
 
     def _begin(self, guest: _Guest, name: str, work: Work | None = None) -> None:
-        """Tells of it; of the stock kernel's only that they go on."""
+        """Report that a scenario begins, except on the stock kernel."""
         if self._setup.stock:
             return
         self._reporter.scenario_begin(

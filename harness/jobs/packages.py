@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is missing on this host, and how old its apt's lists are."""
+"""The Debian packages that are missing on this host, and the age of apt's package lists."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _SYSTEM_FOLDERS = ("/usr/sbin", "/sbin")
 
 
 def find_tool(tool: str) -> str | None:
-    """Where `tool` is, also in the folders that only root has on its PATH."""
+    """Return where `tool` is; also look in the folders that only root has on its PATH."""
     folders = [*os.environ.get("PATH", os.defpath).split(os.pathsep), *_SYSTEM_FOLDERS]
     return shutil.which(tool, path=os.pathsep.join(folders))
 
 
 def missing(compilers: Iterable[str], root: Path = Path("/")) -> tuple[str, ...]:
-    """The Debian packages that are needed, with these cross compilers, and not installed.
+    """Return the Debian packages that are needed with these cross compilers, and not installed.
 
-    A compiler that Debian does not have is left to whoever named it.
+    A cross compiler that Debian does not have is left to the user.
     """
     packages = {
         package
@@ -41,17 +41,17 @@ def missing(compilers: Iterable[str], root: Path = Path("/")) -> tuple[str, ...]
 
 
 def lists_age(lists: Path = _LISTS) -> float:
-    """Seconds since apt's package lists were last brought up to date; inf without lists."""
+    """Return the seconds since apt's package lists were last updated; inf without lists."""
     try:
         names = os.listdir(lists)  # noqa: PTH208 - names are all that is needed
     except OSError:
         return float("inf")
     if not any("Release" in name for name in names):
         return float("inf")
-    # The lists themselves carry the server's times; apt works in these folders.
+    # The list files have the server's times; each update of apt changes these folders.
     return time.time() - max(_times((lists, lists / "partial")))
 
 
 def _times(folders: Iterable[Path]) -> list[float]:
-    """When each of `folders` that exists was changed last."""
+    """Return when each existing folder of `folders` was last changed."""
     return [folder.stat().st_mtime for folder in folders if folder.exists()]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The `replay` task: a run again from its bundle, with nothing built, fetched or stored."""
+"""The `replay` task: repeats a run from its bundle; nothing is built, fetched or cached."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def run(
     kcidb_origin: str = KCIDB_ORIGIN,
     results: Path | None = None,
 ) -> int:
-    """Repeats the run in the file `bundle`; returns the exit status, that of the run.
+    """Repeat the run in the file `bundle`; return the exit status of the new run.
 
-    Whether it came out as the original did is told, and is in the results. Raises
-    UsageError if there is no such file, InfrastructureError if it is no whole bundle or one
-    of what this harness does not know, and what booting raises.
+    Report, and write into the results, whether it ended as the original did. Raise
+    UsageError if there is no such file, and InfrastructureError if the bundle is incomplete,
+    or this harness cannot repeat its run. Errors of booting pass through.
     """
     check_origin(kcidb_origin)
     with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as scratch:
@@ -61,9 +61,9 @@ def run(
 
 
 def known_target(manifest: Manifest) -> Target:
-    """The target of this harness that the run was on; InfrastructureError if it has none.
+    """Return this harness's target for the run; raise InfrastructureError if it has none.
 
-    A machine is never taken from a bundle: QEMU's words for it can reach the host's files.
+    A machine is never taken from a bundle: QEMU's options can give access to the host's files.
     """
     place = manifest.place
     try:
@@ -76,7 +76,7 @@ def known_target(manifest: Manifest) -> Target:
 
 
 def differences(manifest: Manifest, facts: dict[str, str]) -> Iterator[str]:
-    """What is not as it was, and might change how the run comes out; a line each."""
+    """Yield a line for each difference from the original that might change the outcome."""
     if manifest.qemu != facts["qemu"]:
         yield f"another QEMU: {facts['qemu']}, was {manifest.qemu}"
     if manifest.arguments != facts["arguments"]:
@@ -86,7 +86,7 @@ def differences(manifest: Manifest, facts: dict[str, str]) -> Iterator[str]:
 
 
 class _Again:
-    """A run that is repeated."""
+    """A repetition of a run."""
 
     def __init__(
         self,
@@ -106,11 +106,11 @@ class _Again:
         self._kcidb_origin = kcidb_origin
         self._results = results
         self._command = ["./inv", "replay", str(bundle)]
-        # Now, when it is there.
+        # Computed now, while the file exists.
         self._sha256 = file_sha256(bundle)
 
     def scenarios(self) -> int:
-        """The scenarios, as the main job does them."""
+        """Repeat the scenarios, as emulator-test does; return the exit status."""
         task, kernel = self._manifest.scenarios, self._manifest.kernel
         assert task is not None
         test = emulator_test.begin(
@@ -128,12 +128,12 @@ class _Again:
         with emulator_test.told(test):
             test.note(**asdict(kernel))
             emulator_test.note_built(test, kernel, self._files, self._bundle.name)
-            # A guest that is saved would stay in the cache.
+            # No snapshot: it would stay in the cache.
             emulator_test.perform_built(test, self._files, snapshot=False)
         return emulator_test.finish(test)
 
     def rounds(self) -> int:
-        """The rounds of the fuzz test."""
+        """Repeat the rounds of the fuzz test; return the exit status."""
         task = self._manifest.rounds
         assert task is not None
         work = fuzz.begin(
@@ -151,7 +151,7 @@ class _Again:
         return fuzz.finish(work, lambda done: self._compared(done.folder, done.told))
 
     def _compared(self, folder: ResultFolder, now: Original) -> str:
-        """Writes down whether the run came out as the original, and says it."""
+        """Record whether the run ended as the original did; return the line that says so."""
         found = compare(self._manifest.original, now)
         with disk_full_named(folder.path):
             folder.put(FILE, self._text(found))
@@ -173,7 +173,7 @@ class _Again:
 
 
 def told_of(summary: Summary) -> Original:
-    """How a run of the main job ended, in a bundle's words."""
+    """Return how a run of emulator-test ended, in the form that a bundle has."""
     outcomes = tuple(
         Told(one.place.policy, one.place.scenario, one.verdict.outcome.name)
         for one in summary.judged
@@ -182,7 +182,7 @@ def told_of(summary: Summary) -> Original:
 
 
 def _check_known(manifest: Manifest) -> None:
-    """Raises InfrastructureError where this harness cannot do what was done."""
+    """Raise InfrastructureError if this harness cannot repeat the run."""
     task, rounds = manifest.scenarios, manifest.rounds
     if task is not None:
         try:
@@ -209,7 +209,7 @@ def _unknown(manifest: Manifest, why: str) -> InfrastructureError:
 
 
 def _harness(manifest: Manifest) -> str:
-    """Which harness it was, for people."""
+    """Return the version and the commit of the bundle's harness, as text."""
     known = manifest.harness
     where = f"commit {known.commit[:12]}" if known.commit else f"code {known.code}"
     return f"{known.version}, {where}"

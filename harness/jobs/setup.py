@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Installing the Debian packages that are missing, and saying so beforehand."""
+"""The `setup` task: installs the Debian packages that are missing; prints each command first."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from harness.targets.model import DebianSource, Target
 from harness.ui.workspace import Workspace
 
 _DAY = 86400.0
-# Debian brings out a kernel about that often.
+# Debian releases a kernel about that often.
 _STALE_SECONDS = 7 * _DAY
-# Older lists name packages that the mirror has replaced since.
+# Older lists name package versions that the mirror has replaced since.
 _FRESH_SECONDS = 1 * _DAY
-# A name is a name, also where no package has it: apt would take it for a pattern.
+# Without this, apt takes a name that no package has for a pattern.
 _NAMES_ONLY = ("-o", "APT::Cmd::Pattern-Only=true")
 _APT = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120", *_NAMES_ONLY)
 _INSTALL = (*_APT, "install", "--no-install-recommends")
@@ -31,11 +31,11 @@ _APT_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive"}
 
 
 def run(ws: Workspace, target: Target) -> None:
-    """Installs what `target` needs and is missing, as root or through sudo.
+    """Install what `target` needs and is missing, as root or through sudo.
 
-    It also asks Debian for the kernel's source where that was long ago. Raises
-    InfrastructureError where apt fails, and where neither root nor sudo
-    is to be had (its hint is what to type).
+    Also ask Debian for the newest kernel source, if the last answer is old. Raise
+    InfrastructureError if apt fails, or if there is neither root nor sudo (the hint is what to
+    type as root).
     """
     missing = packages.missing(target.compilers)
     commands = _commands(missing)
@@ -48,7 +48,7 @@ def run(ws: Workspace, target: Target) -> None:
 
 
 def _ask_for_source(ws: Workspace, source: DebianSource) -> None:
-    """Has the newest source known; one that is known already serves without a network."""
+    """Find the newest source; if Debian cannot be asked, only warn: runs take the known one."""
     known = debian.known(ws, source.package, source.suite)
     if known is not None and known.age < _STALE_SECONDS:
         return
@@ -63,7 +63,7 @@ def _ask_for_source(ws: Workspace, source: DebianSource) -> None:
 
 
 def _commands(missing: Sequence[str]) -> list[tuple[str, ...]]:
-    """What apt-get is to do, in order; nothing where nothing is missing."""
+    """Return the apt-get commands to run, in order; none if nothing is missing."""
     optional = {TOOL_PACKAGES[tool] for tool in FOR_TESTS}
     groups = [[package for package in missing if package not in optional]]
     groups += [[package] for package in missing if package in optional]
@@ -74,17 +74,17 @@ def _commands(missing: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _may_fail(command: Sequence[str]) -> bool:
-    """Whether the main task can do without what the command does.
+    """Return whether emulator-test can do without what the command does.
 
-    Of many sources in an update one may be out of reach; and Ubuntu, for one, has
-    no Chromium but as a snap.
+    An update may fail because one of many package sources is out of reach. Of the optional
+    packages, Ubuntu, for example, has Chromium only as a snap.
     """
     optional = {TOOL_PACKAGES[tool] for tool in FOR_TESTS}
     return "update" in command or optional.issuperset(command[len(_INSTALL) :])
 
 
 def _install(ws: Workspace, commands: Sequence[tuple[str, ...]]) -> None:
-    """Runs the commands as root, however root is to be had."""
+    """Run the commands as root, or through sudo."""
     if shutil.which("apt-get") is None:
         raise InfrastructureError(
             "this system has no apt-get",
@@ -108,7 +108,7 @@ def _install(ws: Workspace, commands: Sequence[tuple[str, ...]]) -> None:
 
 
 def _sudo() -> tuple[tuple[str, ...] | None, bool]:
-    """What makes a command run as root (None: nothing does), and whether it asks."""
+    """Return the prefix that runs a command as root (None: none does), and whether it asks."""
     if os.geteuid() == 0:
         return (), False
     if shutil.which("sudo") is None:
@@ -121,7 +121,7 @@ def _sudo() -> tuple[tuple[str, ...] | None, bool]:
 
 
 def _apt_get(ws: Workspace, argv: Sequence[str], asks: bool) -> None:
-    """Runs one apt-get command; raises InfrastructureError where it fails."""
+    """Run one apt-get command; raise InfrastructureError if it fails."""
     what = f"apt-get {'update' if 'update' in argv else 'install'}"
     if asks:
         # sudo asks for a password on the terminal, and apt prints there, too.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the cache holds, how large and how old it is, and removing what nobody used lately."""
+"""The `cache` and `clean` tasks: show the cache's entries, remove unused ones, remove results."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from harness.ui.workspace import Workspace
 DEFAULT_DAYS = 30
 _DAY = 86400
 _TREES = "trees"
-# Small, or not ours to divide: a compiler's cache has a size that it keeps to itself.
+# Folders without entries: they are small, or, as ccache's, limit their size themselves.
 _NO_ENTRIES = ("branches", "candidates", "ccache", "directories", "locks", "logs")
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One entry: `size` is in bytes on the disk, `used` in seconds since the epoch.
+    """A cache entry: `size` is in bytes on the disk, `used` (last) in seconds since the epoch.
 
-    `partial` says that a run was killed while it made or removed it, or is at it.
+    `partial` says that a run is making or removing it, or was killed while it did.
     """
 
     kind: str
@@ -43,16 +43,16 @@ class Stored:
 
     @property
     def lock(self) -> str:
-        """Whoever makes or changes it holds the lock of this name."""
+        """The name of the lock that a run holds while it makes or changes the entry."""
         return f"tree-{self.key}" if self.kind == _TREES else f"{self.kind}-{self.key}"
 
     def days(self, now: float) -> float:
-        """How long it has not been used."""
+        """Return for how many days the entry has not been used."""
         return max(now - self.used, 0) / _DAY
 
 
 def entries(cache: Cache) -> tuple[Stored, ...]:
-    """All entries, the largest first."""
+    """Return all entries, the largest first."""
     if not cache.root.is_dir():
         return ()
     sizes = _sizes(cache.root)
@@ -61,9 +61,9 @@ def entries(cache: Cache) -> tuple[Stored, ...]:
 
 
 def run(ws: Workspace, *, prune: bool = False, days: str = str(DEFAULT_DAYS)) -> None:
-    """Shows the entries; with `prune` removes what has not been used for so many days.
+    """Show the entries; with `prune` remove those unused for `days` days, and half-made ones.
 
-    What another run is making stays. Raises UsageError for `days` that are no number.
+    An entry that another run is making stays. Raise UsageError if `days` is no number.
     """
     limit = _days_of(days)
     with ws.reporter.phase("look at the cache"):
@@ -80,7 +80,7 @@ def run(ws: Workspace, *, prune: bool = False, days: str = str(DEFAULT_DAYS)) ->
 
 
 def table(found: tuple[Stored, ...], now: float) -> Table:
-    """The entries, with sizes and ages."""
+    """Return the table of the entries, with sizes and ages."""
     shown = Table(title="Cache", title_justify="left", box=SIMPLE_HEAD)
     shown.add_column("kind", no_wrap=True)
     shown.add_column("entry", overflow="fold")
@@ -116,8 +116,8 @@ def _stored(path: Path, size: int) -> Stored:
 
 
 def _sizes(root: Path) -> dict[Path, int]:
-    """The bytes that each entry takes, in one walk over all."""
-    # Its status tells of what went away meanwhile.
+    """Return the bytes that each entry takes, by one walk over all of them."""
+    # The status is ignored: du fails if a file goes away meanwhile.
     listed = run_program(
         ["du", "--block-size=1", "--max-depth=2", "--null", str(root)], check=False, what="du"
     )
@@ -130,10 +130,10 @@ def _total(found: tuple[Stored, ...] | list[Stored]) -> int:
 
 
 def _remove(cache: Cache, one: Stored) -> bool:
-    """Removes an entry, unless somebody is at it."""
+    """Remove an entry, unless another run holds its lock; return whether it was removed."""
     with cache.try_lock(one.lock) as held:
         if held and one.partial:
-            # There may be a whole one as well.
+            # Only the half-made one: there may be a whole entry as well.
             remove_partial(one.path)
         elif held:
             discard(one.path)
@@ -141,7 +141,7 @@ def _remove(cache: Cache, one: Stored) -> bool:
 
 
 def clean(ws: Workspace, *, cache: bool, results: Path = RESULTS) -> None:
-    """Removes the results of test runs; with `cache`, all that is stored as well."""
+    """Remove all results; with `cache`, the cache as well."""
     folders = [results, ws.cache.root] if cache else [results]
     with ws.reporter.phase("clean"):
         for folder in folders:
@@ -151,7 +151,7 @@ def clean(ws: Workspace, *, cache: bool, results: Path = RESULTS) -> None:
 
 
 def _remove_folder(folder: Path) -> None:
-    """Removes `folder`; nobody sees it half-removed, also where this is interrupted."""
+    """Remove `folder`, which is renamed first: it is never half-removed, even if interrupted."""
     if folder.exists():
         folder.rename(folder.with_name(f"{folder.name}.removed-{os.getpid()}"))
     for removed in folder.parent.glob(f"{folder.name}.removed-*"):

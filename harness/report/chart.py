@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A user's memory over time as a picture: where its lines and marks are. Pure.
+"""A chart of a user's memory over time: where its lines and marks are. Pure.
 
-Lengths are in the picture's own units. Time goes to the right, in seconds of
-the kernel's log, memory upwards from 0, in bytes.
+Lengths are in the chart's own units. The x axis is time, in seconds of the kernel log; the y
+axis is memory, in bytes from 0.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from operator import itemgetter
 
 from harness.scenarios.evidence import KILL_RECORD, UsageSample
 
-# More samples than this look the same, and make the page large.
+# More samples than this look no different, and make the page large.
 MOST_POINTS = 400
 _MOST_TICKS = 5
-# A limit so many times as high as all that was used would leave the line on the floor.
+# A limit above this multiple of the largest usage would flatten the line of the usage.
 _FAR = 3
 _ROOM = 1.1
-# On a picture this small more numbers than this would lie on each other.
+# More numbers than this would overlap on so small a chart.
 _MOST_LABELS = 9
 _UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"), (1, "B"))
 
 
 @dataclass(frozen=True)
 class Box:
-    """The picture's size, and where in it the lines are: between left and right, top and bottom."""
+    """The chart's size, and the edges of the plot area in it."""
 
     width: int
     height: int
@@ -37,13 +37,13 @@ class Box:
     bottom: int
 
 
-# Small enough for the words to be readable where the page is 320 pixels wide.
+# Small enough that the words are readable on a page 320 pixels wide.
 BOX = Box(width=320, height=206, left=56, right=312, top=34, bottom=164)
 
 
 @dataclass(frozen=True)
 class KillMark:
-    """A kill: when, what its user used just before, and by which number it goes."""
+    """A kill: its time, its user's RSS just before, and its number on the page."""
 
     time: float
     user_rss: int
@@ -52,7 +52,7 @@ class KillMark:
 
 @dataclass(frozen=True)
 class Tick:
-    """A place on an axis and what is written there."""
+    """A place on an axis, and its label."""
 
     at: float
     label: str
@@ -60,7 +60,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a kill is shown; `label` is its number, or empty where there is no room."""
+    """The place of a kill; `label` is its number, or empty if there is no room."""
 
     x: float
     y: float
@@ -69,11 +69,11 @@ class Mark:
 
 @dataclass(frozen=True)
 class Chart:
-    """The picture. `memory` and `limits` are lists of points, as SVG writes them.
+    """The chart. `memory` and `limits` are lists of points, as SVG writes them.
 
-    `kernels` are the places of the kernel's own sums, apart from those at kills, and
-    `peak` is the height of its largest one. `far_limit` is the highest limit that is
-    too far above for the picture.
+    `kernels` are the places of the sums that the kernel itself computed, except those at
+    kills; `peak` is the height of the largest. `far_limit` is the highest of the limits that
+    are too high for the chart.
     """
 
     memory: str
@@ -89,7 +89,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class _Scale:
-    """Values to lengths along one axis."""
+    """A linear scale from values to lengths along one axis."""
 
     low: float
     high: float
@@ -107,10 +107,10 @@ def draw(
     span: Sequence[float] = (),
     peak: int | None = None,
 ) -> Chart:
-    """The picture of one user's samples, of which there is at least one, and kills.
+    """Return the chart of one user's samples (at least one) and kills.
 
-    It covers the times in `span`, too, so that two users' pictures can be compared.
-    `peak` is the largest sum that the kernel knows of.
+    It covers the times in `span`, too, so that two users' charts can be compared.
+    `peak` is the largest sum that the kernel computed.
     """
     ordered = sorted(samples, key=lambda sample: sample.time)
     times = [*(sample.time for sample in ordered), *(kill.time for kill in kills), *span]
@@ -148,10 +148,10 @@ def draw(
 
 
 def thinned(samples: Sequence[UsageSample], most: int = MOST_POINTS) -> list[UsageSample]:
-    """At most `most` samples, in their order, with the ends, the peaks and the dips."""
+    """Return at most `most` samples, in order, with the ends, the peaks and the dips."""
     if len(samples) <= most:
         return list(samples)
-    # Two of each bucket, and the two ends.
+    # The lowest and the highest of each bucket, and the two ends.
     size = math.ceil((len(samples) - 2) / ((most - 2) // 2))
     kept = {0, len(samples) - 1}
     for start in range(1, len(samples) - 1, size):
@@ -164,9 +164,10 @@ def thinned(samples: Sequence[UsageSample], most: int = MOST_POINTS) -> list[Usa
 def _line(
     samples: Sequence[UsageSample], kills: Sequence[KillMark], end: float
 ) -> list[tuple[float, int]]:
-    """Times and bytes: a kill's sum is one more sample, and the last sample lasts to the end.
+    """Return the times and bytes of the memory line.
 
-    Not so a kill behind it: what is left then nobody has seen.
+    A kill's sum counts as a sample. The last sample is extended to the end, unless a kill
+    follows it: the memory left after that kill was not measured.
     """
     killed = [(kill.time, kill.user_rss) for kill in kills]
     others = [
@@ -181,7 +182,7 @@ def _line(
 
 
 def ticks(low: float, high: float, most: int = _MOST_TICKS) -> tuple[float, list[float]]:
-    """A round step, and its multiples from `low` to `high`, at most `most` of them."""
+    """Return a round step, and its multiples from `low` to `high`, at most `most` of them."""
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10, 20) if factor * power >= rough)
@@ -190,7 +191,7 @@ def ticks(low: float, high: float, most: int = _MOST_TICKS) -> tuple[float, list
 
 
 def _limits(samples: Sequence[UsageSample], near: set[int], x: _Scale, y: _Scale) -> Iterator[str]:
-    """Lines of limits: level from one sample to the next, interrupted where there is none."""
+    """Yield the lines of limits: level between samples, with gaps where no limit is shown."""
     line: list[tuple[float, float]] = []
     for number, sample in enumerate(samples):
         ends = samples[number + 1].time if number + 1 < len(samples) else x.high

@@ -18,10 +18,11 @@ _TIME = re.compile(r"(\d{8}-\d{6})-.*", re.DOTALL)
 
 @dataclass(frozen=True)
 class Entry:
-    """A folder; `run` is None where it is no run of the main job, and `why` says what it is.
+    """A folder; `run` is None if it holds no run of emulator-test.
 
-    `has_page` says that it holds a report.html. `bytes_name` is the folder's name as the
-    file system has it.
+    `why` is the reason for the run's verdict, or says what the folder is otherwise.
+    `has_page` says whether it holds a report.html. `bytes_name` is the folder's name as the
+    file system stores it.
     """
 
     bytes_name: bytes
@@ -36,13 +37,13 @@ class Entry:
 
     @property
     def link(self) -> str:
-        """Where it leads: to its page if it has one."""
+        """The link to the folder's page, or to the folder if it has none."""
         folder = f"./{quote(self.bytes_name)}/"
         return f"{folder}report.html" if self.has_page else folder
 
     @property
     def time(self) -> str:
-        """When it began, by its name; empty where that does not say."""
+        """The start time, from the folder's name; empty if the name has none."""
         return time_of(self.name)
 
     @property
@@ -67,7 +68,7 @@ class Entry:
 
 
 def entry_of(name: bytes, run: RunResult, has_page: bool) -> Entry:
-    """The row of a run."""
+    """Return the row of a run."""
     why = run.reason
     if not run.passed:
         reason = first_reason(run.scenarios)
@@ -76,7 +77,7 @@ def entry_of(name: bytes, run: RunResult, has_page: bool) -> Entry:
 
 
 def time_of(name: str) -> str:
-    """The time that a result's name begins with, in words; empty if it does not."""
+    """Return the time that a result's name begins with, as text; empty if it has none."""
     found = _TIME.fullmatch(name)
     try:
         return datetime.strptime(found[1], "%Y%m%d-%H%M%S").isoformat(" ") if found else ""
@@ -85,7 +86,7 @@ def time_of(name: str) -> str:
 
 
 def ordered(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """The newest first; behind them, by name, those whose name has no time."""
+    """Return the newest first, and last, by name, the entries whose name has no time."""
     by_name = sorted(entries, key=lambda entry: entry.bytes_name)
     return (
         *(entry for entry in reversed(by_name) if entry.time),
@@ -94,7 +95,7 @@ def ordered(entries: Sequence[Entry]) -> tuple[Entry, ...]:
 
 
 def filters_of(entries: Sequence[Entry]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """What can be chosen by, and the values that each has here."""
+    """Return the columns to filter by, each with its values in `entries`."""
     choices = {
         "kernel": {entry.kernel for entry in entries},
         "policy": {entry.policy for entry in entries},

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A kernel log or a console as the report page shows it: lines with their sorts, folded. Pure.
+"""A kernel log or a console as the report page shows it: classified lines, in blocks. Pure.
 
-All lines are kept, each with its number. Long runs of lines that say nothing
-special are folded, and so is the rest of a log cut into blocks of a size that
-a browser can leave aside while nobody looks at them.
+Each line has its number in the file. Long runs of ordinary lines are folded. All lines are in
+blocks, small enough that a browser can skip the layout of those that are out of view.
 """
 
 from __future__ import annotations
@@ -17,20 +16,20 @@ from harness.kernel_output.klog import find_trouble
 from harness.kernel_output.records import KillRecord, lines_of, parse_log, split_prefix
 from harness.kernel_output.reports import KernelReport, find_reports
 
-# What is shown before and behind a line that says something.
+# Lines shown before and after a special line.
 _CONTEXT = 5
-# So many ordinary lines in a row are worth a fold, and so many at the most are one.
+# A run of at least this many ordinary lines is folded.
 _LEAST_FOLDED = 40
 _LARGEST_BLOCK = 500
-# What a page holds of a log, some 6 MB: a kernel that repeats itself may write far more.
+# The most lines of a log on a page, about 6 MB: a kernel that repeats itself writes far more.
 MOST_LINES = 50_000
-# A browser needs help with so many lines.
+# A log with this many lines is slow to lay out in a browser.
 _LONG = 5000
 _MARKERS = ("goldfish-oom: begin ", "goldfish-oom: end ")
 
 
 class Sort(enum.Enum):
-    """What a line is; the value is the word that is shown beside it."""
+    """The sort of a line; the value is the word shown beside it."""
 
     ORDINARY = ""
     KILL = "kill"
@@ -44,7 +43,7 @@ _WORTH = (Sort.REPORT, Sort.TROUBLE, Sort.KILL)
 
 @dataclass(frozen=True)
 class LogLine:
-    """One line, without its end. `number` counts from 1."""
+    """One line, without its line end. `number` counts from 1."""
 
     number: int
     sort: Sort
@@ -54,7 +53,7 @@ class LogLine:
 
 @dataclass(frozen=True)
 class Block:
-    """Lines that follow each other; `folded` ones are shown when somebody asks."""
+    """Consecutive lines; a `folded` block is closed until the reader opens it."""
 
     lines: tuple[LogLine, ...]
     folded: bool
@@ -62,9 +61,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Log:
-    """A log; `key` is what its lines' names begin with, `title` what it is called.
+    """A log; the names of its lines begin with `key`, and `title` is its heading.
 
-    `left_out` is how many lines before these there was no room for.
+    `left_out` is how many earlier lines were dropped because the log is too long.
     """
 
     key: str
@@ -75,7 +74,7 @@ class Log:
 
     @property
     def is_long(self) -> bool:
-        """Whether it is best drawn only where somebody looks."""
+        """Whether a browser should lay out only the blocks in view."""
         return len(self.lines) >= _LONG
 
     @property
@@ -85,7 +84,7 @@ class Log:
 
     @property
     def places(self) -> tuple[tuple[str, str], ...]:
-        """The first line of each sort that is worth a look, by its name on the page."""
+        """The sorts worth a look, each with the name of its first line on the page."""
         found: dict[Sort, str] = {}
         for line in self.lines:
             found.setdefault(line.sort, f"{self.key}{line.number}")
@@ -93,10 +92,10 @@ class Log:
 
 
 def read_log(key: str, title: str, text: str, reasons: Collection[str] = (), skip: int = 0) -> Log:
-    """The log in `text`; lines that the verdict's `reasons` quote are trouble.
+    """Return the log in `text`; lines that the verdict's `reasons` quote are trouble.
 
-    The first `skip` lines are no part of it, but counted: numbers are those of the
-    file. Of a log that is too long for a page the end is kept.
+    The first `skip` lines are left out, but counted: line numbers are those of the file.
+    If the log is too long for a page, its end is kept.
     """
     whole = [line for line, _ in lines_of(text)]
     left_out = max(len(whole) - skip - MOST_LINES, 0)
@@ -126,9 +125,9 @@ def read_log(key: str, title: str, text: str, reasons: Collection[str] = (), ski
 
 
 def lines_known(console: str, kernel_log: str) -> int:
-    """How many of a console's first lines the kernel log has as well, as far as times tell.
+    """Return how many of a console's first lines are in the kernel log, too, by their times.
 
-    A console goes on where the kernel's log could not be had any more.
+    A console goes on after the point where the kernel log could no longer be read.
     """
     last = max((_time(line) or 0.0 for line, _ in lines_of(kernel_log)), default=-1.0)
     lines = lines_of(console)
@@ -144,19 +143,19 @@ def _time(line: str) -> float | None:
 
 
 def _is_quoted(line: str, reasons: Collection[str]) -> bool:
-    """Whether a reason is about the line: it names the trouble, and then has the line."""
+    """Return whether a reason quotes the line: it names the trouble, and ends with the line."""
     return any(reason.endswith(f": {line.strip()}") for reason in reasons)
 
 
 def _record(line: str) -> KillRecord | None:
-    # Most lines hold none, and are told by one look.
+    # Most lines hold no record, and this check is cheap.
     if "uRSS=" not in line:
         return None
     return next(iter(parse_log(f"{line}\n").records), None)
 
 
 def _report_lines(lines: Sequence[str], reports: Collection[KernelReport]) -> Iterator[int]:
-    """The indexes of all lines of reports; what others wrote in between is none of them."""
+    """Yield the indexes of all lines of reports, without other lines in between."""
     for report in reports:
         place = report.begin
         for text in report.text.removesuffix("\n").split("\n"):
@@ -168,7 +167,7 @@ def _report_lines(lines: Sequence[str], reports: Collection[KernelReport]) -> It
 
 
 def _blocks(lines: Sequence[LogLine]) -> Iterator[Block]:
-    """Runs of lines that are shown and that are folded, none of them too large."""
+    """Yield all lines in blocks of at most _LARGEST_BLOCK lines, each shown or folded."""
     shown = _shown(lines)
     for is_shown, group in groupby(lines, lambda line: line.number in shown):
         run = tuple(group)
@@ -178,7 +177,7 @@ def _blocks(lines: Sequence[LogLine]) -> Iterator[Block]:
 
 
 def _shown(lines: Sequence[LogLine]) -> set[int]:
-    """The numbers of the lines that say something, of those around them, and of the last."""
+    """Return the numbers of the special lines and of the last line, with their context."""
     special = [line.number for line in lines if line.sort is not Sort.ORDINARY]
     special += [line.number for line in lines[-1:]]
     return {number for one in special for number in range(one - _CONTEXT, one + _CONTEXT + 1)}

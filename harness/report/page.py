@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The report page and the index as HTML: files of their own, which load and send nothing.
+"""The report page and the index as HTML: self-contained files, which load and send nothing.
 
-What a guest said is shown and does nothing. Jinja escapes what means something to
-HTML, and `visible()` what cannot be seen or turns text around, for all that the
-templates print. The page's own style and script are named by their hashes, and
-nothing else runs, whatever got into the page.
+Text from a guest is shown and can do nothing else. In every value that a template prints,
+Jinja escapes HTML's special characters, and `visible()` escapes characters that are invisible
+or change the direction of text. The page's policy (CSP) allows its own style and script, by
+their hashes, and nothing else.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LINE_NAME = re.compile(r"(?:G(?P<guest>\d+))?(?P<log>[LC])(?P<number>\d+)")
 
 
 def report(name: str, run: RunResult, page: Page, command: str, started: str) -> str:
-    """The page of the run in the folder called `name`; `started` is when, in words."""
+    """Return the page of the run in the folder `name`; `started` is its start time as text."""
     return _render(
         "report",
         name=name,
@@ -56,12 +56,12 @@ def report(name: str, run: RunResult, page: Page, command: str, started: str) ->
 
 
 def index(entries: Sequence[Entry]) -> str:
-    """The page of all results."""
+    """Return the page that lists all results."""
     return _render("index", entries=entries, filters=filters_of(entries))
 
 
 def local_time(text: str) -> str:
-    """A time in ISO 8601 as a person here writes it; anything else as it is."""
+    """Return an ISO 8601 time in the local time zone, and any other text unchanged."""
     try:
         return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     except (ValueError, OverflowError, OSError):
@@ -69,7 +69,7 @@ def local_time(text: str) -> str:
 
 
 def _counts(run: RunResult) -> str:
-    """How many verdicts of each kind there are."""
+    """Return a sentence that counts the verdicts of each kind."""
     if not run.scenarios:
         return "Nothing was judged."
     words = {
@@ -93,14 +93,14 @@ def _facts(run: RunResult) -> list[tuple[str, str]]:
         ("emulator", run.emulator),
     ]
     facts += [("changed files", ", ".join(run.changed))] if run.changed else []
-    # A source that is no git has no commit, and an older harness did not tell all.
+    # A source that is no git tree has no commit, and older harnesses recorded less.
     return [(what, value) for what, value in facts if value or what in ("kernel release", "source")]
 
 
 def _line_words(name: str) -> str:
-    """The name of a line on the page, in words."""
+    """Return the name of a line on the page in words."""
     found = _LINE_NAME.fullmatch(name)
-    assert found is not None  # read_log() makes no others
+    assert found is not None  # read_log() makes only such names
     guest = f"guest {found['guest']}, " if found["guest"] else ""
     return f"{guest}{'console ' if found['log'] == 'C' else ''}line {found['number']}"
 
@@ -115,7 +115,7 @@ def _render(template: str, **values: object) -> str:
         _environment()
         .get_template(f"{template}.html")
         .render(
-            # Files of ours, and not of the guest's.
+            # These come from our own files: nothing from a guest is in them.
             style=Markup(style),  # noqa: S704
             script=Markup(script),  # noqa: S704
             policy=Markup(policy),  # noqa: S704
@@ -146,7 +146,7 @@ def _environment() -> Environment:
 
 
 def _visible(value: object) -> object:
-    """What is printed, with what cannot be seen as its number; a log's tabs stay tabs."""
+    """Return a value to print with invisible characters escaped; a log's tabs stay tabs."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return "\t".join(visible(part) for part in value.split("\t"))
     return value

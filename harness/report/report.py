@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The `report` task: a page of a run, and one of all results, to look at in a browser."""
+"""The `report` task: writes the page of a run and the index of all results, for a browser."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REPORT = "report.html"
 INDEX = "index.html"
 COMMAND = "command.txt"
 _HINT = "./inv emulator-test makes another"
-# What other tasks leave, which has no page of this kind.
+# Result files of other tasks, which have no such page.
 _OTHERS = (("fuzz.json", "a run of fuzz"), ("bench.json", "a run of bench"))
 _Parsed = TypeVar("_Parsed")
 
@@ -36,18 +36,19 @@ _Parsed = TypeVar("_Parsed")
 def run(
     ws: Workspace, result: str = "", *, show: bool = False, results: Path = RESULTS
 ) -> tuple[Path, ...]:
-    """Writes the page of a result and the index of all; returns what was written.
+    """Write the page of a result and the index of all results; return the paths written.
 
-    `result` is a folder, by its path or its name below `results`; the latest if it is
-    empty. One that is elsewhere is in no index. With `show` the page is opened in a
-    browser; where there is none that is said, and no failure: the page is there.
-    UsageError where there is no such result, InfrastructureError where a file of it
-    cannot be read or written.
+    `result` is a folder: its path, or its name below `results`. If it is empty, it means
+    the latest. The index leaves out a folder that is not in `results`. With `show`, open
+    the page in a browser; if there is no browser, say so, which is no failure.
+
+    Raise UsageError if there is no such result, and InfrastructureError if one of its
+    files cannot be read or written.
     """
     folder = _folder(result, results)
     with ws.reporter.phase(f"report of {visible(folder.name)}"):
         written = [write(folder)]
-        # Elsewhere index.html may be anybody's.
+        # In another folder, index.html may be an unrelated file.
         if folder.parent == results.resolve():
             written.append(write_index(results))
     for path in written[1:]:
@@ -59,21 +60,21 @@ def run(
 
 
 def leave(folder: Path, reporter: Reporter) -> None:
-    """Writes the pages at the end of a run, whose verdict they must not change.
+    """Write the pages at the end of a run, without any effect on its verdict.
 
-    What goes wrong is one line.
+    Report an error in one line.
     """
     try:
         reporter.say(f"report: {write(folder)}")
         write_index(folder.parent)
     except Exception as error:
-        # Also a mistake in a template is less than the verdict that comes behind it.
+        # Not even a bug in a template may keep the run from printing its verdict.
         text = error.message if isinstance(error, HarnessError) else repr(error)
         reporter.say(f"the report was not written: {visible(text)}")
 
 
 def write(folder: Path) -> Path:
-    """Writes the page of a result, whose path it returns."""
+    """Write the page of a result, and return its path."""
     found = load(folder)
     evidence = Evidence(
         usage=_parsed(folder / USAGE, parse_usage),
@@ -88,7 +89,7 @@ def write(folder: Path) -> Path:
 
 
 def write_index(results: Path) -> Path:
-    """Writes the index of the folders in `results`, and returns its path."""
+    """Write the index of the folders in `results`, and return its path."""
     with os.scandir(os.fsencode(results)) as found:
         folders = [one.name for one in found if one.is_dir(follow_symlinks=False)]
     entries = [_entry(results, name) for name in folders]
@@ -96,7 +97,11 @@ def write_index(results: Path) -> Path:
 
 
 def load(folder: Path) -> RunResult:
-    """The run in a result's folder; InfrastructureError where its files are none."""
+    """Return the run in a result's folder.
+
+    Raise UsageError if the folder has no verdict.json, and InfrastructureError if its files
+    cannot be read.
+    """
     verdict = _text(folder / VERDICT)
     if verdict is None:
         raise UsageError(f"{folder} is no result of emulator-test: it has no {VERDICT}", hint=_HINT)
@@ -107,7 +112,7 @@ def load(folder: Path) -> RunResult:
 
 
 def _parsed(path: Path, parse: Callable[[str], _Parsed]) -> _Parsed | None:
-    """What is in a file; None where it is missing, or empty as a run left it."""
+    """Return the parsed content of a file; None if it is missing, or the run left it empty."""
     text = _text(path)
     if text is None or not text.strip():
         return None
@@ -122,7 +127,7 @@ def _unreadable(folder: Path, error: ValueError) -> InfrastructureError:
 
 
 def _folder(result: str, results: Path) -> Path:
-    """The folder that is meant."""
+    """Return the folder that `result` names; if empty, the latest run of emulator-test."""
     if result:
         named = [path for path in (Path(result), results / result) if path.is_dir()]
         if not named:
@@ -131,7 +136,7 @@ def _folder(result: str, results: Path) -> Path:
     latest = results / LATEST
     if (latest / VERDICT).is_file():
         return latest.resolve()
-    # The latest may be of another task.
+    # The latest result may be another task's.
     found = sorted(path.parent for path in results.glob(f"*/{VERDICT}"))
     if not found:
         raise UsageError(
@@ -141,7 +146,7 @@ def _folder(result: str, results: Path) -> Path:
 
 
 def _logs(folder: Path, reasons: list[str]) -> Iterator[Log]:
-    """The kernel log of each guest, and what of its console is not in there."""
+    """Yield the kernel log of each guest, and the part of its console that comes after it."""
     guests = sorted(folder.glob("guest[0-9]*"), key=lambda path: (len(path.name), path.name))
     for number, place in [(1, folder), *((_guest_number(path), path) for path in guests)]:
         key = "" if number == 1 else f"G{number}"
@@ -161,7 +166,7 @@ def _guest_number(path: Path) -> int:
 
 
 def _entry(results: Path, name: bytes) -> Entry:
-    """The row of a folder, whatever is in it."""
+    """Return the index row of a folder, whatever the folder contains."""
     folder = results / os.fsdecode(name)
     has_page = (folder / REPORT).is_file()
     try:
@@ -178,7 +183,7 @@ def _entry(results: Path, name: bytes) -> Entry:
 
 
 def _text(path: Path) -> str | None:
-    """A file's text; bytes that are no UTF-8 as their numbers; None where there is no file."""
+    """Return a file's text, with bytes that are not UTF-8 escaped; None if there is no file."""
     try:
         return path.read_bytes().decode(errors="backslashreplace")
     except FileNotFoundError:
@@ -188,7 +193,7 @@ def _text(path: Path) -> str | None:
 
 
 def _replace(path: Path, text: str) -> Path:
-    """Writes a file as a whole: two runs that end at once do not mix."""
+    """Replace a file atomically, so that two runs that end at once do not mix."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
     try:
         with disk_full_named(path.parent):
@@ -202,5 +207,5 @@ def _replace(path: Path, text: str) -> Path:
 
 
 def _opened(path: Path) -> bool:
-    """Whether a browser was found for the page."""
+    """Open the page; return whether a browser was found."""
     return webbrowser.open(path.resolve().as_uri())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What the report page shows of a run, put in order for the template. Pure.
+"""What the report page shows of a run, prepared for the template. Pure.
 
-Evidence comes with the run's scenarios by name, policy and trigger. What belongs to
-no scenario that has a verdict is shown as one that was not judged.
+Evidence is matched to the run's scenarios by name, policy and trigger. A scenario with
+evidence but without a verdict is shown as not judged.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from harness.scenarios.evidence import Decision, ScenarioUsage, UsageSample
 
 _Key = tuple[str, str, str]
 _Found = TypeVar("_Found", ScenarioUsage, Decision)
-# In words; the table has all.
+# Kills described in words; the table has all of them.
 _MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """usage.json and decisions.json; None where the run has no such file."""
+    """The contents of usage.json and decisions.json; None if the run has no such file."""
 
     usage: tuple[ScenarioUsage, ...] | None = None
     decisions: tuple[Decision, ...] | None = None
@@ -36,7 +36,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class KillView:
-    """A kill record; `line` is the name of its line in a log, empty where there is none."""
+    """A kill record; `line` is the name of its line in a log, empty if it is in none."""
 
     number: int
     record: KillRecord
@@ -44,13 +44,13 @@ class KillView:
 
     @property
     def over(self) -> int:
-        """By how much the user was above its limit, in bytes."""
+        """The bytes by which the user was above its limit."""
         return self.record.user_rss - self.record.mm_max
 
 
 @dataclass(frozen=True)
 class Reason:
-    """What speaks against a scenario; `line` as in a kill's view."""
+    """A reason against a scenario; `line` is as in KillView."""
 
     text: str
     line: str
@@ -58,10 +58,10 @@ class Reason:
 
 @dataclass(frozen=True)
 class UserView:
-    """A user's memory while a scenario ran, as a picture, as words and as a table.
+    """A user's memory while a scenario ran: as a chart, in words and as a table.
 
-    `samples` is the table, of which `left_out` rows are not there. `unplaced` kills have
-    no time.
+    `samples` is the table; `left_out` is how many rows it lacks. `unplaced` is how many kills
+    have no time, so that the chart does not show them.
     """
 
     uid: int
@@ -75,7 +75,7 @@ class UserView:
 
 @dataclass(frozen=True)
 class ScenarioView:
-    """A scenario with all that is known of it; `key` is its name on the page."""
+    """A scenario with all its evidence; `key` is its name on the page."""
 
     key: str
     result: ScenarioResult
@@ -86,40 +86,40 @@ class ScenarioView:
 
     @property
     def title(self) -> str:
-        """Its name, and the policy if it has one."""
+        """The scenario's name, and its policy if it has one."""
         one = self.result
         return f"{one.scenario}, policy {one.policy}" if one.policy else one.scenario
 
     @property
     def word(self) -> str:
-        """The verdict on it alone, in words."""
+        """The verdict on this scenario alone, in words."""
         return "NOT JUDGED" if self.result.outcome is None else self.result.word.value
 
     @property
     def is_failed(self) -> bool:
-        """Whether it has a verdict, and that is no pass."""
+        """Whether it has a verdict other than a pass."""
         return self.result.outcome is not None and not self.result.outcome.passed
 
     @property
     def is_log(self) -> bool:
-        """Whether it is the verdict on a log, in which nobody is measured."""
+        """Whether it is the verdict on a log, during which no memory is sampled."""
         return not self.result.policy
 
     @property
     def lost_records(self) -> int:
-        """How many kills the verdict counts of which there is no record."""
+        """How many of the kills that the verdict counts have no record."""
         return max(self.result.kill_count - len(self.kills), 0)
 
     @property
     def is_open(self) -> bool:
-        """Whether the page shows it opened: where it failed, or where the model disagrees."""
+        """Whether the page shows it opened: if it failed, or the model disagrees."""
         disputed = any(decision.is_disputed for decision in self.decisions)
         return self.is_failed or disputed
 
 
 @dataclass(frozen=True)
 class ReportView:
-    """A kernel report, and the name of the line that it begins with."""
+    """A kernel report, and the name of its first line."""
 
     report: KernelReport
     line: str
@@ -132,7 +132,7 @@ class ReportView:
 
 @dataclass(frozen=True)
 class Page:
-    """All that the page shows, but the verdict itself."""
+    """All that the page shows, except the verdict itself."""
 
     scenarios: tuple[ScenarioView, ...]
     strays: tuple[KillView, ...]
@@ -150,7 +150,7 @@ class Page:
 
 
 def build(run: RunResult, evidence: Evidence, logs: Sequence[Log]) -> Page:
-    """The page's contents."""
+    """Return the page's contents."""
     places = {
         line.record: f"{log.key}{line.number}"
         for log in reversed(logs)
@@ -184,7 +184,7 @@ def build(run: RunResult, evidence: Evidence, logs: Sequence[Log]) -> Page:
 
 
 def _decoded(report: KernelReport, run: RunResult) -> KernelReport:
-    """The report with the places in the source, where the run has found them."""
+    """Return the report, with its places in the source if the run found them."""
     text = next((one.text for one in run.reports if one.title == report.title), report.text)
     return replace(report, text=text)
 
@@ -197,7 +197,7 @@ def _by_scenario(evidence: Iterable[_Found], trigger: str) -> dict[_Key, list[_F
 
 
 def _unjudged(run: RunResult, keys: Iterable[_Key]) -> Iterator[ScenarioResult]:
-    """Those of which there is evidence, and not even a line in the verdict."""
+    """Yield the scenarios that have evidence, but no entry in the verdict."""
     known = {_key(one) for one in run.scenarios}
     for key in dict.fromkeys(keys):
         if key not in known:
@@ -241,7 +241,7 @@ def _kills(records: Iterable[KillRecord], places: Mapping[KillRecord, str]) -> t
 def _users(
     samples: Sequence[UsageSample], kills: Sequence[KillView], peaks: Mapping[int, int]
 ) -> Iterator[UserView]:
-    """The users that there are samples of, by uid."""
+    """Yield the users that have samples, by uid."""
     killed_at = [kill.record.time for kill in kills if kill.record.time is not None]
     times = [*(one.time for one in samples), *killed_at]
     for uid in sorted({sample.uid for sample in samples}):
@@ -273,7 +273,7 @@ def _words(
     kills: Sequence[KillView],
     peak: int | None,
 ) -> str:
-    """What the picture shows, for who does not see it."""
+    """Describe the chart in words, for readers who cannot see it."""
     first, last = samples[0].time, samples[-1].time
     sums = (kill.record.user_rss for kill in kills)
     most = max(*(sample.rss for sample in samples), *sums, peak or 0)
@@ -301,24 +301,24 @@ def _kill_words(kill: KillView) -> str:
     return f"pid {record.pid}{time}{' (dry run)' if record.dry_run else ''}"
 
 
-# Android's users: each person has this many, of which apps begin at the second.
+# Android's uids: each person has a range of this many, in which apps have _FIRST_APP and up.
 _PER_PERSON = 100_000
 _FIRST_APP, _LAST_APP = 10_000, 19_999
 _SECOND = 10**9
 
 
 def grouped(number: int) -> str:
-    """A number with its digits in groups of three."""
+    """Return a number with its digits in groups of three."""
     return f"{number:,}"
 
 
 def short_size(size: int) -> str:
-    """Bytes in a unit in which they are few: 1 MB is 1,000,000 bytes."""
+    """Return a number of bytes in a unit that fits: 1 MB is 1,000,000 bytes."""
     return f"-{decimal(-size)}" if size < 0 else decimal(size)
 
 
 def figure_words(policy: str, figure: int | None) -> str:
-    """What a policy compared, with its unit where that is known."""
+    """Return the figure that a policy compared, with its unit if that is known."""
     if figure is None:
         return ""
     if policy == "runtime":
@@ -327,7 +327,7 @@ def figure_words(policy: str, figure: int | None) -> str:
 
 
 def user_words(uid: int) -> str:
-    """A uid, with Android's name where it is an app's."""
+    """Return a uid, with Android's name for it if it is an app's."""
     person, app = divmod(uid, _PER_PERSON)
     if _FIRST_APP <= app <= _LAST_APP:
         return f"{uid} (u{person}_a{app - _FIRST_APP})"

@@ -18,17 +18,17 @@ from harness.core.process import require, run
 from harness.ui.workspace import Workspace
 
 _SHOWN = 20
-# A header of differences between versions has to ask which one it is, in one line.
+# The compatibility header has to ask for the kernel's version, in one line.
 _MEANT = re.compile(r".*/mm_limits_compat\.h:\d+: WARNING:LINUX_VERSION_CODE: .*")
 _FINDING = re.compile(r"(?P<file>[^\s:]+):(?P<line>\d+):\d+: (?:warning|error): .*")
-# The kernel names these files; checkpatch reads no others.
+# Names of a kernel's files: checkpatch knows no others.
 _CHECKED = re.compile(r".*\.[chS]|Kconfig.*|Makefile|Kbuild")
 
 
 def run_checkpatch(ws: Workspace, source: KernelSource) -> int:
-    """Checks every file of `common/` and `module/`, and every patch; returns how many.
+    """Check every file of `common/` and `module/`, and every patch; return how many.
 
-    The script is that of `source`. Raises VerdictError with what it found.
+    The script comes from `source`. Raise VerdictError with the findings.
     """
     require("perl")
     script = source.tree / "scripts" / "checkpatch.pl"
@@ -36,7 +36,7 @@ def run_checkpatch(ws: Workspace, source: KernelSource) -> int:
     files = [path for path in (*files, *module_sources()) if _CHECKED.fullmatch(path.name)]
     patches = patch_files(source.target)
     options = ["--no-tree", "--strict", "--terse", "--show-types", "--no-summary", "--color=never"]
-    # Not for files: they are whole, and have no commit message.
+    # Files and patches apart: with -f, checkpatch expects whole files, without a commit message.
     checks = [["-f", *map(str, files)], list(map(str, patches))]
     findings: list[str] = []
     with ws.reporter.phase("checkpatch"):
@@ -51,10 +51,10 @@ def run_checkpatch(ws: Workspace, source: KernelSource) -> int:
 
 
 def run_sparse(ws: Workspace, kernel: KernelBuild) -> int:
-    """Has sparse read what `kernel` has of ours, and the modules; returns how many files.
+    """Run sparse on our C files in `kernel`, and on the modules; return how many files.
 
-    Of a file that the kernel had before, only lines that it did not have count.
-    Raises VerdictError with what sparse found.
+    In a file of the kernel itself, only lines that we added count. Raise VerdictError with the
+    findings.
     """
     require("sparse")
     log = ws.logs / f"sparse-{kernel.target.name}-{kernel.key}.log"
@@ -72,7 +72,7 @@ def run_sparse(ws: Workspace, kernel: KernelBuild) -> int:
 
 
 def _new_findings(make: KernelMake, files: Overlay, said: Iterable[str]) -> Iterable[str]:
-    """Those findings in `said` that are about lines of our own."""
+    """Yield the findings in `said` that are about lines of our own."""
     for line in said:
         found = _FINDING.fullmatch(line)
         if found is None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What boot tests share: one build, one booted machine, and a device in a known state.
 
-Nothing here skips: where a tool is missing or a build fails, the tests fail.
+If a tool is missing or a build fails, the tests fail; they do not skip. The only tests that are
+skipped are those that need what the kernel lacks (`Target.lacks`).
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ def workspace() -> Workspace:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Has what the tests start test the same kernel, on CPUs of its own where there are enough.
+    """Have programs that the tests start test the same kernel; give each worker CPUs of its own.
 
-    A worker of pytest-xdist gets those if each can have a guest's; so it disturbs no
-    other worker's guest.
+    A worker of pytest-xdist gets its own CPUs if there are enough for a guest of each worker.
+    Then it does not disturb the guests of the others.
     """
     os.environ["INVOKE_GOLDFISH_OOM_KERNEL"] = config.getoption("--kernel")
     os.environ["INVOKE_GOLDFISH_OOM_SOURCE"] = config.getoption("--source") or ""
@@ -75,7 +76,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def plain_target(config: pytest.Config) -> Target:
-    """The kernel to test, without what checks itself."""
+    """Return the kernel to test, not as a debug kernel."""
     source = config.getoption("--source")
     return replace(get_target(config.getoption("--kernel")), given_source=source)
 
@@ -91,7 +92,7 @@ def target(plain: Target, request: pytest.FixtureRequest) -> Target:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out, with the reason, each test that needs what the kernel lacks."""
+    """Skip, with the reason, each test that needs what the kernel lacks."""
     lacks = plain_target(config).lacks
     for item in items:
         for mark in item.iter_markers("needs"):
@@ -127,7 +128,7 @@ def booted(
     rootfs: Rootfs,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Session]:
-    """One machine for all tests that leave it as they found it."""
+    """Boot one machine for all tests that leave it as they found it."""
     with open_session(
         workspace,
         kernel.image,
@@ -141,7 +142,7 @@ def booted(
 
 @pytest.fixture(scope="session")
 def equipped(booted: Session, modules: ModuleBuild, programs: ProgramBuild) -> Device:
-    """The booted device with the modules loaded and the programs on it."""
+    """Return the booted device with the modules loaded and the programs on it."""
     for name in MODULE_NAMES:
         booted.device.push(modules.path(f"{name}.ko"), f"{DEVICE_FOLDER}/{name}.ko", 0o644)
     for name in programs.names:
@@ -151,12 +152,12 @@ def equipped(booted: Session, modules: ModuleBuild, programs: ProgramBuild) -> D
 
 
 def forget_limits(device: Device) -> None:
-    """Takes away what a test has set, or the kernel of a range."""
+    """Remove the limits that a test has set, or that the kernel has set from a range."""
     left = [
         f"uid={entry.uid}-{entry.last_uid}" if entry.is_range else f"uid={entry.uid}"
         for entry in parse_limits(device)
     ]
-    # Not one by one: on the kernel that checks itself a shell takes half a second.
+    # Not one by one: on the debug kernel each shell takes half a second.
     for first in range(0, len(left), 100):
         users = " ".join(left[first : first + 100])
         device.shell(f"for user in {users}; do echo $user max=none > /proc/mm_limits; done")
@@ -164,13 +165,13 @@ def forget_limits(device: Device) -> None:
 
 @pytest.fixture
 def allowed() -> tuple[Allowed, ...]:
-    """What else the kernel may say in a test; files of tests have their own."""
+    """Return the other messages that the kernel may print; files of tests override this."""
     return ()
 
 
 @pytest.fixture
 def device(equipped: Device, allowed: tuple[Allowed, ...]) -> Iterator[Device]:
-    """The equipped device: no limits, policy rss, trigger alloc; its log clean afterwards."""
+    """Return the device: no limits, policy rss, trigger alloc. Check its log afterwards."""
     equipped.shell(
         "echo rss > /proc/sys/vm/mm_limits_policy &&"
         " echo alloc > /proc/sys/vm/mm_limits_trigger &&"
@@ -181,7 +182,7 @@ def device(equipped: Device, allowed: tuple[Allowed, ...]) -> Iterator[Device]:
     yield equipped
     equipped.mark_kernel_log(marker("end", nonce))
     part = section(equipped.kernel_log(), nonce)
-    # The machine is also that of tests that know nothing of limits.
+    # Other tests on this machine expect no limits.
     forget_limits(equipped)
     assert part.whole
     assert find_trouble(part.text, allowed) == ()
@@ -195,7 +196,7 @@ def uninterruptible(workspace: Workspace, kernel: KernelBuild) -> Path:
 
 @pytest.fixture
 def room(device: Device) -> Device:
-    """The device, with a pipe that fills up."""
+    """Return the device, with a pipe that fills up."""
     device.shell(f"rm -f {FULL}; mkfifo -m 666 {FULL}")
     return device
 
@@ -205,7 +206,7 @@ Sticking = Callable[[], AbstractContextManager[Process]]
 
 @pytest.fixture
 def sticking(room: Device, uninterruptible: Path) -> Sticking:
-    """Has a process of APP that has STUCK MiB and cannot be ended while the context lasts."""
+    """Return a context manager: within it a process of APP has STUCK MiB and cannot be killed."""
     module = f"{DEVICE_FOLDER}/uninterruptible.ko"
 
     @contextmanager
@@ -228,6 +229,6 @@ def sticking(room: Device, uninterruptible: Path) -> Sticking:
 
 @pytest.fixture
 def stuck(sticking: Sticking) -> Iterator[Process]:
-    """A process of APP that has STUCK MiB and cannot be ended before the test is over."""
+    """Run a process of APP that has STUCK MiB and cannot be killed before the test is over."""
     with sticking() as held:
         yield held

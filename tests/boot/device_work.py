@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the tests on a device have users do there, and what they see of it."""
+"""What tests have users do on a device, and what they see of it."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from harness.scenarios.script import uptime_command
 
 APP, OTHER, FREE = 10070, 10071, 10072
 PAGE, KIB, MIB = 4096, 1 << 10, 1 << 20
-# More than anything here takes; a host may be many times as slow, or as busy.
+# Longer than anything here takes, even on a host that is many times slower or busier.
 SECONDS = 300.0
 PROC = "/proc/mm_limits"
 POLICY = "/proc/sys/vm/mm_limits_policy"
 TRIGGER = "/proc/sys/vm/mm_limits_trigger"
-# How much the `stuck` process has.
+# The MiB that the `stuck` process has.
 STUCK = 30
 UNINTERRUPTIBLE = "/proc/uninterruptible"
 HOLD = "/sys/module/uninterruptible/parameters/hold"
-# Nobody reads the one, and nobody gets past the other before it is opened.
+# A pipe that no process reads: a process that writes more than fits into it waits.
 FULL = "/tmp/full"
 PROTECTED_SU = "echo -1000 > /proc/$$/oom_score_adj; su --keep-oom-score"
 GIVEN_UP = r"mm_limits: pid=(\d+) has not exited within 5000 ms; going on without it"
-# How long the kernel waits for a victim; what is done meanwhile is done so much earlier.
+# The kernel waits PATIENCE s for a victim; a reaction must be over EARLIER s before that ends.
 PATIENCE, EARLIER = 5.0, 1.5
 REACTED = "test: reacted"
-# How often a host may be too slow for that.
+# How many attempts a slow host has.
 TRIES = 5
-# What is repeated ends when it is there.
+# Commands are repeated until this file exists.
 CALM = "/tmp/calm"
 KILLED = 128 + 9
 
@@ -48,14 +48,14 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Process:
-    """A process of a user; `running` ends with it."""
+    """A process of a user; the command `running` ends with it."""
 
     pid: int
     running: RunningCommand
 
 
 class Log:
-    """The kernel's log from here on."""
+    """The kernel log, from the creation of this object on."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -76,19 +76,19 @@ class Log:
 
     @property
     def ours(self) -> list[str]:
-        """The lines that are about users and limits."""
+        """The lines about users and limits."""
         texts = [split_prefix(line).text for line, _ in lines_of(self.text)]
         return [text for text in texts if "uid=" in text or "mm_" in text]
 
     def said(self, expression: str) -> list[tuple[float, str]]:
-        """Every line like this: when, and what its group is."""
+        """Return each line that matches: its time, and the text of the last group."""
         lines = [split_prefix(line) for line, _ in lines_of(self.text)]
         found = [(line.time, re.fullmatch(expression, line.text)) for line in lines]
         return [(at, match[match.re.groups]) for at, match in found if match and at is not None]
 
 
 def eventually(look: Callable[[], Found | None], seconds: float = SECONDS) -> Found:
-    """The first answer of `look` that is neither None nor False nor empty."""
+    """Return the first answer of `look` that is neither None nor False nor empty."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
         assert time.monotonic() < deadline, look
@@ -106,7 +106,7 @@ def entry_of(device: Device, uid: int) -> LimitEntry:
 
 
 def ask(device: Device) -> int:
-    """Has the kernel look at every limit now; how many processes it has killed for them."""
+    """Have the kernel check every limit now; return how many processes it has killed."""
     said = device.shell(f"{DEVICE_FOLDER}/oom_daemon -v -c 1 0.1").output
     found = re.search(r"my_oom_killer: ret=(\d+)", said)
     assert found is not None, said
@@ -122,7 +122,7 @@ def rss(device: Device, pid: int) -> int:
 def process(
     device: Device, uid: int, command: str, *, protected: bool = False
 ) -> Iterator[Process]:
-    """A process of the user, that executes `command`, and is not there any more afterwards."""
+    """Run a process of the user that executes `command`; kill it afterwards."""
     running = device.start(
         f"{PROTECTED_SU if protected else 'su'} {uid} sh -c 'echo pid=$$; exec {command}'"
     )
@@ -138,7 +138,7 @@ def process(
 def holder(
     device: Device, uid: int, mib: int, *, into: str = FULL, protected: bool = False
 ) -> Iterator[Process]:
-    """A process that has so much, and waits: for somebody who reads it all."""
+    """Run a process that has `mib` MiB, and waits for a reader of all of it."""
     command = f"busybox dd if=/dev/zero bs={mib}M count=1 1<>{into}"
     with process(device, uid, command, protected=protected) as held:
         eventually(lambda: rss(device, held.pid) >= mib * MIB)
@@ -147,7 +147,7 @@ def holder(
 
 @contextmanager
 def climber(device: Device, uid: int, mib: int = 300) -> Iterator[Process]:
-    """A process that takes a page at a time, more and more."""
+    """Run a process that takes more and more memory, a page at a time."""
     with process(
         device, uid, f"busybox dd if=/dev/zero of=/dev/null bs={mib}M count=1"
     ) as climbing:
@@ -155,17 +155,17 @@ def climber(device: Device, uid: int, mib: int = 300) -> Iterator[Process]:
 
 
 def let_go(device: Device, held: Process) -> None:
-    """Lets the `stuck` process go on: if it was killed it is gone afterwards."""
+    """Let the `stuck` process go on: if it was killed, it is gone afterwards."""
     device.shell(f"echo 0 > {HOLD}")
     held.running.wait(SECONDS)
 
 
 class TooLateError(Exception):
-    """This host was too slow: what was seen says nothing about the kernel."""
+    """The host was too slow: what was seen says nothing about the kernel."""
 
 
 def in_time(attempt: Callable[[], None]) -> None:
-    """Does what has to be done while the kernel waits for a victim, until it was in time."""
+    """Repeat an attempt until it is done in time, while the kernel waits for a victim."""
     for _ in range(TRIES):
         try:
             return attempt()
@@ -176,9 +176,9 @@ def in_time(attempt: Callable[[], None]) -> None:
 
 @contextmanager
 def reaction(device: Device, victim: int, commands: str) -> Iterator[Reaction]:
-    """Does this on the device as soon as the victim is sent its signal.
+    """Run commands on the device as soon as the victim is sent its signal.
 
-    From here it would take as long as the kernel waits, on a host that is busy.
+    Sent from a busy host, they could take as long as the kernel waits.
     """
     killed = f"busybox dmesg | grep -q 'pid={victim},.*trigger=alloc'"
     over = f"echo '<5>{REACTED}' > /dev/kmsg; echo {REACTED}"
@@ -191,12 +191,12 @@ def reaction(device: Device, victim: int, commands: str) -> Iterator[Reaction]:
 
 @dataclass(frozen=True)
 class Reaction:
-    """What is done on the device as soon as a victim is sent its signal."""
+    """Commands that the device runs as soon as a victim is sent its signal."""
 
     running: RunningCommand
 
     def over(self, log: Log) -> str:
-        """What it said. Raises TooLateError if the kernel may have given up on the victim."""
+        """Return their output; raise TooLateError if the kernel may have given up on the victim."""
         self.running.wait_line(REACTED, SECONDS)
         ((done, _),) = log.said(f"({REACTED})")
         at = log.records[0].time
@@ -207,13 +207,13 @@ class Reaction:
 
 
 def is_over(uid: int, mib: int) -> str:
-    """The command that waits until the user has more than so much."""
+    """Return the command that waits until the user has more than `mib` MiB."""
     shown = f"$(grep '^{uid} ' {PROC} | cut -d ' ' -f 3)"
     return f"until [ {shown} -gt {mib * MIB} ]; do :; done"
 
 
 def ahead(device: Device) -> float:
-    """By how much the log's clock is ahead of /proc/uptime; a busy host makes it more."""
+    """Return by how much the log's clock is ahead of /proc/uptime; on a busy host it is more."""
     log = Log(device)
     device.shell(uptime_command())
     return ahead_of_uptime(log.text)
@@ -224,27 +224,27 @@ def first_record(log: Log) -> KillRecord:
 
 
 def kills_more(device: Device, uids: Sequence[int], more: int) -> None:
-    """Waits until the kernel has killed so many more of each user."""
+    """Wait until the kernel has killed `more` more processes of each user."""
     before = {uid: entry_of(device, uid).kills for uid in uids}
     eventually(lambda: all(entry_of(device, uid).kills >= before[uid] + more for uid in uids))
 
 
 @dataclass(frozen=True)
 class Storm:
-    """Processes of a user, one after another in each of some shells."""
+    """Processes of a user, one after another in each of several shells."""
 
     shells: tuple[RunningCommand, ...]
 
     @property
     def ended(self) -> Counter[tuple[int, int]]:
-        """The pid and the status of each that has ended."""
+        """The pid and the status of each process that has ended."""
         output = "".join(shell.output for shell in self.shells)
         found = re.findall(r"^ended=(\d+) status=(\d+)$", output, re.MULTILINE)
         return Counter((int(pid), int(status)) for pid, status in found)
 
     @property
     def killed(self) -> Counter[int]:
-        """How often each pid was killed, once all is over; nothing else may have ended them."""
+        """How often each pid was killed, when all is over; no process may have ended otherwise."""
         assert all(shell.ended for shell in self.shells)
         assert {status for _, status in self.ended} == {KILLED}
         return Counter({pid: times for (pid, _), times in self.ended.items()})
@@ -254,10 +254,10 @@ class Storm:
 def storm(
     device: Device, users: Mapping[int, Sequence[int]], beside: Sequence[str] = ()
 ) -> Iterator[dict[int, Storm]]:
-    """Has each user's processes take so many MiB all the time, and does `beside` over and over.
+    """Have each user's processes take so many MiB all the time; repeat the commands of `beside`.
 
-    Who has all waits: none ends by itself. The last ones are killed for a limit of
-    one page.
+    A process that has all its memory waits: none ends by itself. The last ones are killed for a
+    limit of one page.
     """
 
     def repeat(work: str) -> RunningCommand:
@@ -293,5 +293,5 @@ def storm(
 
 
 def killed_of(records: Sequence[KillRecord], uid: int) -> Counter[int]:
-    """How many records each process of the user has."""
+    """Return how many records each process of the user has."""
     return Counter(record.pid for record in records if record.uid == uid)

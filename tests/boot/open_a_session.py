@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Opens a session for a test that ends this process: PHASE IMAGE INITRAMFS RELEASE.
+"""Opens a session, for a test that ends this process. Arguments: PHASE IMAGE INITRAMFS RELEASE.
 
-Prints PHASE when that phase is reached, and goes on: `start` QEMU runs, `boot`
-the kernel prints, `device` adb is asked, `command` a command runs.
+Prints PHASE when that phase is reached, and waits. In the phase `start` QEMU runs, in `boot` the
+kernel prints, in `device` adb is asked, in `command` a command runs.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from harness.ui.workspace import Workspace
 
 
 def announce(name: str) -> None:
-    """Says that a phase is reached, and gives the test the time to act."""
+    """Print that a phase is reached."""
     print(name, flush=True)  # noqa: T201
 
 
 def before(owner: object, method: str, name: str) -> None:
-    """Announces `name` and lingers just before `owner.method` is called."""
+    """Announce `name`, and linger so that the test can act, just before `owner.method` runs."""
     original: Callable[..., object] = getattr(owner, method)
 
     def lingering(*arguments: object, **options: object) -> object:
@@ -43,7 +43,7 @@ def before(owner: object, method: str, name: str) -> None:
 
 
 def main() -> None:
-    """Opens the session, up to the phase and beyond."""
+    """Open the session, up to the phase and beyond."""
     phase, image, initramfs, release = sys.argv[1:]
     if phase == "start":
         before(qmp.Qmp, "accept", phase)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The benchmark's view of a kill, from outside, is the kernel's own."""
+"""The benchmark's view of a kill, from outside, agrees with the kernel's own."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def test_inside_and_outside_agree(device: Device, processes: int, wanted: int) -
     kills = join_records(parse_bench(done.output).kills, records)
     case = KillCase("patched", processes, LIMIT_MIB, wanted, kills)
     assert [kill.killer for kill in kills] == ["mm_limits"] * wanted
-    # The processes may get on until the record is written, but never was there less than the
-    # kernel counted, but for some pages that are on their way: what a thread folds, 64 or so,
-    # is not counted twice, and nobody dies too early.
+    # The processes may grow until the record is written. But there is never less than the kernel
+    # counted, except for a few pages that are not in both counts yet: so the 64 or so pages that
+    # a thread folds are not counted twice, and no process is killed too early.
     beyond = [kill.inside - kill.outside for kill in kills if kill.inside is not None]
     assert max(beyond) <= AGREEMENT_PAGES + AGREEMENT_PAGES_EACH * processes
-    # On a loaded host some of them are looked at from outside a moment later than from inside.
+    # On a loaded host some kills are seen from outside a moment later than from inside.
     assert sum(agrees(case, kill) for kill in kills) >= wanted // 2
     assert max(over(kill) for kill in kills) < size // PAGE
 

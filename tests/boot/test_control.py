@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is written to /proc/mm_limits: grace, a user's own policy, dry runs, ranges of users."""
+"""Writes to /proc/mm_limits: grace, a user's own policy, dry runs, ranges of users."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SLOTS = 10
 MIB = 1 << 20
 PROC = "/proc/mm_limits"
 SET_LIMIT = "/data/local/tmp/test_set_mm_limits"
-# Ends by itself at last, and not before any of these tests.
+# A hog ends by itself after this many MiB, which is later than the end of any test here.
 HOG_MIB = 300000
-# More than anything here takes, on a host that is many times as slow, or as busy.
+# Longer than anything here takes, even on a host that is many times slower or busier.
 SECONDS = 300.0
-# How often a user is told of that loses nothing, in so many seconds.
+# The kernel prints so many lines, in so many seconds, about a user of which it kills no process.
 SAYS, SAYS_INTERVAL = 10, 5.0
 CLIMBS = 40
 
@@ -40,7 +40,7 @@ def write(device: Device, line: str) -> None:
 
 
 def refused(device: Device, line: str, user: int | None = None) -> str:
-    """What the shell says of a line that is not taken."""
+    """Return what the shell prints about a line that the kernel refuses."""
     result = device.shell(f"echo '{line}' > {PROC}", user=user, check=False)
     assert result.status != 0
     return result.output
@@ -57,7 +57,7 @@ def records(device: Device, mark: str) -> tuple[KillRecord, ...]:
 
 @contextmanager
 def hog(device: Device, uid: int, mib: int) -> Iterator[RunningCommand]:
-    """A process of the user that holds so much, while the context lasts."""
+    """Run a process of the user that holds `mib` MiB, while the context lasts."""
     dd = f"exec busybox dd if=/dev/zero of=/dev/null bs={mib}M count={HOG_MIB // mib}"
     with closing(device.start(dd, user=uid)) as running:
         yield running
@@ -75,7 +75,7 @@ def wait_until_rss(device: Device, uid: int, least: int) -> None:
 
 
 def last_time(device: Device) -> float:
-    """When the last line of the kernel's log was written."""
+    """Return when the last line of the kernel log was written."""
     time_of = split_prefix(device.kernel_log().rstrip("\n").rpartition("\n")[2]).time
     assert time_of is not None
     return time_of
@@ -233,7 +233,7 @@ def test_a_period_of_grace_ends_in_a_kill(device: Device) -> None:
     mark = "test: grace"
     device.mark_kernel_log(mark)
     write(device, f"uid={APP} max=20M grace=2")
-    # By the kernel's clock: from here it might be seen too late that it lives.
+    # By the kernel's clock: the host might see too late that the process is still alive.
     begun = last_time(device)
     with hog(device, APP, 30) as ended:
         ended.wait(SECONDS)
@@ -243,7 +243,7 @@ def test_a_period_of_grace_ends_in_a_kill(device: Device) -> None:
     assert record.time - begun > 2
     entry = entry_of(device, APP)
     assert entry is not None
-    # It went on meanwhile.
+    # It went on growing during its grace.
     assert entry.peak_rss >= 25 * MIB
 
 
@@ -260,7 +260,7 @@ def test_who_is_below_the_limit_in_time_lives(device: Device) -> None:
     device.mark_kernel_log(mark)
     write(device, f"uid={APP} max=20M grace=15")
     with hog(device, APP, 15) as stays:
-        # The other one is surely the younger, then, also by the clock's ticks.
+        # After this wait the other one is certainly younger, even in clock ticks.
         wait_until_rss(device, APP, 14 * MIB)
         with hog(device, APP, 15) as goes:
             wait_until_rss(device, APP, 25 * MIB)
@@ -305,7 +305,7 @@ def counting(
     rootfs: Rootfs,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Device]:
-    """A device whose clock counts its instructions: no host is too slow for it."""
+    """Boot a device whose clock counts its instructions, so that no host is too slow for it."""
     assert isinstance(target.machine, QemuMachine)
     with open_session(
         workspace,
@@ -319,9 +319,9 @@ def counting(
 
 
 def go_over_and_over(device: Device, mark: str, su: str) -> float:
-    """Has a user go over its limit and back; how long that took, by the device's clock."""
+    """Have a user exceed its limit again and again; return the seconds by the device's clock."""
     climb = "busybox dd if=/dev/zero of=/dev/null bs=8M count=1 2>/dev/null"
-    # While it has nothing to do its clock runs away: all in one go, in a new period.
+    # An idle device's clock runs fast: do all in one command, in a new period of the rate limit.
     device.shell(
         f"busybox sleep {2 * SAYS_INTERVAL:g}; echo '<5>{mark}' > /dev/kmsg;"
         f" {su} {APP} sh -c 'for i in $(seq {CLIMBS}); do {climb}; done';"
@@ -337,7 +337,7 @@ def go_over_and_over(device: Device, mark: str, su: str) -> float:
 
 
 def is_limited(said: int, seconds: float) -> bool:
-    """Whether that is as often as may be told of in that time, and was done more often."""
+    """Return whether `said` lines obey the rate limit; fail if CLIMBS lines would obey it, too."""
     most = SAYS * (2 + int(seconds / SAYS_INTERVAL))
     assert most < CLIMBS, f"{CLIMBS} times in {seconds:.1f} s: that is nothing to limit"
     return 1 < said <= most
@@ -368,7 +368,7 @@ def test_a_range_finds_who_has_run_without_a_limit_all_along(device: Device) -> 
     device.mark_kernel_log(mark)
     more = "/tmp/more"
     device.shell(f"rm -f {more}; mkfifo -m 666 {more}")
-    # While there are limits of others, a task that has none knows that.
+    # While other users have limits, a task remembers that its user has none.
     write(device, f"uid={OTHER} max=60M")
     grow = "x=$x$x"
     begin = f"while [ ${{#x}} -lt {2 * MIB} ]; do {grow}; done"
@@ -401,7 +401,7 @@ def test_a_range_limits_everybody_in_it_and_takes_no_slots(device: Device) -> No
     adopted = entry_of(device, APP)
     assert adopted is not None
     assert (adopted.mm_max, adopted.kills) == (20 * MIB, 1)
-    # With another limit for the range everybody gets that.
+    # A new limit for the range replaces those of all its users.
     write(device, "uid=10000-19999 max=40M")
     with hog(device, APP, 30) as ended:
         wait_until_rss(device, APP, 25 * MIB)
@@ -474,7 +474,7 @@ def test_ranges_do_not_cut_each_other(device: Device) -> None:
 
 
 def test_limits_of_both_kinds_leave_no_trace(device: Device) -> None:
-    """Users that are adopted and gone again are swept; a scan is all it takes to see it."""
+    """Of 64 or more adopted users, the next adoption removes those that have no memory left."""
     write(device, "uid=10000-19999 max=40M")
     for uid in range(10100, 10200):
         device.shell("true", user=uid)

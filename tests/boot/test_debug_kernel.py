@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""On the kernel that checks itself: scenarios, fuzzing, and allocations that fail.
+"""Tests on the debug kernel: scenarios, fuzzing, and allocations that fail.
 
-That kernel has KASAN, lockdep, kmemleak and more; every line of trouble in its
-log fails these.
+That kernel has KASAN, lockdep, kmemleak and more; every line of trouble in its log fails these
+tests.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def failing(
     rootfs: Rootfs,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Device]:
-    """A device on which allocations fail when they are told to, and say nothing of it."""
+    """Boot a device on which a test can have allocations fail, without a message."""
     kernel = kernels.build(workspace, checking)
     modules = module_builds.build(workspace, kernel)
     with open_session(
@@ -80,7 +80,7 @@ def failing(
         device.shell(f"mount -t debugfs debugfs {DEBUGFS}")
         for kind in ("failslab", "fail_page_alloc"):
             device.shell(f"echo 0 > {DEBUGFS}/{kind}/verbose")
-            # Those that may sleep are what is there to fail.
+            # By default no allocation fails that may sleep; ours are such.
             device.shell(f"echo N > {DEBUGFS}/{kind}/ignore-gfp-wait")
         load_modules(device)
         yield device
@@ -92,7 +92,7 @@ def failing(
 
 
 def tries(device: Device, *words: str) -> list[tuple[bool, int, int]]:
-    """Each try: whether an allocation failed in it, what came back, and errno."""
+    """Return each try: whether an allocation failed in it, the return value, and errno."""
     done = device.shell(f"{DEVICE_FOLDER}/fail_nth {' '.join(words)}", check=False, timeout=LONG)
     found = [tuple(map(int, match.groups())) for match in TRY.finditer(done.output)]
     assert done.status == 0, done.output
@@ -127,7 +127,7 @@ def test_every_allocation_may_fail(
     failing: Device, words: tuple[str, ...], shown: dict[str, str]
 ) -> None:
     *failed, last = tries(failing, *words)
-    # What fails says so, or goes on without; the last try is undisturbed.
+    # A call fails with ENOMEM, or does without the allocation; in the last try none fails.
     assert all(injected for injected, _, _ in failed)
     assert all(ret >= 0 or errno == ENOMEM for _, ret, errno in failed)
     assert last == (False, 0, 0)
@@ -136,15 +136,15 @@ def test_every_allocation_may_fail(
 
 @pytest.mark.needs("fail-nth")
 def test_there_are_allocations_to_fail(failing: Device) -> None:
-    """Otherwise the tests above show nothing."""
+    """Without such allocations the tests above would show nothing."""
     assert (True, -1, ENOMEM) in tries(failing, "set", str(APP), str(64 * MIB))
     failing.shell(f"{DEVICE_FOLDER}/test_set_mm_limits {APP} max")
 
 
 @pytest.mark.needs("fail-nth")
 def test_a_user_whose_adoption_fails_is_adopted_at_its_next_allocation(failing: Device) -> None:
-    """It is to be adopted when it becomes the user, and takes a page then, in the same try."""
-    # Whatever is said of the range has it forget its users.
+    """A try becomes the user, which should adopt it, and then allocates a page as that user."""
+    # Every write about the range makes it forget its users.
     failing.shell("echo uid=10000-19999 max=32M > /proc/mm_limits")
     *failed, last = tries(failing, "adopt", str(APP), "uid=10000-19999\\ max=32M")
     assert all(injected for injected, _, _ in failed)

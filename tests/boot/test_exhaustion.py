@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""All of the machine's memory is gone: the stock OOM killer runs, and ours beside it."""
+"""The machine's memory is used up: the stock OOM killer runs, and ours beside it."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from harness.machine.session import open_session
 from harness.targets.model import QemuMachine, Target
 from harness.ui.workspace import Workspace
 
-# Before 3.6 this was a line of its own, and it never said whose process it was before 5.4.
+# Before 3.6 this was a line of its own, and before 5.4 it did not contain the UID.
 STOCK_BEGINS = "Killed process "
 STOCK = rf"(?:Out of memory: )?{STOCK_BEGINS}(\d+) .*"
 STOCK_FREE = rf"(?:Out of memory: )?{STOCK_BEGINS}(\d+) (?:.*, UID:{FREE} .*|(?:(?!UID:).)*)"
-# What the stock OOM killer says of the machine, beside that.
+# The stock OOM killer's other lines, about the machine.
 REPORT = "|".join(
     (
         r"\S+ invoked oom-killer: .*",
@@ -76,7 +76,7 @@ ALLOWED = (
     Allowed(GIVEN_UP, "without memory a victim may take long to exit"),
 )
 MEMORY = 512
-# Together more than the machine has; each is more than what has to live.
+# MiB: together more than the machine has, and each more than any process that has to survive.
 HOGS = (90,) * 6
 LONG = 1800.0
 
@@ -89,10 +89,10 @@ def small(
     rootfs: Rootfs,
     tmp_path: Path,
 ) -> Iterator[Device]:
-    """A device with little memory and one CPU.
+    """Boot a device with little memory and one CPU.
 
-    With two, an emulator on a loaded host comes to a stand: the reaper of the stock OOM
-    killer flushes page by page, and each time all emulated CPUs have to stop.
+    With two CPUs, an emulator on a loaded host comes to a standstill: the reaper of the stock
+    OOM killer flushes page by page, and each time all emulated CPUs have to stop.
     """
     machine = target.machine
     assert isinstance(machine, QemuMachine)
@@ -115,7 +115,7 @@ def test_the_stock_oom_killer_runs_beside_ours(small: Device) -> None:
     set_limit(small, APP, 6)
     set_limit(small, OTHER, 60)
     log = Log(small)
-    # Meanwhile the device may take longer to answer than adb waits: it ends this by itself.
+    # The device may now take longer to answer than adb waits, so it ends the storm by itself.
     count = f"$(busybox dmesg | grep -c '{STOCK_BEGINS}')"
     ours = f"$(grep '^{APP} ' {PROC} | cut -d ' ' -f 6)"
     watch = (
@@ -134,7 +134,7 @@ def test_the_stock_oom_killer_runs_beside_ours(small: Device) -> None:
         assert not bystander.running.ended
     records, stock = log.records, log.said(STOCK)
     assert stock == log.said(STOCK_FREE)
-    # Each has died once: of the one killer or of the other, which at last ends all of them.
+    # Each process was killed once, by the stock killer or by ours, which kills all that are left.
     assert killed_of(records, APP) == storms[APP].killed
     by_stock = Counter(int(pid) for _, pid in stock)
     assert by_stock + killed_of(records, FREE) == storms[FREE].killed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is taken away while processes are killed for it: a policy, a module, a limit."""
+"""A policy, a module or a limit is removed while processes are killed because of it."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ from harness.scenarios.run import DEVICE_FOLDER
 
 SLOTS = 10
 LIMIT, SMALL = 40, 6
-# Two at a time, each of which takes more than SMALL.
+# MiB of two processes at a time; each is more than SMALL.
 HOGS = (100, 100)
-# With the one that is stuck more than LIMIT.
+# MiB; together with the stuck process more than LIMIT.
 ENOUGH = 14
 PARAMETER = "/sys/module/my_oom_killer/parameters/policy"
 SET_LIMIT = f"{DEVICE_FOLDER}/test_set_mm_limits"
@@ -53,7 +53,7 @@ GONE = r"mm_limits: policy (youngest) is gone: rss from now on"
 
 @pytest.fixture
 def youngest(device: Device, modules: ModuleBuild) -> str:
-    """The command that loads the policy."""
+    """Return the command that loads the policy."""
     device.push(modules.path("policy_youngest"), YOUNGEST, 0o644)
     return f"insmod {YOUNGEST}"
 
@@ -63,7 +63,7 @@ def policies(records: tuple[KillRecord, ...], uid: int) -> Counter[str]:
 
 
 def chooses_again(log: Log, uid: int, policy: str) -> None:
-    """Waits until the policy has chosen one more process of the user."""
+    """Wait until the policy has chosen one more process of the user."""
     before = policies(log.records, uid)[policy]
     eventually(lambda: policies(log.records, uid)[policy] > before)
 
@@ -82,7 +82,7 @@ def test_a_policy_goes_while_it_chooses(device: Device, youngest: str) -> None:
             kills_more(device, [APP, OTHER], 1)
             device.shell("rmmod policy_youngest")
             assert device.read_file(POLICY).strip() == "rss"
-        # Its name is still there, and whoever is the current one decides.
+        # The entry keeps the policy's name, and the sysctl's policy decides.
         assert entry_of(device, OTHER).policy == "youngest"
         device.shell(f"echo runtime > {POLICY}")
         kills_more(device, [APP, OTHER], 1)
@@ -111,7 +111,7 @@ def test_a_users_own_policy_is_there_again_when_it_is_loaded_again(
 
 
 def test_a_policy_goes_that_requests_are_to_use(device: Device, youngest: str) -> None:
-    """The module's own parameter: there a policy that is gone is an error."""
+    """In the module's own parameter, a policy that is gone is an error."""
     device.shell(f"echo none > {TRIGGER}")
     set_limit(device, APP, SMALL)
     log = Log(device)
@@ -119,7 +119,7 @@ def test_a_policy_goes_that_requests_are_to_use(device: Device, youngest: str) -
     with storm(device, {APP: HOGS}, beside=[daemon, daemon]) as storms:
         for _ in range(3):
             device.shell(f"{youngest} && echo youngest > {PARAMETER}")
-            # A request that is under way goes on with the policy that it began with.
+            # A request in progress keeps the policy that it began with.
             chooses_again(log, APP, "youngest")
             device.shell("rmmod policy_youngest")
             refused = device.shell(f"{DAEMON} -v -c 1 1")
@@ -140,7 +140,7 @@ def test_modules_go_while_daemons_kill(device: Device) -> None:
         for _ in range(rounds):
             kills_more(device, [APP], 1)
             device.shell("rmmod my_oom_killer && rmmod set_mm_limits")
-            # Nobody looks any more.
+            # The syscall is gone.
             assert device.shell(daemon, check=False).status == 1
             device.shell(f"insmod {DEVICE_FOLDER}/set_mm_limits.ko")
             device.shell(f"insmod {DEVICE_FOLDER}/my_oom_killer.ko")
@@ -153,7 +153,7 @@ def test_modules_go_while_daemons_kill(device: Device) -> None:
 
 
 def fill(first: int, count: int) -> str:
-    """The command that gives so many users a limit, in the order of their uids."""
+    """Return the command that gives so many users a limit, in the order of their uids."""
     return (
         f"i={first}; while [ $i -lt {first + count} ]; do "
         f"echo uid=$i max={LIMIT}M > {PROC} || exit; i=$((i+1)); done"
@@ -186,7 +186,7 @@ def test_who_waits_for_a_victim_goes_on_when_the_limit_does(
             status = waits.running.wait(SECONDS).status
             changes.over(log)
             assert status == 0
-            # It had all before the victim could be given up on.
+            # It got all its memory before the kernel could give up on the victim.
             assert log.said(GIVEN_UP) == []
             assert [record.pid for record in log.records] == [stuck.pid]
 
@@ -194,7 +194,7 @@ def test_who_waits_for_a_victim_goes_on_when_the_limit_does(
 
 
 def test_a_limit_is_lowered_while_a_victim_dies(device: Device, sticking: Sticking) -> None:
-    # What lives still fits in the first, and so nobody dies for it.
+    # The processes that live fit into the first limit, so none is killed for it.
     first, second = f"uid={APP} max={LIMIT - 5}M", f"uid={APP} max=2M"
     lowered = "test: lowered once"
     lower = (
@@ -224,7 +224,7 @@ def test_a_limit_is_lowered_while_a_victim_dies(device: Device, sticking: Sticki
 
 
 def test_a_limit_that_is_set_again_has_no_second_kill(device: Device, sticking: Sticking) -> None:
-    # Less than the one has that is dying, and more than the other wants.
+    # The limit is less than the dying process has, and more than the other one wants.
     again = f"echo uid={APP} max=none > {PROC}; echo uid={APP} max={STUCK - 5}M > {PROC}"
     set_again = f"{again}; {again}; {again}; grep '^{APP} ' {PROC}; echo 0 > {HOLD}"
 
@@ -250,7 +250,7 @@ def test_a_limit_that_is_set_again_has_no_second_kill(device: Device, sticking: 
 
 
 def test_the_last_limit_goes_while_large_processes_fork(device: Device) -> None:
-    """What a fork was copying when nobody had a limit any more is its user's like all else."""
+    """Pages that a fork copies while the last limit is removed count for the user as usual."""
     fork = f"cd {DEVICE_FOLDER}; su {APP} ./who_pays forks 4 {LIMIT // 4 * MIB} </dev/null"
     change = f"echo uid={APP} max=900M > {PROC}; echo uid={APP} max=none > {PROC}"
     with storm(device, {}, beside=[fork, change, change]):
@@ -270,7 +270,7 @@ def test_limits_change_all_the_time_while_processes_are_killed(device: Device) -
         f"echo uid={APP} {words} > {PROC}"
         for words in ("max=8M", "max=70M policy=runtime", "max=none", f"max={SMALL}M", "max=5M")
     )
-    # The user's entry is evicted as well.
+    # This evicts the user's entry as well.
     by_others = f"{fill(20000, SLOTS)}; sleep 0.1"
     set_limit(device, APP, SMALL)
     log = Log(device)

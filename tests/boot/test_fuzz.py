@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A short run of the fuzz test: that it passes, and that it would not if the kernel were wrong."""
+"""Short runs of the fuzz test: it passes, and it fails if the kernel is wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAULTS = Path(__file__).with_name("faults")
 
 
 def test_some_rounds_pass(workspace: Workspace, target: Target, tmp_path: Path) -> None:
-    # A round is a time: where all is slow little happens in one.
+    # A round has a fixed time, in which little happens on the slow debug kernel.
     rounds = 16 if target.debug else 4
     assert fuzz.run(workspace, target, seed=1, minutes=1, rounds=rounds, results=tmp_path) == 0
     summary = json.loads((tmp_path / "latest/fuzz.json").read_text())
@@ -53,7 +53,7 @@ def test_a_broken_invariant_ends_the_run_with_its_seed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Nobody is said to have a limit: then every death is one too many."""
+    """The harness is told that no user has a limit: then every death breaks an invariant."""
     monkeypatch.setattr(fuzz_round, "LIMITED", range(0))
     status = fuzz.run(workspace, target, seed=7, minutes=1, rounds=9, jobs="1", results=tmp_path)
     assert status == 1

@@ -33,13 +33,13 @@ def test_the_kernel_is_the_one_that_was_built(guest: Device, kernel: KernelBuild
 
 
 def test_the_kernel_has_jump_labels(guest: Device) -> None:
-    # Behind the configuration, which says so also where the compiler was asked in vain.
+    # In the kernel itself: the configuration has them even if the compiler does not support them.
     assert guest.shell("grep -w arch_jump_label_transform /proc/kallsyms").output
 
 
 def test_the_command_that_is_left_boots_the_same(booted: Session, tmp_path: Path) -> None:
     command = (booted.folder / QEMU_COMMAND).read_text()
-    # Two guests on one port do not go together, and nobody says who else is here.
+    # Two guests cannot use the same port, and other guests may run on this host.
     command = command.replace(f":{GUEST_ADB_PORT}-", f":{free_port()}-")
     log = tmp_path / "console.log"
     with log.open("wb") as output:
@@ -90,7 +90,7 @@ def test_su_takes_a_uid_that_nobody_has(guest: Device) -> None:
         ("su -1 id", 1),
         ("su 4294967295 id", 1),
         ("su 10070x id", 1),
-        # Somebody who is not root becomes nobody else.
+        # A user other than root cannot become another user.
         ("su u0_a70 su u0_a71 id", 1),
         ("su u0_a70 su 0 id", 1),
     ],
@@ -109,7 +109,7 @@ def test_an_app_starts_with_an_ordinary_oom_score(guest: Device) -> None:
 
 @pytest.mark.parametrize("user", [None, APP])
 def test_no_signal_is_ignored(guest: Device, user: int | None) -> None:
-    # Ctrl-C in the shell of `./inv boot` is one.
+    # Ctrl-C in the shell of `./inv boot` sends one.
     status = guest.shell("cat /proc/self/status", user=user).output
     assert re.search(r"(?m)^SigIgn:\t0+$", status)
 
@@ -129,7 +129,7 @@ def test_an_app_runs_what_is_pushed_and_cannot_write_there(guest: Device, tmp_pa
     script.write_text("#!/system/bin/sh\nid\n")
     guest.push(script, f"{FOLDER}/script", 0o755)
     assert guest.shell(f"{FOLDER}/script", user=APP).output.strip() == APP_ID
-    # As on Android: 0771, shell's.
+    # As on Android: mode 0771, owned by shell.
     assert guest.shell(f"stat -c '%a %U %G' {FOLDER}").output == "771 shell shell\n"
     assert guest.shell(f"touch {FOLDER}/x", user=APP, check=False).status != 0
     assert guest.shell(f"ls {FOLDER}", user=APP, check=False).status != 0
@@ -160,8 +160,8 @@ def test_every_applet_is_served(guest: Device) -> None:
         assert wanted - set(listing.split()) == set()
 
 
-# What harness, guest and tests have the guest do, on the oldest kernel, too; and what comes of it.
-# Modules come and go in other tests.
+# Commands that the harness, the guest and the tests run in the guest, also on the oldest kernel;
+# each with its output. Other tests load and unload modules.
 WORK = {
     "busybox dd if=/dev/zero of=/tmp/w/dd bs=4k count=3 2>/dev/null; stat -c %s /tmp/w/dd": "12288",
     "busybox dmesg -r | grep -c 'Linux version'": "1",
@@ -273,7 +273,7 @@ def test_the_kernel_log_has_levels_tabs_and_our_marks(guest: Device) -> None:
     guest.mark_kernel_log("mark: a\tb")
     log = guest.kernel_log()
     assert re.search(r"(?m)^<\d+>\[ *\d+\.\d{6}\] mark: a\tb$", log)
-    # From its begin on: the buffer holds a whole run.
+    # The log is complete from its begin: the buffer holds a whole run.
     assert "Booting Linux" in log
 
 
@@ -284,7 +284,7 @@ def test_orphans_are_buried(guest: Device) -> None:
         states = guest.shell("cat /proc/[0-9]*/stat 2>/dev/null", check=False).output
         return not re.findall(r"(?m)^\d+ \(.*\) Z ", states)
 
-    # One may have ended this moment.
+    # A process may have ended at this moment.
     eventually(nobody_is_left)
 
 

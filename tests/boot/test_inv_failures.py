@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """`./inv` when things around it fail: status, message, and nothing left behind.
 
-These run the real tasks. A cache of the test's own borrows what is downloaded
-from the user's, so that nothing is downloaded twice.
+These tests run the real tasks. A test's own cache borrows the downloads of the user's cache, so
+that nothing is downloaded twice.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from harness.ui.workspace import Workspace
 
 INV = [sys.executable, str(REPO / "inv_program.py")]
 LONG = 3600.0
-# Entries that are downloaded, and not built from what is in this repository.
+# What a cache borrows: downloads, and the compiler's cache, but nothing that our tasks build.
 DOWNLOADED = ("downloads", "sources", "guest-packages", "ccache")
 
 
@@ -40,12 +40,12 @@ DOWNLOADED = ("downloads", "sources", "guest-packages", "ccache")
 def _warm(
     kernel: KernelBuild, modules: ModuleBuild, programs: ProgramBuild, rootfs: Rootfs
 ) -> None:
-    """What is borrowed must be there."""
+    """Fill the user's cache, from which the tests borrow."""
 
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """An XDG_CACHE_HOME in which nothing has been built."""
+    """Return an XDG_CACHE_HOME in which nothing has been built."""
     own = tmp_path / "cache" / cache_root().name
     own.mkdir(parents=True)
     for name in DOWNLOADED:
@@ -57,7 +57,7 @@ def cache(tmp_path: Path) -> Path:
 def inv(
     *words: str, cache: Path | None = None, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs tasks to their end; stdout and stderr together."""
+    """Run tasks to their end, with stdout and stderr together."""
     return subprocess.run(
         [*INV, *words],
         env=environment(cache, env),
@@ -76,7 +76,7 @@ def environment(cache: Path | None, more: dict[str, str] | None = None) -> dict[
 
 
 class Running:
-    """Tasks that run until a line of theirs is seen, and something is done about it."""
+    """Running tasks; a test can wait for a line of their output, and then interfere."""
 
     def __init__(self, *words: str, cache: Path | None = None) -> None:
         self.process = subprocess.Popen(
@@ -92,7 +92,7 @@ class Running:
         self._timer.start()
 
     def until(self, line: str) -> None:
-        """Reads up to the first line that begins with `line`."""
+        """Read up to the first line that begins with `line`."""
         assert self.process.stdout is not None
         for text in self.process.stdout:
             self.output += text
@@ -126,7 +126,7 @@ def running() -> Iterator[Callable[..., Running]]:
 
 
 def half_made(cache: Path) -> list[Path]:
-    """What a run that is over must not have left."""
+    """Return the files that a run must not leave behind."""
     return [*cache.rglob("*.partial"), *cache.rglob(".scratch-*")]
 
 
@@ -167,7 +167,7 @@ def test_ctrl_c_during_a_download(tmp_path: Path, running: Callable[..., Running
 
 def test_qemu_is_killed_in_mid_test(running: Callable[..., Running]) -> None:
     run = running("--json", "emulator-test", "--policy", "rss", "--no-snapshot")
-    # The second one: the first is what the kernel said while it booted.
+    # Wait for the second scenario: the first one is the verdict on the boot.
     run.until('{"event": "scenario_end"')
     run.until('{"event": "scenario_begin"')
     machines: list[psutil.Process] = []

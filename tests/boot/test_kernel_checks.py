@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The kernel's own checks of our C, with the scripts of the tree that is built."""
+"""The kernel's own checks of our C code, with the scripts of the tree that is built."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a user's --config makes of the real tree's configuration; no kernel is compiled."""
+"""The effect of a user's --config on the real tree's configuration; no kernel is compiled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Configure = Callable[[str], dict[str, str]]
 
 @pytest.fixture
 def configure(workspace: Workspace, kernel: KernelBuild, tmp_path: Path) -> Configure:
-    """What `.config` becomes with a user's file of such lines."""
+    """Return a function that returns the `.config` for a user's file with these lines."""
 
     def configured(lines: str) -> dict[str, str]:
         file = tmp_path / "mine.config"
@@ -43,7 +43,7 @@ def configure(workspace: Workspace, kernel: KernelBuild, tmp_path: Path) -> Conf
 def test_another_member_of_a_choice(configure: Configure, ours: str, users: str) -> None:
     config = configure(f"{users}=y\n")
     assert (config[ours], config[users]) == ("n", "y")
-    # The other lines of the fragment are there, which _configure() sees to.
+    # The other lines of the fragment are there: _configure() checks that.
     assert config["CONFIG_MM_LIMITS"] == "y"
 
 

@@ -19,7 +19,7 @@ MIB = 1 << 20
 def set_limit(
     device: Device, uid: int | str, size: int | str, expect: str = "0", user: int | None = None
 ) -> str:
-    """Calls set_mm_limits() on the device; fails unless it answers `expect`."""
+    """Call set_mm_limits() on the device; fail unless the answer is `expect`."""
     result = device.shell(
         f"{PROGRAMS}/test_set_mm_limits -e {expect} {uid} {size}", user=user, check=False
     )
@@ -28,7 +28,7 @@ def set_limit(
 
 
 def limits(device: Device) -> dict[int, int]:
-    """What /proc/mm_limits says: uid to limit, in the order of the table."""
+    """Return what /proc/mm_limits shows: uid to limit, in the order of the table."""
     lines = device.shell("cat /proc/mm_limits", user=OTHER).output.splitlines()
     rows = [line.split() for line in lines[1:]]
     assert all(len(row) == len(lines[0].split()) for row in rows)

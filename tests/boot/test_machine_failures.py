@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What goes wrong around a kernel: each failure is noticed at once and told apart.
+"""Failures around a kernel: each is noticed at once and distinguished from the others.
 
 After each of them no process and no temporary folder is left.
 """
@@ -32,8 +32,8 @@ from harness.machine.session import BootLimits, Session, open_session
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
-# How soon a failure must be noticed, in seconds, also on a busy host; who waits for what
-# will not come waits longer.
+# Within how many seconds a failure must be noticed, also on a busy host. A wait for something
+# that never comes has the timeout LONG.
 AT_ONCE = 60.0
 LONG = 600.0
 
@@ -51,14 +51,14 @@ class Boot(Protocol):
 
 
 def answers(port: int) -> bool:
-    """Whether somebody listens on `port` of the loopback interface."""
+    """Return whether a server listens on `port` of the loopback interface."""
     with socket.socket() as caller:
         caller.settimeout(30.0)
         return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
 def our_processes() -> list[str]:
-    """QEMU and adb processes below this one."""
+    """Return the names of the QEMU and adb processes below this one."""
     names = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -70,7 +70,7 @@ def our_processes() -> list[str]:
 @pytest.fixture(autouse=True)
 def _nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = our_processes()
-    # Short: sockets lie in it.
+    # A short path, because sockets are made in it.
     with tempfile.TemporaryDirectory(prefix="t-") as scratch:
         monkeypatch.setattr(tempfile, "tempdir", scratch)
         yield
@@ -104,7 +104,7 @@ def boot(
 
 
 def noticed(session: Session, begun: float) -> HarnessError:
-    """The first cause; that it came at once; that it is raised again and again."""
+    """Return the first error; check that it came at once, and that each use raises it again."""
     assert time.monotonic() - begun < AT_ONCE
     errors = []
     for use in (session.check, lambda: session.device.shell("true")):
@@ -205,7 +205,7 @@ def test_adbs_server_dies(boot: Boot) -> None:
         servers = [p for p in psutil.Process().children() if p.name() == "adb"]
         command = session.device.start("sleep 3600")
         begun = time.monotonic()
-        # The last one: the others belong to other sessions of this run.
+        # The newest server: the others belong to other sessions of this run.
         max(servers, key=lambda p: (p.create_time(), p.pid)).kill()
         with pytest.raises(DeviceError, match=r"connection to the device broke.*server has ended"):
             command.wait(LONG)
@@ -220,7 +220,7 @@ def test_two_sessions_at_once(boot: Boot) -> None:
         assert two.device.read_file("/tmp/who") == "2\n"
         os.kill(one.machine.pid, signal.SIGKILL)
         assert one.machine.health.pause(AT_ONCE)
-        # The other one does not care.
+        # The other session is not affected.
         assert two.device.read_file("/tmp/who") == "2\n"
         two.check()
 
@@ -237,7 +237,7 @@ def test_the_users_adb_server_is_neither_used_nor_ended(
         deadline = time.monotonic() + LONG
         while not answers(5037) and time.monotonic() < deadline:
             time.sleep(0.05)
-        # What a user may have set must not lead us to that server.
+        # Variables that a user may have set must not lead us to that server.
         monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", "5037")
         monkeypatch.setenv("ANDROID_SERIAL", "emulator-5554")
         with boot() as session:
@@ -266,7 +266,7 @@ def descendants(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
-# Opens a session, says so, and waits; its argument names the phase to stop in.
+# Opens a session, prints its phase, and waits; its argument names the phase to stop in.
 _RUNNER = Path(__file__).with_name("open_a_session.py")
 
 
@@ -288,7 +288,7 @@ def test_a_run_that_is_ended_leaves_nothing(
     assert runner.stdout is not None
     try:
         assert runner.stdout.readline() == f"{phase}\n"
-        # It may be said while the child is still about to become QEMU.
+        # The phase may be printed while the child has not executed QEMU yet.
         deadline = time.monotonic() + AT_ONCE
         while not any(child.name().startswith("qemu") for child in descendants(runner.pid)):
             assert time.monotonic() < deadline, "no QEMU was started"

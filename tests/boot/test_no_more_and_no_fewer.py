@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""No more kills than must be, and no fewer: victims that do not exit, who waits meanwhile, bombs.
+"""No more kills than necessary, and no fewer: stuck victims, waiting tasks, fork bombs.
 
-A victim is stuck by a module that is only for these tests
-(modules/uninterruptible.c): who writes to its file waits, and no signal ends it.
+A module that is only for these tests (modules/uninterruptible.c) makes a victim stuck: a process
+that writes to its file waits, and no signal ends it.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from harness.machine.adb import Device
 from harness.scenarios.run import DEVICE_FOLDER
 
 LIMIT = 40
-# What a loaded machine may add to the kernel's patience.
+# Seconds that a loaded machine may add to the kernel's patience.
 LATE = 120.0
-# How exactly /proc/uptime and the log's clock are known to fit together.
+# How exactly, in seconds, the log's clock is known relative to /proc/uptime.
 CLOCKS = 0.1
 NOBODY = rf"mm_limits: uid={APP} is over its limit and has nobody left to kill: .*"
 
@@ -74,7 +74,7 @@ def test_a_victim_that_does_not_exit_is_given_up_on_and_not_before(
         assert second.time is not None
         assert PATIENCE - 0.01 <= given_up - first.time < PATIENCE + LATE
         assert given_up <= second.time < given_up + LATE
-        # What is left fits. Also when the one that is stuck counts again, and when it is gone.
+        # The rest fits into the limit, both while the stuck process counts again and without it.
         assert ask(room) == 0
         let_go(room, stuck)
         assert ask(room) == 0
@@ -95,7 +95,7 @@ def test_a_victim_that_exits_in_time_is_not_given_up_on(room: Device, sticking: 
         ):
             status = waits.running.wait(SECONDS).status
             lets_go.over(log)
-            # What it wanted fits now.
+            # What it wanted now fits into the limit.
             assert status == 0
         assert [record.pid for record in log.records] == [stuck.pid]
         assert log.said(GIVEN_UP) == []
@@ -105,11 +105,11 @@ def test_a_victim_that_exits_in_time_is_not_given_up_on(room: Device, sticking: 
 
 @contextmanager
 def taker(device: Device, uid: int) -> Iterator[Process]:
-    """A process that takes 8 MiB, as soon as somebody writes into `go(uid)`, and says when."""
+    """Run a process that takes 8 MiB as soon as it reads a line of `go(uid)`, and prints when."""
     device.shell(f"rm -f {go(uid)}; mkfifo -m 666 {go(uid)}")
     take = "busybox dd if=/dev/zero of=/dev/null bs=8M count=1"
     when = r"read up rest < /proc/uptime && echo took=\$up"
-    # Who is killed, or refused, says nothing.
+    # A process that is killed, or gets no memory, prints nothing.
     with process(device, uid, f'sh -c "read go < {go(uid)} && {take} && {when}"') as taking:
         yield taking
 
@@ -128,7 +128,7 @@ def others_take_what_they_want(room: Device, sticking: Sticking) -> None:
     set_limit(room, APP, LIMIT)
     set_limit(room, OTHER, 80)
     log = Log(room)
-    # They are let go, and both have begun.
+    # Lets both of them begin.
     begin = f"echo > {go(OTHER)}; echo > {go(FREE)}"
     with (
         sticking() as stuck,
@@ -149,11 +149,11 @@ def others_take_what_they_want(room: Device, sticking: Sticking) -> None:
     assert first.time is not None
     assert second.time is not None
     assert given_up <= second.time
-    # They had all that they wanted while it waited.
+    # Both got all that they wanted while the climber waited.
     for time_taken in took:
         assert first.time - CLOCKS <= time_taken <= given_up + CLOCKS
     entry = entry_of(room, APP)
-    # 8 pages each 200 ms; and before, the credit and what its counters held back.
+    # 8 pages each 200 ms; before that, the credit and what its counters held back.
     most = int(PATIENCE / 0.2) * 8 + 2 * 64
     assert 0 < entry.overshoot <= 2 * most * PAGE
 
@@ -163,7 +163,7 @@ def test_nobody_left_is_said_once_until_the_user_was_within_its_limit(room: Devi
     log = Log(room)
 
     def allocate() -> None:
-        """More than a user can be given before it is looked at again, by one who may not die."""
+        """Take, in a protected process, more than a user can get without another check."""
         with process(
             room, APP, "busybox dd if=/dev/zero of=/dev/null bs=5M count=1", protected=True
         ) as done:
@@ -179,7 +179,7 @@ def test_nobody_left_is_said_once_until_the_user_was_within_its_limit(room: Devi
                 assert len(log.said(NOBODY)) == times
                 room.shell(f"kill -9 {much.pid}")
                 much.running.wait(SECONDS)
-            # That it is within its limit again has to be seen, too.
+            # The kernel also has to see that the user is within its limit again.
             allocate()
             assert len(log.said(NOBODY)) == times
     assert log.records == ()
@@ -203,7 +203,7 @@ def test_a_fork_bomb_hurts_nobody_else(room: Device) -> None:
                     time.sleep(0.1)
                 eventually(lambda: log.records)
                 room.shell(f"touch {stop}")
-                # Within its limit, and no more of it dead than that takes.
+                # Within its limit, and with no more of its processes killed than necessary.
                 eventually(lambda: limit * MIB // 2 < entry_of(room, APP).rss <= limit * MIB)
         finally:
             defuse(room)
@@ -219,10 +219,10 @@ def test_a_fork_bomb_hurts_nobody_else(room: Device) -> None:
 
 
 def defuse(device: Device) -> None:
-    """Ends all processes of APP: at once, so that none is left to fork."""
+    """End all processes of APP, all at once, so that none is left to fork."""
 
     def gone() -> bool:
-        # A shell is larger than each of the others: it would be the one who dies.
+        # Protected: a shell is larger than each of the others, so it would be the victim.
         device.shell(f"{PROTECTED_SU} {APP} sh -c 'kill -9 -1'", check=False)
         return device.shell(f"pgrep -u {APP}", check=False).status != 0
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""On a kernel for one CPU, which is preempted: RSS is counted in another way there."""
+"""Tests on a preemptible kernel for one CPU, which counts RSS in another way."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_every_policy_passes(
     workspace: Workspace, plain: Target, tmp_path: Path, trigger: str
 ) -> None:
     assert isinstance(plain.machine, QemuMachine)
-    # A kernel for one CPU warns of a board with more.
+    # A kernel for one CPU warns about a board with more.
     alone = plain.on_machine(replace(plain.machine, smp=1))
     status = emulator_test.run(
         workspace, alone, policy="all", trigger=trigger, extra_config=UP, results=tmp_path

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""How far above its limit a user gets, by each way in which its memory grows.
+"""How far above its limit a user gets, for each way in which its memory can grow.
 
-The bound is that of docs/design.md: one fault for each thread, what a thread may
-hold back that has not folded since its user came near the limit, and for each
-fork what it copies at once: the pages that one page table can name.
+The bound is that of docs/design.md: one fault for each thread; what a thread may hold back that
+has not folded its counters since the user came near the limit; and for each fork what it copies
+at once, the pages of one page table.
 """
 
 from __future__ import annotations
@@ -32,21 +32,24 @@ from harness.machine.adb import Device
 from harness.scenarios.run import DEVICE_FOLDER
 
 LIMIT = 24
-# Pages: what a thread may hold back, what a fault maps of a file, and a page table.
+# In pages: what a thread may hold back, what a fault in a file maps, what a page table maps.
 HELD_BACK, AROUND, TABLE = 96, 16, 512
 CLIMB = "busybox dd if=/dev/zero of=/dev/null bs=300M count=1"
 
 
 @dataclass(frozen=True)
 class Way:
-    """How the memory of APP grows beyond LIMIT MiB; `threads` of it, some pages a fault."""
+    """A way in which the memory of APP grows beyond LIMIT MiB.
+
+    It grows in `threads` threads, by `fault` pages at a fault, and by `beside` pages more.
+    """
 
     name: str
     program: str
     threads: int = 1
     fault: int = 1
     beside: int = 0
-    # Whether all of it comes of threads that fold again and again.
+    # Whether it grows only in threads that fold their counters again and again.
     steady: bool = False
 
     @property
@@ -69,12 +72,12 @@ WAYS = (
 
 
 def test_who_is_looked_at_by_others_is_decided_about_all_the_same(device: Device) -> None:
-    """Whoever only reads what a user has does not take the reason away to look at it."""
+    """A scan for a reader of the file must not keep the kernel from enforcing the limit."""
     look = f"while read line; do :; done <{PROC}"
     with storm(device, {}, beside=[look] * 3):
         set_limit(device, APP, LIMIT)
         for times in range(1, 16):
-            # A little above, and no page more.
+            # The process gets a little above the limit, and takes no other page.
             above = f"busybox dd if=/dev/zero bs={LIMIT + 1}M count=1 1<>{FULL}"
             with process(device, APP, above) as ended:
                 ended.running.wait(SECONDS)
@@ -82,7 +85,7 @@ def test_who_is_looked_at_by_others_is_decided_about_all_the_same(device: Device
 
 
 def test_who_goes_while_somebody_looks_makes_no_room(device: Device) -> None:
-    """What is not counted any more is still there; that it goes then is no room for others."""
+    """A scan does not count a dying process's pages, so freeing them makes no room for others."""
     climb = f"su {APP} {CLIMB} </dev/null"
     for _ in range(5):
         set_limit(device, APP, LIMIT)

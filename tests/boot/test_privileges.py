@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Who may do what: users, capabilities, user namespaces; and what a user can do to the log."""
+"""Permissions: users, capabilities, user namespaces; and what a user can print into the log."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ SWITCHES = {
 }
 PARAMETER = "/sys/module/my_oom_killer/parameters/policy"
 
-# All sets of capabilities that matter where one is needed, and whether it is among them.
+# The sets of capabilities to try where one is needed, and whether each contains that one.
 SETTERS = {"none": False, "sys_resource": True, "-sys_resource": False, "all": True}
 KILLERS = {"none": False, "kill": True, "-kill": False, "all": True}
 USERS = (ROOT, SHELL, APP, OTHER)
 
-# A call's answer: which step it is of, and 0 (or more) or the negated errno.
+# The answer to a call: the step that it comes from, and 0 (or more) or the negated errno.
 Answer = tuple[str, int]
 OPEN_REFUSED, WRITE_REFUSED = ("open", -errno.EACCES), ("write", -errno.EPERM)
 
 
 def ask(device: Device, user: int, caps: str, call: str, options: str = "") -> Answer:
-    """What the kernel answers the call of a user who has exactly these capabilities."""
+    """Return the kernel's answer to a call of a user with exactly these capabilities."""
     said = device.shell(f"{PROGRAMS}/privileges {options} {user} {caps} {call}").output
     found = re.fullmatch(r"call: name=(\w+), ret=(-?\d+), errno=(\d+)\n", said)
     assert found is not None, said
@@ -55,7 +55,7 @@ def set_limit(
 
 
 def give(device: Device, *limits: tuple[int, int]) -> None:
-    """Root sets limits, in this order."""
+    """Set limits as root, in this order."""
     lines = [f"echo uid={uid} max={size} > {PROC}" for uid, size in limits]
     device.shell(" && ".join(lines))
 
@@ -121,7 +121,7 @@ def test_a_full_table(device: Device, user: int, caps: str) -> None:
     assert set_limit(device, user, caps, user, 64 * MIB) == expected
     after = [*fillers[1:], (user, 64 * MIB)] if SETTERS[caps] else fillers
     assert list(limits(device).items()) == after
-    # Who has a slot keeps it, and its place in the row as well.
+    # A user that has a slot keeps it. Only with the capability does it move to the end.
     give(device, (user, 64 * MIB), *fillers[1:])
     before = list(limits(device))
     assert set_limit(device, user, caps, user, 63 * MIB) == 0
@@ -132,7 +132,7 @@ def test_a_full_table(device: Device, user: int, caps: str) -> None:
 @pytest.mark.parametrize("caps", ["none", "-sys_resource"])
 @pytest.mark.parametrize("trigger", ["alloc", "none"])
 def test_nobody_raises_what_a_range_gives(device: Device, trigger: str, caps: str) -> None:
-    """Also not a user who has no entry from it yet: with `none` nobody gets one."""
+    """Nor can a user without an entry from the range: with `none` no user gets one."""
     device.shell(f"echo {trigger} > /proc/sys/vm/mm_limits_trigger")
     device.shell(f"echo uid=10000-19999 max=40M > {PROC}")
     assert set_limit(device, APP, caps, APP, 40 * MIB + 1) == -errno.EPERM
@@ -202,7 +202,7 @@ def test_a_file_that_root_has_opened(device: Device, user: int, caps: str) -> No
 
 @pytest.mark.parametrize("path", SWITCHES)
 def test_the_switches_are_roots(device: Device, path: str) -> None:
-    """As all of /proc/sys they go by the user alone, at each write anew."""
+    """As in all of /proc/sys, only the user counts, and is checked at each write."""
     word, before = SWITCHES[path], device.read_file(path)
     for user in (SHELL, APP, OTHER):
         for caps in ("none", "all"):
@@ -228,7 +228,7 @@ def test_all_may_read(device: Device, user: int, path: str) -> None:
     assert said == device.read_file(path) + "call: name=read, ret=0, errno=0\n"
 
 
-# User namespaces. In them everybody has all capabilities, and none of ours.
+# User namespaces. In its own one, a user has all capabilities, but none that we check.
 
 
 @pytest.mark.needs("user namespaces")
@@ -264,7 +264,7 @@ def test_a_namespaces_root(device: Device, user: int, caps: str) -> None:
     for uid, size, expected in (
         (6, 32 * MIB, -errno.EPERM),
         (6, "max", -errno.EPERM),
-        # As outside, nobody says 0; and who is not named is nobody.
+        # As outside, uid 0 is refused, and so is a uid that is not mapped.
         (0, 32 * MIB, -errno.EINVAL),
         (0, "max", -errno.EINVAL),
         (APP, 32 * MIB, -errno.EINVAL),
@@ -311,7 +311,7 @@ def test_in_a_namespace_the_file_names_whom_it_knows(device: Device) -> None:
 # The log
 
 CALLS = 4000
-# A rate limit's: what three callers without privileges had printed is for five seconds.
+# The rate limit: in five seconds, three calls without privileges print the table.
 PRINTS, PERIOD = 3, 5
 
 
@@ -392,13 +392,13 @@ NAMES = (
     b"\xff" * 15,
     b"",
 )
-# Every byte that a name can have, fifteen by fifteen.
+# Every byte that a name can have, fifteen in each name.
 BYTES = bytes(range(1, 256))
 ALL_BYTES = tuple(BYTES[first : first + 15] for first in range(0, len(BYTES), 15))
 
 
 def kill(device: Device, names: tuple[bytes, ...]) -> list[str]:
-    """Has a child of each name killed, one after the other; their names by the records."""
+    """Have children with these names killed, one by one; return the names in the records."""
     escaped = ["".join(f"\\x{byte:02x}" for byte in name) for name in names]
     children = " ".join(shlex.quote(f"{SIZE},name={name}") for name in escaped)
     log = Log(device)
@@ -411,7 +411,7 @@ def kill(device: Device, names: tuple[bytes, ...]) -> list[str]:
     assert {(record.uid, record.mm_max, record.trigger) for record in parsed.records} == {
         (APP, LIMIT, "alloc")
     }
-    # Nothing besides them that looks like ours.
+    # No other line looks like one of ours.
     assert len(log.ours) == len(names)
     return [record.comm for record in parsed.records]
 
@@ -424,7 +424,7 @@ def test_no_name_forges_a_record(device: Device, name: bytes) -> None:
     assert (entry.kills, entry.last_comm) == (1, name.decode("latin-1"))
     header, row = device.read_file(PROC).splitlines()
     assert len(header.split()) == len(COLUMNS)
-    # One word, so that whoever counts columns by spaces is right.
+    # The name is one word, so that a reader can split the columns at spaces.
     assert len(row.split()) == len(COLUMNS)
     assert row.isascii()
     assert row.isprintable()

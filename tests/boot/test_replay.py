@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A run in a bundle, and again from it: with an empty cache, and no compiler, apt or network."""
+"""Repeats a run from its bundle: with an empty cache, and no compiler, apt or network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from harness.ui.workspace import Workspace
 INV = [sys.executable, str(REPO / "inv_program.py")]
 FAULTS = Path(__file__).parent / "faults"
 SECONDS = 3600.0
-# All that a replay may find on PATH.
+# All programs that a replay may find on PATH.
 TOOLS = ("qemu-system-arm", "adb", "setpriv")
 
 
@@ -35,7 +35,7 @@ TOOLS = ("qemu-system-arm", "adb", "setpriv")
 def passed(
     workspace: Workspace, target: Target, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
-    """The folder of a run of one scenario that passed, and its bundle."""
+    """Return the folder of a run of one scenario that passed, and its bundle."""
     folder = tmp_path_factory.mktemp("original")
     status = emulator_test.run(
         workspace, target, policy="rss", trigger="alloc", scenarios=("report",), results=folder
@@ -46,7 +46,7 @@ def passed(
 
 
 class Elsewhere:
-    """Another machine, as far as one can be had here: nothing is installed, nothing cached."""
+    """A stand-in for another machine: nothing is installed but TOOLS, and nothing is cached."""
 
     def __init__(self, folder: Path) -> None:
         self.here = folder / "here"
@@ -84,7 +84,7 @@ class Elsewhere:
 
     @property
     def left(self) -> list[Path]:
-        """What is in the folders that were empty."""
+        """The contents of the folders that were empty at first."""
         return [*self.here.rglob("*"), *self.cache.rglob("*")]
 
 
@@ -94,7 +94,7 @@ def elsewhere(tmp_path: Path) -> Elsewhere:
 
 
 def results_of(output: str) -> Path:
-    """The folder of results that a run has named."""
+    """Return the result folder that a run has printed."""
     (line,) = (line for line in output.splitlines() if line.startswith("results: "))
     folder = Path(line.removeprefix("results: "))
     assert folder.is_relative_to(RESULTS)
@@ -127,7 +127,7 @@ def test_a_run_is_repeated_with_qemu_and_adb_alone(
         one["outcome"] for one in before["scenarios"]
     ]
     assert "Linux version" in (folder / "console.log").read_text(errors="replace")
-    # It is a bundle that is handed on, and not its repetition.
+    # A repetition cannot be bundled: its bundle exists already.
     assert elsewhere.inv("bundle", str(folder)).returncode == 2
 
 
@@ -215,7 +215,7 @@ def test_a_run_that_fails_is_offered_and_fails_again(
 def test_a_kernel_that_does_not_come_up_does_not_come_up_again(
     passed: tuple[Path, Path], workspace: Workspace, tmp_path: Path, elsewhere: Elsewhere
 ) -> None:
-    """Its run left a folder in which nothing is judged."""
+    """The original run left a folder without any verdict on a scenario."""
     result = tmp_path / passed[0].name
     shutil.copytree(passed[0], result)
     record = json_in(result, BUILT)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The way over an Android Emulator, with a QEMU of ours behind the emulator's options.
+"""A run on an Android Emulator, for which our QEMU stands in, behind the emulator's options.
 
-Nothing here is the SDK's: what is tried is all that is ours on that way, from
-the emulator's start to the verdict, with a real kernel and a real adbd. The
-guest has no more programs than an Android 5, besides those that are pushed.
+Nothing here comes from the SDK. The tests cover our part of such a run, from the emulator's
+start to the verdict, with a real kernel and a real adbd. Besides the programs that are pushed,
+the guest has only programs that an Android 5 has.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import Board, QemuMachine, SdkMachine, Target
 from harness.ui.workspace import Workspace
 
-# Three kinds of run: nobody dies, one does, and all are shielded.
+# Three kinds of run: a process is killed, none is, and all are protected.
 SCENARIOS = ("report", "below-limit", "all-protected")
-# Where the guest has an Android 5's programs, and nothing else.
+# The folder in the guest that has an Android 5's programs, and nothing else.
 ANDROID_5 = "system/android-5"
 
 EMULATOR = """#!{python}
@@ -50,9 +50,10 @@ os.execvp("{binary}", ["{binary}", "-nodefaults", "-machine", "{machine}", "-cpu
 
 
 def android_5(folder: Path) -> bytes:
-    """An archive to be laid over our guest, with the programs of an Android 5 that it has.
+    """Return an archive to lay over our guest: a folder with an Android 5's programs.
 
-    It lacks getprop; here is one that says that Android has booted.
+    These are links to our guest's programs. It lacks getprop; the one here says that Android
+    has booted.
     """
     programs = folder / ANDROID_5
     programs.mkdir(parents=True)
@@ -69,7 +70,7 @@ def android_5(folder: Path) -> bytes:
 
 @pytest.fixture
 def sdk_target(tmp_path: Path, rootfs: Rootfs, monkeypatch: pytest.MonkeyPatch) -> Target:
-    """linux-6.1 as a target for an SDK, that SDK, and what its guest finds to run."""
+    """Return linux-6.1 as a target for an SDK; make that SDK and the programs of its guest."""
     qemu = LINUX_6_1.machine
     assert isinstance(qemu, QemuMachine)
     initramfs = tmp_path / "initramfs"

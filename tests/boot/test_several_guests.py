@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Several guests, what they bring along, what is seen of them, and the stock kernel beside ours."""
+"""Several guests, their equipment, the evidence from them, and the stock kernel beside ours."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_two_guests_share_the_scenarios(
         *("whole log", "whole log, guest 2"),
     ]
     for folder in (tmp_path / LATEST, tmp_path / LATEST / "guest2"):
-        # Each has done some of it.
+        # Each guest has done some of the work.
         assert "goldfish-oom: begin" in (folder / "kernel.log").read_text()
         assert (folder / "console.log").stat().st_size > 0
 
@@ -66,7 +66,7 @@ def test_who_used_how_much_is_seen_with_the_limit_and_the_choice(
     seen = [one for one in report["samples"] if one["uid"] == APP]
     times = [one["time"] for one in seen]
     assert times == sorted(times)
-    # How often /proc was looked at is the host's affair; the kernel's own sums are there.
+    # The number of samples of /proc depends on the host; the kernel's own sums are always there.
     kernels = {one["source"]: one for one in seen if one["source"] != PROC}
     at_kill, at_end = kernels[KILL_RECORD], kernels[PROC_MM_LIMITS]
     assert len([one for one in seen if one["source"] == KILL_RECORD]) == 1
@@ -78,7 +78,7 @@ def test_who_used_how_much_is_seen_with_the_limit_and_the_choice(
     (peak,) = report["peaks"]
     assert (peak["uid"], peak["mm_max"]) == (APP, 100_000_000)
     assert kill["user_rss"] <= peak["rss"] < 110_000_000
-    # Shared pages count for each process there.
+    # In /proc, a shared page counts for each process.
     assert max(one["rss"] for one in seen) < 130_000_000
     assert {one["mm_max"] for one in seen if one["rss"]} == {100_000_000}
     assert None in {one["mm_max"] for one in removed["samples"]}
@@ -90,7 +90,7 @@ def test_who_used_how_much_is_seen_with_the_limit_and_the_choice(
 
 
 def test_what_a_user_has_is_seen_step_by_step(room: Device) -> None:
-    """Each step waits until the one before was seen: it need not be seen soon."""
+    """Each step waits until the one before was seen, however long that takes."""
     step = 10
     with closing(room.start(watch_command())) as watch, ExitStack() as stack:
 

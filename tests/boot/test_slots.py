@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Tables of the least and of the most slots, each in a kernel of its own."""
+"""Tables with the fewest and with the most slots, each in a kernel of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from harness.ui.workspace import Workspace
 
 FIRST, LEAST = 20000, 64 * MIB
 SET_LIMIT = f"{DEVICE_FOLDER}/test_set_mm_limits"
-# Thousands of calls on a loaded machine.
+# The timeout of thousands of calls on a loaded machine.
 LONG = 900.0
 
 
@@ -42,11 +42,11 @@ def table(
     rootfs: Rootfs,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Device]:
-    """A device whose table has so many slots."""
+    """Boot a device whose table has so many slots."""
     folder = tmp_path_factory.mktemp("slots")
     config = folder / "slots.config"
     config.write_text(f"CONFIG_MM_LIMITS_SLOTS={slots}\n")
-    # Not the one that checks itself: the code is the same, and its build takes long.
+    # Never the debug kernel: the code is the same, and its build takes long.
     kernel = kernels.build(workspace, plain, extra_config=config)
     modules = module_builds.build(workspace, kernel)
     with open_session(
@@ -68,12 +68,12 @@ def table(
 
 
 def size(uid: int) -> int:
-    """The limit of each is another one."""
+    """Return the limit of a user; each user has a different one."""
     return LEAST + (uid - FIRST) * PAGE
 
 
 def set_all(device: Device, uids: range) -> None:
-    """By the file: the syscall prints all entries each time."""
+    """Set all limits, through the file: the syscall prints all entries each time."""
     first, last = uids[0], uids[-1]
     device.shell(
         f"i={first}; while :; do "
@@ -112,7 +112,7 @@ def test_a_table_is_filled_and_found_in(table: Device, slots: int) -> None:
     log = Log(table)
     set_all(table, uids)
     assert parse_limits(table) == new_entries(uids)
-    # Each is found: setting it again drops nobody, and makes it the last one.
+    # Each entry is found: setting it again drops none, and moves it to the end.
     set_all(table, uids[::-1])
     assert parse_limits(table) == new_entries(uids[::-1])
     assert "mm_limits:" not in log.text
@@ -124,7 +124,7 @@ def test_a_table_is_filled_and_found_in(table: Device, slots: int) -> None:
 
 
 def check_that_only_root_evicts(table: Device, order: list[int]) -> None:
-    """Leaves another user at the end of `order`, in place of the one that was the first."""
+    """Check it; afterwards the first user of `order` is gone, and a new one is at its end."""
     table.shell(f"{SET_LIMIT} -e ENOSPC {APP} {LEAST}", user=APP)
     assert [entry.uid for entry in parse_limits(table)] == order
     more = max(order) + 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A guest that has booted goes on where it was saved, or is thrown away."""
+"""A saved guest goes on from its snapshot, or the snapshot is thrown away."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from harness.targets.model import Target
 from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 
-# What a busy host may take for one command.
+# Seconds that a busy host may take for one command.
 SLOW = 60.0
 
 
 @dataclass
 class Opener:
-    """Opens sessions with a cache of their own; `said` is what people were told."""
+    """A callable that opens sessions, with a cache of their own; `said` is what was printed."""
 
     target: Target
     kernel: KernelBuild
@@ -66,12 +66,12 @@ class Opener:
 
     @property
     def restored(self) -> int:
-        """How many guests were restored, and proved themselves."""
+        """How many guests were restored and passed their checks."""
         return self.said.count("restore guest: done")
 
     @property
     def entries(self) -> list[Path]:
-        """The snapshots that are there."""
+        """The snapshots in the cache."""
         return sorted((self.folder / "cache" / snapshot.KIND).glob("[!.]*"))
 
 
@@ -91,14 +91,14 @@ def test_a_guest_is_saved_once_and_goes_on_as_often_as_wanted(open_one: Opener) 
     booted = open_one()
     assert open_one.restored == 0
     (entry,) = open_one.entries
-    # At the same time: none disturbs another.
+    # All run at the same time; none disturbs another.
     first, second = open_one(), open_one()
     assert open_one.restored == 2
     assert open_one.entries == [entry]
     for session in (booted, first, second):
         begun = time.time()
         clock = int(session.device.shell("date +%s").output)
-        # What was on its way when it was set is what it is behind.
+        # The clock is behind by the time that setting it took.
         assert begun - SLOW <= clock <= time.time() + 1
     random = {one.device.shell("od -An -N16 -tx1 /dev/urandom").output for one in (first, second)}
     assert len(random) == 2
@@ -107,7 +107,7 @@ def test_a_guest_is_saved_once_and_goes_on_as_often_as_wanted(open_one: Opener) 
 
 
 def flip(entry: Path) -> None:
-    """Changes one byte in the middle of the image."""
+    """Change one byte in the middle of the image."""
     image = entry / "ready.qcow2"
     data = bytearray(image.read_bytes())
     data[len(data) // 2] ^= 0xFF
@@ -120,7 +120,7 @@ def shorten(entry: Path) -> None:
 
 
 def lie(entry: Path) -> None:
-    """Another file altogether, with a digest that fits."""
+    """Replace the image by an entirely different file, with a digest that fits."""
     image = entry / "ready.qcow2"
     image.write_bytes(b"no image")
     found = snapshot.copy(image, entry / "copy")
@@ -141,17 +141,17 @@ def test_a_poisoned_snapshot_is_thrown_away_and_the_kernel_boots(
     assert open_one().device.shell("echo lives").output == "lives\n"
     assert open_one.restored == 0
     assert "the snapshot is thrown away: " in open_one.said
-    # And the next one has a new one.
+    # The next session goes on from a new snapshot.
     open_one()
     assert open_one.restored == 1
 
 
 def save_again(open_one: Opener, session: Session) -> None:
-    """Saves the guest as it is now, in place of how it was when it was ready."""
+    """Replace the snapshot by one of the guest as it is now."""
     (entry,) = open_one.entries
     machine = session.machine
     assert isinstance(machine, Machine)
-    # Its own image takes another state of the same name.
+    # The guest's own image can take another state of the same name.
     cache = Cache(open_one.folder / "cache")
     cache.remove(snapshot.KIND, entry.name)
     image = Path(machine.qmp.path).parent / "ready.qcow2"
@@ -160,7 +160,7 @@ def save_again(open_one: Opener, session: Session) -> None:
 
 def test_a_kernel_that_dies_when_it_goes_on_is_no_matter_of_the_snapshot(open_one: Opener) -> None:
     session = open_one()
-    # As soon as somebody asks for the release, which is part of the proof.
+    # The kernel crashes as soon as its release is read, which is one of the checks.
     release = "/proc/sys/kernel/osrelease"
     crash = "sh -c 'exec 3>/tmp/asked; echo c > /proc/sysrq-trigger' </dev/null >/dev/null 2>&1 &"
     session.device.shell(f"mkfifo /tmp/asked && busybox mount --bind /tmp/asked {release}")
@@ -176,7 +176,7 @@ def test_a_kernel_that_dies_when_it_goes_on_is_no_matter_of_the_snapshot(open_on
 @pytest.mark.needs("a boot without warnings")
 def test_a_guest_that_was_not_well_when_it_was_saved_is_not_used(open_one: Opener) -> None:
     session = open_one()
-    # Of which the kernel complains.
+    # The kernel warns about this.
     session.device.shell("busybox mount -t tmpfs -o nonsense none /tmp", check=False)
     save_again(open_one, session)
     open_one()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The events of mm_limits: a kill says what its record says, and whom it was chosen among."""
+"""The events of mm_limits: a kill's event agrees with its record; others list the candidates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EVENT_LINE = re.compile(
 
 @pytest.fixture
 def tracing(device: Device) -> Iterator[str]:
-    """Where the kernel tells of its events: the trace empty, and none of them on."""
+    """Return the tracing folder; the trace is empty, and none of our events is on."""
     device.shell(events_command())
     found = [
         folder
@@ -42,7 +42,7 @@ def tracing(device: Device) -> Iterator[str]:
 
 @pytest.fixture
 def traced(device: Device, tracing: str) -> Device:
-    """The device, with the event on."""
+    """Return the device, with the kill's event on."""
     device.shell(f"echo 1 > {event(tracing)}/enable")
     return device
 
@@ -52,7 +52,7 @@ def event(tracing: str) -> str:
 
 
 def expected(record: KillRecord) -> dict[str, str | int]:
-    """The event that belongs to a record."""
+    """Return the fields of the event that belongs to a record."""
     return {
         "uid": record.uid,
         "usage": record.user_rss,
@@ -81,7 +81,7 @@ def test_an_event_says_what_the_record_says(
     assert {name: type(value)(told[name]) for name, value in expected(record).items()} == (
         expected(record)
     )
-    # By CPU time it may be the shell that has started it.
+    # With the policy runtime the victim may be the shell that has started dd.
     assert told["comm"] == record.comm
     score = record.rss // 4096 if record.figure is None else record.figure
     assert int(told["score"]) == score

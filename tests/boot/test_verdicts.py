@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The main job on a real kernel: it passes, and it fails where the kernel is wrong."""
+"""emulator-test on a real kernel: it passes, and it fails if the kernel is wrong."""
 
 from __future__ import annotations
 

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Who pays: one mm, one user, whatever shares it or borrows it, on a booted kernel.
+"""Who pays: each mm counts for one user, whatever shares or borrows it. On a booted kernel.
 
-The rule is in docs/design.md. `who_pays` builds each situation as root, in
-processes of a user that has no others: what /proc/mm_limits says of the user is
-what it says of them. What is really mapped is read from their page tables.
+The rule is in docs/design.md. `who_pays` builds each situation as root, in processes of a user
+that has no others, so that the usage in /proc/mm_limits is that of these processes. What is
+really mapped is read from their page tables.
 
-A kernel thread that borrows an mm has no program. With a lazy TLB it has only
-an active_mm, which a scan does not look at: it happens on every switch to a
-kernel thread, and so in all of these tests. A thread that takes an mm over
-(kthread_use_mm(): vhost, USB gadgets) does not exist in this configuration; a
-scan counts nothing for a PF_KTHREAD, and whoever shares an mm with one is
-protected.
+No program here tests a kernel thread that borrows an mm. With a lazy TLB the thread has only an
+active_mm, which a scan does not look at; that happens on every switch to a kernel thread, and so
+in all of these tests. A thread that takes over an mm (kthread_use_mm(): vhost, USB gadgets) does
+not exist in this configuration; a scan counts nothing for a PF_KTHREAD, and a process that
+shares its mm with one is protected.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from harness.targets.model import Target
 APP, OTHER = 10070, 10071
 PAGE = 4096
 MIB = 1 << 20
-# What a situation holds, and what its program may take beside that.
+# The memory that a situation holds, and what its program may take besides.
 SIZE, BESIDE = 16 * MIB, MIB
 # A thread adds its faults to the mm's counters when it has counted more than this many.
 HELD_BACK = 65
@@ -42,7 +41,7 @@ CORE_PATTERN = "/proc/sys/kernel/core_pattern"
 
 
 class Scene:
-    """A situation that `who_pays` holds; `processes` in the order in which they came."""
+    """A situation that `who_pays` holds; `processes` are in the order of their output."""
 
     def __init__(self, device: Device, running: RunningCommand) -> None:
         self.device = device
@@ -51,23 +50,23 @@ class Scene:
         self.pid = int(self._running.wait_line("who_pays: ", SECONDS).rpartition("=")[2])
 
     def next_step(self) -> None:
-        """Leads to the next step, and waits until it is reached."""
+        """Lead to the next step, and wait until it is reached."""
         if self._step > 0:
             self._send_line()
         self._step += 1
         self._running.wait_line(f"waiting: step={self._step}", SECONDS)
 
     def go_on(self) -> None:
-        """Leads to what is behind this step, and waits for nothing."""
+        """Lead beyond this step, without waiting."""
         self._send_line()
 
     def end(self) -> None:
-        """Leads beyond the last step; fails unless all went as the program was told."""
+        """Lead beyond the last step; fail unless all went as the program was told."""
         self._send_line()
         self.ended()
 
     def ended(self) -> None:
-        """Waits until the program has come to its end by itself."""
+        """Wait until the program has ended by itself."""
         result = self._running.wait(SECONDS)
         assert result.status == 0, result.output
 
@@ -92,17 +91,17 @@ class Scene:
 def play(
     device: Device, *words: str | int, user: int | None = None, reach: bool = True
 ) -> Iterator[Scene]:
-    """Has `who_pays` build a situation; nothing of it is left afterwards.
+    """Have `who_pays` build a situation; nothing of it is left afterwards.
 
-    It is at its first step, unless it is not to `reach` that. `user` starts the
-    program, otherwise root.
+    Wait for its first step, unless `reach` is False. `user` starts the program, by default
+    root.
     """
     program = " ".join(map(str, ("./who_pays", *words)))
     if user is not None:
         program = f"su {user} {program}"
     running = device.start(
         f"rm -f {LINES}; mkfifo {LINES}; cd {DEVICE_FOLDER}"
-        # A shell of adbd's is protected, and so would be what it starts.
+        # adbd's shell is protected, and so would be the program that it starts.
         f" && echo 0 > /proc/$$/oom_score_adj && {program} <>{LINES}"
     )
     try:
@@ -118,7 +117,7 @@ def play(
 
 @pytest.fixture
 def limited(device: Device) -> Device:
-    """The device with limits for both users that nobody reaches."""
+    """Return the device with limits for both users that they do not reach."""
     for uid in (APP, OTHER):
         set_limit(device, uid, NO_LIMIT_YET)
         assert rss(device, uid) == 0
@@ -130,25 +129,25 @@ def set_limit(device: Device, uid: int, size: int) -> None:
 
 
 def rss(device: Device, uid: int) -> int:
-    """What /proc/mm_limits says that the user has."""
+    """Return the user's usage, as /proc/mm_limits shows it."""
     entries = parse_mm_limits(device.read_file("/proc/mm_limits"))
     (found,) = [entry.rss for entry in entries if entry.uid == uid]
     return found
 
 
 def mapped(device: Device, pid: int) -> int:
-    """What the process's page tables map."""
-    # Their sum, smaps_rollup, is not there before 4.14.
+    """Return the bytes that the process's page tables map."""
+    # smaps_rollup, which has their sum, does not exist before 4.14.
     found = re.findall(r"^Rss: +(\d+) kB$", device.read_file(f"/proc/{pid}/smaps"), re.M)
     assert found
     return 1024 * sum(map(int, found))
 
 
 def assert_pays(device: Device, uid: int, pid: int, threads: int = 1) -> None:
-    """Fails unless the user has what the process maps, at least SIZE, and nothing else.
+    """Fail unless the user has what the process maps, at least SIZE, and nothing else.
 
-    Up to HELD_BACK faults of each thread may not be counted yet. What the
-    program maps of its file comes in several pages a fault; it is within BESIDE.
+    Up to HELD_BACK faults of each thread may not be counted yet. A fault in the program's file
+    maps several pages; these are within BESIDE.
     """
     truth, said = mapped(device, pid), rss(device, uid)
     assert SIZE <= truth <= SIZE + BESIDE
@@ -157,7 +156,7 @@ def assert_pays(device: Device, uid: int, pid: int, threads: int = 1) -> None:
 
 
 def assert_gone(device: Device, pid: int) -> None:
-    """Fails if the process is still there as more than a zombie."""
+    """Fail if the process is still there as more than a zombie."""
     status = device.shell(f"cat /proc/{pid}/status", check=False).output
     assert "State:" not in status or re.search(r"^State:\s+[ZX]", status, re.M)
 
@@ -169,7 +168,7 @@ def log_since(device: Device, mark: str) -> str:
 
 
 def kills_by_limit(device: Device, uid: int, size: int = TOO_LITTLE) -> tuple[KillRecord, ...]:
-    """Sets the limit; the records of who died for it."""
+    """Set the limit; return the records of the processes killed for it."""
     mark = f"who_pays {secrets.token_hex(8)}"
     device.mark_kernel_log(mark)
     set_limit(device, uid, size)
@@ -180,7 +179,7 @@ def kills_by_limit(device: Device, uid: int, size: int = TOO_LITTLE) -> tuple[Ki
 
 @contextmanager
 def kills_meanwhile(device: Device) -> Iterator[list[KillRecord]]:
-    """The records of who died in the context; there when it is left."""
+    """Yield a list, which has the records of the kills in the context when that is left."""
     mark = f"who_pays {secrets.token_hex(8)}"
     device.mark_kernel_log(mark)
     records: list[KillRecord] = []
@@ -198,7 +197,7 @@ def assert_records(
     size: int = SIZE,
     trigger: str = "set",
 ) -> None:
-    """Fails unless the victim's record comes first, and then one of each sharer."""
+    """Fail unless the victim's record comes first, and then one of each sharer."""
     first, *others = records
     assert (first.uid, first.pid, first.sharer_of) == (uid, victim, None)
     assert sorted(other.pid for other in others) == sorted(sharers)
@@ -207,7 +206,7 @@ def assert_records(
     for record in records:
         assert (record.policy, record.trigger, record.comm) == ("rss", trigger, "who_pays")
         assert record.mm_max == TOO_LITTLE
-        # The memory is theirs together: once in the sum, and each record says all of it.
+        # They share the memory: it is once in the sum, and each record shows all of it.
         assert record.user_rss == record.rss
         assert abs(record.rss - size) <= BESIDE
 
@@ -260,7 +259,7 @@ def test_a_vfork_childs_memory_is_its_parents(limited: Device) -> None:
 def test_a_leader_that_has_exited_still_pays(limited: Device) -> None:
     with play(limited, "-u", APP, "exited-leader", SIZE) as scene:
         assert re.search(r"^State:\s+Z", limited.read_file(f"/proc/{scene.process}/status"), re.M)
-        # Of a leader without an mm its thread has to say it.
+        # The leader has no mm any more, so its thread has to show it.
         (tid,) = re.findall(r"tid=(\d+), state=Z", scene.output)
         truth = mapped(limited, int(tid))
         assert SIZE <= truth <= SIZE + BESIDE
@@ -272,7 +271,7 @@ def test_an_exited_leader_pays_as_whom_it_was(limited: Device) -> None:
     with play(limited, "exited-leader-down", SIZE, APP) as scene:
         assert rss(limited, APP) == 0
         scene.next_step()
-        # The thread that is left is the user's, but a leader's uid is that of its end.
+        # The thread that is left is the user's, but the leader keeps the uid of its exit.
         assert rss(limited, APP) == 0
         scene.end()
 
@@ -328,7 +327,7 @@ def test_what_threads_hold_back_counts(limited: Device, pages: int) -> None:
 
 
 def test_what_threads_hold_back_of_files_counts(limited: Device) -> None:
-    """It is faults that they count, and one maps up to 16 pages of the page cache."""
+    """Threads count faults, and a fault maps up to 16 pages of the page cache."""
     threads = 8
     limited.shell("echo none > /proc/sys/vm/mm_limits_trigger")
     with play(limited, "-u", APP, "deltas-file", threads, 3 * MIB) as scene:
@@ -339,7 +338,7 @@ def test_what_threads_hold_back_of_files_counts(limited: Device) -> None:
 
 
 def test_there_is_room_for_what_new_threads_hold_back(limited: Device) -> None:
-    """They fault no more, and somebody else reaches the limit."""
+    """The new threads fault no more, and another process reaches the limit."""
     threads = 8
     set_limit(limited, APP, SIZE)
     with play(limited, "-u", APP, "deltas", threads, 60 * PAGE) as scene:
@@ -431,7 +430,7 @@ def test_a_vfork_child_dies_with_its_parent(limited: Device) -> None:
 
 
 def test_a_user_that_setuid_puts_over_its_limit(limited: Device) -> None:
-    """At once: it takes no page more."""
+    """It is killed at once, without another allocation."""
     with kills_meanwhile(limited) as records:
         set_limit(limited, APP, TOO_LITTLE)
         with play(limited, "-k", 1, "setuid-down", SIZE, APP) as scene:
@@ -449,12 +448,12 @@ def test_a_thread_with_another_uid_is_stopped(limited: Device) -> None:
         scene.ended()
         (record,) = parse_log(log_since(limited, mark), raw=True).records
         assert (record.uid, record.pid, record.trigger) == (APP, scene.process, "alloc")
-        # By its first look behind the limit.
+        # At its first check beyond the limit.
         assert record.user_rss <= TOO_LITTLE + 2 * HELD_BACK * PAGE
 
 
 def nobody_left(device: Device, uid: int) -> int:
-    """How often the kernel says that nobody is left, while it is asked again and again."""
+    """Return how often the kernel says that nobody is left to kill, if asked three times."""
     mark = f"who_pays {secrets.token_hex(8)}"
     device.mark_kernel_log(mark)
     set_limit(device, uid, TOO_LITTLE)
@@ -477,7 +476,7 @@ def test_a_protected_sharer_saves_all(limited: Device, target: Target) -> None:
     with play(limited, "-u", APP, "clone-vm", 3, SIZE) as scene:
         protect(limited, scene.processes[-1])
         adjs = {oom_score_adj(limited, pid) for pid in scene.processes}
-        # Linux itself gives it to the others.
+        # Linux itself gives the value to the other sharers.
         alone = "one oom_score_adj for all who share memory" in target.lacks
         assert adjs == ({0, -1000} if alone else {-1000})
         assert nobody_left(limited, APP) == 1
@@ -489,7 +488,7 @@ def test_a_protected_sharer_saves_all(limited: Device, target: Target) -> None:
 def test_a_protected_vfork_parent_or_child_saves_both(limited: Device, protected: int) -> None:
     with play(limited, "-u", APP, "vfork", SIZE) as scene:
         protect(limited, scene.processes[protected])
-        # Here it is not given to the other.
+        # Here Linux does not give the value to the other one.
         assert oom_score_adj(limited, scene.processes[1 - protected]) == 0
         assert nobody_left(limited, APP) == 1
         scene.end()
@@ -498,10 +497,10 @@ def test_a_protected_vfork_parent_or_child_saves_both(limited: Device, protected
 @pytest.mark.needs("core dumps that SIGKILL ends")
 def test_who_dumps_core_dies_with_one_record(limited: Device) -> None:
     before = limited.read_file(CORE_PATTERN)
-    # Of a helper that reads nothing, so that the dump does not end by itself.
+    # A helper that reads nothing, so that the dump does not end by itself.
     limited.write_file(CORE_PATTERN, "|/system/bin/sleep 3600")
     try:
-        # As the user from the start: who changes its uid leaves no dump.
+        # As the user from the start: a process that has changed its uid dumps no core.
         with play(limited, "-k", 1, "threads", 4, SIZE, user=APP) as scene:
             limited.shell(f"kill -SEGV {scene.process}")
             records = kills_by_limit(limited, APP)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an Android 5 has to run: the public list of its toolbox, and its shell's own words.
+"""The programs of an Android 5: the public list of its toolbox, and its shell's own commands.
 
 There is no uname, printf, head, cut, tr, test or stat: toybox came with Android 6.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An archive as Debian's are, in a folder: what apt and mmdebstrap really do with one."""
+"""A package archive like Debian's, in a folder, for tests with the real apt and mmdebstrap."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.build import debian
 
 
 def make_deb(folder: Path, name: str, version: str, content: Path | None = None) -> Path:
-    """A package of that name; `content`, a folder, is what it holds."""
+    """Build a package of that name, with the contents of the folder `content`; return its path."""
     root = content or folder / f"{name}-{version}"
     (root / "DEBIAN").mkdir(parents=True)
     (root / "DEBIAN/control").write_text(
@@ -28,7 +28,7 @@ def make_deb(folder: Path, name: str, version: str, content: Path | None = None)
 
 @dataclass
 class Archive:
-    """One suite, with packages of architecture "all"; `line` is it in a sources.list."""
+    """One suite of an archive, with packages of architecture "all"."""
 
     folder: Path
     suite: str = "bookworm"
@@ -36,11 +36,11 @@ class Archive:
 
     @property
     def line(self) -> str:
-        """It, in a sources.list."""
+        """The archive's line in a sources.list."""
         return f"deb [trusted=yes] copy:{self.folder} {self.suite} main"
 
     def offer(self, *debs: Path) -> None:
-        """Adds packages, and makes the lists anew."""
+        """Add packages, and write the package lists again."""
         self.debs += debs
         lists = self.folder / "dists" / self.suite
         packages = lists / "main/binary-amd64/Packages"
@@ -61,5 +61,5 @@ class Archive:
         return f"{control}{place}SHA256: {hashlib.sha256(data).hexdigest()}\n"
 
     def is_all_there_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Has the harness take this archive for Debian's."""
+        """Have the harness use this archive in place of Debian's."""
         monkeypatch.setattr(debian, "_sources", lambda _suite: ([self.line], []))

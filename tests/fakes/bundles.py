@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Bundles of runs that never were, and the caches and results that they could be made from."""
+"""Bundles of invented runs, and the caches and results that they could be made from."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ ORIGINAL = Original(
 
 
 def machine() -> QemuMachine:
-    """The machine of the target that bundles here are for."""
+    """Return the machine of the target that the bundles here are for."""
     data = LINUX_6_1.machine
     assert isinstance(data, QemuMachine)
     return data
 
 
 def manifest(contents: dict[str, bytes] | None = None, **changes: Any) -> Manifest:
-    """A bundle's manifest, with one scenario that failed."""
+    """Return a bundle's manifest, with one scenario that failed."""
     files = CONTENTS if contents is None else contents
     fields: dict[str, Any] = {
         "schema": SCHEMA,
@@ -94,13 +94,13 @@ def manifest(contents: dict[str, bytes] | None = None, **changes: Any) -> Manife
 
 
 def bundle(path: Path, **changes: Any) -> Path:
-    """A whole bundle, written to `path`."""
+    """Write a complete bundle to `path`; return `path`."""
     bundle_archive.pack(manifest(**changes), CONTENTS, path)
     return path
 
 
 def cached(cache: Cache) -> Bootable:
-    """A kernel, its modules, programs and guest, as entries of a cache."""
+    """Write a kernel, its modules, programs and guest as entries of a cache; return them."""
 
     def entry(kind: str, key: str, *names: str) -> list[Path]:
         folder = cache.path(kind, key)
@@ -128,7 +128,7 @@ def result(
     kernel: Kernel = KERNEL_FACTS,
     **facts: str,
 ) -> Path:
-    """A run's folder, and what it booted in the cache; returns the folder."""
+    """Write a run's folder, and what it booted into the cache; return the folder."""
     folder = results / "20261122-223145-linux-6.1-rss"
     folder.mkdir(parents=True)
     (results / LATEST).symlink_to(folder.name)
@@ -177,7 +177,7 @@ def _lists(item: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
 
 
 def manifests() -> st.SearchStrategy[Manifest]:
-    """Any manifest that a bundle can have."""
+    """Generate any manifest that a bundle can have."""
     small = st.integers(0, 2**32)
     words, maybe = _lists(_texts()), st.none() | _texts()
     scenarios = st.builds(Scenarios, _texts(), _texts(), words, small)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""core.c, compiled for this host, and its callers in Python's terms."""
+"""core.c, compiled for this host, and Python functions that call it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FLAGS = ("-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wno-parenth
 
 
 def compile_core(library: Path, *flags: str) -> Path:
-    """Compiles core.c and the scan of made-up processes into a shared library."""
+    """Compile core.c and the scan of made-up processes into a shared library."""
     sources = [CORE, SHIM / "population.c"]
     include = [f"-I{SHIM}", f"-I{CORE.parent}"]
     words = [*FLAGS, *flags, *include, "-o", str(library), *map(str, sources)]
@@ -29,7 +29,10 @@ def compile_core(library: Path, *flags: str) -> Path:
 
 
 class Mark(NamedTuple):
-    """By how many pages more, or less (0: any), and whether threads hold nothing back."""
+    """When the next scan is due: `grow` pages more, or `shrink` pages less (0: any number less).
+
+    `near` says whether the user's threads have to fold at each fault, and hold nothing back.
+    """
 
     grow: int
     shrink: int
@@ -37,7 +40,7 @@ class Mark(NamedTuple):
 
 
 class Core:
-    """The library at `path`; the number of the last scan goes on from `scan`."""
+    """The library at `path`; its scans are numbered from `scan` on."""
 
     def __init__(self, path: Path, scan: int = 0) -> None:
         self._ffi = cffi.FFI()
@@ -58,7 +61,7 @@ class Core:
         now: int,
         patience: int,
     ) -> Result:
-        """As core_model.scan()."""
+        """Do what core_model.scan() does."""
         theirs = self._ffi.new("struct core_mm[]", max(len(mms), 1))
         for mm, their in zip(mms, theirs, strict=False):
             their.rss = mm.rss
@@ -80,17 +83,17 @@ class Core:
         )
 
     def badness(self, rss: int, swap: int, pgtables: int, admin: bool, adj: int, total: int) -> int:
-        """As core_model.badness()."""
+        """Do what core_model.badness() does."""
         badness: int = self._library.core_badness(rss, swap, pgtables, admin, adj, total)
         return badness
 
     def exceeds(self, pages: int, limit: int, page_shift: int) -> bool:
-        """Whether `pages` are over `limit` bytes."""
+        """Return whether `pages` are more than `limit` bytes."""
         over: bool = self._library.core_exceeds(pages, limit, page_shift)
         return over
 
     def mark(self, usage: int, dying: int, limit: int, held_back: int) -> Mark:
-        """How far a user with `usage` + `dying` pages may go until the next scan."""
+        """Return how far a user with `usage` + `dying` pages may go until the next scan."""
         mark = self._ffi.new("struct core_mark *")
         self._library.core_mark(usage, dying, limit, held_back, mark)
         return Mark(mark.grow, mark.shrink, mark.near)

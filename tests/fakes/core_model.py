@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What core.c should do, said once more and in another way: over sets, without bits or order.
+"""A model of core.c, written in another way: over sets, without bits or order.
 
-Word for word from the contract: an mm is counted once, for the oldest process that uses it;
-it is credited while all its users are dying, for so long; nobody dies whose mm a protected
-process uses, or who was sent SIGKILL before; the largest score wins, then the larger RSS, then
-the younger.
+The rules are those of the contract. An mm is counted once, for the oldest process that uses it.
+It is credited while all its users are dying, for a limited time. No process is killed whose mm a
+protected process uses, or that was sent SIGKILL before. The largest score wins, then the larger
+RSS, then the younger process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PAGE = 4096
 
 @dataclass
 class Mm:
-    """`dying` is None, the time since when, or GIVEN_UP as the string "given up"."""
+    """An mm; `dying` is None, the time when it began to die, or "given up" (core.c: GIVEN_UP)."""
 
     rss: int
     dying: int | str | None = None
@@ -27,7 +27,7 @@ class Mm:
 
 @dataclass(frozen=True)
 class Process:
-    """`mm` is an index, or None for a process that has none left."""
+    """A process; `mm` is an index, or None if the process has no mm any more."""
 
     uid: int
     mm: int | None
@@ -48,7 +48,7 @@ class Result:
 def scan(
     processes: Sequence[Process], mms: Sequence[Mm], uid: int, limit: int, now: int, patience: int
 ) -> Result:
-    """One scan for `uid`; brings the times in `mms` up to date."""
+    """Do one scan for `uid`; update the times in `mms`."""
     users = {
         index: [number for number, process in enumerate(processes) if process.mm == index]
         for index in {process.mm for process in processes if process.mm is not None}
@@ -86,5 +86,5 @@ def scan(
 
 
 def badness(rss: int, swap: int, pgtables: int, admin: bool, adj: int, total: int) -> int:
-    """As before Linux 4.17: three percent less for an administrator."""
+    """Return the badness as before Linux 4.17: three percent less for an administrator."""
     return rss + swap + pgtables - (3 * (total // 100) if admin else 0) + adj * (total // 1000)

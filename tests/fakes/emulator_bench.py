@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The main job with a build and a guest that are not real."""
+"""emulator-test with a fake build and a fake guest."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BOOT_LOG = "<6>[    0.000000] Booting Linux\n"
 
 
 class FakeDevice:
-    """Has a kernel log."""
+    """A device that has a kernel log, and prints samples of memory."""
 
     def __init__(self) -> None:
         self.commands: list[str] = []
@@ -57,7 +57,7 @@ class FakeDevice:
 
 
 class Bench:
-    """`run` with a build and a session that are not real; `observe` says what is seen."""
+    """A `run` with a fake build and a fake session; `observe` returns what is seen."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         self.results = tmp_path / "results"

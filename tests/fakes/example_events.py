@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An event of each class, with values that are not easy to write down."""
+"""An event of each class, with values that are hard to encode."""
 
 from __future__ import annotations
 

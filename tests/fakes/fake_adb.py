@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An adb server with one device, whose shells are this machine's."""
+"""A fake adb server with one device, whose shells run on this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = "uid=0(root) gid=0(root)"
 
 
 class FakeAdb(socketserver.ThreadingTCPServer):
-    """What the server and its device do, and what they were asked."""
+    """The server: how it and its device behave, and the requests that they got."""
 
     daemon_threads = True
 
@@ -28,13 +28,13 @@ class FakeAdb(socketserver.ThreadingTCPServer):
         self.port = int(self.server_address[1])
         self.asked: list[str] = []
         self.state = "device"
-        # How often the device is still away when its state is asked.
+        # How many more times the device is offline when its state is asked.
         self.away = 0
         self.features = "shell_v2,cmd"
-        # What adbd says when it is to run as root, and whether it then does.
+        # What adbd answers when it is asked to run as root, and whether it then does.
         self.root_answer = "restarting adbd as root\n"
         self.becomes_root = True
-        # How many shells the old adbd answers still, and how many are cut when it goes.
+        # How many shells the old adbd still answers, and how many are cut when it ends.
         self.lingers = 0
         self.cuts = 0
         self._bin = folder / "bin"
@@ -42,17 +42,17 @@ class FakeAdb(socketserver.ThreadingTCPServer):
         self.become("uid=2000(shell) gid=2000(shell)")
 
     def become(self, who: str) -> None:
-        """Has `id` on the device say `who`."""
+        """Have `id` on the device print `who`."""
         self.program("id", f"echo '{who}'")
 
     def program(self, name: str, script: str) -> None:
-        """Puts a program on the device."""
+        """Put a program on the device."""
         program = self._bin / name
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
 
     def run(self, command: str) -> tuple[int, bytes]:
-        """Status and output of a command in a shell of the device."""
+        """Run a command in a shell of the device; return its status and output."""
         path = f"{self._bin}:{os.environ['PATH']}"
         done = subprocess.run(
             ["sh", "-c", command],
@@ -65,7 +65,7 @@ class FakeAdb(socketserver.ThreadingTCPServer):
         return done.returncode, done.stdout
 
     def said_to_device(self, kind: str) -> list[str]:
-        """The requests that begin with `kind`, without it."""
+        """Return the requests that begin with `kind`, without that prefix."""
         return [text.removeprefix(kind) for text in self.asked if text.startswith(kind)]
 
 
@@ -78,7 +78,7 @@ class _Caller(socketserver.BaseRequestHandler):
                 return
 
     def _answer(self, request: str) -> bool:
-        """Answers a request; returns whether that was the last of its connection."""
+        """Answer a request; return whether it was the last of its connection."""
         adb = self._adb
         adb.asked.append(request)
         kind, _, rest = request.partition(":")
@@ -113,7 +113,7 @@ class _Caller(socketserver.BaseRequestHandler):
             self._shell(command)
 
     def _cut(self) -> bool:
-        """Whether this shell is cut: adbd was asked to run as root, and goes."""
+        """Return whether this shell is cut: adbd was asked to run as root, and restarts."""
         adb = self._adb
         if "root:" not in adb.asked:
             return False
@@ -127,7 +127,7 @@ class _Caller(socketserver.BaseRequestHandler):
 
     def _shell(self, command: str) -> None:
         self.request.sendall(b"OKAY")
-        # That no input comes: what is left unread would cut the answer short.
+        # The packet that ends the input: if it were left unread, it would cut the answer short.
         self._read(5)
         status, output = self._adb.run(command)
         for kind, data in ((STDOUT, output), (EXIT, bytes([status & 0xFF]))):
@@ -157,7 +157,7 @@ class _Caller(socketserver.BaseRequestHandler):
 
 @contextmanager
 def fake_adb(folder: Path) -> Iterator[FakeAdb]:
-    """The server, as long as it is asked."""
+    """Run the server, while the context lasts."""
     with FakeAdb(folder) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An NDK folder with a script for its ndk-build, and the smallest ELF programs."""
+"""A fake NDK: a folder with a script as its ndk-build, and the smallest ELF programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ R27 = (
     "Pkg.BaseRevision = 27.0.12077973\nPkg.ReleaseName = r27\n"
 )
 
-# Leaves a copy of a file where ndk-build leaves the program of a project.
+# Copies a file to where ndk-build leaves the program of a project.
 BUILDS = """\
 for word; do
     case $word in
@@ -30,7 +30,7 @@ cp "{program}" "$libs/$abi/$name"
 def make_ndk(
     root: Path, script: str = "exit 0", *, properties: str = R27, newest_api: int | None = 35
 ) -> Path:
-    """An NDK in `root` whose ndk-build, which is returned, is `script`."""
+    """Make an NDK in `root` whose ndk-build is `script`; return the path of ndk-build."""
     root.mkdir(parents=True)
     program = root / "ndk-build"
     program.write_text(f"#!/bin/sh\n{script}\n")
@@ -46,9 +46,9 @@ def make_ndk(
 def arm_program(
     path: Path, *, hard_float: bool = False, interpreter: str = "", tls_alignment: int = 0
 ) -> Path:
-    """Writes a program for 32-bit ARM that is headers and no more; static by default.
+    """Write a program for 32-bit ARM that consists of headers only; static by default.
 
-    It has thread-local variables where their alignment is given.
+    If `tls_alignment` is given, the program has thread-local variables with that alignment.
     """
     wanted = interpreter.encode() + b"\0"
     float_abi = 0x400 if hard_float else 0x200

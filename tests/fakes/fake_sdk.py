@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An SDK folder with a script for an emulator, and AVDs."""
+"""A fake SDK: a folder with a script as its emulator, and AVDs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ def make_sdk(
     revision: str = "26.1.2",
     tools: str = "emulator",
 ) -> Path:
-    """An SDK in `folder`/sdk whose emulator is `script`; ANDROID_HOME names it."""
+    """Make an SDK in `folder`/sdk, and point ANDROID_HOME to it.
+
+    Its emulator is `script`; return the path of that.
+    """
     home = folder / "sdk"
     program = home / tools / "emulator"
     program.parent.mkdir(parents=True)
@@ -32,7 +35,7 @@ def make_sdk(
 
 
 def make_avd(folder: Path, name: str, abi: str = "armeabi-v7a", api: int = 22) -> None:
-    """An AVD among those of `folder`, described as the SDK's tools do, and its system image."""
+    """Make an AVD in `folder`, described as the SDK's tools do it, and its system image."""
     avds = folder / "avds"
     image = folder / "sdk" / "system-images" / f"android-{api}" / "default" / abi
     image.mkdir(parents=True, exist_ok=True)

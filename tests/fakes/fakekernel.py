@@ -68,14 +68,14 @@ int start(void)
 
 
 def host_machine() -> str:
-    """The ELF machine of this host, as pyelftools calls it."""
+    """Return the ELF machine of this host, as pyelftools calls it."""
     with Path(sys.executable).open("rb") as stream:
         return str(ELFFile(stream)["e_machine"])
 
 
 @dataclass(frozen=True)
 class FakeRepository:
-    """Folders like those of the repository, that the harness is pointed at."""
+    """Folders like those of the repository, for the harness to use instead."""
 
     folder: Path
     target: Target
@@ -103,7 +103,7 @@ class FakeRepository:
         return KernelSource(self.target, self.pristine, "fake", "6.1.99", "the fake kernel")
 
     def write_series(self, **patches: str) -> None:
-        """Writes the patches, and a series that names them in this order."""
+        """Write the patches, and a series that names them in this order."""
         for name, text in patches.items():
             (self.patches / f"{name}.patch").write_text(text)
         lines = ["# the series", "", *(f"{name}.patch" for name in patches)]
@@ -111,7 +111,7 @@ class FakeRepository:
 
 
 def make_repository(folder: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRepository:
-    """A repository with one common file, two patches and a module, and an empty cache."""
+    """Make a repository with one common file, two patches and a module, and an empty cache."""
     target = replace(
         LINUX_6_1,
         cross_compile="",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Of a goldfish 3.4 tree only the lines that the series holds on to, where they stand there.
+"""Skeletons of goldfish 3.4 trees: only the context lines of the series' hunks, in their places.
 
-The numbers are those of public 3.4 trees as far as they are known; between the
-lines there is nothing but filler.
+The line numbers are those of public 3.4 trees, as far as they are known. Between the lines there
+is only filler.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 
 Lines = Mapping[int, str]
 
-# put_user() with nothing of 3.4's but the lines that the patch replaces, and the operands' places.
+# A put_user() of our own: only the lines that the patch replaces, and the operands' places, are
+# those of 3.4.
 PUT_USER = r"""#define call_put_user(result, pointer, value, limit, bytes) \
 	asm volatile(__asmeq("%0", "r0") __asmeq("%2", "r2") __asmeq("%3", "r1") \
 		"bl __put_user_" #bytes \
@@ -36,7 +37,7 @@ PUT_USER = r"""#define call_put_user(result, pointer, value, limit, bytes) \
 	})
 """
 
-# "y" where the compiler takes the address of a variable for a constant.
+# Prints "y" if the compiler accepts the address of a variable as a constant.
 GOTO_SH = """\
 #!/bin/sh
 
@@ -163,7 +164,7 @@ SKELETON: Mapping[str, Lines] = {
     },
 }
 
-# How the table of syscalls goes on behind 377, from tree to tree.
+# How the table of syscalls goes on after 377, in different trees.
 _PADDING = (
     "#ifndef syscalls_counted",
     ".equ syscalls_padding, ((NR_syscalls + 3) & ~3) - NR_syscalls",
@@ -200,7 +201,7 @@ FILLER = "/* filler {} */"
 
 
 def table_lines(tail: str) -> list[str]:
-    """calls.S whole: 378 entries, as numbers' names, and the tail called `tail`."""
+    """Return a whole calls.S: 378 entries, which are named by number, and the tail `tail`."""
     entries = [f"\t\tCALL(sys_{number})" for number in range(378)]
     entries[0] = "/* 0 */\t\tCALL(sys_0)"
     entries[376] = "\t\tCALL(sys_process_vm_readv)"
@@ -210,16 +211,16 @@ def table_lines(tail: str) -> list[str]:
 
 
 def filled(lines: Lines, shift: int = 0, behind: int = 20, filler: str = FILLER) -> list[str]:
-    """A whole file: `lines`, moved down by `shift`, and filler between and behind them."""
+    """Return a whole file: `lines`, moved down by `shift`, with filler between and after them."""
     last = max(lines) + shift + behind
     return [lines.get(n - shift, filler.format(n)) for n in range(1, last + 1)]
 
 
 def write_skeleton(folder: Path, tail: str, shift: int = 0) -> None:
-    """Writes the skeleton of a tree; its lines stand `shift` lines further down."""
+    """Write the skeleton of a tree, with its lines `shift` lines further down."""
     for name, lines in SKELETON.items():
         moved = 0 if name == "Makefile" else shift
-        # This one is run.
+        # A script is executed, so its filler has to be a shell's comment.
         filler = "# filler {}" if name.endswith(".sh") else FILLER
         _write(folder / name, filled(lines, moved, filler=filler))
     _write(folder / "arch/arm/kernel/calls.S", [*(["/* moved */"] * shift), *table_lines(tail)])

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Of the 6.1 trees that there are only the lines that the series holds on to.
+"""Skeletons of the known 6.1 trees: only the context lines of the series' hunks.
 
-What stands beside these lines differs from tree to tree; the numbers are those of the tree
-that a form is named after. Between the lines there is nothing but filler.
+Other lines differ from tree to tree. The line numbers are those of the tree that a form is named
+after. Between the lines there is only filler.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ _DEBIAN: Mapping[str, Lines] = {
         466: "450\tcommon\tset_mempolicy_home_node\t\tsys_set_mempolicy_home_node"
     },
 }
-# Where another tree has a line of that file elsewhere, or another one beside it.
+# The files in which another tree has a line elsewhere, or another line beside it.
 _OTHERS: Mapping[str, Mapping[str, Lines]] = {
     "Debian's 6.1.192": {},
-    # As stable's first.
+    # The first 6.1 of the stable tree.
     "6.1.0": {"mm/Kconfig": {1153: 'source "mm/damon/Kconfig"', 1154: "", 1155: "endmenu"}},
     "android14-6.1": {
         "mm/Kconfig": {
@@ -105,17 +105,17 @@ _OTHERS: Mapping[str, Mapping[str, Lines]] = {
     },
 }
 FORMS = tuple(_OTHERS)
-# These end with the line that the patch goes behind.
+# These files end with the line after which the patch adds lines.
 _TO_THE_END = ("kernel/sys_ni.c", "arch/arm/tools/syscall.tbl")
 
 
 def files_of(form: str) -> dict[str, Lines]:
-    """The lines of a tree, by file."""
+    """Return the lines of a tree, by file."""
     return {**_DEBIAN, **_OTHERS[form]}
 
 
 def write_6_1_skeleton(folder: Path, form: str, shift: int = 0) -> None:
-    """Writes the skeleton of a tree; its lines stand `shift` lines further down."""
+    """Write the skeleton of a tree, with its lines `shift` lines further down."""
     for name, lines in files_of(form).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Result folders of runs that never were, as a run would leave them."""
+"""Result folders of invented runs, as a run would leave them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from harness.scenarios.verdict import Finding, Outcome, ScenarioVerdict
 from harness.ui.events import Planned
 
 KERNEL_LOGS = Path(__file__).parents[1] / "unit" / "kernel_logs"
-# What does something where it is not shown as text.
+# Texts that have an effect if they are not shown as text.
 SCRIPT = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
 HOSTILE = (
     *(SCRIPT, "'\"><b>bold", "</style></script></svg>", "a\nb\r\tc", "\x00\x1b[31m\x7f\x85"),
@@ -59,7 +59,7 @@ def judged(
 
 
 def log_of(*verdicts: Judged, boot: int = 100) -> str:
-    """A kernel log with a boot of so many lines, and each scenario's markers and records."""
+    """Return a kernel log: a boot of `boot` lines, and each scenario's markers and records."""
     lines = [f"<6>[{number / 100:12.6f}] driver {number}: probed" for number in range(boot)]
     for number, one in enumerate(verdicts, 1):
         if one.verdict.policy:
@@ -73,7 +73,7 @@ def log_of(*verdicts: Judged, boot: int = 100) -> str:
 
 
 def usage(scenario: str, kills: Sequence[KillRecord], began: float) -> ScenarioUsage:
-    """Memory of the user that grows to each kill and falls, and another user's without a limit."""
+    """Return samples of APP, which grows to each kill and falls, and of a user without a limit."""
     found = [UsageSample(began, APP, 0, None)]
     rest = 2_000_000
     for record in kills:
@@ -95,7 +95,7 @@ def usage(scenario: str, kills: Sequence[KillRecord], began: float) -> ScenarioU
 
 
 def decision(scenario: str, record: KillRecord, expected: int | None) -> Decision:
-    """What the kernel chose, and the model, if it was asked."""
+    """Return a decision: what the kernel chose, and what the model chose, if it was asked."""
     candidates = tuple(
         Candidate(pid, record.comm, size, size * 4096, 0)
         for pid, size in ((record.pid, 23_737), (record.pid + 1, 4_882), (record.pid + 2, 2_441))
@@ -117,14 +117,14 @@ def leave(
     usages: Sequence[ScenarioUsage] | None = None,
     decisions: Sequence[Decision] | None = None,
 ) -> Path:
-    """The folder of a run below `root`."""
+    """Write the folder of a run below `root`; return its path."""
     folder = root / name
     folder.mkdir(parents=True)
     results = ResultFolder(folder)
     results.write(run, {1: log})
     results.write_evidence(usages or (), decisions or ())
     (folder / CONSOLE_LOG).write_text(console)
-    # As of a run of the time before there was such a file.
+    # An older harness did not write such a file.
     if usages is None:
         (folder / USAGE).unlink()
     if decisions is None:
@@ -222,7 +222,7 @@ def empty(root: Path, name: str = "20261126-143603-linux-6.1-rss") -> Path:
 
 
 def hostile(root: Path, name: str = "20261126-160000-linux-6.1-rss") -> Path:
-    """Every text that somebody else may have written is hostile."""
+    """Write a run in which every text that may come from outside is hostile."""
     everything = "".join(HOSTILE)
     record = kill(7.37, 95, "<b>\n\u00ff\x1b\u0085x</b>")
     bad = judged(everything, Outcome.WRONG_VICTIM, *HOSTILE, policy=everything, kills=[record])
@@ -238,7 +238,7 @@ def hostile(root: Path, name: str = "20261126-160000-linux-6.1-rss") -> Path:
         changed=HOSTILE,
         policy=everything,
         trigger=everything,
-        # What writes command.txt writes UTF-8.
+        # command.txt is written in UTF-8, which has no lone surrogates.
         command=("./inv", everything.replace("\ud800", "")),
         problem=everything,
     )
@@ -265,7 +265,7 @@ def _plain(text: str) -> dict[str, Any]:
 
 
 def leave_without_junit(root: Path, run: Summary, log: str, name: str) -> Path:
-    """A folder with only what the page is made from: other forms refuse some of this."""
+    """Write only the files that the page is made from: other formats refuse some of the texts."""
     from harness.results import folder as results
 
     folder = root / name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Terminals that tests look at: what a program's output leaves on them."""
+"""Terminals for tests: what a program's output leaves on them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pyte
 
 
 def shown(screen: pyte.Screen) -> list[str]:
-    """The rows down to the last that is not empty."""
+    """Return the rows down to the last that is not empty."""
     rows = [row.rstrip() for row in screen.display]
     while rows and not rows[-1]:
         rows.pop()
@@ -15,16 +15,17 @@ def shown(screen: pyte.Screen) -> list[str]:
 
 
 def screen_of(output: str, columns: int, lines: int) -> pyte.Screen:
-    """A terminal that has shown `output`, as a program writes it to a pseudo-terminal."""
+    """Return a terminal that has shown `output`, as a program writes it to a pseudo-terminal."""
     screen = pyte.Screen(columns, lines)
     pyte.Stream(screen).feed(output.replace("\r\n", "\n").replace("\n", "\r\n"))
     return screen
 
 
 def rewrapped(screen: pyte.Screen, columns: int) -> pyte.Screen:
-    """The terminal with another width, as most are: its rows wrap, and the cursor keeps its place.
+    """Return the terminal with another width: its rows wrap, and the cursor keeps its place.
 
-    pyte by itself cuts the rows, as xterm does. No row may have been wrapped before.
+    Most terminals do so. pyte itself cuts the rows, as xterm does. No row may have been wrapped
+    before.
     """
     rows = shown(screen)
     rows += [""] * (screen.cursor.y + 1 - len(rows))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs of the main job that never were, for what is made from them."""
+"""Invented runs of emulator-test, for tests of what is made from runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STARTED = datetime(2026, 11, 22, 22, 31, 45, tzinfo=UTC)
 RECORD = KillRecord(
     12.5, 10070, 100003840, 100000000, 211, 97484800, None, "rss", "alloc", None, "a|b\n# SKIP"
 )
-# What means something to one of the forms, or ends something in it.
+# Texts that have a meaning in one of the formats, or end something in it.
 NASTY = (
     *("# SKIP", "ok 1 x", "a\nnot ok 2 b", "Bail out!", "KTAP version 1", "- a", " a ", "\\x0a"),
     *("a | b", "</pre><b>", "<!-- ", "&lt;", "*a* _b_ `c`", "[a](http://b)", "![](b)", "@a #1"),
@@ -37,7 +37,7 @@ def verdict(
 
 
 def summary(*verdicts: ScenarioVerdict, **changes: Any) -> Summary:
-    """A run that judged all it planned, and came to its end."""
+    """Return a run that judged all it planned, and came to its end."""
     fields: dict[str, Any] = {
         "kernel": "linux-6.1",
         "policy": "all",
@@ -58,7 +58,7 @@ def summary(*verdicts: ScenarioVerdict, **changes: Any) -> Summary:
 
 
 def texts() -> st.SearchStrategy[str]:
-    """Any text, also one that is no Unicode, and often one that means something."""
+    """Generate any text, also invalid Unicode, and often a text with a meaning in a format."""
     anything = st.text(st.characters(exclude_categories=()), max_size=12)
     return st.one_of(st.sampled_from(NASTY), anything)
 
@@ -78,7 +78,7 @@ def _judged(place: Planned) -> st.SearchStrategy[Judged]:
 
 @st.composite
 def summaries(draw: st.DrawFn) -> Summary:
-    """Any run: one that is on its way, ended early, or judged what nobody had planned."""
+    """Generate any run: in progress, ended early, or with a verdict that was not planned."""
     policies = st.sampled_from(("", "rss", "runtime", "badness")) | texts()
     planned = draw(st.lists(st.builds(Planned, policies, texts()), max_size=8))
     done = planned[: draw(st.integers(0, 8))] if draw(st.booleans()) else planned

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A kernel and a device that exist in the tests' mind only, and do what a scenario wants."""
+"""A simulated kernel and device, which do what a scenario expects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ERRNOS = {"EPERM": 1, "EINVAL": 22, "ENOSPC": 28, "ENOSYS": 38}
 
 @dataclass
 class World:
-    """A kernel and a device that do exactly what the scenario wants."""
+    """A kernel and a device that do exactly what the scenario expects."""
 
     scenario: Scenario
     policy: str
@@ -159,12 +159,12 @@ class World:
 
 
 def weighed(pid: int) -> Candidate:
-    """A candidate like all others."""
+    """Return a candidate like all others."""
     return Candidate(pid, 1, 1, 0, 0, 0, False, 250_000)
 
 
 def told(seen: Observations) -> Observations:
-    """The same of a kernel that tells its decisions, each among all children of the user."""
+    """Return `seen` with the kernel's decisions, each among all children of the user."""
     started = [one for run in seen.runs.values() for one in run.output.started]
     decisions = tuple(
         Decision(
