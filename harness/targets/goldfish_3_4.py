@@ -54,7 +54,7 @@ GOLDFISH_3_4 = Target(
                 # Drivers of 2012 print without a level, which means KERN_WARNING.
                 boot_levels_tell=False,
                 decisions_tell=True,
-                # 3.4's kmemleak sleeps for its first minute so that no signal wakes it.
+                # 3.4's kmemleak sleeps uninterruptibly for its first minute.
                 debug_hung_task_seconds=120,
             ),
             "sdk": Board(

@@ -133,7 +133,7 @@ class Board:
     # A hung task is reported after one to two of these periods. The scenarios' children sleep
     # interruptibly, so they do not count.
     hung_task_seconds: int = 10
-    # The same of the kernel that checks itself; None: no other.
+    # The same for the debug kernel; None: as above.
     debug_hung_task_seconds: int | None = None
     limits: BootLimits = BootLimits()
 
