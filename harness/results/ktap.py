@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 from harness.core.text import visible
 from harness.results.summary import Judged, Status, Summary
@@ -57,12 +56,11 @@ def _run(summary: Summary) -> Iterator[str]:
 
 def _tests(summary: Summary) -> list[list[_Entry]]:
     """Group the tests of the top level: a policy's scenarios together, each log alone."""
-    tests: list[list[_Entry]] = []
+    tests: dict[str | int, list[_Entry]] = {}
     entries: list[_Entry] = [*summary.judged, *summary.missing]
-    for policy, group in groupby(entries, lambda entry: _place(entry).policy):
-        together = list(group)
-        tests += [together] if policy else [[entry] for entry in together]
-    return tests
+    for number, entry in enumerate(entries):
+        tests.setdefault(_place(entry).policy or number, []).append(entry)
+    return list(tests.values())
 
 
 def _place(entry: _Entry) -> Planned:
