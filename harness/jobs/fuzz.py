@@ -50,6 +50,8 @@ _PATIENCE_SECONDS = 120.0
 _TELL_SECONDS = 30.0
 # The percentage of slab allocations that fail, in the processes that ask for it.
 _FAILING = 10
+# If the kernel lacks this (`Target.lacks`), none fail.
+_MAY_FAIL = "slab allocations that fail in a fault"
 _DEBUGFS = "/sys/kernel/debug"
 _KMEMLEAK = f"{_DEBUGFS}/kmemleak"
 
@@ -232,7 +234,8 @@ class _Guests:
                     fuzz.problems += leaks
 
     def _do(self, guest: _Guest, seed: int) -> tuple[int, tuple[str, ...]]:
-        output, problems = _round(guest.session, self._fuzz.folder, guest.folder, seed)
+        failing = 0 if _MAY_FAIL in self._fuzz.target.lacks else _FAILING
+        output, problems = _round(guest.session, self._fuzz.folder, guest.folder, seed, failing)
         with self._lock:
             self._fuzz.counts.update(output)
         if problems:
@@ -292,11 +295,11 @@ def _seeds(fuzz: Fuzz) -> Iterator[int]:
 
 
 def _round(
-    session: Session, results: ResultFolder, folder: Path, seed: int
+    session: Session, results: ResultFolder, folder: Path, seed: int, failing: int
 ) -> tuple[Mapping[str, int], tuple[str, ...]]:
     """Do a round; return its counts and its problems. Its log and output go into `folder`."""
     device, nonce = session.device, secrets.token_hex(8)
-    words = [f"./{PROGRAM}", "-t", str(_ROUND_SECONDS), "-f", str(_FAILING)]
+    words = [f"./{PROGRAM}", "-t", str(_ROUND_SECONDS), "-f", str(failing)]
     words += ["-k", str(DEVICE_FOLDER), "-m", nonce, str(seed)]
     # Empty the log: that of earlier rounds has been judged.
     device.shell("busybox dmesg -c >/dev/null")

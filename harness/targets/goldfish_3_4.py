@@ -103,6 +103,8 @@ GOLDFISH_3_4 = Target(
             "core dumps that SIGKILL ends": "since 3.10",
             "one oom_score_adj for all who share memory": "since 4.8",
             "cgroup v2": "since 4.5",
+            "slab allocations that fail in a fault": "since 5.16: before, such a fault calls the"
+            " stock OOM killer, which kills processes of any user",
             "fail-nth": "since 4.14: no single allocation can be made to fail",
             "checkpatch": "3.4's own knows neither // comments nor lines of 100 columns",
             "sparse": "3.4's headers are full of what today's sparse finds",

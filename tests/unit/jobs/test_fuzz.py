@@ -22,7 +22,9 @@ from harness.core.cache import Cache
 from harness.jobs import fuzz
 from harness.machine import qemu
 from harness.results.folder import ResultFolder
+from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.model import Target
 from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 
@@ -97,6 +99,7 @@ class Sessions:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, together: int) -> None:
         self.problems: dict[int, tuple[str, ...]] = {}
         self.rounds: list[tuple[str, int]] = []
+        self.failing: set[int] = set()
         self.leaks: tuple[str, ...] = ()
         self._barrier = threading.Barrier(together)
         self._first = iter(range(together))
@@ -110,19 +113,20 @@ class Sessions:
         yield SimpleNamespace(device=SimpleNamespace(shell=lambda *_, **__: None), name=folder.name)
 
     def round(
-        self, session: Any, _results: object, _folder: Path, seed: int
+        self, session: Any, _results: object, _folder: Path, seed: int, failing: int
     ) -> tuple[dict[str, int], tuple[str, ...]]:
         if next(self._first, None) is not None:
             self._barrier.wait(120)
         self.rounds.append((session.name, seed))
+        self.failing.add(failing)
         return {"calls": 2}, self.problems.get(seed, ())
 
 
-def shared(tmp_path: Path, rounds: int, guests: int) -> fuzz.Fuzz:
+def shared(tmp_path: Path, rounds: int, guests: int, target: Target = LINUX_6_1) -> fuzz.Fuzz:
     ws = Workspace(Cache(tmp_path / "cache"), Reporter(Console(file=io.StringIO())))
     run = fuzz.begin(
         ws,
-        LINUX_6_1,
+        target,
         seed=7,
         rounds=rounds,
         minutes=1,
@@ -141,6 +145,17 @@ def test_guests_share_the_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert sorted(seed for _, seed in sessions.rounds) == list(range(7, 16))
     assert len({name for name, _ in sessions.rounds}) == 2
     assert (run.rounds, run.counts["calls"], run.problems) == (9, 18, ())
+
+
+def test_no_allocation_fails_where_that_would_have_the_stock_killer_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = Sessions(monkeypatch, 1)
+    shared(tmp_path / "6.1", 1, 1)
+    assert 0 not in sessions.failing
+    sessions.failing.clear()
+    shared(tmp_path / "3.4", 1, 1, GOLDFISH_3_4)
+    assert sessions.failing == {0}
 
 
 def test_a_round_that_fails_ends_those_of_all(
