@@ -20,6 +20,10 @@ from harness.report.log import Log
 from harness.results.run_result import RunResult, ScenarioResult
 from harness.scenarios.evidence import Decision, ScenarioUsage, UsageSample
 
+# Android's uids: each person has a range of this many, in which apps have _FIRST_APP and up.
+_PER_PERSON = 100_000
+_FIRST_APP, _LAST_APP = 10_000, 19_999
+_SECOND = 10**9
 _Key = tuple[str, str, str]
 _Found = TypeVar("_Found", ScenarioUsage, Decision)
 # Kills described in words; the table has all of them.
@@ -299,12 +303,6 @@ def _kill_words(kill: KillView) -> str:
     record = kill.record
     time = "" if record.time is None else f" at {record.time:.2f} s"
     return f"pid {record.pid}{time}{' (dry run)' if record.dry_run else ''}"
-
-
-# Android's uids: each person has a range of this many, in which apps have _FIRST_APP and up.
-_PER_PERSON = 100_000
-_FIRST_APP, _LAST_APP = 10_000, 19_999
-_SECOND = 10**9
 
 
 def grouped(number: int) -> str:
