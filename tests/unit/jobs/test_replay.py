@@ -293,7 +293,7 @@ def test_a_round_of_the_fuzz_test_again(
     seeds: list[int] = []
 
     def once(
-        _session: object, _results: object, _folder: Path, seed: int
+        _session: object, _results: object, _folder: Path, seed: int, _failing: int
     ) -> tuple[dict[str, int], tuple[str, ...]]:
         seeds.append(seed)
         return {}, problems
