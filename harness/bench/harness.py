@@ -9,11 +9,10 @@ slows down both.
 from __future__ import annotations
 
 import io
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import median
@@ -25,6 +24,7 @@ from rich.table import Table
 from harness.bench.stats import Estimate
 from harness.build import equipment
 from harness.build.bootable import Bootable
+from harness.core import typed_json
 from harness.core.errors import EXIT_PASSED, InfrastructureError, UsageError
 from harness.core.paths import REPO, RESULTS
 from harness.core.process import run as run_program
@@ -117,7 +117,7 @@ def run(ws: Workspace, target: Target, *, rounds: int = 0, results: Path | None 
                     seconds[case.name].append(taken)
             if number >= 0:
                 rows = table_of(seconds)
-                folder.put(JSON, json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+                folder.put(JSON, typed_json.to_text(rows))
     ws.reporter.console.print(_shown(rows))
     ws.reporter.result(f"results: {folder.path}", folder.path)
     return EXIT_PASSED

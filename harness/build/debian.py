@@ -9,15 +9,15 @@ if the host's apt uses one of Debian's, and else Debian's default.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import shutil
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+from harness.core import typed_json
 from harness.core.cache import KEY_LENGTH, digest, disk_full_named
 from harness.core.errors import DownloadError, SourceError
 from harness.core.process import require, run
@@ -65,9 +65,9 @@ def known(ws: Workspace, name: str, suite: str, architecture: str = ANY) -> Know
     """Return the archive's last answer about a package; None if it was never asked."""
     memory = _memory(ws, name, suite, architecture)
     try:
-        package = Package(**json.loads(memory.read_text()))
+        package = typed_json.read(Package, memory.read_text())
         return Known(package, time.time() - memory.stat().st_mtime)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError):
         return None  # not asked yet, or unreadable: ask again
 
 
@@ -98,7 +98,7 @@ def ask(
     memory = _memory(ws, name, suite, architecture)
     with disk_full_named(ws.cache.root):
         memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(json.dumps(asdict(package)))
+        memory.write_text(typed_json.to_text(package))
     return package
 
 

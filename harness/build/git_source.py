@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.core import typed_json
 from harness.core.cache import KEY_LENGTH, digest, disk_full_named
 from harness.core.errors import CommandError, SourceError, UsageError
 from harness.core.process import run
@@ -68,7 +68,7 @@ def commit_of(ws: Workspace, source: GitSource) -> str:
         if not memory.is_file():
             failed.hint = f"look at the network, or {OTHER_SOURCE}"
             raise
-        known: str = json.loads(memory.read_text())["commit"]
+        known = typed_json.read(dict[str, str], memory.read_text())["commit"]
         ws.reporter.say(f"{source.url} cannot be asked; {source.branch} was at {known[:12]}")
         return known
     commit = answer.output.split("\t", 1)[0].strip()
@@ -76,7 +76,7 @@ def commit_of(ws: Workspace, source: GitSource) -> str:
         raise SourceError(f"{source.url} has no branch {source.branch}", hint=OTHER_SOURCE)
     with disk_full_named(ws.cache.root):
         memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(json.dumps({"commit": commit}) + "\n")
+        memory.write_text(typed_json.to_text({"commit": commit}))
     return commit
 
 

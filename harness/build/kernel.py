@@ -8,7 +8,6 @@ says which build it is.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -42,6 +41,7 @@ from harness.build.patching import (
 )
 from harness.build.source import KernelSource, fetch
 from harness.build.toolchain import linker, toolchain_version
+from harness.core import typed_json
 from harness.core.cache import digest
 from harness.core.errors import BuildError, UsageError
 from harness.core.process import require, run
@@ -311,7 +311,7 @@ def _collect(make: KernelMake, plan: _Plan, files: Overlay, entry: Path) -> None
         "inputs": dict(plan.record),
         "command": shlex.join(make.argv(Path(plan.target.image).name, "modules")),
     }
-    (entry / "build.json").write_text(json.dumps(record, indent=2) + "\n")
+    (entry / "build.json").write_text(typed_json.to_text(record))
 
 
 def _check_vmlinux(vmlinux: Path, plan: _Plan) -> None:

@@ -37,7 +37,7 @@ from harness.results.folder import (
     scenario_table,
 )
 from harness.results.kcidb import check_origin
-from harness.results.summary import KCIDB_ORIGIN, Status, Summary
+from harness.results.run_result import KCIDB_ORIGIN, RunResult, Status
 from harness.scenarios.catalogue import check_trigger, on_stock, policies_of, select
 from harness.scenarios.evidence import UsageSample
 from harness.scenarios.verdict import Observations, Outcome
@@ -61,10 +61,10 @@ class Run:
     work: Sequence[Work]
     count: int
     folder: ResultFolder
-    summary: Summary
+    summary: RunResult
     found: list[Found] = field(default_factory=list)
     evidence_at: float = field(default_factory=time.monotonic)
-    last_words: list[Callable[[Summary], str]] = field(default_factory=list)
+    last_words: list[Callable[[RunResult], str]] = field(default_factory=list)
 
     def save(self) -> None:
         """Update the result folder, except for what save_evidence() writes."""
@@ -101,7 +101,7 @@ class Run:
         judged = found.judged
         # The stock kernel's verdicts are not reported one by one.
         if self.target.patched:
-            self.ws.reporter.scenario_end(judged.end, judged.verdict.records)
+            self.ws.reporter.scenario_end(judged.end, judged.kills)
 
 
 def run(
@@ -199,7 +199,7 @@ def begin(
     work = _work(policy, trigger, scenarios)
     check_origin(kcidb_origin)
     folder = ResultFolder.create(results or RESULTS, target.name, policy, datetime.now())
-    summary = Summary(
+    summary = RunResult(
         kernel=target.name,
         policy=policy,
         trigger=trigger,
@@ -344,8 +344,8 @@ def finish(test: Run) -> int:
     _tell(test)
     if test.summary.passed:
         return EXIT_PASSED
-    if all(verdict.outcome is Outcome.INFRASTRUCTURE_FAILED for verdict in test.summary.failed):
-        reasons = [reason for verdict in test.summary.failed for reason in verdict.reasons]
+    if all(one.outcome is Outcome.INFRASTRUCTURE_FAILED for one in test.summary.failed):
+        reasons = [reason for one in test.summary.failed for reason in one.reasons]
         raise InfrastructureError(
             test.summary.last_line,
             tail="\n".join(reasons[:_MOST_REASONS]),
@@ -355,10 +355,10 @@ def finish(test: Run) -> int:
     return EXIT_FAILED
 
 
-def _first_failed(summary: Summary) -> int:
+def _first_failed(summary: RunResult) -> int:
     """Return the guest of the gravest verdict; the first guest if none failed."""
     failed = summary.failed
-    return next((one.guest for one in summary.judged if failed and one.verdict is failed[0]), 1)
+    return next((one.guest for one in summary.judged if failed and one is failed[0]), 1)
 
 
 def _tell(test: Run) -> None:
@@ -367,12 +367,12 @@ def _tell(test: Run) -> None:
     if summary.judged:
         reporter.console.print(scenario_table(summary.judged))
         reporter.console.print(kill_table(summary.judged))
-    for verdict in summary.failed:
-        reporter.say(f"{verdict.scenario} {verdict.policy}: {verdict.outcome.value}")
-        for reason in verdict.reasons[:_MOST_REASONS]:
+    for one in summary.failed:
+        reporter.say(f"{one.scenario} {one.policy}: {one.outcome.value}")
+        for reason in one.reasons[:_MOST_REASONS]:
             reporter.say(f"  {reason}")
-        if len(verdict.reasons) > _MOST_REASONS:
-            reporter.say(f"  … and {len(verdict.reasons) - _MOST_REASONS} more")
+        if len(one.reasons) > _MOST_REASONS:
+            reporter.say(f"  … and {len(one.reasons) - _MOST_REASONS} more")
     if summary.problem and summary.failed:
         reporter.say(f"what ended it: {visible(summary.problem)}")
     for said in summary.reports:

@@ -7,7 +7,6 @@ alone.
 
 from __future__ import annotations
 
-import json
 import secrets
 import shlex
 import threading
@@ -24,6 +23,7 @@ from harness.build import equipment
 from harness.build.bootable import Bootable
 from harness.bundle import built as built_files
 from harness.bundle.manifest import Kernel, Original, Rounds
+from harness.core import typed_json
 from harness.core.cache import disk_full_named
 from harness.core.errors import EXIT_FAILED, EXIT_PASSED, BootError, UsageError
 from harness.core.lifetime import Healths
@@ -356,7 +356,7 @@ def finish(fuzz: Fuzz, last_words: Callable[[Fuzz], str] = lambda fuzz: "") -> i
         "failed seed": fuzz.failed_seed,
         "problems": list(fuzz.problems),
     }
-    fuzz.folder.put(JSON, json.dumps(summary, indent=2) + "\n")
+    fuzz.folder.put(JSON, typed_json.to_text(summary))
     reporter.say(fuzz.counted)
     reporter.say(f"results: {fuzz.folder.path}")
     for problem in fuzz.problems:

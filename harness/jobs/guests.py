@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,9 +23,9 @@ from harness.kernel_output.records import COMM_BYTES
 from harness.kernel_output.reports import find_reports
 from harness.machine.session import Session, bring, open_session
 from harness.results.folder import ResultFolder
-from harness.results.summary import Judged
+from harness.results.run_result import ScenarioResult
 from harness.scenarios.catalogue import UIDS, Modules, Scenario, uid_of
-from harness.scenarios.evidence import Candidate, Decision, ScenarioUsage, UsageSample, samples_of
+from harness.scenarios.evidence import Decision, ScenarioUsage, UsageSample, samples_of
 from harness.scenarios.run import modules_command, observe
 from harness.scenarios.script import events_command, uptime_command, watch_command
 from harness.scenarios.verdict import PROGRAMS, Observations, Outcome, judge, judge_log
@@ -81,7 +81,7 @@ class Found:
 
     place: tuple[int, int]
     guest: int
-    judged: Judged
+    judged: ScenarioResult
     log: str
     scenario: Scenario | None = None
     seen: Observations | None = None
@@ -92,18 +92,19 @@ class Found:
         """How much memory each user used during the scenario, by the kernel log's clock."""
         if self.seen is None or self.seen.meanwhile is None:
             return ()
-        kills = self.judged.verdict.records
-        return samples_of(self.seen.meanwhile, self.watched, kills, ahead_of_uptime(self.log))
+        return samples_of(
+            self.seen.meanwhile, self.watched, self.judged.kills, ahead_of_uptime(self.log)
+        )
 
     @property
     def usage(self) -> Iterator[ScenarioUsage]:
         """The samples with their scenario, if there are any."""
-        verdict, samples = self.judged.verdict, self.samples
+        samples = self.samples
         if samples and self.seen is not None and self.seen.meanwhile is not None:
             yield ScenarioUsage(
-                scenario=verdict.scenario,
-                policy=verdict.policy,
-                trigger=verdict.trigger,
+                scenario=self.judged.scenario,
+                policy=self.judged.policy,
+                trigger=self.judged.trigger,
                 started=samples[0].time,
                 samples=samples,
                 peaks=self.seen.meanwhile.peaks,
@@ -114,21 +115,16 @@ class Found:
         """The kernel's choices of victims, as far as it reported them."""
         if self.scenario is None or self.seen is None:
             return
-        verdict = self.judged.verdict
-        names = names_in(self.scenario, verdict.trigger, self.seen)
+        judged = self.judged
+        names = names_in(self.scenario, judged.trigger, self.seen)
         for one in self.seen.decisions or ():
-            yield Decision(
-                scenario=verdict.scenario,
-                policy=verdict.policy,
-                trigger=verdict.trigger,
-                time=one.time,
-                uid=one.uid,
-                chosen=one.chosen,
-                expected=one.expected,
-                agrees=one.agrees,
+            yield replace(
+                one,
+                scenario=judged.scenario,
+                policy=judged.policy,
+                trigger=judged.trigger,
                 candidates=tuple(
-                    Candidate(each.pid, names.get(each.pid, ""), each.score, each.bytes, each.adj)
-                    for each in one.candidates
+                    replace(each, comm=names.get(each.pid, "")) for each in one.candidates
                 ),
             )
 
@@ -324,7 +320,7 @@ class _Guests:
             decisions_tell=self._board.decisions_tell and not stock,
         )
         seconds = time.monotonic() - begun
-        judged = Judged(verdict, seconds, started, guest.number)
+        judged = ScenarioResult.of(verdict, seconds, started, guest.number)
         self._tell(guest, (1, place), judged, one.scenario, seen)
         guest.died = verdict.outcome is Outcome.KERNEL_DIED
         if guest.died:
@@ -361,7 +357,8 @@ class _Guests:
             reports=[f"{report.kind}: {report.title}" for report in find_reports(said)],
             died=died,
         )
-        self._tell(guest, place, Judged(verdict, 0.0, datetime.now(UTC), guest.number))
+        judged = ScenarioResult.of(verdict, 0.0, datetime.now(UTC), guest.number)
+        self._tell(guest, place, judged)
 
     def _begin(self, guest: _Guest, name: str, work: Work | None = None) -> None:
         """Report that a scenario begins, except on the stock kernel."""
@@ -379,7 +376,7 @@ class _Guests:
         self,
         guest: _Guest,
         place: tuple[int, int],
-        judged: Judged,
+        judged: ScenarioResult,
         scenario: Scenario | None = None,
         seen: Observations | None = None,
     ) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from harness.bundle import archive as bundle_archive
 from harness.bundle import built
 from harness.bundle.agreement import Agreement, compare
 from harness.bundle.manifest import PROGRAMS_FOLDER, Manifest, Original, Told
+from harness.core import typed_json
 from harness.core.cache import disk_full_named, file_sha256
 from harness.core.errors import InfrastructureError, UsageError
 from harness.core.process import require
@@ -22,7 +22,7 @@ from harness.jobs.guests import MOST_GUESTS
 from harness.machine import qemu
 from harness.results.folder import ResultFolder
 from harness.results.kcidb import check_origin
-from harness.results.summary import KCIDB_ORIGIN, Summary
+from harness.results.run_result import KCIDB_ORIGIN, RunResult
 from harness.scenarios.catalogue import check_trigger, policies_of, select
 from harness.scenarios.fuzz_round import PROGRAM
 from harness.targets.model import Target
@@ -158,26 +158,21 @@ class _Again:
         return found.line
 
     def _text(self, found: Agreement) -> str:
-        text = json.dumps(
+        return typed_json.to_text(
             {
                 "bundle": self._bundle.name,
                 "sha256": self._sha256,
                 "agrees": found.agrees,
                 "line": found.line,
-                "differences": [asdict(one) for one in found.differences],
-                "original": asdict(self._manifest.original),
-            },
-            indent=2,
+                "differences": found.differences,
+                "original": self._manifest.original,
+            }
         )
-        return f"{text}\n"
 
 
-def told_of(summary: Summary) -> Original:
+def told_of(summary: RunResult) -> Original:
     """Return how a run of emulator-test ended, in the form that a bundle has."""
-    outcomes = tuple(
-        Told(one.place.policy, one.place.scenario, one.verdict.outcome.name)
-        for one in summary.judged
-    )
+    outcomes = tuple(Told(one.policy, one.scenario, one.outcome.name) for one in summary.judged)
     return Original(summary.passed, summary.last_line, outcomes)
 
 
