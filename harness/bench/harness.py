@@ -15,13 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from statistics import median
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from harness.bench.stats import Estimate
+from harness.bench.stats import Estimate, middle
 from harness.build import equipment
 from harness.build.bootable import Bootable
 from harness.core import typed_json
@@ -133,17 +132,13 @@ def table_of(seconds: Mapping[str, Sequence[float]]) -> tuple[Row, ...]:
             Row(
                 case.name,
                 " ".join(("./inv", *case.words)) if case.words else "",
-                _middle(taken),
+                middle(taken),
                 case.base,
-                _middle(ratios) if ratios else None,
+                middle(ratios) if ratios else None,
                 case.goal,
             )
         )
     return tuple(rows)
-
-
-def _middle(values: Sequence[float]) -> Estimate:
-    return Estimate(median(values), min(values), max(values))
 
 
 def _once(case: Case, target: Target, folder: ResultFolder) -> float:
@@ -183,10 +178,6 @@ def _guest(case: Case, target: Target, files: Bootable, folder: ResultFolder) ->
         return time.monotonic() - begun
 
 
-def _range(ratio: Estimate) -> str:
-    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-
-
 def _shown(rows: Sequence[Row]) -> Table:
     table = Table(
         title="Seconds from start to end: the median, least to most",
@@ -196,14 +187,16 @@ def _shown(rows: Sequence[Row]) -> Table:
     for name in ("what", "command", "s", "least to most", "ratio", "goal, s"):
         table.add_column(name, no_wrap=name != "command")
     for row in rows:
-        ratio = row.ratio
+        ratio = ""
+        if (found := row.ratio) is not None:
+            ratio = f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f}) of {row.base}"
         goal = "" if row.goal is None else f"{row.goal:g} {'reached' if row.reached else 'missed'}"
         table.add_row(
             row.name,
             row.command,
             f"{row.seconds.value:.2f}",
             f"{row.seconds.low:.2f} to {row.seconds.high:.2f}",
-            "" if ratio is None else f"{_range(ratio)} of {row.base}",
+            ratio,
             goal,
         )
     return table

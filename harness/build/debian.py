@@ -14,6 +14,8 @@ import shlex
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,15 +114,8 @@ def download(ws: Workspace, package: Package, folder: Path) -> None:
     # Without the first option apt warns that its own user cannot write to a cache folder.
     options = ["-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2"]
     words = ["download-file", package.uri, package.file_name, f"SHA256:{package.sha256}"]
-    try:
+    with explained(f"apt could not download {package.name} {package.version}", log):
         run([_APT_HELPER, *options, *words], cwd=folder, log=log, error=DownloadError)
-    except DownloadError as failed:
-        raise DownloadError(
-            f"apt could not download {package.name} {package.version}",
-            hint=LOOK_AT_NETWORK,
-            log=log,
-            tail=complaints(failed.tail),
-        ) from failed
 
 
 def mmdebstrap(architecture: str, variant: str, form: str) -> list[str]:
@@ -155,7 +150,17 @@ def mirror() -> str | None:
     return pick_mirror(_index_targets(), "Debian", "/debian")
 
 
-def complaints(output: str) -> str:
+@contextmanager
+def explained(message: str, log: Path) -> Iterator[None]:
+    """Replace a SourceError of apt by one with this message, and with apt's own error lines."""
+    try:
+        yield
+    except SourceError as failed:
+        tail = _complaints(failed.tail)
+        raise type(failed)(message, hint=LOOK_AT_NETWORK, log=log, tail=tail) from failed
+
+
+def _complaints(output: str) -> str:
     """Return apt's last error lines; if there are none, all of `output`."""
     said = [line for line in output.splitlines() if line.startswith(_COMPLAINTS)]
     return "\n".join(said[-3:]) or output
@@ -182,7 +187,7 @@ def _answer(name: str, suite: str, architecture: str, sources: list[str], log: P
     with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as scratch:
         # apt drops root for its downloads, and then has to be able to enter the folder.
         Path(scratch).chmod(0o755)
-        try:
+        with explained(f"Debian's {suite} could not be asked for {name}", log):
             return run(
                 [
                     *mmdebstrap(architecture, "custom", "null"),
@@ -196,13 +201,6 @@ def _answer(name: str, suite: str, architecture: str, sources: list[str], log: P
                 error=SourceError,
                 what=f"look for {name} in {suite}",
             ).output
-        except SourceError as failed:
-            raise SourceError(
-                f"Debian's {suite} could not be asked for {name}",
-                hint=LOOK_AT_NETWORK,
-                log=log,
-                tail=complaints(failed.tail),
-            ) from failed
 
 
 def _package(name: str, suite: str, answer: str, log: Path) -> Package:
@@ -210,7 +208,7 @@ def _package(name: str, suite: str, answer: str, log: Path) -> Package:
     found = _URI.search(answer)
     if found is None or not found["file"].startswith(f"{name}_"):
         raise SourceError(
-            f"Debian's {suite} has no package {name}", log=log, tail=complaints(answer)
+            f"Debian's {suite} has no package {name}", log=log, tail=_complaints(answer)
         )
     file_name = found["file"].replace("%3a", ":")
     # package_version_architecture.deb; the version may hold anything but "_".

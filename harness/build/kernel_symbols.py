@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
@@ -272,11 +272,8 @@ def find_decoded(
         if console.is_file()
         for report in find_reports(console.read_text(encoding="utf-8", errors="replace"))
     ]
-    if not found or vmlinux is None:
-        return tuple(found)
-    with suppress(InfrastructureError):
-        decoder = Decoder(vmlinux, cross_compile)
-        return tuple(
-            GuestReport(one.guest, one.kind, one.title, decoder.decode(one.text)) for one in found
-        )
+    if found and vmlinux is not None:
+        with suppress(InfrastructureError):
+            decoder = Decoder(vmlinux, cross_compile)
+            found = [replace(one, text=decoder.decode(one.text)) for one in found]
     return tuple(found)

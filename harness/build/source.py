@@ -84,8 +84,11 @@ def fetch(ws: Workspace, target: Target, source: str | None = None) -> KernelSou
         if source is None:
             own = target.source
             if isinstance(own, DebianSource):
-                with _other_source_hinted():
+                try:
                     return _from_debian(ws, target, own, phase)
+                except SourceError as failed:
+                    failed.hint = "; or ".join(filter(None, (failed.hint, OTHER_SOURCE)))
+                    raise
             return _from_git(ws, target, own.url, git_source.commit_of(ws, own), phase)
         path = Path(source).expanduser()
         kind = _kind_of(path)
@@ -198,20 +201,14 @@ def _entry(
     return KernelSource(target, tree, key, version, origin)
 
 
-def _leftovers(target: Target) -> tuple[str, ...]:
-    """Return files of an in-tree build that would be taken for those of the build folder."""
-    folders = ("include/config", "include/generated", f"arch/{target.arch}/include/generated")
-    return (".config", *folders)
-
-
-def _built_in(tree: Path, target: Target) -> bool:
-    """Return whether a build left files in the tree that keep `make O=` from working."""
-    return any((tree / name).exists() for name in _leftovers(target))
-
-
 def _clean(ws: Workspace, target: Target, tree: Path, origin: str) -> None:
-    """Remove from our copy what an in-tree build left."""
-    if not _built_in(tree, target):
+    """Remove from our copy what an in-tree build left.
+
+    `make O=` would refuse to work, or take it for files of the build folder.
+    """
+    names = (".config", "include/config", "include/generated")
+    leftovers = [tree / name for name in (*names, f"arch/{target.arch}/include/generated")]
+    if not any(path.exists() for path in leftovers):
         return
     ws.reporter.say(f"{origin} has been built in: its copy is cleaned with `make mrproper`")
     run(
@@ -221,8 +218,7 @@ def _clean(ws: Workspace, target: Target, tree: Path, origin: str) -> None:
         check=False,
         what="make mrproper",
     )
-    for name in _leftovers(target):
-        path = tree / name
+    for path in leftovers:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
@@ -234,16 +230,6 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 # --- Debian ----------------------------------------------------------------
-
-
-@contextmanager
-def _other_source_hinted() -> Iterator[None]:
-    """Add to an error's hint that the user can also give a source."""
-    try:
-        yield
-    except SourceError as failed:
-        failed.hint = "; or ".join(filter(None, (failed.hint, OTHER_SOURCE)))
-        raise
 
 
 def _from_debian(ws: Workspace, target: Target, source: DebianSource, phase: Phase) -> KernelSource:
@@ -461,7 +447,7 @@ def directory_digest(ws: Workspace, path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class _Found:
+class FoundFile:
     """A file, link, pipe or device below a directory: its name there, and its status."""
 
     name: str
@@ -473,14 +459,17 @@ class _Found:
         return stat.S_ISREG(self.status.st_mode) or stat.S_ISLNK(self.status.st_mode)
 
 
-def _found_in(root: Path) -> list[_Found]:
-    """Return everything below `root` but folders and `.git`, sorted by name."""
+def _found_in(root: Path) -> list[FoundFile]:
+    """Return what `walk` yields; SourceError names what cannot be read."""
     with _unreadable_named():
-        return list(_walk(root))
+        return list(walk(root))
 
 
-def _walk(root: Path, folder: str = "") -> Iterator[_Found]:
-    """Yield the same below `folder`, a path that ends with a slash. Follows no link."""
+def walk(root: Path, folder: str = "") -> Iterator[FoundFile]:
+    """Yield everything below `root` but folders and `.git`, sorted by name. Follows no link.
+
+    With `folder`, a path below `root` that ends with a slash, only what is in that folder.
+    """
     with os.scandir(root / folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
@@ -488,9 +477,9 @@ def _walk(root: Path, folder: str = "") -> Iterator[_Found]:
         if name == ".git":
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(root, f"{name}/")
+            yield from walk(root, f"{name}/")
         else:
-            yield _Found(name, entry.stat(follow_symlinks=False))
+            yield FoundFile(name, entry.stat(follow_symlinks=False))
 
 
 def _content_digest(root: Path, names: list[str]) -> str:

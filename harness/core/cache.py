@@ -29,7 +29,6 @@ from harness.core.paths import CACHE_HINT
 
 # Long enough to make collisions practically impossible, short enough to read aloud.
 KEY_LENGTH = 16
-_CHUNK = 1 << 20
 # Errors that the system returns where the user may not write.
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _SEAL = ".seal"
@@ -49,11 +48,8 @@ def digest(*parts: str | bytes) -> str:
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, as 64 hex digits."""
-    state = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            state.update(chunk)
-    return state.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def tree_digest(*roots: Path) -> str:

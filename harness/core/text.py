@@ -22,7 +22,6 @@ def public(text: str) -> str:
 
 
 def _escaped(character: str) -> str:
-    code = ord(character)
-    if code <= 0xFF:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+    if character.isascii():
+        return f"\\x{ord(character):02x}"
+    return character.encode("ascii", errors="backslashreplace").decode()

@@ -15,7 +15,7 @@ from harness.machine.adb import Device
 from harness.machine.session import Session, bring, check_machine, open_session
 from harness.scenarios.catalogue import UIDS, Modules
 from harness.scenarios.script import modules_command
-from harness.targets.model import Target
+from harness.targets.model import DEVICE_FOLDER, Target
 from harness.ui.workspace import Workspace
 
 ROOT = "root"
@@ -82,7 +82,7 @@ def shell_command(device: Device, user: str, *, terminal: bool) -> list[str]:
     # By uid: Android does not list its users.
     uid = {name: number for name, number, _ in rootfs.users()}.get(user, user)
     shell = rootfs.SHELL if user == ROOT else f"su {uid}"
-    login = f"{device.prelude}cd {rootfs.HOME} && {shell}; exit {_ENDED}"
+    login = f"{device.prelude}cd {DEVICE_FOLDER} && {shell}; exit {_ENDED}"
     # -t: a terminal on the device, too, so that Ctrl-C goes to the guest. -T: no terminal; an
     # adbd with the first shell protocol refuses this option.
     mode = ["-t"] if terminal else [] if device.legacy_shell else ["-T"]

@@ -305,7 +305,7 @@ def _round(
     """Do a round; return its counts and its problems. Its log and output go into `folder`."""
     device, nonce = session.device, secrets.token_hex(8)
     words = [f"./{PROGRAM}", "-t", str(_ROUND_SECONDS), "-f", str(failing)]
-    words += ["-k", str(DEVICE_FOLDER), "-m", nonce, str(seed)]
+    words += ["-k", DEVICE_FOLDER, "-m", nonce, str(seed)]
     # Empty the log: that of earlier rounds has been judged.
     device.shell("busybox dmesg -c >/dev/null")
     device.mark_kernel_log(marker("begin", nonce))

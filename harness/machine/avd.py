@@ -172,17 +172,12 @@ class Machine:
         """The emulator's serial for adb."""
         return f"emulator-{self.console_port}"
 
-    @property
-    def pid(self) -> int:
-        """The emulator's process id."""
-        return self.console.pid
-
     def close(self) -> None:
         """End the emulator; SIGTERM comes first, so that it can remove its locks of the AVD."""
         self.console.expect_end()
         if not self.console.ended:
             with suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGTERM)
+                os.killpg(self.console.pid, signal.SIGTERM)
         self.console.close()
 
 

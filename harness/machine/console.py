@@ -264,19 +264,12 @@ class Console:
 
     def _end_error(self) -> HarnessError:
         """Return the error for an unexpected end of the machine."""
-        number: int | None = self._child.signalstatus
-        if number is not None:
-            name = signal.Signals(number).name
-            return DeviceError(
-                f"the machine (QEMU) was killed by {name}", log=self.log, tail=self.tail()
-            )
-        status: int | None = self._child.exitstatus
-        if status:
-            return BootError(
-                f"the machine (QEMU) ended with status {status}", log=self.log, tail=self.tail()
-            )
-        return BootError(
-            "the machine (QEMU) ended unasked: the kernel restarted it or switched it off",
-            log=self.log,
-            tail=self.tail(),
-        )
+        kind: type[HarnessError] = BootError
+        if self._child.signalstatus is not None:
+            kind = DeviceError
+            end = f"was killed by {signal.Signals(self._child.signalstatus).name}"
+        elif self._child.exitstatus:
+            end = f"ended with status {self._child.exitstatus}"
+        else:
+            end = "ended unasked: the kernel restarted it or switched it off"
+        return kind(f"the machine (QEMU) {end}", log=self.log, tail=self.tail())

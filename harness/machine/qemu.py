@@ -110,11 +110,6 @@ class Machine:
     health: Health
     address: str
 
-    @property
-    def pid(self) -> int:
-        """QEMU's process id."""
-        return self.console.pid
-
     def close(self) -> None:
         """End the machine: ask it to quit, then kill what is left."""
         self.console.expect_end()

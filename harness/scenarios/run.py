@@ -29,7 +29,6 @@ from harness.scenarios.script import (
     CHANGE,
     DAEMON,
     DECISIONS,
-    DEVICE_FOLDER,
     LIMITS,
     LOG,
     PROC,
@@ -41,6 +40,7 @@ from harness.scenarios.script import (
     parts_of,
 )
 from harness.scenarios.verdict import Observations, ProgramRun
+from harness.targets.model import DEVICE_FOLDER
 
 __all__ = [
     "DEVICE_FOLDER",

@@ -21,6 +21,8 @@ DEFAULT_EMULATOR = "qemu"
 EMULATORS = ("qemu", "sdk")
 # Merged last for a debug kernel, which checks itself.
 DEBUG_FRAGMENT = "debug.config"
+# Where a device has our programs and modules; harness/build/guest/init makes it in our guest.
+DEVICE_FOLDER = "/data/local/tmp"
 
 
 @dataclass(frozen=True)

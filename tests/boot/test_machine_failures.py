@@ -121,7 +121,7 @@ def test_qemu_is_killed_while_a_command_runs(boot: Boot) -> None:
         command = session.device.start("echo runs; sleep 3600")
         command.wait_line("runs", LONG)
         begun = time.monotonic()
-        os.kill(session.machine.pid, signal.SIGKILL)
+        os.kill(session.machine.console.pid, signal.SIGKILL)
         with pytest.raises(DeviceError, match=r"machine \(QEMU\) was killed by SIGKILL"):
             command.wait(LONG)
         error = noticed(session, begun)
@@ -218,7 +218,7 @@ def test_two_sessions_at_once(boot: Boot) -> None:
         two.device.shell("echo 2 > /tmp/who")
         assert one.device.read_file("/tmp/who") == "1\n"
         assert two.device.read_file("/tmp/who") == "2\n"
-        os.kill(one.machine.pid, signal.SIGKILL)
+        os.kill(one.machine.console.pid, signal.SIGKILL)
         assert one.machine.health.pause(AT_ONCE)
         # The other session is not affected.
         assert two.device.read_file("/tmp/who") == "2\n"

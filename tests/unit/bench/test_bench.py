@@ -30,7 +30,7 @@ from harness.bench.baselines import (
     STOCK,
     TIMER,
 )
-from harness.bench.goals import GOALS, Goal, Verdict, has_failed, judge
+from harness.bench.goals import GOALS, Goal, Verdict, judge
 from harness.bench.output import idle_pid, parse_bench, split_runs
 from harness.bench.result import (
     BenchResult,
@@ -250,12 +250,10 @@ def verdicts(measured: Measured) -> dict[str, Verdict]:
 def test_a_run_that_reaches_all() -> None:
     found = verdicts(a_run())
     assert set(found.values()) == {Verdict.REACHED, Verdict.REPORTED}
-    assert not has_failed(judge(a_run()))
 
 
 def test_what_was_not_measured_fails_nothing() -> None:
     assert set(verdicts(Measured()).values()) == {Verdict.NOT_MEASURED}
-    assert not has_failed(judge(Measured()))
 
 
 def missed(measured: Measured) -> set[str]:
@@ -289,8 +287,9 @@ def test_a_kill_that_did_not_come_is_told() -> None:
     assert missed(without(a_run(), 0, None)) == {"kills that came, of those wanted"}
 
 
-def test_the_systems_own_killer_does_not_count() -> None:
-    stranger = Kill(5, 5, 9000, "system", False)
+@pytest.mark.parametrize("killer", ["system", "unknown"])
+def test_a_death_that_is_not_by_a_limit_does_not_count(killer: str) -> None:
+    stranger = Kill(5, 5, 9000, killer, False)
     assert missed(without(a_run(), 0, stranger)) == {"kills that came, of those wanted"}
 
 

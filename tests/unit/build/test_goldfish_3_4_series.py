@@ -11,11 +11,12 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
+from fakekernel import patch_files
 from goldfish_skeleton import SKELETON, TABLE_TAILS, write_skeleton
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.build.patching import Overlay, check, overlay, patch_files
+from harness.build.patching import Overlay, check, overlay
 from harness.build.series import touched_files
 from harness.build.source import KernelSource
 from harness.build.toolchain import tool_version

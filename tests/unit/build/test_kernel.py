@@ -156,7 +156,7 @@ def test_a_warning_counts_though_the_build_was_stopped_behind_it(
 ) -> None:
     write_limits(fake, UNUSED)
     with monkeypatch.context() as patched:
-        patched.setattr("harness.build.kernel._Warnings.judge", lambda *_: stop())
+        patched.setattr("harness.build.kernel.Warnings.judge", lambda *_: stop())
         with pytest.raises(KeyboardInterrupt):
             build_it(fake)
     assert entries(fake) == []

@@ -7,9 +7,10 @@ import io
 from pathlib import Path
 
 import pytest
+from fakekernel import patch_files
 from linux_6_1_skeleton import FORMS, files_of, write_6_1_skeleton
 
-from harness.build.patching import check, overlay, patch_files
+from harness.build.patching import check, overlay
 from harness.build.series import touched_files
 from harness.build.source import KernelSource
 from harness.core.cache import Cache

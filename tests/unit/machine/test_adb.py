@@ -69,23 +69,22 @@ class FakeDevice(Device):
         self.prelude = ""
         # One that answers may take its time.
         self.echo_seconds = SOON if answers else 0.3
-        self._legacy_shell = legacy
+        self.legacy_shell = legacy
         self.server = adb.AdbServer.__new__(adb.AdbServer)
         self.server.log = Path("adb.log")
         self._answers = answers
         self.wires: list[Wire] = []
         self.opened = threading.Semaphore(0)
 
-    def open_shell(self, command: str, *, legacy: bool = False) -> adbutils.AdbConnection:
-        assert legacy == self._legacy_shell
+    def open_shell(self, command: str) -> adbutils.AdbConnection:
         wire = Wire()
         self.wires.append(wire)
-        if legacy:
+        if self.legacy_shell:
             marker = MARKER.fullmatch(command)
             assert marker is not None, command
             wire.end, command = marker["a"] + marker["b"], marker["command"]
         if command == "echo" and self._answers:
-            wire.terminal(wire.end + "0\n") if legacy else wire.exit(0)
+            wire.terminal(wire.end + "0\n") if self.legacy_shell else wire.exit(0)
         self.opened.release()
         return wire.connection
 
@@ -109,7 +108,6 @@ def test_output_and_status() -> None:
     wire.exit(3)
     result = command.wait(SOON)
     assert (result.status, result.output) == (3, "one\ntwo\nrest")
-    assert command.lines == ["one", "two", "rest"]
 
 
 def test_a_character_in_two_packets() -> None:
@@ -126,8 +124,6 @@ def test_lines_are_returned_once_and_in_order() -> None:
     wire.send(STDOUT, b"a 1\nb 1\na 2\na 3")
     assert command.wait_line("a", SOON) == "a 1"
     assert command.wait_line("a", SOON) == "a 2"
-    # Not yet a line: more may come.
-    assert command.lines[-1] == "a 2"
     wire.exit(0)
     assert command.wait_line("a", SOON) == "a 3"
     with pytest.raises(DeviceError, match="ended with status 0 and no line like 'b'"):
@@ -255,7 +251,6 @@ def test_the_status_is_read_out_of_the_text(status: int) -> None:
     wire.terminal(f"one\ntwo\n{wire.end}{status}\n")
     result = command.wait(SOON)
     assert (result.status, result.output) == (status, "one\ntwo\n")
-    assert command.lines == ["one", "two"]
 
 
 def test_output_that_ends_within_a_line_is_kept_apart_from_the_status() -> None:
@@ -263,14 +258,12 @@ def test_output_that_ends_within_a_line_is_kept_apart_from_the_status() -> None:
     wire.terminal(f"one\nrest{wire.end}3\n")
     result = command.wait(SOON)
     assert (result.status, result.output) == (3, "one\nrest")
-    assert command.lines == ["one", "rest"]
 
 
 def test_a_command_that_says_nothing() -> None:
     command, wire = start(FakeDevice(legacy=True))
     wire.terminal(f"{wire.end}0\n")
     assert command.wait(SOON).output == ""
-    assert command.lines == []
 
 
 class Pieces:
@@ -294,9 +287,8 @@ class Pieces:
 def test_the_text_may_come_in_any_pieces(
     monkeypatch: pytest.MonkeyPatch, text: str, size: int
 ) -> None:
-    def open_shell(_device: Device, command: str, *, legacy: bool) -> Pieces:
+    def open_shell(_device: Device, command: str) -> Pieces:
         marker = MARKER.fullmatch(command)
-        assert legacy
         assert marker is not None
         whole = f"{text}{marker['a']}{marker['b']}12\n"
         return Pieces(whole.encode().replace(b"\n", b"\r\n"), size)
@@ -332,11 +324,10 @@ def test_what_comes_behind_the_status_is_somebody_elses() -> None:
     wire.ours.close()
     result = command.wait(SOON)
     assert (result.status, result.output) == (0, "one\n")
-    assert command.lines == ["one"]
 
 
 def test_nobody_sees_the_marker(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[list[str]] = []
+    seen: list[str] = []
     accept = RunningCommand._accept
 
     def watched(command: RunningCommand, kind: int, data: bytes) -> None:
@@ -346,7 +337,7 @@ def test_nobody_sees_the_marker(monkeypatch: pytest.MonkeyPatch) -> None:
 
         def read() -> None:
             reads.set()
-            seen.append(command.lines)
+            seen.append(command.output)
 
         reader = threading.Thread(target=read)
         reader.start()
@@ -360,7 +351,7 @@ def test_nobody_sees_the_marker(monkeypatch: pytest.MonkeyPatch) -> None:
     deadline = time.monotonic() + SOON
     while not seen and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert seen == [["one"]]
+    assert seen == ["one\n"]
 
 
 def test_text_without_a_status_is_a_broken_connection() -> None:

@@ -142,7 +142,7 @@ def device_at(port: int, log: Path, prelude: str = "", *, legacy: bool = False) 
     server = AdbServer.__new__(AdbServer)
     server.port, server.log = port, log
     device = Device(server, "emulator-5556", Health(), prelude)
-    device._legacy_shell = legacy
+    device.legacy_shell = legacy
     return device
 
 
