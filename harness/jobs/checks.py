@@ -12,7 +12,7 @@ from harness.build.source import fetch
 from harness.core import process
 from harness.core.errors import InfrastructureError, VerdictError
 from harness.core.paths import REPO
-from harness.jobs import guests
+from harness.jobs.pool import count_of
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
@@ -94,10 +94,10 @@ def on_source(ws: Workspace, target: Target, source: str | None) -> Target:
 def boot_tests(target: Target, jobs: str = "") -> tuple[Check, ...]:
     """Return the tests that boot the target's kernel, for guests side by side.
 
-    `jobs` is the number of guests, as in guests.count_of(); the tests of one file run on the
+    `jobs` is the number of guests, as in pool.count_of(); the tests of one file run on the
     same guest. Raise UsageError if it is wrong.
     """
-    count = guests.count_of(jobs, target, len(list((REPO / _BOOT_TESTS).glob("test_*.py"))))
+    count = count_of(jobs, target, len(list((REPO / _BOOT_TESTS).glob("test_*.py"))))
     words = ["pytest", _BOOT_TESTS]
     words += ["--kernel", target.name]
     words += ["--source", target.given_source] if target.given_source else []
