@@ -27,6 +27,7 @@ from harness.build import equipment
 from harness.build.bootable import Bootable
 from harness.core.errors import EXIT_PASSED, InfrastructureError, UsageError
 from harness.core.paths import REPO, RESULTS
+from harness.core.process import RunOptions
 from harness.core.process import run as run_program
 from harness.machine.session import Boot, check_machine, open_session
 from harness.results.folder import ResultFolder
@@ -159,7 +160,7 @@ def _once(case: Case, target: Target, folder: ResultFolder) -> float:
     begun = time.monotonic()
     run_program(
         typed if case.says else command,
-        timeout=_PATIENCE_SECONDS,
+        RunOptions(timeout=_PATIENCE_SECONDS),
         log=folder.path / "commands.log",
         error=InfrastructureError,
         what=f"./inv {' '.join(case.words)}",

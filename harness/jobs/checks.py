@@ -42,7 +42,7 @@ def shell_scripts() -> tuple[str, ...]:
     listed = process.run(
         # Without this option, git refuses to run as root in another user's clone.
         ["git", "-c", "safe.directory=*", "ls-files", "-co", "--exclude-standard", "-z"],
-        cwd=REPO,
+        process.RunOptions(cwd=REPO),
         what="git ls-files",
     )
     return tuple(sorted(name for name in listed.output.split("\0") if _is_shell(REPO / name)))
@@ -128,10 +128,10 @@ def _passes(ws: Workspace, check: Check) -> bool:
     with ws.reporter.phase(check.name):
         done = process.run(
             check.argv(),
-            cwd=REPO,
+            process.RunOptions(
+                cwd=REPO, on_line=say if check.shown else None, grace=_GRACE_SECONDS
+            ),
             check=False,
-            on_line=say if check.shown else None,
-            grace=_GRACE_SECONDS,
         )
     if done.status != 0 and not check.shown:
         say(done.output.rstrip())
