@@ -170,13 +170,8 @@ def compile_with_ndk(
             jobs=jobs,
         )
         try:
-            run(
-                argv,
-                RunOptions(on_line=on_line),
-                log=log,
-                error=BuildError,
-                what=f"ndk-build of {name}",
-            )
+            what = f"ndk-build of {name}"
+            run(argv, RunOptions(on_line=on_line), log=log, error=BuildError, what=what)
         except BuildError as error:
             error.hint = f"this is NDK {found.revision}; {found.without}"
             raise

@@ -18,17 +18,7 @@ from harness.core.lifetime import Health
 from harness.core.ports import LOOPBACK
 from harness.core.process import require, run
 from harness.machine.console import Console
-from harness.machine.sdk import (
-    GOOD_RELEASES,
-    MAKE_AVD,
-    PACKAGES_32,
-    Avd,
-    Sdk,
-    choose_avd,
-    data_image,
-    list_avds,
-)
-from harness.machine.sdk import find as find_sdk
+from harness.machine.sdk import GOOD_RELEASES, MAKE_AVD, PACKAGES_32, Avd, Emulator, Sdk, data_image
 from harness.targets.model import SdkMachine
 
 # The kernel's first line; the emulator's own messages come before it.
@@ -170,15 +160,6 @@ def explain(text: str) -> Refusal | None:
 
 
 @dataclass(frozen=True)
-class Emulator:
-    """An emulator to start: the SDK's, with the AVD and the board's data."""
-
-    sdk: Sdk
-    avd: Avd
-    machine: SdkMachine
-
-
-@dataclass(frozen=True)
 class Machine:
     """A running emulator."""
 
@@ -231,14 +212,6 @@ def explained(cause: HarnessError, said: str) -> HarnessError:
     return BootError(known.message, hint=known.hint, log=cause.log, tail=tail)
 
 
-def find(machine: SdkMachine, name: str | None) -> Emulator:
-    """Find the SDK's emulator, and the AVD called `name` (default: the only one that fits).
-
-    Raises what sdk.find() and choose_avd() raise.
-    """
-    return Emulator(find_sdk(), choose_avd(list_avds(), machine, name), machine)
-
-
 def start(emulator: Emulator, kernel: Path, *, adb_port: int, scratch: Path, log: Path) -> Machine:
     """Start the emulator with `kernel` and a fresh /data, whose image is in `scratch`.
 
@@ -247,11 +220,11 @@ def start(emulator: Emulator, kernel: Path, *, adb_port: int, scratch: Path, log
     require("setpriv")
     if not kernel.is_file():
         raise BootError(f"there is no {kernel} to boot")
-    sdk = emulator.sdk
-    data = _fresh_data(data_image(sdk, emulator.avd), scratch)
+    sdk, avd = emulator.sdk, emulator.avd
+    data = _fresh_data(data_image(sdk, avd), scratch)
     port = free_port_pair()
     health = _EmulatorHealth()
-    words = emulator_argv(sdk, emulator.avd, emulator.machine, kernel, port, data)
+    words = emulator_argv(sdk, avd, emulator.machine, kernel, port, data)
     console = Console(words, log, health, _environment(sdk, adb_port))
     health.console = console
     return Machine(console, health, port)

@@ -77,6 +77,15 @@ class Avd:
     folders: tuple[Path, ...] = ()
 
 
+@dataclass(frozen=True)
+class Emulator:
+    """What is started: the SDK's emulator, with an AVD, for the kernels of a machine."""
+
+    sdk: Sdk
+    avd: Avd
+    machine: SdkMachine
+
+
 def find(environment: Mapping[str, str] | None = None) -> Sdk:
     """Find the SDK by ANDROID_HOME or ANDROID_SDK_ROOT, or else the emulator on PATH.
 

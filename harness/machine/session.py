@@ -144,8 +144,12 @@ def check_machine(target: Target, avd_name: str | None = None) -> None:
     """
     check_terminals()
     if isinstance(target.machine, SdkMachine):
-        emulator = avd.find(target.machine, avd_name)
-        sdk.data_image(emulator.sdk, emulator.avd)
+        found = _find_emulator(target.machine, avd_name)
+        sdk.data_image(found.sdk, found.avd)
+
+
+def _find_emulator(machine: SdkMachine, avd_name: str | None) -> sdk.Emulator:
+    return sdk.Emulator(sdk.find(), sdk.choose_avd(sdk.list_avds(), machine, avd_name), machine)
 
 
 @dataclass(frozen=True)
@@ -249,7 +253,7 @@ class _Start:
 
     def boot_avd(self, stack: ExitStack, data: SdkMachine) -> Session:
         """Boot on an Android Emulator; on return, Android itself is still booting."""
-        emulator = avd.find(data, self.what.avd)
+        emulator = _find_emulator(data, self.what.avd)
         scratch = self._scratch(stack)
         server = AdbServer(scratch, self.folder / "adb.log")
         stack.callback(server.close)

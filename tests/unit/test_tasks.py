@@ -25,7 +25,7 @@ from harness.core.errors import UsageError
 from harness.core.paths import REPO
 from harness.jobs import checks, doctor, emulator_test, fuzz, replay, setup
 from harness.jobs.cli import StatusError
-from harness.jobs.options import EmulatorTestOptions, FuzzOptions, Options
+from harness.jobs.options import EmulatorTestOptions, Options
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import Target
 from harness.ui.events import Error, Event, Message, PhaseBegin, PhaseEnd, RunBegin, RunEnd, decode
@@ -238,7 +238,7 @@ def context() -> Context:
     return Context(config)
 
 
-def test_emulator_test_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_emulator_test_has_the_configured_options(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[EmulatorTestOptions] = []
 
     def run(_ws: object, options: EmulatorTestOptions) -> int:
@@ -248,103 +248,6 @@ def test_emulator_test_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(emulator_test, "run", run)
     tasks.emulator_test(context())
     assert seen == [EmulatorTestOptions(target=LINUX_6_1, policy="rss", trigger="alloc")]
-    tasks.emulator_test(
-        context(),
-        policy="all",
-        trigger="daemon",
-        source="/tree",
-        scenario=["report"],
-        patch=["a.patch", "b.patch"],
-        config="up.config",
-        jobs="2",
-        avd="gfoom",
-        snapshot=False,
-        differential=True,
-    )
-    assert seen[1] == EmulatorTestOptions(
-        target=LINUX_6_1,
-        policy="all",
-        trigger="daemon",
-        source="/tree",
-        scenarios=("report",),
-        patches=(Path("a.patch"), Path("b.patch")),
-        config=Path("up.config"),
-        jobs="2",
-        avd="gfoom",
-        snapshot=False,
-        differential=True,
-    )
-
-
-def test_fuzz_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[FuzzOptions] = []
-
-    def run(_ws: object, options: FuzzOptions) -> int:
-        seen.append(options)
-        return 0
-
-    monkeypatch.setattr(fuzz, "run", run)
-    tasks.fuzz(context(), seed="7")
-    tasks.fuzz(
-        context(), seed="7", minutes="0.5", rounds=3, jobs="2", source="/tree", patch=["a.patch"]
-    )
-    assert seen == [
-        FuzzOptions(target=LINUX_6_1, seed=7),
-        FuzzOptions(
-            target=LINUX_6_1,
-            seed=7,
-            minutes=0.5,
-            rounds=3,
-            jobs="2",
-            source="/tree",
-            patches=(Path("a.patch"),),
-        ),
-    ]
-
-
-CHANGED = LINUX_6_1.with_cross_compile("arm-x-").checking_itself()
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        FuzzOptions(target=LINUX_6_1, seed=0),
-        FuzzOptions(
-            target=CHANGED, seed=7, minutes=0.5, jobs="2", source="/a b", patches=(Path("a"),)
-        ),
-        FuzzOptions(target=LINUX_6_1, seed=7).of_round(9),
-        EmulatorTestOptions(target=LINUX_6_1, policy="rss", trigger="alloc"),
-        EmulatorTestOptions(
-            target=CHANGED,
-            policy="all",
-            trigger="daemon",
-            source="/a b",
-            scenarios=("report", "course"),
-            patches=(Path("a.patch"), Path("b.patch")),
-            config=Path("up.config"),
-            jobs="2",
-            avd="gfoom",
-            snapshot=False,
-            differential=True,
-        ),
-    ],
-)
-def test_the_command_of_options_gives_the_same_options(
-    monkeypatch: pytest.MonkeyPatch, options: EmulatorTestOptions | FuzzOptions
-) -> None:
-    from inv_program import InvConfig, InvProgram
-
-    seen: list[Options] = []
-
-    def run(_ws: object, given: Options) -> int:
-        seen.append(given)
-        return 0
-
-    monkeypatch.setattr(emulator_test, "run", run)
-    monkeypatch.setattr(fuzz, "run", run)
-    program = InvProgram(name="inv", binary="./inv", config_class=InvConfig)
-    program.run(list(options.command()), exit=False)
-    assert seen == [options]
 
 
 def test_debug_is_another_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
