@@ -26,8 +26,9 @@ from harness.build.bootable import Bootable
 from harness.core import typed_json
 from harness.core.errors import EXIT_PASSED, InfrastructureError, UsageError
 from harness.core.paths import REPO, RESULTS
+from harness.core.process import RunOptions
 from harness.core.process import run as run_program
-from harness.machine.session import check_machine, open_session
+from harness.machine.session import Boot, check_machine, open_session
 from harness.results.folder import ResultFolder
 from harness.targets.model import QemuMachine, Target
 from harness.ui.progress import Reporter
@@ -154,7 +155,7 @@ def _once(case: Case, target: Target, folder: ResultFolder) -> float:
     begun = time.monotonic()
     run_program(
         typed if case.says else command,
-        timeout=_PATIENCE_SECONDS,
+        RunOptions(timeout=_PATIENCE_SECONDS),
         log=folder.path / "commands.log",
         error=InfrastructureError,
         what=f"./inv {' '.join(case.words)}",
@@ -165,16 +166,9 @@ def _once(case: Case, target: Target, folder: ResultFolder) -> float:
 def _guest(case: Case, target: Target, files: Bootable, folder: ResultFolder) -> float:
     """Return the seconds until a guest has started and is checked over adb."""
     quiet = Workspace(reporter=Reporter(Console(file=io.StringIO())))
+    boot = Boot(target, files.image, files.initramfs, files.release, snapshot=case.snapshot)
     begun = time.monotonic()
-    with open_session(
-        quiet,
-        files.image,
-        files.initramfs,
-        target,
-        folder=folder.path,
-        expect_release=files.release,
-        snapshot=case.snapshot,
-    ):
+    with open_session(quiet, boot, folder.path):
         return time.monotonic() - begun
 
 

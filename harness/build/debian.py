@@ -22,7 +22,7 @@ from pathlib import Path
 from harness.core import typed_json
 from harness.core.cache import KEY_LENGTH, digest, disk_full_named
 from harness.core.errors import DownloadError, SourceError
-from harness.core.process import require, run
+from harness.core.process import RunOptions, require, run
 from harness.ui.workspace import Workspace
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -115,7 +115,7 @@ def download(ws: Workspace, package: Package, folder: Path) -> None:
     options = ["-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2"]
     words = ["download-file", package.uri, package.file_name, f"SHA256:{package.sha256}"]
     with explained(f"apt could not download {package.name} {package.version}", log):
-        run([_APT_HELPER, *options, *words], cwd=folder, log=log, error=DownloadError)
+        run([_APT_HELPER, *options, *words], RunOptions(cwd=folder), log=log, error=DownloadError)
 
 
 def mmdebstrap(architecture: str, variant: str, form: str) -> list[str]:
@@ -196,7 +196,7 @@ def _answer(name: str, suite: str, architecture: str, sources: list[str], log: P
                 ],
                 # mmdebstrap's temporary folder is then removed with ours, even if mmdebstrap is
                 # killed.
-                env={"TMPDIR": scratch},
+                RunOptions(env={"TMPDIR": scratch}),
                 log=log,
                 error=SourceError,
                 what=f"look for {name} in {suite}",

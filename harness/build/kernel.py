@@ -43,7 +43,7 @@ from harness.build.toolchain import linker, toolchain_version
 from harness.core import typed_json
 from harness.core.cache import digest
 from harness.core.errors import BuildError, UsageError
-from harness.core.process import require, run
+from harness.core.process import RunOptions, require, run
 from harness.targets.model import Target
 from harness.ui.progress import Phase
 from harness.ui.workspace import Workspace
@@ -383,9 +383,8 @@ class KernelMake:
         try:
             return run(
                 self.argv(*goals),
-                env={**self.environment(), **(env or {})},
+                RunOptions(env={**self.environment(), **(env or {})}, on_line=watch),
                 log=self.log,
-                on_line=watch,
                 error=BuildError,
                 what=f"make {goals[-1]}",
             ).output

@@ -39,7 +39,7 @@ from harness.core import typed_json
 from harness.core.cache import digest, disk_full_named
 from harness.core.errors import PatchError, UsageError, VerdictError
 from harness.core.paths import COMMON, REPO
-from harness.core.process import require, run
+from harness.core.process import RunOptions, require, run
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
@@ -282,7 +282,7 @@ def _patch(patch: Path, stage: Path, *options: str) -> Applied:
     forward = ["--force"] if "--reverse" in options else ["--batch", "--forward"]
     done = run(
         ["patch", *common, *forward, *options, "--directory", stage, "--input", patch.resolve()],
-        env={"PATCH_GET": "0"},
+        RunOptions(env={"PATCH_GET": "0"}),
         check=False,
     )
     return classify(done.status, done.output)

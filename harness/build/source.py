@@ -30,7 +30,7 @@ from harness.core import typed_json
 from harness.core.cache import KEY_LENGTH, digest, disk_full_named, file_sha256
 from harness.core.environment import environment_of
 from harness.core.errors import CommandError, DownloadError, SourceError, UsageError
-from harness.core.process import end_group, require, run
+from harness.core.process import RunOptions, end_group, require, run
 from harness.targets.model import DebianSource, Target
 from harness.ui.progress import Phase
 from harness.ui.workspace import Workspace
@@ -401,7 +401,7 @@ def _copy_directory(path: Path, tree: Path) -> None:
     copy = ["cp", "-a", "--reflink=auto", "--parents", "-t", str(tree), "--"]
     for first in range(0, len(names), _NAMES_AT_ONCE):
         some = names[first : first + _NAMES_AT_ONCE]
-        run([*copy, *some], cwd=path, error=SourceError, what=f"copy of {path}")
+        run([*copy, *some], RunOptions(cwd=path), error=SourceError, what=f"copy of {path}")
 
 
 def directory_digest(ws: Workspace, path: Path) -> str:

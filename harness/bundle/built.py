@@ -99,7 +99,7 @@ def kernel_of(build: KernelBuild) -> Kernel:
     )
 
 
-def record(
+def record(  # noqa: PLR0913
     cache: Cache,
     target: Target,
     kernel: Kernel,

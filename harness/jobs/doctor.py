@@ -141,7 +141,9 @@ def _tool_version(tool: str) -> str:
     """Return the version that the program prints; "here" if it prints none."""
     path = packages.find_tool(tool) or tool
     said = process.run(
-        [path, _VERSION_ARGUMENT.get(tool, "--version")], check=False, timeout=_VERSION_SECONDS
+        [path, _VERSION_ARGUMENT.get(tool, "--version")],
+        process.RunOptions(timeout=_VERSION_SECONDS),
+        check=False,
     )
     if said.status != 0:
         return "here"

@@ -107,7 +107,7 @@ def decision(scenario: str, record: KillRecord, expected: int | None) -> Decisio
     )
 
 
-def leave(
+def leave(  # noqa: PLR0913
     root: Path,
     run: RunResult,
     log: str,
