@@ -277,24 +277,24 @@ def emulator_test(
     """Patch, build and boot the kernel, let users exceed their limits, and judge it."""
     from harness.jobs import cli
     from harness.jobs import emulator_test as job
+    from harness.jobs.options import EmulatorTestOptions
 
     defaults = ctx.goldfish_oom
-    status = job.run(
-        _workspace(ctx),
-        _target_on(ctx, kernel, emulator, cross_compile, debug),
+    options = EmulatorTestOptions(
+        target=_target_on(ctx, kernel, emulator, cross_compile, debug),
         policy=policy or defaults.policy,
         trigger=trigger or defaults.trigger,
         source=_source(ctx, source),
         scenarios=tuple(scenario) if scenario else None,
-        extra_patches=[Path(name) for name in patch or ()],
-        extra_config=Path(config) if config else None,
+        patches=tuple(Path(name) for name in patch or ()),
+        config=Path(config) if config else None,
         avd=avd or defaults.avd or None,
         snapshot=snapshot,
         jobs=jobs,
         differential=differential,
         kcidb_origin=defaults.kcidb_origin,
     )
-    cli.finish(status)
+    cli.finish(job.run(_workspace(ctx), options))
 
 
 @task(
@@ -324,18 +324,18 @@ def fuzz(
     """Let random processes of several users loose on the kernel, and watch what must hold."""
     from harness.jobs import cli
     from harness.jobs import fuzz as job
+    from harness.jobs.options import FuzzOptions
 
-    status = job.run(
-        _workspace(ctx),
-        _target_on(ctx, kernel, emulator, cross_compile, debug),
+    options = FuzzOptions(
+        target=_target_on(ctx, kernel, emulator, cross_compile, debug),
         seed=job.seed_of(seed),
         minutes=job.minutes_of(minutes),
         rounds=rounds,
         jobs=jobs,
         source=_source(ctx, source),
-        extra_patches=[Path(name) for name in patch or ()],
+        patches=tuple(Path(name) for name in patch or ()),
     )
-    cli.finish(status)
+    cli.finish(job.run(_workspace(ctx), options))
 
 
 @task(

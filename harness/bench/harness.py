@@ -9,11 +9,10 @@ slows down both.
 from __future__ import annotations
 
 import io
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -24,10 +23,12 @@ from rich.table import Table
 from harness.bench.stats import Estimate, middle
 from harness.build import equipment
 from harness.build.bootable import Bootable
+from harness.core import typed_json
 from harness.core.errors import EXIT_PASSED, InfrastructureError, UsageError
 from harness.core.paths import REPO, RESULTS
+from harness.core.process import RunOptions
 from harness.core.process import run as run_program
-from harness.machine.session import check_machine, open_session
+from harness.machine.session import Boot, check_machine, open_session
 from harness.results.folder import ResultFolder
 from harness.targets.model import QemuMachine, Target
 from harness.ui.progress import Reporter
@@ -116,7 +117,7 @@ def run(ws: Workspace, target: Target, *, rounds: int = 0, results: Path | None 
                     seconds[case.name].append(taken)
             if number >= 0:
                 rows = table_of(seconds)
-                folder.put(JSON, json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+                folder.put(JSON, typed_json.to_text(rows))
     ws.reporter.console.print(_shown(rows))
     ws.reporter.result(f"results: {folder.path}", folder.path)
     return EXIT_PASSED
@@ -154,7 +155,7 @@ def _once(case: Case, target: Target, folder: ResultFolder) -> float:
     begun = time.monotonic()
     run_program(
         typed if case.says else command,
-        timeout=_PATIENCE_SECONDS,
+        RunOptions(timeout=_PATIENCE_SECONDS),
         log=folder.path / "commands.log",
         error=InfrastructureError,
         what=f"./inv {' '.join(case.words)}",
@@ -165,16 +166,9 @@ def _once(case: Case, target: Target, folder: ResultFolder) -> float:
 def _guest(case: Case, target: Target, files: Bootable, folder: ResultFolder) -> float:
     """Return the seconds until a guest has started and is checked over adb."""
     quiet = Workspace(reporter=Reporter(Console(file=io.StringIO())))
+    boot = Boot(target, files.image, files.initramfs, files.release, snapshot=case.snapshot)
     begun = time.monotonic()
-    with open_session(
-        quiet,
-        files.image,
-        files.initramfs,
-        target,
-        folder=folder.path,
-        expect_release=files.release,
-        snapshot=case.snapshot,
-    ):
+    with open_session(quiet, boot, folder.path):
         return time.monotonic() - begun
 
 

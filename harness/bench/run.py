@@ -52,7 +52,7 @@ from harness.core.paths import RESULTS
 from harness.kernel_output.records import KillRecord, parse_log
 from harness.machine import qemu
 from harness.machine.adb import Device
-from harness.machine.session import open_session
+from harness.machine.session import Boot, open_session
 from harness.results.folder import ResultFolder
 from harness.scenarios.run import DEVICE_FOLDER, parse_limits
 from harness.targets.model import QemuMachine, Target
@@ -332,14 +332,8 @@ def _guest(bench: _Run, baseline: Baseline, counting: str = "") -> Iterator[_Gue
     if counting:
         target = target.on_machine(target.machine.counting_instructions())
     folder = bench.folder.path / "-".join([baseline.name, *([counting] if counting else [])])
-    with open_session(
-        bench.ws,
-        built.kernel.image,
-        bench.rootfs.initramfs,
-        target,
-        folder=folder,
-        expect_release=built.kernel.release,
-    ) as session:
+    boot = Boot(target, built.kernel.image, bench.rootfs.initramfs, built.kernel.release)
+    with open_session(bench.ws, boot, folder) as session:
         device = session.device
         baseline = baseline.on(target)
         guest = _Guest(baseline, device)

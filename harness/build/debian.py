@@ -9,7 +9,6 @@ if the host's apt uses one of Debian's, and else Debian's default.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import shutil
@@ -17,12 +16,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+from harness.core import typed_json
 from harness.core.cache import KEY_LENGTH, digest, disk_full_named
 from harness.core.errors import DownloadError, SourceError
-from harness.core.process import require, run
+from harness.core.process import RunOptions, require, run
 from harness.ui.workspace import Workspace
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -67,9 +67,9 @@ def known(ws: Workspace, name: str, suite: str, architecture: str = ANY) -> Know
     """Return the archive's last answer about a package; None if it was never asked."""
     memory = _memory(ws, name, suite, architecture)
     try:
-        package = Package(**json.loads(memory.read_text()))
+        package = typed_json.read(Package, memory.read_text())
         return Known(package, time.time() - memory.stat().st_mtime)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError):
         return None  # not asked yet, or unreadable: ask again
 
 
@@ -100,7 +100,7 @@ def ask(
     memory = _memory(ws, name, suite, architecture)
     with disk_full_named(ws.cache.root):
         memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(json.dumps(asdict(package)))
+        memory.write_text(typed_json.to_text(package))
     return package
 
 
@@ -115,7 +115,7 @@ def download(ws: Workspace, package: Package, folder: Path) -> None:
     options = ["-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2"]
     words = ["download-file", package.uri, package.file_name, f"SHA256:{package.sha256}"]
     with explained(f"apt could not download {package.name} {package.version}", log):
-        run([_APT_HELPER, *options, *words], cwd=folder, log=log, error=DownloadError)
+        run([_APT_HELPER, *options, *words], RunOptions(cwd=folder), log=log, error=DownloadError)
 
 
 def mmdebstrap(architecture: str, variant: str, form: str) -> list[str]:
@@ -196,7 +196,7 @@ def _answer(name: str, suite: str, architecture: str, sources: list[str], log: P
                 ],
                 # mmdebstrap's temporary folder is then removed with ours, even if mmdebstrap is
                 # killed.
-                env={"TMPDIR": scratch},
+                RunOptions(env={"TMPDIR": scratch}),
                 log=log,
                 error=SourceError,
                 what=f"look for {name} in {suite}",

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.core import typed_json
 from harness.core.cache import KEY_LENGTH, digest, disk_full_named
 from harness.core.errors import CommandError, SourceError, UsageError
-from harness.core.process import run
+from harness.core.process import RunOptions, run
 from harness.targets.model import GitSource
 from harness.ui.workspace import Workspace
 
@@ -61,8 +61,7 @@ def commit_of(ws: Workspace, source: GitSource) -> str:
     try:
         answer = run(
             ls_remote_argv(source.url, ref),
-            env=_ENVIRONMENT,
-            timeout=_ASK_SECONDS,
+            RunOptions(env=_ENVIRONMENT, timeout=_ASK_SECONDS),
             error=SourceError,
             what=f"git ls-remote {source.url}",
         )
@@ -70,7 +69,7 @@ def commit_of(ws: Workspace, source: GitSource) -> str:
         if not memory.is_file():
             failed.hint = f"look at the network, or {OTHER_SOURCE}"
             raise
-        known: str = json.loads(memory.read_text())["commit"]
+        known = typed_json.read(dict[str, str], memory.read_text())["commit"]
         ws.reporter.say(f"{source.url} cannot be asked; {source.branch} was at {known[:12]}")
         return known
     found = _HEAD.search(answer.output)
@@ -78,7 +77,7 @@ def commit_of(ws: Workspace, source: GitSource) -> str:
         raise SourceError(f"{source.url} has no branch {source.branch}", hint=OTHER_SOURCE)
     with disk_full_named(ws.cache.root):
         memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(json.dumps({"commit": found["commit"]}) + "\n")
+        memory.write_text(typed_json.to_text({"commit": found["commit"]}))
     return found["commit"]
 
 
@@ -127,9 +126,8 @@ def checkout(ws: Workspace, url: str, commit: str, tree: Path, note: Callable[[s
         try:
             run(
                 argv,
-                env=_ENVIRONMENT,
+                RunOptions(env=_ENVIRONMENT, on_line=on_line),
                 log=log,
-                on_line=on_line,
                 error=SourceError,
                 what=f"git {verb} of {url}",
             )
@@ -157,9 +155,9 @@ def state_of(path: Path) -> TreeState | None:
         return None
     # Another user's tree is allowed, too: git runs and writes nothing there.
     git = [*git_argv(path), "-c", "safe.directory=*", "--no-optional-locks"]
-    head = run([*git, "rev-parse", "HEAD"], env=_ENVIRONMENT, check=False)
+    head = run([*git, "rev-parse", "HEAD"], RunOptions(env=_ENVIRONMENT), check=False)
     words = ["-c", "core.quotePath=false", "status", "--porcelain", "--no-renames", "-uall"]
-    status = run([*git, *words], env=_ENVIRONMENT, check=False)
+    status = run([*git, *words], RunOptions(env=_ENVIRONMENT), check=False)
     if head.status != 0 or status.status != 0:
         return None
     found = map(_CHANGED_FILE.fullmatch, status.output.splitlines())

@@ -8,7 +8,6 @@ says which build it is.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -41,9 +40,10 @@ from harness.build.patching import (
 )
 from harness.build.source import KernelSource, fetch
 from harness.build.toolchain import linker, toolchain_version
+from harness.core import typed_json
 from harness.core.cache import digest
 from harness.core.errors import BuildError, UsageError
-from harness.core.process import require, run
+from harness.core.process import RunOptions, require, run
 from harness.targets.model import Target
 from harness.ui.progress import Phase
 from harness.ui.workspace import Workspace
@@ -302,7 +302,7 @@ def _collect(make: KernelMake, plan: _Plan, files: Overlay, entry: Path) -> None
         "inputs": dict(plan.record),
         "command": shlex.join(make.argv(Path(plan.target.image).name, "modules")),
     }
-    (entry / "build.json").write_text(json.dumps(record, indent=2) + "\n")
+    (entry / "build.json").write_text(typed_json.to_text(record))
 
 
 def _check_vmlinux(vmlinux: Path, plan: _Plan) -> None:
@@ -383,9 +383,8 @@ class KernelMake:
         try:
             return run(
                 self.argv(*goals),
-                env={**self.environment(), **(env or {})},
+                RunOptions(env={**self.environment(), **(env or {})}, on_line=watch),
                 log=self.log,
-                on_line=watch,
                 error=BuildError,
                 what=f"make {goals[-1]}",
             ).output

@@ -17,7 +17,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from harness.core.errors import InfrastructureError
-from harness.core.process import run
+from harness.core.process import RunOptions, run
 from harness.kernel_output.reports import GuestReport, find_reports
 
 _NAME = r"[A-Za-z_$][\w.$]*"
@@ -142,7 +142,7 @@ class Decoder:
         words = [f"{address:#x}" for address in (*landmarks, *asked)]
         said = run(
             [self._addr2line, "-e", self._vmlinux, "-a", "-i", "-f", *words],
-            timeout=_ADDR2LINE_SECONDS,
+            RunOptions(timeout=_ADDR2LINE_SECONDS),
         )
         frames = _frames(said.output)
         top = next(

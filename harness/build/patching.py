@@ -10,7 +10,6 @@ repetition changes nothing, and a tree that a killed run left half-applied is re
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -36,10 +35,11 @@ from harness.build.series import (
 from harness.build.source import KernelSource, walk
 from harness.build.toolchain import is_needed, tool_version
 from harness.build.tree_faults import is_sound, script_of
+from harness.core import typed_json
 from harness.core.cache import digest, disk_full_named
 from harness.core.errors import PatchError, UsageError, VerdictError
 from harness.core.paths import COMMON, REPO
-from harness.core.process import require, run
+from harness.core.process import RunOptions, require, run
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
@@ -282,7 +282,7 @@ def _patch(patch: Path, stage: Path, *options: str) -> Applied:
     forward = ["--force"] if "--reverse" in options else ["--batch", "--forward"]
     done = run(
         ["patch", *common, *forward, *options, "--directory", stage, "--input", patch.resolve()],
-        env={"PATCH_GET": "0"},
+        RunOptions(env={"PATCH_GET": "0"}),
         check=False,
     )
     return classify(done.status, done.output)
@@ -306,7 +306,7 @@ def save_overlay(files: Overlay, folder: Path) -> None:
     """Write an overlay into a new folder, for `load_overlay`."""
     folder.mkdir()
     kinds = {path: file and file.kind for path, file in files.items()}
-    (folder / "overlay.json").write_text(json.dumps(kinds, indent=1) + "\n")
+    (folder / "overlay.json").write_text(typed_json.to_text(kinds, exact=True))
     for path, file in files.items():
         if file is not None:
             write_file(folder / "tree" / path, file)
@@ -314,7 +314,7 @@ def save_overlay(files: Overlay, folder: Path) -> None:
 
 def load_overlay(folder: Path) -> dict[str, TreeFile | None]:
     """Return the overlay that `save_overlay` wrote."""
-    kinds = json.loads((folder / "overlay.json").read_text())
+    kinds = typed_json.read(dict[str, str | None], (folder / "overlay.json").read_text())
     return {
         path: read_file(folder / "tree" / path) if kind else None for path, kind in kinds.items()
     }
@@ -399,14 +399,13 @@ class WorkTree:
 
     def _load(self) -> _State | None:
         try:
-            known = json.loads(self._state_file.read_text())
-            return _State(bool(known["whole"]), tuple(known["files"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            return typed_json.read(_State, self._state_file.read_text())
+        except (OSError, ValueError):
             return None
 
     def _save(self, state: _State) -> None:
         new = self.folder / "state.new"
-        new.write_text(json.dumps({"whole": state.whole, "files": state.files}, indent=1) + "\n")
+        new.write_text(typed_json.to_text(state, exact=True))
         new.replace(self._state_file)
 
     def _copy(self) -> None:

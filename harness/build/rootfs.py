@@ -27,7 +27,7 @@ from harness.build import debian
 from harness.core.cache import digest, tree_digest
 from harness.core.errors import BuildError, SourceError
 from harness.core.paths import GUEST
-from harness.core.process import require, run
+from harness.core.process import RunOptions, require, run
 from harness.targets.model import DEVICE_FOLDER, Target
 from harness.ui.workspace import Workspace
 
@@ -199,7 +199,7 @@ def _download(target: Target, suite: str, archive: Path, log: Path) -> str:
             _mmdebstrap(target, suite, archive),
             # mmdebstrap's temporary folder is then removed with ours, even if mmdebstrap is
             # killed.
-            env={"TMPDIR": str(archive.parent)},
+            RunOptions(env={"TMPDIR": str(archive.parent)}),
             log=log,
             error=SourceError,
             what="get the guest's packages",
@@ -289,7 +289,7 @@ def pack(stage: Path, archive: Path) -> None:
             *("sh", "-c", 'exec cpio -o -H newc -R 0:0 --reproducible --quiet <"$1" >"$2"', "sh"),
             *(names, plain),
         ],
-        cwd=stage,
+        RunOptions(cwd=stage),
         error=BuildError,
         what="pack the guest",
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -27,10 +26,11 @@ from backports import tarfile
 
 from harness.build import debian, git_source
 from harness.build.git_source import OTHER_SOURCE
+from harness.core import typed_json
 from harness.core.cache import KEY_LENGTH, digest, disk_full_named, file_sha256
 from harness.core.environment import environment_of
 from harness.core.errors import CommandError, DownloadError, SourceError, UsageError
-from harness.core.process import end_group, require, run
+from harness.core.process import RunOptions, end_group, require, run
 from harness.targets.model import DebianSource, Target
 from harness.ui.progress import Phase
 from harness.ui.workspace import Workspace
@@ -189,7 +189,7 @@ def _entry(
         unpack(tree)
         check_version(tree_version(tree), target, origin)
         _clean(ws, target, tree, origin)
-        (folder / "origin.json").write_text(json.dumps({"origin": origin}) + "\n")
+        (folder / "origin.json").write_text(typed_json.to_text({"origin": origin}))
         ws.reporter.say(f"unpacked {origin} in {time.monotonic() - started:.1f} s")
 
     if ws.cache.path("sources", key).is_dir():
@@ -401,7 +401,7 @@ def _copy_directory(path: Path, tree: Path) -> None:
     copy = ["cp", "-a", "--reflink=auto", "--parents", "-t", str(tree), "--"]
     for first in range(0, len(names), _NAMES_AT_ONCE):
         some = names[first : first + _NAMES_AT_ONCE]
-        run([*copy, *some], cwd=path, error=SourceError, what=f"copy of {path}")
+        run([*copy, *some], RunOptions(cwd=path), error=SourceError, what=f"copy of {path}")
 
 
 def directory_digest(ws: Workspace, path: Path) -> str:
@@ -432,17 +432,17 @@ def directory_digest(ws: Workspace, path: Path) -> str:
     signature = state.hexdigest()
     memory = ws.cache.root / "directories" / f"{digest(os.fsencode(path))}.json"
     try:
-        known = json.loads(memory.read_text())
+        known = typed_json.read(dict[str, str], memory.read_text())
         if known["signature"] == signature:
-            return str(known["digest"])
-    except (OSError, ValueError, KeyError, TypeError):
+            return known["digest"]
+    except (OSError, ValueError, KeyError):
         pass  # not known yet, or unreadable: it is computed below
     with _unreadable_named():
         result = _content_digest(path, names)
     if newest < began - _SETTLED_NS:
         with disk_full_named(ws.cache.root):
             memory.parent.mkdir(parents=True, exist_ok=True)
-            memory.write_text(json.dumps({"signature": signature, "digest": result}))
+            memory.write_text(typed_json.to_text({"signature": signature, "digest": result}))
     return result
 
 

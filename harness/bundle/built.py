@@ -99,7 +99,7 @@ def kernel_of(build: KernelBuild) -> Kernel:
     )
 
 
-def record(
+def record(  # noqa: PLR0913
     cache: Cache,
     target: Target,
     kernel: Kernel,
@@ -134,7 +134,7 @@ def read(text: str) -> Record:
     value = typed_json.parse(text)
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise ValueError(f"its format is not {FORMAT}")
-    found = typed_json.from_value(Record, value)
+    found = typed_json.from_stranger(Record, value)
     for part in found.parts:
         names = PurePosixPath(part.kind, part.key, part.file)
         if names.is_absolute() or ".." in names.parts:

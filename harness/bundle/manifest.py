@@ -74,7 +74,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Kernel:
-    """The kernel, and the origin of its source; see Summary."""
+    """The kernel, and the origin of its source; see RunResult."""
 
     release: str
     toolchain: str
@@ -148,11 +148,6 @@ class Manifest:
     members: tuple[Member, ...]
 
 
-def to_text(manifest: Manifest) -> str:
-    """Return the text of a manifest.json."""
-    return typed_json.to_text(manifest)
-
-
 def from_text(text: bytes) -> Manifest:
     """Parse a manifest.json.
 
@@ -165,10 +160,10 @@ def from_text(text: bytes) -> Manifest:
     if value["schema"] > SCHEMA:
         raise InfrastructureError(
             f"the bundle was made by a newer version of this harness: its schema is"
-            f" {str(value['schema'])[:20]}, and {SCHEMA} is the newest known here",
+            f" {value['schema']}, and {SCHEMA} is the newest known here",
             hint="git pull, then replay it again",
         )
-    manifest = typed_json.from_value(Manifest, value)
+    manifest = typed_json.from_stranger(Manifest, value)
     if manifest.schema != SCHEMA:
         raise ValueError(f"there is no schema {manifest.schema}")
     if (manifest.scenarios is None) == (manifest.rounds is None):

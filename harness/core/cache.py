@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from harness.core import typed_json
 from harness.core.errors import DiskFullError, InfrastructureError
 from harness.core.lifetime import check_stopped
 from harness.core.paths import CACHE_HINT
@@ -111,7 +111,7 @@ def _seal(folder: Path) -> None:
     """Write the seal of a complete folder: its files with their SHA-256."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     sums = {str(path.relative_to(folder)): file_sha256(path) for path in files}
-    (folder / _SEAL).write_text(json.dumps(sums, indent=0) + "\n", encoding="utf-8")
+    (folder / _SEAL).write_text(typed_json.to_text(sums, indent=0, exact=True), encoding="utf-8")
 
 
 def _damage(folder: Path) -> str | None:
@@ -121,14 +121,13 @@ def _damage(folder: Path) -> str | None:
     """
     name = _SEAL
     try:
-        sums = json.loads((folder / _SEAL).read_text(encoding="utf-8"))
-        if not isinstance(sums, dict):
-            return _SEAL
+        text = (folder / _SEAL).read_text(encoding="utf-8")
+        sums = typed_json.read(dict[str, str], text)
         for name, wanted in sums.items():
             if file_sha256(folder / name) != wanted:
-                return str(name)
+                return name
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
-        return str(name)
+        return name
     except OSError as error:
         raise InfrastructureError(f"cannot read the cache: {error}") from error
     return None

@@ -11,9 +11,10 @@ from pathlib import Path
 from harness.build import equipment, rootfs
 from harness.core.errors import EXIT_PASSED, UsageError
 from harness.core.paths import RESULTS
+from harness.jobs.pool import boot_of
 from harness.machine.adb import Device
-from harness.machine.session import Session, bring, check_machine, open_session
-from harness.scenarios.catalogue import UIDS, Modules
+from harness.machine.session import Session, check_machine, open_session
+from harness.scenarios.catalogue import Modules
 from harness.scenarios.script import modules_command
 from harness.targets.model import DEVICE_FOLDER, Target
 from harness.ui.workspace import Workspace
@@ -44,22 +45,12 @@ def run(
         raise UsageError("boot gives a shell, which has stdout to itself", hint="without --json")
     check_machine(target, avd)
     equipped = equipment.build(ws, target, source)
-    release = equipped.kernel.release
-    with open_session(
-        ws,
-        equipped.kernel.image,
-        equipped.initramfs,
-        target,
-        folder=_folder(target),
-        expect_release=release,
-        tools=equipped.rootfs.tools,
-        avd_name=avd,
-        snapshot=snapshot,
-        uids=UIDS,
-    ) as session:
-        bring(session.device, equipped.bootable.pushed, target)
+    files = equipped.bootable
+    with open_session(ws, boot_of(target, files, snapshot, avd), _folder(target)) as session:
         session.device.shell(modules_command(Modules(loaded=True)))
-        ws.reporter.say(f"{user} on {release}; `exit` ends it; console: {session.console_log}")
+        ws.reporter.say(
+            f"{user} on {files.release}; `exit` ends it; console: {session.console_log}"
+        )
         _shell(session, user)
     return EXIT_PASSED
 

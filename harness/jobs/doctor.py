@@ -3,21 +3,20 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 
 from harness.build import debian, git_source, ndk, rootfs
 from harness.build.git_source import OTHER_SOURCE
-from harness.core import process
+from harness.core import process, typed_json
 from harness.core.errors import EXIT_INFRASTRUCTURE, EXIT_PASSED, HarnessError, InfrastructureError
 from harness.core.paths import RESULTS
 from harness.core.ports import check_loopback
@@ -142,7 +141,9 @@ def _tool_version(tool: str) -> str:
     """Return the version that the program prints; "here" if it prints none."""
     path = packages.find_tool(tool) or tool
     said = process.run(
-        [path, _VERSION_ARGUMENT.get(tool, "--version")], check=False, timeout=_VERSION_SECONDS
+        [path, _VERSION_ARGUMENT.get(tool, "--version")],
+        process.RunOptions(timeout=_VERSION_SECONDS),
+        check=False,
     )
     if said.status != 0:
         return "here"
@@ -303,14 +304,8 @@ def _to_do(findings: list[Finding]) -> list[str]:
 
 def _as_json(findings: list[Finding], ready: bool) -> str:
     """Return one object: `ready`, `findings`, and `to_do`, the fixes."""
-    return json.dumps(
-        {
-            "ready": ready,
-            "findings": [asdict(finding) for finding in findings],
-            "to_do": _to_do(findings),
-        },
-        indent=2,
-    )
+    found = {"ready": ready, "findings": findings, "to_do": _to_do(findings)}
+    return typed_json.to_text(found).rstrip()
 
 
 def _as_text(findings: list[Finding], ready: bool) -> str:

@@ -130,4 +130,5 @@ def _apt_get(ws: Workspace, argv: Sequence[str], asks: bool) -> None:
         return
     log = ws.logs / "apt.log"
     with ws.reporter.phase(what):
-        process.run(argv, env=_APT_ENVIRONMENT, log=log, error=InfrastructureError, what=what)
+        options = process.RunOptions(env=_APT_ENVIRONMENT)
+        process.run(argv, options, log=log, error=InfrastructureError, what=what)

@@ -19,6 +19,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
 
 # TASK_COMM_LEN without its NUL. A longer name is two lines that ran together. No name is long
 # enough to hold a whole record.
@@ -32,6 +35,10 @@ _KERNEL_LEVELS = 8
 
 FIGURE_OF_POLICY = {"rss": None, "runtime": "total_run_time", "badness": "badness"}
 _POLICY_OF_FIGURE = {"total_run_time": "runtime", "badness": "badness"}
+
+
+# What a file or a stream has of a record is checked, too.
+Size = Annotated[int, Meta(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -63,15 +70,15 @@ class KillRecord:
     """
 
     time: float | None
-    uid: int
-    user_rss: int
-    mm_max: int
-    pid: int
-    rss: int
+    uid: Size
+    user_rss: Size
+    mm_max: Size
+    pid: Size
+    rss: Size
     figure: int | None
     policy: str
     trigger: str
-    sharer_of: int | None
+    sharer_of: Size | None
     comm: str
     dry_run: bool = False
 

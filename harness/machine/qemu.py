@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.core.errors import BootError, DeviceError
 from harness.core.lifetime import Health
 from harness.core.ports import LOOPBACK, PORT_ATTEMPTS, free_port
-from harness.core.process import require, run
+from harness.core.process import RunOptions, require, run
 from harness.core.text import visible
 from harness.machine.console import Console
 from harness.machine.qmp import Qmp
@@ -91,7 +91,9 @@ def version(machine: QemuMachine) -> str:
     Raises ToolMissingError without QEMU, BootError if `--version` fails.
     """
     require(machine.binary)
-    said = run([machine.binary, "--version"], error=BootError, timeout=_START_SECONDS).output
+    said = run(
+        [machine.binary, "--version"], RunOptions(timeout=_START_SECONDS), error=BootError
+    ).output
     first, *_ = said.splitlines() or [""]
     return visible(first)
 

@@ -80,10 +80,10 @@ def write(folder: Path) -> Path:
         usage=_parsed(folder / USAGE, parse_usage),
         decisions=_parsed(folder / DECISIONS, parse_decisions),
     )
-    reasons = [reason for one in found.scenarios for reason in one.reasons]
+    reasons = [reason for one in found.judged for reason in one.reasons]
     page = build(found, evidence, tuple(_logs(folder, reasons)))
     command = (_text(folder / COMMAND) or "").strip()
-    started = report_page.local_time(found.started) or time_of(folder.name)
+    started = report_page.local_time(found.started) if found.started else time_of(folder.name)
     html = report_page.report(folder.name, found, page, command, started)
     return _replace(folder / REPORT, html)
 

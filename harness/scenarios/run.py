@@ -22,8 +22,8 @@ from harness.kernel_output.programs_output import parse_output
 from harness.machine.adb import Device
 from harness.machine.session import Session
 from harness.scenarios.catalogue import NO_LIMIT, Modules, Scenario, uid_of
-from harness.scenarios.evidence import LimitChange, Meanwhile
-from harness.scenarios.oracle import Decision, parse_decisions
+from harness.scenarios.evidence import Decision, LimitChange, Meanwhile
+from harness.scenarios.oracle import parse_decisions
 from harness.scenarios.script import (
     BEGIN,
     CHANGE,

@@ -25,8 +25,7 @@ from harness.kernel_output.records import (
 )
 from harness.kernel_output.records import parse_log as parse_records_log
 from harness.scenarios.catalogue import NO_LIMIT, SHIELD_ADJ, Enough, Run, Scenario, Victims, uid_of
-from harness.scenarios.evidence import Meanwhile
-from harness.scenarios.oracle import Decision
+from harness.scenarios.evidence import Decision, Meanwhile
 
 SIGKILL = 9
 PAGE = 4096

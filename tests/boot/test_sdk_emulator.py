@@ -21,6 +21,7 @@ from android_5 import TOOLBOX
 from harness.build.rootfs import Rootfs
 from harness.core.paths import GUEST
 from harness.jobs import emulator_test
+from harness.jobs.options import EmulatorTestOptions
 from harness.machine import session
 from harness.machine.adb import Device
 from harness.machine.qemu import kernel_command_line
@@ -115,14 +116,14 @@ def test_scenarios_pass_over_an_emulator(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Device, "_features", lambda _: features)
-    status = emulator_test.run(
-        workspace,
-        sdk_target,
+    options = EmulatorTestOptions(
+        target=sdk_target,
         policy="rss",
         trigger="alloc",
         scenarios=SCENARIOS,
         results=tmp_path / "results",
     )
+    status = emulator_test.run(workspace, options)
     folder = tmp_path / "results" / "latest"
     assert status == 0, (folder / "console.log").read_text()[-2000:]
     assert "--emulator sdk" in (folder / "command.txt").read_text()

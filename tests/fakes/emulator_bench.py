@@ -20,7 +20,8 @@ from harness.core.cache import Cache
 from harness.core.errors import (
     HarnessError,
 )
-from harness.jobs import emulator_test, guests
+from harness.jobs import emulator_test, guests, pool
+from harness.jobs.options import EmulatorTestOptions
 from harness.machine import qemu
 from harness.machine.adb import ShellResult
 from harness.results.folder import LATEST
@@ -90,8 +91,7 @@ class Bench:
         fakes: Any = (kernel, loadable, programs, guest, files / "image")
         self.built = equipment.Equipment(*fakes)
         monkeypatch.setattr(equipment, "build", lambda *_: self.built)
-        monkeypatch.setattr(guests, "bring", lambda *_: None)
-        monkeypatch.setattr(guests, "open_session", self.open_session)
+        monkeypatch.setattr(pool, "open_session", self.open_session)
         monkeypatch.setattr(guests, "observe", self.observe)
         monkeypatch.setattr(qemu, "version", lambda _: "QEMU 7.2")
 
@@ -116,9 +116,9 @@ class Bench:
         return self.change_stock(scenario, seen) if stock else self.change(scenario, told(seen))
 
     def run(self, policy: str = "rss", **options: Any) -> int:
-        options = {"target": LINUX_6_1, "jobs": "1", **options}
+        options = {"target": LINUX_6_1, "trigger": "alloc", "jobs": "1", **options}
         return emulator_test.run(
-            self.ws, policy=policy, trigger="alloc", results=self.results, **options
+            self.ws, EmulatorTestOptions(policy=policy, results=self.results, **options)
         )
 
     @property

@@ -17,7 +17,7 @@ from harness.kernel_output.programs_output import (
 )
 from harness.kernel_output.records import KillRecord, format_record, parse_log
 from harness.scenarios.catalogue import Run, Scenario, SetLimit, Victims, uid_of
-from harness.scenarios.oracle import Candidate, Decision
+from harness.scenarios.evidence import Candidate, Decision
 from harness.scenarios.verdict import PROGRAMS, Observations, ProgramRun
 
 NONCE = "5f0c12ab"
@@ -160,7 +160,7 @@ class World:
 
 def weighed(pid: int) -> Candidate:
     """Return a candidate like all others."""
-    return Candidate(pid, 1, 1, 0, 0, 0, False, 250_000)
+    return Candidate(pid, 1, 4096, 0, total=250_000 * 4096)
 
 
 def told(seen: Observations) -> Observations:

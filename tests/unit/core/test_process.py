@@ -69,7 +69,7 @@ def test_lines_come_while_the_program_runs(tmp_path: Path) -> None:
         gate.touch()
 
     script = f"echo first; while ! [ -e {gate} ]; do sleep 0.01; done; printf 'no newline'"
-    done = process.run(sh(script), on_line=on_line, timeout=120)
+    done = process.run(sh(script), process.RunOptions(on_line=on_line, timeout=120))
     assert seen == ["first", "no newline"]
     assert done.output == "first\nno newline"
 
@@ -158,7 +158,7 @@ def test_a_program_that_may_not_be_started(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_not_called_a_missing_program(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        process.run(["true"], cwd=tmp_path / "none")
+        process.run(["true"], process.RunOptions(cwd=tmp_path / "none"))
 
 
 def test_require_names_all_that_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -188,11 +188,14 @@ def test_a_repository_that_git_was_told_of_is_not_passed_on(
 
 def test_messages_come_in_one_language(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
-    assert process.run(sh("echo $LC_ALL$EXTRA"), env={"EXTRA": "!"}).output == "C!\n"
+    assert (
+        process.run(sh("echo $LC_ALL$EXTRA"), process.RunOptions(env={"EXTRA": "!"})).output
+        == "C!\n"
+    )
 
 
 def test_input_is_empty() -> None:
-    assert process.run(["cat"], timeout=10).output == ""
+    assert process.run(["cat"], process.RunOptions(timeout=10)).output == ""
 
 
 def test_bytes_that_are_no_text() -> None:
@@ -205,7 +208,9 @@ def test_a_time_limit_ends_the_whole_family(tmp_path: Path, stubborn: bool) -> N
     begun = time.monotonic()
     for limit in LIMITS:
         with pytest.raises(CommandError, match=rf"did not end within {limit:g} s") as caught:
-            process.run(family(pid_file, stubborn=stubborn), timeout=limit, check=False)
+            process.run(
+                family(pid_file, stubborn=stubborn), process.RunOptions(timeout=limit), check=False
+            )
         if pid_file.exists() and caught.value.tail:
             break
     assert caught.value.tail == "begun"
@@ -215,7 +220,7 @@ def test_a_time_limit_ends_the_whole_family(tmp_path: Path, stubborn: bool) -> N
 
 def test_a_silent_program_meets_its_time_limit() -> None:
     with pytest.raises(CommandError, match="did not end"):
-        process.run(sh("exec >/dev/null 2>&1; sleep 300"), timeout=0.3)
+        process.run(sh("exec >/dev/null 2>&1; sleep 300"), process.RunOptions(timeout=0.3))
 
 
 def test_an_error_in_the_reader_ends_the_whole_family(tmp_path: Path) -> None:
@@ -227,7 +232,7 @@ def test_an_error_in_the_reader_ends_the_whole_family(tmp_path: Path) -> None:
         raise ValueError
 
     with pytest.raises(ValueError):  # noqa: PT011 - it is our own
-        process.run(family(pid_file), on_line=on_line)
+        process.run(family(pid_file), process.RunOptions(on_line=on_line))
     assert gone(pid_file)
 
 
@@ -289,7 +294,8 @@ def test_a_program_gets_the_time_that_it_is_granted(tmp_path: Path) -> None:
     for limit in LIMITS:
         with pytest.raises(CommandError) as caught:
             process.run(
-                sh(f"{trap}; echo begun; while :; do sleep 0.05; done"), timeout=limit, grace=60
+                sh(f"{trap}; echo begun; while :; do sleep 0.05; done"),
+                process.RunOptions(timeout=limit, grace=60),
             )
         if caught.value.tail:
             break

@@ -25,7 +25,7 @@ from harness.core.errors import (
     InfrastructureError,
     UsageError,
 )
-from harness.jobs import emulator_test, guests
+from harness.jobs import emulator_test, guests, pool
 from harness.kernel_output.klog import Section
 from harness.kernel_output.reports import find_reports
 from harness.results.folder import LATEST
@@ -76,7 +76,7 @@ def test_a_run_that_passes(bench: Bench) -> None:
 )
 def test_a_wrong_word_is_told_before_anything_is_done(bench: Bench, words: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        emulator_test.run(bench.ws, LINUX_6_1, results=bench.results, **words)
+        bench.run(**words)
     assert not bench.results.exists()
 
 
@@ -237,7 +237,7 @@ def test_a_hung_task_is_told_as_fast_as_the_board_allows(
 
 
 def test_the_command_can_be_repeated(bench: Bench) -> None:
-    bench.run(scenarios=("report",), source="/a b", extra_patches=(Path("x.patch"),))
+    bench.run(scenarios=("report",), source="/a b", patches=(Path("x.patch"),))
     assert bench.command == (
         "./inv emulator-test --policy rss --trigger alloc --kernel linux-6.1 --emulator qemu"
         " --source '/a b' --jobs 1 --scenario report --patch x.patch\n"
@@ -256,7 +256,10 @@ def test_the_source_is_in_the_results(bench: Bench) -> None:
 def test_what_a_branch_was_at_is_what_is_repeated(bench: Bench) -> None:
     assert isinstance(GOLDFISH_3_4.source, GitSource)
     bench.run(target=GOLDFISH_3_4, scenarios=("report",))
-    assert bench.command.endswith(f" --source {GOLDFISH_3_4.source.url}@{COMMIT}\n")
+    assert bench.command == (
+        "./inv emulator-test --policy rss --trigger alloc --kernel goldfish-3.4 --emulator qemu"
+        f" --source {GOLDFISH_3_4.source.url}@{COMMIT} --jobs 1 --scenario report\n"
+    )
     bench.run(target=GOLDFISH_3_4, scenarios=("report",), source="/tree")
     assert bench.command.count("--source") == 1
 
@@ -368,7 +371,7 @@ def test_a_kernel_that_does_not_come_up_can_be_handed_on(
     def fail(*_: object, **__: object) -> None:
         raise BootError("the kernel panicked")
 
-    monkeypatch.setattr(guests, "open_session", fail)
+    monkeypatch.setattr(pool, "open_session", fail)
     with pytest.raises(BootError):
         bench.run()
     assert len(handed_on(bench)) == 1

@@ -19,7 +19,8 @@ from rich.console import Console
 
 from harness.bundle import built
 from harness.core.cache import Cache
-from harness.jobs import fuzz
+from harness.jobs import fuzz, pool
+from harness.jobs.options import FuzzOptions
 from harness.machine import qemu
 from harness.machine.adb import ShellResult
 from harness.results.folder import ResultFolder
@@ -29,6 +30,7 @@ from harness.targets.model import Target
 from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 
+AGAIN = "./inv fuzz --kernel linux-6.1 --emulator qemu"
 HAND_ON = "to hand it on: ./inv bundle results/x"
 
 
@@ -36,16 +38,7 @@ def finished(folder: Path, problems: tuple[str, ...], failed: int | None) -> tup
     output = io.StringIO()
     ws = Workspace(Cache(folder / "cache"), Reporter(Console(file=output, width=300)))
     made = ResultFolder.create(folder, "linux-6.1", "fuzz", datetime(2026, 11, 22))
-    run = fuzz.Fuzz(
-        ws,
-        LINUX_6_1,
-        made,
-        seed=7,
-        most=9,
-        minutes=1,
-        guests=1,
-        again=lambda seed: ["again", str(seed)],
-    )
+    run = fuzz.Fuzz(ws, FuzzOptions(target=LINUX_6_1, seed=7, rounds=9), 1, made)
     run.hand_on, run.rounds, run.problems, run.failed_seed = HAND_ON, 9, problems, failed
     status = fuzz.finish(run)
     assert json.loads((made.path / fuzz.JSON).read_text())["problems"] == list(problems)
@@ -61,7 +54,7 @@ def test_a_run_that_passes_is_not_to_be_handed_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("failed", "last"),
     [
-        (12, "FAIL: the round of seed 12; again: again 12"),
+        (12, f"FAIL: the round of seed 12; again: {AGAIN} --seed 12 --rounds 1"),
         (None, "FAIL: behind all rounds"),
     ],
 )
@@ -77,16 +70,8 @@ def test_what_is_booted_is_written_down_before(
 ) -> None:
     monkeypatch.setattr(qemu, "version", lambda _: "QEMU 7.2")
     ws = Workspace(Cache(tmp_path / "cache"))
-    run = fuzz.begin(
-        ws,
-        LINUX_6_1,
-        seed=7,
-        rounds=0,
-        minutes=1,
-        command=["x"],
-        again=lambda _: [],
-        results=tmp_path / "results",
-    )
+    options = FuzzOptions(target=LINUX_6_1, seed=7, results=tmp_path / "results")
+    run = fuzz.begin(ws, options)
     fuzz.note_built(run, bundles.KERNEL_FACTS, bundles.cached(ws.cache))
     found = built.read((run.folder.path / built.FILE).read_text())
     assert found.rounds is not None
@@ -104,7 +89,7 @@ class Sessions:
         self.leaks: tuple[str, ...] = ()
         self._barrier = threading.Barrier(together)
         self._first = iter(range(together))
-        monkeypatch.setattr(fuzz, "open_session", self.open)
+        monkeypatch.setattr(pool, "open_session", self.open)
         monkeypatch.setattr(fuzz, "load_modules", lambda _: None)
         monkeypatch.setattr(fuzz, "_round", self.round)
         monkeypatch.setattr(fuzz, "_leaks", lambda _: self.leaks)
@@ -112,12 +97,12 @@ class Sessions:
         self.forgot: list[bool] = []
 
     @contextmanager
-    def open(self, *_: object, folder: Path, **_options: object) -> Iterator[Any]:
+    def open(self, _ws: object, _boot: object, folder: Path, **_options: object) -> Iterator[Any]:
         device = SimpleNamespace(shell=lambda *_, **__: ShellResult(1, ""))
         yield SimpleNamespace(device=device, name=folder.name)
 
     def round(
-        self, session: Any, _results: object, _folder: Path, seed: int, failing: int
+        self, session: Any, _results: object, seed: int, failing: int
     ) -> tuple[dict[str, int], tuple[str, ...]]:
         if next(self._first, None) is not None:
             self._barrier.wait(120)
@@ -128,17 +113,8 @@ class Sessions:
 
 def shared(tmp_path: Path, rounds: int, guests: int, target: Target = LINUX_6_1) -> fuzz.Fuzz:
     ws = Workspace(Cache(tmp_path / "cache"), Reporter(Console(file=io.StringIO())))
-    run = fuzz.begin(
-        ws,
-        target,
-        seed=7,
-        rounds=rounds,
-        minutes=1,
-        command=["x"],
-        again=lambda _: [],
-        guests=guests,
-        results=tmp_path / "results",
-    )
+    options = FuzzOptions(target=target, seed=7, rounds=rounds, results=tmp_path / "results")
+    run = fuzz.begin(ws, options, guests)
     fuzz.perform_built(run, bundles.cached(ws.cache))
     return run
 
@@ -210,13 +186,3 @@ def test_what_the_kernels_boot_has_leaked_is_no_leak_of_the_rounds() -> None:
     assert fuzz._leaks(session) == ()
     device.lost.append("0xbf170e00")
     assert fuzz._leaks(session) == ("unreferenced object 0xbf170e00",)
-
-
-def test_the_command_names_what_was_fuzzed() -> None:
-    target = LINUX_6_1.with_cross_compile("arm-x-").checking_itself()
-    assert fuzz._command(target, "/tree", (Path("a.patch"),)) == [
-        *("./inv", "fuzz", "--kernel", "linux-6.1", "--emulator", "qemu", "--source", "/tree"),
-        *("--cross-compile", "arm-x-", "--patch", "a.patch", "--debug"),
-    ]
-    assert fuzz._rounds(7, 0, 0.5, 2) == ["--seed", "7", "--minutes", "0.5", "--jobs", "2"]
-    assert fuzz._rounds(7, 3) == ["--seed", "7", "--rounds", "3"]

@@ -19,8 +19,9 @@ from world import World
 
 from harness.core.errors import BootError, DeviceError, InfrastructureError, UsageError
 from harness.core.lifetime import Health
-from harness.jobs import guests
-from harness.jobs.guests import WORTH_A_GUEST, Work, count_of, names_in, plan
+from harness.jobs import pool
+from harness.jobs.guests import WORTH_A_GUEST, Work, names_in, plan
+from harness.jobs.pool import count_of
 from harness.kernel_output.klog import Section
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import SCENARIOS, Scenario
@@ -38,7 +39,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, cpus: int, free: int) -> None:
-    monkeypatch.setattr(guests, "usable_cpus", lambda: cpus)
+    monkeypatch.setattr(pool, "usable_cpus", lambda: cpus)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
 
 
@@ -140,12 +141,12 @@ def test_a_machine_that_goes_ends_the_work_of_all(bench: Bench) -> None:
 
 def test_a_guest_that_does_not_boot_ends_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def open_session(*_: object, folder: Path, **_options: object) -> Iterator[Any]:
+    def open_session(_ws: object, _boot: object, folder: Path, **_options: object) -> Iterator[Any]:
         if folder.name == "guest2":
             raise BootError("the kernel panicked")
         yield SimpleNamespace(device=bench.device, check=lambda: None)
 
-    monkeypatch.setattr(guests, "open_session", open_session)
+    monkeypatch.setattr(pool, "open_session", open_session)
     with pytest.raises(BootError):
         bench.run(jobs="2")
     assert bench.verdict["problem"] == "the kernel panicked"
@@ -158,7 +159,12 @@ def test_who_interrupts_does_not_wait_for_a_boot(
 
     @contextmanager
     def open_session(
-        *_: object, folder: Path, started: Callable[[Health], None], **_options: object
+        _ws: object,
+        _boot: object,
+        folder: Path,
+        *,
+        started: Callable[[Health], None],
+        **_options: object,
     ) -> Iterator[Any]:
         health = Health()
         started(health)
@@ -171,7 +177,7 @@ def test_who_interrupts_does_not_wait_for_a_boot(
                 raise
         yield SimpleNamespace(device=bench.device, check=lambda: None)
 
-    monkeypatch.setattr(guests, "open_session", open_session)
+    monkeypatch.setattr(pool, "open_session", open_session)
     main = threading.main_thread().ident
     assert main is not None
 
@@ -238,7 +244,7 @@ def test_who_interrupts_gets_no_verdict_on_what_was_under_way(
         started(machine)
         yield SimpleNamespace(device=bench.device, check=bench.check)
 
-    monkeypatch.setattr(guests, "open_session", open_session)
+    monkeypatch.setattr(pool, "open_session", open_session)
 
     def ctrl_c(_scenario: Scenario, seen: Observations) -> Observations:
         signal.pthread_kill(main, signal.SIGINT)

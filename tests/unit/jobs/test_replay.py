@@ -31,10 +31,11 @@ from harness.core.errors import (
     ToolMissingError,
     UsageError,
 )
-from harness.jobs import fuzz, guests, replay
+from harness.jobs import fuzz, guests, pool, replay
 from harness.kernel_output.klog import Section
 from harness.machine import qemu
 from harness.machine.adb import ShellResult
+from harness.machine.session import Boot
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import Scenario
 from harness.scenarios.verdict import Observations
@@ -82,11 +83,10 @@ class Bench:
         self.output = io.StringIO()
         self.ws = Workspace(Cache(self.cache), Reporter(Console(file=self.output, width=300)))
         self.device = Device()
-        self.opened: list[dict[str, Any]] = []
+        self.opened: list[tuple[Boot, bytes, bytes]] = []
         self.error: HarnessError | None = None
         self.lives = True
-        for job in (guests, fuzz):
-            monkeypatch.setattr(job, "open_session", self.open_session)
+        monkeypatch.setattr(pool, "open_session", self.open_session)
         monkeypatch.setattr(guests, "observe", self.observe)
         monkeypatch.setattr(replay, "require", lambda *_: None)
         facts = {"qemu": QEMU, "arguments": "console=ttyAMA0"}
@@ -100,11 +100,9 @@ class Bench:
 
     @contextmanager
     def open_session(
-        self, _ws: object, image: Path, initramfs: Path, _target: object, **options: Any
+        self, _ws: object, boot: Boot, _folder: object, **_options: object
     ) -> Iterator[Any]:
-        self.opened.append(
-            {"image": image.read_bytes(), "guest": initramfs.read_bytes(), **options}
-        )
+        self.opened.append((boot, boot.image.read_bytes(), boot.initramfs.read_bytes()))
         if self.error is not None:
             raise self.error
         yield SimpleNamespace(device=self.device, check=lambda: None)
@@ -150,11 +148,11 @@ def test_a_run_that_comes_out_as_the_original(bench: Bench) -> None:
 
 def test_what_is_booted_is_the_bundles(bench: Bench) -> None:
     bench.run()
-    (opened,) = bench.opened
-    assert opened["image"] == bundles.CONTENTS["kernel/image"]
-    assert opened["guest"] == bundles.CONTENTS["guest/initramfs"]
-    assert opened["expect_release"] == bundles.RELEASE
-    assert opened["snapshot"] is False
+    ((boot, image, guest),) = bench.opened
+    assert image == bundles.CONTENTS["kernel/image"]
+    assert guest == bundles.CONTENTS["guest/initramfs"]
+    assert boot.release == bundles.RELEASE
+    assert boot.snapshot is False
     # Programs and modules are in the guest.
     assert bench.device.pushed == {}
 
@@ -293,7 +291,7 @@ def test_a_round_of_the_fuzz_test_again(
     seeds: list[int] = []
 
     def once(
-        _session: object, _results: object, _folder: Path, seed: int, _failing: int
+        _session: object, _results: object, seed: int, _failing: int
     ) -> tuple[dict[str, int], tuple[str, ...]]:
         seeds.append(seed)
         return {}, problems

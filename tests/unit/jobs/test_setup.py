@@ -62,7 +62,7 @@ class Machine:
             raise SourceError("Debian's bookworm could not be asked")
         return self.newest
 
-    def _run(self, argv: Sequence[str], **options: object) -> process.Completed:
+    def _run(self, argv: Sequence[str], *_: object, **_options: object) -> process.Completed:
         words = tuple(argv)
         if words[:2] == ("sudo", "-n"):
             return process.Completed(words, self.sudo_status, "")

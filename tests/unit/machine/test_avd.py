@@ -20,7 +20,7 @@ from harness.core.errors import BootError, DeviceError, HarnessError, Infrastruc
 from harness.machine import avd
 from harness.machine.avd import emulator_argv, explain, explained, free_port_pair
 from harness.machine.sdk import Avd, Sdk
-from harness.machine.session import BootLimits, open_session
+from harness.machine.session import Boot, BootLimits, open_session
 from harness.targets.model import SdkMachine
 from harness.targets.table import get_target
 from harness.ui.progress import PlainConsole, Reporter
@@ -156,15 +156,8 @@ def open_it(folder: Path, limits: BootLimits = LIMITS) -> None:
     ws = Workspace(Cache(folder / "cache"), Reporter(PlainConsole()))
     image = folder / "zImage"
     image.touch()
-    with open_session(
-        ws,
-        image,
-        image,
-        get_target("goldfish-3.4", "sdk"),
-        folder=folder / "results",
-        expect_release="3.4.67",
-        limits=limits,
-    ):
+    boot = Boot(get_target("goldfish-3.4", "sdk"), image, image, "3.4.67", limits=limits)
+    with open_session(ws, boot, folder / "results"):
         pass
 
 
