@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 from pathlib import Path
 
@@ -15,16 +14,14 @@ from fakekernel import patch_files
 from goldfish_skeleton import SKELETON, TABLE_TAILS, write_skeleton
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from stand_ins import workspace
 
 from harness.build.patching import Overlay, check, overlay
 from harness.build.series import touched_files
 from harness.build.source import KernelSource
 from harness.build.toolchain import tool_version
-from harness.core.cache import Cache
 from harness.core.errors import PatchError
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
-from harness.ui.progress import PlainConsole, Reporter
-from harness.ui.workspace import Workspace
 
 COMPILER = "arm-linux-gnueabihf-gcc"
 NEEDED = 11
@@ -53,10 +50,6 @@ def new_tools(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def source_of(folder: Path) -> KernelSource:
     return KernelSource(GOLDFISH_3_4, folder, "skeleton", "3.4.67", "a skeleton")
-
-
-def workspace(folder: Path) -> Workspace:
-    return Workspace(Cache(folder), Reporter(PlainConsole(file=io.StringIO())))
 
 
 def text_of(files: Overlay, name: str) -> str:

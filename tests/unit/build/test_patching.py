@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakekernel import DECLARE_PATCH, HOOK_PATCH, LIMITS_C, TREE, FakeRepository, make_repository
+from fakekernel import DECLARE_PATCH, HOOK_PATCH, LIMITS_C, TREE, FakeRepository
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -40,11 +40,6 @@ CONFLICT = HOOK_PATCH.replace(
     "@@ -20,4 +21,4 @@\n void free_pages(int order)\n {\n"
     "-\tpages -= 2 << order;\n+\tpages -= 3 << order;\n }\n",
 )
-
-
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRepository:
-    return make_repository(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -7,27 +7,20 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_ndk import BUILDS, R11, arm_program, make_ndk
-from rich.console import Console
+from stand_ins import script, workspace
 
 from harness.build import programs
 from harness.build.elfcheck import read_elf
-from harness.core.cache import Cache
 from harness.core.errors import BuildError, ToolMissingError
 from harness.core.paths import NDK_TESTS
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
-from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
-
-
-def workspace(root: Path) -> Workspace:
-    return Workspace(cache=Cache(root), reporter=Reporter(Console(file=StringIO())))
 
 
 def entries(ws: Workspace) -> list[Path]:
@@ -135,9 +128,7 @@ def test_a_missing_compiler_is_named_with_its_package(tmp_path: Path) -> None:
 
 def test_a_missing_c_library_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A compiler without its library cannot be had here; its words can.
-    compiler = tmp_path / "bare-gcc"
-    compiler.write_text("#!/bin/sh\necho 'ld: cannot find -lc: No such file' >&2\nexit 1\n")
-    compiler.chmod(0o755)
+    script(tmp_path / "bare-gcc", "echo 'ld: cannot find -lc: No such file' >&2; exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}", prepend=":")
     with pytest.raises(BuildError) as caught:
         programs.compile_programs(

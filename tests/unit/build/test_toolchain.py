@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from stand_ins import script
 
 from harness.build import toolchain
 from harness.build.series import Condition, Tool
@@ -32,8 +33,7 @@ def target(tmp_path: Path) -> Target:
 
 
 def write_tool(path: Path, says: str, status: int = 0) -> None:
-    path.write_text(f"#!/bin/sh\ncat <<'END'\n{says}\nEND\nexit {status}\n")
-    path.chmod(0o755)
+    script(path, f"cat <<'END'\n{says}\nEND\nexit {status}")
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,8 @@ def test_the_version_of_the_linker(
 
 
 def test_gcc_is_asked_in_the_way_of_old_and_new_ones(tmp_path: Path, target: Target) -> None:
-    gcc, words = tmp_path / "arm-eabi-gcc", tmp_path / "words"
-    gcc.write_text(f'#!/bin/sh\necho "$* $LC_ALL" >{words}\necho 4.8\n')
-    gcc.chmod(0o755)
+    words = tmp_path / "words"
+    script(tmp_path / "arm-eabi-gcc", f'echo "$* $LC_ALL" >{words}; echo 4.8')
     tool_version(target, "gcc")
     assert words.read_text() == "-dumpfullversion -dumpversion C\n"
 
@@ -82,9 +81,7 @@ def test_the_hosts_tools_are_those_of_the_path(
     tmp_path: Path, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, says in (("gcc", "12.2.0"), ("perl", "5.36.0")):
-        tool = tmp_path / name
-        tool.write_text(f"#!/bin/sh\necho {says}\n")
-        tool.chmod(0o755)
+        script(tmp_path / name, f"echo {says}")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert tool_version(target, "hostgcc") == (12, 2, 0)
     assert tool_version(target, "perl") == (5, 36, 0)
