@@ -13,7 +13,8 @@ from harness.ui.workspace import Workspace
 
 def workspace(folder: Path, said: io.StringIO | None = None) -> Workspace:
     """Return a workspace whose cache is `folder`, and whose messages go to `said`."""
-    return Workspace(Cache(folder), Reporter(PlainConsole(file=said or io.StringIO())))
+    console = PlainConsole(file=said or io.StringIO(), width=200)
+    return Workspace(Cache(folder), Reporter(console))
 
 
 def script(path: Path, text: str) -> Path:
