@@ -19,6 +19,8 @@ from harness.ui.workspace import Workspace
 # The form of a `--source` that is a git URL: the URL is everything up to the last @.
 _GIT_SOURCE = re.compile(r"(?P<url>.+)@(?P<commit>[^@/]*)")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+# The answer of `git ls-remote`; git may print warnings before it.
+_HEAD = re.compile(rf"^(?P<commit>{_COMMIT.pattern})\t", re.MULTILINE)
 _URL = re.compile(r"[a-z][a-z0-9+]*://|[^/]+@[^/]+:|[^/:]+\.[^/:]+:")
 _PROGRESS = re.compile(r"(?:remote: )?(?P<what>[A-Z][a-z]+ [a-z]+): +(?P<percent>\d+)%.*")
 # The messages of servers that only serve the tips of branches.
@@ -70,13 +72,13 @@ def commit_of(ws: Workspace, source: GitSource) -> str:
         known = typed_json.read(dict[str, str], memory.read_text())["commit"]
         ws.reporter.say(f"{source.url} cannot be asked; {source.branch} was at {known[:12]}")
         return known
-    commit = answer.output.split("\t", 1)[0].strip()
-    if not _COMMIT.fullmatch(commit):
+    found = _HEAD.search(answer.output)
+    if found is None:
         raise SourceError(f"{source.url} has no branch {source.branch}", hint=OTHER_SOURCE)
     with disk_full_named(ws.cache.root):
         memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(typed_json.to_text({"commit": commit}))
-    return commit
+        memory.write_text(typed_json.to_text({"commit": found["commit"]}))
+    return found["commit"]
 
 
 def ls_remote_argv(url: str, ref: str) -> list[str]:
@@ -115,12 +117,12 @@ def checkout(ws: Workspace, url: str, commit: str, tree: Path, note: Callable[[s
             note(f"{found['what'].lower()}: {found['percent']} %")
 
     tree.mkdir()
-    for argv in (
-        [*git_argv(tree), "init", "-q"],
-        fetch_argv(tree, url, commit),
-        [*git_argv(tree), "checkout", "-q", commit],
-    ):
-        verb = next(word for word in argv if word in ("init", "fetch", "checkout"))
+    commands = {
+        "init": [*git_argv(tree), "init", "-q"],
+        "fetch": fetch_argv(tree, url, commit),
+        "checkout": [*git_argv(tree), "checkout", "-q", commit],
+    }
+    for verb, argv in commands.items():
         try:
             run(
                 argv,

@@ -16,7 +16,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -164,17 +164,13 @@ class Cache:
         """Return the path of the entry, whether it exists or not."""
         return self.root / kind / key
 
-    @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
+    def lock(self, name: str) -> AbstractContextManager[bool]:
         """Hold a lock that other runs on this machine respect; wait until it is free."""
-        with self._locked(name, wait=True):
-            yield
+        return self._locked(name, wait=True)
 
-    @contextmanager
-    def try_lock(self, name: str) -> Iterator[bool]:
+    def try_lock(self, name: str) -> AbstractContextManager[bool]:
         """Take the lock only if it is free; yield whether this run holds it."""
-        with self._locked(name, wait=False) as ours:
-            yield ours
+        return self._locked(name, wait=False)
 
     @contextmanager
     def _locked(self, name: str, *, wait: bool) -> Iterator[bool]:

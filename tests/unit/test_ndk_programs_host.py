@@ -13,6 +13,7 @@ import ctypes
 import errno
 import os
 import platform
+import re
 import resource
 import signal
 import subprocess
@@ -840,7 +841,8 @@ def test_where_nobody_kills_the_benchmark_says_so(programs: Path, command: str) 
     assert ended.status == 1
     output = parse_bench(ended.out)
     # Together they are above the limit, and stay there.
-    assert [over > 0 for over in output.no_kills] == [True] * (2 if command == "overshoot" else 0)
+    above = re.findall(r"^no kill: run=\d, over=[1-9]\d*$", ended.out, re.MULTILINE)
+    assert len(above) == (2 if command == "overshoot" else 0)
     assert [one.within for one in output.crowds] == [False] * (2 if command == "crowd" else 0)
     assert output.kills == ()
 
@@ -850,7 +852,8 @@ def test_a_crowd_within_its_limit_loses_nobody(programs: Path) -> None:
     ended = run(programs / "bench_work", *words)
     assert ended.status == 0
     (crowd,) = parse_bench(ended.out).crowds
-    assert (crowd.processes, crowd.kills, crowd.within) == (3, 0, True)
+    assert (crowd.kills, crowd.within) == (0, True)
+    assert "crowd: run=0, processes=3, " in ended.out
 
 
 def test_a_group_that_is_not_there(programs: Path, tmp_path: Path) -> None:

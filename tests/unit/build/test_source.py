@@ -669,6 +669,14 @@ def test_a_server_that_gives_out_tips_only_is_told_of(
     assert no_entry_left(fake)
 
 
+def test_what_git_warns_of_is_no_commit(
+    fake: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = f"echo warning: redirecting to https://x/; printf '{HASH}\\trefs/heads/b\\n'"
+    fake_git(tmp_path, script, monkeypatch)
+    assert git_source.commit_of(fake.ws, GitSource("https://host.invalid/k", "b")) == HASH
+
+
 def test_a_clone_shows_how_far_it_is(
     fake: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
