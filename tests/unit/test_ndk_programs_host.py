@@ -25,7 +25,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.bench.output import idle_pid, parse_bench
@@ -327,11 +327,6 @@ WORDS = st.sampled_from([os.fsencode(word) for word in OPTIONS + GOOD]) | st.bin
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-@settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 @given(words=st.lists(WORDS, max_size=8))
 def test_no_arguments_crash_a_program(programs: Path, name: str, words: list[bytes]) -> None:
     # The last words cannot be right, whatever stands before them: nothing is run.

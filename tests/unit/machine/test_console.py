@@ -13,12 +13,18 @@ from typing import Any
 
 import pexpect
 import pytest
+from fake_clock import FakeClock
 from filelock import FileLock
 
 from harness.core.errors import BootError, DeviceError, InfrastructureError
 from harness.core.lifetime import Health
-from harness.machine import console as console_module
-from harness.machine.console import Console, find_trouble, message_of
+from harness.machine.console import (
+    _MOST_TRACE_SECONDS,
+    _TRACE_SECONDS,
+    Console,
+    find_trouble,
+    message_of,
+)
 from harness.machine.session import check_machine
 from harness.targets.linux_6_1 import LINUX_6_1
 
@@ -148,32 +154,60 @@ def test_a_panic_is_the_first_cause_and_its_trace_is_shown(tmp_path: Path) -> No
     console.close()
 
 
-def test_a_trace_is_listened_to_while_it_comes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Spoken:
+    """A machine that prints what it is told to, when it is told to; its clock stands still."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock, health = FakeClock(), Health()
+        health.clock = self.clock
+        os.mkfifo(folder / "words")
+        self.console = Console(["cat", str(folder / "words")], folder / "console.log", health)
+        self._words = (folder / "words").open("w")
+
+    def say(self, line: str) -> None:
+        """Print a line, and wait until the console has read it."""
+        self._words.write(f"{line}\n")
+        self._words.flush()
+        until = time.monotonic() + 120
+        while line not in self.console.tail(1):
+            assert time.monotonic() < until
+            time.sleep(0.001)
+
+    def end(self) -> Exception:
+        """Return the first cause of the console's end, which comes before the machine's."""
+        assert self.console.health.pause(60), "no failure was noticed"
+        self._words.close()
+        return first_cause(self.console)
+
+
+@pytest.fixture
+def spoken(tmp_path: Path) -> Spoken:
+    return Spoken(tmp_path)
+
+
+def test_a_trace_is_listened_to_while_it_comes(spoken: Spoken) -> None:
     """On a busy host it comes slowly; each line gives the next one as much time again."""
-    monkeypatch.setattr(console_module, "_TRACE_SECONDS", 3.0)
-    monkeypatch.setattr(console_module, "_MOST_TRACE_SECONDS", 60.0)
-    lines = "for n in 1 2 3 4 5; do sleep 0.8; echo '[    1.000001] frame '$n; done"
-    script = f"echo '[    1.000000] Kernel panic - not syncing: x'; {lines}; sleep 600"
-    console = start(tmp_path, script)
-    with pytest.raises(BootError, match="kernel panic") as caught:
-        console.wait_for(READY, timeout=600, silence=600)
-    assert "frame 5" in caught.value.tail
-    console.kill()
-    console.close()
+    spoken.say("[    1.000000] Kernel panic - not syncing: x")
+    for number in range(1, 6):
+        spoken.clock.time += 0.8 * _TRACE_SECONDS
+        spoken.say(f"[    1.000001] frame {number}")
+    assert not spoken.console.health.failed
+    spoken.clock.time += 1.2 * _TRACE_SECONDS
+    cause = spoken.end()
+    assert isinstance(cause, BootError)
+    assert "kernel panic" in cause.message
+    assert "frame 5" in cause.tail
 
 
-def test_a_trace_without_end_is_not_listened_to_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(console_module, "_MOST_TRACE_SECONDS", 1.0)
-    script = "echo '[    1.000000] BUG: x'; while :; do echo again; sleep 0.05; done"
-    console = start(tmp_path, script)
-    with pytest.raises(BootError, match="kernel bug"):
-        console.wait_for(READY, timeout=600, silence=600)
-    console.kill()
-    console.close()
+def test_a_trace_without_end_is_not_listened_to_for_ever(spoken: Spoken) -> None:
+    spoken.say("[    1.000000] BUG: x")
+    step = _TRACE_SECONDS / 2
+    for number in range(round(_MOST_TRACE_SECONDS / step)):
+        assert not spoken.console.health.failed
+        spoken.clock.time += step
+        spoken.say(f"again {number}")
+    spoken.clock.time += step
+    assert "kernel bug" in str(spoken.end())
 
 
 def test_the_panic_and_not_the_end_behind_it_is_the_cause(tmp_path: Path) -> None:
