@@ -41,7 +41,7 @@ READY = "ready: (.*)"
         ),
         ("<0>[    1.234567] Kernel panic - not syncing: Fatal exception", "kernel panic"),
         ("[    1.234567] Internal error: Oops: 5 [#1] SMP ARM", "kernel oops"),
-        ("[    1.234567] 8<--- cut here ---", None),
+        ("[    1.234567] 8<--- cut here ---", ""),
         ("[    1.234567] Unable to handle kernel NULL pointer dereference", "kernel oops"),
         ("[    1.234567] kernel BUG at mm/slub.c:435!", "kernel bug"),
         ("[    1.234567] BUG: KASAN: use-after-free in mm_limits_check", "kernel bug"),
@@ -53,16 +53,17 @@ READY = "ready: (.*)"
         ("[    1.234567] rcu: INFO: rcu_sched self-detected stall on CPU", "RCU stall"),
         ("[    1.234567] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:", "RCU stall"),
         # A program's text, and text that a program put into a line of the kernel's.
-        ("Kernel panic - not syncing: said a program", None),
-        ("[1.0] BUG: said a program", None),
-        ("[    1.234567] uid=10070,\tuRSS=1,\tcomm=Kernel panic - not syncing", None),
-        ("[    1.234567] mark: BUG: this test is about bugs", None),
-        ("[    0.000000] Linux version 6.1 (BUG: none)", None),
+        ("Kernel panic - not syncing: said a program", ""),
+        ("[1.0] BUG: said a program", ""),
+        ("<4>BUG: said a program", ""),
+        ("<12>[    1.234567] BUG: said a program, through /dev/kmsg", ""),
+        ("[    1.234567] uid=10070,\tuRSS=1,\tcomm=Kernel panic - not syncing", ""),
+        ("[    1.234567] mark: BUG: this test is about bugs", ""),
+        ("[    0.000000] Linux version 6.1 (BUG: none)", ""),
     ],
 )
-def test_find_trouble(line: str, name: str | None) -> None:
-    trouble = find_trouble(line)
-    assert (trouble.name if trouble else None) == name
+def test_find_trouble(line: str, name: str) -> None:
+    assert find_trouble(line) == name
 
 
 def test_message_of_drops_the_time() -> None:
