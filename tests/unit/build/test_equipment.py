@@ -4,26 +4,23 @@
 from __future__ import annotations
 
 import gzip
-import io
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from rich.console import Console
+from stand_ins import workspace
 
 from harness.build import equipment, kernel, modules, programs, rootfs
 from harness.core import lifetime, process
-from harness.core.cache import Cache
 from harness.core.errors import BuildError, RunEndedError
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
-from harness.ui.progress import Reporter
-from harness.ui.workspace import Workspace
 
 LONG = [sys.executable, "-c", "import time; time.sleep(600)"]
 
@@ -33,7 +30,7 @@ class Builds:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.folder = folder
-        self.ws = Workspace(Cache(folder / "cache"), Reporter(Console(file=io.StringIO())))
+        self.ws = workspace(folder / "cache")
         self.barrier = threading.Barrier(2)
         files = folder / "built"
         files.mkdir()
@@ -53,18 +50,14 @@ class Builds:
         self.guest: Any = SimpleNamespace(
             key="g", initramfs=files / "guest.gz", tools=(), packages=("adbd=34",)
         )
-        monkeypatch.setattr(kernel, "build", self.build_kernel)
+        monkeypatch.setattr(kernel, "build", lambda *_: self.together(self.kernel))
         monkeypatch.setattr(modules, "build", lambda *_: self.modules)
         monkeypatch.setattr(programs, "build", lambda *_: self.programs)
-        monkeypatch.setattr(rootfs, "build", self.build_guest)
+        monkeypatch.setattr(rootfs, "build", lambda *_: self.together(self.guest))
 
-    def build_kernel(self, *_: object) -> Any:
+    def together(self, built: Any) -> Any:
         self.barrier.wait(120)
-        return self.kernel
-
-    def build_guest(self, *_: object) -> Any:
-        self.barrier.wait(120)
-        return self.guest
+        return built
 
 
 @pytest.fixture
@@ -72,14 +65,10 @@ def builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Builds:
     return Builds(monkeypatch, tmp_path)
 
 
-def test_kernel_and_guest_are_built_side_by_side(builds: Builds) -> None:
+def test_kernel_and_guest_are_built_side_by_side_and_equipped(builds: Builds) -> None:
     made = equipment.build(builds.ws, LINUX_6_1)
     assert made.bootable.release == "6.1"
     assert [path.name for path in made.bootable.modules] == ["set_mm_limits", "my_oom_killer"]
-
-
-def test_programs_and_modules_are_behind_the_guest(builds: Builds) -> None:
-    made = equipment.build(builds.ws, LINUX_6_1)
     whole = gzip.decompress(made.initramfs.read_bytes())
     assert whole.startswith(b"guest")
     for name in (b"equipment/program", b"equipment/set_mm_limits", b"equipment/my_oom_killer"):
@@ -101,40 +90,28 @@ def test_an_avd_has_a_system_of_its_own(builds: Builds) -> None:
     assert made.initramfs == builds.guest.initramfs
 
 
-def test_a_build_that_fails_ends_the_other(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        builds.barrier.wait(120)
-        raise BuildError("build kernel failed")
-
-    def long(*_: object) -> None:
-        builds.barrier.wait(120)
-        process.run(LONG)
-
-    monkeypatch.setattr(kernel, "build", fail)
-    monkeypatch.setattr(rootfs, "build", long)
-    begun = time.monotonic()
-    with pytest.raises(BuildError, match="build kernel failed"):
-        equipment.build(builds.ws, LINUX_6_1)
-    assert time.monotonic() - begun < 120
+def fail() -> None:
+    raise BuildError("build kernel failed")
 
 
-def test_ctrl_c_ends_both(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupt() -> None:
     main = threading.main_thread().ident
     assert main is not None
+    signal.pthread_kill(main, signal.SIGINT)
+    process.run(LONG)
 
-    def interrupted(*_: object) -> None:
-        builds.barrier.wait(120)
-        signal.pthread_kill(main, signal.SIGINT)
-        process.run(LONG)
 
-    def long(*_: object) -> None:
-        builds.barrier.wait(120)
-        process.run(LONG)
-
-    monkeypatch.setattr(kernel, "build", interrupted)
-    monkeypatch.setattr(rootfs, "build", long)
+@pytest.mark.parametrize(("end", "error"), [(fail, BuildError), (interrupt, KeyboardInterrupt)])
+def test_a_build_that_fails_or_is_interrupted_ends_the_other(
+    builds: Builds,
+    monkeypatch: pytest.MonkeyPatch,
+    end: Callable[[], object],
+    error: type[BaseException],
+) -> None:
+    monkeypatch.setattr(kernel, "build", lambda *_: (builds.together(None), end()))
+    monkeypatch.setattr(rootfs, "build", lambda *_: (builds.together(None), process.run(LONG)))
     begun = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         equipment.build(builds.ws, LINUX_6_1)
     assert time.monotonic() - begun < 120
 

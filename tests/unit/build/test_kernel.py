@@ -9,17 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakekernel import HOOK_PATCH, LIMITS_C, FakeRepository, make_repository
+from fakekernel import HOOK_PATCH, LIMITS_C, FakeRepository
+from stand_ins import script
 
 from harness.build.kernel import KernelBuild, KernelMake, build, patch, requested_config
 from harness.build.patching import WorkTree
 from harness.core.errors import BuildError, KconfigError, ToolMissingError, UsageError
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
-
-
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRepository:
-    return make_repository(tmp_path, monkeypatch)
 
 
 def build_it(fake: FakeRepository, *extra: Path, config: Path | None = None) -> KernelBuild:
@@ -352,9 +348,8 @@ def test_a_kernel_is_built_by_the_compiler_that_was_given(
 ) -> None:
     prefix = f"{tmp_path}/own-"
     for tool in ("gcc", "ld"):
-        wrapper = Path(f"{prefix}{tool}")
-        wrapper.write_text(f'#!/bin/sh\necho {tool} >>{tmp_path}/called\nexec {tool} "$@"\n')
-        wrapper.chmod(0o755)
+        calls = f'echo {tool} >>{tmp_path}/called; exec {tool} "$@"'
+        script(Path(f"{prefix}{tool}"), calls)
     plain = build_it(fake)
     own = replace(fake, target=fake.target.with_cross_compile(prefix))
     kernel = build_it(own)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from stand_ins import script
 
 from harness.build.kernel_symbols import Decoder
 from harness.core.errors import InfrastructureError, ToolMissingError
@@ -181,9 +182,8 @@ def test_a_modules_function_is_not_the_kernels(plain: Built) -> None:
 
 
 def test_the_tool_is_asked_once(debug: Built, tmp_path: Path) -> None:
-    script = tmp_path / "addr2line"
-    script.write_text(f'#!/bin/sh\necho >> {tmp_path}/asked\nexec {PREFIX}addr2line "$@"\n')
-    script.chmod(0o755)
+    asks = f'echo >> {tmp_path}/asked; exec {PREFIX}addr2line "$@"'
+    script(tmp_path / "addr2line", asks)
     decoder = Decoder(debug.path, f"{tmp_path}/")
     names = ("mm_limits_scan", "mm_limits_round", "mm_limits_only")
     text = "\n".join(debug.at(name, 4) for name in names)

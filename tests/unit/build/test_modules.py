@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from fakekernel import LIMITS_C, MODULE_C, FakeRepository, make_repository
+from fakekernel import LIMITS_C, MODULE_C, FakeRepository
 
 from harness.build.kernel import KernelBuild
 from harness.build.kernel import build as build_kernel
@@ -16,11 +15,6 @@ from harness.build.modules import build, check_module, module_info
 from harness.build.patching import WorkTree
 from harness.core.errors import BuildError
 from harness.targets.model import ElfAbi
-
-
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRepository:
-    return make_repository(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -21,9 +21,10 @@ from pathlib import Path
 
 import pytest
 from archive import Archive, make_deb
-from fakekernel import TREE, FakeRepository, make_repository
+from fakekernel import TREE, FakeRepository
 from hypothesis import given
 from hypothesis import strategies as st
+from stand_ins import script
 
 from harness.build import debian, git_source
 from harness.build.git_source import checkout, fetch_argv, ls_remote_argv, parse_git_source
@@ -33,11 +34,6 @@ from harness.core.cache import digest
 from harness.core.errors import CommandError, SourceError, UsageError
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import GitSource
-
-
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRepository:
-    return make_repository(tmp_path, monkeypatch)
 
 
 def files_of(folder: Path) -> dict[str, object]:
@@ -649,20 +645,17 @@ def test_the_commands_for_git(tmp_path: Path) -> None:
     ]
 
 
-def fake_git(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = folder / "bin" / "git"
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+def fake_git(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(folder / "git", text)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
 def test_a_server_that_gives_out_tips_only_is_told_of(
     fake: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusal = "error: Server does not allow request for unadvertised object"
-    script = f'case "$*" in *" fetch "*) echo "{refusal}"; exit 128;; esac'
-    fake_git(tmp_path, script, monkeypatch)
+    text = f'case "$*" in *" fetch "*) echo "{refusal}"; exit 128;; esac'
+    fake_git(tmp_path, text, monkeypatch)
     with pytest.raises(SourceError, match=r"git fetch of https://host\.invalid/k") as error:
         fetch(fake.ws, fake.target, f"https://host.invalid/k@{HASH}")
     assert "clone the repository" in str(error.value)
@@ -672,18 +665,18 @@ def test_a_server_that_gives_out_tips_only_is_told_of(
 def test_what_git_warns_of_is_no_commit(
     fake: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = f"echo warning: redirecting to https://x/; printf '{HASH}\\trefs/heads/b\\n'"
-    fake_git(tmp_path, script, monkeypatch)
+    text = f"echo warning: redirecting to https://x/; printf '{HASH}\\trefs/heads/b\\n'"
+    fake_git(tmp_path, text, monkeypatch)
     assert git_source.commit_of(fake.ws, GitSource("https://host.invalid/k", "b")) == HASH
 
 
 def test_a_clone_shows_how_far_it_is(
     fake: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = r"""case "$*" in *" fetch "*)
+    text = r"""case "$*" in *" fetch "*)
         printf 'Receiving objects:   7%% (1/14)\rReceiving objects: 100%% (14/14), done.\n';; esac
     mkdir -p "$6/.git" """
-    fake_git(tmp_path, script, monkeypatch)
+    fake_git(tmp_path, text, monkeypatch)
     notes: list[str] = []
     checkout(fake.ws, "u", HASH, tmp_path / "tree", notes.append)
     assert notes == ["receiving objects: 7 %", "receiving objects: 100 %"]
