@@ -208,7 +208,7 @@ def test_hostile_names_are_shown_and_do_nothing(tmp_path: Path) -> None:
 
 
 def test_a_long_log_is_whole_and_its_page_comes_soon(tmp_path: Path) -> None:
-    seconds = []
+    seconds: list[float] = []
     for lines in (600, 600, 6000):
         folder = results.long_log(tmp_path / str(len(seconds)), lines=lines)
         began = time.process_time()
