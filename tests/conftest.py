@@ -16,8 +16,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # An example takes as long as the host is busy.
-settings.register_profile("any host", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any host")
+_ANY_HOST = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Each run makes up other examples; `--hypothesis-profile many` takes its time for them.
+settings.register_profile("few", _ANY_HOST, max_examples=25)
+settings.register_profile("many", _ANY_HOST, max_examples=1000)
+settings.load_profile("few")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

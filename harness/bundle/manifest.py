@@ -15,6 +15,7 @@ from harness.build.modules import MODULE_NAMES
 from harness.core import typed_json
 from harness.core.errors import InfrastructureError
 from harness.core.text import visible
+from harness.results.run_result import RunResult
 from harness.targets.model import QemuMachine
 
 # Raise it with every new field, also of QemuMachine: readers refuse unknown fields.
@@ -109,6 +110,14 @@ class Original:
     passed: bool
     result: str
     outcomes: tuple[Told, ...]
+
+    @classmethod
+    def of_run(cls, run: RunResult) -> Original:
+        """Return the result of a run of the main job."""
+        told = [
+            Told(visible(one.policy), visible(one.scenario), one.outcome.name) for one in run.judged
+        ]
+        return cls(run.passed, visible(run.last_line), tuple(told))
 
     @classmethod
     def of_rounds(cls, problems: Sequence[str], rounds: int) -> Original:

@@ -3,27 +3,18 @@
 
 from __future__ import annotations
 
-import platform
 import re
-import shutil
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-import psutil
 
 from harness.build import debian, git_source, ndk, rootfs
 from harness.build.git_source import OTHER_SOURCE
 from harness.core import process, typed_json
 from harness.core.errors import EXIT_INFRASTRUCTURE, EXIT_PASSED, HarnessError, InfrastructureError
 from harness.core.paths import RESULTS
-from harness.core.ports import check_loopback
 from harness.core.tools import FOR_TESTS, needed_files, needed_tools
-from harness.jobs import packages
+from harness.jobs.host import THIS_HOST, Host
 from harness.machine import sdk
-from harness.machine.console import check_terminals
 from harness.targets.model import DebianSource, GitSource, SdkMachine, Target
 from harness.ui.progress import reporter_of
 from harness.ui.workspace import Workspace
@@ -34,7 +25,7 @@ _DISK_FIRST = 6 * _GIB
 _DISK_LATER = 2 * _GIB
 # For QEMU, the compiler and the harness, besides the guest's own memory.
 _MEMORY_BESIDE_GUEST = _GIB
-_OS_RELEASE = Path("/etc/os-release")
+_OLDEST_PYTHON = (3, 11)
 # The systems on which the project is tested: ID and VERSION_ID in /etc/os-release.
 _TRIED = (("debian", "12"), ("debian", "13"))
 # Programs that print their version with another argument than --version.
@@ -44,7 +35,7 @@ _VERSION_SECONDS = 60.0
 _ADB_VERSION = re.compile(r"^Version \d+(\.\d+)+", re.MULTILINE)
 _VERSION = re.compile(r"\d+(\.\d+)+")
 # The dynamic loader of 32-bit x86 programs.
-_LOADER_32 = Path("/lib/ld-linux.so.2")
+_LOADER_32 = "/lib/ld-linux.so.2"
 
 
 @dataclass(frozen=True)
@@ -68,93 +59,89 @@ def run(
     source: str | None = None,
     *,
     as_json: bool = False,
-    os_release: Path = _OS_RELEASE,
+    host: Host = THIS_HOST,
 ) -> int:
     """Report all findings; return 0 if the default job can run, and 3 if not."""
     # Messages from asking the archive would come before the JSON object.
     asking = replace(ws, reporter=reporter_of("quiet")) if as_json else ws
-    findings = list(examine(asking, target, source, os_release=os_release))
+    findings = list(examine(asking, target, source, host))
     ready = all(finding.ok for finding in findings if finding.required)
     ws.reporter.result(_as_json(findings, ready) if as_json else _as_text(findings, ready))
     return EXIT_PASSED if ready else EXIT_INFRASTRUCTURE
 
 
 def examine(
-    ws: Workspace, target: Target, source: str | None = None, *, os_release: Path = _OS_RELEASE
+    ws: Workspace, target: Target, source: str | None = None, host: Host = THIS_HOST
 ) -> Iterator[Finding]:
     """Check everything that the default job needs."""
-    yield _system(os_release)
-    yield Finding("python", sys.version_info >= (3, 11), platform.python_version())
-    yield from _tools(target)
-    yield from _files(target)
-    yield from _host()
-    yield from _folders(ws)
+    yield _system(host)
+    yield _python(host)
+    yield from _tools(host, target)
+    yield from _files(host, target)
+    yield from _terminals_and_network(host)
+    yield from _folders(ws, host)
     yield _kernel_source(ws, target, source)
     yield _guest_packages(ws, target)
     yield from _ndk(target)
     if isinstance(target.machine, SdkMachine):
-        yield from _sdk(target.machine)
-    yield _disk(ws)
-    yield _memory(target)
+        yield from _sdk(host, target.machine)
+    yield _disk(ws, host)
+    yield _memory(host, target)
 
 
-def _os_release(path: Path) -> dict[str, str]:
-    """Return the fields of an os-release file; empty if there is none."""
-    if not path.is_file():
-        return {}
-    pairs = (line.partition("=") for line in path.read_text().splitlines() if "=" in line)
-    return {name: value.strip("\"'") for name, _, value in pairs}
-
-
-def _system(os_release: Path) -> Finding:
+def _system(host: Host) -> Finding:
     """Check the distribution; if the project is not tested on it, say what may differ."""
-    fields = _os_release(os_release)
+    fields = host.os_release()
     name = fields.get("PRETTY_NAME", "unknown")
     if (fields.get("ID"), fields.get("VERSION_ID")) in _TRIED:
         return Finding("system", True, name)
-    if shutil.which("apt-get") is None:
+    if host.find_tool("apt-get") is None:
         fix = "install what is missing with this system's own package manager"
         return Finding("system", False, f"{name}: has no apt-get", fix, required=False)
     detail = f"{name}: tried on Debian 12 and 13 only; compilers, QEMU and adb may differ here"
     return Finding("system", True, detail, required=False)
 
 
-def _tools(target: Target) -> Iterator[Finding]:
+def _python(host: Host) -> Finding:
+    """Check the version of Python."""
+    version = host.python()
+    major, minor = version.split(".")[:2]
+    return Finding("python", (int(major), int(minor)) >= _OLDEST_PYTHON, version)
+
+
+def _tools(host: Host, target: Target) -> Iterator[Finding]:
     """Check every program that the harness runs, and its version."""
     for tool, package in needed_tools(target.compilers).items():
-        yield replace(_tool(tool, package, target), required=tool not in FOR_TESTS)
+        yield replace(_tool(host, tool, package, target), required=tool not in FOR_TESTS)
 
 
-def _tool(tool: str, package: str | None, target: Target) -> Finding:
+def _tool(host: Host, tool: str, package: str | None, target: Target) -> Finding:
     """Check whether the program is there and starts."""
-    if packages.find_tool(tool) is None:
+    path = host.find_tool(tool)
+    if path is None:
         if package is None:
             return Finding(tool, False, "not installed", process.LOOK_AT_PREFIX)
         return Finding(tool, False, f"not installed (package {package})", target.setup_command)
     try:
-        return Finding(tool, True, _tool_version(tool))
+        return Finding(tool, True, _tool_version(host, tool, path))
     except InfrastructureError as error:
         return Finding(tool, False, error.message, error.hint)
 
 
-def _tool_version(tool: str) -> str:
+def _tool_version(host: Host, tool: str, path: str) -> str:
     """Return the version that the program prints; "here" if it prints none."""
-    path = packages.find_tool(tool) or tool
-    said = process.run(
-        [path, _VERSION_ARGUMENT.get(tool, "--version")],
-        process.RunOptions(timeout=_VERSION_SECONDS),
-        check=False,
-    )
+    argument = _VERSION_ARGUMENT.get(tool, "--version")
+    said = host.run([path, argument], timeout=_VERSION_SECONDS)
     if said.status != 0:
         return "here"
     found = _ADB_VERSION.search(said.output) or _VERSION.search(said.output)
     return found[0].removeprefix("Version ") if found else "here"
 
 
-def _files(target: Target) -> Iterator[Finding]:
+def _files(host: Host, target: Target) -> Iterator[Finding]:
     """Check the packages that have a file to look for, and no program."""
     for path, package in needed_files(target.compilers).items():
-        if Path(path).exists():
+        if host.exists(path):
             yield Finding(package, True, "here")
         else:
             yield Finding(
@@ -197,27 +184,28 @@ def _guest_packages(ws: Workspace, target: Target) -> Finding:
     return Finding(name, True, f"{package.name} {package.version} and others, from {suite}")
 
 
-def _host() -> Iterator[Finding]:
+def _terminals_and_network(host: Host) -> Iterator[Finding]:
     """Check what else a run needs of the host: a terminal for each guest, loopback."""
-    for name, look in (("pseudo-terminals", check_terminals), ("loopback network", check_loopback)):
+    for name, check in (
+        ("pseudo-terminals", host.check_terminals),
+        ("loopback network", host.check_loopback),
+    ):
         try:
-            look()
+            check()
         except InfrastructureError as error:
             yield Finding(name, False, error.message, error.hint)
         else:
             yield Finding(name, True, "here")
 
 
-def _folders(ws: Workspace) -> Iterator[Finding]:
+def _folders(ws: Workspace, host: Host) -> Iterator[Finding]:
     """Check whether the cache and the results can be written."""
     for name, folder, fix in (
         ("cache", ws.cache.root, "set XDG_CACHE_HOME to a folder that you may write to"),
         ("results", RESULTS, "clone the repository to a folder that you may write to"),
     ):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
+            host.check_writable(folder)
         except OSError as error:
             yield Finding(name, False, f"cannot write to {folder}: {error.strerror}", fix)
         else:
@@ -242,7 +230,7 @@ def _ndk(target: Target) -> Iterator[Finding]:
     yield Finding("Android NDK", True, detail, required=False)
 
 
-def _sdk(machine: SdkMachine) -> Iterator[Finding]:
+def _sdk(host: Host, machine: SdkMachine) -> Iterator[Finding]:
     """Check the Android Emulator and its virtual devices."""
     try:
         found = sdk.find()
@@ -254,15 +242,15 @@ def _sdk(machine: SdkMachine) -> Iterator[Finding]:
         hint = f"goldfish boots on {sdk.GOOD_RELEASES}"
         yield Finding("classic engine", False, f"gone from emulator {found.version_text}", hint)
     if found.is_32_bit:
-        yield from _old_launcher()
+        yield from _old_launcher(host)
     yield _avd(found, machine)
 
 
-def _old_launcher() -> Iterator[Finding]:
+def _old_launcher(host: Host) -> Iterator[Finding]:
     """Check what the 32-bit launcher needs: to start, and to find the 64-bit emulator."""
     for name, there, package in (
-        ("32-bit programs", _LOADER_32.exists(), sdk.PACKAGES_32),
-        ("file", packages.find_tool("file") is not None, "file"),
+        ("32-bit programs", host.exists(_LOADER_32), sdk.PACKAGES_32),
+        ("file", host.find_tool("file") is not None, "file"),
     ):
         detail, fix = ("here", "") if there else ("not installed", f"apt-get install {package}")
         yield Finding(name, there, detail, fix)
@@ -278,21 +266,20 @@ def _avd(found: sdk.Sdk, machine: SdkMachine) -> Finding:
     return Finding("AVD", True, chosen.name)
 
 
-def _disk(ws: Workspace) -> Finding:
+def _disk(ws: Workspace, host: Host) -> Finding:
     """Check whether what is built fits on the cache's disk."""
     root = ws.cache.root
     needed = _DISK_LATER if (root / "sources").is_dir() else _DISK_FIRST
-    existing = next(folder for folder in (root, *root.parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
+    free = host.free_disk(root)
     detail = f"{free / _GIB:.1f} GiB free in {root}, {needed / _GIB:.0f} needed"
     fix = "free some space, or set XDG_CACHE_HOME to a larger disk"
     return Finding("disk", free >= needed, detail, "" if free >= needed else fix)
 
 
-def _memory(target: Target) -> Finding:
+def _memory(host: Host, target: Target) -> Finding:
     """Check whether the guest fits into this machine's memory."""
     needed = (target.machine.memory_mib << 20) + _MEMORY_BESIDE_GUEST
-    free = psutil.virtual_memory().available
+    free = host.free_memory()
     detail = f"{free / _GIB:.1f} GiB available, {needed / _GIB:.0f} needed"
     return Finding("memory", free >= needed, detail, "" if free >= needed else "end other programs")
 

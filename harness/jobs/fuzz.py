@@ -32,13 +32,13 @@ from harness.machine import qemu
 from harness.machine.adb import Device
 from harness.machine.session import Boot, Session, check_machine
 from harness.results.folder import ResultFolder
+from harness.results.fuzz_result import FUZZ, FuzzResult
 from harness.scenarios.fuzz_round import PROGRAM, judge_round, parse_round
 from harness.scenarios.run import DEVICE_FOLDER, load_modules
 from harness.targets.model import QemuMachine
 from harness.ui.workspace import Workspace
 
 MOST_SEED = 2**32 - 1
-JSON = "fuzz.json"
 _ROUND_SECONDS = 2
 # The timeout of a round. The program waits up to 15 s until dying processes are gone, and up to
 # 15 s until all others have ended; a kernel with KASAN is slow.
@@ -271,14 +271,8 @@ def _scan_for_leaks(device: Device) -> bool:
 def finish(fuzz: Fuzz, last_words: Callable[[Fuzz], str] = lambda fuzz: "") -> int:
     """Report the result, with `last_words` before the verdict; return the exit status."""
     reporter = fuzz.ws.reporter
-    summary = {
-        "seed": fuzz.options.seed,
-        "rounds": fuzz.rounds,
-        "counts": dict(fuzz.counts),
-        "failed seed": fuzz.failed_seed,
-        "problems": list(fuzz.problems),
-    }
-    fuzz.folder.put(JSON, typed_json.to_text(summary))
+    found = FuzzResult(fuzz.options.seed, fuzz.rounds, fuzz.counts, fuzz.problems, fuzz.failed_seed)
+    fuzz.folder.put(FUZZ, typed_json.to_text(found))
     reporter.say(fuzz.counted)
     reporter.say(f"results: {fuzz.folder.path}")
     for problem in fuzz.problems:

@@ -12,7 +12,7 @@ from harness.build.bootable import Bootable
 from harness.bundle import archive as bundle_archive
 from harness.bundle import built
 from harness.bundle.agreement import Agreement, compare
-from harness.bundle.manifest import PROGRAMS_FOLDER, Manifest, Original, Told
+from harness.bundle.manifest import PROGRAMS_FOLDER, Manifest, Original
 from harness.core import typed_json
 from harness.core.cache import disk_full_named, file_sha256
 from harness.core.errors import InfrastructureError, UsageError
@@ -24,7 +24,7 @@ from harness.jobs.pool import MOST_GUESTS
 from harness.machine import qemu
 from harness.results.folder import ResultFolder
 from harness.results.kcidb import check_origin
-from harness.results.run_result import KCIDB_ORIGIN, RunResult
+from harness.results.run_result import KCIDB_ORIGIN
 from harness.scenarios.catalogue import check_trigger, policies_of, select
 from harness.scenarios.fuzz_round import PROGRAM
 from harness.targets.model import Target
@@ -132,7 +132,9 @@ class _Again:
         """Repeat the scenarios, as emulator-test does; return the exit status."""
         kernel = self.manifest.kernel
         test = emulator_test.begin(self.ws, options, int(options.jobs))
-        test.last_words.append(lambda summary: self._compared(test.folder, told_of(summary)))
+        test.last_words.append(
+            lambda summary: self._compared(test.folder, Original.of_run(summary))
+        )
         with emulator_test.told(test):
             test.note(**asdict(kernel))
             emulator_test.note_built(test, kernel, self.files)
@@ -164,12 +166,6 @@ class _Again:
                 "original": self.manifest.original,
             }
         )
-
-
-def told_of(summary: RunResult) -> Original:
-    """Return how a run of emulator-test ended, in the form that a bundle has."""
-    outcomes = tuple(Told(one.policy, one.scenario, one.outcome.name) for one in summary.judged)
-    return Original(summary.passed, summary.last_line, outcomes)
 
 
 def _check_known(manifest: Manifest) -> None:

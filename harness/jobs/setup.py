@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import shutil
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from harness.build import debian, git_source
-from harness.core import process
 from harness.core.errors import InfrastructureError
-from harness.core.tools import FOR_TESTS, TOOL_PACKAGES
-from harness.jobs import packages
+from harness.core.tools import FOR_TESTS, TOOL_PACKAGES, needed_files, needed_tools
+from harness.jobs.host import THIS_HOST, Host
 from harness.targets.model import DebianSource, Target
 from harness.ui.workspace import Workspace
 
@@ -30,21 +26,37 @@ _INSTALL = (*_APT, "install", "--no-install-recommends")
 _APT_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive"}
 
 
-def run(ws: Workspace, target: Target) -> None:
+def run(ws: Workspace, target: Target, host: Host = THIS_HOST) -> None:
     """Install what `target` needs and is missing, as root or through sudo.
 
     Also ask Debian for the newest kernel source, if the last answer is old. Raise
     InfrastructureError if apt fails, or if there is neither root nor sudo (the hint is what to
     type as root).
     """
-    missing = packages.missing(target.compilers)
-    commands = _commands(missing)
+    missing = missing_packages(host, target.compilers)
+    commands = _commands(host, missing)
     if commands:
-        _install(ws, commands)
+        _install(ws, host, commands)
     if isinstance(target.source, DebianSource):
         _ask_for_source(ws, target.source)
     if not missing:
         ws.reporter.result("setup: nothing to install")
+
+
+def missing_packages(host: Host, compilers: Iterable[str]) -> tuple[str, ...]:
+    """Return the Debian packages that are needed with these cross compilers, and not installed.
+
+    A cross compiler that Debian does not have is left to the user.
+    """
+    missing = {
+        package
+        for tool, package in needed_tools(compilers).items()
+        if package is not None and host.find_tool(tool) is None
+    }
+    missing |= {
+        package for path, package in needed_files(compilers).items() if not host.exists(path)
+    }
+    return tuple(sorted(missing))
 
 
 def _ask_for_source(ws: Workspace, source: DebianSource) -> None:
@@ -62,13 +74,13 @@ def _ask_for_source(ws: Workspace, source: DebianSource) -> None:
         ws.reporter.say(f"source of the kernel: {found.name} {found.version}")
 
 
-def _commands(missing: Sequence[str]) -> list[tuple[str, ...]]:
+def _commands(host: Host, missing: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the apt-get commands to run, in order; none if nothing is missing."""
     optional = {TOOL_PACKAGES[tool] for tool in FOR_TESTS}
     groups = [[package for package in missing if package not in optional]]
     groups += [[package] for package in missing if package in optional]
     commands = [(*_INSTALL, *group) for group in groups if group]
-    if commands and packages.lists_age() > _FRESH_SECONDS:
+    if commands and host.lists_age() > _FRESH_SECONDS:
         commands.insert(0, (*_APT, "update"))
     return commands
 
@@ -83,14 +95,14 @@ def _may_fail(command: Sequence[str]) -> bool:
     return "update" in command or optional.issuperset(command[len(_INSTALL) :])
 
 
-def _install(ws: Workspace, commands: Sequence[tuple[str, ...]]) -> None:
+def _install(ws: Workspace, host: Host, commands: Sequence[tuple[str, ...]]) -> None:
     """Run the commands as root, or through sudo."""
-    if shutil.which("apt-get") is None:
+    if host.find_tool("apt-get") is None:
         raise InfrastructureError(
             "this system has no apt-get",
             hint="install what `./inv doctor` names with this system's own package manager",
         )
-    sudo, asks = _sudo()
+    sudo, asks = _sudo(host)
     if sudo is None:
         typed = " && ".join(shlex.join(command) for command in commands)
         raise InfrastructureError(
@@ -100,35 +112,33 @@ def _install(ws: Workspace, commands: Sequence[tuple[str, ...]]) -> None:
         argv = (*sudo, *command)
         ws.reporter.say(f"$ {shlex.join(argv)}")
         try:
-            _apt_get(ws, argv, asks)
+            _apt_get(ws, host, argv, asks)
         except InfrastructureError as error:
             if not _may_fail(command):
                 raise
             ws.reporter.say(f"warning: {error}")
 
 
-def _sudo() -> tuple[tuple[str, ...] | None, bool]:
+def _sudo(host: Host) -> tuple[tuple[str, ...] | None, bool]:
     """Return the prefix that runs a command as root (None: none does), and whether it asks."""
-    if os.geteuid() == 0:
+    if host.is_root():
         return (), False
-    if shutil.which("sudo") is None:
+    if host.find_tool("sudo") is None:
         return None, False
     environment = (f"{name}={value}" for name, value in _APT_ENVIRONMENT.items())
     command = ("sudo", "env", *environment)
-    if process.run(["sudo", "-n", "true"], check=False).status == 0:
+    if host.run(["sudo", "-n", "true"]).status == 0:
         return command, False
-    return (command, True) if sys.stdin.isatty() else (None, False)
+    return (command, True) if host.has_terminal() else (None, False)
 
 
-def _apt_get(ws: Workspace, argv: Sequence[str], asks: bool) -> None:
+def _apt_get(ws: Workspace, host: Host, argv: Sequence[str], asks: bool) -> None:
     """Run one apt-get command; raise InfrastructureError if it fails."""
     what = f"apt-get {'update' if 'update' in argv else 'install'}"
     if asks:
         # sudo asks for a password on the terminal, and apt prints there, too.
-        if process.run_on_terminal(argv) != 0:
+        if host.run_on_terminal(argv) != 0:
             raise InfrastructureError(f"{what} failed", hint="see above")
         return
-    log = ws.logs / "apt.log"
     with ws.reporter.phase(what):
-        options = process.RunOptions(env=_APT_ENVIRONMENT)
-        process.run(argv, options, log=log, error=InfrastructureError, what=what)
+        host.run_logged(argv, env=_APT_ENVIRONMENT, log=ws.logs / "apt.log", what=what)

@@ -46,12 +46,14 @@ class KernelLine:
     """A log line without its prefix.
 
     `priority` is the number in `<…>` (level plus 8 times the facility), `time` is in seconds
-    since boot. Each is None if the line lacks it.
+    since boot. Each is None if the line lacks it. `caller` is the task or the CPU that wrote the
+    line, empty unless the kernel says so (CONFIG_PRINTK_CALLER).
     """
 
     priority: int | None
     time: float | None
     text: str
+    caller: str = ""
 
     @property
     def from_kernel(self) -> bool:
@@ -93,9 +95,10 @@ class ParsedRecords:
 
 _PREFIX = re.compile(
     r"(?:<(?P<priority>[0-9]{1,4})>)?"
-    r"(?:\[ *(?P<time>[0-9]{1,9}\.[0-9]{1,9})\](?:\[ *[TC][0-9]+\])? ?)?"
+    r"(?:\[ *(?P<time>[0-9]{1,9}\.[0-9]{1,9})\](?:\[ *(?P<caller>[TC][0-9]+)\])? ?)?"
 )
-_TIME = re.compile(r"\[ *[0-9]{1,9}\.[0-9]{6}\](?:\[ *[TC][0-9]+\])? ")
+# What the kernel writes before a line on a console.
+_TIME = re.compile(r"(?:<[0-9]{1,4}>)?\[ *[0-9]{1,9}\.[0-9]{6}\](?:\[ *[TC][0-9]+\])?(?: |$)")
 _NUMBER = r"(?:0|[1-9][0-9]{0,19})"
 _COMMA = r",[ \t]*"
 _RECORD = re.compile(
@@ -125,19 +128,22 @@ def split_prefix(line: str) -> KernelLine:
         priority=None if priority is None else int(priority),
         time=None if time is None else float(time),
         text=line[match.end() :],
+        caller=match["caller"] or "",
     )
 
 
-def kernels_part(line: str) -> str:
-    """Return the part of a line that the kernel wrote, with its prefix; empty if it wrote none.
+def kernel_line(line: str) -> KernelLine | None:
+    """Return what the kernel wrote in a line of its log or of a console; None if nothing.
 
     On a console, a prompt or a program's output without a line end may come before it.
     """
     parts = split_prefix(line)
-    if parts.priority is not None or parts.time is not None:
-        return line
-    found = _TIME.search(line)
-    return "" if found is None else line[found.start() :]
+    if parts.priority is None:
+        found = _TIME.search(line)
+        if found is None:
+            return None
+        parts = split_prefix(line[found.start() :])
+    return parts if parts.from_kernel else None
 
 
 def unescape(text: str) -> str:

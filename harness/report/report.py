@@ -19,6 +19,7 @@ from harness.report.index import Entry, entry_of, ordered, time_of
 from harness.report.log import Log, lines_known, read_log
 from harness.report.view import Evidence, build
 from harness.results.folder import CONSOLE_LOG, KERNEL_LOG, LATEST
+from harness.results.fuzz_result import FUZZ
 from harness.results.run_result import KILLS, VERDICT, RunResult, parse_run
 from harness.scenarios.evidence import DECISIONS, USAGE, parse_decisions, parse_usage
 from harness.ui.progress import Reporter
@@ -29,7 +30,7 @@ INDEX = "index.html"
 COMMAND = "command.txt"
 _HINT = "./inv emulator-test makes another"
 # Result files of other tasks, which have no such page.
-_OTHERS = (("fuzz.json", "a run of fuzz"), ("bench.json", "a run of bench"))
+_OTHERS = ((FUZZ, "a run of fuzz"), ("bench.json", "a run of bench"))
 _Parsed = TypeVar("_Parsed")
 
 

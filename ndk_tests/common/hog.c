@@ -25,8 +25,10 @@
 
 /* How often to look whether the file is there. */
 #define FILE_POLL_MS	10
-/* What a child may take to end when all have been told to, and one has. */
+/* What a child may take to end when all have been told to, and one has. A test sets less. */
+#ifndef GRACE_MS
 #define GRACE_MS	10000
+#endif
 /* When to give up altogether, behind the deadline: a parent that is stuck dies. */
 #define ALARM_SECONDS	60
 

@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from harness.core.errors import ToolMissingError
-from harness.jobs.packages import find_tool
+from harness.jobs.host import THIS_HOST
 
 # A host that does other things as well needs a while.
 _MILLISECONDS = 60_000.0
@@ -30,7 +30,7 @@ document.addEventListener("securitypolicyviolation", (event) => {
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    path = find_tool("chromium")
+    path = THIS_HOST.find_tool("chromium")
     if path is None:
         raise ToolMissingError("not installed: chromium", hint="./inv setup")
     # Its sandbox refuses to be root's.

@@ -66,7 +66,7 @@ def populations(draw: st.DrawFn) -> tuple[list[Process], list[Mm], int]:
     return draw(st.lists(one, max_size=12)), mms, now
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings().max_examples)
 @given(populations(), st.integers(4096, ULONG_MAX))
 def test_a_scan_is_what_the_contract_says(
     core: Core, population: tuple[list[Process], list[Mm], int], limit: int

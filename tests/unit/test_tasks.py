@@ -7,7 +7,9 @@ import inspect
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,10 +27,12 @@ from harness.core.errors import UsageError
 from harness.core.paths import REPO
 from harness.jobs import checks, doctor, emulator_test, fuzz, replay, setup
 from harness.jobs.cli import StatusError
-from harness.jobs.options import EmulatorTestOptions, Options
+from harness.jobs.options import EmulatorTestOptions
 from harness.targets.linux_6_1 import LINUX_6_1
-from harness.targets.model import Target
 from harness.ui.events import Error, Event, Message, PhaseBegin, PhaseEnd, RunBegin, RunEnd, decode
+from harness.ui.progress import reporter_of
+from harness.ui.workspace import Workspace
+from inv_program import InvConfig, InvProgram
 
 NAMES = {
     *("setup", "doctor", "cache", "clean", "boot", "emulator-test"),
@@ -37,9 +41,48 @@ NAMES = {
     *("fuzz", "bench", "bench-docs", "bench-harness", "bundle", "replay", "report"),
     *("test", "lint", "unit-test", "browser-test", "boot-test"),
 }
+UNKNOWN = ("doctor", "--kernel", "linux-0.1")
 
 
-def inv(*arguments: str, cwd: Path = REPO, **environment: str) -> subprocess.CompletedProcess[str]:
+@dataclass(frozen=True)
+class Ended:
+    """How a run of `inv` ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+Inv = Callable[..., Ended]
+
+
+@pytest.fixture
+def inv(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Inv]:
+    """Runs `inv` in this process: its start would take longer than what is looked at."""
+
+    def run(*arguments: str, **environment: str) -> Ended:
+        # As in a process of its own, which has one reporter.
+        reporter_of.cache_clear()
+        monkeypatch.setattr("sys.argv", ["inv", *arguments])
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            program().run()
+        said = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Ended(ended.value.code, said.out, said.err)
+
+    yield run
+    reporter_of.cache_clear()
+
+
+def program() -> InvProgram:
+    return InvProgram(name="inv", binary="./inv", config_class=InvConfig)
+
+
+def inv_process(
+    *arguments: str, cwd: Path = REPO, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, REPO / "inv_program.py", *arguments],
         cwd=cwd,
@@ -68,12 +111,12 @@ def test_every_task_and_option_is_explained(name: str) -> None:
 
 
 def test_list_from_another_folder(tmp_path: Path) -> None:
-    done = inv("--list", cwd=tmp_path)
+    done = inv_process("--list", cwd=tmp_path)
     assert done.returncode == 0
     assert all(f"  {name} " in done.stdout for name in NAMES)
 
 
-def test_no_task_lists_them() -> None:
+def test_no_task_lists_them(inv: Inv) -> None:
     assert inv().stdout == inv("--list").stdout
 
 
@@ -97,11 +140,16 @@ def test_no_task_lists_them() -> None:
         ["replay"],
     ],
 )
-def test_wrong_usage_is_2(arguments: list[str]) -> None:
+def test_wrong_usage_is_2(inv: Inv, arguments: list[str]) -> None:
     done = inv(*arguments)
-    assert done.returncode == 2
+    assert done.status == 2
     assert 1 <= len(done.stderr.splitlines()) <= 2
     assert "try: " in done.stderr
+
+
+def test_wrong_usage_is_the_status_of_the_program(inv: Inv) -> None:
+    done, alike = inv_process(*UNKNOWN), inv(*UNKNOWN)
+    assert (done.returncode, done.stdout, done.stderr) == (2, alike.stdout, alike.stderr)
 
 
 def test_a_reader_that_went_away_is_no_error() -> None:
@@ -115,33 +163,30 @@ def test_a_reader_that_went_away_is_no_error() -> None:
     assert done.stderr in ("141\n", "0\n")
 
 
-def test_help_of_a_task() -> None:
+def test_help_of_a_task(inv: Inv) -> None:
     done = inv("--help", "emulator-test")
-    assert done.returncode == 0
+    assert done.status == 0
     assert "rss, runtime, badness or all" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(("option", "variable"), [(["--debug"], "0"), ([], "1")])
 def test_debug_shows_the_traceback(option: list[str], variable: str) -> None:
-    done = inv("doctor", *option, "--kernel", "linux-0.1", INV_DEBUG=variable)
+    done = inv_process("doctor", *option, "--kernel", "linux-0.1", INV_DEBUG=variable)
     assert done.returncode == 2
     assert "Traceback" in done.stderr
 
 
-def test_configuration_comes_from_the_environment() -> None:
+def test_configuration_comes_from_the_environment(inv: Inv) -> None:
     done = inv("doctor", INVOKE_GOLDFISH_OOM_KERNEL="linux-0.2")
-    assert done.returncode == 2
+    assert done.status == 2
     assert "linux-0.2" in done.stderr
 
 
 # --- how they tell of themselves ------------------------------------------------------
 
 
-def events(done: subprocess.CompletedProcess[str]) -> list[Event]:
-    return [decode(line).event for line in done.stdout.splitlines()]
-
-
-UNKNOWN = ("doctor", "--kernel", "linux-0.1")
+def events(stdout: str) -> list[Event]:
+    return [decode(line).event for line in stdout.splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -153,10 +198,12 @@ UNKNOWN = ("doctor", "--kernel", "linux-0.1")
         (("--json", *UNKNOWN), "quiet"),
     ],
 )
-def test_json_is_on_stdout_and_the_error_on_both(arguments: tuple[str, ...], variable: str) -> None:
+def test_json_is_on_stdout_and_the_error_on_both(
+    inv: Inv, arguments: tuple[str, ...], variable: str
+) -> None:
     done = inv(*arguments, INVOKE_GOLDFISH_OOM_OUTPUT=variable)
-    assert done.returncode == 2
-    begin, error, end = events(done)
+    assert done.status == 2
+    begin, error, end = events(done.stdout)
     assert begin == RunBegin(("./inv", *arguments))
     assert isinstance(error, Error)
     assert (error.status, error.what in done.stderr) == (2, True)
@@ -173,21 +220,21 @@ def test_json_is_on_stdout_and_the_error_on_both(arguments: tuple[str, ...], var
         ("--json", "boot", "--user", "root"),
     ],
 )
-def test_wrong_usage_is_told_as_json_too(arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_is_told_as_json_too(inv: Inv, arguments: tuple[str, ...]) -> None:
     done = inv(*arguments)
-    assert done.returncode == 2
-    assert [type(event) for event in events(done)] == [RunBegin, Error, RunEnd]
+    assert done.status == 2
+    assert [type(event) for event in events(done.stdout)] == [RunBegin, Error, RunEnd]
     assert done.stderr.startswith("error: ")
 
 
-def test_quiet_and_json_exclude_each_other() -> None:
+def test_quiet_and_json_exclude_each_other(inv: Inv) -> None:
     done = inv("--quiet", "--json", "doctor")
     assert done.stderr.splitlines()[0] == "error: --quiet and --json exclude each other"
 
 
-def test_an_unknown_output_is_wrong_usage() -> None:
+def test_an_unknown_output_is_wrong_usage(inv: Inv) -> None:
     done = inv("doctor", INVOKE_GOLDFISH_OOM_OUTPUT="xml")
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.status, done.stdout) == (2, "")
     assert "auto, plain, quiet, json" in done.stderr
 
 
@@ -214,7 +261,7 @@ def test_a_task_as_json_and_quietly(tmp_path: Path, arguments: tuple[str, ...]) 
             check=True,
         )
 
-    found = events(run("--json", *arguments))
+    found = events(run("--json", *arguments).stdout)
     assert isinstance(found[0], RunBegin)
     assert {type(event) for event in found[1:-1]} <= {PhaseBegin, PhaseEnd, Message}
     assert isinstance(found[-1], RunEnd)
@@ -224,60 +271,89 @@ def test_a_task_as_json_and_quietly(tmp_path: Path, arguments: tuple[str, ...]) 
     assert quiet.stderr == ""
 
 
-def test_lists_and_help_are_no_run() -> None:
+def test_lists_and_help_are_no_run(inv: Inv) -> None:
     assert inv("--json", "--list").stdout == inv("--list").stdout
     assert "--quiet" in inv("--help").stdout
 
 
 def context() -> Context:
-    from inv_program import InvConfig
-
     config = InvConfig()
     config.set_project_location(str(REPO))
     config.load_project()
     return Context(config)
 
 
-def test_emulator_test_has_the_configured_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[EmulatorTestOptions] = []
+Call = tuple[tuple[Any, ...], dict[str, Any]]
 
-    def run(_ws: object, options: EmulatorTestOptions) -> int:
-        seen.append(options)
-        return 0
 
-    monkeypatch.setattr(emulator_test, "run", run)
+class Jobs:
+    """Jobs that note what they were called with, and do nothing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self.workspaces: list[Workspace] = []
+
+    def of(self, module: ModuleType, function: str = "run", returns: object = 0) -> list[Call]:
+        """The calls of a module's job from now on: without its workspace."""
+        calls: list[Call] = []
+
+        def job(ws: Workspace, *given: object, **options: object) -> object:
+            self.workspaces.append(ws)
+            calls.append((given, options))
+            return returns
+
+        self._monkeypatch.setattr(module, function, job)
+        return calls
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    return Jobs(monkeypatch)
+
+
+def test_emulator_test_passes_its_options_on(jobs: Jobs) -> None:
+    calls = jobs.of(emulator_test)
     tasks.emulator_test(context())
-    assert seen == [EmulatorTestOptions(target=LINUX_6_1, policy="rss", trigger="alloc")]
+    expected = EmulatorTestOptions(target=LINUX_6_1, policy="rss", trigger="alloc")
+    assert calls == [((expected,), {})]
+    tasks.emulator_test(
+        context(),
+        policy="all",
+        trigger="daemon",
+        source="/tree",
+        scenario=["report"],
+        patch=["a.patch", "b.patch"],
+        jobs="2",
+    )
+    ((options,), _) = calls[-1]
+    assert options == EmulatorTestOptions(
+        target=LINUX_6_1,
+        policy="all",
+        trigger="daemon",
+        source="/tree",
+        scenarios=("report",),
+        patches=(Path("a.patch"), Path("b.patch")),
+        jobs="2",
+    )
 
 
-def test_debug_is_another_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Target] = []
-
-    def run(_ws: object, options: Options) -> int:
-        seen.append(options.target)
-        return 0
-
-    monkeypatch.setattr(emulator_test, "run", run)
-    monkeypatch.setattr(fuzz, "run", run)
+def test_debug_is_another_kernel(jobs: Jobs) -> None:
+    tested, fuzzed = jobs.of(emulator_test), jobs.of(fuzz)
     tasks.emulator_test(context(), debug=True)
     tasks.fuzz(context(), seed="1", debug=True)
     tasks.fuzz(context(), seed="1")
-    assert [target.debug for target in seen] == [True, True, False]
-    assert seen[0].fragments[-1].name == "debug.config"
+    targets = [given[0].target for given, _ in (*tested, *fuzzed)]
+    assert [target.debug for target in targets] == [True, True, False]
+    assert targets[0].fragments[-1].name == "debug.config"
 
 
-def test_doctor_knows_the_configured_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[object] = []
-
-    def run(_ws: object, _target: object, source: str | None, *, as_json: bool) -> int:
-        seen.extend((source, as_json))
-        return 0
-
-    monkeypatch.setattr(doctor, "run", run)
+def test_doctor_knows_the_configured_source(jobs: Jobs) -> None:
+    calls = jobs.of(doctor)
     ctx = context()
     ctx.goldfish_oom.source = "/tree"
     tasks.doctor(ctx, json=True)
-    assert seen == ["/tree", True]
+    (((_, source), options),) = calls
+    assert (source, options) == ("/tree", {"as_json": True})
 
 
 @pytest.mark.parametrize(
@@ -291,43 +367,31 @@ def test_doctor_knows_the_configured_source(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_what_does_not_boot_is_not_stopped_by_the_emulator(
-    monkeypatch: pytest.MonkeyPatch, name: str, module: ModuleType, function: str
+    jobs: Jobs, name: str, module: ModuleType, function: str
 ) -> None:
     ctx = context()
     # linux-6.1 does not run there.
     ctx.goldfish_oom.emulator = "sdk"
-    seen: list[str] = []
-
-    def job(_ws: object, target: Target, *_: object) -> MagicMock:
-        seen.append(target.name)
-        return MagicMock()
-
-    monkeypatch.setattr(module, function, job)
+    calls = jobs.of(module, function, returns=MagicMock())
     all_tasks()[name](ctx)
-    assert seen == ["linux-6.1"]
+    assert [given[0].name for given, _ in calls] == ["linux-6.1"]
     with pytest.raises(UsageError, match="does not run on the emulator"):
         tasks.build_kernel(ctx)
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_test_is_everything_in_order(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
-    groups: list[str] = []
-
-    def run(_ws: object, target: Target, *, quick: bool) -> int:
-        groups.append(f"bench {target.name} {quick=}")
-        return status
-
-    monkeypatch.setattr(
-        checks, "run", lambda _ws, *given: groups.extend(c.name for g in given for c in g)
-    )
-    monkeypatch.setattr(bench, "run", run)
+def test_test_is_everything_in_order(jobs: Jobs, status: int) -> None:
+    checked, measured = jobs.of(checks), jobs.of(bench, returns=status)
     with pytest.raises(StatusError) if status else nullcontext():
         tasks.test(context())
-    assert groups == [
-        *("ruff check", "ruff format", "mypy", "imports", "shellcheck", "unit tests"),
-        *("browser tests", "boot tests"),
-        "bench linux-6.1 quick=True",
+    ((groups, _),) = checked
+    names = [check.name for group in groups for check in group]
+    assert names[: len(checks.LINT)] == [check.name for check in checks.LINT]
+    assert [name.partition(",")[0] for name in names[len(checks.LINT) :]] == [
+        *("unit tests", "browser tests", "boot tests")
     ]
+    (((target,), options),) = measured
+    assert (target.name, options) == ("linux-6.1", {"quick": True})
 
 
 @pytest.mark.parametrize(
@@ -341,35 +405,25 @@ def test_test_is_everything_in_order(monkeypatch: pytest.MonkeyPatch, status: in
     ],
 )
 def test_bundle_may_be_told_nothing(
-    monkeypatch: pytest.MonkeyPatch, words: list[str], result: str | None, output: str | None
+    jobs: Jobs, words: list[str], result: str | None, output: str | None
 ) -> None:
-    from inv_program import InvConfig, InvProgram
-
-    seen: list[object] = []
-    monkeypatch.setattr(bundle, "run", lambda _ws, *given: seen.extend(given))
-    program = InvProgram(name="inv", binary="./inv", config_class=InvConfig)
-    program.run(["inv", "bundle", *words], exit=False)
-    assert seen == [Path(name) if name else None for name in (result, output)]
+    calls = jobs.of(bundle)
+    program().run(["inv", "bundle", *words], exit=False)
+    expected = tuple(Path(name) if name else None for name in (result, output))
+    assert calls == [(expected, {})]
 
 
-def test_replay_passes_its_file_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[object] = []
-
-    def run(_ws: object, file: Path, *, kcidb_origin: str) -> int:
-        seen.extend((file, kcidb_origin))
-        return 1
-
-    monkeypatch.setattr(replay, "run", run)
+def test_replay_passes_its_file_on(jobs: Jobs) -> None:
+    calls = jobs.of(replay, returns=1)
     with pytest.raises(StatusError):
         tasks.replay(context(), "a.tar.gz")
-    assert seen == [Path("a.tar.gz"), "goldfish_oom"]
+    assert calls == [((Path("a.tar.gz"),), {"kcidb_origin": "goldfish_oom"})]
 
 
-def test_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-    monkeypatch.setattr(checks, "run", lambda ws, *_: seen.append(ws.jobs))
+def test_jobs(jobs: Jobs) -> None:
+    jobs.of(checks)
     ctx = context()
     tasks.lint(ctx)
     ctx.goldfish_oom.jobs = 7
     tasks.lint(ctx)
-    assert seen == [len(os.sched_getaffinity(0)), 7]
+    assert [ws.jobs for ws in jobs.workspaces] == [len(os.sched_getaffinity(0)), 7]

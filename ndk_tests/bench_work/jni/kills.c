@@ -447,7 +447,7 @@ static bool crowd_once(const struct bench_options *options, unsigned long number
 		return false;
 	close(gate);
 	end = bench_ns() + options->timeout * 1000000ULL;
-	quiet = end;
+	quiet = bench_ns() + QUIET_MS * 1000000ULL;
 	while (bench_ns() < quiet && bench_ns() < end) {
 		seen = wait_for_death(&run, POLL_MS);
 		if (seen > 0) {

@@ -523,7 +523,7 @@ def test_the_last_run_is_shown(tmp_path: Path) -> None:
     for number, command in ((1, "./inv bench --old"), (2, "./inv bench --new")):
         folder = tmp_path / f"2026010{number}-000000-linux-6.1-bench"
         folder.mkdir()
-        (folder / "bench.json").write_text(to_json(replace(a_result(), command=command)))
+        (folder / "bench.json").write_text(to_json(replace(a_result(Measured()), command=command)))
     page = bench_docs.publish(Workspace(), None, results=tmp_path, docs=docs)
     assert "./inv bench --new" in page.read_text()
     assert (docs / "benchmarks-linux-6.1.svg").is_file()

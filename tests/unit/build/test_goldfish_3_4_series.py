@@ -12,7 +12,7 @@ from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 from fakekernel import patch_files
 from goldfish_skeleton import SKELETON, TABLE_TAILS, write_skeleton
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stand_ins import workspace
 
@@ -76,11 +76,8 @@ def test_every_patch_applies_where_it_says(tmp_path: Path, tail: str) -> None:
     assert TABLES[tail] in [report.patch for report in reports]
 
 
-@settings(
-    max_examples=5,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+# A tree each.
+@settings(max_examples=settings().max_examples // 5)
 @given(shift=st.integers(1, 300), tail=st.sampled_from(sorted(TABLE_TAILS)))
 def test_a_tree_whose_lines_moved_gets_them_too(
     tmp_path_factory: pytest.TempPathFactory, shift: int, tail: str

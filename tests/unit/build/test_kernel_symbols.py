@@ -217,9 +217,7 @@ def test_a_vmlinux_that_is_none_is_told(plain: Built, tmp_path: Path) -> None:
         Decoder(stripped, PREFIX)
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_damaged_file_is_read_or_refused(
     plain: Built, tmp_path: Path, data: st.DataObject
@@ -235,9 +233,7 @@ def test_a_damaged_file_is_read_or_refused(
         Decoder(path, PREFIX).decode(f"{plain.at('mm_limits_scan', 4)} [<80100004>]")
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(text=st.text(), noise=st.from_regex(r"(\[<[0-9a-f]{8}>\]|\w\+0x[0-9a-f]/0x[0-9a-f]| )*"))
 def test_text_is_only_added_to(plain: Built, text: str, noise: str) -> None:
     decoded = Decoder(plain.path, PREFIX).decode(text + noise)

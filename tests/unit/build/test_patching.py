@@ -143,11 +143,7 @@ def test_kinds_of_files_are_kept(fake: FakeRepository, tree: WorkTree) -> None:
     assert contents(tree.tree) == contents(fake.pristine)
 
 
-@settings(
-    max_examples=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.lists(
         st.dictionaries(

@@ -20,6 +20,7 @@ from harness.core.errors import BuildError, ToolMissingError
 from harness.core.paths import NDK_TESTS
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
 
@@ -36,6 +37,26 @@ def own_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(NDK_TESTS, copy)
     monkeypatch.setattr(programs, "NDK_TESTS", copy)
     return copy
+
+
+# In place of a compiler: whatever it is to make is a copy of one program.
+COPIES = """#!/bin/sh
+[ "$1" != --version ] || exec echo "copies 1.0"
+while [ "$1" != -o ]; do shift; done
+exec cp {program} "$2"
+"""
+
+
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Target:
+    """A target whose programs are made at once; what they do is nothing to the test."""
+    program = arm_program(tmp_path / "program", hard_float=True)
+    compiler = tmp_path / "bin" / "copying-gcc"
+    compiler.parent.mkdir()
+    compiler.write_text(COPIES.format(program=program))
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{compiler.parent}", prepend=":")
+    return replace(LINUX_6_1, programs_cross_compile="copying-")
 
 
 @pytest.fixture(scope="module")
@@ -69,34 +90,31 @@ def test_nothing_is_built_twice_or_left_over(
     )
 
 
-def test_other_numbers_make_other_programs(
-    built: tuple[Workspace, programs.ProgramBuild], tmp_path: Path
-) -> None:
-    _, build = built
+def test_other_numbers_make_other_programs(copied: Target, tmp_path: Path) -> None:
+    ws = workspace(tmp_path / "cache")
     other = programs.build(
-        workspace(tmp_path),
-        replace(LINUX_6_1, syscalls={"set_mm_limits": 378, "my_oom_killer": 382}),
+        ws, replace(copied, syscalls={"set_mm_limits": 378, "my_oom_killer": 382})
     )
-    assert other.key != build.key
+    assert other.key != programs.build(ws, copied).key
     header = (other.folder / "include" / programs.HEADER).read_text()
     assert "#define __NR_set_mm_limits 378\n#define __NR_my_oom_killer 382\n" in header
 
 
 def test_a_changed_source_makes_another_key(
-    built: tuple[Workspace, programs.ProgramBuild], own_sources: Path, tmp_path: Path
+    copied: Target, own_sources: Path, tmp_path: Path
 ) -> None:
-    _, build = built
+    ws = workspace(tmp_path / "cache")
+    before = programs.build(ws, copied).key
     with (own_sources / "common" / "hog.c").open("a") as stream:
         stream.write("/* changed */\n")
-    ws = workspace(tmp_path / "cache")
-    changed = programs.build(ws, LINUX_6_1).key
-    assert changed != build.key
+    changed = programs.build(ws, copied).key
+    assert changed != before
     (own_sources / "README.md").write_text("other words\n")
-    assert programs.build(ws, LINUX_6_1).key == changed
+    assert programs.build(ws, copied).key == changed
 
 
 def test_a_mistake_in_c_is_told_and_leaves_no_entry(own_sources: Path, tmp_path: Path) -> None:
-    with (own_sources / "oom_daemon" / "jni" / "oom_daemon.c").open("a") as stream:
+    with (own_sources / "bench_work" / "jni" / "bench_work.c").open("a") as stream:
         stream.write("static int unused;\n")
     ws = workspace(tmp_path / "cache")
     with pytest.raises(BuildError, match="build of the test programs failed") as caught:
@@ -106,18 +124,20 @@ def test_a_mistake_in_c_is_told_and_leaves_no_entry(own_sources: Path, tmp_path:
     assert entries(ws) == []
 
 
-def test_a_program_that_would_not_run_leaves_no_entry(tmp_path: Path) -> None:
-    ws = workspace(tmp_path)
-    soft = replace(LINUX_6_1, elf=replace(LINUX_6_1.elf, hard_float=False))
+def test_a_program_that_would_not_run_leaves_no_entry(copied: Target, tmp_path: Path) -> None:
+    ws = workspace(tmp_path / "cache")
+    soft = replace(copied, elf=replace(copied.elf, hard_float=False))
     with pytest.raises(BuildError, match="float ABI is hard, not soft"):
         programs.build(ws, soft)
     assert entries(ws) == []
 
 
-def test_a_program_that_is_not_built_is_missed(own_sources: Path, tmp_path: Path) -> None:
+def test_a_program_that_is_not_built_is_missed(
+    copied: Target, own_sources: Path, tmp_path: Path
+) -> None:
     (own_sources / "oom_daemon" / "jni" / "Android.mk").unlink()
     with pytest.raises(BuildError, match="oom_daemon was not built"):
-        programs.build(workspace(tmp_path / "cache"), LINUX_6_1)
+        programs.build(workspace(tmp_path / "cache"), copied)
 
 
 def test_a_missing_compiler_is_named_with_its_package(tmp_path: Path) -> None:

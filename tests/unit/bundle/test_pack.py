@@ -21,6 +21,8 @@ from harness.bundle.manifest import Harness, Manifest, Original, Rounds, Scenari
 from harness.core.cache import Cache
 from harness.core.errors import HarnessError, InfrastructureError, UsageError
 from harness.core.process import Completed
+from harness.core.typed_json import to_text
+from harness.results.fuzz_result import FuzzResult
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
@@ -129,17 +131,17 @@ def test_nothing_tells_of_the_machine_or_of_passwords(place: Place) -> None:
     ("story", "expected", "original"),
     [
         (
-            {"rounds": 9, "failed seed": 12, "problems": ["pid 5 died"]},
+            FuzzResult(7, 9, {}, ("pid 5 died",), 12),
             Rounds(12, 1),
             Original(False, "FAIL: pid 5 died", (Told("", "rounds", "FAILED"),)),
         ),
         (
-            {"rounds": 9, "failed seed": None, "problems": ["unreferenced object"]},
+            FuzzResult(7, 9, {}, ("unreferenced object",)),
             Rounds(7, 9),
             Original(False, "FAIL: unreferenced object", (Told("", "rounds", "FAILED"),)),
         ),
         (
-            {"rounds": 9, "failed seed": None, "problems": []},
+            FuzzResult(7, 9, {}, ()),
             Rounds(7, 9),
             Original(True, "PASS: 9 rounds", (Told("", "rounds", "PASSED"),)),
         ),
@@ -147,11 +149,11 @@ def test_nothing_tells_of_the_machine_or_of_passwords(place: Place) -> None:
     ],
 )
 def test_of_a_fuzz_run_the_round_that_failed_is_repeated(
-    place: Place, story: object, expected: Rounds, original: Original
+    place: Place, story: FuzzResult | None, expected: Rounds, original: Original
 ) -> None:
     folder = bundles.result(place.results, place.ws.cache, what=Rounds(7, 3))
     if story is not None:
-        (folder / "fuzz.json").write_text(json.dumps(story))
+        (folder / "fuzz.json").write_text(to_text(story))
     manifest, _ = place.unpacked()
     assert (manifest.scenarios, manifest.rounds) == (None, expected)
     assert manifest.original == original

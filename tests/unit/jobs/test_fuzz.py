@@ -24,6 +24,7 @@ from harness.jobs.options import FuzzOptions
 from harness.machine import qemu
 from harness.machine.adb import ShellResult
 from harness.results.folder import ResultFolder
+from harness.results.fuzz_result import FUZZ
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import Target
@@ -41,7 +42,7 @@ def finished(folder: Path, problems: tuple[str, ...], failed: int | None) -> tup
     run = fuzz.Fuzz(ws, FuzzOptions(target=LINUX_6_1, seed=7, rounds=9), 1, made)
     run.hand_on, run.rounds, run.problems, run.failed_seed = HAND_ON, 9, problems, failed
     status = fuzz.finish(run)
-    assert json.loads((made.path / fuzz.JSON).read_text())["problems"] == list(problems)
+    assert json.loads((made.path / FUZZ).read_text())["problems"] == list(problems)
     return status, output.getvalue().splitlines()
 
 

@@ -24,6 +24,7 @@ from harness.kernel_output.records import KillRecord
 from harness.kernel_output.reports import GuestReport
 from harness.results.differential import Difference
 from harness.results.folder import ResultFolder, kill_table, scenario_table
+from harness.results.fuzz_result import FuzzResult
 from harness.results.run_result import RunResult, ScenarioResult, _Entry, _Told
 from harness.scenarios.evidence import Candidate, Decision, ScenarioUsage, UsageSample
 from harness.scenarios.verdict import Finding, Outcome, ScenarioVerdict
@@ -167,6 +168,7 @@ TYPES: Mapping[str, Sequence[type[Any]]] = {
     "decisions": (Decision, Candidate),
     "usage": (UsageSample,),
     "differential": (),
+    "fuzz": (FuzzResult,),
     "kills": (),
 }
 
