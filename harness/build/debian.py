@@ -19,8 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.core import typed_json
-from harness.core.cache import KEY_LENGTH, digest, disk_full_named
+from harness.core.cache import KEY_LENGTH
 from harness.core.errors import DownloadError, SourceError
 from harness.core.process import RunOptions, require, run
 from harness.ui.workspace import Workspace
@@ -63,14 +62,13 @@ class Known:
     age: float
 
 
-def known(ws: Workspace, name: str, suite: str, architecture: str = ANY) -> Known | None:
+def known(ws: Workspace, name: str, suite: str) -> Known | None:
     """Return the archive's last answer about a package; None if it was never asked."""
-    memory = _memory(ws, name, suite, architecture)
-    try:
-        package = typed_json.read(Package, memory.read_text())
-        return Known(package, time.time() - memory.stat().st_mtime)
-    except (OSError, ValueError):
-        return None  # not asked yet, or unreadable: ask again
+    about = ("candidates", name, suite, ANY)
+    package = ws.cache.noted(Package, *about)
+    if package is None:
+        return None
+    return Known(package, time.time() - ws.cache.note_path(*about).stat().st_mtime)
 
 
 def ask(
@@ -97,10 +95,7 @@ def ask(
         ws.reporter.say(f"the security updates of {suite} cannot be had now: done without them")
         answer = _answer(name, suite, architecture, archive, log)
     package = _package(name, suite, answer, log)
-    memory = _memory(ws, name, suite, architecture)
-    with disk_full_named(ws.cache.root):
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(typed_json.to_text(package))
+    ws.cache.note(package, "candidates", name, suite, architecture)
     return package
 
 
@@ -241,7 +236,3 @@ def _print_uri(name: str) -> str:
     # A missing package is no failure of mmdebstrap.
     words = shlex.join(["apt-get", "download", "--print-uris", name])
     return f'APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" {words} || true'
-
-
-def _memory(ws: Workspace, name: str, suite: str, architecture: str) -> Path:
-    return ws.cache.root / "candidates" / f"{digest(name, suite, architecture)}.json"

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.core import typed_json
-from harness.core.cache import KEY_LENGTH, digest, disk_full_named
+from harness.core.cache import KEY_LENGTH
 from harness.core.errors import CommandError, SourceError, UsageError
 from harness.core.process import RunOptions, run
 from harness.targets.model import GitSource
@@ -56,7 +55,7 @@ def commit_of(ws: Workspace, source: GitSource) -> str:
     """
     if source.commit is not None:
         return source.commit
-    memory = ws.cache.root / "branches" / f"{digest(source.url, source.branch)}.json"
+    about = ("branches", source.url, source.branch)
     ref = f"refs/heads/{source.branch}"
     try:
         answer = run(
@@ -66,18 +65,17 @@ def commit_of(ws: Workspace, source: GitSource) -> str:
             what=f"git ls-remote {source.url}",
         )
     except (SourceError, CommandError) as failed:
-        if not memory.is_file():
+        known = ws.cache.noted(dict[str, str], *about)
+        if known is None:
             failed.hint = f"look at the network, or {OTHER_SOURCE}"
             raise
-        known = typed_json.read(dict[str, str], memory.read_text())["commit"]
-        ws.reporter.say(f"{source.url} cannot be asked; {source.branch} was at {known[:12]}")
-        return known
+        commit = known["commit"]
+        ws.reporter.say(f"{source.url} cannot be asked; {source.branch} was at {commit[:12]}")
+        return commit
     found = _HEAD.search(answer.output)
     if found is None:
         raise SourceError(f"{source.url} has no branch {source.branch}", hint=OTHER_SOURCE)
-    with disk_full_named(ws.cache.root):
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(typed_json.to_text({"commit": found["commit"]}))
+    ws.cache.note({"commit": found["commit"]}, *about)
     return found["commit"]
 
 

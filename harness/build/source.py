@@ -27,7 +27,7 @@ from backports import tarfile
 from harness.build import debian, git_source
 from harness.build.git_source import OTHER_SOURCE
 from harness.core import typed_json
-from harness.core.cache import KEY_LENGTH, digest, disk_full_named, file_sha256
+from harness.core.cache import KEY_LENGTH, file_sha256
 from harness.core.environment import environment_of
 from harness.core.errors import CommandError, DownloadError, SourceError, UsageError
 from harness.core.process import RunOptions, end_group, require, run
@@ -419,30 +419,20 @@ def directory_digest(ws: Workspace, path: Path) -> str:
         if not found.is_source:
             continue
         status = found.status
-        fields = (
-            status.st_mode,
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-            status.st_ino,
-        )
+        times = status.st_mtime_ns, status.st_ctime_ns
+        fields = (status.st_mode, status.st_size, *times, status.st_ino)
         state.update(f"{found.name}\0{fields}\0".encode(errors="surrogateescape"))
         newest = max(newest, status.st_ctime_ns)
         names.append(found.name)
     signature = state.hexdigest()
-    memory = ws.cache.root / "directories" / f"{digest(os.fsencode(path))}.json"
-    try:
-        known = typed_json.read(dict[str, str], memory.read_text())
-        if known["signature"] == signature:
-            return known["digest"]
-    except (OSError, ValueError, KeyError):
-        pass  # not known yet, or unreadable: it is computed below
+    about = ("directories", os.fsencode(path))
+    known = ws.cache.noted(dict[str, str], *about)
+    if known is not None and known.get("signature") == signature:
+        return known["digest"]
     with _unreadable_named():
         result = _content_digest(path, names)
     if newest < began - _SETTLED_NS:
-        with disk_full_named(ws.cache.root):
-            memory.parent.mkdir(parents=True, exist_ok=True)
-            memory.write_text(typed_json.to_text({"signature": signature, "digest": result}))
+        ws.cache.note({"signature": signature, "digest": result}, *about)
     return result
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -26,6 +27,8 @@ from harness.core import typed_json
 from harness.core.errors import DiskFullError, InfrastructureError
 from harness.core.lifetime import check_stopped
 from harness.core.paths import CACHE_HINT
+
+T = TypeVar("T")
 
 # Long enough to make collisions practically impossible, short enough to read aloud.
 KEY_LENGTH = 16
@@ -244,6 +247,23 @@ class Cache:
         # A read-only cache works as well.
         with suppress(OSError):
             os.utime(entry)
+
+    def note(self, value: object, kind: str, *about: str | bytes) -> None:
+        """Store a value for `noted`, in place of the last one: a server's answer, or the like."""
+        path = self.note_path(kind, *about)
+        with disk_full_named(self.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(typed_json.to_text(value))
+
+    def noted(self, form: type[T], kind: str, *about: str | bytes) -> T | None:
+        """Return the value that `note` stored last; None if there is none that can be read."""
+        with suppress(OSError, ValueError):
+            return typed_json.read(form, self.note_path(kind, *about).read_text())
+        return None
+
+    def note_path(self, kind: str, *about: str | bytes) -> Path:
+        """Return the path of a note, whether there is one or not."""
+        return self.root / kind / f"{digest(*about)}.json"
 
     def remove(self, kind: str, key: str) -> None:
         """Remove the entry, if it exists, so that no other run sees half of it."""

@@ -33,9 +33,9 @@ from harness.core.errors import (
     ToolMissingError,
 )
 from harness.core.lifetime import check_stopped
+from harness.core.text import last_lines
 from harness.core.tools import is_foreign, package_of
 
-TAIL_LINES = 8
 # The seconds that a process group has between SIGTERM and SIGKILL.
 GRACE_SECONDS = 2.0
 # The seconds that the harness reads on after a program has ended. A daemon that the program left
@@ -161,7 +161,7 @@ def run(
             raise CommandError(
                 f"{name} did not end within {options.timeout:g} s",
                 log=log,
-                tail=_tail(output.decode(errors="replace")),
+                tail=last_lines(output.decode(errors="replace")),
             ) from late
         except BaseException:
             if process is not None:
@@ -304,11 +304,6 @@ def _what_is_there(pipe: int) -> bytes:
     return b""
 
 
-def _tail(output: str) -> str:
-    """Return the last lines of an output."""
-    return "\n".join(output.splitlines()[-TAIL_LINES:])
-
-
 def _failure(
     words: tuple[str, ...],
     name: str,
@@ -318,7 +313,7 @@ def _failure(
     error: type[HarnessError],
 ) -> HarnessError:
     """Return the error for a program that ended with `status`."""
-    tail = _tail(output)
+    tail = last_lines(output)
     if _NO_SPACE.search(output):
         return DiskFullError(
             f"{name}: no space left on the disk", log=log, tail=tail, hint="free some space"

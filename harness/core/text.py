@@ -16,6 +16,11 @@ def visible(text: str, also: str = "") -> str:
     )
 
 
+def last_lines(text: str, count: int = 8) -> str:
+    """Return the last lines of a text, for an error; by default as many as it usually shows."""
+    return "\n".join(text.splitlines()[-count:])
+
+
 def public(text: str) -> str:
     """Return `text` without the user names and passwords in its URLs."""
     return _PASSWORD.sub("", text)

@@ -31,8 +31,8 @@ from harness.core.errors import DeviceError
 from harness.core.lifetime import Health, bound_to_us
 from harness.core.ports import LOOPBACK, PORT_ATTEMPTS, free_port
 from harness.core.process import end_group, require
+from harness.core.text import last_lines
 
-TAIL_LINES = 8
 _ADB = "adb"
 # The start includes generating the server's key: 0.2 s, on a loaded host several seconds.
 _SERVER_SECONDS = 60.0
@@ -100,7 +100,7 @@ class AdbServer:
                 self.close()
                 raise
             self.close()
-        raise DeviceError("adb's server does not start", log=log, tail=_tail(log.read_text()))
+        raise DeviceError("adb's server does not start", log=log, tail=last_lines(log.read_text()))
 
     def client(self) -> adbutils.AdbClient:
         """Return a client of this server."""
@@ -223,7 +223,7 @@ class RunningCommand:
         self._check(done, timeout, missing)
         raise DeviceError(
             f"{self.name!r} ended with status {self._status} and {missing}",
-            tail=_tail(self.output),
+            tail=last_lines(self.output),
         )
 
     def wait(self, timeout: float) -> ShellResult:
@@ -277,10 +277,10 @@ class RunningCommand:
             self._device.health.check()
             self._device.check_answers(self.name)
             raise DeviceError(
-                f"{self.name!r}: {missing} within {timeout:g} s", tail=_tail(self.output)
+                f"{self.name!r}: {missing} within {timeout:g} s", tail=last_lines(self.output)
             )
         if self._lost is not None:
-            self._device.fail_lost(self.name, self._lost, _tail(self.output))
+            self._device.fail_lost(self.name, self._lost, last_lines(self.output))
 
     def _wake(self) -> None:
         with self._changed:
@@ -394,7 +394,7 @@ class Device:
                 raise DeviceError(
                     f"adb did not reach the device within {timeout:g} s",
                     log=self.server.log,
-                    tail=_tail(self.server.log.read_text()),
+                    tail=last_lines(self.server.log.read_text()),
                 )
         self.legacy_shell = _SHELL_V2 not in self._features()
         # In two halves, so that an echo of the command cannot be taken for its output.
@@ -415,7 +415,7 @@ class Device:
         if check and result.status != 0:
             raise DeviceError(
                 f"on the device: {command!r} ended with status {result.status}",
-                tail=_tail(result.output),
+                tail=last_lines(result.output),
             )
         return result
 
@@ -584,7 +584,3 @@ def _packet(connection: AdbConnection) -> tuple[int, bytes]:
 
 def _shown(wanted: str | re.Pattern[str]) -> str:
     return repr(wanted if isinstance(wanted, str) else wanted.pattern)
-
-
-def _tail(text: str) -> str:
-    return "\n".join(text.splitlines()[-TAIL_LINES:])

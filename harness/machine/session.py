@@ -34,18 +34,16 @@ from harness.machine import avd, qemu, sdk
 from harness.machine import snapshot as snapshots
 from harness.machine.adb import AdbServer, Device
 from harness.machine.console import check_terminals
-from harness.targets.model import BootLimits as BootLimits  # callers import it from here
-from harness.targets.model import QemuMachine, SdkMachine, Target
+from harness.targets.model import DEVICE_FOLDER, BootLimits, QemuMachine, SdkMachine, Target
 from harness.ui.workspace import Workspace
 
 # In a session's folder: the command that boots the same guest by hand.
 QEMU_COMMAND = "qemu-command.txt"
 # What harness/build/guest/init prints when adbd listens.
 READY = r"goldfish-oom: init ready: (\S+)"
-# The folder for `tools`, which PATH names before the system's own: our su gives a command
-# the oom_score_adj of an app, in place of the one that adbd's children inherit.
-TOOLS_FOLDER = "/data/local/tmp"
-ANDROID_PRELUDE = f"export PATH={TOOLS_FOLDER}:$PATH; "
+# PATH names the folder with `tools` before the system's own: our su gives a command the
+# oom_score_adj of an app, in place of the one that adbd's children inherit.
+ANDROID_PRELUDE = f"export PATH={DEVICE_FOLDER}:$PATH; "
 _BOOT_POLL_SECONDS = 1.0
 # How far a clock may be off right after it was set: it is set and read in whole seconds.
 _CLOCK_SECONDS = 2.0
@@ -173,7 +171,7 @@ class _Start:
         if not isinstance(machine, QemuMachine):
             return None
         cache, key = self.ws.cache, self._key(machine)
-        if not snapshots.exists(cache, key):
+        if not cache.has(snapshots.KIND, key, seal=False):
             return None
         try:
             with self.ws.reporter.phase(f"restore guest{self.label}"), ExitStack() as inner:
@@ -365,7 +363,7 @@ def _make_ready(
     device.become_root(limits.adb)
     _check_apps(device.shell(f"cat {_PACKAGES}", check=False).output, uids)
     for tool in tools:
-        device.push(tool, f"{TOOLS_FOLDER}/{tool.name}")
+        device.push(tool, f"{DEVICE_FOLDER}/{tool.name}")
     if device.shell("getenforce", check=False).output.strip() == "Enforcing":
         device.shell("setenforce 0", check=False)
     tried = device.shell("id", user=_APP_UID, check=False)
@@ -380,12 +378,12 @@ def _bring(device: Device, files: Sequence[Path]) -> None:
     """
     if not files:
         return
-    remote = f"{TOOLS_FOLDER}/pushed.tar"
+    remote = f"{DEVICE_FOLDER}/pushed.tar"
     with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as folder:
         archive = Path(folder) / "pushed.tar"
         _pack(archive, files)
         device.push(archive, remote)
-        device.shell(f"cd {TOOLS_FOLDER} && busybox tar -xf {remote} && rm {remote}")
+        device.shell(f"cd {DEVICE_FOLDER} && busybox tar -xf {remote} && rm {remote}")
 
 
 def _pack(archive: Path, files: Sequence[Path]) -> None:

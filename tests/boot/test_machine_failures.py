@@ -28,8 +28,8 @@ from harness.core.errors import BootError, DeviceError, HarnessError
 from harness.core.paths import REPO
 from harness.core.ports import LOOPBACK
 from harness.machine import qemu
-from harness.machine.session import Boot, BootLimits, Session, open_session
-from harness.targets.model import Target
+from harness.machine.session import Boot, Session, open_session
+from harness.targets.model import BootLimits, Target
 from harness.ui.workspace import Workspace
 
 # Within how many seconds a failure must be noticed, also on a busy host. A wait for something

@@ -21,8 +21,8 @@ from harness.core.errors import BootError, DeviceError, HarnessError, Infrastruc
 from harness.machine import avd
 from harness.machine.avd import emulator_argv, explain, explained, free_port_pair
 from harness.machine.sdk import Avd, Sdk
-from harness.machine.session import Boot, BootLimits, open_session
-from harness.targets.model import SdkMachine
+from harness.machine.session import Boot, open_session
+from harness.targets.model import BootLimits, SdkMachine
 from harness.targets.table import get_target
 
 MACHINE = SdkMachine(cpu="cortex-a8", abi="armeabi-v7a", memory_mib=1024, newest_api=23)
@@ -256,7 +256,7 @@ import sys
 from pathlib import Path
 from test_avd import open_it
 from harness.jobs.cli import guarded
-from harness.machine.session import BootLimits
+from harness.targets.model import BootLimits
 sys.exit(guarded(lambda: open_it(Path(sys.argv[1]), BootLimits())))
 """
 

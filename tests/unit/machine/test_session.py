@@ -36,8 +36,9 @@ from harness.core.paths import REPO
 from harness.jobs import boot
 from harness.machine import adb, session
 from harness.machine.adb import AdbServer, Device
-from harness.machine.session import ANDROID_PRELUDE, BootLimits
+from harness.machine.session import ANDROID_PRELUDE
 from harness.scenarios.catalogue import UIDS
+from harness.targets.model import BootLimits
 
 
 def test_the_first_cause_stays() -> None:

@@ -69,9 +69,9 @@ def entry(cache: Cache, image: bytes, digest: str | None = None) -> Path:
 
 def test_a_copy_is_handed_out(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
-    assert not snapshot.exists(cache, "key")
+    assert not cache.has(snapshot.KIND, "key", seal=False)
     entry(cache, b"state" * 1_000_000)
-    assert snapshot.exists(cache, "key")
+    assert cache.has(snapshot.KIND, "key", seal=False)
     assert snapshot.restore(cache, "key", tmp_path).read_bytes() == b"state" * 1_000_000
 
 
@@ -92,6 +92,6 @@ def test_an_entry_is_removed_as_a_whole_and_once(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     entry(cache, b"state")
     cache.remove(snapshot.KIND, "key")
-    assert not snapshot.exists(cache, "key")
+    assert not cache.has(snapshot.KIND, "key", seal=False)
     assert list((tmp_path / "cache" / snapshot.KIND).iterdir()) == []
     cache.remove(snapshot.KIND, "key")
