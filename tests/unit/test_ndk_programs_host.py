@@ -105,8 +105,14 @@ def run(program: Path, *arguments: str | bytes, prepare: Callable[[], None] | No
 
 @contextlib.contextmanager
 def running(program: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A program whose output is read while it runs; it is gone afterwards."""
-    with subprocess.Popen([program, *arguments], stdout=subprocess.PIPE, text=True) as process:
+    """A program that is read from and written to while it runs; it is gone afterwards."""
+    with subprocess.Popen(
+        [program, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
         try:
             yield process
         finally:
@@ -127,6 +133,11 @@ def read_until(process: subprocess.Popen[str], prefix: str) -> str:
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     rest, _ = process.communicate(timeout=TIMEOUT)
     return process.returncode, rest
+
+
+def pids_in(out: str) -> list[int]:
+    """The processes that `who_pays` tells of."""
+    return [int(pid) for pid in re.findall(r"process: pid=(\d+)", out)]
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -656,22 +667,6 @@ def test_nobody_listens(programs: Path) -> None:
 # who_pays
 
 
-@contextlib.contextmanager
-def held(program: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """`who_pays` at its first step, waiting for lines."""
-    with subprocess.Popen(
-        [program, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 # The words, the steps, the lines that say how a process ended.
 CASES: Sequence[tuple[Sequence[str], int, int]] = [
     (["threads", "3", "9000000"], 1, 1),
@@ -714,9 +709,9 @@ def test_every_case_goes_through_its_steps(
 
 
 def test_each_line_leads_to_the_next_step(programs: Path) -> None:
-    with held(programs / "who_pays", "exec", "9000000") as process:
+    with running(programs / "who_pays", "exec", "9000000") as process:
         out = read_until(process, "waiting: step=1")
-        pid = int(out.rpartition("process: pid=")[2].partition(",")[0])
+        pid = pids_in(out)[-1]
         assert psutil.Process(pid).memory_info().rss >= 9000000
         assert process.stdin is not None
         process.stdin.write("\n")
@@ -728,7 +723,7 @@ def test_each_line_leads_to_the_next_step(programs: Path) -> None:
 
 
 def test_a_signal_ends_a_case(programs: Path) -> None:
-    with held(programs / "who_pays", "exec", "9000000") as process:
+    with running(programs / "who_pays", "exec", "9000000") as process:
         read_until(process, "waiting: step=1")
         process.send_signal(signal.SIGTERM)
         read_until(process, "waiting: step=2")
@@ -737,28 +732,27 @@ def test_a_signal_ends_a_case(programs: Path) -> None:
 
 @pytest.mark.parametrize(("killed", "status"), [("1", 0), ("0", 1), ("2", 1)])
 def test_a_case_knows_who_is_to_be_killed(programs: Path, killed: str, status: int) -> None:
-    with held(programs / "who_pays", "-k", killed, "threads", "2", "9000000") as process:
+    with running(programs / "who_pays", "-k", killed, "threads", "2", "9000000") as process:
         out = read_until(process, "waiting: step=1")
-        os.kill(int(out.rpartition("process: pid=")[2].partition(",")[0]), signal.SIGKILL)
+        os.kill(pids_in(out)[-1], signal.SIGKILL)
         ended, rest = finish(process)
     assert "outcome=killed, status=9" in rest
     assert ended == status
 
 
 def test_who_shares_with_a_killed_process_is_not_ended_by_the_program(programs: Path) -> None:
-    with held(programs / "who_pays", "-k", "3", "clone-vm", "3", "9000000") as process:
+    with running(programs / "who_pays", "-k", "3", "clone-vm", "3", "9000000") as process:
         out = read_until(process, "waiting: step=1")
-        pids = [int(word.partition(",")[0]) for word in out.split("process: pid=")[1:]]
-        for pid in pids:
+        for pid in pids_in(out):
             os.kill(pid, signal.SIGKILL)
             time.sleep(0.05)
         assert finish(process)[0] == 0
 
 
 def test_a_case_ends_with_the_program(programs: Path) -> None:
-    with held(programs / "who_pays", "clone-vm", "3", "9000000") as process:
+    with running(programs / "who_pays", "clone-vm", "3", "9000000") as process:
         out = read_until(process, "waiting: step=1")
-        pids = [int(word.partition(",")[0]) for word in out.split("process: pid=")[1:]]
+        pids = pids_in(out)
         process.kill()
         process.wait()
     assert len(pids) == 3
