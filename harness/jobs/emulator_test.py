@@ -17,6 +17,7 @@ from harness.build.kernel import KernelBuild
 from harness.build.kernel_symbols import find_decoded
 from harness.bundle import built
 from harness.bundle.manifest import Kernel, Scenarios
+from harness.core import typed_json
 from harness.core.cache import disk_full_named
 from harness.core.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
 from harness.core.text import visible
@@ -24,7 +25,6 @@ from harness.jobs import guests
 from harness.jobs.guests import Found, Work
 from harness.jobs.options import EmulatorTestOptions
 from harness.jobs.pool import Setup, boot_of, count_of
-from harness.machine import qemu
 from harness.machine.session import check_machine
 from harness.report import report
 from harness.results import step_summary
@@ -41,7 +41,7 @@ from harness.results.run_result import RunResult, Status
 from harness.scenarios.catalogue import check_trigger, on_stock, policies_of, select
 from harness.scenarios.evidence import UsageSample
 from harness.scenarios.verdict import Observations, Outcome
-from harness.targets.model import GitSource, QemuMachine
+from harness.targets.model import GitSource
 from harness.ui.workspace import Workspace
 
 _MOST_REASONS = 5
@@ -176,21 +176,13 @@ def begin(ws: Workspace, options: EmulatorTestOptions, count: int) -> Run:
 def note_built(test: Run, kernel: Kernel, files: Bootable) -> None:
     """Record what will be booted; from now on the run can be bundled."""
     names = tuple(dict.fromkeys(one.scenario.name for one in test.work))
-    options, machine = test.options, test.options.target.machine
-    facts = qemu.facts(machine) if isinstance(machine, QemuMachine) else {}
-    text = built.record(
-        test.ws.cache,
-        options.target,
-        kernel,
-        files,
-        Scenarios(options.policy, options.trigger, names, test.count),
-        **facts,
-        replay_of=options.replay_of.name if options.replay_of else "",
-    )
-    test.note(emulator=facts.get("qemu", ""))
+    options = test.options
+    what = Scenarios(options.policy, options.trigger, names, test.count)
+    found = built.record(test.ws.cache, options.target, kernel, files, what, options.replay_name)
+    test.note(emulator=found.qemu)
     with disk_full_named(test.folder.path):
-        test.folder.put(built.FILE, text)
-    if isinstance(machine, QemuMachine) and not options.replay_of:
+        test.folder.put(built.FILE, typed_json.to_text(found))
+    if found.can_be_bundled:
         hint = built.how_to_hand_on(test.folder.path)
         test.last_words.append(lambda summary: "" if summary.passed else hint)
 

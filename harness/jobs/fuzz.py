@@ -28,14 +28,12 @@ from harness.core.errors import EXIT_FAILED, EXIT_PASSED, BootError, UsageError
 from harness.jobs.options import FuzzOptions
 from harness.jobs.pool import MOST_GUESTS, Pool, Setup, boot_of, count_of
 from harness.kernel_output.klog import marker, section
-from harness.machine import qemu
 from harness.machine.adb import Device
 from harness.machine.session import Boot, Session, check_machine
 from harness.results.folder import ResultFolder
 from harness.results.fuzz_result import FUZZ, FuzzResult
 from harness.scenarios.fuzz_round import PROGRAM, judge_round, parse_round
 from harness.scenarios.run import DEVICE_FOLDER, load_modules
-from harness.targets.model import QemuMachine
 from harness.ui.workspace import Workspace
 
 MOST_SEED = 2**32 - 1
@@ -111,19 +109,14 @@ def begin(ws: Workspace, options: FuzzOptions, guests: int = 1) -> Fuzz:
 
 def note_built(fuzz: Fuzz, kernel_found: Kernel, files: Bootable) -> None:
     """Record what will be booted; from now on the run can be bundled."""
-    options, machine = fuzz.options, fuzz.options.target.machine
-    text = built_files.record(
-        fuzz.ws.cache,
-        options.target,
-        kernel_found,
-        files,
-        Rounds(options.seed, options.rounds),
-        **(qemu.facts(machine) if isinstance(machine, QemuMachine) else {}),
-        replay_of=options.replay_of.name if options.replay_of else "",
+    options = fuzz.options
+    what = Rounds(options.seed, options.rounds)
+    found = built_files.record(
+        fuzz.ws.cache, options.target, kernel_found, files, what, options.replay_name
     )
     with disk_full_named(fuzz.folder.path):
-        fuzz.folder.put(built_files.FILE, text)
-    if isinstance(machine, QemuMachine) and not options.replay_of:
+        fuzz.folder.put(built_files.FILE, typed_json.to_text(found))
+    if found.can_be_bundled:
         fuzz.hand_on = built_files.how_to_hand_on(fuzz.folder.path)
 
 

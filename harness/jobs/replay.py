@@ -55,7 +55,7 @@ def run(
         _check_known(manifest)
         require(manifest.machine.binary, "adb")
         ws.reporter.say(f"the original run, {manifest.run}: {manifest.original.result}")
-        for line in differences(manifest, qemu.facts(manifest.machine)):
+        for line in differences(manifest):
             ws.reporter.say(line)
         files = built.unpacked(manifest.kernel.release, Path(scratch), manifest.packages)
         # The digest is computed now, while the file exists.
@@ -108,12 +108,14 @@ def known_target(manifest: Manifest) -> Target:
     return target.checking_itself() if place.debug else target
 
 
-def differences(manifest: Manifest, facts: dict[str, str]) -> Iterator[str]:
+def differences(manifest: Manifest) -> Iterator[str]:
     """Yield a line for each difference from the original that might change the outcome."""
-    if manifest.qemu != facts["qemu"]:
-        yield f"another QEMU: {facts['qemu']}, was {manifest.qemu}"
-    if manifest.arguments != facts["arguments"]:
-        yield f"other arguments for the kernel: {facts['arguments']}, was {manifest.arguments}"
+    version = qemu.version(manifest.machine)
+    if manifest.qemu != version:
+        yield f"another QEMU: {version}, was {manifest.qemu}"
+    arguments = qemu.kernel_command_line(manifest.machine)
+    if manifest.arguments != arguments:
+        yield f"other arguments for the kernel: {arguments}, was {manifest.arguments}"
     if manifest.harness.code != built.this_harness().code:
         yield f"another harness than the original's, {_harness(manifest)}"
 

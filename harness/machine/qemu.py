@@ -98,11 +98,6 @@ def version(machine: QemuMachine) -> str:
     return visible(first)
 
 
-def facts(machine: QemuMachine) -> dict[str, str]:
-    """Return the fields of a Record (bundle/built.py) that are not in the target's data."""
-    return {"arguments": kernel_command_line(machine), "qemu": version(machine)}
-
-
 @dataclass(frozen=True)
 class Machine:
     """A running machine; `address` is its adbd's address, for adb."""

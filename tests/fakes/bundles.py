@@ -28,6 +28,8 @@ from harness.bundle.manifest import (
     Told,
 )
 from harness.core.cache import Cache
+from harness.core.typed_json import to_text
+from harness.machine.qemu import kernel_command_line
 from harness.results.folder import LATEST, ResultFolder
 from harness.results.run_result import verdict_json
 from harness.scenarios.verdict import Outcome
@@ -35,6 +37,7 @@ from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import QemuMachine, Target
 
 RELEASE = "6.1.99-gfoom-0123456789ab"
+QEMU = "QEMU emulator version 7.2.22"
 KERNEL_FACTS = Kernel(
     release=RELEASE,
     toolchain="gcc 12; ld 2.40",
@@ -89,7 +92,7 @@ def manifest(contents: dict[str, bytes] | None = None, **changes: Any) -> Manife
         "rounds": None,
         "place": Place(LINUX_6_1.name, "qemu", debug=False),
         "machine": machine(),
-        "arguments": "console=ttyAMA0",
+        "arguments": kernel_command_line(machine()),
         "qemu": "QEMU emulator version 7.2.22",
         "kernel": KERNEL_FACTS,
         "packages": PACKAGES,
@@ -133,14 +136,13 @@ def result(
     target: Target = LINUX_6_1,
     command: str = "./inv emulator-test --policy rss\n",
     kernel: Kernel = KERNEL_FACTS,
-    **facts: str,
 ) -> Path:
     """Write a run's folder, and what it booted into the cache; return the folder."""
     folder = results / "20261122-223145-linux-6.1-rss"
     folder.mkdir(parents=True)
     (results / LATEST).symlink_to(folder.name)
     what = what or Scenarios("rss", "alloc", ("report",))
-    text = built.record(cache, target, kernel, cached(cache), what, **facts)
+    text = to_text(built.record(cache, target, kernel, cached(cache), what))
     store = ResultFolder(folder)
     store.put(built.FILE, text)
     store.put("command.txt", command)

@@ -22,6 +22,7 @@ from harness.core.cache import Cache
 from harness.core.errors import HarnessError, InfrastructureError, UsageError
 from harness.core.process import Completed
 from harness.core.typed_json import to_text
+from harness.machine.qemu import kernel_command_line
 from harness.results.fuzz_result import FuzzResult
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.ui.progress import Reporter
@@ -58,12 +59,12 @@ def place(tmp_path: Path) -> Place:
 
 
 def test_all_that_repeats_a_run_is_in_it(place: Place) -> None:
-    bundles.result(place.results, place.ws.cache, qemu="QEMU 7.2", arguments="console=x")
+    bundles.result(place.results, place.ws.cache)
     manifest, folder = place.unpacked()
     assert manifest == bundles.manifest(
         run=RUN,
-        qemu="QEMU 7.2",
-        arguments="console=x",
+        qemu=bundles.QEMU,
+        arguments=kernel_command_line(bundles.machine()),
         harness=manifest.harness,
         members=manifest.members,
     )
@@ -184,7 +185,9 @@ def test_a_run_that_ended_before_everything_was_built(place: Place) -> None:
 
 
 def test_a_run_that_was_a_replay(place: Place) -> None:
-    bundles.result(place.results, place.ws.cache, replay_of="b.tar.gz")
+    folder = bundles.result(place.results, place.ws.cache)
+    record = built.read((folder / built.FILE).read_text())
+    (folder / built.FILE).write_text(to_text(replace(record, replay_of="b.tar.gz")))
     assert fails(place, UsageError, "itself repeated") == "hand that on: b.tar.gz"
 
 

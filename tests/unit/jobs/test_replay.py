@@ -35,6 +35,7 @@ from harness.jobs import fuzz, guests, pool, replay
 from harness.kernel_output.klog import Section
 from harness.machine import qemu
 from harness.machine.adb import ShellResult
+from harness.machine.qemu import kernel_command_line
 from harness.machine.session import Boot
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import Scenario
@@ -89,8 +90,7 @@ class Bench:
         monkeypatch.setattr(pool, "open_session", self.open_session)
         monkeypatch.setattr(guests, "observe", self.observe)
         monkeypatch.setattr(replay, "require", lambda *_: None)
-        facts = {"qemu": QEMU, "arguments": "console=ttyAMA0"}
-        monkeypatch.setattr(qemu, "facts", lambda _: facts)
+        monkeypatch.setattr(qemu, "version", lambda _: QEMU)
         # A bundle brings all along.
         for module in (kernel, modules, programs, rootfs):
             monkeypatch.setattr(module, "build", self.built)
@@ -201,7 +201,8 @@ def test_what_is_another_than_it_was_is_said(bench: Bench) -> None:
         harness=Harness("0.1.0", "0" * 16, commit="ab" * 20),
     )
     assert f"another QEMU: {QEMU}, was QEMU 9" in bench.said
-    assert "other arguments for the kernel: console=ttyAMA0, was quiet" in bench.said
+    arguments = kernel_command_line(bundles.machine())
+    assert f"other arguments for the kernel: {arguments}, was quiet" in bench.said
     assert "another harness than the original's, 0.1.0, commit abababababab" in bench.said
     bench.output.truncate(0)
     bench.run(harness=built.this_harness())
