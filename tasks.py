@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
@@ -486,31 +485,3 @@ def test(ctx: Context) -> None:
     boot_tests = checks.boot_tests(target)
     checks.run(ws, checks.LINT, checks.UNIT_TESTS, checks.BROWSER_TESTS, boot_tests)
     cli.finish(benchmark.run(ws, target, quick=True))
-
-
-namespace = Collection(
-    setup,
-    doctor,
-    fetch_kernel,
-    patch_kernel,
-    build_kernel,
-    build_modules,
-    build_ndk_tests,
-    build_rootfs,
-    cache,
-    clean,
-    boot,
-    emulator_test,
-    fuzz,
-    bench,
-    bench_docs,
-    bench_harness,
-    bundle,
-    replay,
-    report,
-    test,
-    lint,
-    unit_test,
-    browser_test,
-    boot_test,
-)
