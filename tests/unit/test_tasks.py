@@ -31,6 +31,7 @@ from harness.jobs import checks, doctor, emulator_test, fuzz, replay, setup
 from harness.jobs.cli import StatusError
 from harness.jobs.options import EmulatorTestOptions
 from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.table import TARGETS
 from harness.ui.events import Error, Event, Message, PhaseBegin, PhaseEnd, RunBegin, RunEnd, decode
 from harness.ui.progress import reporter_of
 from harness.ui.workspace import Workspace
@@ -166,6 +167,11 @@ def test_help_of_a_task(inv: Inv) -> None:
     done = inv("--help", "emulator-test")
     assert done.status == 0
     assert "rss, runtime, badness or all" in " ".join(done.stdout.split())
+
+
+def test_help_names_every_kernel(inv: Inv) -> None:
+    told = " ".join(inv("--help", "setup").stdout.split())
+    assert f"the kernel: {' or '.join(TARGETS)} (" in told
 
 
 @pytest.mark.parametrize(("option", "variable"), [(["--debug"], "0"), ([], "1")])
