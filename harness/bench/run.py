@@ -30,7 +30,7 @@ from harness.bench import plot as bench_plot
 from harness.bench.baselines import Baseline
 from harness.bench.goals import Judgement, Verdict
 from harness.bench.output import PROGRAM, BenchOutput, SeenKill, idle_pid, parse_bench
-from harness.bench.plan import MIB, PAGE, UID, Overcommit, Plan, Setting, Work
+from harness.bench.plan import MIB, UID, Overcommit, Plan, Setting, Work
 from harness.bench.result import (
     BenchResult,
     Count,
@@ -55,7 +55,7 @@ from harness.machine.adb import Device
 from harness.machine.session import Boot, open_session
 from harness.results.folder import ResultFolder
 from harness.scenarios.run import DEVICE_FOLDER, parse_limits
-from harness.targets.model import QemuMachine, Target
+from harness.targets.model import PAGE, QemuMachine, Target
 from harness.ui.workspace import Workspace
 
 JSON = "bench.json"

@@ -18,7 +18,9 @@ missed one.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated
 
 from msgspec import Meta
@@ -33,8 +35,11 @@ _MAX_LONG = 2**64 - 1
 # multiple of 8.
 _KERNEL_LEVELS = 8
 
-FIGURE_OF_POLICY = {"rss": None, "runtime": "total_run_time", "badness": "badness"}
-_POLICY_OF_FIGURE = {"total_run_time": "runtime", "badness": "badness"}
+# The policies that scenarios run under, and the name of each one's figure in a record.
+FIGURE_OF_POLICY: Mapping[str, str | None] = MappingProxyType(
+    {"rss": None, "runtime": "total_run_time", "badness": "badness"}
+)
+_POLICY_OF_FIGURE = {figure: policy for policy, figure in FIGURE_OF_POLICY.items() if figure}
 
 
 # What a file or a stream has of a record is checked, too.

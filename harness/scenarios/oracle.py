@@ -17,8 +17,8 @@ import re
 from collections.abc import Sequence
 
 from harness.scenarios.evidence import Candidate, Decision
+from harness.targets.model import PAGE
 
-PAGE = 4096
 # Before Linux 4.17 badness subtracts this percentage of all memory for a privileged process.
 _ADMIN_BONUS = 3
 _PID = r"(?P<pid>[1-9][0-9]{0,9})"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from summaries import summary, verdict
 
 from harness.build.bootable import Bootable
+from harness.build.modules import MODULE_NAMES
 from harness.bundle import archive as bundle_archive
 from harness.bundle import built
 from harness.bundle.manifest import (
@@ -50,8 +51,7 @@ CONTENTS = {
     KERNEL: b"zImage" * 100,
     CONFIG: b"CONFIG_MMU=y\n",
     INITRAMFS: bytes(range(256)) * 8,
-    "modules/my_oom_killer.ko": b"my",
-    "modules/set_mm_limits.ko": b"set",
+    **{f"modules/{name}.ko": name.encode() for name in MODULE_NAMES},
     "programs/mm_limits_fuzz": b"fuzz",
     "programs/oom_test_kernel": b"oom",
     "original/console.log": b"Booting Linux\n",
@@ -121,7 +121,7 @@ def cached(cache: Cache) -> Bootable:
 
     image, config = entry("kernel", "0123", "zImage", "config")
     (initramfs,) = entry("rootfs", "4567", "initramfs.cpio.gz")
-    modules = entry("modules", "89ab", "set_mm_limits.ko", "my_oom_killer.ko")
+    modules = entry("modules", "89ab", *(f"{name}.ko" for name in MODULE_NAMES))
     programs = entry("programs", "cdef", "oom_test_kernel", "mm_limits_fuzz")
     return Bootable(
         RELEASE, image, config, initramfs, tuple(modules), tuple(programs), packages=PACKAGES
@@ -171,7 +171,7 @@ def _plain() -> st.SearchStrategy[str]:
 def _members() -> st.SearchStrategy[tuple[Member, ...]]:
     more = st.sampled_from(("modules/{}.ko", "programs/{}", "original/{}", "original/guest2/{}"))
     names = st.sets(st.builds(str.format, more, _plain()), max_size=4)
-    needed = (KERNEL, INITRAMFS, "modules/my_oom_killer.ko", "modules/set_mm_limits.ko")
+    needed = (KERNEL, INITRAMFS, *(f"modules/{name}.ko" for name in MODULE_NAMES))
     sha256 = st.binary(min_size=32, max_size=32).map(bytes.hex)
     return names.flatmap(
         lambda found: st.tuples(

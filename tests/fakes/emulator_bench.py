@@ -16,6 +16,7 @@ from rich.console import Console
 from world import World, told
 
 from harness.build import equipment
+from harness.build.modules import MODULE_NAMES
 from harness.core.cache import Cache
 from harness.core.errors import (
     HarnessError,
@@ -73,7 +74,7 @@ class Bench:
         self.change_stock = self.change
         files = tmp_path / "cache" / "all" / "0123"
         files.mkdir(parents=True)
-        for name in ("oom_test_kernel", "set_mm_limits", "my_oom_killer", "image", "config"):
+        for name in ("oom_test_kernel", *MODULE_NAMES, "image", "config"):
             (files / name).write_text(name)
         kernel = SimpleNamespace(
             image=files / "image",

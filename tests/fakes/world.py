@@ -15,7 +15,12 @@ from harness.kernel_output.programs_output import (
     LimitSet,
     ProgramOutput,
 )
-from harness.kernel_output.records import KillRecord, format_record, parse_log
+from harness.kernel_output.records import (
+    FIGURE_OF_POLICY,
+    KillRecord,
+    format_record,
+    parse_log,
+)
 from harness.scenarios.catalogue import Run, Scenario, SetLimit, Victims, uid_of
 from harness.scenarios.evidence import Candidate, Decision
 from harness.scenarios.verdict import PROGRAMS, Observations, ProgramRun
@@ -103,11 +108,8 @@ class World:
         child = run.children[index]
         limit = self.scenario.limits[run.user]
         assert limit is not None
-        figure = {
-            "rss": None,
-            "runtime": child.cpu_time("runtime") * 10**6 + 12345678,
-            "badness": 1234,
-        }
+        figures = {"runtime": child.cpu_time("runtime") * 10**6 + 12345678}
+        has_figure = FIGURE_OF_POLICY[self.policy] is not None
         rss = child.size if self.trigger == "daemon" else min(child.size, limit)
         by_alloc = "set" if self.scenario.settings else "alloc"
         self.records.append(
@@ -118,7 +120,7 @@ class World:
                 mm_max=limit,
                 pid=pid,
                 rss=rss,
-                figure=figure[self.policy],
+                figure=figures.get(self.policy, 1234) if has_figure else None,
                 policy=self.policy,
                 trigger="syscall" if self.trigger == "daemon" else by_alloc,
                 sharer_of=None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import Task
 
@@ -29,18 +31,12 @@ from harness.jobs import checks, doctor, emulator_test, fuzz, replay, setup
 from harness.jobs.cli import StatusError
 from harness.jobs.options import EmulatorTestOptions
 from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.table import TARGETS
 from harness.ui.events import Error, Event, Message, PhaseBegin, PhaseEnd, RunBegin, RunEnd, decode
 from harness.ui.progress import reporter_of
 from harness.ui.workspace import Workspace
 from inv_program import InvConfig, InvProgram
 
-NAMES = {
-    *("setup", "doctor", "cache", "clean", "boot", "emulator-test"),
-    *("fetch-kernel", "patch-kernel", "build-kernel"),
-    *("build-modules", "build-ndk-tests", "build-rootfs"),
-    *("fuzz", "bench", "bench-docs", "bench-harness", "bundle", "replay", "report"),
-    *("test", "lint", "unit-test", "browser-test", "boot-test"),
-}
 UNKNOWN = ("doctor", "--kernel", "linux-0.1")
 
 
@@ -95,14 +91,18 @@ def inv_process(
 
 
 def all_tasks() -> dict[str, Task[Any]]:
-    return {name.replace("_", "-"): task for name, task in tasks.namespace.tasks.items()}
+    return dict(Collection.from_module(tasks).tasks)
 
 
-def test_names() -> None:
-    assert all_tasks().keys() == NAMES
+def test_the_readme_has_every_task_and_no_other() -> None:
+    _, _, text = (REPO / "README.md").read_text().partition("\n## Tasks\n")
+    table, _, _ = text.partition("\n## ")
+    names = re.findall(r"^\| `([a-z-]+)", table, re.MULTILINE)
+    assert "emulator-test" in names
+    assert sorted(names) == sorted(all_tasks())
 
 
-@pytest.mark.parametrize("name", sorted(NAMES))
+@pytest.mark.parametrize("name", sorted(all_tasks()))
 def test_every_task_and_option_is_explained(name: str) -> None:
     task = all_tasks()[name]
     assert task.__doc__
@@ -113,7 +113,7 @@ def test_every_task_and_option_is_explained(name: str) -> None:
 def test_list_from_another_folder(tmp_path: Path) -> None:
     done = inv_process("--list", cwd=tmp_path)
     assert done.returncode == 0
-    assert all(f"  {name} " in done.stdout for name in NAMES)
+    assert all(f"  {name} " in done.stdout for name in all_tasks())
 
 
 def test_no_task_lists_them(inv: Inv) -> None:
@@ -167,6 +167,11 @@ def test_help_of_a_task(inv: Inv) -> None:
     done = inv("--help", "emulator-test")
     assert done.status == 0
     assert "rss, runtime, badness or all" in " ".join(done.stdout.split())
+
+
+def test_help_names_every_kernel(inv: Inv) -> None:
+    told = " ".join(inv("--help", "setup").stdout.split())
+    assert f"the kernel: {' or '.join(TARGETS)} (" in told
 
 
 @pytest.mark.parametrize(("option", "variable"), [(["--debug"], "0"), ([], "1")])

@@ -17,6 +17,7 @@ import pytest
 from stand_ins import workspace
 
 from harness.build import equipment, kernel, modules, programs, rootfs
+from harness.build.modules import MODULE_NAMES
 from harness.core import lifetime, process
 from harness.core.errors import BuildError, RunEndedError
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
@@ -34,7 +35,7 @@ class Builds:
         self.barrier = threading.Barrier(2)
         files = folder / "built"
         files.mkdir()
-        for name in ("zImage", "config", "vmlinux", "program", "set_mm_limits", "my_oom_killer"):
+        for name in ("zImage", "config", "vmlinux", "program", *MODULE_NAMES):
             (files / name).write_text(name)
         (files / "guest.gz").write_bytes(gzip.compress(b"guest"))
         self.kernel: Any = SimpleNamespace(
@@ -68,7 +69,7 @@ def builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Builds:
 def test_kernel_and_guest_are_built_side_by_side_and_equipped(builds: Builds) -> None:
     made = equipment.build(builds.ws, LINUX_6_1)
     assert made.bootable.release == "6.1"
-    assert [path.name for path in made.bootable.modules] == ["set_mm_limits", "my_oom_killer"]
+    assert [path.name for path in made.bootable.modules] == list(MODULE_NAMES)
     whole = gzip.decompress(made.initramfs.read_bytes())
     assert whole.startswith(b"guest")
     for name in (b"equipment/program", b"equipment/set_mm_limits", b"equipment/my_oom_killer"):

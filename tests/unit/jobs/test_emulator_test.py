@@ -29,7 +29,7 @@ from harness.jobs import emulator_test, guests, pool
 from harness.kernel_output.klog import Section
 from harness.kernel_output.reports import find_reports
 from harness.results.folder import LATEST
-from harness.scenarios.catalogue import Scenario
+from harness.scenarios.catalogue import POLICIES, Scenario
 from harness.scenarios.evidence import (
     KILL_RECORD,
     PROC,
@@ -57,12 +57,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
 def test_a_run_that_passes(bench: Bench) -> None:
     assert bench.run("all") == 0
     assert bench.verdict["passed"] is True
-    assert {one["policy"] for one in bench.verdict["scenarios"]} == {
-        "",
-        "rss",
-        "runtime",
-        "badness",
-    }
+    assert {one["policy"] for one in bench.verdict["scenarios"]} == {"", *POLICIES}
     assert bench.output.getvalue().splitlines()[-1].startswith("PASS: ")
 
 

@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from invoke.tasks import Task
 
+import tasks
 from harness.jobs import emulator_test, fuzz
 from harness.jobs.options import EmulatorTestOptions, FuzzOptions, Options
 from harness.targets.linux_6_1 import LINUX_6_1
@@ -56,6 +61,20 @@ def test_the_command_of_fuzzing() -> None:
     )
     assert WHOLE_FUZZ.command() == (*built, "--seed", "7", "--minutes", "0.5", "--jobs", "2")
     assert WHOLE_FUZZ.of_round(9).command() == (*built, "--seed", "9", "--rounds", "1")
+
+
+@pytest.mark.parametrize(
+    ("task", "commands"),
+    [
+        (tasks.emulator_test, [WHOLE_TEST.command()]),
+        (tasks.fuzz, [WHOLE_FUZZ.command(), WHOLE_FUZZ.of_round(9).command()]),
+    ],
+    ids=["emulator-test", "fuzz"],
+)
+def test_the_commands_name_every_option(task: Task[Any], commands: list[tuple[str, ...]]) -> None:
+    options = set(inspect.signature(task.body).parameters) - {"ctx"}
+    words = {word for command in commands for word in command if word.startswith("--")}
+    assert {re.sub("^--(no-)?", "", word).replace("-", "_") for word in words} == options
 
 
 @pytest.mark.parametrize("options", [TEST, WHOLE_TEST, FUZZ, WHOLE_FUZZ, FUZZ.of_round(9)])

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.scenarios.evidence import Candidate
-from harness.scenarios.oracle import PAGE, choose, model_score, parse_decisions
+from harness.scenarios.oracle import choose, model_score, parse_decisions
+from harness.targets.model import PAGE
 
 PAGES = st.integers(0, 2**20).map(lambda pages: pages * PAGE)
 CANDIDATES = st.builds(
