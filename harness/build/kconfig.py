@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.core.errors import KconfigError
@@ -60,11 +60,9 @@ class Dropped:
     symbol: str
     requested: str
     got: str
-    # The name of the fragment that requested it.
-    origin: str = ""
 
     def __str__(self) -> str:
-        return f"{self.origin}: {config_line(self.symbol, self.requested)} (got: {self.got})"
+        return f"{config_line(self.symbol, self.requested)} (got: {self.got})"
 
 
 def config_line(symbol: str, value: str) -> str:
@@ -229,28 +227,27 @@ def check_survived(
     `symbols` are the kernel's.
     """
     origins = {symbol: part.name for part in fragments for symbol in part.values}
-    lost = [replace(line, origin=origins[line.symbol]) for line in dropped(requested, config)]
+    lost = dropped(requested, config)
     if lost:
         raise KconfigError(
             f"Kconfig dropped {len(lost)} of {len(requested)} requested lines",
-            tail="\n".join(str(line) for line in lost),
-            hint=_why(lost, fragments, symbols),
+            tail="\n".join(f"{origins[line.symbol]}: {line}" for line in lost),
+            hint=_why(lost, fragments[-1], symbols),
         )
 
 
-def _why(lost: Sequence[Dropped], fragments: Sequence[Fragment], symbols: Symbols) -> str:
-    """Return what to do about the dropped lines."""
+def _why(lost: Sequence[Dropped], last: Fragment, symbols: Symbols) -> str:
+    """Return what to do about the dropped lines, of which some may be the last fragment's."""
     unknown = [line.symbol for line in lost if line.symbol not in symbols.places]
     if unknown:
         return f"this kernel has no {', '.join(unknown)}: look for the name in its Kconfig files"
-    last = fragments[-1].name
-    if all(line.origin != last for line in lost):
+    its_own = [line.symbol for line in lost if line.symbol in last.values]
+    if not its_own:
         lines = ", ".join(f"`{config_line(line.symbol, line.got)}`" for line in lost)
-        return f"{last} has switched off what these depend on; if that is meant add to it: {lines}"
-    places = {
-        line.symbol: " and ".join(symbols.places[line.symbol][:_PLACES])
-        for line in lost
-        if line.origin == last
-    }
+        return (
+            f"{last.name} has switched off what these depend on; "
+            f"if that is meant add to it: {lines}"
+        )
+    places = {symbol: " and ".join(symbols.places[symbol][:_PLACES]) for symbol in its_own}
     named = ", ".join(f"{symbol}: {place}" for symbol, place in places.items())
     return f"what these depend on is off, or another line selects them; see {named}"

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from harness.build.elfcheck import read_elf
@@ -263,12 +264,10 @@ def _configure(make: KernelMake, fragments: Sequence[Fragment]) -> None:
 def _compile(make: KernelMake, files: Overlay, phase: Phase) -> None:
     warnings = Warnings(make, files)
     warnings.redo()
-    count = 0
+    numbers = count(1)
 
     def on_line(line: str) -> None:
-        nonlocal count
-        count += 1
-        phase.note(f"{count} {line.strip()}")
+        phase.note(f"{next(numbers)} {line.strip()}")
         warnings.see(line)
 
     # "modules" makes Module.symvers, against which modules outside the tree are linked.

@@ -288,12 +288,10 @@ def _from_tarball(ws: Workspace, target: Target, path: Path, phase: Phase) -> Ke
     phase.note(f"hash {path.name}")
     with _unreadable_named():
         key = f"tarball-{file_sha256(path)[:KEY_LENGTH]}"
-    return _entry(
-        ws, target, key, str(path), phase, lambda tree: _unpack_tar(path, tree, str(path))
-    )
+    return _entry(ws, target, key, str(path), phase, lambda tree: _unpack_tar(path, tree))
 
 
-def _unpack_tar(archive: Path, tree: Path, name: str) -> None:
+def _unpack_tar(archive: Path, tree: Path) -> None:
     """Unpack a tar archive into `tree`, without the folder at its top if there is only that one.
 
     Members that would land outside are refused (tarfile's "data" filter).
@@ -307,16 +305,16 @@ def _unpack_tar(archive: Path, tree: Path, name: str) -> None:
                 while stream.read(_MIB):
                     pass
         except tarfile.FilterError as error:
-            raise SourceError(f"{name} is refused: {_shown(error)}") from error
+            raise SourceError(f"{archive} is refused: {_shown(error)}") from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
             # For example two members of one name and different kinds, or a member below a
             # dangling link.
-            raise SourceError(f"{name} cannot be unpacked: {_shown(error)}") from error
+            raise SourceError(f"{archive} cannot be unpacked: {_shown(error)}") from error
         except (tarfile.TarError, EOFError, CommandError) as error:
             raise SourceError(
-                f"{name} is truncated or not a tar archive ({error})", hint="fetch it again"
+                f"{archive} is truncated or not a tar archive ({error})", hint="fetch it again"
             ) from error
         tops = list(scratch.iterdir())
         top = tops[0] if len(tops) == 1 and tops[0].is_dir() else scratch

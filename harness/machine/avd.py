@@ -154,11 +154,6 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def explain(text: str) -> Refusal | None:
-    """Return the known refusal in an emulator's output, or None."""
-    return next((known for known in REFUSALS if re.search(known.text, text)), None)
-
-
 @dataclass(frozen=True)
 class Machine:
     """A running emulator."""
@@ -200,11 +195,12 @@ def explained(cause: HarnessError, said: str) -> HarnessError:
     lines = said.splitlines()
     if any(re.search(FIRST_LINE, line) for line in lines):
         return cause
-    known = explain("\n".join(line for line in lines if "WARNING" not in line))
-    if known is None:
-        return cause
-    tail = f"{cause.message}\n{cause.tail}"
-    return BootError(known.message, hint=known.hint, log=cause.log, tail=tail)
+    text = "\n".join(line for line in lines if "WARNING" not in line)
+    for known in REFUSALS:
+        if re.search(known.text, text):
+            tail = f"{cause.message}\n{cause.tail}"
+            return BootError(known.message, hint=known.hint, log=cause.log, tail=tail)
+    return cause
 
 
 def start(emulator: Emulator, kernel: Path, *, adb_port: int, scratch: Path, log: Path) -> Machine:
