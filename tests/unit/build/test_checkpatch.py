@@ -64,11 +64,6 @@ def test_a_script_that_fails_is_no_pass(fake: FakeRepository) -> None:
         run_checkpatch(fake.ws, fake.source)
 
 
-def test_sparse_reads_our_files_and_the_modules(fake: FakeRepository) -> None:
-    kernel = build(fake.ws, fake.target, str(fake.pristine))
-    assert run_sparse(fake.ws, kernel) == 3
-
-
 def test_what_sparse_finds_in_our_lines_is_told(fake: FakeRepository) -> None:
     mark(fake.common / "mm/limits.c")
     kernel = build(fake.ws, fake.target, str(fake.pristine))
@@ -77,21 +72,21 @@ def test_what_sparse_finds_in_our_lines_is_told(fake: FakeRepository) -> None:
     assert caught.value.tail.startswith("mm/limits.c:7:1: warning: marked")
 
 
-def test_what_sparse_finds_in_the_kernels_lines_is_not_ours(fake: FakeRepository) -> None:
+def test_sparse_reads_our_files_and_the_modules_of_which_only_our_lines_count(
+    fake: FakeRepository,
+) -> None:
     mark(fake.pristine / "mm/page_alloc.c")
     kernel = build(fake.ws, fake.target, str(fake.pristine))
     assert run_sparse(fake.ws, kernel) == 3
 
 
-def test_what_sparse_finds_in_a_module_is_told(fake: FakeRepository) -> None:
+def test_what_sparse_finds_in_a_module_is_told_and_so_is_a_missing_sparse(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kernel = build(fake.ws, fake.target, str(fake.pristine))
     mark(fake.module / "limiter.c")
     with pytest.raises(VerdictError, match="sparse found 1 thing"):
         run_sparse(fake.ws, kernel)
-
-
-def test_a_missing_sparse_is_named(fake: FakeRepository, monkeypatch: pytest.MonkeyPatch) -> None:
-    kernel = build(fake.ws, fake.target, str(fake.pristine))
     monkeypatch.setenv("PATH", str(fake.folder))
     with pytest.raises(ToolMissingError, match="not installed: sparse"):
         run_sparse(fake.ws, kernel)

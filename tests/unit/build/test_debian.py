@@ -12,7 +12,7 @@ from archive import Archive, make_deb
 from stand_ins import script, workspace
 
 from harness.build import debian
-from harness.core.errors import DownloadError, SourceError
+from harness.core.errors import SourceError
 from harness.ui.workspace import Workspace
 
 MIRROR = "http://archive.example/debian"
@@ -65,29 +65,6 @@ def test_a_name_is_no_pattern(ws: Workspace, archive: Archive) -> None:
         debian.ask(ws, PACKAGE, "bookworm")
     assert f"Unable to locate package {PACKAGE}" in bad.value.tail
     assert debian.known(ws, PACKAGE, "bookworm") is None
-
-
-def test_what_is_not_what_the_lists_state_does_not_come(
-    ws: Workspace, archive: Archive, tmp_path: Path
-) -> None:
-    deb = make_deb(archive.folder, PACKAGE, "6.1.10-1")
-    archive.offer(deb)
-    found = debian.ask(ws, PACKAGE, "bookworm")
-    deb.write_bytes(deb.read_bytes()[:-1] + b"x")
-    with pytest.raises(
-        DownloadError, match=r"could not download linux-source-6\.1 6\.1\.10-1"
-    ) as bad:
-        debian.download(ws, found, tmp_path)
-    # apt 2 and 3 tell it in other words.
-    assert "linux-source-6.1_6.1.10-1_all.deb" in bad.value.tail
-    assert bad.value.log is not None
-
-
-def test_an_archive_out_of_reach_is_a_short_error(ws: Workspace, archive: Archive) -> None:
-    with pytest.raises(SourceError, match="Debian's bookworm could not be asked for lin") as bad:
-        debian.ask(ws, PACKAGE, "bookworm")
-    assert bad.value.hint == debian.LOOK_AT_NETWORK
-    assert len(bad.value.tail.splitlines()) <= 3
 
 
 def test_security_updates_that_cannot_be_had_are_left_out(

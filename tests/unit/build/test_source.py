@@ -37,7 +37,13 @@ from harness.build.source import (
     tree_version,
 )
 from harness.core.cache import digest
-from harness.core.errors import CommandError, HarnessError, SourceError, UsageError
+from harness.core.errors import (
+    CommandError,
+    DownloadError,
+    HarnessError,
+    SourceError,
+    UsageError,
+)
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import GitSource
 
@@ -755,10 +761,15 @@ def test_a_stored_file_that_is_damaged_is_named_and_fetched_again(
     assert stored.stat().st_size > 1000
 
 
-def test_a_file_that_stays_damaged_is_an_error(fake: FakeRepository, archive: Archive) -> None:
+def test_what_is_not_what_the_lists_state_does_not_come(
+    fake: FakeRepository, archive: Archive
+) -> None:
     (deb,) = archive.debs
-    deb.write_bytes(deb.read_bytes()[:1000])
-    refused(fake, None, r"could not download linux-source-6\.1 6\.1\.99-1")
+    deb.write_bytes(deb.read_bytes()[:-1] + b"x")
+    error = refused(fake, None, r"could not download linux-source-6\.1 6\.1\.99-1", DownloadError)
+    # apt 2 and 3 tell it in other words.
+    assert deb.name in error.tail
+    assert error.log is not None
     assert not downloads(fake)
 
 
@@ -779,6 +790,7 @@ def test_no_network_is_a_short_error(fake: FakeRepository, archive: Archive) -> 
     error = refused(fake, None)
     assert error.message == "Debian's bookworm could not be asked for linux-source-6.1"
     assert error.hint.startswith(f"{debian.LOOK_AT_NETWORK}; or give a source by hand: --source")
+    assert len(error.tail.splitlines()) <= 3
     assert error.log is not None
 
 
