@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -37,30 +37,10 @@ _IN_GUEST = "equipment"
 
 @dataclass(frozen=True)
 class Equipment:
-    """Everything that is booted or pushed. `initramfs` is the guest with all of it."""
+    """A kernel, and everything that is booted with it or pushed."""
 
     kernel: KernelBuild
-    # None for an unpatched kernel, which could not load them.
-    modules: ModuleBuild | None
-    programs: ProgramBuild
-    rootfs: Rootfs
-    initramfs: Path
-
-    @property
-    def bootable(self) -> Bootable:
-        """The same, as files."""
-        loadable = self.modules
-        return Bootable(
-            release=self.kernel.release,
-            image=self.kernel.image,
-            config=self.kernel.config,
-            initramfs=self.initramfs,
-            modules=() if loadable is None else tuple(loadable.path(name) for name in MODULE_NAMES),
-            programs=tuple(self.programs.path(name) for name in self.programs.names),
-            tools=self.rootfs.tools,
-            packages=self.rootfs.packages,
-            vmlinux=self.kernel.vmlinux,
-        )
+    bootable: Bootable
 
 
 def build(
@@ -77,19 +57,30 @@ def build(
 
     def build_kernel() -> tuple[KernelBuild, ModuleBuild | None]:
         built = kernel.build(ws, target, source, extra_patches, extra_config)
+        # An unpatched kernel could not load them.
         return built, modules.build(ws, built) if target.patched else None
 
     def build_guest() -> tuple[ProgramBuild, Rootfs]:
         return programs.build(ws, target), rootfs.build(ws, target)
 
     (built, loadable), (tools, guest) = _side_by_side(build_kernel, build_guest)
-    bare = Equipment(built, loadable, tools, guest, guest.initramfs)
+    bare = Bootable(
+        release=built.release,
+        image=built.image,
+        config=built.config,
+        initramfs=guest.initramfs,
+        modules=() if loadable is None else tuple(loadable.path(name) for name in MODULE_NAMES),
+        programs=tuple(tools.path(name) for name in tools.names),
+        tools=guest.tools,
+        packages=guest.packages,
+        vmlinux=built.vmlinux,
+    )
     if isinstance(target.machine, SdkMachine):
-        return bare
+        return Equipment(built, bare)
     more = loadable.key if loadable is not None else ""
     key = digest(guest.key, more, tools.key, *MODULE_NAMES, Path(__file__).read_bytes())
     entry = ws.cache.ensure(_KIND, key, lambda folder: _assemble(bare, folder))
-    return Equipment(built, loadable, tools, guest, entry / rootfs.ARCHIVE)
+    return Equipment(built, replace(bare, initramfs=entry / rootfs.ARCHIVE))
 
 
 def _side_by_side(first: Callable[[], First], second: Callable[[], Second]) -> tuple[First, Second]:
@@ -117,16 +108,16 @@ def _side_by_side(first: Callable[[], First], second: Callable[[], Second]) -> t
     return cast("First", found[0]), cast("Second", found[1])
 
 
-def _assemble(bare: Equipment, folder: Path) -> None:
+def _assemble(bare: Bootable, folder: Path) -> None:
     """Make `folder`/ARCHIVE: the guest's archive, followed by one with programs and modules."""
     with tempfile.TemporaryDirectory(prefix="goldfish-oom-", dir=folder) as scratch:
         inside = Path(scratch) / _IN_GUEST
         inside.mkdir()
-        for path in (*bare.bootable.programs, *bare.bootable.modules):
+        for path in bare.pushed:
             shutil.copy(path, inside)
             (inside / path.name).chmod(0o755)
         rootfs.pack(Path(scratch), folder / "more.cpio.gz")
     more = folder / "more.cpio.gz"
-    whole = bare.rootfs.initramfs.read_bytes() + more.read_bytes()
+    whole = bare.initramfs.read_bytes() + more.read_bytes()
     (folder / rootfs.ARCHIVE).write_bytes(whole)
     more.unlink()

@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.build import equipment
+from harness.build import equipment, rootfs
 from harness.build.kernel import KernelBuild
 from harness.build.modules import ModuleBuild
 from harness.build.programs import ProgramBuild
@@ -186,12 +186,12 @@ def test_qemu_is_killed_in_mid_test(running: Callable[..., Running]) -> None:
 def test_a_damaged_cache_entry_is_made_once_more(
     workspace: Workspace, target: Target, cache: Path, running: Callable[..., Running]
 ) -> None:
-    equipped = equipment.build(workspace, target)
+    files, guest = equipment.build(workspace, target).bootable, rootfs.build(workspace, target)
     own = cache / workspace.cache.root.name
-    for file in (equipped.kernel.image, equipped.rootfs.initramfs, equipped.initramfs):
+    for file in (files.image, guest.initramfs, files.initramfs):
         entry = file.parent.relative_to(workspace.cache.root)
         shutil.copytree(workspace.cache.root / entry, own / entry)
-    damaged = own / equipped.initramfs.relative_to(workspace.cache.root)
+    damaged = own / files.initramfs.relative_to(workspace.cache.root)
     damaged.write_bytes(damaged.read_bytes()[:-4096])
     run = running(
         *("emulator-test", "--policy", "rss", "--scenario", "report", "--no-snapshot"),
@@ -200,7 +200,7 @@ def test_a_damaged_cache_entry_is_made_once_more(
     assert run.end() == 0, run.output
     assert f"{damaged.parent} is damaged ({damaged.name}): made once more" in run.output
     assert "build kernel: up to date" in run.output
-    assert file_sha256(damaged) == file_sha256(equipped.initramfs)
+    assert file_sha256(damaged) == file_sha256(files.initramfs)
 
 
 def test_a_missing_cross_compiler_is_named(tmp_path: Path, cache: Path) -> None:

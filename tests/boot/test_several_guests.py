@@ -110,14 +110,12 @@ def test_what_a_user_has_is_seen_step_by_step(room: Device) -> None:
 def test_a_guest_has_the_programs_and_modules_with_it(
     workspace: Workspace, target: Target, tmp_path: Path
 ) -> None:
-    equipped = equipment.build(workspace, target)
-    kernel = equipped.kernel
-    boot = Boot(target, kernel.image, equipped.initramfs, kernel.release)
+    files = equipment.build(workspace, target).bootable
+    boot = Boot(target, files.image, files.initramfs, files.release)
     with open_session(workspace, boot, tmp_path) as session:
         listing = session.device.shell("cd /data/local/tmp; stat -c '%n %a %u %s' *").output
         assert session.device.shell("ls /equipment", check=False).status != 0
-    files = (*equipped.bootable.programs, *equipped.bootable.modules)
-    expected = {f"{path.name} 755 0 {path.stat().st_size}" for path in files}
+    expected = {f"{path.name} 755 0 {path.stat().st_size}" for path in files.pushed}
     assert set(listing.split("\n")) - {""} == expected
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from world import World, told
 
 from harness.build import equipment
+from harness.build.bootable import Bootable
 from harness.build.modules import MODULE_NAMES
 from harness.core.cache import Cache
 from harness.core.errors import (
@@ -76,7 +77,7 @@ class Bench:
         files.mkdir(parents=True)
         for name in ("oom_test_kernel", *MODULE_NAMES, "image", "config"):
             (files / name).write_text(name)
-        kernel = SimpleNamespace(
+        kernel: Any = SimpleNamespace(
             image=files / "image",
             config=files / "config",
             vmlinux=files / "vmlinux",
@@ -86,11 +87,17 @@ class Bench:
                 origin="the fake kernel", commit=COMMIT, changed=("a.c",), url=None
             ),
         )
-        loadable = SimpleNamespace(path=lambda name: files / name)
-        programs = SimpleNamespace(path=lambda name: files / name, names=("oom_test_kernel",))
-        guest = SimpleNamespace(tools=(), packages=("adbd=34",))
-        fakes: Any = (kernel, loadable, programs, guest, files / "image")
-        self.built = equipment.Equipment(*fakes)
+        bootable = Bootable(
+            kernel.release,
+            image=kernel.image,
+            config=kernel.config,
+            initramfs=files / "image",
+            modules=tuple(files / name for name in MODULE_NAMES),
+            programs=(files / "oom_test_kernel",),
+            packages=("adbd=34",),
+            vmlinux=kernel.vmlinux,
+        )
+        self.built = equipment.Equipment(kernel, bootable)
         monkeypatch.setattr(equipment, "build", lambda *_: self.built)
         monkeypatch.setattr(pool, "open_session", self.open_session)
         monkeypatch.setattr(guests, "observe", self.observe)

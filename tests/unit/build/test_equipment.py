@@ -70,25 +70,25 @@ def test_kernel_and_guest_are_built_side_by_side_and_equipped(builds: Builds) ->
     made = equipment.build(builds.ws, LINUX_6_1)
     assert made.bootable.release == "6.1"
     assert [path.name for path in made.bootable.modules] == list(MODULE_NAMES)
-    whole = gzip.decompress(made.initramfs.read_bytes())
+    whole = gzip.decompress(made.bootable.initramfs.read_bytes())
     assert whole.startswith(b"guest")
     for name in (b"equipment/program", b"equipment/set_mm_limits", b"equipment/my_oom_killer"):
         assert name in whole
     # The same again is no work, and the same file.
-    assert equipment.build(builds.ws, LINUX_6_1).initramfs == made.initramfs
+    assert equipment.build(builds.ws, LINUX_6_1).bootable.initramfs == made.bootable.initramfs
     builds.programs.key = "another"
-    assert equipment.build(builds.ws, LINUX_6_1).initramfs != made.initramfs
+    assert equipment.build(builds.ws, LINUX_6_1).bootable.initramfs != made.bootable.initramfs
 
 
 def test_a_stock_kernel_has_no_modules_of_ours(builds: Builds) -> None:
     made = equipment.build(builds.ws, LINUX_6_1.stock())
     assert made.bootable.modules == ()
-    assert b"equipment/set_mm_limits" not in gzip.decompress(made.initramfs.read_bytes())
+    assert b"equipment/set_mm_limits" not in gzip.decompress(made.bootable.initramfs.read_bytes())
 
 
 def test_an_avd_has_a_system_of_its_own(builds: Builds) -> None:
     made = equipment.build(builds.ws, GOLDFISH_3_4.on("sdk"))
-    assert made.initramfs == builds.guest.initramfs
+    assert made.bootable.initramfs == builds.guest.initramfs
 
 
 def fail() -> None:
