@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
@@ -35,6 +36,7 @@ _DEBUG_SECTIONS = (".debug_line", ".zdebug_line")
 # In ARM and AArch64 files a local symbol marks where code or data begins, even in an object file
 # that has no other local symbol.
 _MAPPING = "$"
+_address_of, _place_of = attrgetter("address"), attrgetter("section", "address")
 # A function whose file has the same path in every kernel tree: it shows where the tree's top is.
 _LANDMARK, _LANDMARK_FILE = "kernel_init", "init/main.c"
 _ADDR2LINE_SECONDS = 600.0
@@ -81,8 +83,7 @@ class Decoder:
         self._by_name: dict[str, list[_Symbol]] = defaultdict(list)
         for symbol in symbols:
             self._by_name[symbol.name].append(symbol)
-        self._by_address = sorted(symbols, key=lambda symbol: symbol.address)
-        self._addresses = [symbol.address for symbol in self._by_address]
+        self._by_address = sorted(symbols, key=_address_of)
 
     def decode(self, text: str) -> str:
         """Return `text` with `(file.c:123)` after each address, and each function with an offset.
@@ -128,10 +129,9 @@ class Decoder:
 
     def _around(self, address: int) -> _Symbol | None:
         """Return the function that contains the address, or None."""
-        index = bisect_right(self._addresses, address) - 1
-        if index < 0 or address - self._addresses[index] >= self._by_address[index].size:
-            return None
-        return self._by_address[index]
+        index = bisect_right(self._by_address, address, key=_address_of) - 1
+        found = self._by_address[index] if index >= 0 else None
+        return found if found is not None and address < found.address + found.size else None
 
     def _lines(self, addresses: Iterable[int]) -> Mapping[int, str]:
         """Return addr2line's answers for the addresses, from one call for all."""
@@ -227,10 +227,6 @@ def _raw_symbols(elf: ELFFile) -> list[_Raw]:
     return found
 
 
-def _place_of(symbol: _Raw) -> tuple[int, int]:
-    return symbol.section, symbol.address
-
-
 def _functions(symbols: Sequence[_Raw]) -> list[_Symbol]:
     """Return the functions, with their sizes and files.
 
@@ -241,14 +237,13 @@ def _functions(symbols: Sequence[_Raw]) -> list[_Symbol]:
     named = [one for one in symbols if not one.name.startswith((_MAPPING, ".L")) and one.name]
     # Of two symbols at one address, the later one in the table marks what begins there.
     local = sorted((one for one in symbols if one.local), key=_place_of)
-    places = [_place_of(one) for one in local]
     is_mapped = any(one.name.startswith(_MAPPING) for one in symbols)
     addresses = sorted({one.address for one in named})
 
     def file_of(one: _Raw) -> str:
         if one.local or not is_mapped:
             return one.file if one.local else ""
-        index = bisect_right(places, _place_of(one)) - 1
+        index = bisect_right(local, _place_of(one), key=_place_of) - 1
         return local[index].file if index >= 0 and local[index].section == one.section else ""
 
     def size_of(one: _Raw) -> int:
