@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +36,9 @@ class Builds:
         self.folder = folder
         self.ws = Workspace(Cache(folder / "cache"), Reporter(Console(file=io.StringIO())))
         self.barrier = threading.Barrier(2)
+        # What each does when both are at work.
+        self.kernel_work: Callable[[], object] = lambda: None
+        self.guest_work: Callable[[], object] = lambda: None
         files = folder / "built"
         files.mkdir()
         for name in ("zImage", "config", "vmlinux", "program", "set_mm_limits", "my_oom_killer"):
@@ -60,10 +64,12 @@ class Builds:
 
     def build_kernel(self, *_: object) -> Any:
         self.barrier.wait(120)
+        self.kernel_work()
         return self.kernel
 
     def build_guest(self, *_: object) -> Any:
         self.barrier.wait(120)
+        self.guest_work()
         return self.guest
 
 
@@ -101,38 +107,28 @@ def test_an_avd_has_a_system_of_its_own(builds: Builds) -> None:
     assert made.initramfs == builds.guest.initramfs
 
 
-def test_a_build_that_fails_ends_the_other(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        builds.barrier.wait(120)
+def test_a_build_that_fails_ends_the_other(builds: Builds) -> None:
+    def fail() -> None:
         raise BuildError("build kernel failed")
 
-    def long(*_: object) -> None:
-        builds.barrier.wait(120)
-        process.run(LONG)
-
-    monkeypatch.setattr(kernel, "build", fail)
-    monkeypatch.setattr(rootfs, "build", long)
+    builds.kernel_work = fail
+    builds.guest_work = lambda: process.run(LONG)
     begun = time.monotonic()
     with pytest.raises(BuildError, match="build kernel failed"):
         equipment.build(builds.ws, LINUX_6_1)
     assert time.monotonic() - begun < 120
 
 
-def test_ctrl_c_ends_both(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_both(builds: Builds) -> None:
     main = threading.main_thread().ident
     assert main is not None
 
-    def interrupted(*_: object) -> None:
-        builds.barrier.wait(120)
+    def interrupted() -> None:
         signal.pthread_kill(main, signal.SIGINT)
         process.run(LONG)
 
-    def long(*_: object) -> None:
-        builds.barrier.wait(120)
-        process.run(LONG)
-
-    monkeypatch.setattr(kernel, "build", interrupted)
-    monkeypatch.setattr(rootfs, "build", long)
+    builds.kernel_work = interrupted
+    builds.guest_work = lambda: process.run(LONG)
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         equipment.build(builds.ws, LINUX_6_1)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -324,7 +323,7 @@ def test_of_a_patched_file_only_our_lines_count(fake: FakeRepository, stops: boo
 def test_make_is_given_the_compiler_and_the_targets_variables(
     fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "which", lambda _tool: None)
+    monkeypatch.setenv("PATH", "")
     target = GOLDFISH_3_4.with_cross_compile("/opt/bin/arm-eabi-")
     tree = WorkTree.of(fake.ws, fake.source)
     argv = KernelMake(fake.ws, target, tree, "", "-x", fake.ws.logs / "x.log").argv("zImage")
@@ -337,14 +336,18 @@ def test_make_is_given_the_compiler_and_the_targets_variables(
 
 
 def test_ccache_stands_before_the_compiler(
-    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+    fake: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "which", lambda tool: f"/usr/bin/{tool}")
-    target = GOLDFISH_3_4.with_cross_compile("/opt/bin/arm-eabi-")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("ccache", "arm-eabi-ld.bfd"):
+        (tools / name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tools))
+    target = GOLDFISH_3_4.with_cross_compile(f"{tools}/arm-eabi-")
     tree = WorkTree.of(fake.ws, fake.source)
     argv = KernelMake(fake.ws, target, tree, "", "", fake.ws.logs / "x.log").argv("zImage")
-    assert f"CC={tree.folder}/ccached /opt/bin/arm-eabi-gcc" in argv
-    assert "LD=/opt/bin/arm-eabi-ld.bfd" in argv
+    assert f"CC={tree.folder}/ccached {tools}/arm-eabi-gcc" in argv
+    assert f"LD={tools}/arm-eabi-ld.bfd" in argv
 
 
 def test_a_kernel_is_built_by_the_compiler_that_was_given(
