@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The tasks of `./inv`: their names, defaults and help. What they do is in harness/.
 
-The harness is imported inside the tasks: `./inv --list` should not wait for it.
+The harness is imported inside the tasks: `./inv --list` should not wait for it. Only the targets'
+table, which is data, is imported here: the help names the kernels.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
+
+from harness.targets.table import TARGETS, get_target
 
 if TYPE_CHECKING:
     from harness.targets.model import Target
     from harness.ui.workspace import Workspace
 
-KERNEL_HELP = {"kernel": "the kernel: linux-6.1 or goldfish-3.4 (configuration: kernel)"}
+KERNEL_HELP = {"kernel": f"the kernel: {' or '.join(TARGETS)} (configuration: kernel)"}
 SOURCE_HELP = {
     "source": "its source: a directory, a tarball or a git URL with @commit; "
     "default: the kernel's own (configuration: source)"
@@ -46,8 +48,6 @@ def _workspace(ctx: Context) -> Workspace:
 
 def _target(ctx: Context, kernel: str | None, cross_compile: str | None = None) -> Target:
     """Return the kernel, for tasks that do not depend on what it boots on."""
-    from harness.targets.table import get_target
-
     return _compiled(ctx, get_target(kernel or ctx.goldfish_oom.kernel), cross_compile)
 
 
@@ -59,8 +59,6 @@ def _target_on(
     debug: bool = False,
 ) -> Target:
     """Return the kernel, with the board that it is to boot on."""
-    from harness.targets.table import get_target
-
     defaults = ctx.goldfish_oom
     target = get_target(kernel or defaults.kernel, emulator or defaults.emulator)
     if debug or defaults.debug:
@@ -277,24 +275,24 @@ def emulator_test(
     """Patch, build and boot the kernel, let users exceed their limits, and judge it."""
     from harness.jobs import cli
     from harness.jobs import emulator_test as job
+    from harness.jobs.options import EmulatorTestOptions
 
     defaults = ctx.goldfish_oom
-    status = job.run(
-        _workspace(ctx),
-        _target_on(ctx, kernel, emulator, cross_compile, debug),
+    options = EmulatorTestOptions(
+        target=_target_on(ctx, kernel, emulator, cross_compile, debug),
         policy=policy or defaults.policy,
         trigger=trigger or defaults.trigger,
         source=_source(ctx, source),
         scenarios=tuple(scenario) if scenario else None,
-        extra_patches=[Path(name) for name in patch or ()],
-        extra_config=Path(config) if config else None,
+        patches=tuple(Path(name) for name in patch or ()),
+        config=Path(config) if config else None,
         avd=avd or defaults.avd or None,
         snapshot=snapshot,
         jobs=jobs,
         differential=differential,
         kcidb_origin=defaults.kcidb_origin,
     )
-    cli.finish(status)
+    cli.finish(job.run(_workspace(ctx), options))
 
 
 @task(
@@ -324,18 +322,18 @@ def fuzz(
     """Let random processes of several users loose on the kernel, and watch what must hold."""
     from harness.jobs import cli
     from harness.jobs import fuzz as job
+    from harness.jobs.options import FuzzOptions
 
-    status = job.run(
-        _workspace(ctx),
-        _target_on(ctx, kernel, emulator, cross_compile, debug),
+    options = FuzzOptions(
+        target=_target_on(ctx, kernel, emulator, cross_compile, debug),
         seed=job.seed_of(seed),
         minutes=job.minutes_of(minutes),
         rounds=rounds,
         jobs=jobs,
         source=_source(ctx, source),
-        extra_patches=[Path(name) for name in patch or ()],
+        patches=tuple(Path(name) for name in patch or ()),
     )
-    cli.finish(status)
+    cli.finish(job.run(_workspace(ctx), options))
 
 
 @task(
@@ -486,31 +484,3 @@ def test(ctx: Context) -> None:
     boot_tests = checks.boot_tests(target)
     checks.run(ws, checks.LINT, checks.UNIT_TESTS, checks.BROWSER_TESTS, boot_tests)
     cli.finish(benchmark.run(ws, target, quick=True))
-
-
-namespace = Collection(
-    setup,
-    doctor,
-    fetch_kernel,
-    patch_kernel,
-    build_kernel,
-    build_modules,
-    build_ndk_tests,
-    build_rootfs,
-    cache,
-    clean,
-    boot,
-    emulator_test,
-    fuzz,
-    bench,
-    bench_docs,
-    bench_harness,
-    bundle,
-    replay,
-    report,
-    test,
-    lint,
-    unit_test,
-    browser_test,
-    boot_test,
-)

@@ -22,10 +22,11 @@ from harness.bench.goals import (
     mean_over,
     over,
     overhead,
+    time_ratio,
 )
-from harness.bench.result import BenchResult, KillCase, Measured, from_json
+from harness.bench.result import BenchResult, Count, KillCase, Measured, Timing, from_json
 from harness.bench.run import JSON
-from harness.bench.stats import Estimate, paired_ratio, percentile
+from harness.bench.stats import Estimate, percentile
 from harness.core.errors import UsageError
 from harness.core.paths import REPO, RESULTS
 from harness.targets.model import DEFAULT_TARGET
@@ -168,9 +169,7 @@ def _ratio(estimate: Estimate | None, form: str = "{:.4f}") -> str:
 
 def _instructions(measured: Measured) -> str:
     """Return a table with a row for each setting and work, and a column for each kernel."""
-    names = [
-        n for n in BASELINES if n != STOCK.name and any(c.baseline == n for c in measured.counts)
-    ]
+    names = _compared(measured.counts)
     keys = dict.fromkeys((c.setting, c.work) for c in measured.counts if c.baseline in names)
     return table(
         ("setting, work", *names),
@@ -184,6 +183,12 @@ def _instructions(measured: Measured) -> str:
     )
 
 
+def _compared(values: Sequence[Count] | Sequence[Timing]) -> list[str]:
+    """Return the names of the kernels, but for the stock one, that have some of the values."""
+    measured = {one.baseline for one in values} - {STOCK.name}
+    return [name for name in BASELINES if name in measured]
+
+
 def _place(key: tuple[str, str]) -> tuple[int, int]:
     """Return the sort key: settings in their order, and in each the works in theirs."""
     works = ["touch", "touch-less", "fork", "storm", *(w.name for w in bench_plan.REPORT_2020)]
@@ -191,22 +196,15 @@ def _place(key: tuple[str, str]) -> tuple[int, int]:
 
 
 def _times(measured: Measured) -> str:
-    names = [
-        n for n in BASELINES if n != STOCK.name and any(t.baseline == n for t in measured.timings)
-    ]
+    names = _compared(measured.timings)
     works = dict.fromkeys(t.work for t in measured.timings)
     return table(
         ("work", *names),
         (
-            (work, *(_ratio(_time_ratio(measured, name, work), "{:.3f}") for name in names))
+            (work, *(_ratio(time_ratio(measured, name, work), "{:.3f}") for name in names))
             for work in works
         ),
     )
-
-
-def _time_ratio(measured: Measured, name: str, work: str) -> Estimate | None:
-    timing, base = measured.timing(name, work), measured.timing(STOCK.name, work)
-    return paired_ratio(timing.values, base.values) if timing and base else None
 
 
 def _kills(measured: Measured) -> str:

@@ -9,26 +9,26 @@ slows down both.
 from __future__ import annotations
 
 import io
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from statistics import median
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from harness.bench.stats import Estimate
+from harness.bench.stats import Estimate, middle
 from harness.build import equipment
 from harness.build.bootable import Bootable
+from harness.core import typed_json
 from harness.core.errors import EXIT_PASSED, InfrastructureError, UsageError
 from harness.core.paths import REPO, RESULTS
+from harness.core.process import RunOptions
 from harness.core.process import run as run_program
-from harness.machine.session import check_machine, open_session
+from harness.machine.session import Boot, check_machine, open_session
 from harness.results.folder import ResultFolder
 from harness.targets.model import QemuMachine, Target
 from harness.ui.progress import Reporter
@@ -117,7 +117,7 @@ def run(ws: Workspace, target: Target, *, rounds: int = 0, results: Path | None 
                     seconds[case.name].append(taken)
             if number >= 0:
                 rows = table_of(seconds)
-                folder.put(JSON, json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+                folder.put(JSON, typed_json.to_text(rows))
     ws.reporter.console.print(_shown(rows))
     ws.reporter.result(f"results: {folder.path}", folder.path)
     return EXIT_PASSED
@@ -133,17 +133,13 @@ def table_of(seconds: Mapping[str, Sequence[float]]) -> tuple[Row, ...]:
             Row(
                 case.name,
                 " ".join(("./inv", *case.words)) if case.words else "",
-                _middle(taken),
+                middle(taken),
                 case.base,
-                _middle(ratios) if ratios else None,
+                middle(ratios) if ratios else None,
                 case.goal,
             )
         )
     return tuple(rows)
-
-
-def _middle(values: Sequence[float]) -> Estimate:
-    return Estimate(median(values), min(values), max(values))
 
 
 def _once(case: Case, target: Target, folder: ResultFolder) -> float:
@@ -159,7 +155,7 @@ def _once(case: Case, target: Target, folder: ResultFolder) -> float:
     begun = time.monotonic()
     run_program(
         typed if case.says else command,
-        timeout=_PATIENCE_SECONDS,
+        RunOptions(timeout=_PATIENCE_SECONDS),
         log=folder.path / "commands.log",
         error=InfrastructureError,
         what=f"./inv {' '.join(case.words)}",
@@ -170,21 +166,10 @@ def _once(case: Case, target: Target, folder: ResultFolder) -> float:
 def _guest(case: Case, target: Target, files: Bootable, folder: ResultFolder) -> float:
     """Return the seconds until a guest has started and is checked over adb."""
     quiet = Workspace(reporter=Reporter(Console(file=io.StringIO())))
+    boot = Boot(target, files.image, files.initramfs, files.release, snapshot=case.snapshot)
     begun = time.monotonic()
-    with open_session(
-        quiet,
-        files.image,
-        files.initramfs,
-        target,
-        folder=folder.path,
-        expect_release=files.release,
-        snapshot=case.snapshot,
-    ):
+    with open_session(quiet, boot, folder.path):
         return time.monotonic() - begun
-
-
-def _range(ratio: Estimate) -> str:
-    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
 
 
 def _shown(rows: Sequence[Row]) -> Table:
@@ -196,14 +181,16 @@ def _shown(rows: Sequence[Row]) -> Table:
     for name in ("what", "command", "s", "least to most", "ratio", "goal, s"):
         table.add_column(name, no_wrap=name != "command")
     for row in rows:
-        ratio = row.ratio
+        ratio = ""
+        if (found := row.ratio) is not None:
+            ratio = f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f}) of {row.base}"
         goal = "" if row.goal is None else f"{row.goal:g} {'reached' if row.reached else 'missed'}"
         table.add_row(
             row.name,
             row.command,
             f"{row.seconds.value:.2f}",
             f"{row.seconds.low:.2f} to {row.seconds.high:.2f}",
-            "" if ratio is None else f"{_range(ratio)} of {row.base}",
+            ratio,
             goal,
         )
     return table

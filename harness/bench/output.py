@@ -10,15 +10,14 @@ PROGRAM = "bench_work"
 
 _TIME = re.compile(r"time: what=(\w+), run=(\d+), units=(\d+), ns=(\d+)")
 _KILL = re.compile(
-    r"kill: run=\d+, victim=\d+, pid=(\d+), killer=(\w+), base=(\d+), over=(-?\d+), "
+    r"kill: run=\d+, victim=\d+, pid=(\d+), killer=(\w+), base=\d+, over=(-?\d+), "
     r"crossed_us=(\d+), killed_us=(\d+), gone_us=(\d+), all=([01])"
 )
-_NO_KILL = re.compile(r"no kill: run=\d+, over=(-?\d+)")
 _CROWD = re.compile(
-    r"crowd: run=\d+, processes=(\d+), kills=(\d+), within=([01]), us=(\d+), left=(-?\d+)"
+    r"crowd: run=\d+, processes=\d+, kills=(\d+), within=([01]), us=(\d+), left=-?\d+"
 )
 _IDLE = re.compile(r"idle: pid=(\d+), processes=(\d+)")
-_DONE = re.compile(rf"done: program={PROGRAM}, marker=(\S+), checks=(\d+)/(\d+)")
+_DONE = re.compile(rf"done: program={PROGRAM}, marker=(\S+), checks=\d+/\d+")
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,6 @@ class SeenKill:
 
     pid: int
     killer: str
-    base: int
     over: int
     latency_us: int
     capped: bool
@@ -55,7 +53,6 @@ class SeenKill:
 class CrowdRun:
     """The time until a crowd was within its limit again, and how many processes were killed."""
 
-    processes: int
     kills: int
     within: bool
     us: int
@@ -67,8 +64,6 @@ class BenchOutput:
 
     times: tuple[Time, ...] = ()
     kills: tuple[SeenKill, ...] = ()
-    # Pages above the limit, for the runs without a kill.
-    no_kills: tuple[int, ...] = ()
     crowds: tuple[CrowdRun, ...] = ()
     # The markers of the programs that ran to their end.
     done: tuple[str, ...] = ()
@@ -80,10 +75,7 @@ def parse_bench(text: str) -> BenchOutput:
     return BenchOutput(
         times=tuple(Time(m[1], int(m[3]), int(m[4])) for m in _all(_TIME, lines)),
         kills=tuple(_kill(m) for m in _all(_KILL, lines)),
-        no_kills=tuple(int(m[1]) for m in _all(_NO_KILL, lines)),
-        crowds=tuple(
-            CrowdRun(int(m[1]), int(m[2]), m[3] == "1", int(m[4])) for m in _all(_CROWD, lines)
-        ),
+        crowds=tuple(CrowdRun(int(m[1]), m[2] == "1", int(m[3])) for m in _all(_CROWD, lines)),
         done=tuple(m[1] for m in _all(_DONE, lines)),
     )
 
@@ -94,24 +86,15 @@ def idle_pid(line: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def split_runs(output: BenchOutput, programs: int) -> list[list[Time]]:
-    """Return the times by program; empty unless all have the same number of runs."""
-    each, rest = divmod(len(output.times), programs)
-    if rest or not each:
-        return []
-    return [list(output.times[n * each : (n + 1) * each]) for n in range(programs)]
-
-
 def _kill(match: re.Match[str]) -> SeenKill:
-    crossed, killed, gone = int(match[5]), int(match[6]), int(match[7])
+    crossed, killed, gone = int(match[4]), int(match[5]), int(match[6])
     return SeenKill(
         pid=int(match[1]),
         killer=match[2],
-        base=int(match[3]),
-        over=int(match[4]),
+        over=int(match[3]),
         # A kernel may kill before the page is there that would have crossed the limit.
         latency_us=gone - min(crossed, killed),
-        capped=match[8] == "1",
+        capped=match[7] == "1",
     )
 
 

@@ -19,9 +19,9 @@ from harness.bench.baselines import (
     TIMER,
     Baseline,
 )
+from harness.targets.model import PAGE
 
 MIB = 1 << 20
-PAGE = 4096
 # The user whose memory is measured (u0_a70), and the first of those that only have a limit.
 UID = 10070
 FIRST_OTHER_UID = 20000

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
@@ -14,9 +15,9 @@ from matplotlib.ticker import FuncFormatter
 
 from harness.bench import plan as bench_plan
 from harness.bench.baselines import BASELINES, PATCHED, PATCHED_4096, SCAN_ALWAYS, STOCK
-from harness.bench.goals import over, overhead
+from harness.bench.goals import over, overhead, time_ratio
 from harness.bench.result import BenchResult, Measured
-from harness.bench.stats import Estimate, paired_ratio
+from harness.bench.stats import Estimate
 
 NAME = "bench"
 # Okabe and Ito's colours, which colour-blind readers can tell apart. A baseline has the same
@@ -60,28 +61,20 @@ Ratios = dict[str, dict[str, Estimate]]
 
 def instruction_ratios(measured: Measured) -> Ratios:
     """Return the ratios by baseline and work, where the user has a limit far above its usage."""
-    return {
-        name: found
-        for name, one in BASELINES.items()
-        if one.has_limits
-        and (
-            found := {
-                work: ratio
-                for work in _WORKS
-                if (ratio := overhead(measured, name, bench_plan.OWN.name, work)) is not None
-            }
-        )
-    }
+    return _ratios(lambda name, work: overhead(measured, name, bench_plan.OWN.name, work))
 
 
 def time_ratios(measured: Measured) -> Ratios:
     """Return the same ratios of wall-clock times."""
+    return _ratios(lambda name, work: time_ratio(measured, name, work))
+
+
+def _ratios(ratio: Callable[[str, str], Estimate | None]) -> Ratios:
+    """Return the ratios that were measured, by a baseline's name and a work's."""
     ratios: Ratios = {}
-    for timing in measured.timings:
-        base = measured.timing(STOCK.name, timing.work)
-        if base is not None and timing.baseline != STOCK.name:
-            ratio = paired_ratio(timing.values, base.values)
-            ratios.setdefault(timing.baseline, {})[timing.work] = ratio
+    for name, work in product((one.name for one in BASELINES.values() if one.has_limits), _WORKS):
+        if (found := ratio(name, work)) is not None:
+            ratios.setdefault(name, {})[work] = found
     return ratios
 
 

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+
+import msgspec
+
+from harness.core import typed_json
 
 # The format of bench.json; to be raised when an older file could be misread.
 FORMAT = 1
+_FILE = "bench.json"
 
 
 @dataclass(frozen=True)
@@ -113,32 +116,24 @@ class BenchResult:
 
 def to_json(result: BenchResult, **more: object) -> str:
     """Return the text of bench.json; `more` is for human readers, and is not read back."""
-    return json.dumps({"format": FORMAT, **asdict(result), **more}, indent=1) + "\n"
+    told = {"format": FORMAT, **msgspec.to_builtins(result), **more}
+    return typed_json.to_text(told, indent=1)
 
 
 def from_json(text: str) -> BenchResult:
     """Return the run in a bench.json; raise ValueError if the text is none."""
-    try:
-        loaded = json.loads(text)
-        if loaded["format"] != FORMAT:
-            raise ValueError(f"bench.json has format {loaded['format']}, not {FORMAT}")
-        measured = loaded["measured"]
-        return BenchResult(
-            when=loaded["when"],
-            command=loaded["command"],
-            quick=loaded["quick"],
-            finished=loaded["finished"],
-            machine=loaded["machine"],
-            kernels=loaded["kernels"],
-            measured=Measured(
-                counts=tuple(Count(**_tupled(c)) for c in measured["counts"]),
-                timings=tuple(Timing(**_tupled(t)) for t in measured["timings"]),
-                kill_cases=tuple(_case(c) for c in measured["kill_cases"]),
-                crowds=tuple(Crowd(**c) for c in measured["crowds"]),
-            ),
-        )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"not a bench.json: {error!r}") from error
+    value = typed_json.parse(text, _FILE)
+    found = typed_json.from_value(_Head, value, _FILE)
+    if found.format != FORMAT:
+        raise ValueError(f"{_FILE} has format {found.format}, not {FORMAT}")
+    return typed_json.from_value(BenchResult, value, _FILE)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """The field that every version of the file has."""
+
+    format: int
 
 
 def to_csv(measured: Measured) -> str:
@@ -166,11 +161,3 @@ def to_csv(measured: Measured) -> str:
         lines.append(f"crowd,{crowd.baseline},limit,crowd,{number},{crowd.us},us")
         lines.append(f"crowd,{crowd.baseline},limit,crowd,{number},{crowd.kills},kills")
     return "\n".join(lines) + "\n"
-
-
-def _tupled(fields: dict[str, Any]) -> dict[str, Any]:
-    return {**fields, "values": tuple(fields["values"])}
-
-
-def _case(fields: dict[str, Any]) -> KillCase:
-    return KillCase(**{**fields, "kills": tuple(Kill(**kill) for kill in fields["kills"])})

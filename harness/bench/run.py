@@ -29,24 +29,8 @@ from harness.bench import plan as bench_plan
 from harness.bench import plot as bench_plot
 from harness.bench.baselines import Baseline
 from harness.bench.goals import Judgement, Verdict
-from harness.bench.output import (
-    PROGRAM,
-    BenchOutput,
-    SeenKill,
-    idle_pid,
-    parse_bench,
-    split_runs,
-)
-from harness.bench.plan import (
-    MIB,
-    PAGE,
-    UID,
-    Counting,
-    Overcommit,
-    Plan,
-    Setting,
-    Work,
-)
+from harness.bench.output import PROGRAM, BenchOutput, SeenKill, idle_pid, parse_bench
+from harness.bench.plan import MIB, UID, Overcommit, Plan, Setting, Work
 from harness.bench.result import (
     BenchResult,
     Count,
@@ -65,14 +49,13 @@ from harness.build.rootfs import Rootfs
 from harness.build.toolchain import toolchain_version
 from harness.core.errors import EXIT_FAILED, EXIT_PASSED, DeviceError, UsageError
 from harness.core.paths import RESULTS
-from harness.core.process import run as run_program
-from harness.kernel_output.proc_mm_limits import LimitEntry
 from harness.kernel_output.records import KillRecord, parse_log
-from harness.machine.adb import Device, RunningCommand
-from harness.machine.session import open_session
+from harness.machine import qemu
+from harness.machine.adb import Device
+from harness.machine.session import Boot, open_session
 from harness.results.folder import ResultFolder
 from harness.scenarios.run import DEVICE_FOLDER, parse_limits
-from harness.targets.model import QemuMachine, Target
+from harness.targets.model import PAGE, QemuMachine, Target
 from harness.ui.workspace import Workspace
 
 JSON = "bench.json"
@@ -121,10 +104,7 @@ class _Run:
         """Add measured values to the result, and save it."""
         measured = self.result.measured
         grown = {name: (*getattr(measured, name), *values) for name, values in more.items()}
-        self.result = replace(
-            self.result,
-            measured=replace(measured, **grown),
-        )
+        self.result = replace(self.result, measured=replace(measured, **grown))
         self.save()
 
     def save(self) -> None:
@@ -141,28 +121,50 @@ class _Guest:
     baseline: Baseline
     device: Device
 
-    def shell(self, command: str, timeout: float) -> str:
-        """Run a command, which must succeed, in the programs' folder; return its output."""
-        return self.device.shell(f"cd {DEVICE_FOLDER} && {command}", timeout=timeout).output
+    def shell(self, command: str) -> None:
+        """Run a command of the setup, which must succeed, in the programs' folder."""
+        self.device.shell(f"cd {DEVICE_FOLDER} && {command}", timeout=_SETTING_SECONDS)
 
-    def bench(
+    def work(self, work: Work, programs: int = 1) -> tuple[float, ...]:
+        """Do a work as the measured user; return each program's mean per page or process.
+
+        The first run of a program does not count. Raises DeviceError unless all runs are there.
+        """
+        become = f"su {UID} "
+        if group := self.baseline.group_file(UID):
+            become = f"{{ test ! -e {group} || echo $$ > {group}; }} && {become}"
+        words = [*work.words, str(work.runs)]
+        output = self._bench(words, before=become, programs=programs, timeout=_WORK_SECONDS)
+        runs = [time.per_unit for time in output.times]
+        if len(runs) != work.runs * programs:
+            raise DeviceError(f"{PROGRAM} told of {len(runs)} runs of {work.name}")
+        firsts = range(0, len(runs), work.runs)
+        return tuple(fmean(runs[first + 1 : first + work.runs]) for first in firsts)
+
+    def exceed(self, command: str, size: int, processes: int, pages: int, runs: int) -> BenchOutput:
+        """Have processes of the measured user grow beyond its limit of `size` bytes, `runs` times.
+
+        Each touches up to `pages` pages; `command` is one of bench_work.
+        """
+        group = self.baseline.group_file(UID)
+        options = ["-t", f"{_KILL_SECONDS:g}", *(["-g", group] if group else [])]
+        words = [command, *map(str, (UID, size, processes, pages, runs))]
+        seconds = runs * (_KILL_SECONDS + _RUN_SECONDS)
+        return self._bench(words, options=options, timeout=seconds, check=False)
+
+    def _bench(
         self,
         words: Sequence[str],
         *,
-        programs: int = 1,
+        before: str = "",
         options: Sequence[str] = (),
-        user: int | None = None,
+        programs: int = 1,
         timeout: float,
         check: bool = True,
     ) -> BenchOutput:
         """Run bench_work `programs` times; raise DeviceError unless each comes to its end."""
         marker = secrets.token_hex(8)
-        command = shlex.join([f"./{PROGRAM}", "-m", marker, *options, *words])
-        if user is not None:
-            command = f"su {user} {command}"
-            group = self.baseline.group_file(user)
-            if group is not None:
-                command = f"{{ test ! -e {group} || echo $$ > {group}; }} && {command}"
+        command = before + shlex.join([f"./{PROGRAM}", "-m", marker, *options, *words])
         command = " && ".join([command] * programs)
         done = self.device.shell(f"cd {DEVICE_FOLDER} && {command}", timeout=timeout, check=check)
         output = parse_bench(done.output)
@@ -174,19 +176,18 @@ class _Guest:
 
     def limit(self, size: int | None) -> None:
         """Give the measured user a limit, or (None) remove it."""
-        self.shell(self.baseline.limit(UID, size), _SETTING_SECONDS)
+        self.shell(self.baseline.limit(UID, size))
 
     @contextmanager
     def setting(self, setting: Setting) -> Iterator[None]:
         """Set up a setting's limits and processes, and remove them afterwards."""
-        others = _others_command(self.baseline, setting.others, bench_plan.OTHERS_LIMIT)
-        self.shell(others, _SETTING_SECONDS)
+        self.shell(_others_command(self.baseline, setting.others, bench_plan.OTHERS_LIMIT))
         if setting.own_limit:
             self.limit(bench_plan.FAR_LIMIT)
         with self._processes(setting.processes):
             yield
         self.limit(None)
-        self.shell(_others_command(self.baseline, setting.others, None), _SETTING_SECONDS)
+        self.shell(_others_command(self.baseline, setting.others, None))
 
     @contextmanager
     def _processes(self, count: int) -> Iterator[None]:
@@ -195,10 +196,10 @@ class _Guest:
             yield
             return
         command = f"cd {DEVICE_FOLDER} && exec su {UID} ./{PROGRAM} idle {count}"
-        running: RunningCommand = self.device.start(command)
+        running = self.device.start(command)
         pid = idle_pid(running.wait_line("idle: ", timeout=_SETTING_SECONDS))
         yield
-        self.shell(f"kill {pid}", _SETTING_SECONDS)
+        self.shell(f"kill {pid}")
         running.wait(_SETTING_SECONDS)
 
 
@@ -299,13 +300,12 @@ def _machine(target: Target, built: KernelBuild) -> dict[str, str]:
     """Return what a reader has to know about the host, the guest and the tools."""
     assert isinstance(target.machine, QemuMachine)
     cpus = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    qemu = run_program([target.machine.binary, "--version"]).output.splitlines()[0]
     return {
         "host CPU": f"{os.cpu_count()} x {cpus[1] if cpus else platform.machine()}",
         "host memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "host kernel": platform.release(),
         "load at the begin": _load(),
-        "QEMU": qemu,
+        "QEMU": qemu.version(target.machine),
         "guest": f"{target.machine.machine}, {target.machine.cpu}, "
         f"{target.machine.smp} CPUs (1 for instructions), {target.machine.memory_mib} MiB",
         "kernel source": built.source.origin,
@@ -332,21 +332,15 @@ def _guest(bench: _Run, baseline: Baseline, counting: str = "") -> Iterator[_Gue
     if counting:
         target = target.on_machine(target.machine.counting_instructions())
     folder = bench.folder.path / "-".join([baseline.name, *([counting] if counting else [])])
-    with open_session(
-        bench.ws,
-        built.kernel.image,
-        bench.rootfs.initramfs,
-        target,
-        folder=folder,
-        expect_release=built.kernel.release,
-    ) as session:
+    boot = Boot(target, built.kernel.image, bench.rootfs.initramfs, built.kernel.release)
+    with open_session(bench.ws, boot, folder) as session:
         device = session.device
         baseline = baseline.on(target)
         guest = _Guest(baseline, device)
         device.push(bench.programs.path(PROGRAM), f"{DEVICE_FOLDER}/{PROGRAM}")
-        guest.shell(f"busybox dmesg -n {_CONSOLE_LEVEL} && {baseline.begin}", _SETTING_SECONDS)
+        guest.shell(f"busybox dmesg -n {_CONSOLE_LEVEL} && {baseline.begin}")
         if counting:
-            guest.shell(f"echo 0 > {_RANDOM_LAYOUT}", _SETTING_SECONDS)
+            guest.shell(f"echo 0 > {_RANDOM_LAYOUT}")
         if built.modules is not None and baseline.daemon is not None:
             _start_daemon(bench, guest, built.modules, baseline.daemon)
         yield guest
@@ -359,11 +353,8 @@ def _start_daemon(bench: _Run, guest: _Guest, loadable: ModuleBuild, seconds: fl
     device.push(loadable.path(f"{_DAEMON_MODULE}.ko"), module, 0o644)
     device.push(bench.programs.path(_DAEMON), f"{DEVICE_FOLDER}/{_DAEMON}")
     # The daemon is not waited for: it ends with the machine.
-    guest.shell(
-        f"insmod {module} && {{ busybox setsid ./{_DAEMON} {seconds:g} </dev/null >/dev/null 2>&1"
-        " & }",
-        _SETTING_SECONDS,
-    )
+    daemon = f"busybox setsid ./{_DAEMON} {seconds:g} </dev/null >/dev/null 2>&1"
+    guest.shell(f"insmod {module} && {{ {daemon} & }}")
 
 
 def _others_command(baseline: Baseline, count: int, size: int | None) -> str:
@@ -390,26 +381,9 @@ def _count(bench: _Run) -> None:
             ):
                 for one in countings:
                     if one.setting == setting:
-                        bench.add(counts=(_count_one(guest, one),))
-
-
-def _count_one(guest: _Guest, one: Counting) -> Count:
-    output = guest.bench(
-        [*one.work.words, str(one.work.runs)],
-        programs=one.programs,
-        user=UID,
-        timeout=_WORK_SECONDS,
-    )
-    values = _values(output, one.work, one.programs)
-    return Count(one.baseline.name, one.setting.name, one.work.name, values)
-
-
-def _values(output: BenchOutput, work: Work, programs: int) -> tuple[float, ...]:
-    """Return each program's mean per page or process, without its first run."""
-    each = split_runs(output, programs)
-    if [len(times) for times in each] != [work.runs] * programs:
-        raise DeviceError(f"{PROGRAM} told of {len(output.times)} runs of {work.name}")
-    return tuple(fmean(one.per_unit for one in times[1:]) for times in each)
+                        values = guest.work(one.work, one.programs)
+                        count = Count(baseline.name, setting.name, one.work.name, values)
+                        bench.add(counts=(count,))
 
 
 # --- kills --------------------------------------------------------------------------
@@ -435,11 +409,6 @@ def _kill(bench: _Run) -> None:
                 bench.add(crowds=_crowd(guest, crowds))
 
 
-def _kill_options(guest: _Guest) -> list[str]:
-    group = guest.baseline.group_file(UID)
-    return ["-t", f"{_KILL_SECONDS:g}", *(["-g", group] if group else [])]
-
-
 def _overcommit(guest: _Guest, case: Overcommit) -> KillCase:
     size = case.limit_mib * MIB
     pages = (size + bench_plan.MOST_ABOVE_MIB * MIB) // PAGE // case.processes
@@ -447,16 +416,11 @@ def _overcommit(guest: _Guest, case: Overcommit) -> KillCase:
     guest.limit(None)
     guest.limit(size)
     # The records of earlier cases have been read.
-    guest.shell("busybox dmesg -c > /dev/null", _SETTING_SECONDS)
-    words = ["overshoot", str(UID), str(size), str(case.processes), str(pages), str(case.kills)]
-    output = guest.bench(
-        words,
-        options=_kill_options(guest),
-        timeout=case.kills * (_KILL_SECONDS + _RUN_SECONDS),
-        check=False,
-    )
+    guest.shell("busybox dmesg -c > /dev/null")
+    output = guest.exceed("overshoot", size, case.processes, pages, case.kills)
     records = parse_log(guest.device.kernel_log(), raw=True).records
-    seen = [one.overshoot for one in _limits(guest) if one.uid == UID]
+    entries = parse_limits(guest.device) if guest.baseline.patched else ()
+    seen = [one.overshoot for one in entries if one.uid == UID]
     return KillCase(
         guest.baseline.name,
         case.processes,
@@ -465,10 +429,6 @@ def _overcommit(guest: _Guest, case: Overcommit) -> KillCase:
         join_records(output.kills, records),
         seen[0] // PAGE if seen else None,
     )
-
-
-def _limits(guest: _Guest) -> Sequence[LimitEntry]:
-    return parse_limits(guest.device) if guest.baseline.patched else ()
 
 
 def join_records(kills: Sequence[SeenKill], records: Sequence[KillRecord]) -> tuple[Kill, ...]:
@@ -483,13 +443,7 @@ def _crowd(guest: _Guest, runs: int) -> tuple[Crowd, ...]:
     size = bench_plan.CROWD_LIMIT_MIB * MIB
     pages = bench_plan.CROWD_MIB * MIB // PAGE
     guest.limit(size)
-    processes = bench_plan.CROWD_PROCESSES
-    output = guest.bench(
-        ["crowd", str(UID), str(size), str(processes), str(pages), str(runs)],
-        options=_kill_options(guest),
-        timeout=runs * (_KILL_SECONDS + _RUN_SECONDS),
-        check=False,
-    )
+    output = guest.exceed("crowd", size, bench_plan.CROWD_PROCESSES, pages, runs)
     return tuple(Crowd(guest.baseline.name, one.us, one.kills, one.within) for one in output.crowds)
 
 
@@ -512,10 +466,7 @@ def _time(bench: _Run) -> None:
             for work in plan.timed_works:
                 phase.note(f"round {number + 1} of {plan.rounds}: {work.name}")
                 for guest in guests[number % len(guests) :] + guests[: number % len(guests)]:
-                    output = guest.bench(
-                        [*work.words, str(work.runs)], user=UID, timeout=_WORK_SECONDS
-                    )
-                    (value,) = _values(output, work, 1)
+                    (value,) = guest.work(work)
                     values.setdefault((guest.baseline.name, work.name), []).append(value)
     bench.add(timings=tuple(Timing(*names, tuple(each)) for names, each in values.items()))
 

@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 
 # Fixed, so that the same values always give the same interval.
 _SEED = 5
@@ -69,6 +69,11 @@ def mean(values: Sequence[float]) -> Estimate:
     middle = fmean(values)
     error = _Z * stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
     return Estimate(middle, middle - error, middle + error)
+
+
+def middle(values: Sequence[float]) -> Estimate:
+    """Return the median, with the least and the most."""
+    return Estimate(median(values), min(values), max(values))
 
 
 def exactly(value: float) -> Estimate:

@@ -9,18 +9,19 @@ if the host's apt uses one of Debian's, and else Debian's default.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import shutil
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from harness.core.cache import KEY_LENGTH, digest, disk_full_named
+from harness.core.cache import KEY_LENGTH
 from harness.core.errors import DownloadError, SourceError
-from harness.core.process import require, run
+from harness.core.process import RunOptions, require, run
 from harness.ui.workspace import Workspace
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -61,14 +62,13 @@ class Known:
     age: float
 
 
-def known(ws: Workspace, name: str, suite: str, architecture: str = ANY) -> Known | None:
+def known(ws: Workspace, name: str, suite: str) -> Known | None:
     """Return the archive's last answer about a package; None if it was never asked."""
-    memory = _memory(ws, name, suite, architecture)
-    try:
-        package = Package(**json.loads(memory.read_text()))
-        return Known(package, time.time() - memory.stat().st_mtime)
-    except (OSError, ValueError, TypeError):
-        return None  # not asked yet, or unreadable: ask again
+    about = ("candidates", name, suite, ANY)
+    package = ws.cache.noted(Package, *about)
+    if package is None:
+        return None
+    return Known(package, time.time() - ws.cache.note_path(*about).stat().st_mtime)
 
 
 def ask(
@@ -95,10 +95,7 @@ def ask(
         ws.reporter.say(f"the security updates of {suite} cannot be had now: done without them")
         answer = _answer(name, suite, architecture, archive, log)
     package = _package(name, suite, answer, log)
-    memory = _memory(ws, name, suite, architecture)
-    with disk_full_named(ws.cache.root):
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(json.dumps(asdict(package)))
+    ws.cache.note(package, "candidates", name, suite, architecture)
     return package
 
 
@@ -112,15 +109,8 @@ def download(ws: Workspace, package: Package, folder: Path) -> None:
     # Without the first option apt warns that its own user cannot write to a cache folder.
     options = ["-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2"]
     words = ["download-file", package.uri, package.file_name, f"SHA256:{package.sha256}"]
-    try:
-        run([_APT_HELPER, *options, *words], cwd=folder, log=log, error=DownloadError)
-    except DownloadError as failed:
-        raise DownloadError(
-            f"apt could not download {package.name} {package.version}",
-            hint=LOOK_AT_NETWORK,
-            log=log,
-            tail=complaints(failed.tail),
-        ) from failed
+    with explained(f"apt could not download {package.name} {package.version}", log):
+        run([_APT_HELPER, *options, *words], RunOptions(cwd=folder), log=log, error=DownloadError)
 
 
 def mmdebstrap(architecture: str, variant: str, form: str) -> list[str]:
@@ -155,7 +145,17 @@ def mirror() -> str | None:
     return pick_mirror(_index_targets(), "Debian", "/debian")
 
 
-def complaints(output: str) -> str:
+@contextmanager
+def explained(message: str, log: Path) -> Iterator[None]:
+    """Replace a SourceError of apt by one with this message, and with apt's own error lines."""
+    try:
+        yield
+    except SourceError as failed:
+        tail = _complaints(failed.tail)
+        raise type(failed)(message, hint=LOOK_AT_NETWORK, log=log, tail=tail) from failed
+
+
+def _complaints(output: str) -> str:
     """Return apt's last error lines; if there are none, all of `output`."""
     said = [line for line in output.splitlines() if line.startswith(_COMPLAINTS)]
     return "\n".join(said[-3:]) or output
@@ -182,7 +182,7 @@ def _answer(name: str, suite: str, architecture: str, sources: list[str], log: P
     with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as scratch:
         # apt drops root for its downloads, and then has to be able to enter the folder.
         Path(scratch).chmod(0o755)
-        try:
+        with explained(f"Debian's {suite} could not be asked for {name}", log):
             return run(
                 [
                     *mmdebstrap(architecture, "custom", "null"),
@@ -191,18 +191,11 @@ def _answer(name: str, suite: str, architecture: str, sources: list[str], log: P
                 ],
                 # mmdebstrap's temporary folder is then removed with ours, even if mmdebstrap is
                 # killed.
-                env={"TMPDIR": scratch},
+                RunOptions(env={"TMPDIR": scratch}),
                 log=log,
                 error=SourceError,
                 what=f"look for {name} in {suite}",
             ).output
-        except SourceError as failed:
-            raise SourceError(
-                f"Debian's {suite} could not be asked for {name}",
-                hint=LOOK_AT_NETWORK,
-                log=log,
-                tail=complaints(failed.tail),
-            ) from failed
 
 
 def _package(name: str, suite: str, answer: str, log: Path) -> Package:
@@ -210,7 +203,7 @@ def _package(name: str, suite: str, answer: str, log: Path) -> Package:
     found = _URI.search(answer)
     if found is None or not found["file"].startswith(f"{name}_"):
         raise SourceError(
-            f"Debian's {suite} has no package {name}", log=log, tail=complaints(answer)
+            f"Debian's {suite} has no package {name}", log=log, tail=_complaints(answer)
         )
     file_name = found["file"].replace("%3a", ":")
     # package_version_architecture.deb; the version may hold anything but "_".
@@ -243,7 +236,3 @@ def _print_uri(name: str) -> str:
     # A missing package is no failure of mmdebstrap.
     words = shlex.join(["apt-get", "download", "--print-uris", name])
     return f'APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" {words} || true'
-
-
-def _memory(ws: Workspace, name: str, suite: str, architecture: str) -> Path:
-    return ws.cache.root / "candidates" / f"{digest(name, suite, architecture)}.json"

@@ -31,7 +31,7 @@ First = TypeVar("First")
 Second = TypeVar("Second")
 
 _KIND = "equipped"
-# harness/build/guest/init moves them from here to HOME.
+# harness/build/guest/init moves them from here to DEVICE_FOLDER.
 _IN_GUEST = "equipment"
 
 

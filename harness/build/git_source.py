@@ -3,22 +3,23 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.core.cache import KEY_LENGTH, digest, disk_full_named
+from harness.core.cache import KEY_LENGTH
 from harness.core.errors import CommandError, SourceError, UsageError
-from harness.core.process import run
+from harness.core.process import RunOptions, run
 from harness.targets.model import GitSource
 from harness.ui.workspace import Workspace
 
 # The form of a `--source` that is a git URL: the URL is everything up to the last @.
 _GIT_SOURCE = re.compile(r"(?P<url>.+)@(?P<commit>[^@/]*)")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+# The answer of `git ls-remote`; git may print warnings before it.
+_HEAD = re.compile(rf"^(?P<commit>{_COMMIT.pattern})\t", re.MULTILINE)
 _URL = re.compile(r"[a-z][a-z0-9+]*://|[^/]+@[^/]+:|[^/:]+\.[^/:]+:")
 _PROGRESS = re.compile(r"(?:remote: )?(?P<what>[A-Z][a-z]+ [a-z]+): +(?P<percent>\d+)%.*")
 # The messages of servers that only serve the tips of branches.
@@ -54,30 +55,28 @@ def commit_of(ws: Workspace, source: GitSource) -> str:
     """
     if source.commit is not None:
         return source.commit
-    memory = ws.cache.root / "branches" / f"{digest(source.url, source.branch)}.json"
+    about = ("branches", source.url, source.branch)
     ref = f"refs/heads/{source.branch}"
     try:
         answer = run(
             ls_remote_argv(source.url, ref),
-            env=_ENVIRONMENT,
-            timeout=_ASK_SECONDS,
+            RunOptions(env=_ENVIRONMENT, timeout=_ASK_SECONDS),
             error=SourceError,
             what=f"git ls-remote {source.url}",
         )
     except (SourceError, CommandError) as failed:
-        if not memory.is_file():
+        known = ws.cache.noted(dict[str, str], *about)
+        if known is None:
             failed.hint = f"look at the network, or {OTHER_SOURCE}"
             raise
-        known: str = json.loads(memory.read_text())["commit"]
-        ws.reporter.say(f"{source.url} cannot be asked; {source.branch} was at {known[:12]}")
-        return known
-    commit = answer.output.split("\t", 1)[0].strip()
-    if not _COMMIT.fullmatch(commit):
+        commit = known["commit"]
+        ws.reporter.say(f"{source.url} cannot be asked; {source.branch} was at {commit[:12]}")
+        return commit
+    found = _HEAD.search(answer.output)
+    if found is None:
         raise SourceError(f"{source.url} has no branch {source.branch}", hint=OTHER_SOURCE)
-    with disk_full_named(ws.cache.root):
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(json.dumps({"commit": commit}) + "\n")
-    return commit
+    ws.cache.note({"commit": found["commit"]}, *about)
+    return found["commit"]
 
 
 def ls_remote_argv(url: str, ref: str) -> list[str]:
@@ -116,18 +115,17 @@ def checkout(ws: Workspace, url: str, commit: str, tree: Path, note: Callable[[s
             note(f"{found['what'].lower()}: {found['percent']} %")
 
     tree.mkdir()
-    for argv in (
-        [*git_argv(tree), "init", "-q"],
-        fetch_argv(tree, url, commit),
-        [*git_argv(tree), "checkout", "-q", commit],
-    ):
-        verb = next(word for word in argv if word in ("init", "fetch", "checkout"))
+    commands = {
+        "init": [*git_argv(tree), "init", "-q"],
+        "fetch": fetch_argv(tree, url, commit),
+        "checkout": [*git_argv(tree), "checkout", "-q", commit],
+    }
+    for verb, argv in commands.items():
         try:
             run(
                 argv,
-                env=_ENVIRONMENT,
+                RunOptions(env=_ENVIRONMENT, on_line=on_line),
                 log=log,
-                on_line=on_line,
                 error=SourceError,
                 what=f"git {verb} of {url}",
             )
@@ -155,9 +153,9 @@ def state_of(path: Path) -> TreeState | None:
         return None
     # Another user's tree is allowed, too: git runs and writes nothing there.
     git = [*git_argv(path), "-c", "safe.directory=*", "--no-optional-locks"]
-    head = run([*git, "rev-parse", "HEAD"], env=_ENVIRONMENT, check=False)
+    head = run([*git, "rev-parse", "HEAD"], RunOptions(env=_ENVIRONMENT), check=False)
     words = ["-c", "core.quotePath=false", "status", "--porcelain", "--no-renames", "-uall"]
-    status = run([*git, *words], env=_ENVIRONMENT, check=False)
+    status = run([*git, *words], RunOptions(env=_ENVIRONMENT), check=False)
     if head.status != 0 or status.status != 0:
         return None
     found = map(_CHANGED_FILE.fullmatch, status.output.splitlines())

@@ -74,13 +74,16 @@ def config_line(symbol: str, value: str) -> str:
 
 def parse_config(text: str) -> dict[str, str]:
     """Return the values in a `.config` that Kconfig wrote; other lines are ignored."""
-    values = {}
-    for line in text.splitlines():
-        if found := _SET.fullmatch(line):
-            values[found[1]] = found[2]
-        elif found := _NOT_SET.fullmatch(line):
-            values[found[1]] = "n"
-    return values
+    return dict(filter(None, map(_setting, text.splitlines())))
+
+
+def _setting(line: str) -> tuple[str, str] | None:
+    """Return the symbol and the value that a line gives it; None for another line."""
+    if found := _SET.fullmatch(line):
+        return found[1], found[2]
+    if found := _NOT_SET.fullmatch(line):
+        return found[1], "n"
+    return None
 
 
 def parse_fragment(text: str, name: str) -> dict[str, str]:
@@ -93,18 +96,14 @@ def parse_fragment(text: str, name: str) -> dict[str, str]:
     values: dict[str, str] = {}
     for number, raw in enumerate(text.splitlines(), start=1):
         line = raw.rstrip()
-        found = _SET.fullmatch(line)
-        if found is not None:
-            symbol, value = found[1], found[2]
-        elif (found := _NOT_SET.fullmatch(line)) is not None:
-            symbol, value = found[1], "n"
-        elif line == "" or (line.startswith("#") and not _NEARLY_NOT_SET.fullmatch(line)):
-            continue
-        else:
+        if (found := _setting(line)) is None:
+            if line == "" or (line.startswith("#") and not _NEARLY_NOT_SET.fullmatch(line)):
+                continue
             raise KconfigError(
                 f"{name}:{number}: not a Kconfig line: {line}",
                 hint="CONFIG_X=value, `# CONFIG_X is not set`, or a comment",
             )
+        symbol, value = found
         if values.setdefault(symbol, value) != value:
             raise KconfigError(
                 f"{name}:{number}: {symbol} is asked to be {values[symbol]} and {value}"

@@ -8,7 +8,6 @@ says which build it is.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -18,8 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from elftools.elf.elffile import ELFFile
-
+from harness.build.elfcheck import read_elf
 from harness.build.kconfig import (
     Fragment,
     check_survived,
@@ -42,9 +40,10 @@ from harness.build.patching import (
 )
 from harness.build.source import KernelSource, fetch
 from harness.build.toolchain import linker, toolchain_version
+from harness.core import typed_json
 from harness.core.cache import digest
 from harness.core.errors import BuildError, UsageError
-from harness.core.process import require, run
+from harness.core.process import RunOptions, require, run
 from harness.targets.model import Target
 from harness.ui.progress import Phase
 from harness.ui.workspace import Workspace
@@ -127,19 +126,12 @@ class _Plan:
         return self.source.version + self.local_version
 
 
-def patch(
-    ws: Workspace,
-    target: Target,
-    source: str | None = None,
-    extra_patches: Sequence[Path] = (),
-    extra_config: Path | None = None,
-) -> Path:
-    """Return the work tree for these inputs, patched; see `build` for the arguments."""
-    requested_config(target, extra_config)
+def patch(ws: Workspace, target: Target, source: str | None = None) -> Path:
+    """Return the work tree of `target`, patched; `source` is as for `fetch`."""
     pristine = fetch(ws, target, source)
     tree = WorkTree.of(ws, pristine)
     with tree.lock(ws):
-        _patch(ws, tree, pristine, tuple(extra_patches))
+        _patch(ws, tree, pristine, ())
     return tree.tree
 
 
@@ -224,7 +216,6 @@ def _make_entry(ws: Workspace, plan: _Plan, entry: Path) -> None:
     require(*_HOST_TOOLS)
     tree = WorkTree.of(ws, plan.source)
     log = ws.logs / f"kernel-{plan.target.name}-{plan.key}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     make = KernelMake(ws, plan.target, tree, plan.release, plan.local_version, log)
     with tree.lock(ws):
@@ -270,7 +261,7 @@ def _configure(make: KernelMake, fragments: Sequence[Fragment]) -> None:
 
 
 def _compile(make: KernelMake, files: Overlay, phase: Phase) -> None:
-    warnings = _Warnings(make, files)
+    warnings = Warnings(make, files)
     warnings.redo()
     count = 0
 
@@ -311,13 +302,12 @@ def _collect(make: KernelMake, plan: _Plan, files: Overlay, entry: Path) -> None
         "inputs": dict(plan.record),
         "command": shlex.join(make.argv(Path(plan.target.image).name, "modules")),
     }
-    (entry / "build.json").write_text(json.dumps(record, indent=2) + "\n")
+    (entry / "build.json").write_text(typed_json.to_text(record))
 
 
 def _check_vmlinux(vmlinux: Path, plan: _Plan) -> None:
     """Raise BuildError unless the file is for the target's CPU and contains the release."""
-    with vmlinux.open("rb") as stream:
-        machine = ELFFile(stream)["e_machine"]
+    machine = read_elf(vmlinux).machine
     if machine != plan.target.elf.machine:
         raise BuildError(f"vmlinux is for {machine}, not {plan.target.elf.machine}")
     if f"Linux version {plan.release} ".encode() not in vmlinux.read_bytes():
@@ -393,9 +383,8 @@ class KernelMake:
         try:
             return run(
                 self.argv(*goals),
-                env={**self.environment(), **(env or {})},
+                RunOptions(env={**self.environment(), **(env or {})}, on_line=watch),
                 log=self.log,
-                on_line=watch,
                 error=BuildError,
                 what=f"make {goals[-1]}",
             ).output
@@ -413,6 +402,15 @@ class KernelMake:
         for prefix in (f"{self.tree.tree}/", "../source/"):
             line = line.replace(prefix, "")
         return line
+
+    def files_named(self, path: str) -> list[str]:
+        """Return the files of the kernel tree that a compiler's message may mean by `path`.
+
+        It is absolute, or relative to the compiler's directory: ccache makes it so.
+        """
+        tree = self.tree.tree
+        places = [Path(os.path.normpath(folder / path)) for folder in (self.tree.build, tree)]
+        return [place.relative_to(tree).as_posix() for place in places if tree in place.parents]
 
     def release_built(self) -> str:
         """Return the release of the kernel in the build folder."""
@@ -450,7 +448,6 @@ def prepared(ws: Workspace, kernel: KernelBuild, log: Path) -> Iterator[KernelMa
     tree = WorkTree.of(ws, kernel.source)
     local_version = kernel.release.removeprefix(kernel.source.version)
     make = KernelMake(ws, kernel.target, tree, kernel.release, local_version, log)
-    log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     with tree.lock(ws):
         changed = tree.sync(kernel.overlay)
@@ -472,7 +469,7 @@ def prepared(ws: Workspace, kernel: KernelBuild, log: Path) -> Iterator[KernelMa
 
 
 @dataclass(frozen=True)
-class _Warnings:
+class Warnings:
     """Compiler warnings in the files of an overlay, which a kernel may not have.
 
     make compiles a file once, and so shows its warnings once. They are therefore recorded as
@@ -484,13 +481,8 @@ class _Warnings:
     files: Overlay
 
     @property
-    def tree(self) -> WorkTree:
-        """The work tree with the files."""
-        return self.make.tree
-
-    @property
     def _memory(self) -> Path:
-        return self.tree.folder / "warnings.txt"
+        return self.make.tree.folder / "warnings.txt"
 
     def _lines(self) -> list[str]:
         return self._memory.read_text().splitlines() if self._memory.is_file() else []
@@ -498,7 +490,7 @@ class _Warnings:
     def redo(self) -> None:
         """Have the files compiled again that had warnings last time."""
         for line in self._lines():
-            file = self.tree.tree / line.split(":", 1)[0]
+            file = self.make.tree.tree / line.split(":", 1)[0]
             if file.is_file():
                 os.utime(file)
         self._memory.unlink(missing_ok=True)
@@ -508,23 +500,18 @@ class _Warnings:
         found = _DIAGNOSTIC.fullmatch(line)
         if found is None or found["kind"] != "warning":
             return
-        # The path is absolute, or relative to the compiler's directory: ccache makes it so.
-        for folder in (self.tree.build, self.tree.tree):
-            place = Path(os.path.normpath(folder / found["file"]))
-            if not place.is_relative_to(self.tree.tree):
-                continue
-            name = place.relative_to(self.tree.tree).as_posix()
-            if self._is_ours(name, int(found["line"])):
+        for name in self.make.files_named(found["file"]):
+            if self.is_ours(name, int(found["line"])):
                 with self._memory.open("a") as memory:
                     memory.write(name + line[len(found["file"]) :] + "\n")
                 return
 
-    def _is_ours(self, name: str, line: int) -> bool:
+    def is_ours(self, name: str, line: int) -> bool:
         """Return whether the line is one that the pristine file does not have."""
         file = self.files.get(name)
         if file is None:
             return False
-        before = read_file(self.tree.pristine / name)
+        before = read_file(self.make.tree.pristine / name)
         old = set(before.data.splitlines()) if before is not None else set()
         lines = file.data.splitlines()
         return not 0 < line <= len(lines) or lines[line - 1] not in old

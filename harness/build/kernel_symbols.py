@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
@@ -17,7 +17,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from harness.core.errors import InfrastructureError
-from harness.core.process import run
+from harness.core.process import RunOptions, run
 from harness.kernel_output.reports import GuestReport, find_reports
 
 _NAME = r"[A-Za-z_$][\w.$]*"
@@ -142,7 +142,7 @@ class Decoder:
         words = [f"{address:#x}" for address in (*landmarks, *asked)]
         said = run(
             [self._addr2line, "-e", self._vmlinux, "-a", "-i", "-f", *words],
-            timeout=_ADDR2LINE_SECONDS,
+            RunOptions(timeout=_ADDR2LINE_SECONDS),
         )
         frames = _frames(said.output)
         top = next(
@@ -272,11 +272,8 @@ def find_decoded(
         if console.is_file()
         for report in find_reports(console.read_text(encoding="utf-8", errors="replace"))
     ]
-    if not found or vmlinux is None:
-        return tuple(found)
-    with suppress(InfrastructureError):
-        decoder = Decoder(vmlinux, cross_compile)
-        return tuple(
-            GuestReport(one.guest, one.kind, one.title, decoder.decode(one.text)) for one in found
-        )
+    if found and vmlinux is not None:
+        with suppress(InfrastructureError):
+            decoder = Decoder(vmlinux, cross_compile)
+            found = [replace(one, text=decoder.decode(one.text)) for one in found]
     return tuple(found)

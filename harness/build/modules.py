@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
+from harness.build.elfcheck import read_elf
 from harness.build.kernel import KernelBuild, KernelMake, prepared
 from harness.core.cache import digest
 from harness.core.errors import BuildError
@@ -95,11 +95,7 @@ def module_info(path: Path) -> dict[str, str]:
 
 def check_module(path: Path, kernel: KernelBuild) -> None:
     """Raise BuildError unless the file is a module that `kernel` would load."""
-    with path.open("rb") as stream:
-        elf = ELFFile(stream)
-        machine, kind = elf["e_machine"], elf["e_type"]
-    if kind != "ET_REL":
-        raise BuildError(f"{path.name} is no module ({kind})")
+    machine = read_elf(path).machine
     if machine != kernel.target.elf.machine:
         raise BuildError(f"{path.name} is for {machine}, not {kernel.target.elf.machine}")
     magic = module_info(path).get("vermagic", "")
@@ -110,11 +106,7 @@ def check_module(path: Path, kernel: KernelBuild) -> None:
 def _is_of_the_kernel(line: str, make: KernelMake) -> bool:
     """Return whether a warning is about the kernel's own headers, which every module includes."""
     place = _PLACE.match(line)
-    # The path is absolute, or relative to the compiler's directory: ccache makes it so.
-    return place is not None and any(
-        Path(os.path.normpath(folder / place["file"])).is_relative_to(make.tree.tree)
-        for folder in (make.tree.build, make.tree.tree)
-    )
+    return place is not None and bool(make.files_named(place["file"]))
 
 
 def _make(ws: Workspace, kernel: KernelBuild, key: str, entry: Path, source: Path | None) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.core import typed_json
 from harness.core.errors import InfrastructureError, ToolMissingError
 
 _VARIABLES = ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT")
@@ -72,14 +72,21 @@ def _revision(root: Path) -> str:
     return release.read_text().strip() if release.is_file() else "unknown"
 
 
+@dataclass(frozen=True)
+class _Platforms:
+    """The part of an NDK's platforms.json that counts here."""
+
+    max: int
+
+
 def _newest_api(root: Path) -> int | None:
     """Return the highest API level that the NDK in `root` builds for; None if not stated."""
     platforms = root / "meta" / "platforms.json"
     if not platforms.is_file():
         return None
     try:
-        return int(json.loads(platforms.read_text())["max"])
-    except (ValueError, KeyError, TypeError) as error:
+        return typed_json.read(_Platforms, platforms.read_text()).max
+    except ValueError as error:
         raise InfrastructureError(
             f"{platforms} does not say for which API levels this NDK builds",
             hint="install the NDK again",

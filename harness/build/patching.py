@@ -10,7 +10,6 @@ repetition changes nothing, and a tree that a killed run left half-applied is re
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -33,13 +32,14 @@ from harness.build.series import (
     strip_level,
     touched_files,
 )
-from harness.build.source import KernelSource
+from harness.build.source import KernelSource, walk
 from harness.build.toolchain import is_needed, tool_version
 from harness.build.tree_faults import is_sound, script_of
+from harness.core import typed_json
 from harness.core.cache import digest, disk_full_named
 from harness.core.errors import PatchError, UsageError, VerdictError
 from harness.core.paths import COMMON, REPO
-from harness.core.process import require, run
+from harness.core.process import RunOptions, require, run
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
@@ -124,11 +124,6 @@ def steps(target: Target, extra: Sequence[Path] = ()) -> list[PatchStep]:
     return [*found, *(PatchStep((patch,), Step((patch.name,)), ours=False) for patch in extra)]
 
 
-def patch_files(target: Target, extra: Sequence[Path] = ()) -> list[Path]:
-    """Return every patch for `target`. Raises the errors of `steps`."""
-    return [patch for step in steps(target, extra) for patch in step.files]
-
-
 def common_files(target: Target) -> dict[str, TreeFile]:
     """Return the files of `kernel_patches/common/`, by their path in a kernel tree."""
     files: dict[str, TreeFile] = {}
@@ -169,10 +164,10 @@ def _fault_inputs(target: Target, step: PatchStep) -> dict[str, bytes]:
 # --- the overlay ------------------------------------------------------------
 
 
-def check(ws: Workspace, source: KernelSource, extra: Sequence[Path] = ()) -> list[PatchReport]:
+def check(ws: Workspace, source: KernelSource) -> list[PatchReport]:
     """Try every patch, each on top of those before it, without changing any tree."""
     with ws.reporter.phase("check patches"):
-        return _try(source, extra)[0]
+        return _try(source, ())[0]
 
 
 def overlay(
@@ -250,7 +245,7 @@ def _take(step: PatchStep, source: KernelSource, stage: Path, staged: set[str]) 
     for patch in others:
         tried = _patch(patch, stage, "--dry-run", "--fuzz=0")
         if tried.outcome == "applies":
-            return PatchReport(patch.name, *_outcome(_patch(patch, stage, "--fuzz=0")))
+            return PatchReport(patch.name, *_patch(patch, stage, "--fuzz=0"))
         conflicts.append(f"{patch.name}: {tried.detail}")
     if step.step.optional:
         backwards = _patch(last, stage, "--dry-run", "--fuzz=0", "--reverse")
@@ -263,11 +258,7 @@ def _take(step: PatchStep, source: KernelSource, stage: Path, staged: set[str]) 
     if applied.outcome == "conflict" and conflicts:
         detail = "; ".join([applied.detail, "nor", *conflicts])
         return PatchReport(last.name, "conflict", detail)
-    return PatchReport(last.name, *_outcome(applied))
-
-
-def _outcome(applied: Applied) -> tuple[Outcome, str]:
-    return applied.outcome, applied.detail
+    return PatchReport(last.name, *applied)
 
 
 def _text(patch: Path) -> str:
@@ -291,7 +282,7 @@ def _patch(patch: Path, stage: Path, *options: str) -> Applied:
     forward = ["--force"] if "--reverse" in options else ["--batch", "--forward"]
     done = run(
         ["patch", *common, *forward, *options, "--directory", stage, "--input", patch.resolve()],
-        env={"PATCH_GET": "0"},
+        RunOptions(env={"PATCH_GET": "0"}),
         check=False,
     )
     return classify(done.status, done.output)
@@ -315,7 +306,7 @@ def save_overlay(files: Overlay, folder: Path) -> None:
     """Write an overlay into a new folder, for `load_overlay`."""
     folder.mkdir()
     kinds = {path: file and file.kind for path, file in files.items()}
-    (folder / "overlay.json").write_text(json.dumps(kinds, indent=1) + "\n")
+    (folder / "overlay.json").write_text(typed_json.to_text(kinds, exact=True))
     for path, file in files.items():
         if file is not None:
             write_file(folder / "tree" / path, file)
@@ -323,7 +314,7 @@ def save_overlay(files: Overlay, folder: Path) -> None:
 
 def load_overlay(folder: Path) -> dict[str, TreeFile | None]:
     """Return the overlay that `save_overlay` wrote."""
-    kinds = json.loads((folder / "overlay.json").read_text())
+    kinds = typed_json.read(dict[str, str | None], (folder / "overlay.json").read_text())
     return {
         path: read_file(folder / "tree" / path) if kind else None for path, kind in kinds.items()
     }
@@ -408,14 +399,13 @@ class WorkTree:
 
     def _load(self) -> _State | None:
         try:
-            known = json.loads(self._state_file.read_text())
-            return _State(bool(known["whole"]), tuple(known["files"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            return typed_json.read(_State, self._state_file.read_text())
+        except (OSError, ValueError):
             return None
 
     def _save(self, state: _State) -> None:
         new = self.folder / "state.new"
-        new.write_text(json.dumps({"whole": state.whole, "files": state.files}, indent=1) + "\n")
+        new.write_text(typed_json.to_text(state, exact=True))
         new.replace(self._state_file)
 
     def _copy(self) -> None:
@@ -429,16 +419,9 @@ class WorkTree:
         new.rename(self.tree)
 
     def _changed_by_others(self) -> Iterator[str]:
-        """Yield the files changed after the last `sync`: the release does not cover them."""
+        """Return the files changed after the last `sync`: the release does not cover them."""
         done = self._state_file.stat().st_ctime_ns
-        folders = [self.tree]
-        while folders:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(Path(entry.path))
-                    elif entry.stat(follow_symlinks=False).st_ctime_ns > done:
-                        yield Path(entry.path).relative_to(self.tree).as_posix()
+        return (file.name for file in walk(self.tree) if file.status.st_ctime_ns > done)
 
     def _wanted(self, path: str, files: Overlay) -> TreeFile | None:
         return files[path] if path in files else read_file(self.pristine / path)
@@ -462,15 +445,9 @@ class WorkTree:
             (self.tree / folder).rmdir()
 
 
-def report_check(
-    ws: Workspace,
-    target: Target,
-    source_name: str | None = None,
-    extra: Sequence[Path] = (),
-) -> None:
+def report_check(ws: Workspace, target: Target, source_name: str | None = None) -> None:
     """Print a line for each patch; raise VerdictError if one conflicts."""
-    kernel = source.fetch(ws, target, source_name)
-    reports = check(ws, kernel, extra)
+    reports = check(ws, source.fetch(ws, target, source_name))
     for report in reports:
         detail = f": {report.detail}" if report.detail else ""
         ws.reporter.say(f"{report.outcome:<11}  {report.patch}{detail}")

@@ -19,7 +19,7 @@ from harness.build.ndk import Ndk
 from harness.core.cache import digest, tree_digest
 from harness.core.errors import BuildError
 from harness.core.paths import NDK_TESTS
-from harness.core.process import require, run
+from harness.core.process import RunOptions, require, run
 from harness.targets.model import Target
 from harness.ui.progress import Phase
 from harness.ui.workspace import Workspace
@@ -96,9 +96,8 @@ def compile_programs(
                 f"MM_LIMITS_INCLUDE={include}",
                 f"CROSS_COMPILE={cross_compile}",
             ],
-            cwd=folder,
+            RunOptions(cwd=folder, on_line=on_line),
             log=log,
-            on_line=on_line,
             error=BuildError,
             what="the build of the test programs",
         )
@@ -171,7 +170,8 @@ def compile_with_ndk(
             jobs=jobs,
         )
         try:
-            run(argv, log=log, on_line=on_line, error=BuildError, what=f"ndk-build of {name}")
+            what = f"ndk-build of {name}"
+            run(argv, RunOptions(on_line=on_line), log=log, error=BuildError, what=what)
         except BuildError as error:
             error.hint = f"this is NDK {found.revision}; {found.without}"
             raise

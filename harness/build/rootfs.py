@@ -16,19 +16,22 @@ import gzip
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote
 
 from harness.build import debian
 from harness.core.cache import digest, tree_digest
 from harness.core.errors import BuildError, SourceError
 from harness.core.paths import GUEST
-from harness.core.process import Completed, require, run
-from harness.targets.model import Target
+from harness.core.process import RunOptions, require, run
+from harness.targets.model import DEVICE_FOLDER, Target
 from harness.ui.workspace import Workspace
+
+Got = TypeVar("Got")
 
 # adbd is the device side of adb; toybox and mksh are Android's own tools and shell; busybox has
 # what Debian's toybox lacks.
@@ -52,9 +55,8 @@ APP_USERS = 100
 FIRST_APP_UID = 10000
 # The guest's archive in its cache entry.
 ARCHIVE = "initramfs.cpio.gz"
-HOME = "/data/local/tmp"
 SHELL = "/system/bin/sh"
-_SYSTEM_USERS = (("root", 0, "/"), ("system", 1000, "/"), ("shell", 2000, HOME))
+_SYSTEM_USERS = (("root", 0, "/"), ("system", 1000, "/"), ("shell", 2000, DEVICE_FOLDER))
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ def build(ws: Workspace, target: Target) -> Rootfs:
 
 def users() -> list[tuple[str, int, str]]:
     """Return name, uid and home of each user: Android's u0_aN is 10000+N."""
-    return [*_SYSTEM_USERS, *((f"u0_a{n}", FIRST_APP_UID + n, HOME) for n in range(APP_USERS))]
+    apps = ((f"u0_a{n}", FIRST_APP_UID + n, DEVICE_FOLDER) for n in range(APP_USERS))
+    return [*_SYSTEM_USERS, *apps]
 
 
 def passwd_lines() -> list[str]:
@@ -124,17 +127,24 @@ def find_packages(ws: Workspace, target: Target) -> tuple[str, debian.Package]:
 
     Raises SourceError if no suite does.
     """
+    return _first_suite(
+        target,
+        lambda suite: debian.ask(ws, PACKAGES[0], suite, target.guest_arch, security=False),
+    )
+
+
+def _first_suite(target: Target, get: Callable[[str], Got]) -> tuple[str, Got]:
+    """Return the first of the target's suites for which `get` succeeds, with its result.
+
+    Raises the first suite's SourceError if it succeeds for none.
+    """
     best, *others = target.guest_suites
-
-    def offered(suite: str) -> tuple[str, debian.Package]:
-        return suite, debian.ask(ws, PACKAGES[0], suite, target.guest_arch, security=False)
-
     try:
-        return offered(best)
+        return best, get(best)
     except SourceError:
         for suite in others:
             with suppress(SourceError):
-                return offered(suite)
+                return suite, get(suite)
         raise
 
 
@@ -156,7 +166,16 @@ def _fetch(ws: Workspace, target: Target, folder: Path) -> None:
         # apt drops root for its downloads, and then has to be able to enter the folder.
         Path(scratch).chmod(0o755)
         archive = Path(scratch) / "root.tar"
-        result = _download_from_any(ws, target, archive, log)
+        best = target.guest_suites[0]
+
+        def download(suite: str) -> str:
+            # An error points to the first suite's log.
+            its_log = log if suite == best else log.with_suffix(f".{suite}.log")
+            return _download(target, suite, archive, its_log)
+
+        taken, said = _first_suite(target, download)
+        if taken != best:
+            ws.reporter.say(f"the guest's packages are {taken}'s: {best}'s cannot be had now")
         (folder / "root").mkdir()
         run(
             [
@@ -168,44 +187,23 @@ def _fetch(ws: Workspace, target: Target, folder: Path) -> None:
             log=log,
             what="unpack the guest's packages",
         )
-    names = {package_name(line) for line in result.output.splitlines() if line.endswith(".deb")}
+    names = {package_name(line) for line in said.splitlines() if line.endswith(".deb")}
     (folder / "packages").write_text("".join(f"{name}\n" for name in sorted(names)))
 
 
-def _download_from_any(ws: Workspace, target: Target, archive: Path, log: Path) -> Completed:
-    """Make `archive` from the packages of the first suite that can be downloaded."""
-    best, *others = target.guest_suites
-    try:
-        return _download(target, best, archive, log)
-    except SourceError as failed:
-        for suite in others:
-            with suppress(SourceError):
-                # An error points to the first suite's log.
-                result = _download(target, suite, archive, log.with_suffix(f".{suite}.log"))
-                ws.reporter.say(f"the guest's packages are {suite}'s: {best}'s cannot be had now")
-                return result
-        raise failed
-
-
-def _download(target: Target, suite: str, archive: Path, log: Path) -> Completed:
-    """Make `archive` from the guest's packages."""
-    try:
+def _download(target: Target, suite: str, archive: Path, log: Path) -> str:
+    """Make `archive` from the guest's packages; return the list of their files."""
+    failure = f"apt could not get the guest's packages ({suite}, {target.guest_arch})"
+    with debian.explained(failure, log):
         return run(
             _mmdebstrap(target, suite, archive),
             # mmdebstrap's temporary folder is then removed with ours, even if mmdebstrap is
             # killed.
-            env={"TMPDIR": str(archive.parent)},
+            RunOptions(env={"TMPDIR": str(archive.parent)}),
             log=log,
             error=SourceError,
             what="get the guest's packages",
-        )
-    except SourceError as failed:
-        raise SourceError(
-            f"apt could not get the guest's packages ({suite}, {target.guest_arch})",
-            hint=debian.LOOK_AT_NETWORK,
-            log=log,
-            tail=debian.complaints(failed.tail),
-        ) from failed
+        ).output
 
 
 def _mmdebstrap(target: Target, suite: str, archive: Path) -> list[str]:
@@ -291,7 +289,7 @@ def pack(stage: Path, archive: Path) -> None:
             *("sh", "-c", 'exec cpio -o -H newc -R 0:0 --reproducible --quiet <"$1" >"$2"', "sh"),
             *(names, plain),
         ],
-        cwd=stage,
+        RunOptions(cwd=stage),
         error=BuildError,
         what="pack the guest",
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchedFile, PatchSet
@@ -67,8 +67,7 @@ class Step:
         return self.patches[0].startswith(_OPTIONAL)
 
 
-@dataclass(frozen=True)
-class Applied:
+class Applied(NamedTuple):
     """The result of applying a patch; `detail` names file and hunk of everything unusual."""
 
     outcome: Outcome

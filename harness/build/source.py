@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -27,10 +26,11 @@ from backports import tarfile
 
 from harness.build import debian, git_source
 from harness.build.git_source import OTHER_SOURCE
-from harness.core.cache import KEY_LENGTH, digest, disk_full_named, file_sha256
+from harness.core import typed_json
+from harness.core.cache import KEY_LENGTH, file_sha256
 from harness.core.environment import environment_of
 from harness.core.errors import CommandError, DownloadError, SourceError, UsageError
-from harness.core.process import end_group, require, run
+from harness.core.process import RunOptions, end_group, require, run
 from harness.targets.model import DebianSource, Target
 from harness.ui.progress import Phase
 from harness.ui.workspace import Workspace
@@ -84,8 +84,11 @@ def fetch(ws: Workspace, target: Target, source: str | None = None) -> KernelSou
         if source is None:
             own = target.source
             if isinstance(own, DebianSource):
-                with _other_source_hinted():
+                try:
                     return _from_debian(ws, target, own, phase)
+                except SourceError as failed:
+                    failed.hint = "; or ".join(filter(None, (failed.hint, OTHER_SOURCE)))
+                    raise
             return _from_git(ws, target, own.url, git_source.commit_of(ws, own), phase)
         path = Path(source).expanduser()
         kind = _kind_of(path)
@@ -186,7 +189,7 @@ def _entry(
         unpack(tree)
         check_version(tree_version(tree), target, origin)
         _clean(ws, target, tree, origin)
-        (folder / "origin.json").write_text(json.dumps({"origin": origin}) + "\n")
+        (folder / "origin.json").write_text(typed_json.to_text({"origin": origin}))
         ws.reporter.say(f"unpacked {origin} in {time.monotonic() - started:.1f} s")
 
     if ws.cache.path("sources", key).is_dir():
@@ -198,20 +201,14 @@ def _entry(
     return KernelSource(target, tree, key, version, origin)
 
 
-def _leftovers(target: Target) -> tuple[str, ...]:
-    """Return files of an in-tree build that would be taken for those of the build folder."""
-    folders = ("include/config", "include/generated", f"arch/{target.arch}/include/generated")
-    return (".config", *folders)
-
-
-def _built_in(tree: Path, target: Target) -> bool:
-    """Return whether a build left files in the tree that keep `make O=` from working."""
-    return any((tree / name).exists() for name in _leftovers(target))
-
-
 def _clean(ws: Workspace, target: Target, tree: Path, origin: str) -> None:
-    """Remove from our copy what an in-tree build left."""
-    if not _built_in(tree, target):
+    """Remove from our copy what an in-tree build left.
+
+    `make O=` would refuse to work, or take it for files of the build folder.
+    """
+    names = (".config", "include/config", "include/generated")
+    leftovers = [tree / name for name in (*names, f"arch/{target.arch}/include/generated")]
+    if not any(path.exists() for path in leftovers):
         return
     ws.reporter.say(f"{origin} has been built in: its copy is cleaned with `make mrproper`")
     run(
@@ -221,8 +218,7 @@ def _clean(ws: Workspace, target: Target, tree: Path, origin: str) -> None:
         check=False,
         what="make mrproper",
     )
-    for name in _leftovers(target):
-        path = tree / name
+    for path in leftovers:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
@@ -234,16 +230,6 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 # --- Debian ----------------------------------------------------------------
-
-
-@contextmanager
-def _other_source_hinted() -> Iterator[None]:
-    """Add to an error's hint that the user can also give a source."""
-    try:
-        yield
-    except SourceError as failed:
-        failed.hint = "; or ".join(filter(None, (failed.hint, OTHER_SOURCE)))
-        raise
 
 
 def _from_debian(ws: Workspace, target: Target, source: DebianSource, phase: Phase) -> KernelSource:
@@ -415,7 +401,7 @@ def _copy_directory(path: Path, tree: Path) -> None:
     copy = ["cp", "-a", "--reflink=auto", "--parents", "-t", str(tree), "--"]
     for first in range(0, len(names), _NAMES_AT_ONCE):
         some = names[first : first + _NAMES_AT_ONCE]
-        run([*copy, *some], cwd=path, error=SourceError, what=f"copy of {path}")
+        run([*copy, *some], RunOptions(cwd=path), error=SourceError, what=f"copy of {path}")
 
 
 def directory_digest(ws: Workspace, path: Path) -> str:
@@ -433,35 +419,25 @@ def directory_digest(ws: Workspace, path: Path) -> str:
         if not found.is_source:
             continue
         status = found.status
-        fields = (
-            status.st_mode,
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-            status.st_ino,
-        )
+        times = status.st_mtime_ns, status.st_ctime_ns
+        fields = (status.st_mode, status.st_size, *times, status.st_ino)
         state.update(f"{found.name}\0{fields}\0".encode(errors="surrogateescape"))
         newest = max(newest, status.st_ctime_ns)
         names.append(found.name)
     signature = state.hexdigest()
-    memory = ws.cache.root / "directories" / f"{digest(os.fsencode(path))}.json"
-    try:
-        known = json.loads(memory.read_text())
-        if known["signature"] == signature:
-            return str(known["digest"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not known yet, or unreadable: it is computed below
+    about = ("directories", os.fsencode(path))
+    known = ws.cache.noted(dict[str, str], *about)
+    if known is not None and known.get("signature") == signature:
+        return known["digest"]
     with _unreadable_named():
         result = _content_digest(path, names)
     if newest < began - _SETTLED_NS:
-        with disk_full_named(ws.cache.root):
-            memory.parent.mkdir(parents=True, exist_ok=True)
-            memory.write_text(json.dumps({"signature": signature, "digest": result}))
+        ws.cache.note({"signature": signature, "digest": result}, *about)
     return result
 
 
 @dataclass(frozen=True)
-class _Found:
+class FoundFile:
     """A file, link, pipe or device below a directory: its name there, and its status."""
 
     name: str
@@ -473,14 +449,17 @@ class _Found:
         return stat.S_ISREG(self.status.st_mode) or stat.S_ISLNK(self.status.st_mode)
 
 
-def _found_in(root: Path) -> list[_Found]:
-    """Return everything below `root` but folders and `.git`, sorted by name."""
+def _found_in(root: Path) -> list[FoundFile]:
+    """Return what `walk` yields; SourceError names what cannot be read."""
     with _unreadable_named():
-        return list(_walk(root))
+        return list(walk(root))
 
 
-def _walk(root: Path, folder: str = "") -> Iterator[_Found]:
-    """Yield the same below `folder`, a path that ends with a slash. Follows no link."""
+def walk(root: Path, folder: str = "") -> Iterator[FoundFile]:
+    """Yield everything below `root` but folders and `.git`, sorted by name. Follows no link.
+
+    With `folder`, a path below `root` that ends with a slash, only what is in that folder.
+    """
     with os.scandir(root / folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
@@ -488,9 +467,9 @@ def _walk(root: Path, folder: str = "") -> Iterator[_Found]:
         if name == ".git":
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(root, f"{name}/")
+            yield from walk(root, f"{name}/")
         else:
-            yield _Found(name, entry.stat(follow_symlinks=False))
+            yield FoundFile(name, entry.stat(follow_symlinks=False))
 
 
 def _content_digest(root: Path, names: list[str]) -> str:

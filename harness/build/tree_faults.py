@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from harness.core.process import run
+from harness.core.process import RunOptions, run
 from harness.targets.model import Target
 
 
@@ -24,12 +24,7 @@ def script_of(patch: Path) -> Path | None:
 def is_sound(target: Target, script: Path, tree: Path) -> bool:
     """Return whether `tree` is free of the fault that `script` looks for."""
     with tempfile.TemporaryDirectory(prefix="gfoom-fault-") as scratch:
-        done = run(
-            ["sh", script],
-            cwd=tree,
-            # For TMPDIR: make copies a makefile from a pipe there, and leaves the copy if it
-            # fails.
-            env={"CROSS_COMPILE": target.cross_compile, "SCRATCH": scratch, "TMPDIR": scratch},
-            check=False,
-        )
+        # For TMPDIR: make copies a makefile from a pipe there, and leaves the copy if it fails.
+        env = {"CROSS_COMPILE": target.cross_compile, "SCRATCH": scratch, "TMPDIR": scratch}
+        done = run(["sh", script], RunOptions(cwd=tree, env=env), check=False)
     return done.status == 0

@@ -25,6 +25,7 @@ from harness.bundle.manifest import (
     Manifest,
     Member,
 )
+from harness.core import typed_json
 from harness.core.cache import disk_full_named, file_sha256
 from harness.core.errors import InfrastructureError, UsageError
 
@@ -58,7 +59,7 @@ def pack(manifest: Manifest, contents: Mapping[str, bytes], output: Path) -> Non
     Raises DiskFullError, and UsageError if `output` cannot be written.
     """
     partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    files = {bundle_manifest.NAME: bundle_manifest.to_text(manifest).encode(), **contents}
+    files = {bundle_manifest.NAME: typed_json.to_text(manifest).encode(), **contents}
     names = [bundle_manifest.NAME, *sorted(contents)]
     try:
         with (

@@ -21,6 +21,7 @@ from harness.core import typed_json
 from harness.core.cache import Cache, tree_digest
 from harness.core.paths import REPO
 from harness.core.text import visible
+from harness.machine import qemu
 from harness.targets.model import QemuMachine, Target
 
 FILE = "built.json"
@@ -62,6 +63,11 @@ class Record:
     qemu: str
     parts: tuple[Part, ...]
     replay_of: str = ""
+
+    @property
+    def can_be_bundled(self) -> bool:
+        """Whether the run can be repeated elsewhere from a bundle of its own."""
+        return self.machine is not None and not self.replay_of
 
 
 def members_of(files: Bootable) -> Iterator[tuple[str, Path]]:
@@ -105,14 +111,14 @@ def record(
     kernel: Kernel,
     files: Bootable,
     what: Scenarios | Rounds,
-    *,
-    arguments: str = "",
-    qemu: str = "",
-    replay_of: str = "",
-) -> str:
-    """Build the text of built.json for a run of `what`."""
-    machine = target.machine
-    found = Record(
+    replay_of: str | None = None,
+) -> Record:
+    """Describe what a run of `what` boots; asks QEMU for its version.
+
+    `replay_of` is the name of the bundle that the run repeats.
+    """
+    machine = target.machine if isinstance(target.machine, QemuMachine) else None
+    return Record(
         format=FORMAT,
         place=Place(target.name, target.emulator, target.debug),
         kernel=kernel,
@@ -120,13 +126,12 @@ def record(
         scenarios=what if isinstance(what, Scenarios) else None,
         rounds=what if isinstance(what, Rounds) else None,
         packages=files.packages,
-        machine=machine if isinstance(machine, QemuMachine) else None,
-        arguments=arguments,
-        qemu=qemu,
+        machine=machine,
+        arguments=qemu.kernel_command_line(machine) if machine else "",
+        qemu=qemu.version(machine) if machine else "",
         parts=() if replay_of else _parts(cache, files),
-        replay_of=visible(replay_of),
+        replay_of=visible(replay_of or ""),
     )
-    return typed_json.to_text(found)
 
 
 def read(text: str) -> Record:
@@ -134,7 +139,7 @@ def read(text: str) -> Record:
     value = typed_json.parse(text)
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise ValueError(f"its format is not {FORMAT}")
-    found = typed_json.from_value(Record, value)
+    found = typed_json.from_stranger(Record, value)
     for part in found.parts:
         names = PurePosixPath(part.kind, part.key, part.file)
         if names.is_absolute() or ".." in names.parts:

@@ -15,6 +15,7 @@ from harness.build.modules import MODULE_NAMES
 from harness.core import typed_json
 from harness.core.errors import InfrastructureError
 from harness.core.text import visible
+from harness.results.run_result import RunResult
 from harness.targets.model import QemuMachine
 
 # Raise it with every new field, also of QemuMachine: readers refuse unknown fields.
@@ -74,7 +75,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Kernel:
-    """The kernel, and the origin of its source; see Summary."""
+    """The kernel, and the origin of its source; see RunResult."""
 
     release: str
     toolchain: str
@@ -109,6 +110,14 @@ class Original:
     passed: bool
     result: str
     outcomes: tuple[Told, ...]
+
+    @classmethod
+    def of_run(cls, run: RunResult) -> Original:
+        """Return the result of a run of the main job."""
+        told = [
+            Told(visible(one.policy), visible(one.scenario), one.outcome.name) for one in run.judged
+        ]
+        return cls(run.passed, visible(run.last_line), tuple(told))
 
     @classmethod
     def of_rounds(cls, problems: Sequence[str], rounds: int) -> Original:
@@ -148,11 +157,6 @@ class Manifest:
     members: tuple[Member, ...]
 
 
-def to_text(manifest: Manifest) -> str:
-    """Return the text of a manifest.json."""
-    return typed_json.to_text(manifest)
-
-
 def from_text(text: bytes) -> Manifest:
     """Parse a manifest.json.
 
@@ -165,10 +169,10 @@ def from_text(text: bytes) -> Manifest:
     if value["schema"] > SCHEMA:
         raise InfrastructureError(
             f"the bundle was made by a newer version of this harness: its schema is"
-            f" {str(value['schema'])[:20]}, and {SCHEMA} is the newest known here",
+            f" {value['schema']}, and {SCHEMA} is the newest known here",
             hint="git pull, then replay it again",
         )
-    manifest = typed_json.from_value(Manifest, value)
+    manifest = typed_json.from_stranger(Manifest, value)
     if manifest.schema != SCHEMA:
         raise ValueError(f"there is no schema {manifest.schema}")
     if (manifest.scenarios is None) == (manifest.rounds is None):

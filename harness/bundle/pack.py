@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rich.filesize import decimal
 
@@ -22,7 +21,6 @@ from harness.bundle.manifest import (
     Manifest,
     Original,
     Rounds,
-    Told,
     check_members,
 )
 from harness.bundle.scrub import places_of, scrubbed, scrubbed_json, scrubbed_log, scrubbed_words
@@ -32,13 +30,16 @@ from harness.core.paths import REPO, RESULTS
 from harness.core.process import run as run_program
 from harness.core.text import public, visible
 from harness.results.folder import CONSOLE_LOG, KERNEL_LOG, LATEST
+from harness.results.fuzz_result import FUZZ, FuzzResult
+from harness.results.run_result import KILLS, VERDICT, RunResult, parse_run
+from harness.scenarios.evidence import DECISIONS, USAGE
 from harness.ui.workspace import Workspace
 
 SUFFIX = ".bundle.tar.gz"
-_COMMAND, _VERDICT, _FUZZ = "command.txt", "verdict.json", "fuzz.json"
+_COMMAND = "command.txt"
 # Results of the original: evidence to compare with, not needed to repeat the run.
 _LOGS = (CONSOLE_LOG, KERNEL_LOG, "output.txt")
-_JSON = (_VERDICT, _FUZZ, "kills.json", "usage.json", "decisions.json")
+_JSON = (VERDICT, FUZZ, KILLS, USAGE, DECISIONS)
 
 
 def run(
@@ -66,25 +67,18 @@ def run(
     return file
 
 
-def outcomes_of(verdict: Mapping[str, Any]) -> tuple[Told, ...]:
-    """Return the verdicts in a parsed verdict.json; KeyError or TypeError if it is malformed."""
-    return tuple(
-        Told(visible(one["policy"]), visible(one["scenario"]), visible(one["outcome"]))
-        for one in verdict["scenarios"]
-    )
-
-
 @dataclass(frozen=True)
 class _Original:
-    """The run as its folder describes it. `texts` are its files for the bundle.
+    """The run as its folder describes it, with nothing left that tells of this machine.
 
-    `story` is the verdict.json or fuzz.json, `places` what replaces paths of this machine.
+    `texts` are its files for the bundle. `places` is what replaces paths of this machine.
+    `story` is how the run went, None if it ended before that was written.
     """
 
     command: tuple[str, ...]
     places: Mapping[str, str]
-    story: Mapping[str, Any]
     texts: Mapping[str, bytes]
+    story: RunResult | FuzzResult | None
 
     @classmethod
     def read(cls, folder: Path, record: Record) -> _Original:
@@ -92,30 +86,38 @@ class _Original:
         command = _words(folder / _COMMAND)
         kernel = record.kernel
         places = places_of((*command, kernel.origin, kernel.repository or ""))
-        story = _json(folder / (_VERDICT if record.scenarios else _FUZZ))
-        return cls(command, places, story, dict(_texts(folder, command, places)))
+        texts = dict(_texts(folder, command, places))
+        name = VERDICT if record.scenarios else FUZZ
+        try:
+            story = _story(name, texts.get(f"{ORIGINAL_FOLDER}/{name}"))
+        except ValueError as error:
+            raise InfrastructureError(f"{folder / name} is damaged: {error}") from error
+        return cls(command, places, texts, story)
 
     @property
     def told(self) -> Original:
         """How the run ended."""
-        if not self.story:
+        if self.story is None:
             return Original(False, "FAIL: the run did not finish", ())
-        try:
-            if "scenarios" in self.story:
-                result = scrubbed(self.story["result"], self.places)
-                outcomes = outcomes_of(self.story)
-                return Original(bool(self.story["passed"]), visible(result), outcomes)
-            problems = [scrubbed(one, self.places) for one in self.story["problems"]]
-            return Original.of_rounds(problems, int(self.story["rounds"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise InfrastructureError(f"the run's results are damaged: {error!r}") from error
+        if isinstance(self.story, RunResult):
+            return Original.of_run(self.story)
+        return Original.of_rounds(self.story.problems, self.story.rounds)
 
     def rounds(self, record: Rounds) -> Rounds:
         """Return what to repeat of a fuzz run: the round that failed, or else all rounds."""
-        failed, done = self.story.get("failed seed"), self.story.get("rounds")
-        if type(failed) is int:
-            return Rounds(failed, 1)
-        return Rounds(record.seed, done if type(done) is int and done else record.count or 1)
+        story = self.story if isinstance(self.story, FuzzResult) else None
+        if story is not None and story.failed_seed is not None:
+            return Rounds(story.failed_seed, 1)
+        return Rounds(record.seed, (story and story.rounds) or record.count or 1)
+
+
+def _story(name: str, text: bytes | None) -> RunResult | FuzzResult | None:
+    """Parse a verdict.json or fuzz.json; ValueError if it is malformed."""
+    if text is None:
+        return None
+    if name == VERDICT:
+        return parse_run(text.decode())
+    return typed_json.read(FuzzResult, text)
 
 
 def _record(folder: Path) -> Record:
@@ -238,19 +240,6 @@ def _with_commit(harness: Harness) -> Harness:
         return harness
     known = head.status == changed.status == 0 and not changed.output
     return replace(harness, commit=head.output.strip()) if known else harness
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    """Read a JSON object; empty without the file: the run ended before it was written."""
-    try:
-        value = typed_json.parse(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InfrastructureError(f"{path} is damaged: {error}") from error
-    if not isinstance(value, dict):
-        raise InfrastructureError(f"{path} is damaged: it holds no object")
-    return value
 
 
 def _words(path: Path) -> tuple[str, ...]:

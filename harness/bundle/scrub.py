@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from harness.core import typed_json
 from harness.core.paths import REPO, cache_root
 from harness.core.text import public
 
@@ -52,8 +52,8 @@ def scrubbed_log(data: bytes, places: Mapping[str, str]) -> bytes:
 
 def scrubbed_json(text: bytes, places: Mapping[str, str]) -> bytes:
     """Scrub the strings of a JSON text, which may be escaped; ValueError if it is malformed."""
-    value = _each_text(json.loads(text), places)
-    return (json.dumps(value, indent=2) + "\n").encode()
+    value = _each_text(typed_json.parse(text), places)
+    return typed_json.to_text(value, exact=True).encode()
 
 
 def _each_text(value: object, places: Mapping[str, str]) -> object:

@@ -13,23 +13,25 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
+from harness.core import typed_json
 from harness.core.errors import DiskFullError, InfrastructureError
 from harness.core.lifetime import check_stopped
 from harness.core.paths import CACHE_HINT
 
+T = TypeVar("T")
+
 # Long enough to make collisions practically impossible, short enough to read aloud.
 KEY_LENGTH = 16
-_CHUNK = 1 << 20
 # Errors that the system returns where the user may not write.
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _SEAL = ".seal"
@@ -49,11 +51,8 @@ def digest(*parts: str | bytes) -> str:
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, as 64 hex digits."""
-    state = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            state.update(chunk)
-    return state.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def tree_digest(*roots: Path) -> str:
@@ -115,7 +114,7 @@ def _seal(folder: Path) -> None:
     """Write the seal of a complete folder: its files with their SHA-256."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     sums = {str(path.relative_to(folder)): file_sha256(path) for path in files}
-    (folder / _SEAL).write_text(json.dumps(sums, indent=0) + "\n", encoding="utf-8")
+    (folder / _SEAL).write_text(typed_json.to_text(sums, indent=0, exact=True), encoding="utf-8")
 
 
 def _damage(folder: Path) -> str | None:
@@ -125,14 +124,13 @@ def _damage(folder: Path) -> str | None:
     """
     name = _SEAL
     try:
-        sums = json.loads((folder / _SEAL).read_text(encoding="utf-8"))
-        if not isinstance(sums, dict):
-            return _SEAL
+        text = (folder / _SEAL).read_text(encoding="utf-8")
+        sums = typed_json.read(dict[str, str], text)
         for name, wanted in sums.items():
             if file_sha256(folder / name) != wanted:
-                return str(name)
+                return name
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
-        return str(name)
+        return name
     except OSError as error:
         raise InfrastructureError(f"cannot read the cache: {error}") from error
     return None
@@ -169,17 +167,13 @@ class Cache:
         """Return the path of the entry, whether it exists or not."""
         return self.root / kind / key
 
-    @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
+    def lock(self, name: str) -> AbstractContextManager[bool]:
         """Hold a lock that other runs on this machine respect; wait until it is free."""
-        with self._locked(name, wait=True):
-            yield
+        return self._locked(name, wait=True)
 
-    @contextmanager
-    def try_lock(self, name: str) -> Iterator[bool]:
+    def try_lock(self, name: str) -> AbstractContextManager[bool]:
         """Take the lock only if it is free; yield whether this run holds it."""
-        with self._locked(name, wait=False) as ours:
-            yield ours
+        return self._locked(name, wait=False)
 
     @contextmanager
     def _locked(self, name: str, *, wait: bool) -> Iterator[bool]:
@@ -253,6 +247,23 @@ class Cache:
         # A read-only cache works as well.
         with suppress(OSError):
             os.utime(entry)
+
+    def note(self, value: object, kind: str, *about: str | bytes) -> None:
+        """Store a value for `noted`, in place of the last one: a server's answer, or the like."""
+        path = self.note_path(kind, *about)
+        with disk_full_named(self.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(typed_json.to_text(value))
+
+    def noted(self, form: type[T], kind: str, *about: str | bytes) -> T | None:
+        """Return the value that `note` stored last; None if there is none that can be read."""
+        with suppress(OSError, ValueError):
+            return typed_json.read(form, self.note_path(kind, *about).read_text())
+        return None
+
+    def note_path(self, kind: str, *about: str | bytes) -> Path:
+        """Return the path of a note, whether there is one or not."""
+        return self.root / kind / f"{digest(*about)}.json"
 
     def remove(self, kind: str, key: str) -> None:
         """Remove the entry, if it exists, so that no other run sees half of it."""

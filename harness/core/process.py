@@ -33,9 +33,9 @@ from harness.core.errors import (
     ToolMissingError,
 )
 from harness.core.lifetime import check_stopped
+from harness.core.text import last_lines
 from harness.core.tools import is_foreign, package_of
 
-TAIL_LINES = 8
 # The seconds that a process group has between SIGTERM and SIGKILL.
 GRACE_SECONDS = 2.0
 # The seconds that the harness reads on after a program has ended. A daemon that the program left
@@ -106,29 +106,38 @@ def end_group(process: subprocess.Popen[bytes], grace: float = GRACE_SECONDS) ->
     process.wait()
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """How run() runs a program, where it is not as usual.
+
+    `env` is added to what the program may see of the harness's own environment: see
+    harness/core/environment.py. Each line of the output is passed to `on_line`. After `timeout`
+    seconds the program is ended. A program that is ended early gets `grace` seconds to clean up.
+    """
+
+    cwd: Path | None = None
+    env: Mapping[str, str] | None = None
+    timeout: float | None = None
+    on_line: Callable[[str], None] | None = None
+    grace: float = GRACE_SECONDS
+
+
 def run(
     argv: Sequence[str | os.PathLike[str]],
+    options: RunOptions = RunOptions(),
     *,
-    cwd: Path | None = None,
-    env: Mapping[str, str] | None = None,
     log: Path | None = None,
     check: bool = True,
-    timeout: float | None = None,
-    on_line: Callable[[str], None] | None = None,
     error: type[HarnessError] = CommandError,
     what: str = "",
-    grace: float = GRACE_SECONDS,
 ) -> Completed:
     """Run a program to its end and return its status and output.
 
-    `env` is added to what the program may see of the harness's own environment: see
-    harness/core/environment.py. The output is appended to `log` as it comes, and each line is
-    passed to `on_line`. With `check`, a status other than 0 raises `error(message, log=…,
-    tail=…)`, whose message begins with `what` (default: the program's name); a full disk raises
-    DiskFullError instead. After `timeout` seconds the program is ended and CommandError is
-    raised, with or without `check`. A program that is ended early gets `grace` seconds to clean
-    up. Raises ToolMissingError if there is no such program, and InfrastructureError if it cannot
-    be started.
+    The output is appended to `log` as it comes. With `check`, a status other than 0 raises
+    `error(message, log=…, tail=…)`, whose message begins with `what` (default: the program's
+    name); a full disk raises DiskFullError instead. A timeout raises CommandError, with or
+    without `check`. Raises ToolMissingError if there is no such program, and InfrastructureError
+    if it cannot be started.
     """
     words = tuple(os.fspath(word) for word in argv)
     name = what or Path(words[0]).name
@@ -137,26 +146,26 @@ def run(
         process: subprocess.Popen[bytes] | None = None
         try:
             with _signals_held():
-                process = _start(words, cwd, env, name)
-            for line in _lines(process, timeout):
+                process = _start(words, options, name)
+            for line in _lines(process, options.timeout):
                 output += line
                 if stream is not None:
                     stream.write(line)
                     stream.flush()
-                if on_line is not None:
-                    on_line(line.decode(errors="replace").rstrip("\r\n"))
+                if options.on_line is not None:
+                    options.on_line(line.decode(errors="replace").rstrip("\r\n"))
             status = process.wait()
         except _TimedOutError as late:
             assert process is not None
-            end_group(process, grace)
+            end_group(process, options.grace)
             raise CommandError(
-                f"{name} did not end within {timeout:g} s",
+                f"{name} did not end within {options.timeout:g} s",
                 log=log,
-                tail=_tail(output.decode(errors="replace")),
+                tail=last_lines(output.decode(errors="replace")),
             ) from late
         except BaseException:
             if process is not None:
-                end_group(process, grace)
+                end_group(process, options.grace)
             raise
         finally:
             if process is not None and process.stdout is not None:
@@ -201,15 +210,14 @@ def _signals_held() -> Iterator[None]:
         signal.raise_signal(number)
 
 
-def _start(
-    words: tuple[str, ...], cwd: Path | None, env: Mapping[str, str] | None, name: str
-) -> subprocess.Popen[bytes]:
+def _start(words: tuple[str, ...], options: RunOptions, name: str) -> subprocess.Popen[bytes]:
     """Start the program; an error says why it cannot be started."""
+    cwd = options.cwd
     try:
         return subprocess.Popen(
             words,
             cwd=cwd,
-            env=environment_of(words[0], env),
+            env=environment_of(words[0], options.env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -296,11 +304,6 @@ def _what_is_there(pipe: int) -> bytes:
     return b""
 
 
-def _tail(output: str) -> str:
-    """Return the last lines of an output."""
-    return "\n".join(output.splitlines()[-TAIL_LINES:])
-
-
 def _failure(
     words: tuple[str, ...],
     name: str,
@@ -310,7 +313,7 @@ def _failure(
     error: type[HarnessError],
 ) -> HarnessError:
     """Return the error for a program that ended with `status`."""
-    tail = _tail(output)
+    tail = last_lines(output)
     if _NO_SPACE.search(output):
         return DiskFullError(
             f"{name}: no space left on the disk", log=log, tail=tail, hint="free some space"

@@ -16,13 +16,17 @@ def visible(text: str, also: str = "") -> str:
     )
 
 
+def last_lines(text: str, count: int = 8) -> str:
+    """Return the last lines of a text, for an error; by default as many as it usually shows."""
+    return "\n".join(text.splitlines()[-count:])
+
+
 def public(text: str) -> str:
     """Return `text` without the user names and passwords in its URLs."""
     return _PASSWORD.sub("", text)
 
 
 def _escaped(character: str) -> str:
-    code = ord(character)
-    if code <= 0xFF:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+    if character.isascii():
+        return f"\\x{ord(character):02x}"
+    return character.encode("ascii", errors="backslashreplace").decode()

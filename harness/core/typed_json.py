@@ -1,90 +1,135 @@
 # SPDX-License-Identifier: MIT
-"""Conversion between JSON and dataclasses; JSON of any other form is refused. Pure.
+"""JSON, written and read by the same classes (msgspec's); any other form is refused. Pure.
 
-The files may come from strangers: every text must be printable, so that it can be shown, and
-every integer small enough to be a size.
+A file may be truncated, come from an older harness or from a stranger. What is read are the
+numbers that JSON has (no NaN), of a size that a 64-bit kernel can report.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass
-from types import NoneType, UnionType
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+import math
+from collections.abc import Iterator
+from typing import Annotated, TypeVar
+
+import msgspec
 
 T = TypeVar("T")
 
-_LARGEST = 2**63 - 1
+_LARGEST = 2**64
+# The largest file offset, and the largest number that all JSON readers of today agree on.
+_LARGEST_SIZE = 2**63 - 1
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-def to_text(value: object) -> str:
-    """Return a dataclass as indented JSON, with its fields in their order."""
-    return json.dumps(asdict(cast("Any", value)), indent=2) + "\n"
+def to_text(value: object, indent: int | None = 2, *, exact: bool = False) -> str:
+    """Return a value as JSON in ASCII, with the fields of its objects in their order.
 
-
-def parse(text: str | bytes) -> object:
-    """Return the value of any JSON text; ValueError if it is invalid."""
-    try:
-        value: object = json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    return value
-
-
-def from_value(kind: type[T], value: object, where: str = "") -> T:
-    """Return a `kind` made from a JSON value; ValueError says what is wrong, and where.
-
-    `kind` is a dataclass of strings, numbers, booleans, and tuples of these, or of other
-    dataclasses. A field with a default may be missing. A field that `kind` does not have is an
-    error.
+    A text that is no valid Unicode, such as a path may be, gets its bytes escaped: most
+    readers refuse half a surrogate pair. With `exact` it is written so that only parse() reads
+    it. The text ends with a line end if it is indented.
     """
-    return cast("T", _from_value(kind, value, where))
+    told = msgspec.to_builtins(value)
+    text = json.dumps(told if exact else _valid(told), indent=indent, allow_nan=False)
+    return text if indent is None else f"{text}\n"
 
 
-def _from_value(kind: object, value: object, where: str) -> object:
-    if get_origin(kind) is UnionType:
-        return _optional(kind, value, where)
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list):
-            raise _wrong(where, "a list")
-        item = get_args(kind)[0]
-        return tuple(
-            _from_value(item, one, f"{where}[{number}]") for number, one in enumerate(value)
-        )
-    if is_dataclass(kind):
-        return _object(cast("type", kind), value, where)
-    # Not isinstance(): True is an int in Python.
-    if type(value) is not kind:
-        raise _wrong(where, cast("type", kind).__name__)
-    if isinstance(value, str) and not value.isprintable():
-        raise _wrong(where, "printable")
-    if isinstance(value, int) and not 0 <= value <= _LARGEST:
-        raise _wrong(where, "a number of a sensible size")
+def _valid(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list | tuple):
+        return [_valid(one) for one in value]
+    if isinstance(value, dict):
+        return {str(_valid(name)): _valid(one) for name, one in value.items()}
     return value
 
 
-def _optional(kind: object, value: object, where: str) -> object:
-    first, nothing = get_args(kind)
-    assert nothing is NoneType
-    return None if value is None else _from_value(first, value, where)
+def parse(text: str | bytes, what: str = "") -> object:
+    """Return the value of any JSON text; a ValueError for an invalid one begins with `what`."""
+    try:
+        value: object = json.loads(
+            text, parse_constant=_refused, parse_float=_finite, parse_int=_of_sensible_size
+        )
+    except RecursionError as error:
+        raise _named(what, "it is nested too deeply") from error
+    except ValueError as error:
+        raise _named(what, error) from error
+    return value
 
 
-def _object(kind: type, value: object, where: str) -> object:
-    if not isinstance(value, Mapping):
-        raise _wrong(where, "an object")
-    hints, found = get_type_hints(kind), {}
-    for field in fields(kind):
-        place = f"{where}.{field.name}".lstrip(".")
-        if field.name in value:
-            found[field.name] = _from_value(hints[field.name], value[field.name], place)
-        elif field.default is MISSING:
-            raise ValueError(f"{place} is missing")
-    unknown = sorted(value.keys() - found.keys())
-    if unknown:
-        raise ValueError(f"{where or 'it'} has an unknown field: {unknown[0]!a}")
-    return kind(**found)
+def from_value(kind: type[T], value: object, what: str = "") -> T:
+    """Return a `kind` made from a parsed value; a ValueError says, after `what`, what is wrong.
+
+    `kind` is a dataclass, or any other type that msgspec converts to. Fields that it does not
+    have are left out.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise _named(what, error) from error
 
 
-def _wrong(where: str, wanted: str) -> ValueError:
-    return ValueError(f"{where or 'it'} is not {wanted}")
+def read(kind: type[T], text: str | bytes, what: str = "") -> T:
+    """Return a `kind` made from a JSON text; ValueError as from parse() and from_value()."""
+    return from_value(kind, parse(text, what), what)
+
+
+def from_stranger(kind: type[T], value: object) -> T:
+    """Return a `kind` made from a parsed value that a stranger may have sent.
+
+    Each text must be printable, so that it can be shown, and each integer small enough to be
+    a size. A field that `kind` does not have is an error. ValueError as from from_value().
+    """
+    _check(value, "$")
+    found = from_value(kind, value)
+    _check_known(value, msgspec.to_builtins(found), "$")
+    return found
+
+
+def _named(what: str, why: object) -> ValueError:
+    return ValueError(f"{what}: {why}" if what else str(why))
+
+
+def _check(value: object, where: str) -> None:
+    if isinstance(value, str) and not value.isprintable():
+        raise ValueError(f"a text is not printable - at `{where}`")
+    if isinstance(value, int) and not 0 <= value <= _LARGEST_SIZE:
+        raise ValueError(f"not a number of a sensible size - at `{where}`")
+    for place, one in _inside(value, where):
+        _check(one, place)
+
+
+def _check_known(value: object, known: object, where: str) -> None:
+    if isinstance(value, dict) and isinstance(known, dict):
+        for name in value.keys() - known.keys():
+            raise ValueError(f"there is an unknown field {name!a} - at `{where}`")
+    found = dict(_inside(known, where))
+    for place, one in _inside(value, where):
+        _check_known(one, found[place], place)
+
+
+def _inside(value: object, where: str) -> Iterator[tuple[str, object]]:
+    """Yield what is in a list or an object, each with its place in the notation of msgspec."""
+    if isinstance(value, list | tuple):
+        yield from ((f"{where}[{number}]", one) for number, one in enumerate(value))
+    elif isinstance(value, dict):
+        yield from ((f"{where}.{name}", one) for name, one in value.items())
+
+
+def _refused(constant: str) -> object:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits} is no number of a sensible size")
+    return number
+
+
+def _of_sensible_size(digits: str) -> int:
+    # The length first: to read millions of digits takes long.
+    if len(digits) > len(str(-_LARGEST)) or abs(number := int(digits)) > _LARGEST:
+        raise ValueError(f"{digits[:40]} is no number of a sensible size")
+    return number

@@ -11,11 +11,12 @@ from pathlib import Path
 from harness.build import equipment, rootfs
 from harness.core.errors import EXIT_PASSED, UsageError
 from harness.core.paths import RESULTS
+from harness.jobs.pool import boot_of
 from harness.machine.adb import Device
-from harness.machine.session import Session, bring, check_machine, open_session
-from harness.scenarios.catalogue import UIDS, Modules
+from harness.machine.session import Session, check_machine, open_session
+from harness.scenarios.catalogue import Modules
 from harness.scenarios.script import modules_command
-from harness.targets.model import Target
+from harness.targets.model import DEVICE_FOLDER, Target
 from harness.ui.workspace import Workspace
 
 ROOT = "root"
@@ -44,22 +45,12 @@ def run(
         raise UsageError("boot gives a shell, which has stdout to itself", hint="without --json")
     check_machine(target, avd)
     equipped = equipment.build(ws, target, source)
-    release = equipped.kernel.release
-    with open_session(
-        ws,
-        equipped.kernel.image,
-        equipped.initramfs,
-        target,
-        folder=_folder(target),
-        expect_release=release,
-        tools=equipped.rootfs.tools,
-        avd_name=avd,
-        snapshot=snapshot,
-        uids=UIDS,
-    ) as session:
-        bring(session.device, equipped.bootable.pushed, target)
+    files = equipped.bootable
+    with open_session(ws, boot_of(target, files, snapshot, avd), _folder(target)) as session:
         session.device.shell(modules_command(Modules(loaded=True)))
-        ws.reporter.say(f"{user} on {release}; `exit` ends it; console: {session.console_log}")
+        ws.reporter.say(
+            f"{user} on {files.release}; `exit` ends it; console: {session.console_log}"
+        )
         _shell(session, user)
     return EXIT_PASSED
 
@@ -82,7 +73,7 @@ def shell_command(device: Device, user: str, *, terminal: bool) -> list[str]:
     # By uid: Android does not list its users.
     uid = {name: number for name, number, _ in rootfs.users()}.get(user, user)
     shell = rootfs.SHELL if user == ROOT else f"su {uid}"
-    login = f"{device.prelude}cd {rootfs.HOME} && {shell}; exit {_ENDED}"
+    login = f"{device.prelude}cd {DEVICE_FOLDER} && {shell}; exit {_ENDED}"
     # -t: a terminal on the device, too, so that Ctrl-C goes to the guest. -T: no terminal; an
     # adbd with the first shell protocol refuses this option.
     mode = ["-t"] if terminal else [] if device.legacy_shell else ["-T"]

@@ -12,7 +12,7 @@ from harness.build.source import fetch
 from harness.core import process
 from harness.core.errors import InfrastructureError, VerdictError
 from harness.core.paths import REPO
-from harness.jobs import guests
+from harness.jobs.pool import count_of
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace, usable_cpus
 
@@ -44,7 +44,7 @@ def shell_scripts() -> tuple[str, ...]:
     listed = process.run(
         # Without this option, git refuses to run as root in another user's clone.
         ["git", "-c", "safe.directory=*", "ls-files", "-co", "--exclude-standard", "-z"],
-        cwd=REPO,
+        process.RunOptions(cwd=REPO),
         what="git ls-files",
     )
     return tuple(sorted(name for name in listed.output.split("\0") if _is_shell(REPO / name)))
@@ -107,10 +107,10 @@ def on_source(ws: Workspace, target: Target, source: str | None) -> Target:
 def boot_tests(target: Target, jobs: str = "") -> tuple[Check, ...]:
     """Return the tests that boot the target's kernel, for guests side by side.
 
-    `jobs` is the number of guests, as in guests.count_of(); the tests of one file run on the
+    `jobs` is the number of guests, as in pool.count_of(); the tests of one file run on the
     same guest. Raise UsageError if it is wrong.
     """
-    count = guests.count_of(jobs, target, len(list((REPO / _BOOT_TESTS).glob("test_*.py"))))
+    count = count_of(jobs, target, len(list((REPO / _BOOT_TESTS).glob("test_*.py"))))
     words = ["pytest", _BOOT_TESTS]
     words += ["--kernel", target.name]
     words += ["--source", target.given_source] if target.given_source else []
@@ -141,10 +141,10 @@ def _passes(ws: Workspace, check: Check) -> bool:
     with ws.reporter.phase(check.name):
         done = process.run(
             check.argv(),
-            cwd=REPO,
+            process.RunOptions(
+                cwd=REPO, on_line=say if check.shown else None, grace=_GRACE_SECONDS
+            ),
             check=False,
-            on_line=say if check.shown else None,
-            grace=_GRACE_SECONDS,
         )
     if done.status != 0 and not check.shown:
         say(done.output.rstrip())

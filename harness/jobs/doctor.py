@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from harness.build import debian, git_source, ndk, rootfs
 from harness.build.git_source import OTHER_SOURCE
-from harness.core import process
+from harness.core import process, typed_json
 from harness.core.errors import EXIT_INFRASTRUCTURE, EXIT_PASSED, HarnessError, InfrastructureError
 from harness.core.paths import RESULTS
 from harness.core.tools import FOR_TESTS, needed_files, needed_tools
@@ -292,14 +291,8 @@ def _to_do(findings: list[Finding]) -> list[str]:
 
 def _as_json(findings: list[Finding], ready: bool) -> str:
     """Return one object: `ready`, `findings`, and `to_do`, the fixes."""
-    return json.dumps(
-        {
-            "ready": ready,
-            "findings": [asdict(finding) for finding in findings],
-            "to_do": _to_do(findings),
-        },
-        indent=2,
-    )
+    found = {"ready": ready, "findings": findings, "to_do": _to_do(findings)}
+    return typed_json.to_text(found).rstrip()
 
 
 def _as_text(findings: list[Finding], ready: bool) -> str:

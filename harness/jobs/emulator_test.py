@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from harness.build import equipment
 from harness.build.bootable import Bootable
@@ -18,13 +17,14 @@ from harness.build.kernel import KernelBuild
 from harness.build.kernel_symbols import find_decoded
 from harness.bundle import built
 from harness.bundle.manifest import Kernel, Scenarios
+from harness.core import typed_json
 from harness.core.cache import disk_full_named
 from harness.core.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
-from harness.core.paths import RESULTS
 from harness.core.text import visible
 from harness.jobs import guests
-from harness.jobs.guests import Found, Setup, Work
-from harness.machine import qemu
+from harness.jobs.guests import Found, Work
+from harness.jobs.options import EmulatorTestOptions
+from harness.jobs.pool import Setup, boot_of, count_of
 from harness.machine.session import check_machine
 from harness.report import report
 from harness.results import step_summary
@@ -37,11 +37,11 @@ from harness.results.folder import (
     scenario_table,
 )
 from harness.results.kcidb import check_origin
-from harness.results.summary import KCIDB_ORIGIN, Status, Summary
+from harness.results.run_result import RunResult, Status
 from harness.scenarios.catalogue import check_trigger, on_stock, policies_of, select
 from harness.scenarios.evidence import UsageSample
 from harness.scenarios.verdict import Observations, Outcome
-from harness.targets.model import GitSource, QemuMachine, Target
+from harness.targets.model import GitSource
 from harness.ui.workspace import Workspace
 
 _MOST_REASONS = 5
@@ -57,14 +57,14 @@ class Run:
     """
 
     ws: Workspace
-    target: Target
+    options: EmulatorTestOptions
     work: Sequence[Work]
     count: int
     folder: ResultFolder
-    summary: Summary
+    summary: RunResult
     found: list[Found] = field(default_factory=list)
     evidence_at: float = field(default_factory=time.monotonic)
-    last_words: list[Callable[[Summary], str]] = field(default_factory=list)
+    last_words: list[Callable[[RunResult], str]] = field(default_factory=list)
 
     def save(self) -> None:
         """Update the result folder, except for what save_evidence() writes."""
@@ -100,78 +100,38 @@ class Run:
             self.save_evidence()
         judged = found.judged
         # The stock kernel's verdicts are not reported one by one.
-        if self.target.patched:
-            self.ws.reporter.scenario_end(judged.end, judged.verdict.records)
+        if self.options.target.patched:
+            self.ws.reporter.scenario_end(judged.end, judged.kills)
 
 
-def run(
-    ws: Workspace,
-    target: Target,
-    *,
-    policy: str,
-    trigger: str,
-    source: str | None = None,
-    scenarios: tuple[str, ...] | None = None,
-    extra_patches: Sequence[Path] = (),
-    extra_config: Path | None = None,
-    avd: str | None = None,
-    snapshot: bool = True,
-    jobs: str = "",
-    differential: bool = False,
-    kcidb_origin: str = KCIDB_ORIGIN,
-    results: Path | None = None,
-) -> int:
-    """Test a kernel under `policy` (or "all") and `trigger`; return the exit status.
+def run(ws: Workspace, options: EmulatorTestOptions) -> int:
+    """Test a kernel; return the exit status.
 
-    That is 0 if every scenario passed, and 1 if the kernel did something wrong. With
-    `snapshot`, restore a guest that has booted before instead of booting. `jobs` is the number
-    of guests side by side, as in guests.count_of(). With `differential`, do the same on the
-    source's own kernel, and report what differs. `kcidb_origin` is the sender's name in the
-    results for KernelCI.
+    That is 0 if every scenario passed, and 1 if the kernel did something wrong.
 
     Raise UsageError for an unknown policy, trigger or scenario, and other HarnessErrors if
     nothing is known about the kernel. In every case the results up to then are in a folder
-    below `results`.
+    below `options.results`.
     """
-    work = _work(policy, trigger, scenarios)
-    count = guests.count_of(jobs, target, len(work), guests.WORTH_A_GUEST)
-    command = ["./inv", "emulator-test", "--policy", policy, "--trigger", trigger]
-    command += ["--kernel", target.name, "--emulator", target.emulator]
-    command += ["--source", source] if source else []
-    command += ["--debug"] if target.debug else []
-    command += ["--cross-compile", target.cross_compile] if target.is_cross_compile_changed else []
-    command += ["--avd", avd] if avd else []
-    command += [] if snapshot else ["--no-snapshot"]
-    # A repetition must have as many guests: on a smaller machine the default would be fewer.
-    command += ["--jobs", str(count)] if count > 1 or jobs else []
-    command += ["--differential"] if differential else []
-    command += [word for name in scenarios or () for word in ("--scenario", name)]
-    command += [word for path in extra_patches for word in ("--patch", str(path))]
-    command += ["--config", str(extra_config)] if extra_config else []
-    test = begin(
-        ws,
-        target,
-        policy=policy,
-        trigger=trigger,
-        scenarios=scenarios,
-        command=command,
-        count=count,
-        kcidb_origin=kcidb_origin,
-        results=results,
-    )
+    target, source, config = options.target, options.source, options.config
+    count = count_of(options.jobs, target, len(work_of(options)), guests.WORTH_A_GUEST)
+    if count > 1 or options.jobs:
+        # A repetition must have as many guests: on a smaller machine the default would be fewer.
+        options = replace(options, jobs=str(count))
+    test = begin(ws, options, count)
     try:
         with told(test):
-            check_machine(target, avd)
-            equipped = equipment.build(ws, target, source, extra_patches, extra_config)
-            _note_kernel(test, equipped.kernel, target, source)
+            check_machine(target, options.avd)
+            equipped = equipment.build(ws, target, source, options.patches, config)
+            _note_kernel(test, equipped.kernel)
             # Before anything boots: a build may fail.
             stock = None
-            if differential:
-                stock = equipment.build(ws, target.stock(), source, (), extra_config)
+            if options.differential:
+                stock = equipment.build(ws, target.stock(), source, (), config)
             note_built(test, built.kernel_of(equipped.kernel), equipped.bootable)
-            perform_built(test, equipped.bootable, avd=avd, snapshot=snapshot)
+            perform_built(test, equipped.bootable)
             if stock is not None and test.summary.finished:
-                _compare(test, stock.bootable, avd, snapshot)
+                _compare(test, stock.bootable)
     except HarnessError:
         # The error ended the run, but what the kernel did wrong before it counts.
         if test.summary.status is not Status.FAILED:
@@ -180,98 +140,75 @@ def run(
     return finish(test)
 
 
-def begin(
-    ws: Workspace,
-    target: Target,
-    *,
-    policy: str,
-    trigger: str,
-    scenarios: tuple[str, ...] | None,
-    command: Sequence[str],
-    count: int = 1,
-    kcidb_origin: str = KCIDB_ORIGIN,
-    results: Path | None = None,
-) -> Run:
-    """Return a run that has not started yet, with its folder; see `run` for the parameters.
+def work_of(options: EmulatorTestOptions) -> list[Work]:
+    """Return all work, in order. Raise UsageError for an unknown word."""
+    scenarios = select(options.scenarios, check_trigger(options.trigger))
+    return [Work(name, one) for name in policies_of(options.policy) for one in scenarios]
 
-    `command` repeats the run, and `count` guests share the work. Raise UsageError as `run` does.
+
+def begin(ws: Workspace, options: EmulatorTestOptions, count: int) -> Run:
+    """Return a run of `count` guests that has not started yet, with its folder.
+
+    Raise UsageError as `run` does.
     """
-    work = _work(policy, trigger, scenarios)
-    check_origin(kcidb_origin)
-    folder = ResultFolder.create(results or RESULTS, target.name, policy, datetime.now())
-    summary = Summary(
+    work, target, command = work_of(options), options.target, options.command()
+    policy, trigger = options.policy, options.trigger
+    check_origin(options.kcidb_origin)
+    folder = ResultFolder.create(options.results, target.name, policy, datetime.now())
+    summary = RunResult(
         kernel=target.name,
         policy=policy,
         trigger=trigger,
-        command=tuple(command),
+        command=command,
         run=f"{folder.path.name}-{secrets.token_hex(4)}",
         started=datetime.now(UTC),
         planned=guests.plan(work, count),
         arch=target.arch,
         machine=target.machine.title,
-        kcidb_origin=kcidb_origin,
+        kcidb_origin=options.kcidb_origin,
     )
     ws.reporter.run_begin(
         command, kernel=target.name, policy=policy, trigger=trigger, planned=summary.planned
     )
-    return Run(ws, target, work, count, folder, summary)
+    return Run(ws, options, work, count, folder, summary)
 
 
-def note_built(test: Run, kernel: Kernel, files: Bootable, replay_of: str = "") -> None:
+def note_built(test: Run, kernel: Kernel, files: Bootable) -> None:
     """Record what will be booted; from now on the run can be bundled."""
     names = tuple(dict.fromkeys(one.scenario.name for one in test.work))
-    machine, summary = test.target.machine, test.summary
-    facts = qemu.facts(machine) if isinstance(machine, QemuMachine) else {}
-    text = built.record(
-        test.ws.cache,
-        test.target,
-        kernel,
-        files,
-        Scenarios(summary.policy, summary.trigger, names, test.count),
-        **facts,
-        replay_of=replay_of,
-    )
-    test.note(emulator=facts.get("qemu", ""))
+    options = test.options
+    what = Scenarios(options.policy, options.trigger, names, test.count)
+    found = built.record(test.ws.cache, options.target, kernel, files, what, options.replay_name)
+    test.note(emulator=found.qemu)
     with disk_full_named(test.folder.path):
-        test.folder.put(built.FILE, text)
-    if isinstance(machine, QemuMachine) and not replay_of:
+        test.folder.put(built.FILE, typed_json.to_text(found))
+    if found.can_be_bundled:
         hint = built.how_to_hand_on(test.folder.path)
         test.last_words.append(lambda summary: "" if summary.passed else hint)
 
 
-def perform_built(
-    test: Run, files: Bootable, *, avd: str | None = None, snapshot: bool = True
-) -> None:
-    """Boot what was built, have the work done, and judge it; see `open_session`."""
-    _perform(
-        test,
-        Setup(test.ws, test.target, files, test.folder, test.summary.trigger, avd, snapshot),
-    )
+def perform_built(test: Run, files: Bootable) -> None:
+    """Boot what was built, have the work done, and judge it.
 
-
-def _work(policy: str, trigger: str, scenarios: tuple[str, ...] | None) -> list[Work]:
-    """Return all work, in order. Raise UsageError for an unknown word."""
-    policies, chosen = policies_of(policy), select(scenarios, check_trigger(trigger))
-    return [Work(name, scenario) for name in policies for scenario in chosen]
-
-
-def _perform(test: Run, setup: Setup) -> None:
-    """Have guests do the work; the results are complete however it ends."""
-    which = "stock kernel, " if setup.stock else ""
+    The results are complete however it ends. See `open_session` for the errors.
+    """
+    options, target = test.options, test.options.target
+    which = "" if target.patched else "stock kernel, "
     side_by_side = f", {test.count} guests" if test.count > 1 else ""
-    name = f"{which}policy {test.summary.policy}, trigger {setup.trigger}{side_by_side}"
+    name = f"{which}policy {options.policy}, trigger {options.trigger}{side_by_side}"
+    boot = boot_of(target, files, options.snapshot, options.avd)
+    setup = Setup(test.ws, boot, test.folder, test.count)
     try:
         with test.ws.reporter.phase(f"scenarios, {name}"):
-            done = guests.perform(setup, test.work, test.count, test.add)
+            done = guests.perform(setup, test.work, options.trigger, test.add)
         test.note(finished=done)
     finally:
         consoles = {guest: test.folder.console_of(guest) for guest in range(1, test.count + 1)}
-        files, prefix = setup.files, test.target.cross_compile
-        test.note(reports=find_decoded(consoles, files.vmlinux, prefix))
+        test.note(reports=find_decoded(consoles, files.vmlinux, target.cross_compile))
         test.save_evidence()
 
 
-def _compare(test: Run, files: Bootable, avd: str | None, snapshot: bool) -> None:
+def _compare(test: Run, files: Bootable) -> None:
     """Do the same on the stock kernel, and record what differs.
 
     Raise InfrastructureError if the stock kernel did not behave as one: then a difference says
@@ -287,10 +224,9 @@ def _compare(test: Run, files: Bootable, avd: str | None, snapshot: bool) -> Non
         finished=False,
     )
     work = [replace(one, scenario=on_stock(one.scenario)) for one in test.work]
-    target = test.target.stock()
-    stock = Run(test.ws, target, work, test.count, folder, summary)
-    setup = Setup(test.ws, target, files, folder, summary.trigger, avd, snapshot, stock=True)
-    _perform(stock, setup)
+    options = replace(test.options, target=test.options.target.stock())
+    stock = Run(test.ws, options, work, test.count, folder, summary)
+    perform_built(stock, files)
     if not stock.summary.passed:
         raise InfrastructureError(
             f"the stock kernel did something else: {stock.summary.reason}",
@@ -305,15 +241,14 @@ def _compare(test: Run, files: Bootable, avd: str | None, snapshot: bool) -> Non
     test.ws.reporter.console.print(difference_table(found))
 
 
-def _note_kernel(test: Run, kernel: KernelBuild, target: Target, source: str | None) -> None:
+def _note_kernel(test: Run, kernel: KernelBuild) -> None:
     """Record which kernel was built, and from which source."""
-    taken, own = kernel.source, target.source
-    command = test.summary.command
-    if source is None and isinstance(own, GitSource):
+    taken, own = kernel.source, test.options.target.source
+    if test.options.source is None and isinstance(own, GitSource):
         # The branch may have moved on when the run is repeated.
-        command += ("--source", f"{own.url}@{taken.commit}")
+        test.options = replace(test.options, source=f"{own.url}@{taken.commit}")
     test.note(
-        command=command,
+        command=test.options.command(),
         release=kernel.release,
         toolchain=kernel.toolchain,
         origin=taken.origin,
@@ -344,8 +279,8 @@ def finish(test: Run) -> int:
     _tell(test)
     if test.summary.passed:
         return EXIT_PASSED
-    if all(verdict.outcome is Outcome.INFRASTRUCTURE_FAILED for verdict in test.summary.failed):
-        reasons = [reason for verdict in test.summary.failed for reason in verdict.reasons]
+    if all(one.outcome is Outcome.INFRASTRUCTURE_FAILED for one in test.summary.failed):
+        reasons = [reason for one in test.summary.failed for reason in one.reasons]
         raise InfrastructureError(
             test.summary.last_line,
             tail="\n".join(reasons[:_MOST_REASONS]),
@@ -355,10 +290,10 @@ def finish(test: Run) -> int:
     return EXIT_FAILED
 
 
-def _first_failed(summary: Summary) -> int:
+def _first_failed(summary: RunResult) -> int:
     """Return the guest of the gravest verdict; the first guest if none failed."""
     failed = summary.failed
-    return next((one.guest for one in summary.judged if failed and one.verdict is failed[0]), 1)
+    return next((one.guest for one in summary.judged if failed and one is failed[0]), 1)
 
 
 def _tell(test: Run) -> None:
@@ -367,12 +302,12 @@ def _tell(test: Run) -> None:
     if summary.judged:
         reporter.console.print(scenario_table(summary.judged))
         reporter.console.print(kill_table(summary.judged))
-    for verdict in summary.failed:
-        reporter.say(f"{verdict.scenario} {verdict.policy}: {verdict.outcome.value}")
-        for reason in verdict.reasons[:_MOST_REASONS]:
+    for one in summary.failed:
+        reporter.say(f"{one.scenario} {one.policy}: {one.outcome.value}")
+        for reason in one.reasons[:_MOST_REASONS]:
             reporter.say(f"  {reason}")
-        if len(verdict.reasons) > _MOST_REASONS:
-            reporter.say(f"  … and {len(verdict.reasons) - _MOST_REASONS} more")
+        if len(one.reasons) > _MOST_REASONS:
+            reporter.say(f"  … and {len(one.reasons) - _MOST_REASONS} more")
     if summary.problem and summary.failed:
         reporter.say(f"what ended it: {visible(summary.problem)}")
     for said in summary.reports:

@@ -1,37 +1,30 @@
 # SPDX-License-Identifier: MIT
-"""Runs guests side by side, each of which performs one scenario after another and is judged."""
+"""Guests that perform one scenario after another and are judged."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
-
-from harness.build.bootable import Bootable
-from harness.core.errors import BootError, UsageError
-from harness.core.lifetime import Healths
-from harness.core.side_by_side import SideBySide
+from harness.core.errors import BootError
+from harness.jobs.pool import Pool, Setup, label_of
 from harness.kernel_output.klog import ahead_of_uptime, certain_lines
 from harness.kernel_output.programs_output import ProgramOutput, Usage, parse_usage
 from harness.kernel_output.records import COMM_BYTES
 from harness.kernel_output.reports import find_reports
-from harness.machine.session import Session, bring, open_session
-from harness.results.folder import ResultFolder
-from harness.results.summary import Judged
-from harness.scenarios.catalogue import UIDS, Modules, Scenario, uid_of
-from harness.scenarios.evidence import Candidate, Decision, ScenarioUsage, UsageSample, samples_of
+from harness.machine.session import Session
+from harness.results.run_result import ScenarioResult
+from harness.scenarios.catalogue import Modules, Scenario, uid_of
+from harness.scenarios.evidence import Decision, ScenarioUsage, UsageSample, samples_of
 from harness.scenarios.run import modules_command, observe
 from harness.scenarios.script import events_command, uptime_command, watch_command
 from harness.scenarios.verdict import PROGRAMS, Observations, Outcome, judge, judge_log
-from harness.targets.model import QemuMachine, Target
 from harness.ui.events import Planned
-from harness.ui.workspace import Workspace, usable_cpus
 
 # The kernel log at two points in time; each is judged as a scenario is.
 _BOOT = "boot"
@@ -39,13 +32,6 @@ _WHOLE_LOG = "whole log"
 _PREPARE_SECONDS = 60.0
 # For fewer scenarios than this, a guest takes longer to start than it saves.
 WORTH_A_GUEST = 4
-# More would be a mistake, or the malice of a bundle's author.
-MOST_GUESTS = 64
-# The host's memory that a guest takes besides its own, and what is left to other programs.
-_BESIDES_MIB = 256
-_SPARED_MIB = 1024
-_MIB = 1 << 20
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -54,20 +40,6 @@ class Work:
 
     policy: str
     scenario: Scenario
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What all guests have in common; with `stock` their kernel has no limits."""
-
-    ws: Workspace
-    target: Target
-    files: Bootable
-    folder: ResultFolder
-    trigger: str
-    avd: str | None = None
-    snapshot: bool = True
-    stock: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +53,7 @@ class Found:
 
     place: tuple[int, int]
     guest: int
-    judged: Judged
+    judged: ScenarioResult
     log: str
     scenario: Scenario | None = None
     seen: Observations | None = None
@@ -92,18 +64,19 @@ class Found:
         """How much memory each user used during the scenario, by the kernel log's clock."""
         if self.seen is None or self.seen.meanwhile is None:
             return ()
-        kills = self.judged.verdict.records
-        return samples_of(self.seen.meanwhile, self.watched, kills, ahead_of_uptime(self.log))
+        return samples_of(
+            self.seen.meanwhile, self.watched, self.judged.kills, ahead_of_uptime(self.log)
+        )
 
     @property
     def usage(self) -> Iterator[ScenarioUsage]:
         """The samples with their scenario, if there are any."""
-        verdict, samples = self.judged.verdict, self.samples
+        samples = self.samples
         if samples and self.seen is not None and self.seen.meanwhile is not None:
             yield ScenarioUsage(
-                scenario=verdict.scenario,
-                policy=verdict.policy,
-                trigger=verdict.trigger,
+                scenario=self.judged.scenario,
+                policy=self.judged.policy,
+                trigger=self.judged.trigger,
                 started=samples[0].time,
                 samples=samples,
                 peaks=self.seen.meanwhile.peaks,
@@ -114,21 +87,16 @@ class Found:
         """The kernel's choices of victims, as far as it reported them."""
         if self.scenario is None or self.seen is None:
             return
-        verdict = self.judged.verdict
-        names = names_in(self.scenario, verdict.trigger, self.seen)
+        judged = self.judged
+        names = names_in(self.scenario, judged.trigger, self.seen)
         for one in self.seen.decisions or ():
-            yield Decision(
-                scenario=verdict.scenario,
-                policy=verdict.policy,
-                trigger=verdict.trigger,
-                time=one.time,
-                uid=one.uid,
-                chosen=one.chosen,
-                expected=one.expected,
-                agrees=one.agrees,
+            yield replace(
+                one,
+                scenario=judged.scenario,
+                policy=judged.policy,
+                trigger=judged.trigger,
                 candidates=tuple(
-                    Candidate(each.pid, names.get(each.pid, ""), each.score, each.bytes, each.adj)
-                    for each in one.candidates
+                    replace(each, comm=names.get(each.pid, "")) for each in one.candidates
                 ),
             )
 
@@ -157,49 +125,15 @@ def plan(work: Sequence[Work], count: int) -> tuple[Planned, ...]:
     )
 
 
-def count_of(text: str, target: Target, most: int, each: int = 1) -> int:
-    """Return the number of guests in `text`; for "" or "0", as many as make sense here.
-
-    That is as many as have CPUs of their own, free memory, and at least `each` pieces of the
-    work; `most` is all of the work. Raise UsageError if `text` is no number, or the number is
-    too high.
-    """
-    if not (text.isascii() and (text.isdigit() or not text)):
-        raise UsageError(f"not a number of guests: {text}", hint="--jobs 1")
-    wanted = int(text or "0")
-    if not isinstance(target.machine, QemuMachine):
-        if wanted > 1:
-            raise UsageError("an AVD runs once at a time", hint="--jobs 1")
-        return 1
-    if wanted > min(most, MOST_GUESTS):
-        raise UsageError(
-            f"{wanted} guests are too many", hint=f"--jobs {min(most, MOST_GUESTS)}, or fewer"
-        )
-    if wanted:
-        return wanted
-    free = _free_memory() // _MIB - _SPARED_MIB
-    by_memory = free // (target.machine.memory_mib + _BESIDES_MIB)
-    # Two guests on the same CPUs take longer than one: one guest's CPU spins while another runs.
-    by_cpus = usable_cpus() // target.machine.smp
-    return max(1, min(by_cpus, by_memory, most // each, MOST_GUESTS))
-
-
-def _free_memory() -> int:
-    """Return the free memory in bytes; a container may have less than its host."""
-    free = psutil.virtual_memory().available
-    with suppress(OSError, ValueError):
-        limit = int((_CGROUP / "memory.max").read_text())
-        return min(free, limit - int((_CGROUP / "memory.current").read_text()))
-    return free
-
-
-def perform(setup: Setup, work: Sequence[Work], count: int, found: Callable[[Found], None]) -> bool:
-    """Have `count` guests perform the work, and call `found` with each verdict.
+def perform(
+    setup: Setup, work: Sequence[Work], trigger: str, found: Callable[[Found], None]
+) -> bool:
+    """Have guests perform the work, and call `found` with each verdict.
 
     Only one thread at a time calls `found`. Return whether all work was done: a kernel that
     died ends it. Errors of booting pass through. Raise DeviceError if a machine went away.
     """
-    return _Guests(setup, count, found).run(work)
+    return _Scenarios(setup, trigger, found).run(work)
 
 
 @dataclass
@@ -214,53 +148,31 @@ class _Guest:
     # By uid: the limits that the present scenario sets.
     limits: Mapping[int, int] = field(default_factory=dict)
 
-    @property
-    def label(self) -> str:
-        """The suffix of a text about the guest."""
-        return _named("", self.number)
 
+class _Scenarios:
+    """The scenarios of a run, which guests share. On a stock kernel nothing has limits."""
 
-class _Guests:
-    """All guests of a run."""
-
-    def __init__(self, setup: Setup, count: int, found: Callable[[Found], None]) -> None:
+    def __init__(self, setup: Setup, trigger: str, found: Callable[[Found], None]) -> None:
         self._setup = setup
-        self._board = setup.target.board
+        self._trigger = trigger
+        self._stock = not setup.boot.target.patched
+        self._board = setup.boot.target.board
         self._reporter = setup.ws.reporter
         self._found = found
         self._lock = threading.Lock()
-        self._healths = Healths()
         self._died = threading.Event()
-        self._side: SideBySide[_Guest, tuple[int, Work], bool] = SideBySide(
-            self._open, self._do, count
-        )
+        self._pool = Pool(setup, self._open, self._do)
 
     def run(self, work: Sequence[Work]) -> bool:
         """Perform the work; return whether all of it was done."""
-        # Always closed: otherwise the threads would outlive the caller.
-        with closing(self._side.run(list(enumerate(work)), self._healths.end)) as results:
-            lived = [lives for _, lives in results]
+        lived: list[bool] = []
+        self._pool.run(enumerate(work), lived.append)
         return len(lived) == len(work) and all(lived) and not self._died.is_set()
 
     @contextmanager
-    def _open(self, index: int) -> Iterator[_Guest]:
+    def _open(self, number: int) -> Iterator[_Guest]:
         """Open a guest that is ready, and judge its boot; at its end, judge its whole log."""
-        setup, number = self._setup, index + 1
-        files = setup.files
-        with open_session(
-            setup.ws,
-            files.image,
-            files.initramfs,
-            setup.target,
-            folder=setup.folder.of_guest(number),
-            expect_release=files.release,
-            tools=files.tools,
-            avd_name=setup.avd,
-            snapshot=setup.snapshot,
-            started=self._healths.add,
-            label=_named("", number),
-            uids=UIDS,
-        ) as session:
+        with self._pool.session(number) as session:
             guest = _Guest(number, session)
             self._prepare(guest)
             self._judge_log(guest, (0, number), _BOOT)
@@ -272,7 +184,7 @@ class _Guests:
                 with closing(watch):
                     yield guest
                     if watch.ended and not guest.died:
-                        self._reporter.say(f"memory was not watched to the end{guest.label}")
+                        self._reporter.say(f"memory was not watched to the end{label_of(number)}")
                 if guest.died:
                     return
                 session.check()
@@ -281,20 +193,18 @@ class _Guests:
                 # The kernel died outside the scenarios.
                 died = error.message
                 self._died.set()
-                self._side.stop()
+                self._pool.stop()
         # The console also has what the kernel printed after the log was read.
-        console = setup.folder.console_of(number)
+        console = self._setup.folder.console_of(number)
         self._judge_log(guest, (2, number), _WHOLE_LOG, console, died)
 
     def _prepare(self, guest: _Guest) -> None:
         """Load the modules, turn on the kernel's events, and keep the log of the boot."""
-        device, setup = guest.session.device, self._setup
-        bring(device, setup.files.pushed, setup.target)
-        hung = self._board.hung_task_seconds
+        device, hung = guest.session.device, self._board.hung_task_seconds
         commands = (
             f"echo {hung} > /proc/sys/kernel/hung_task_timeout_secs",
-            "true" if setup.stock else modules_command(Modules(loaded=True)),
-            "true" if setup.stock else f"{{ {events_command()}; }}",
+            "true" if self._stock else modules_command(Modules(loaded=True)),
+            "true" if self._stock else f"{{ {events_command()}; }}",
             f"{{ {uptime_command()}; }}",
             "busybox dmesg -r",
         )
@@ -304,14 +214,14 @@ class _Guests:
         """Perform one scenario; return whether the kernel is still alive."""
         place, one = work
         guest.session.check()
-        trigger, stock = self._setup.trigger, self._setup.stock
+        trigger, stock = self._trigger, self._stock
         guest.limits = {
             uid_of(run.user): run.limit for run in one.scenario.runs if run.limit and not stock
         }
         self._begin(guest, one.scenario.name, one)
         begun, started = time.monotonic(), datetime.now(UTC)
         seen = observe(guest.session, one.scenario, one.policy, trigger, stock=stock)
-        if self._healths.ended:
+        if self._pool.ended:
             # The run was ended meanwhile, so what was seen is not judged: this raises.
             guest.session.check()
         guest.log = seen.log or guest.log
@@ -324,18 +234,18 @@ class _Guests:
             decisions_tell=self._board.decisions_tell and not stock,
         )
         seconds = time.monotonic() - begun
-        judged = Judged(verdict, seconds, started, guest.number)
+        judged = ScenarioResult.of(verdict, seconds, started, guest.number)
         self._tell(guest, (1, place), judged, one.scenario, seen)
         guest.died = verdict.outcome is Outcome.KERNEL_DIED
         if guest.died:
-            self._side.stop()
+            self._pool.stop()
         return not guest.died
 
     def _take_usage(self, guest: _Guest, line: str) -> None:
         """Take a line of watch_memory: keep its samples, and report them."""
         for usage in parse_usage(line):
             guest.usage.append(usage)
-            if not self._setup.stock:
+            if not self._stock:
                 limit = guest.limits.get(usage.uid)
                 self._reporter.usage(usage.uid, usage.rss, limit, guest=guest.number)
 
@@ -348,29 +258,30 @@ class _Guests:
         died: str = "",
     ) -> None:
         """Judge the kernel log, which begins with the boot, and the console."""
-        board, trigger = self._board, self._setup.trigger
+        board = self._board
         name = _named(name, guest.number)
         self._begin(guest, name)
         log = guest.log if board.log_tells else certain_lines(guest.log)
         said = _text_of(console) if board.log_tells and console is not None else ""
         verdict = judge_log(
             name,
-            trigger,
+            self._trigger,
             log,
             levels_tell=board.boot_levels_tell,
             reports=[f"{report.kind}: {report.title}" for report in find_reports(said)],
             died=died,
         )
-        self._tell(guest, place, Judged(verdict, 0.0, datetime.now(UTC), guest.number))
+        judged = ScenarioResult.of(verdict, 0.0, datetime.now(UTC), guest.number)
+        self._tell(guest, place, judged)
 
     def _begin(self, guest: _Guest, name: str, work: Work | None = None) -> None:
         """Report that a scenario begins, except on the stock kernel."""
-        if self._setup.stock:
+        if self._stock:
             return
         self._reporter.scenario_begin(
             name,
             "" if work is None else work.policy,
-            self._setup.trigger,
+            self._trigger,
             guest=guest.number,
             title="" if work is None else work.scenario.title,
         )
@@ -379,7 +290,7 @@ class _Guests:
         self,
         guest: _Guest,
         place: tuple[int, int],
-        judged: Judged,
+        judged: ScenarioResult,
         scenario: Scenario | None = None,
         seen: Observations | None = None,
     ) -> None:
@@ -392,4 +303,4 @@ def _text_of(console: Path) -> str:
 
 
 def _named(name: str, guest: int) -> str:
-    return name if guest == 1 else f"{name}, guest {guest}"
+    return f"{name}{label_of(guest)}"

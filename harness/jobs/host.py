@@ -98,13 +98,14 @@ class Host:
 
     def run(self, argv: Sequence[str], *, timeout: float | None = None) -> process.Completed:
         """Run a program, and return its status and output; see process.run() without `check`."""
-        return process.run(argv, check=False, timeout=timeout)
+        return process.run(argv, process.RunOptions(timeout=timeout), check=False)
 
     def run_logged(
         self, argv: Sequence[str], *, env: Mapping[str, str], log: Path, what: str
     ) -> None:
         """Run a program that prints into `log`; raise InfrastructureError if it fails."""
-        process.run(argv, env=env, log=log, error=InfrastructureError, what=what)
+        options = process.RunOptions(env=env)
+        process.run(argv, options, log=log, error=InfrastructureError, what=what)
 
     def run_on_terminal(self, argv: Sequence[str]) -> int:
         """Run a program that talks to the user; return its status."""

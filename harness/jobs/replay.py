@@ -3,26 +3,28 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from harness.build.bootable import Bootable
 from harness.bundle import archive as bundle_archive
 from harness.bundle import built
 from harness.bundle.agreement import Agreement, compare
-from harness.bundle.manifest import PROGRAMS_FOLDER, Manifest, Original, Told
+from harness.bundle.manifest import PROGRAMS_FOLDER, Manifest, Original
+from harness.core import typed_json
 from harness.core.cache import disk_full_named, file_sha256
 from harness.core.errors import InfrastructureError, UsageError
+from harness.core.paths import RESULTS
 from harness.core.process import require
 from harness.jobs import emulator_test, fuzz
-from harness.jobs.guests import MOST_GUESTS
+from harness.jobs.options import EmulatorTestOptions, FuzzOptions
+from harness.jobs.pool import MOST_GUESTS
 from harness.machine import qemu
 from harness.results.folder import ResultFolder
 from harness.results.kcidb import check_origin
-from harness.results.summary import KCIDB_ORIGIN, Summary
+from harness.results.run_result import KCIDB_ORIGIN
 from harness.scenarios.catalogue import check_trigger, policies_of, select
 from harness.scenarios.fuzz_round import PROGRAM
 from harness.targets.model import Target
@@ -37,7 +39,7 @@ def run(
     bundle: Path,
     *,
     kcidb_origin: str = KCIDB_ORIGIN,
-    results: Path | None = None,
+    results: Path = RESULTS,
 ) -> int:
     """Repeat the run in the file `bundle`; return the exit status of the new run.
 
@@ -53,11 +55,42 @@ def run(
         _check_known(manifest)
         require(manifest.machine.binary, "adb")
         ws.reporter.say(f"the original run, {manifest.run}: {manifest.original.result}")
-        for line in differences(manifest, qemu.facts(manifest.machine)):
+        for line in differences(manifest):
             ws.reporter.say(line)
         files = built.unpacked(manifest.kernel.release, Path(scratch), manifest.packages)
-        again = _Again(ws, target, bundle, manifest, files, kcidb_origin, results)
-        return again.scenarios() if manifest.scenarios else again.rounds()
+        # The digest is computed now, while the file exists.
+        again = _Again(ws, bundle, file_sha256(bundle), manifest, files)
+        options = _options(manifest, target, bundle, results)
+        if isinstance(options, FuzzOptions):
+            return again.rounds(options)
+        return again.scenarios(replace(options, kcidb_origin=kcidb_origin))
+
+
+def _options(
+    manifest: Manifest, target: Target, bundle: Path, results: Path
+) -> EmulatorTestOptions | FuzzOptions:
+    """Return the options that repeat the run of a bundle."""
+    task, rounds = manifest.scenarios, manifest.rounds
+    if task is not None:
+        return EmulatorTestOptions(
+            target=target,
+            results=results,
+            replay_of=bundle,
+            policy=task.policy,
+            trigger=task.trigger,
+            scenarios=task.names,
+            jobs=str(task.guests),
+            # It would stay in the cache.
+            snapshot=False,
+        )
+    assert rounds is not None
+    return FuzzOptions(
+        target=target,
+        results=results,
+        replay_of=bundle,
+        seed=rounds.seed,
+        rounds=max(rounds.count, 1),
+    )
 
 
 def known_target(manifest: Manifest) -> Target:
@@ -75,110 +108,66 @@ def known_target(manifest: Manifest) -> Target:
     return target.checking_itself() if place.debug else target
 
 
-def differences(manifest: Manifest, facts: dict[str, str]) -> Iterator[str]:
+def differences(manifest: Manifest) -> Iterator[str]:
     """Yield a line for each difference from the original that might change the outcome."""
-    if manifest.qemu != facts["qemu"]:
-        yield f"another QEMU: {facts['qemu']}, was {manifest.qemu}"
-    if manifest.arguments != facts["arguments"]:
-        yield f"other arguments for the kernel: {facts['arguments']}, was {manifest.arguments}"
+    version = qemu.version(manifest.machine)
+    if manifest.qemu != version:
+        yield f"another QEMU: {version}, was {manifest.qemu}"
+    arguments = qemu.kernel_command_line(manifest.machine)
+    if manifest.arguments != arguments:
+        yield f"other arguments for the kernel: {arguments}, was {manifest.arguments}"
     if manifest.harness.code != built.this_harness().code:
         yield f"another harness than the original's, {_harness(manifest)}"
 
 
+@dataclass(frozen=True)
 class _Again:
-    """A repetition of a run."""
+    """A repetition of the run in the file `bundle`."""
 
-    def __init__(
-        self,
-        ws: Workspace,
-        target: Target,
-        bundle: Path,
-        manifest: Manifest,
-        files: Bootable,
-        kcidb_origin: str,
-        results: Path | None,
-    ) -> None:
-        self._ws = ws
-        self._target = target
-        self._bundle = bundle
-        self._manifest = manifest
-        self._files = files
-        self._kcidb_origin = kcidb_origin
-        self._results = results
-        self._command = ["./inv", "replay", str(bundle)]
-        # Computed now, while the file exists.
-        self._sha256 = file_sha256(bundle)
+    ws: Workspace
+    bundle: Path
+    sha256: str
+    manifest: Manifest
+    files: Bootable
 
-    def scenarios(self) -> int:
+    def scenarios(self, options: EmulatorTestOptions) -> int:
         """Repeat the scenarios, as emulator-test does; return the exit status."""
-        task, kernel = self._manifest.scenarios, self._manifest.kernel
-        assert task is not None
-        test = emulator_test.begin(
-            self._ws,
-            self._target,
-            policy=task.policy,
-            trigger=task.trigger,
-            scenarios=task.names,
-            command=self._command,
-            count=task.guests,
-            kcidb_origin=self._kcidb_origin,
-            results=self._results,
+        kernel = self.manifest.kernel
+        test = emulator_test.begin(self.ws, options, int(options.jobs))
+        test.last_words.append(
+            lambda summary: self._compared(test.folder, Original.of_run(summary))
         )
-        test.last_words.append(lambda summary: self._compared(test.folder, told_of(summary)))
         with emulator_test.told(test):
             test.note(**asdict(kernel))
-            emulator_test.note_built(test, kernel, self._files, self._bundle.name)
-            # No snapshot: it would stay in the cache.
-            emulator_test.perform_built(test, self._files, snapshot=False)
+            emulator_test.note_built(test, kernel, self.files)
+            emulator_test.perform_built(test, self.files)
         return emulator_test.finish(test)
 
-    def rounds(self) -> int:
+    def rounds(self, options: FuzzOptions) -> int:
         """Repeat the rounds of the fuzz test; return the exit status."""
-        task = self._manifest.rounds
-        assert task is not None
-        work = fuzz.begin(
-            self._ws,
-            self._target,
-            seed=task.seed,
-            rounds=max(task.count, 1),
-            minutes=1,
-            command=self._command,
-            again=lambda _: self._command,
-            results=self._results,
-        )
-        fuzz.note_built(work, self._manifest.kernel, self._files, self._bundle.name)
-        fuzz.perform_built(work, self._files)
+        work = fuzz.begin(self.ws, options)
+        fuzz.note_built(work, self.manifest.kernel, self.files)
+        fuzz.perform_built(work, self.files)
         return fuzz.finish(work, lambda done: self._compared(done.folder, done.told))
 
     def _compared(self, folder: ResultFolder, now: Original) -> str:
         """Record whether the run ended as the original did; return the line that says so."""
-        found = compare(self._manifest.original, now)
+        found = compare(self.manifest.original, now)
         with disk_full_named(folder.path):
             folder.put(FILE, self._text(found))
         return found.line
 
     def _text(self, found: Agreement) -> str:
-        text = json.dumps(
+        return typed_json.to_text(
             {
-                "bundle": self._bundle.name,
-                "sha256": self._sha256,
+                "bundle": self.bundle.name,
+                "sha256": self.sha256,
                 "agrees": found.agrees,
                 "line": found.line,
-                "differences": [asdict(one) for one in found.differences],
-                "original": asdict(self._manifest.original),
-            },
-            indent=2,
+                "differences": found.differences,
+                "original": self.manifest.original,
+            }
         )
-        return f"{text}\n"
-
-
-def told_of(summary: Summary) -> Original:
-    """Return how a run of emulator-test ended, in the form that a bundle has."""
-    outcomes = tuple(
-        Told(one.place.policy, one.place.scenario, one.verdict.outcome.name)
-        for one in summary.judged
-    )
-    return Original(summary.passed, summary.last_line, outcomes)
 
 
 def _check_known(manifest: Manifest) -> None:

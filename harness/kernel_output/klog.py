@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The kernel log: the section of each scenario, and what is wrong in it.
 
-A scenario's section lies between two marker lines with a fresh nonce. Trouble is what a broken
-kernel writes (an oops, a wrongly held lock, a hung task), and every line at KERN_WARNING or
+A scenario's section lies between two marker lines with a fresh nonce. Trouble is what the table in
+`troubles` lists (an oops, a wrongly held lock, a hung task), and every line at KERN_WARNING or
 worse that is not explained here.
 """
 
@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.kernel_output.records import (
-    KernelLine,
     ParsedRecords,
-    kernels_part,
+    kernel_line,
     lines_of,
     parse_log,
     split_prefix,
 )
+from harness.kernel_output.troubles import trouble_in
 
 # KERN_WARNING is 4; a lower number is worse.
 _WARNING = 4
@@ -52,30 +52,14 @@ class Section:
 class Trouble:
     """One line of a log that a healthy kernel does not write.
 
-    `fatal` means that the kernel does not go on after it.
+    `fatal` means that the kernel does not go on after it, `certain` that only a broken kernel
+    writes it.
     """
 
     kind: str
     line: str
     fatal: bool = False
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """What a kind of trouble looks like in the log, at any level.
-
-    The expression has to match at the beginning of the text, where the kernel writes its words:
-    anywhere else they come from a driver, a process's name or a program.
-    """
-
-    kind: str
-    expression: str
-    fatal: bool = False
-    # The console reader's name for it, if nothing can be trusted that the kernel does after it.
-    console: str = ""
-    # Whether only a broken kernel writes it. A process may write into the log, too, and a
-    # healthy kernel that is short of memory kills processes and refuses allocations.
-    certain: bool = True
+    certain: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,84 +69,6 @@ class Allowed:
     expression: str
     reason: str
 
-
-_WATCHDOG = r"(?:(?:NMI )?watchdog: )?"
-_LOCKDEP = r"(?:\[ ?)?(?:WARNING|INFO|BUG): "
-# A process's name before the kernel's words; non-text bytes in it may be escaped.
-_NAME = r".{0,60}"
-
-# Tried in this order: the first match decides the kind.
-PATTERNS: tuple[Pattern, ...] = (
-    # The kernel stopped itself, for example because init ended.
-    Pattern(
-        "panic",
-        r"(?:---\[ end )?Kernel panic - not syncing",
-        fatal=True,
-        console="kernel panic",
-    ),
-    Pattern("KASAN report", r"BUG: KASAN: ", console="kernel bug"),
-    # A CPU that no longer schedules. Kernels before 4.2 write it without the first word.
-    Pattern("soft lockup", rf"{_WATCHDOG}BUG: soft lockup", console="soft lockup"),
-    Pattern(
-        "hard lockup",
-        rf"{_WATCHDOG}(?:Watchdog detected hard LOCKUP|BUG: hard lockup)",
-        console="hard lockup",
-    ),
-    Pattern("scheduling while atomic", r"BUG: scheduling while atomic", console="kernel bug"),
-    Pattern(
-        "sleep in atomic context",
-        r"BUG: sleeping function called from invalid context",
-        console="kernel bug",
-    ),
-    # A bad access in the kernel: the lines before the call trace, and the oops itself.
-    Pattern(
-        "oops",
-        r"Unable to handle kernel |Internal error: |Unhandled (?:fault|prefetch abort): "
-        r"|Oops(?: - |: |\[)",
-        console="kernel oops",
-    ),
-    # A task in an uninterruptible sleep that does not end: mostly a deadlock.
-    Pattern("hung task", r"INFO: task .* blocked for more than \d+ seconds", console="hung task"),
-    # A CPU that does not leave a read-side section, or spins with interrupts off. Kernels before
-    # 4.19 write it without the first word.
-    Pattern(
-        "RCU stall",
-        r"(?:rcu: )?INFO: rcu.*detected (?:expedited )?stall",
-        console="RCU stall",
-    ),
-    Pattern(
-        "lockdep report",
-        rf"(?:{_LOCKDEP})?(?:possible (?:circular locking|recursive locking|irq lock inversion)"
-        r"|inconsistent lock state|suspicious RCU usage|held lock freed|possible deadlock"
-        r"|lock held when returning to user space|bad (?:unlock balance|contention)"
-        r"|Invalid wait context)"
-        rf"|{_LOCKDEP}(?:\S+-safe -> \S+-unsafe lock order|trying to register non-static key"
-        r"|.*/\d+ still has locks held)",
-    ),
-    Pattern("BUG", r"[Kk]ernel BUG at |BUG: |BUG \S+ \(", console="kernel bug"),
-    Pattern("BUG", r"usercopy: Kernel memory (?:exposure|overwrite)", console="kernel bug"),
-    # A WARNING begins with this line, too.
-    Pattern("BUG", r"-{12}\[ cut here \]"),
-    Pattern("WARNING", r"WARNING: ", certain=False),
-    Pattern("memory leak", r"kmemleak: \d+ new suspected memory leaks"),
-    Pattern("object error", r"ODEBUG: (?!\d+ of \d+ active objects replaced)|refcount_t: "),
-    Pattern(
-        "stock OOM kill",
-        rf"Out of memory(?: \(|: )|Memory cgroup out of|{_NAME} invoked oom-killer: ",
-        certain=False,
-    ),
-    # Android's own low-memory killer, which knows no per-user limits.
-    Pattern(
-        "stock OOM kill",
-        r"lowmemorykiller: |send sigkill to \d+ \(|Killing '.*' \(\d+\), adj ",
-        certain=False,
-    ),
-    Pattern(
-        "allocation failure",
-        rf"(?:{_NAME}: )?page allocation failure|SLUB: Unable to allocate memory",
-        certain=False,
-    ),
-)
 
 _UNEXPLAINED = "warning"
 
@@ -206,8 +112,6 @@ BOOT_LINES: tuple[Allowed, ...] = (
     ),
 )
 
-_CERTAIN = {pattern.kind for pattern in PATTERNS if pattern.certain}
-_COMPILED = tuple((pattern, re.compile(pattern.expression)) for pattern in PATTERNS)
 _ALLOWED = tuple(re.compile(allowed.expression) for allowed in (*OWN_LINES, *BOOT_LINES))
 
 
@@ -253,55 +157,39 @@ def ahead_of_uptime(log: str) -> float:
     return min(found, default=0.0)
 
 
-def pattern_of(text: str) -> Pattern | None:
-    """Return the pattern that matches the text of a line, which comes without the line's prefix."""
-    fits = (pattern for pattern, expression in _COMPILED if expression.match(text))
-    return next(fits, None)
-
-
 def find_trouble(
     log: str, allowed: Sequence[Allowed] = (), *, levels_tell: bool = True
 ) -> tuple[Trouble, ...]:
     """Return what a healthy kernel would not have written, in the log's order.
 
-    Lines with a level are judged by pattern and, with `levels_tell`, by level. Lines with only a
-    time (a console) are judged by pattern. Lines with neither, or with a facility, come from a
+    Lines with a level are judged by the table and, with `levels_tell`, by level. Lines with only
+    a time (a console) are judged by the table. Lines with neither, or with a facility, come from a
     user's program and do not count. `allowed` adds to the lines that are explained here.
     """
     explained = (*_ALLOWED, *(re.compile(line.expression) for line in allowed))
-    found: list[Trouble] = []
-    for line, _ in lines_of(log):
-        trouble = _trouble(line, explained)
-        if trouble is not None and (levels_tell or trouble.kind != _UNEXPLAINED):
-            found.append(trouble)
-    return tuple(found)
+    found = (_trouble(line, explained) for line, _ in lines_of(log))
+    return tuple(one for one in found if one and (levels_tell or one.kind != _UNEXPLAINED))
 
 
 def certain_lines(log: str) -> str:
     """Return the lines of `log` that only a broken kernel writes."""
-    found = find_trouble(log, levels_tell=False)
-    return "".join(f"{trouble.line}\n" for trouble in found if trouble.kind in _CERTAIN)
+    return "".join(f"{trouble.line}\n" for trouble in find_trouble(log) if trouble.certain)
 
 
 def _trouble(line: str, explained: Sequence[re.Pattern[str]]) -> Trouble | None:
     """Return what is wrong with one line, or None."""
-    told = kernels_part(line)
-    parts = split_prefix(told)
-    if (
-        not told
-        or not parts.from_kernel
-        or any(pattern.fullmatch(parts.text) for pattern in explained)
-    ):
+    told = kernel_line(line)
+    if told is None or any(pattern.fullmatch(told.text) for pattern in explained):
+        return None
+    found = trouble_in(told.text)
+    is_warning = told.priority is not None and told.priority <= _WARNING and told.text.strip()
+    if not (found or is_warning):
         return None
     # The victim's user chooses its name, which must not count as trouble of the kernel. Torn
     # records are left to the judge of records.
-    if parse_log(told + "\n") != ParsedRecords((), ()):
+    if parse_log(f"{line}\n") != ParsedRecords((), ()):
         return None
-    if (pattern := pattern_of(parts.text)) is not None:
-        return Trouble(pattern.kind, line, pattern.fatal)
-    return Trouble(_UNEXPLAINED, line) if _is_warning(parts) else None
-
-
-def _is_warning(line: KernelLine) -> bool:
-    """Return whether the kernel itself wrote the line at KERN_WARNING or worse."""
-    return line.priority is not None and line.priority <= _WARNING and bool(line.text.strip())
+    if found is None:
+        return Trouble(_UNEXPLAINED, line)
+    kind = found.line.kind
+    return Trouble(kind.name, line, kind.fatal, kind.certain)

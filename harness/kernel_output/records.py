@@ -18,7 +18,12 @@ missed one.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated
+
+from msgspec import Meta
 
 # TASK_COMM_LEN without its NUL. A longer name is two lines that ran together. No name is long
 # enough to hold a whole record.
@@ -30,8 +35,15 @@ _MAX_LONG = 2**64 - 1
 # multiple of 8.
 _KERNEL_LEVELS = 8
 
-FIGURE_OF_POLICY = {"rss": None, "runtime": "total_run_time", "badness": "badness"}
-_POLICY_OF_FIGURE = {"total_run_time": "runtime", "badness": "badness"}
+# The policies that scenarios run under, and the name of each one's figure in a record.
+FIGURE_OF_POLICY: Mapping[str, str | None] = MappingProxyType(
+    {"rss": None, "runtime": "total_run_time", "badness": "badness"}
+)
+_POLICY_OF_FIGURE = {figure: policy for policy, figure in FIGURE_OF_POLICY.items() if figure}
+
+
+# What a file or a stream has of a record is checked, too.
+Size = Annotated[int, Meta(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -39,12 +51,14 @@ class KernelLine:
     """A log line without its prefix.
 
     `priority` is the number in `<…>` (level plus 8 times the facility), `time` is in seconds
-    since boot. Each is None if the line lacks it.
+    since boot. Each is None if the line lacks it. `caller` is the task or the CPU that wrote the
+    line, empty unless the kernel says so (CONFIG_PRINTK_CALLER).
     """
 
     priority: int | None
     time: float | None
     text: str
+    caller: str = ""
 
     @property
     def from_kernel(self) -> bool:
@@ -63,15 +77,15 @@ class KillRecord:
     """
 
     time: float | None
-    uid: int
-    user_rss: int
-    mm_max: int
-    pid: int
-    rss: int
+    uid: Size
+    user_rss: Size
+    mm_max: Size
+    pid: Size
+    rss: Size
     figure: int | None
     policy: str
     trigger: str
-    sharer_of: int | None
+    sharer_of: Size | None
     comm: str
     dry_run: bool = False
 
@@ -86,9 +100,10 @@ class ParsedRecords:
 
 _PREFIX = re.compile(
     r"(?:<(?P<priority>[0-9]{1,4})>)?"
-    r"(?:\[ *(?P<time>[0-9]{1,9}\.[0-9]{1,9})\](?:\[ *[TC][0-9]+\])? ?)?"
+    r"(?:\[ *(?P<time>[0-9]{1,9}\.[0-9]{1,9})\](?:\[ *(?P<caller>[TC][0-9]+)\])? ?)?"
 )
-_TIME = re.compile(r"\[ *[0-9]{1,9}\.[0-9]{6}\](?:\[ *[TC][0-9]+\])? ")
+# What the kernel writes before a line on a console.
+_TIME = re.compile(r"(?:<[0-9]{1,4}>)?\[ *[0-9]{1,9}\.[0-9]{6}\](?:\[ *[TC][0-9]+\])?(?: |$)")
 _NUMBER = r"(?:0|[1-9][0-9]{0,19})"
 _COMMA = r",[ \t]*"
 _RECORD = re.compile(
@@ -118,19 +133,22 @@ def split_prefix(line: str) -> KernelLine:
         priority=None if priority is None else int(priority),
         time=None if time is None else float(time),
         text=line[match.end() :],
+        caller=match["caller"] or "",
     )
 
 
-def kernels_part(line: str) -> str:
-    """Return the part of a line that the kernel wrote, with its prefix; empty if it wrote none.
+def kernel_line(line: str) -> KernelLine | None:
+    """Return what the kernel wrote in a line of its log or of a console; None if nothing.
 
     On a console, a prompt or a program's output without a line end may come before it.
     """
     parts = split_prefix(line)
-    if parts.priority is not None or parts.time is not None:
-        return line
-    found = _TIME.search(line)
-    return "" if found is None else line[found.start() :]
+    if parts.priority is None:
+        found = _TIME.search(line)
+        if found is None:
+            return None
+        parts = split_prefix(line[found.start() :])
+    return parts if parts.from_kernel else None
 
 
 def unescape(text: str) -> str:

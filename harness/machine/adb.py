@@ -17,7 +17,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -31,8 +31,8 @@ from harness.core.errors import DeviceError
 from harness.core.lifetime import Health, bound_to_us
 from harness.core.ports import LOOPBACK, PORT_ATTEMPTS, free_port
 from harness.core.process import end_group, require
+from harness.core.text import last_lines
 
-TAIL_LINES = 8
 _ADB = "adb"
 # The start includes generating the server's key: 0.2 s, on a loaded host several seconds.
 _SERVER_SECONDS = 60.0
@@ -100,7 +100,7 @@ class AdbServer:
                 self.close()
                 raise
             self.close()
-        raise DeviceError("adb's server does not start", log=log, tail=_tail(log.read_text()))
+        raise DeviceError("adb's server does not start", log=log, tail=last_lines(log.read_text()))
 
     def client(self) -> adbutils.AdbClient:
         """Return a client of this server."""
@@ -198,15 +198,9 @@ class RunningCommand:
             return "".join(f"{line}\n" for line in self._lines) + self._rest
 
     @property
-    def lines(self) -> list[str]:
-        """The complete lines so far; after the end also an incomplete last line."""
-        with self._changed:
-            return [*self._lines, self._rest] if self._rest and self._over else [*self._lines]
-
-    @property
     def ended(self) -> bool:
         """Whether the command or the connection to it has ended."""
-        return self._over
+        return self._status is not None or self._lost is not None
 
     def wait_line(self, wanted: str | re.Pattern[str], timeout: float) -> str:
         """Return the next line that begins with or matches `wanted`, after the last one returned.
@@ -220,7 +214,7 @@ class RunningCommand:
             line = self._next(wanted)
             if line is not None:
                 found.append(line)
-            return line is not None or self._over
+            return line is not None or self.ended
 
         done = self._wait(look, timeout)
         if found:
@@ -229,7 +223,7 @@ class RunningCommand:
         self._check(done, timeout, missing)
         raise DeviceError(
             f"{self.name!r} ended with status {self._status} and {missing}",
-            tail=_tail(self.output),
+            tail=last_lines(self.output),
         )
 
     def wait(self, timeout: float) -> ShellResult:
@@ -237,14 +231,14 @@ class RunningCommand:
 
         Raises DeviceError after `timeout` seconds, or the session's first cause.
         """
-        done = self._wait(lambda: self._over, timeout)
+        done = self._wait(lambda: self.ended, timeout)
         self._check(done, timeout, "it has not ended")
         assert self._status is not None
         return ShellResult(self._status, self.output)
 
     def answered(self, timeout: float) -> bool:
         """Return whether it ends by itself within `timeout` seconds. Raises nothing."""
-        self._wait(lambda: self._over, timeout)
+        self._wait(lambda: self.ended, timeout)
         return self._status is not None
 
     def close(self) -> None:
@@ -256,13 +250,9 @@ class RunningCommand:
             with suppress(OSError, adbutils.AdbError):
                 connection.conn.shutdown(socket.SHUT_RDWR)
 
-    @property
-    def _over(self) -> bool:
-        return self._status is not None or self._lost is not None
-
     def _next(self, wanted: str | re.Pattern[str]) -> str | None:
         """Return the next wanted line; consume it and all lines before it."""
-        lines = [*self._lines[self._passed :], *([self._rest] if self._over else [])]
+        lines = [*self._lines[self._passed :], *([self._rest] if self.ended else [])]
         for line in lines:
             self._passed += 1
             if line.startswith(wanted) if isinstance(wanted, str) else wanted.search(line):
@@ -287,10 +277,10 @@ class RunningCommand:
             self._device.health.check()
             self._device.check_answers(self.name)
             raise DeviceError(
-                f"{self.name!r}: {missing} within {timeout:g} s", tail=_tail(self.output)
+                f"{self.name!r}: {missing} within {timeout:g} s", tail=last_lines(self.output)
             )
         if self._lost is not None:
-            self._device.fail_lost(self.name, self._lost, _tail(self.output))
+            self._device.fail_lost(self.name, self._lost, last_lines(self.output))
 
     def _wake(self) -> None:
         with self._changed:
@@ -323,7 +313,7 @@ class RunningCommand:
         """
         end = f"gfoom-{secrets.token_hex(8)}:"
         command = f"sh -c {shlex.quote(self._command)} </dev/null; echo {end[:9]}''{end[9:]}$?"
-        self._connection = self._device.open_shell(command, legacy=True)
+        self._connection = self._device.open_shell(command)
         rest = b""
         while data := self._connection.conn.recv(_RECEIVE_BYTES):
             # A terminal ends its lines with CR LF.
@@ -387,8 +377,9 @@ class Device:
         self.echo_seconds = echo_seconds
         self._client = server.client()
         self._device = self._client.device(address)
-        # connect() sets it: before API 24 adbd knew only the first shell protocol.
-        self._legacy_shell = False
+        # Whether adbd knows only the first shell protocol, which reports no exit status. It is so
+        # before API 24; connect() finds it out.
+        self.legacy_shell = False
 
     def connect(self, timeout: float) -> None:
         """Connect the server to the device, and wait until its shell echoes a marker.
@@ -403,9 +394,9 @@ class Device:
                 raise DeviceError(
                     f"adb did not reach the device within {timeout:g} s",
                     log=self.server.log,
-                    tail=_tail(self.server.log.read_text()),
+                    tail=last_lines(self.server.log.read_text()),
                 )
-        self._legacy_shell = _SHELL_V2 not in self._features()
+        self.legacy_shell = _SHELL_V2 not in self._features()
         # In two halves, so that an echo of the command cannot be taken for its output.
         first, second = secrets.token_hex(8), secrets.token_hex(8)
         answer = self.shell(f"echo {first}''{second}", timeout=timeout).output.strip()
@@ -419,15 +410,12 @@ class Device:
 
         With `check` a status other than 0 raises DeviceError. `timeout` is in seconds.
         """
-        running = self.start(command, user=user)
-        try:
+        with closing(self.start(command, user=user)) as running:
             result = running.wait(timeout)
-        finally:
-            running.close()
         if check and result.status != 0:
             raise DeviceError(
                 f"on the device: {command!r} ended with status {result.status}",
-                tail=_tail(result.output),
+                tail=last_lines(result.output),
             )
         return result
 
@@ -517,21 +505,17 @@ class Device:
         """Write a line to the kernel log."""
         self.write_file("/dev/kmsg", f"<5>{text}\n")
 
-    @property
-    def legacy_shell(self) -> bool:
-        """Whether adbd knows only the first shell protocol, which reports no exit status."""
-        return self._legacy_shell
-
-    def open_shell(self, command: str, *, legacy: bool = False) -> AdbConnection:
-        """Open a shell that runs `command`, by protocol 2 or the first one."""
+    def open_shell(self, command: str) -> AdbConnection:
+        """Open a shell that runs `command`, by the newest protocol that adbd knows."""
         # Opening needs an answer of the guest, which may take `echo_seconds`.
         timeout = max(_OPEN_SECONDS, 2 * self.echo_seconds)
         connection = self._device.open_transport(timeout=timeout)
         try:
-            connection.send_command(f"shell:{command}" if legacy else f"shell,v2,raw:{command}")
+            service = "shell" if self.legacy_shell else "shell,v2,raw"
+            connection.send_command(f"{service}:{command}")
             connection.check_okay()
             connection.conn.settimeout(None)
-            if not legacy:
+            if not self.legacy_shell:
                 connection.conn.sendall(_HEADER.pack(_CLOSE_STDIN, 0))
         except BaseException:
             connection.close()
@@ -540,12 +524,9 @@ class Device:
 
     def check_answers(self, doing: str) -> None:
         """Raise DeviceError, which becomes the first cause, if the guest answers no echo."""
-        echo = RunningCommand(self, "echo", "echo")
-        try:
+        with closing(RunningCommand(self, "echo", "echo")) as echo:
             if echo.answered(self.echo_seconds):
                 return
-        finally:
-            echo.close()
         self.health.check()
         self.health.fail(DeviceError(f"the guest does not answer any more (in {doing!r})"))
         self.health.check()
@@ -567,11 +548,8 @@ class Device:
 
     def _answers_as_root(self) -> bool:
         """Return whether adbd answers as root. A broken connection is no failure here."""
-        asked = RunningCommand(self, f"{self.prelude}id", "id")
-        try:
+        with closing(RunningCommand(self, f"{self.prelude}id", "id")) as asked:
             return asked.answered(self.echo_seconds) and asked.output.startswith(_ROOT)
-        finally:
-            asked.close()
 
     def _connected(self) -> bool:
         emulator = _EMULATOR.fullmatch(self.address)
@@ -606,7 +584,3 @@ def _packet(connection: AdbConnection) -> tuple[int, bytes]:
 
 def _shown(wanted: str | re.Pattern[str]) -> str:
     return repr(wanted if isinstance(wanted, str) else wanted.pattern)
-
-
-def _tail(text: str) -> str:
-    return "\n".join(text.splitlines()[-TAIL_LINES:])

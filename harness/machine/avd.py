@@ -18,7 +18,7 @@ from harness.core.lifetime import Health
 from harness.core.ports import LOOPBACK
 from harness.core.process import require, run
 from harness.machine.console import Console
-from harness.machine.sdk import GOOD_RELEASES, MAKE_AVD, PACKAGES_32, Avd, Sdk, data_image
+from harness.machine.sdk import GOOD_RELEASES, MAKE_AVD, PACKAGES_32, Avd, Emulator, Sdk, data_image
 from harness.targets.model import SdkMachine
 
 # The kernel's first line; the emulator's own messages come before it.
@@ -172,17 +172,12 @@ class Machine:
         """The emulator's serial for adb."""
         return f"emulator-{self.console_port}"
 
-    @property
-    def pid(self) -> int:
-        """The emulator's process id."""
-        return self.console.pid
-
     def close(self) -> None:
         """End the emulator; SIGTERM comes first, so that it can remove its locks of the AVD."""
         self.console.expect_end()
         if not self.console.ended:
             with suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGTERM)
+                os.killpg(self.console.pid, signal.SIGTERM)
         self.console.close()
 
 
@@ -212,16 +207,7 @@ def explained(cause: HarnessError, said: str) -> HarnessError:
     return BootError(known.message, hint=known.hint, log=cause.log, tail=tail)
 
 
-def start(
-    sdk: Sdk,
-    avd: Avd,
-    machine: SdkMachine,
-    kernel: Path,
-    *,
-    adb_port: int,
-    scratch: Path,
-    log: Path,
-) -> Machine:
+def start(emulator: Emulator, kernel: Path, *, adb_port: int, scratch: Path, log: Path) -> Machine:
     """Start the emulator with `kernel` and a fresh /data, whose image is in `scratch`.
 
     Raises BootError if it cannot be started, InfrastructureError if the AVD has no images.
@@ -229,10 +215,11 @@ def start(
     require("setpriv")
     if not kernel.is_file():
         raise BootError(f"there is no {kernel} to boot")
+    sdk, avd = emulator.sdk, emulator.avd
     data = _fresh_data(data_image(sdk, avd), scratch)
     port = free_port_pair()
     health = _EmulatorHealth()
-    words = emulator_argv(sdk, avd, machine, kernel, port, data)
+    words = emulator_argv(sdk, avd, emulator.machine, kernel, port, data)
     console = Console(words, log, health, _environment(sdk, adb_port))
     health.console = console
     return Machine(console, health, port)

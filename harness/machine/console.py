@@ -15,7 +15,6 @@ import signal
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -24,8 +23,8 @@ import pexpect
 from harness.core.environment import environment_of
 from harness.core.errors import BootError, DeviceError, HarnessError, InfrastructureError
 from harness.core.lifetime import Health, bound_to_us
-from harness.kernel_output.klog import pattern_of
-from harness.kernel_output.records import kernels_part
+from harness.kernel_output.records import kernel_line
+from harness.kernel_output.troubles import trouble_in
 
 # How many lines of the console an error shows.
 TAIL_LINES = 12
@@ -39,31 +38,27 @@ _READ_BYTES = 1 << 16
 _GRACE_SECONDS = 2.0
 # How long the reader may take to copy the last output to the log.
 _READER_SECONDS = 30.0
-# The prefix of a kernel line. A program may write to the console or to /dev/kmsg, too, but
-# puts a kernel's message right behind this prefix only on purpose.
-_PRINTK = re.compile(r"(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? ")
 
 
-@dataclass(frozen=True)
-class Trouble:
-    """A failure that a line reports, after which the kernel cannot be trusted any more."""
+def find_trouble(line: str) -> str:
+    """Return the name of the failure that a line reports; empty if it reports none.
 
-    name: str
-
-
-def find_trouble(line: str) -> Trouble | None:
-    """Return the trouble that a line of the console reports, or None."""
-    told = kernels_part(line)
-    prefix = _PRINTK.match(told)
-    pattern = None if prefix is None else pattern_of(told[prefix.end() :])
-    return Trouble(pattern.console) if pattern is not None and pattern.console else None
+    After such a failure the kernel cannot be trusted any more. A program may write to the console
+    or to /dev/kmsg, too, but begins a line with the kernel's prefix and words only on purpose.
+    """
+    found = trouble_in(_text_of(line))
+    return "" if found is None else found.line.kind.console
 
 
 def message_of(line: str) -> str:
     """Return the kernel's text in a console line, without its time; or the whole line."""
-    told = kernels_part(line)
-    prefix = _PRINTK.match(told)
-    return line if prefix is None else told[prefix.end() :]
+    return _text_of(line) or line
+
+
+def _text_of(line: str) -> str:
+    """Return the kernel's text in a console line, without its time; empty if there is none."""
+    told = kernel_line(line)
+    return "" if told is None or told.time is None else told.text
 
 
 def check_terminals() -> None:
@@ -110,7 +105,7 @@ class Console:
         self._end_expected = False
         self._ended = threading.Event()
         # The first line of trouble with its index, and when its trace counts as complete.
-        self._trouble: tuple[str, Trouble, int] | None = None
+        self._trouble: tuple[str, str, int] | None = None
         self._trace_end = self._last_trace_end = 0.0
         check_terminals()
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -260,23 +255,16 @@ class Console:
             return
         line, trouble, index = self._trouble
         tail = "\n".join(self._lines[index : index + 2 * TAIL_LINES])
-        self.health.fail(BootError(f"{trouble.name}: {message_of(line)}", log=self.log, tail=tail))
+        self.health.fail(BootError(f"{trouble}: {message_of(line)}", log=self.log, tail=tail))
 
     def _end_error(self) -> HarnessError:
         """Return the error for an unexpected end of the machine."""
-        number: int | None = self._child.signalstatus
-        if number is not None:
-            name = signal.Signals(number).name
-            return DeviceError(
-                f"the machine (QEMU) was killed by {name}", log=self.log, tail=self.tail()
-            )
-        status: int | None = self._child.exitstatus
-        if status:
-            return BootError(
-                f"the machine (QEMU) ended with status {status}", log=self.log, tail=self.tail()
-            )
-        return BootError(
-            "the machine (QEMU) ended unasked: the kernel restarted it or switched it off",
-            log=self.log,
-            tail=self.tail(),
-        )
+        kind: type[HarnessError] = BootError
+        if self._child.signalstatus is not None:
+            kind = DeviceError
+            end = f"was killed by {signal.Signals(self._child.signalstatus).name}"
+        elif self._child.exitstatus:
+            end = f"ended with status {self._child.exitstatus}"
+        else:
+            end = "ended unasked: the kernel restarted it or switched it off"
+        return kind(f"the machine (QEMU) {end}", log=self.log, tail=self.tail())

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.core.errors import BootError, DeviceError
 from harness.core.lifetime import Health
 from harness.core.ports import LOOPBACK, PORT_ATTEMPTS, free_port
-from harness.core.process import require, run
+from harness.core.process import RunOptions, require, run
 from harness.core.text import visible
 from harness.machine.console import Console
 from harness.machine.qmp import Qmp
@@ -91,14 +91,11 @@ def version(machine: QemuMachine) -> str:
     Raises ToolMissingError without QEMU, BootError if `--version` fails.
     """
     require(machine.binary)
-    said = run([machine.binary, "--version"], error=BootError, timeout=_START_SECONDS).output
+    said = run(
+        [machine.binary, "--version"], RunOptions(timeout=_START_SECONDS), error=BootError
+    ).output
     first, *_ = said.splitlines() or [""]
     return visible(first)
-
-
-def facts(machine: QemuMachine) -> dict[str, str]:
-    """Return the fields of a Record (bundle/built.py) that are not in the target's data."""
-    return {"arguments": kernel_command_line(machine), "qemu": version(machine)}
 
 
 @dataclass(frozen=True)
@@ -109,11 +106,6 @@ class Machine:
     qmp: Qmp
     health: Health
     address: str
-
-    @property
-    def pid(self) -> int:
-        """QEMU's process id."""
-        return self.console.pid
 
     def close(self) -> None:
         """End the machine: ask it to quit, then kill what is left."""

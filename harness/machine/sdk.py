@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.core.errors import InfrastructureError, ToolMissingError, UsageError
-from harness.core.process import run
+from harness.core.process import RunOptions, run
 from harness.targets.model import SdkMachine
 
 # The emulator's place in an SDK: a folder of its own since 25.3, tools/ before.
@@ -77,6 +77,15 @@ class Avd:
     folders: tuple[Path, ...] = ()
 
 
+@dataclass(frozen=True)
+class Emulator:
+    """What is started: the SDK's emulator, with an AVD, for the kernels of a machine."""
+
+    sdk: Sdk
+    avd: Avd
+    machine: SdkMachine
+
+
 def find(environment: Mapping[str, str] | None = None) -> Sdk:
     """Find the SDK by ANDROID_HOME or ANDROID_SDK_ROOT, or else the emulator on PATH.
 
@@ -109,7 +118,7 @@ def _version_of(program: Path) -> tuple[int, ...]:
         found = _REVISION.search(properties.read_text(errors="replace"))
     else:
         try:
-            said = run([program, "-version"], check=False, timeout=_VERSION_SECONDS)
+            said = run([program, "-version"], RunOptions(timeout=_VERSION_SECONDS), check=False)
         except InfrastructureError:
             return ()
         found = _VERSION.search(said.output)

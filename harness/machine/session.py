@@ -34,18 +34,16 @@ from harness.machine import avd, qemu, sdk
 from harness.machine import snapshot as snapshots
 from harness.machine.adb import AdbServer, Device
 from harness.machine.console import check_terminals
-from harness.targets.model import BootLimits as BootLimits  # callers import it from here
-from harness.targets.model import QemuMachine, SdkMachine, Target
+from harness.targets.model import DEVICE_FOLDER, BootLimits, QemuMachine, SdkMachine, Target
 from harness.ui.workspace import Workspace
 
 # In a session's folder: the command that boots the same guest by hand.
 QEMU_COMMAND = "qemu-command.txt"
 # What harness/build/guest/init prints when adbd listens.
 READY = r"goldfish-oom: init ready: (\S+)"
-# The folder for `tools`, which PATH names before the system's own: our su gives a command
-# the oom_score_adj of an app, in place of the one that adbd's children inherit.
-TOOLS_FOLDER = "/data/local/tmp"
-ANDROID_PRELUDE = f"export PATH={TOOLS_FOLDER}:$PATH; "
+# PATH names the folder with `tools` before the system's own: our su gives a command the
+# oom_score_adj of an app, in place of the one that adbd's children inherit.
+ANDROID_PRELUDE = f"export PATH={DEVICE_FOLDER}:$PATH; "
 _BOOT_POLL_SECONDS = 1.0
 # How far a clock may be off right after it was set: it is set and read in whole seconds.
 _CLOCK_SECONDS = 2.0
@@ -76,53 +74,64 @@ class Session:
         self.machine.health.check()
 
 
+@dataclass(frozen=True)
+class Boot:
+    """What a guest is booted from, and how.
+
+    `release` is what `uname -r` must print. With `snapshot` a saved guest is restored in its
+    ready state, and a guest that boots for the first time is saved for the next run. A restored
+    guest that fails its checks is thrown away with its snapshot, and the kernel boots. `limits`
+    are by default the board's.
+
+    The others are for an Android Emulator, which always boots: the kernel runs the AVD called
+    `avd` (default: the only one that fits), in which no app may have one of the `uids`. `tools`,
+    static programs, are pushed to it, and then the programs and modules in `pushed`.
+    """
+
+    target: Target
+    image: Path
+    initramfs: Path
+    release: str
+    snapshot: bool = False
+    limits: BootLimits | None = None
+    avd: str | None = None
+    uids: Collection[int] = ()
+    tools: Sequence[Path] = ()
+    pushed: Sequence[Path] = ()
+
+
 @contextmanager
 def open_session(
     ws: Workspace,
-    kernel_image: Path,
-    initramfs: Path,
-    target: Target,
-    *,
+    boot: Boot,
     folder: Path,
-    expect_release: str,
-    tools: Sequence[Path] = (),
-    avd_name: str | None = None,
-    limits: BootLimits | None = None,
-    snapshot: bool = False,
+    *,
     started: Callable[[Health], None] = lambda _: None,
     label: str = "",
-    uids: Collection[int] = (),
 ) -> Iterator[Session]:
     """Boot the kernel and yield its session; at the end, end all that was started.
 
-    With `snapshot` a saved guest is restored in its ready state, and a guest that boots for
-    the first time is saved for the next run. A restored guest that fails its checks is
-    thrown away with its snapshot, and the kernel boots. An Android Emulator always boots.
-
-    On an Android Emulator the kernel runs the AVD called `avd_name` (default:
-    the only one that fits), and `tools`, static programs, are pushed to it.
-    `limits` are by default the board's. `started` is called with the Health of every
-    machine that was started, so that another thread can end the wait. `label` is appended
-    to the names of the phases. No app of the AVD may have one of the `uids`.
+    `started` is called with the Health of every machine that was started, so that another thread
+    can end the wait. `label` is appended to the names of the phases.
 
     The logs (console.log, adb.log) go to `folder`. Raises BootError if the kernel does not
-    come up or its release (`uname -r`) is not `expect_release`, DeviceError if adb does not
-    reach it, ToolMissingError if a tool is missing.
+    come up or its release is not the expected one, DeviceError if adb does not reach it,
+    ToolMissingError if a tool is missing.
     """
-    start = _Start(
-        ws, kernel_image, initramfs, target, folder, limits or target.board.limits, started, label
-    )
+    start = _Start(ws, boot, folder, started, label)
     with ExitStack() as stack:
-        session = start.restore(stack, expect_release) if snapshot else None
+        session = start.restore(stack) if boot.snapshot else None
         if session is None:
             with ws.reporter.phase(f"boot{label}"):
-                if isinstance(target.machine, QemuMachine):
-                    session = start.boot(stack, save=snapshot)
+                machine = boot.target.machine
+                if isinstance(machine, QemuMachine):
+                    session = start.boot(stack, machine)
                 else:
-                    session = start.boot_avd(stack, target.machine, avd_name)
-                _check_release(session, expect_release)
-                if isinstance(target.machine, SdkMachine):
-                    _make_ready(session.device, tools, start.limits, uids)
+                    session = start.boot_avd(stack, machine)
+                _check_release(session, boot.release)
+                if isinstance(machine, SdkMachine):
+                    _make_ready(session.device, boot.tools, start.limits, boot.uids)
+                    _bring(session.device, boot.pushed)
         yield session
 
 
@@ -133,33 +142,36 @@ def check_machine(target: Target, avd_name: str | None = None) -> None:
     """
     check_terminals()
     if isinstance(target.machine, SdkMachine):
-        sdk.data_image(*_find_avd(target.machine, avd_name))
+        found = _find_emulator(target.machine, avd_name)
+        sdk.data_image(found.sdk, found.avd)
 
 
-def _find_avd(machine: SdkMachine, name: str | None) -> tuple[sdk.Sdk, sdk.Avd]:
-    return sdk.find(), sdk.choose_avd(sdk.list_avds(), machine, name)
+def _find_emulator(machine: SdkMachine, avd_name: str | None) -> sdk.Emulator:
+    return sdk.Emulator(sdk.find(), sdk.choose_avd(sdk.list_avds(), machine, avd_name), machine)
 
 
 @dataclass(frozen=True)
 class _Start:
-    """Data to boot or restore a guest. A stack that is passed to a method ends what it started."""
+    """Boots or restores a guest. A stack that is passed to a method ends what it started."""
 
     ws: Workspace
-    kernel_image: Path
-    initramfs: Path
-    target: Target
+    what: Boot
     folder: Path
-    limits: BootLimits
     started: Callable[[Health], None]
     label: str
 
-    def restore(self, stack: ExitStack, release: str) -> Session | None:
+    @property
+    def limits(self) -> BootLimits:
+        """The time limits of the boot."""
+        return self.what.limits or self.what.target.board.limits
+
+    def restore(self, stack: ExitStack) -> Session | None:
         """Restore the saved guest; return None if there is none, or it fails its checks."""
-        machine = self.target.machine
+        machine = self.what.target.machine
         if not isinstance(machine, QemuMachine):
             return None
         cache, key = self.ws.cache, self._key(machine)
-        if not snapshots.exists(cache, key):
+        if not cache.has(snapshots.KIND, key, seal=False):
             return None
         try:
             with self.ws.reporter.phase(f"restore guest{self.label}"), ExitStack() as inner:
@@ -167,7 +179,7 @@ class _Start:
                 image = snapshots.restore(cache, key, scratch)
                 session = self._start_qemu(inner, machine, scratch, snapshots.resume(image))
                 session.device.connect(self.limits.restored)
-                _prove(session, release, self.target)
+                _prove(session, self.what)
                 stack.push(inner.pop_all())
                 return session
         except (ToolMissingError, DiskFullError, RunEndedError):
@@ -203,15 +215,13 @@ class _Start:
                     hint="once more: the next run boots",
                 )
 
-    def boot(self, stack: ExitStack, *, save: bool) -> Session:
+    def boot(self, stack: ExitStack, machine: QemuMachine) -> Session:
         """Boot on stock QEMU; return the session when the device has echoed a marker.
 
-        With `save` the guest is saved as soon as it is ready, before adb connects to it.
+        A guest that is to be saved is saved as soon as it is ready, before adb connects to it.
         """
-        machine = self.target.machine
-        assert isinstance(machine, QemuMachine)
         scratch = self._scratch(stack)
-        image = self._disk(scratch) if save else None
+        image = self._disk(scratch) if self.what.snapshot else None
         more = snapshots.drive(image) if image else ()
         session = self._start_qemu(stack, machine, scratch, more)
         assert isinstance(session.machine, qemu.Machine)
@@ -239,17 +249,15 @@ class _Start:
             machine.health.check()
             self.ws.reporter.say(f"the guest was not saved: {error}")
 
-    def boot_avd(self, stack: ExitStack, machine_data: SdkMachine, name: str | None) -> Session:
+    def boot_avd(self, stack: ExitStack, data: SdkMachine) -> Session:
         """Boot on an Android Emulator; on return, Android itself is still booting."""
-        found, chosen = _find_avd(machine_data, name)
+        emulator = _find_emulator(data, self.what.avd)
         scratch = self._scratch(stack)
         server = AdbServer(scratch, self.folder / "adb.log")
         stack.callback(server.close)
         machine = avd.start(
-            found,
-            chosen,
-            machine_data,
-            self.kernel_image,
+            emulator,
+            self.what.image,
             adb_port=server.port,
             scratch=scratch,
             log=self._console_log,
@@ -272,12 +280,13 @@ class _Start:
         self, stack: ExitStack, data: QemuMachine, scratch: Path, more: Sequence[str]
     ) -> Session:
         """Start QEMU; return a session whose device is not connected yet."""
-        command = qemu.command_to_paste(data, self.kernel_image, self.initramfs)
+        image, initramfs = self.what.image, self.what.initramfs
+        command = qemu.command_to_paste(data, image, initramfs)
         (self.folder / QEMU_COMMAND).write_text(command)
         machine = qemu.start(
             data,
-            self.kernel_image,
-            self.initramfs,
+            image,
+            initramfs,
             scratch=scratch,
             log=self._console_log,
             more=more,
@@ -300,7 +309,7 @@ class _Start:
     def _key(self, machine: QemuMachine) -> str:
         # Leave out the arguments that differ from run to run.
         words = qemu.qemu_argv(machine, Path(), Path(), adb_port=0, qmp_socket=Path())
-        return snapshots.key_of(machine.binary, words, self.kernel_image, self.initramfs)
+        return snapshots.key_of(machine.binary, words, self.what.image, self.what.initramfs)
 
 
 def _set_clock(device: Device) -> None:
@@ -312,7 +321,7 @@ def _clock_command() -> str:
     return f"busybox date -u -s @{time.time():.0f} > /dev/null"
 
 
-def _prove(session: Session, release: str, target: Target) -> None:
+def _prove(session: Session, boot: Boot) -> None:
     """Check that a restored guest has the right release, clock and random seed, and a clean log.
 
     It has echoed a fresh marker already. Its clock is set here, and fresh bytes go to its
@@ -328,15 +337,15 @@ def _prove(session: Session, release: str, target: Target) -> None:
     ]
     begun = time.time()
     found, clock, *log = session.device.shell(" && ".join(commands)).output.split("\n")
-    if found != release:
-        raise BootError(f"its kernel is {found}, not {release}")
+    if found != boot.release:
+        raise BootError(f"its kernel is {found}, not {boot.release}")
     # Setting and reading the clock may have taken all the time since `begun`.
     if not begun - _CLOCK_SECONDS <= int(clock) <= time.time() + _CLOCK_SECONDS:
         raise BootError(f"its clock says {clock}")
     text = "\n".join(log)
     if not re.search(READY, text):
         raise BootError("its log does not say that it was ready")
-    trouble = find_trouble(text, levels_tell=target.board.boot_levels_tell)
+    trouble = find_trouble(text, levels_tell=boot.target.board.boot_levels_tell)
     if trouble:
         raise BootError(f"its log has a {trouble[0].kind}: {trouble[0].line.strip()}")
 
@@ -354,7 +363,7 @@ def _make_ready(
     device.become_root(limits.adb)
     _check_apps(device.shell(f"cat {_PACKAGES}", check=False).output, uids)
     for tool in tools:
-        device.push(tool, f"{TOOLS_FOLDER}/{tool.name}")
+        device.push(tool, f"{DEVICE_FOLDER}/{tool.name}")
     if device.shell("getenforce", check=False).output.strip() == "Enforcing":
         device.shell("setenforce 0", check=False)
     tried = device.shell("id", user=_APP_UID, check=False)
@@ -362,19 +371,19 @@ def _make_ready(
         _explain_su(device, tried.output)
 
 
-def bring(device: Device, files: Sequence[Path], target: Target) -> None:
-    """Push programs and modules to an Android Emulator, which boots its own system.
+def _bring(device: Device, files: Sequence[Path]) -> None:
+    """Push `files` to an Android Emulator, which boots its own system.
 
     As one archive and one command, because each step over adb starts several processes.
     """
-    if not isinstance(target.machine, SdkMachine):
+    if not files:
         return
-    remote = f"{TOOLS_FOLDER}/pushed.tar"
+    remote = f"{DEVICE_FOLDER}/pushed.tar"
     with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as folder:
         archive = Path(folder) / "pushed.tar"
         _pack(archive, files)
         device.push(archive, remote)
-        device.shell(f"cd {TOOLS_FOLDER} && busybox tar -xf {remote} && rm {remote}")
+        device.shell(f"cd {DEVICE_FOLDER} && busybox tar -xf {remote} && rm {remote}")
 
 
 def _pack(archive: Path, files: Sequence[Path]) -> None:

@@ -81,11 +81,6 @@ def save(cache: Cache, key: str, qmp: Qmp, image: Path) -> None:
     cache.ensure(KIND, key, make, seal=False)
 
 
-def exists(cache: Cache, key: str) -> bool:
-    """Return whether there is a snapshot under this key."""
-    return cache.path(KIND, key).is_dir()
-
-
 def resume(image: Path) -> tuple[str, ...]:
     """Return QEMU's arguments to resume the machine that is saved in `image`."""
     return (*drive(image), "-loadvm", TAG)

@@ -49,7 +49,7 @@ class Entry:
     @property
     def verdict(self) -> str:
         """The verdict in words."""
-        return _NO_RUN if self.run is None else self.run.word.value
+        return _NO_RUN if self.run is None else self.run.status.word
 
     @property
     def kernel(self) -> str:
@@ -69,9 +69,9 @@ class Entry:
 
 def entry_of(name: bytes, run: RunResult, has_page: bool) -> Entry:
     """Return the row of a run."""
-    why = run.reason
+    why = run.headline
     if not run.passed:
-        reason = first_reason(run.scenarios)
+        reason = first_reason(run)
         why = f"{why}: {reason}" if reason and reason not in why else why
     return Entry(name, run, public(why), has_page)
 

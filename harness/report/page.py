@@ -14,6 +14,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from types import MappingProxyType
@@ -26,14 +27,14 @@ from harness.core.text import public, visible
 from harness.kernel_output.records import escape as kernel_name
 from harness.report.index import Entry, filters_of
 from harness.report.view import Page, figure_words, grouped, short_size, user_words
-from harness.results.run_result import RunResult, Word
+from harness.results.run_result import RunResult, Status
 
-_MEANING: Mapping[Word, str] = MappingProxyType(
+_MEANING: Mapping[Status, str] = MappingProxyType(
     {
-        Word.PASSED: "All that was planned was done, and the kernel did what was expected.",
-        Word.FAILED: "The kernel did something wrong.",
-        Word.NO_VERDICT: "The test itself did not work: nothing is known about the kernel.",
-        Word.NOT_FINISHED: "The run was cut off: what is missing is no pass.",
+        Status.PASSED: "All that was planned was done, and the kernel did what was expected.",
+        Status.FAILED: "The kernel did something wrong.",
+        Status.ERROR: "The test itself did not work: nothing is known about the kernel.",
+        Status.MISSING: "The run was cut off: what is missing is no pass.",
     }
 )
 _LINE_NAME = re.compile(r"(?:G(?P<guest>\d+))?(?P<log>[LC])(?P<number>\d+)")
@@ -48,8 +49,8 @@ def report(name: str, run: RunResult, page: Page, command: str, started: str) ->
         page=page,
         command=public(command),
         when=started,
-        meaning=_MEANING[run.word],
-        ended="" if run.end == run.reason else public(run.end),
+        meaning=_MEANING[run.status],
+        ended="" if run.end == run.headline else public(run.end),
         counts=_counts(run),
         facts=_facts(run),
     )
@@ -60,27 +61,27 @@ def index(entries: Sequence[Entry]) -> str:
     return _render("index", entries=entries, filters=filters_of(entries))
 
 
-def local_time(text: str) -> str:
-    """Return an ISO 8601 time in the local time zone, and any other text unchanged."""
-    try:
-        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-    except (ValueError, OverflowError, OSError):
-        return text
+def local_time(moment: datetime) -> str:
+    """Return a time in the local time zone, for people; in its own where there is none."""
+    with suppress(ValueError, OverflowError, OSError):
+        moment = moment.astimezone()
+    return moment.strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def _counts(run: RunResult) -> str:
     """Return a sentence that counts the verdicts of each kind."""
-    if not run.scenarios:
+    statuses = [one.status for one in run.judged] + [Status.MISSING] * len(run.missing)
+    if not statuses:
         return "Nothing was judged."
     words = {
-        Word.PASSED: "passed",
-        Word.FAILED: "failed",
-        Word.NO_VERDICT: "without a verdict",
-        Word.NOT_FINISHED: "not judged",
+        Status.PASSED: "passed",
+        Status.FAILED: "failed",
+        Status.ERROR: "without a verdict",
+        Status.MISSING: "not judged",
     }
-    count = Counter(one.word for one in run.scenarios)
-    told = ", ".join(f"{count[word]} {words[word]}" for word in words if count[word])
-    return f"{len(run.scenarios)} scenarios and logs: {told}."
+    count = Counter(statuses)
+    told = ", ".join(f"{count[status]} {words[status]}" for status in words if count[status])
+    return f"{len(statuses)} scenarios and logs: {told}."
 
 
 def _facts(run: RunResult) -> list[tuple[str, str]]:

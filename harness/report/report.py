@@ -19,6 +19,7 @@ from harness.report.index import Entry, entry_of, ordered, time_of
 from harness.report.log import Log, lines_known, read_log
 from harness.report.view import Evidence, build
 from harness.results.folder import CONSOLE_LOG, KERNEL_LOG, LATEST
+from harness.results.fuzz_result import FUZZ
 from harness.results.run_result import KILLS, VERDICT, RunResult, parse_run
 from harness.scenarios.evidence import DECISIONS, USAGE, parse_decisions, parse_usage
 from harness.ui.progress import Reporter
@@ -29,7 +30,7 @@ INDEX = "index.html"
 COMMAND = "command.txt"
 _HINT = "./inv emulator-test makes another"
 # Result files of other tasks, which have no such page.
-_OTHERS = (("fuzz.json", "a run of fuzz"), ("bench.json", "a run of bench"))
+_OTHERS = ((FUZZ, "a run of fuzz"), ("bench.json", "a run of bench"))
 _Parsed = TypeVar("_Parsed")
 
 
@@ -80,10 +81,10 @@ def write(folder: Path) -> Path:
         usage=_parsed(folder / USAGE, parse_usage),
         decisions=_parsed(folder / DECISIONS, parse_decisions),
     )
-    reasons = [reason for one in found.scenarios for reason in one.reasons]
+    reasons = [reason for one in found.judged for reason in one.reasons]
     page = build(found, evidence, tuple(_logs(folder, reasons)))
     command = (_text(folder / COMMAND) or "").strip()
-    started = report_page.local_time(found.started) or time_of(folder.name)
+    started = report_page.local_time(found.started) if found.started else time_of(folder.name)
     html = report_page.report(folder.name, found, page, command, started)
     return _replace(folder / REPORT, html)
 

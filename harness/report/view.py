@@ -25,6 +25,7 @@ _PER_PERSON = 100_000
 _FIRST_APP, _LAST_APP = 10_000, 19_999
 _SECOND = 10**9
 _Key = tuple[str, str, str]
+_Entry = tuple[_Key, ScenarioResult | None]
 _Found = TypeVar("_Found", ScenarioUsage, Decision)
 # Kills described in words; the table has all of them.
 _MOST_NAMED = 5
@@ -79,10 +80,16 @@ class UserView:
 
 @dataclass(frozen=True)
 class ScenarioView:
-    """A scenario with all its evidence; `key` is its name on the page."""
+    """A scenario with all its evidence; `key` is its name on the page.
+
+    `result` is None if it was planned, or has evidence, and has no verdict.
+    """
 
     key: str
-    result: ScenarioResult
+    scenario: str
+    policy: str
+    trigger: str
+    result: ScenarioResult | None
     reasons: tuple[Reason, ...]
     kills: tuple[KillView, ...]
     users: tuple[UserView, ...]
@@ -91,28 +98,27 @@ class ScenarioView:
     @property
     def title(self) -> str:
         """The scenario's name, and its policy if it has one."""
-        one = self.result
-        return f"{one.scenario}, policy {one.policy}" if one.policy else one.scenario
+        return f"{self.scenario}, policy {self.policy}" if self.policy else self.scenario
 
     @property
     def word(self) -> str:
         """The verdict on this scenario alone, in words."""
-        return "NOT JUDGED" if self.result.outcome is None else self.result.word.value
+        return "NOT JUDGED" if self.result is None else self.result.status.word
+
+    @property
+    def outcome(self) -> str:
+        """What came of it, in words."""
+        return "not judged" if self.result is None else self.result.outcome.value
 
     @property
     def is_failed(self) -> bool:
         """Whether it has a verdict other than a pass."""
-        return self.result.outcome is not None and not self.result.outcome.passed
+        return self.result is not None and not self.result.passed
 
     @property
     def is_log(self) -> bool:
         """Whether it is the verdict on a log, during which no memory is sampled."""
-        return not self.result.policy
-
-    @property
-    def lost_records(self) -> int:
-        """How many of the kills that the verdict counts have no record."""
-        return max(self.result.kill_count - len(self.kills), 0)
+        return not self.policy
 
     @property
     def is_open(self) -> bool:
@@ -169,11 +175,10 @@ def build(run: RunResult, evidence: Evidence, logs: Sequence[Log]) -> Page:
     }
     usage = _by_scenario(evidence.usage or (), run.trigger)
     decisions = _by_scenario(evidence.decisions or (), run.trigger)
-    results = [*run.scenarios, *_unjudged(run, [*usage, *decisions])]
     return Page(
         scenarios=tuple(
             _scenario(f"s{number}", one, places, texts, usage, decisions)
-            for number, one in enumerate(results, 1)
+            for number, one in enumerate(_entries(run, [*usage, *decisions]), 1)
         ),
         strays=_kills(run.stray_kills, places),
         reports=tuple(
@@ -200,39 +205,41 @@ def _by_scenario(evidence: Iterable[_Found], trigger: str) -> dict[_Key, list[_F
     return found
 
 
-def _unjudged(run: RunResult, keys: Iterable[_Key]) -> Iterator[ScenarioResult]:
-    """Yield the scenarios that have evidence, but no entry in the verdict."""
-    known = {_key(one) for one in run.scenarios}
-    for key in dict.fromkeys(keys):
-        if key not in known:
-            yield ScenarioResult(*key)
-
-
-def _key(one: ScenarioResult) -> _Key:
-    return one.scenario, one.policy, one.trigger
+def _entries(run: RunResult, evidence: Iterable[_Key]) -> list[_Entry]:
+    """Return what was judged, then what was planned or has evidence, and has no verdict."""
+    judged: list[_Entry] = [((one.scenario, one.policy, one.trigger), one) for one in run.judged]
+    missing = [(one.scenario, one.policy, run.trigger) for one in run.missing]
+    known = {key for key, _ in judged} | set(missing)
+    unknown = [key for key in dict.fromkeys(evidence) if key not in known]
+    return [*judged, *((key, None) for key in (*missing, *unknown))]
 
 
 def _scenario(
-    key: str,
-    one: ScenarioResult,
+    name: str,
+    entry: _Entry,
     places: Mapping[KillRecord, str],
     texts: Mapping[str, str],
     usage: Mapping[_Key, Sequence[ScenarioUsage]],
     decisions: Mapping[_Key, Sequence[Decision]],
 ) -> ScenarioView:
-    kills = _kills(one.kills, places)
-    told = usage.get(_key(one), ())
+    key, result = entry
+    kills = _kills(result.kills if result else (), places)
+    told = usage.get(key, ())
     samples = [sample for found in told for sample in found.samples]
     peaks = {peak.uid: peak.rss for found in told for peak in found.peaks}
     return ScenarioView(
-        key=key,
-        result=one,
+        key=name,
+        scenario=key[0],
+        policy=key[1],
+        trigger=key[2],
+        result=result,
         reasons=tuple(
-            Reason(text, texts.get(text.partition(": ")[2].strip(), "")) for text in one.reasons
+            Reason(text, texts.get(text.partition(": ")[2].strip(), ""))
+            for text in (result.reasons if result else ())
         ),
         kills=kills,
         users=tuple(_users(samples, kills, peaks)),
-        decisions=tuple(sorted(decisions.get(_key(one), ()), key=lambda found: found.time)),
+        decisions=tuple(sorted(decisions.get(key, ()), key=lambda found: found.time)),
     )
 
 

@@ -7,7 +7,6 @@ leaves its results up to then.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shlex
@@ -22,21 +21,22 @@ from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from harness.core.cache import disk_full_named
+from harness.core.typed_json import to_text
 from harness.kernel_output.records import KillRecord
 from harness.kernel_output.records import escape as escape_name
 from harness.results.differential import Difference
 from harness.results.junit import junit
 from harness.results.kcidb import kcidb
 from harness.results.ktap import ktap
-from harness.results.summary import Judged, Summary
-from harness.scenarios.evidence import (
-    DECISIONS,
-    USAGE,
-    Decision,
-    ScenarioUsage,
-    decisions_json,
-    usage_json,
+from harness.results.run_result import (
+    KILLS,
+    VERDICT,
+    RunResult,
+    ScenarioResult,
+    kills_json,
+    verdict_json,
 )
+from harness.scenarios.evidence import DECISIONS, USAGE, Decision, ScenarioUsage
 
 LATEST = "latest"
 CONSOLE_LOG = "console.log"
@@ -81,7 +81,7 @@ class ResultFolder:
         """Return the folder for a guest's logs; for the first guest it is the run's folder."""
         return self.path if number == 1 else self.path / f"guest{number}"
 
-    def write(self, summary: Summary, logs: Mapping[int, str]) -> None:
+    def write(self, summary: RunResult, logs: Mapping[int, str]) -> None:
         """Write all files but consoles and evidence; `logs` are the kernel logs by guest."""
         with disk_full_named(self.path):
             self.put("command.txt", f"{shlex.join(summary.command)}\n")
@@ -90,23 +90,23 @@ class ResultFolder:
                 self.put(KERNEL_LOG, logs.get(number, ""), self.of_guest(number))
             if summary.reports:
                 self.put(REPORTS, _reports(summary))
-            self.put("kills.json", _json(_kills(summary)))
-            self.put("verdict.json", _json(_verdict(summary)))
+            self.put(KILLS, kills_json(summary))
+            self.put(VERDICT, verdict_json(summary))
             self.put("junit.xml", junit(summary))
             self.put("results.ktap", ktap(summary))
-            self.put("kcidb.json", _json(kcidb(summary)))
+            self.put("kcidb.json", to_text(kcidb(summary)))
 
     def write_evidence(self, usage: Sequence[ScenarioUsage], decisions: Sequence[Decision]) -> None:
         """Write the memory use over time, and the kernels' choices of victims."""
         with disk_full_named(self.path):
-            self.put(USAGE, usage_json(usage))
-            self.put(DECISIONS, decisions_json(decisions))
+            self.put(USAGE, to_text(usage))
+            self.put(DECISIONS, to_text(decisions))
 
     def write_differences(self, found: Sequence[Difference]) -> None:
         """Write all cells of the comparison of the stock kernel with ours."""
         cells = [{**asdict(one), "differs": one.differs} for one in found]
         with disk_full_named(self.path):
-            self.put(DIFFERENTIAL, _json(cells))
+            self.put(DIFFERENTIAL, to_text(cells))
 
     def put(self, name: str, text: str, folder: Path | None = None) -> None:
         """Replace a file atomically, in the run's folder or in `folder`."""
@@ -116,27 +116,26 @@ class ResultFolder:
         partial.replace(folder / name)
 
 
-def scenario_table(judged: Sequence[Judged]) -> Table:
+def scenario_table(judged: Sequence[ScenarioResult]) -> Table:
     """Build the table of the scenarios and their outcomes."""
     table = Table(title="Scenarios", title_justify="left", box=SIMPLE_HEAD)
     for name in ("scenario", "policy", "trigger", "outcome", "kills"):
         table.add_column(name, justify="right" if name == "kills" else "left", no_wrap=True)
     table.add_column("s", justify="right", no_wrap=True)
     for one in judged:
-        verdict = one.verdict
-        style = "green" if verdict.passed else "bold red"
+        style = "green" if one.passed else "bold red"
         table.add_row(
-            verdict.scenario,
-            verdict.policy,
-            verdict.trigger,
-            f"[{style}]{verdict.outcome.value}[/]",
-            str(len(verdict.records)),
+            one.scenario,
+            one.policy,
+            one.trigger,
+            f"[{style}]{one.outcome.value}[/]",
+            str(one.kill_count),
             f"{one.seconds:.1f}",
         )
     return table
 
 
-def kill_table(judged: Sequence[Judged]) -> Table:
+def kill_table(judged: Sequence[ScenarioResult]) -> Table:
     """Build the table of kill records; of each scenario it shows three, and counts the others.
 
     On a narrow terminal words wrap, and numbers stay whole.
@@ -150,11 +149,10 @@ def kill_table(judged: Sequence[Judged]) -> Table:
     table.add_column("trigger", no_wrap=True)
     table.add_column("name", overflow="fold", min_width=_NARROW)
     for one in judged:
-        records = one.verdict.records
-        for record in records[:_SHOWN]:
-            table.add_row(one.verdict.scenario, *_cells(record))
-        if len(records) > _SHOWN:
-            cells = [one.verdict.scenario, *[""] * 7, f"… and {len(records) - _SHOWN} more"]
+        for record in one.kills[:_SHOWN]:
+            table.add_row(one.scenario, *_cells(record))
+        if len(one.kills) > _SHOWN:
+            cells = [one.scenario, *[""] * 7, f"… and {len(one.kills) - _SHOWN} more"]
             table.add_row(*cells)
     return table
 
@@ -201,58 +199,7 @@ def _point(link: Path, target: str) -> None:
     fresh.replace(link)
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, indent=2) + "\n"
-
-
-def _kills(summary: Summary) -> list[dict[str, object]]:
-    return [
-        {"scenario": one.verdict.scenario, **asdict(record)}
-        for one in summary.judged
-        for record in one.verdict.records
-    ]
-
-
-def _reports(summary: Summary) -> str:
+def _reports(summary: RunResult) -> str:
     return "\n".join(
         f"guest {report.guest}: {report.title}\n\n{report.text}" for report in summary.reports
     )
-
-
-def _verdict(summary: Summary) -> dict[str, object]:
-    return {
-        "passed": summary.passed,
-        "result": summary.last_line,
-        "finished": summary.finished,
-        "problem": summary.problem,
-        "kernel": summary.kernel,
-        "release": summary.release,
-        "started": summary.started.isoformat(timespec="seconds"),
-        "arch": summary.arch,
-        "machine": summary.machine,
-        "emulator": summary.emulator,
-        "toolchain": summary.toolchain,
-        "source": {
-            "origin": summary.origin,
-            "commit": summary.commit,
-            "changed files": list(summary.changed),
-        },
-        "policy": summary.policy,
-        "trigger": summary.trigger,
-        "kernel reports": [asdict(report) for report in summary.reports],
-        "scenarios": [
-            {
-                "scenario": one.verdict.scenario,
-                "policy": one.verdict.policy,
-                "trigger": one.verdict.trigger,
-                "passed": one.verdict.passed,
-                "outcome": one.verdict.outcome.name,
-                "reasons": list(one.verdict.reasons),
-                "kills": len(one.verdict.records),
-                "seconds": round(one.seconds, 3),
-                "guest": one.guest,
-            }
-            for one in summary.judged
-        ],
-        "missing": [asdict(place) for place in summary.missing],
-    }

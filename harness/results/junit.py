@@ -5,22 +5,20 @@ from __future__ import annotations
 
 from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 
-from harness.results.summary import Status, Summary
+from harness.results.run_result import RunResult, Status
 
 
-def junit(summary: Summary) -> str:
+def junit(summary: RunResult) -> str:
     """Build the XML: a run is a suite, a scenario under a policy is a test case."""
     suite = TestSuite(f"emulator-test {summary.kernel} {summary.policy} {summary.trigger}")
     for one in summary.judged:
-        case = TestCase(
-            one.verdict.scenario, classname=f"{summary.kernel}.{one.verdict.policy or 'log'}"
-        )
-        case.time = round(one.seconds, 3)
-        text = "\n".join(_xml_text(reason) for reason in one.verdict.reasons)
+        case = TestCase(one.scenario, classname=f"{summary.kernel}.{one.policy or 'log'}")
+        case.time = one.seconds
+        text = "\n".join(_xml_text(reason) for reason in one.reasons)
         if one.status is Status.ERROR:
-            case.result = [_result(Error, one.verdict.outcome.value, text)]
+            case.result = [_result(Error, one.outcome.value, text)]
         elif one.status is Status.FAILED:
-            case.result = [_result(Failure, one.verdict.outcome.value, text)]
+            case.result = [_result(Failure, one.outcome.value, text)]
         suite.add_testcase(case)
     if summary.problem:
         case = TestCase("run", classname=summary.kernel)

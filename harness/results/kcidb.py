@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from harness.core.errors import UsageError
 from harness.core.text import public, visible
-from harness.results.summary import Judged, Status, Summary
+from harness.results.run_result import RunResult, ScenarioResult, Status
 from harness.ui.events import Planned
 
 _VERSION = {"major": 5, "minor": 3}
@@ -41,7 +41,7 @@ def check_origin(name: str) -> str:
     return name
 
 
-def kcidb(summary: Summary) -> _Object:
+def kcidb(summary: RunResult) -> _Object:
     """Build the report as an object for JSON."""
     return {
         "version": dict(_VERSION),
@@ -51,11 +51,11 @@ def kcidb(summary: Summary) -> _Object:
     }
 
 
-def _checkout(summary: Summary) -> _Object:
+def _checkout(summary: RunResult) -> _Object:
     found: _Object = {
         "id": _kernel_id(summary),
         "origin": summary.kcidb_origin,
-        "start_time": _time(summary.started),
+        **_started(summary.started),
         "misc": {
             "kernel": summary.kernel,
             "changed_files": [_text(name) for name in summary.changed],
@@ -71,7 +71,7 @@ def _checkout(summary: Summary) -> _Object:
     return found
 
 
-def _build(summary: Summary) -> _Object:
+def _build(summary: RunResult) -> _Object:
     found: _Object = {
         "id": _kernel_id(summary),
         "checkout_id": _kernel_id(summary),
@@ -89,13 +89,13 @@ def _build(summary: Summary) -> _Object:
     return found
 
 
-def _tests(summary: Summary) -> list[_Object]:
+def _tests(summary: RunResult) -> list[_Object]:
     """Build the tests: the run as a whole, then each verdict, then each missing one."""
     whole: _Object = {
         "path": _SUITE,
         "status": summary.status.value,
         "comment": _text(summary.last_line),
-        "start_time": _time(summary.started),
+        **_started(summary.started),
         "misc": {"command": [_text(word) for word in summary.command]},
     }
     tests = [
@@ -115,24 +115,22 @@ def _tests(summary: Summary) -> list[_Object]:
     ]
 
 
-def _verdict(summary: Summary, one: Judged) -> _Object:
-    verdict = one.verdict
+def _verdict(summary: RunResult, one: ScenarioResult) -> _Object:
     found: _Object = {
         "path": _path(summary, one.place),
         "status": one.status.value,
-        "comment": verdict.outcome.value,
-        "duration": round(one.seconds, 3),
-        "misc": {"outcome": verdict.outcome.name, "kills": len(verdict.records)},
+        "comment": one.outcome.value,
+        "duration": one.seconds,
+        "misc": {"outcome": one.outcome.name, "kills": one.kill_count},
+        **_started(one.started),
     }
-    if one.started is not None:
-        found["start_time"] = _time(one.started)
-    if verdict.reasons:
-        lines = "".join(f"{_text(reason)}\n" for reason in verdict.reasons)
+    if one.reasons:
+        lines = "".join(f"{_text(reason)}\n" for reason in one.reasons)
         found["log_excerpt"] = lines[:_LONGEST_EXCERPT]
     return found
 
 
-def _missing(summary: Summary, place: Planned) -> _Object:
+def _missing(summary: RunResult, place: Planned) -> _Object:
     return {
         "path": _path(summary, place),
         "status": Status.MISSING.value,
@@ -140,19 +138,21 @@ def _missing(summary: Summary, place: Planned) -> _Object:
     }
 
 
-def _path(summary: Summary, place: Planned) -> str:
+def _path(summary: RunResult, place: Planned) -> str:
     """Return a test's path in KCIDB's tree of tests; characters that it refuses become `_`."""
     words = (_SUITE, summary.trigger, place.policy or "log", place.scenario)
     return ".".join(_NOT_IN_PATHS.sub("_", word) or "_" for word in words)
 
 
-def _kernel_id(summary: Summary) -> str:
+def _kernel_id(summary: RunResult) -> str:
     """Return the kernel's id: its release, which ends in a hash of its inputs, or the run's."""
     return f"{summary.kcidb_origin}:{_text(summary.release or summary.run)}"
 
 
-def _time(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+def _started(moment: datetime | None) -> _Object:
+    if moment is None:
+        return {}
+    return {"start_time": moment.astimezone(UTC).isoformat(timespec="milliseconds")}
 
 
 def _text(text: str) -> str:

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from harness.core.text import visible
-from harness.results.summary import Judged, Status, Summary
+from harness.results.run_result import RunResult, ScenarioResult, Status
 from harness.ui.events import Planned
 
 _VERSION = "KTAP version 1"
@@ -23,15 +23,15 @@ _NOT_IN_NAMES = "#\\"
 _EDGE = re.compile(r"\A[ -]| \Z")
 
 # A scenario or log with a verdict, or one without.
-_Entry = Judged | Planned
+_Entry = ScenarioResult | Planned
 
 
-def ktap(summary: Summary) -> str:
+def ktap(summary: RunResult) -> str:
     """Return the run as KTAP, with a line feed behind each line."""
     return "".join(f"{line}\n" for line in _run(summary))
 
 
-def _run(summary: Summary) -> Iterator[str]:
+def _run(summary: RunResult) -> Iterator[str]:
     """Yield all lines. A problem of the run is one more test, so that no reader counts a pass."""
     tests = _tests(summary)
     healthy = summary.complete and not summary.problem
@@ -42,7 +42,7 @@ def _run(summary: Summary) -> Iterator[str]:
     yield _comment(shlex.join(summary.command))
     for number, test in enumerate(tests, 1):
         # Missing tests come last, so the numbers have no gaps.
-        if not isinstance(test[0], Judged):
+        if not isinstance(test[0], ScenarioResult):
             break
         if test[0].place.policy:
             yield from _policy(number, test)
@@ -54,7 +54,7 @@ def _run(summary: Summary) -> Iterator[str]:
         yield _result(len(tests) + 1, "run", Status.ERROR, summary.problem)
 
 
-def _tests(summary: Summary) -> list[list[_Entry]]:
+def _tests(summary: RunResult) -> list[list[_Entry]]:
     """Group the tests of the top level: a policy's scenarios together, each log alone."""
     tests: dict[str | int, list[_Entry]] = {}
     entries: list[_Entry] = [*summary.judged, *summary.missing]
@@ -64,12 +64,12 @@ def _tests(summary: Summary) -> list[list[_Entry]]:
 
 
 def _place(entry: _Entry) -> Planned:
-    return entry.place if isinstance(entry, Judged) else entry
+    return entry.place if isinstance(entry, ScenarioResult) else entry
 
 
 def _policy(number: int, scenarios: Sequence[_Entry]) -> Iterator[str]:
     """Yield a policy's scenarios and its result, which is a pass if each of them passed."""
-    judged = [one for one in scenarios if isinstance(one, Judged)]
+    judged = [one for one in scenarios if isinstance(one, ScenarioResult)]
     yield f"{_INDENT}{_VERSION}"
     yield f"{_INDENT}1..{len(scenarios)}"
     for place, one in enumerate(judged, 1):
@@ -86,11 +86,11 @@ def _policy(number: int, scenarios: Sequence[_Entry]) -> Iterator[str]:
     )
 
 
-def _verdict(number: int, one: Judged) -> Iterator[str]:
+def _verdict(number: int, one: ScenarioResult) -> Iterator[str]:
     """Yield the reasons against a scenario or a log as comments, then its result."""
-    name = one.verdict.scenario
-    yield from (_comment(f"{name}: {reason}") for reason in one.verdict.reasons)
-    yield _result(number, name, one.status, one.verdict.outcome.value)
+    name = one.scenario
+    yield from (_comment(f"{name}: {reason}") for reason in one.reasons)
+    yield _result(number, name, one.status, one.outcome.value)
 
 
 def _result(number: int, name: str, status: Status, why: str) -> str:

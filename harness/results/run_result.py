@@ -1,125 +1,217 @@
 # SPDX-License-Identifier: MIT
-"""Reads a run back from its result folder: verdict.json and kills.json. Pure.
+"""A run of the main job, as far as it has got: the one model of it.
 
-Fields that an older harness did not write are empty.
+All formats of the results are made from it, and verdict.json, with kills.json, is read back
+into it.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from types import MappingProxyType
+from typing import Any
 
-from harness.core.json_fields import Fields, loads, objects_in
+import msgspec
+
+from harness.core import typed_json
+from harness.core.typed_json import Count
 from harness.kernel_output.records import KillRecord
-from harness.results.summary import STATUS_OF, Status
-from harness.scenarios.verdict import Outcome
+from harness.kernel_output.reports import GuestReport
+from harness.scenarios.verdict import Outcome, ScenarioVerdict
+from harness.ui.events import Planned, ScenarioEnd
 
 VERDICT = "verdict.json"
 KILLS = "kills.json"
-_RESULT_WORDS = ("PASS: ", "FAIL: ")
+KCIDB_ORIGIN = "goldfish_oom"
+_GRAVEST_FIRST = tuple(Outcome)
 # The exceptions that end a run by a Ctrl-C or a signal.
 _ENDED_BY: Mapping[str, str] = MappingProxyType(
     {"KeyboardInterrupt": "ended by Ctrl-C", "Terminated": "ended by a signal"}
 )
 
 
-class Word(enum.Enum):
-    """The verdict on a run in words, which must not mislead a reader who reads nothing else."""
+class Status(enum.Enum):
+    """The statuses that other tools distinguish, gravest first; the values are KernelCI's."""
 
-    PASSED = "PASS"
+    # The kernel did the wrong thing.
     FAILED = "FAIL"
-    NO_VERDICT = "NO VERDICT"
-    NOT_FINISHED = "NOT FINISHED"
+    # The test did not work: nothing is known about the kernel.
+    ERROR = "ERROR"
+    # It was planned, and has no verdict.
+    MISSING = "MISS"
+    PASSED = "PASS"
+
+    @property
+    def word(self) -> str:
+        """The verdict in words, which must not mislead a reader who reads nothing else."""
+        return _WORDS.get(self, self.value)
 
 
-_WORDS: Mapping[Status, Word] = MappingProxyType(
+_WORDS: Mapping[Status, str] = MappingProxyType(
+    {Status.ERROR: "NO VERDICT", Status.MISSING: "NOT FINISHED"}
+)
+_STATUS_OF: Mapping[Outcome, Status] = MappingProxyType(
     {
-        Status.FAILED: Word.FAILED,
-        Status.ERROR: Word.NO_VERDICT,
-        Status.MISSING: Word.NOT_FINISHED,
-        Status.PASSED: Word.PASSED,
+        Outcome.KERNEL_DIED: Status.FAILED,
+        Outcome.KERNEL_COMPLAINED: Status.FAILED,
+        Outcome.ALLOCATION_FAILED: Status.FAILED,
+        Outcome.NOT_KILLED: Status.FAILED,
+        Outcome.WRONG_VICTIM: Status.FAILED,
+        Outcome.TOO_MANY_KILLED: Status.FAILED,
+        Outcome.WRONG_ANSWER: Status.FAILED,
+        Outcome.RECORDS_DISAGREE: Status.FAILED,
+        Outcome.INFRASTRUCTURE_FAILED: Status.ERROR,
+        Outcome.NOTHING_TO_KILL: Status.PASSED,
+        Outcome.PASSED: Status.PASSED,
     }
 )
 
 
 @dataclass(frozen=True)
 class ScenarioResult:
-    """The result of a scenario or a log.
+    """A scenario or a log with its verdict; `policy` is empty for a log.
 
-    `outcome` is None if it was planned and has no verdict. `seconds` is how long it took,
-    None if unknown. `policy` is empty for a log. `kills` are the records, of which some may
-    be missing: `kill_count` is how many there were.
+    `seconds` is how long it took, `started` when it began. `lost` is how many of its kills
+    have no record any more, because kills.json lacks them.
     """
 
     scenario: str
     policy: str
     trigger: str
-    outcome: Outcome | None = None
+    outcome: Outcome
     reasons: tuple[str, ...] = ()
-    seconds: float | None = None
-    kill_count: int = 0
     kills: tuple[KillRecord, ...] = ()
+    seconds: float = 0.0
+    started: datetime | None = None
+    guest: Count = 1
+    lost: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        verdict: ScenarioVerdict,
+        seconds: float,
+        started: datetime | None = None,
+        guest: int = 1,
+    ) -> ScenarioResult:
+        """Return the result of a scenario with this verdict."""
+        return cls(
+            scenario=verdict.scenario,
+            policy=verdict.policy,
+            trigger=verdict.trigger,
+            outcome=verdict.outcome,
+            reasons=verdict.reasons,
+            kills=verdict.records,
+            seconds=round(seconds, 3),
+            started=started,
+            guest=guest,
+        )
+
+    @property
+    def passed(self) -> bool:
+        """Whether all evidence is there and agrees."""
+        return self.outcome.passed
 
     @property
     def status(self) -> Status:
         """The status for other tools."""
-        return Status.MISSING if self.outcome is None else STATUS_OF[self.outcome]
+        return _STATUS_OF[self.outcome]
 
     @property
-    def word(self) -> Word:
-        """The verdict on it alone."""
-        return _WORDS[self.status]
+    def place(self) -> Planned:
+        """The entry of the plan to which the verdict belongs."""
+        return Planned(self.policy, self.scenario)
 
+    @property
+    def kill_count(self) -> int:
+        """How many kills there were, with those whose record is lost."""
+        return len(self.kills) + self.lost
 
-@dataclass(frozen=True)
-class DecodedReport:
-    """A kernel report: its title, and its text with the places in the source."""
-
-    title: str
-    text: str
+    @property
+    def end(self) -> ScenarioEnd:
+        """The event that reports the verdict."""
+        return ScenarioEnd(
+            scenario=self.scenario,
+            policy=self.policy,
+            trigger=self.trigger,
+            outcome=self.outcome.name,
+            passed=self.passed,
+            reasons=self.reasons,
+            seconds=self.seconds,
+            guest=self.guest,
+        )
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run. `started` is in ISO 8601, as in the file.
+    """A run, as far as it has got.
 
-    `emulator` is the emulator that the machine ran on, with its version. `stray_kills` are
-    the records that belong to no scenario with a verdict.
+    `run` is a globally unique name. `planned` is all that is to be judged, in its order.
+    `arch` and `machine` are the architecture of the kernel and the machine that it boots on,
+    `emulator` is what emulates that machine, with its version. `release` is the booted
+    kernel's, empty until it is known; `toolchain` built it. `origin` says where its source
+    comes from, `repository` and `commit` identify the source in git, and `changed` are the
+    files that differ from that commit. `kcidb_origin` is KernelCI's name for the sender of
+    results. `problem` is what ended the run early. `finished` says that the run did all its
+    work. `stray_kills` are the records that belong to no scenario with a verdict.
+
+    What a file does not hold, and an older harness did not write, is empty.
     """
 
-    passed: bool
-    result: str
-    finished: bool
-    problem: str
     kernel: str
     policy: str
     trigger: str
-    release: str = ""
-    origin: str = ""
-    commit: str | None = None
-    changed: tuple[str, ...] = ()
-    started: str = ""
+    command: tuple[str, ...] = ()
+    run: str = ""
+    started: datetime | None = None
+    planned: tuple[Planned, ...] = ()
     arch: str = ""
     machine: str = ""
     emulator: str = ""
+    release: str = ""
     toolchain: str = ""
-    scenarios: tuple[ScenarioResult, ...] = ()
+    origin: str = ""
+    repository: str | None = None
+    commit: str | None = None
+    changed: tuple[str, ...] = ()
+    kcidb_origin: str = KCIDB_ORIGIN
+    judged: tuple[ScenarioResult, ...] = ()
+    reports: tuple[GuestReport, ...] = ()
+    problem: str = ""
+    finished: bool = False
     stray_kills: tuple[KillRecord, ...] = ()
-    reports: tuple[DecodedReport, ...] = ()
 
     @property
-    def word(self) -> Word:
-        """The verdict: a fault of the kernel counts before all others, as in Summary.status."""
-        if self.passed:
-            return Word.PASSED
-        found = {one.status for one in self.scenarios} - {Status.PASSED}
-        if self.problem and not self.is_interrupted:
-            found.add(Status.ERROR)
-        if not self.finished or not self.count:
-            found.add(Status.MISSING)
-        return _WORDS[next((one for one in Status if one in found), Status.ERROR)]
+    def failed(self) -> tuple[ScenarioResult, ...]:
+        """The verdicts that are no pass, gravest first."""
+        failed = [one for one in self.judged if not one.passed]
+        return tuple(sorted(failed, key=lambda one: _GRAVEST_FIRST.index(one.outcome)))
+
+    @property
+    def missing(self) -> tuple[Planned, ...]:
+        """The planned entries without a verdict, in the plan's order."""
+        judged = Counter(one.place for one in self.judged)
+        missing = []
+        for place in self.planned:
+            if judged[place]:
+                judged[place] -= 1
+            else:
+                missing.append(place)
+        return tuple(missing)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run finished, and everything planned was judged."""
+        return self.finished and bool(self.judged) and not self.missing
+
+    @property
+    def passed(self) -> bool:
+        """Whether the run is complete and nothing failed."""
+        return self.complete and not self.failed and not self.problem
 
     @property
     def is_interrupted(self) -> bool:
@@ -127,22 +219,112 @@ class RunResult:
         return self.problem in _ENDED_BY
 
     @property
+    def status(self) -> Status:
+        """The status of the whole run: a fault of the kernel counts before all others."""
+        found = {one.status for one in self.judged} - {Status.PASSED}
+        if self.problem:
+            found.add(Status.MISSING if self.is_interrupted else Status.ERROR)
+        if not self.complete:
+            found.add(Status.MISSING)
+        return next((status for status in Status if status in found), Status.PASSED)
+
+    @property
+    def reason(self) -> str:
+        """Why the run is no pass; empty if it passed."""
+        if self.passed:
+            return ""
+        if self.failed:
+            first = self.failed[0]
+            where = f"{first.scenario} (policy {first.policy})" if first.policy else first.scenario
+            return f"{first.outcome.value} in {where}"
+        return self.problem or "the run did not finish"
+
+    @property
+    def last_line(self) -> str:
+        """PASS, or FAIL with the reason."""
+        return f"{'PASS' if self.passed else 'FAIL'}: {self._why}"
+
+    @property
+    def headline(self) -> str:
+        """The last line without its first word, as text for people."""
+        return _ENDED_BY.get(self._why, self._why)
+
+    @property
     def end(self) -> str:
         """What ended the run early, as text for people; empty if nothing did."""
         return _ENDED_BY.get(self.problem, self.problem)
 
     @property
-    def reason(self) -> str:
-        """The verdict without its first word, as text for people."""
-        reason = self.result
-        for word in _RESULT_WORDS:
-            reason = reason.removeprefix(word)
-        return _ENDED_BY.get(reason, reason)
+    def _why(self) -> str:
+        if not self.passed:
+            return self.reason
+        # The rest are logs that belong to no scenario.
+        scenarios = sum(1 for one in self.judged if one.policy)
+        return f"{scenarios} {'scenario' if scenarios == 1 else 'scenarios'} on {self.release}"
 
-    @property
-    def count(self) -> int:
-        """How many scenarios and logs have a verdict."""
-        return sum(one.outcome is not None for one in self.scenarios)
+
+class _Source(msgspec.Struct, frozen=True):
+    """The source of the kernel, as verdict.json has it."""
+
+    origin: str = ""
+    commit: str | None = None
+    changed: tuple[str, ...] = msgspec.field(default=(), name="changed files")
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """What a scenario in verdict.json has other than ScenarioResult."""
+
+    scenario: str
+    passed: bool
+    outcome: str
+    kills: Count
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """What verdict.json has other than RunResult."""
+
+    passed: bool
+    result: str
+    finished: bool
+    source: _Source = _Source()
+    reports: tuple[GuestReport, ...] = msgspec.field(default=(), name="kernel reports")
+    scenarios: tuple[dict[str, Any], ...] = ()
+    missing: tuple[Planned, ...] = ()
+
+
+# In the order of verdict.json; the rest of a RunResult is in other files of the run.
+_FIELDS = (
+    *("passed", "result", "finished", "problem", "kernel", "release", "started", "arch"),
+    *("machine", "emulator", "toolchain", "source", "policy", "trigger", "kernel reports"),
+    *("scenarios", "missing"),
+)
+
+
+def verdict_json(run: RunResult) -> str:
+    """Return the text of verdict.json."""
+    told = msgspec.to_builtins(run) | {
+        "passed": run.passed,
+        "result": run.last_line,
+        "source": _Source(run.origin, run.commit, run.changed),
+        "kernel reports": run.reports,
+        "missing": run.missing,
+    }
+    told["scenarios"] = [_entry(one) for one in run.judged]
+    return typed_json.to_text({name: told[name] for name in _FIELDS})
+
+
+def _entry(one: ScenarioResult) -> dict[str, object]:
+    told: dict[str, object] = msgspec.to_builtins(one)
+    del told["lost"]
+    known = {"passed": one.passed, "outcome": one.outcome.name, "kills": one.kill_count}
+    return told | known
+
+
+def kills_json(run: RunResult) -> str:
+    """Return the text of kills.json: all records, each with its scenario."""
+    return typed_json.to_text(
+        [{"scenario": one.scenario, **asdict(kill)} for one in run.judged for kill in one.kills]
+    )
 
 
 def parse_run(verdict: str, kills: str | None = None) -> RunResult:
@@ -150,97 +332,55 @@ def parse_run(verdict: str, kills: str | None = None) -> RunResult:
 
     Raises ValueError if they are malformed or contradict themselves.
     """
-    fields = Fields(loads(verdict, VERDICT), VERDICT)
-    source = fields.object("source")
-    run = RunResult(
-        passed=fields.flag("passed"),
-        result=fields.text("result"),
-        finished=fields.flag("finished"),
-        problem=fields.text("problem", ""),
-        kernel=fields.text("kernel"),
-        policy=fields.text("policy"),
-        trigger=fields.text("trigger"),
-        release=fields.text("release", ""),
-        origin=source.text("origin", ""),
-        commit=source.text_or_none("commit"),
-        changed=source.texts("changed files"),
-        started=fields.text("started", ""),
-        arch=fields.text("arch", ""),
-        machine=fields.text("machine", ""),
-        emulator=fields.text("emulator", ""),
-        toolchain=fields.text("toolchain", ""),
-        reports=tuple(
-            DecodedReport(one.text("title"), one.text("text"))
-            for one in fields.objects("kernel reports")
-        ),
+    value = typed_json.parse(verdict, VERDICT)
+    told = typed_json.from_value(_Told, value, VERDICT)
+    records = [] if kills is None else _records(kills)
+    judged = tuple(_judged(one, records) for one in told.scenarios)
+    run = replace(
+        typed_json.from_value(RunResult, value, VERDICT),
+        origin=told.source.origin,
+        commit=told.source.commit,
+        changed=told.source.changed,
+        reports=told.reports,
+        planned=(*(one.place for one in judged), *told.missing),
+        judged=judged,
+        stray_kills=tuple(record for _, record in records),
     )
-    records = [] if kills is None else _kills(kills)
-    judged = [_judged(one, records) for one in fields.objects("scenarios")]
-    missing = [
-        ScenarioResult(one.text("scenario"), one.text("policy"), run.trigger)
-        for one in fields.objects("missing")
-    ]
     # A page that shows PASS above a failure is worse than no page.
-    failed = [one.scenario for one in judged if one.word is not Word.PASSED]
-    if run.passed and (failed or missing or not judged or not run.finished or run.problem):
+    if run.passed != told.passed:
         raise ValueError(f"{VERDICT}: says that all passed, and that it did not")
-    strays = tuple(record for _, record in records)
-    return replace(run, scenarios=(*judged, *missing), stray_kills=strays)
+    return run
 
 
-def _judged(fields: Fields, records: list[tuple[str, KillRecord]]) -> ScenarioResult:
+def _judged(value: Mapping[str, object], records: list[tuple[str, KillRecord]]) -> ScenarioResult:
     """Parse one verdict; take its records from the front of `records`, which is in run order."""
-    name, outcome = fields.text("scenario"), fields.text("outcome")
-    if outcome not in Outcome.__members__:
-        raise ValueError(f"{fields.what}: there is no outcome {outcome!r}")
-    if Outcome[outcome].passed != fields.flag("passed"):
-        raise ValueError(f"{fields.what}: {outcome} and passed contradict each other")
+    entry = typed_json.from_value(_Entry, value, f"{VERDICT}: scenarios")
+    if entry.outcome not in Outcome.__members__:
+        raise ValueError(f"{VERDICT}: there is no outcome {entry.outcome!r}")
+    outcome = Outcome[entry.outcome]
+    if outcome.passed != entry.passed:
+        raise ValueError(f"{VERDICT}: {entry.outcome} and passed contradict each other")
     own: list[KillRecord] = []
-    count = fields.size("kills")
-    while len(own) < count:
-        if not records or records[0][0] != name:
-            break
+    while len(own) < entry.kills and records and records[0][0] == entry.scenario:
         own.append(records.pop(0)[1])
-    return ScenarioResult(
-        scenario=name,
-        policy=fields.text("policy"),
-        trigger=fields.text("trigger"),
-        outcome=Outcome[outcome],
-        reasons=fields.texts("reasons"),
-        seconds=fields.number("seconds"),
-        kill_count=count,
-        kills=tuple(own),
-    )
+    known = {"outcome": outcome, "kills": own, "lost": entry.kills - len(own)}
+    return typed_json.from_value(ScenarioResult, {**value, **known}, f"{VERDICT}: {entry.scenario}")
 
 
-def _kills(text: str) -> list[tuple[str, KillRecord]]:
+class _OfScenario(msgspec.Struct, frozen=True):
+    """What a record in kills.json has other than KillRecord."""
+
+    scenario: str
+
+
+def _records(text: str) -> list[tuple[str, KillRecord]]:
     """Parse the records in a kills.json, each with its scenario."""
-    return [
-        (fields.text("scenario"), _record(fields))
-        for fields in objects_in(loads(text, KILLS), KILLS)
-    ]
+    value = typed_json.parse(text, KILLS)
+    names = typed_json.from_value(list[_OfScenario], value, KILLS)
+    records = typed_json.from_value(list[KillRecord], value, KILLS)
+    return [(one.scenario, record) for one, record in zip(names, records, strict=True)]
 
 
-def _record(fields: Fields) -> KillRecord:
-    return KillRecord(
-        time=fields.number_or_none("time"),
-        uid=fields.size("uid"),
-        user_rss=fields.size("user_rss"),
-        mm_max=fields.size("mm_max"),
-        pid=fields.size("pid"),
-        rss=fields.size("rss"),
-        figure=fields.whole_or_none("figure"),
-        policy=fields.text("policy"),
-        trigger=fields.text("trigger"),
-        sharer_of=fields.size_or_none("sharer_of"),
-        comm=fields.text("comm"),
-        dry_run=fields.flag("dry_run", False),
-    )
-
-
-def first_reason(scenarios: Sequence[ScenarioResult]) -> str:
+def first_reason(run: RunResult) -> str:
     """Return the first reason of the gravest failure; empty if no scenario failed."""
-    gravity = list(Outcome)
-    failed = [one for one in scenarios if one.outcome is not None and not one.outcome.passed]
-    worst = min(failed, key=lambda one: gravity.index(one.outcome or gravity[-1]), default=None)
-    return worst.reasons[0] if worst is not None and worst.reasons else ""
+    return next((reason for one in run.failed[:1] for reason in one.reasons), "")

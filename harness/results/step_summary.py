@@ -15,8 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.core.text import public, visible
-from harness.results.summary import Judged, Summary
-from harness.scenarios.verdict import ScenarioVerdict
+from harness.results.run_result import RunResult, ScenarioResult
 from harness.ui.progress import Reporter
 
 # In bytes, for all that one step writes; GitHub drops a longer page as a whole.
@@ -30,7 +29,7 @@ _SPECIAL = re.compile(r"[^A-Za-z0-9 ]|\A | \Z")
 _CUT = "\nThe rest is in the results: it would be too much for GitHub.\n"
 
 
-def tell(summary: Summary, environment: Mapping[str, str], reporter: Reporter) -> None:
+def tell(summary: RunResult, environment: Mapping[str, str], reporter: Reporter) -> None:
     """Write errors and page for GitHub, if it runs the job; a failed write is only reported."""
     if environment.get("GITHUB_ACTIONS") == "true":
         for line in errors(summary):
@@ -47,7 +46,7 @@ def tell(summary: Summary, environment: Mapping[str, str], reporter: Reporter) -
         reporter.say(f"the summary for GitHub was not written: {visible(str(error))}")
 
 
-def page(summary: Summary, most: int = LIMIT) -> str:
+def page(summary: RunResult, most: int = LIMIT) -> str:
     """Build the page: verdict, command, scenarios, reasons, as Markdown of `most` bytes at most."""
     text = ""
     room = most - len(_CUT)
@@ -60,21 +59,21 @@ def page(summary: Summary, most: int = LIMIT) -> str:
     return text
 
 
-def errors(summary: Summary) -> list[str]:
+def errors(summary: RunResult) -> list[str]:
     """Build GitHub's commands for the failures, gravest first, or for what ended the run."""
     found = [
         _error(
-            f"{_where(verdict)}: {verdict.outcome.value}",
-            list(verdict.reasons[:_MOST_REASONS]) or [verdict.outcome.value],
+            f"{_where(one)}: {one.outcome.value}",
+            list(one.reasons[:_MOST_REASONS]) or [one.outcome.value],
         )
-        for verdict in summary.failed
+        for one in summary.failed
     ]
     if not found and not summary.passed:
         found = [_error(f"emulator-test, {summary.kernel}", [summary.reason])]
     return found[:_MOST_ERRORS]
 
 
-def _parts(summary: Summary) -> Iterator[str]:
+def _parts(summary: RunResult) -> Iterator[str]:
     """Yield the page in pieces; the page may end after any of them."""
     yield f"\n## {_markdown(summary.last_line)}\n"
     facts = [summary.kernel, f"policy {summary.policy}", f"trigger {summary.trigger}"]
@@ -92,27 +91,26 @@ def _parts(summary: Summary) -> Iterator[str]:
         yield from (_row(one) for one in summary.judged)
     if summary.missing:
         yield f"\n{len(summary.missing)} more were not judged.\n"
-    for verdict in summary.failed:
-        yield f"\n### {_markdown(f'{_where(verdict)}: {verdict.outcome.value}')}\n"
-        reasons = [_short(reason) for reason in verdict.reasons[:_MOST_REASONS]]
-        if len(verdict.reasons) > _MOST_REASONS:
-            reasons.append(f"… and {len(verdict.reasons) - _MOST_REASONS} more")
+    for one in summary.failed:
+        yield f"\n### {_markdown(f'{_where(one)}: {one.outcome.value}')}\n"
+        reasons = [_short(reason) for reason in one.reasons[:_MOST_REASONS]]
+        if len(one.reasons) > _MOST_REASONS:
+            reasons.append(f"… and {len(one.reasons) - _MOST_REASONS} more")
         if reasons:
             yield f"\n{_verbatim(reasons)}"
 
 
-def _row(one: Judged) -> str:
-    verdict = one.verdict
-    outcome = verdict.outcome.value if verdict.passed else f"**{verdict.outcome.value}**"
-    cells = [_markdown(verdict.scenario), _markdown(verdict.policy), _markdown(verdict.trigger)]
-    cells += [outcome, str(len(verdict.records)), f"{one.seconds:.1f}"]
+def _row(one: ScenarioResult) -> str:
+    outcome = one.outcome.value if one.passed else f"**{one.outcome.value}**"
+    cells = [_markdown(one.scenario), _markdown(one.policy), _markdown(one.trigger)]
+    cells += [outcome, str(one.kill_count), f"{one.seconds:.1f}"]
     return f"| {' | '.join(cells)} |\n"
 
 
-def _where(verdict: ScenarioVerdict) -> str:
-    if not verdict.policy:
-        return verdict.scenario
-    return f"{verdict.scenario}, policy {verdict.policy}, trigger {verdict.trigger}"
+def _where(one: ScenarioResult) -> str:
+    if not one.policy:
+        return one.scenario
+    return f"{one.scenario}, policy {one.policy}, trigger {one.trigger}"
 
 
 def _short(text: str) -> str:

@@ -7,11 +7,11 @@ log, in seconds since the guest's boot; sizes are bytes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
-from harness.core.json_fields import Fields, loads, objects_in
+from harness.core import typed_json
+from harness.core.typed_json import Count
 from harness.kernel_output.proc_mm_limits import LimitEntry
 from harness.kernel_output.programs_output import Usage
 from harness.kernel_output.records import KillRecord
@@ -31,9 +31,9 @@ class UsageSample:
     """
 
     time: float
-    uid: int
-    rss: int
-    mm_max: int | None
+    uid: Count
+    rss: Count
+    mm_max: Count | None
     source: str = PROC
 
     @property
@@ -46,9 +46,9 @@ class UsageSample:
 class Peak:
     """The largest sum that the kernel itself computed for a user; its time is unknown."""
 
-    uid: int
-    rss: int
-    mm_max: int | None
+    uid: Count
+    rss: Count
+    mm_max: Count | None
 
 
 @dataclass(frozen=True)
@@ -60,117 +60,68 @@ class ScenarioUsage:
 
     scenario: str
     policy: str
-    trigger: str
-    started: float | None
-    samples: tuple[UsageSample, ...]
+    trigger: str = ""
+    started: float | None = None
+    samples: tuple[UsageSample, ...] = ()
     peaks: tuple[Peak, ...] = ()
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate for a kill: its score by the policy, its RSS and oom_score_adj.
+    """A candidate for a kill: the kernel's score, and the inputs of that score.
 
-    `comm` is its name, with its bytes as Latin-1 characters.
+    Memory is in bytes; `total` is the machine's memory and swap. Under the policy runtime the
+    score is the CPU time, in ns. `comm` is its name, with its bytes as Latin-1 characters,
+    empty if the harness did not start it. Older files have only `pid`, `comm`, `score`, `rss`
+    and `adj`, its oom_score_adj.
     """
 
-    pid: int
-    comm: str
+    pid: Count
     score: int
-    rss: int
+    rss: Count
     adj: int
+    swap: Count = 0
+    pgtables: Count = 0
+    admin: bool = False
+    total: Count = 0
+    comm: str = ""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The kernel's choice of a victim among a user's candidates.
+    """The kernel's choice of a victim among the candidates, in the order of their comparison.
 
-    `chosen` is None if the kernel chose no process. `expected` is the choice of an
-    independent model (see oracle.py), None if it would choose none. `agrees` says whether
-    the model agrees with the choice and with all scores; without a model it is True. An
-    empty `trigger` means the run's.
+    `expected` is the pid that an independent model chooses (see oracle.py), None if it would
+    choose none, and `misjudged` are the pids to which it gives another score than the kernel.
+    `agrees` says whether the model agrees with the choice and with all scores. An empty
+    `trigger` means the run's.
     """
 
-    scenario: str
-    policy: str
-    trigger: str
     time: float
-    uid: int
-    chosen: int | None
-    expected: int | None
+    uid: Count
+    policy: str
+    chosen: Count
     candidates: tuple[Candidate, ...]
+    expected: Count | None
+    misjudged: tuple[int, ...] = ()
     agrees: bool = True
+    scenario: str = ""
+    trigger: str = ""
 
     @property
     def is_disputed(self) -> bool:
         """Whether the model would have chosen another process, or computed other scores."""
-        return not self.agrees
-
-
-def usage_json(usage: Iterable[ScenarioUsage]) -> str:
-    """Return the text of usage.json."""
-    return json.dumps([asdict(one) for one in usage], indent=1) + "\n"
-
-
-def decisions_json(decisions: Iterable[Decision]) -> str:
-    """Return the text of decisions.json."""
-    return json.dumps([asdict(one) for one in decisions], indent=1) + "\n"
+        return not self.agrees or self.expected not in (None, self.chosen)
 
 
 def parse_usage(text: str) -> tuple[ScenarioUsage, ...]:
     """Parse a usage.json; keep its order. Raises ValueError if it is malformed."""
-    return tuple(_usage(fields) for fields in objects_in(loads(text, USAGE), USAGE))
+    return typed_json.read(tuple[ScenarioUsage, ...], text, USAGE)
 
 
 def parse_decisions(text: str) -> tuple[Decision, ...]:
     """Parse a decisions.json; keep its order. Raises ValueError if it is malformed."""
-    return tuple(_decision(fields) for fields in objects_in(loads(text, DECISIONS), DECISIONS))
-
-
-def _usage(fields: Fields) -> ScenarioUsage:
-    return ScenarioUsage(
-        scenario=fields.text("scenario"),
-        policy=fields.text("policy"),
-        trigger=fields.text("trigger", ""),
-        started=fields.number_or_none("started"),
-        samples=tuple(
-            UsageSample(
-                time=one.number("time"),
-                uid=one.size("uid"),
-                rss=one.size("rss"),
-                mm_max=one.size_or_none("mm_max"),
-                source=one.text("source", PROC),
-            )
-            for one in fields.objects("samples")
-        ),
-        peaks=tuple(
-            Peak(one.size("uid"), one.size("rss"), one.size_or_none("mm_max"))
-            for one in fields.objects("peaks")
-        ),
-    )
-
-
-def _decision(fields: Fields) -> Decision:
-    chosen, expected = fields.size_or_none("chosen"), fields.size_or_none("expected")
-    return Decision(
-        scenario=fields.text("scenario"),
-        policy=fields.text("policy"),
-        trigger=fields.text("trigger", ""),
-        time=fields.number("time"),
-        uid=fields.size("uid"),
-        chosen=chosen,
-        expected=expected,
-        agrees=fields.flag("agrees", expected in (None, chosen)),
-        candidates=tuple(
-            Candidate(
-                pid=one.size("pid"),
-                comm=one.text("comm"),
-                score=one.whole("score"),
-                rss=one.size("rss"),
-                adj=one.whole("adj"),
-            )
-            for one in fields.objects("candidates")
-        ),
-    )
+    return typed_json.read(tuple[Decision, ...], text, DECISIONS)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-PAGE = 4096
+from harness.scenarios.evidence import Candidate, Decision
+from harness.targets.model import PAGE
+
 # Before Linux 4.17 badness subtracts this percentage of all memory for a privileged process.
 _ADMIN_BONUS = 3
 _PID = r"(?P<pid>[1-9][0-9]{0,9})"
@@ -40,61 +41,17 @@ _EVENT = re.compile(
 _BUFFER = re.compile(r"^# entries-in-buffer/entries-written: ([0-9]+)/([0-9]+) ", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A candidate of a scan: the kernel's score, and the inputs of that score.
-
-    Memory is in pages; `total` is the machine's memory and swap. Under the policy runtime
-    the score is the CPU time, in ns.
-    """
-
-    pid: int
-    score: int
-    rss: int
-    swap: int
-    pgtables: int
-    adj: int
-    admin: bool
-    total: int
-
-    @property
-    def bytes(self) -> int:
-        """The RSS in bytes."""
-        return self.rss * PAGE
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A kill, and the candidates for it in the order in which the kernel compared them.
-
-    `time` is in seconds since boot. `expected` is the pid that the model chooses, and
-    `misjudged` are the pids to which it gives another score than the kernel.
-    """
-
-    time: float
-    uid: int
-    policy: str
-    chosen: int
-    candidates: tuple[Candidate, ...]
-    expected: int | None
-    misjudged: tuple[int, ...] = ()
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the model makes the same choice with the same scores."""
-        return self.chosen == self.expected and not self.misjudged
-
-
 def model_score(candidate: Candidate, policy: str) -> int | None:
     """Compute a score by the policy's contract; None if the policy is a module's."""
     if policy == "rss":
-        return candidate.rss
+        return candidate.rss // PAGE
     if policy == "runtime":
         return candidate.score
     if policy == "badness":
-        used = candidate.rss + candidate.swap + candidate.pgtables
-        spared = _ADMIN_BONUS * (candidate.total // 100) if candidate.admin else 0
-        return used - spared + candidate.adj * (candidate.total // 1000)
+        used = (candidate.rss + candidate.swap + candidate.pgtables) // PAGE
+        total = candidate.total // PAGE
+        spared = _ADMIN_BONUS * (total // 100) if candidate.admin else 0
+        return used - spared + candidate.adj * (total // 1000)
     return None
 
 
@@ -143,24 +100,26 @@ def _candidate(event: re.Match[str]) -> Candidate:
     return Candidate(
         pid=int(event["pid"]),
         score=int(event["score"]),
-        rss=int(event["rss"]),
-        swap=int(event["swap"]),
-        pgtables=int(event["pgtables"]),
+        rss=int(event["rss"]) * PAGE,
+        swap=int(event["swap"]) * PAGE,
+        pgtables=int(event["pgtables"]) * PAGE,
         adj=int(event["adj"]),
         admin=event["admin"] == "1",
-        total=int(event["total"]),
+        total=int(event["total"]) * PAGE,
     )
 
 
 def _decision(event: re.Match[str], uid: int, among: tuple[Candidate, ...]) -> Decision:
-    policy = event["killed_policy"]
+    policy, chosen = event["killed_policy"], int(event["killed"])
+    expected = choose(among, policy)
     wrong = tuple(one.pid for one in among if model_score(one, policy) not in (None, one.score))
     return Decision(
         time=float(event["time"]),
         uid=uid,
         policy=policy,
-        chosen=int(event["killed"]),
+        chosen=chosen,
         candidates=among,
-        expected=choose(among, policy),
+        expected=expected,
         misjudged=wrong,
+        agrees=chosen == expected and not wrong,
     )

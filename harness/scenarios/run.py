@@ -16,20 +16,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from harness.core.errors import BootError, DeviceError, HarnessError
+from harness.core.text import last_lines
 from harness.kernel_output.klog import Section, section
 from harness.kernel_output.proc_mm_limits import LimitEntry, parse_mm_limits
 from harness.kernel_output.programs_output import parse_output
 from harness.machine.adb import Device
 from harness.machine.session import Session
 from harness.scenarios.catalogue import NO_LIMIT, Modules, Scenario, uid_of
-from harness.scenarios.evidence import LimitChange, Meanwhile
-from harness.scenarios.oracle import Decision, parse_decisions
+from harness.scenarios.evidence import Decision, LimitChange, Meanwhile
+from harness.scenarios.oracle import parse_decisions
 from harness.scenarios.script import (
     BEGIN,
     CHANGE,
     DAEMON,
     DECISIONS,
-    DEVICE_FOLDER,
     LIMITS,
     LOG,
     PROC,
@@ -41,6 +41,7 @@ from harness.scenarios.script import (
     parts_of,
 )
 from harness.scenarios.verdict import Observations, ProgramRun
+from harness.targets.model import DEVICE_FOLDER
 
 __all__ = [
     "DEVICE_FOLDER",
@@ -247,13 +248,11 @@ def _check(script: Script, parts: Sequence[Part], output: str) -> None:
         wanted = " and ".join(script.first_answer[:-1]) or "nothing"
         raise DeviceError(
             f"the kernel did not take trigger and policy and forget all limits: not {wanted}",
-            tail="\n".join(output.splitlines()[-3:]),
+            tail=last_lines(output, 3),
         )
     log = _last(parts, LOG)
     if log is None or log.status != 0:
-        raise DeviceError(
-            "the scenario did not come to its end", tail="\n".join(output.splitlines()[-3:])
-        )
+        raise DeviceError("the scenario did not come to its end", tail=last_lines(output, 3))
 
 
 def _last(parts: Sequence[Part], name: str) -> Part | None:

@@ -17,7 +17,6 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import PurePosixPath
 
 from harness.build.modules import MODULE_NAMES
 from harness.kernel_output.klog import UPTIME, marker
@@ -34,8 +33,8 @@ from harness.scenarios.catalogue import (
     uid_of,
 )
 from harness.scenarios.verdict import PROGRAMS, letters
+from harness.targets.model import DEVICE_FOLDER
 
-DEVICE_FOLDER = PurePosixPath("/data/local/tmp")
 PROC = "/proc/mm_limits"
 # The interval at which each user's memory is sampled.
 _WATCH_SECONDS = 0.05

@@ -25,11 +25,10 @@ from harness.kernel_output.records import (
 )
 from harness.kernel_output.records import parse_log as parse_records_log
 from harness.scenarios.catalogue import NO_LIMIT, SHIELD_ADJ, Enough, Run, Scenario, Victims, uid_of
-from harness.scenarios.evidence import Meanwhile
-from harness.scenarios.oracle import Decision
+from harness.scenarios.evidence import Decision, Meanwhile
+from harness.targets.model import PAGE
 
 SIGKILL = 9
-PAGE = 4096
 # Between two checks of its usage a user may allocate 1 MB, and some pages of its processes'
 # RSS may not be in the sum yet.
 OVERSHOOT = 2_000_000

@@ -21,6 +21,10 @@ DEFAULT_EMULATOR = "qemu"
 EMULATORS = ("qemu", "sdk")
 # Merged last for a debug kernel, which checks itself.
 DEBUG_FRAGMENT = "debug.config"
+# Where a device has our programs and modules; harness/build/guest/init makes it in our guest.
+DEVICE_FOLDER = "/data/local/tmp"
+# The size of a page in bytes, on all targets.
+PAGE = 4096
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ the number.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
+import msgspec
+
+from harness.core import typed_json
 from harness.kernel_output.records import KillRecord
 
 SCHEMA = 1
@@ -172,7 +173,10 @@ def encode(line: Line) -> str:
     """Return one line of ASCII, without its line end."""
     head: dict[str, object] = {} if line.schema is None else {"schema": line.schema}
     head |= {"event": _NAMES[type(line.event)], "at": round(line.at, 3)}
-    return json.dumps(head | _plain(line.event), allow_nan=False)
+    told = msgspec.to_builtins(line.event)
+    told = {**told.pop("record", {}), **told}
+    rounded = {name: round(one, 6) if isinstance(one, float) else one for name, one in told.items()}
+    return typed_json.to_text(head | rounded, indent=None)
 
 
 def decode(text: str) -> Line:
@@ -180,55 +184,18 @@ def decode(text: str) -> Line:
 
     Raises ValueError if it is no event, or an unknown one.
     """
-    value = json.loads(text)
-    if not isinstance(value, dict) or not isinstance(kind := value.get("event"), str):
-        raise ValueError(f"no event: {text[:80]!r}")
-    if kind not in CLASSES:
-        raise ValueError(f"an event that is not known: {kind!r}")
-    try:
-        return Line(_event(CLASSES[kind], value), value["at"], value.get("schema"))
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{kind}: {error}") from error
+    value = typed_json.read(dict[str, object], text, "no event")
+    head = typed_json.from_value(_Head, value, "no event")
+    if head.event not in CLASSES:
+        raise ValueError(f"an event that is not known: {head.event!r}")
+    event = typed_json.from_value(CLASSES[head.event], {**value, "record": value}, head.event)
+    return Line(event, head.at, head.schema)
 
 
-def _plain(event: object) -> dict[str, object]:
-    """Return an event's fields as JSON types."""
-    found: dict[str, object] = {}
-    for field in fields(event):  # type: ignore[arg-type]
-        value = getattr(event, field.name)
-        if isinstance(value, KillRecord):
-            found |= _plain(value)
-        else:
-            found[field.name] = _value(value)
-    return found
+@dataclass(frozen=True)
+class _Head:
+    """The fields that all events have."""
 
-
-def _value(value: object) -> object:
-    if isinstance(value, tuple):
-        return [_value(one) for one in value]
-    if isinstance(value, Planned):
-        return _plain(value)
-    if isinstance(value, float):
-        return round(value, 6)
-    # A path need not be valid text, and most JSON readers refuse half a surrogate pair.
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-
-
-def _event(kind: type[Any], value: Mapping[str, Any]) -> Event:
-    if kind is Kill:
-        record = KillRecord(**_known(KillRecord, value))
-        return Kill(record, **_known(Kill, {**value, "record": record}, but=("record",)))
-    found = {
-        name: tuple(one) if isinstance(one, list) else one
-        for name, one in _known(kind, value).items()
-    }
-    if kind is RunBegin:
-        planned = [Planned(**_known(Planned, one)) for one in found.get("planned", ())]
-        found["planned"] = tuple(planned)
-    event: Event = kind(**found)
-    return event
-
-
-def _known(kind: type[Any], value: Mapping[str, Any], but: tuple[str, ...] = ()) -> dict[str, Any]:
-    names = [field.name for field in fields(kind) if field.name not in but]
-    return {name: value[name] for name in names if name in value}
+    event: str
+    at: float
+    schema: int | None = None

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.build.kernel import KernelBuild, KernelMake, prepared
+from harness.build.kernel import KernelBuild, KernelMake, Warnings, prepared
 from harness.build.modules import copy_sources, module_sources
-from harness.build.patching import Overlay, patch_files
+from harness.build.patching import Overlay, steps
 from harness.build.source import KernelSource
 from harness.core.errors import VerdictError
 from harness.core.paths import COMMON
@@ -34,7 +33,7 @@ def run_checkpatch(ws: Workspace, source: KernelSource) -> int:
     script = source.tree / "scripts" / "checkpatch.pl"
     files = [path for path in sorted(COMMON.rglob("*")) if path.is_file()]
     files = [path for path in (*files, *module_sources()) if _CHECKED.fullmatch(path.name)]
-    patches = patch_files(source.target)
+    patches = [patch for step in steps(source.target) for patch in step.files]
     options = ["--no-tree", "--strict", "--terse", "--show-types", "--no-summary", "--color=never"]
     # Files and patches apart: with -f, checkpatch expects whole files, without a commit message.
     checks = [["-f", *map(str, files)], list(map(str, patches))]
@@ -73,22 +72,12 @@ def run_sparse(ws: Workspace, kernel: KernelBuild) -> int:
 
 def _new_findings(make: KernelMake, files: Overlay, said: Iterable[str]) -> Iterable[str]:
     """Yield the findings in `said` that are about lines of our own."""
+    warnings = Warnings(make, files)
     for line in said:
-        found = _FINDING.fullmatch(line)
-        if found is None:
-            continue
-        place = Path(os.path.normpath(make.tree.build / found["file"]))
-        if not place.is_relative_to(make.tree.tree):
-            continue
-        path = place.relative_to(make.tree.tree)
-        file = files.get(path.as_posix())
-        if file is None:
-            continue
-        before = make.tree.pristine / path
-        old = set(before.read_bytes().splitlines()) if before.is_file() else set()
-        text = file.data.splitlines()[int(found["line"]) - 1]
-        if text not in old:
-            yield make.shorten(line)
+        if found := _FINDING.fullmatch(line):
+            number = int(found["line"])
+            if any(warnings.is_ours(name, number) for name in make.files_named(found["file"])):
+                yield make.shorten(line)
 
 
 def _judge(name: str, findings: list[str], log: Path | None = None) -> None:

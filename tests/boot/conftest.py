@@ -37,7 +37,7 @@ from harness.build.programs import ProgramBuild
 from harness.build.rootfs import Rootfs
 from harness.kernel_output.klog import Allowed, find_trouble, marker, section
 from harness.machine.adb import Device
-from harness.machine.session import Session, open_session
+from harness.machine.session import Boot, Session, open_session
 from harness.scenarios.run import DEVICE_FOLDER, load_modules, parse_limits
 from harness.targets.model import DEFAULT_TARGET, QemuMachine, Target
 from harness.targets.table import get_target
@@ -129,14 +129,8 @@ def booted(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Session]:
     """Boot one machine for all tests that leave it as they found it."""
-    with open_session(
-        workspace,
-        kernel.image,
-        rootfs.initramfs,
-        target,
-        folder=tmp_path_factory.mktemp("booted"),
-        expect_release=kernel.release,
-    ) as session:
+    boot = Boot(target, kernel.image, rootfs.initramfs, kernel.release)
+    with open_session(workspace, boot, tmp_path_factory.mktemp("booted")) as session:
         yield session
 
 

@@ -19,7 +19,7 @@ from rich.console import Console as Terminal
 
 from harness.core.errors import EXIT_INTERRUPTED
 from harness.machine import adb, console, qmp
-from harness.machine.session import open_session
+from harness.machine.session import Boot, open_session
 from harness.targets.table import get_target
 from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
@@ -52,14 +52,9 @@ def main() -> None:
     elif phase == "device":
         before(adb.Device, "connect", phase)
     workspace = Workspace(reporter=Reporter(Terminal(file=io.StringIO())))
-    with open_session(
-        workspace,
-        Path(image),
-        Path(initramfs),
-        get_target(os.environ["INVOKE_GOLDFISH_OOM_KERNEL"]),
-        folder=Path("results"),
-        expect_release=release,
-    ) as session:
+    target = get_target(os.environ["INVOKE_GOLDFISH_OOM_KERNEL"])
+    boot = Boot(target, Path(image), Path(initramfs), release)
+    with open_session(workspace, boot, Path("results")) as session:
         command = session.device.start("echo runs; sleep 3600")
         command.wait_line("runs", 60)
         announce(phase)

@@ -8,14 +8,14 @@ import pytest
 from harness.bench.baselines import PATCHED
 from harness.bench.goals import AGREEMENT_PAGES, AGREEMENT_PAGES_EACH, agrees, over
 from harness.bench.output import PROGRAM, parse_bench
-from harness.bench.plan import MIB, PAGE, UID
+from harness.bench.plan import MIB, UID
 from harness.bench.result import KillCase
 from harness.bench.run import join_records
 from harness.kernel_output.klog import Allowed
 from harness.kernel_output.records import parse_log
 from harness.machine.adb import Device
 from harness.scenarios.run import DEVICE_FOLDER
-from harness.targets.model import Target
+from harness.targets.model import PAGE, Target
 
 LIMIT_MIB = 24
 SECONDS = 600

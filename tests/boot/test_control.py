@@ -16,7 +16,7 @@ from harness.build.rootfs import Rootfs
 from harness.kernel_output.proc_mm_limits import LimitEntry
 from harness.kernel_output.records import KillRecord, parse_log, split_prefix
 from harness.machine.adb import Device, RunningCommand
-from harness.machine.session import open_session
+from harness.machine.session import Boot, open_session
 from harness.scenarios.run import parse_limits
 from harness.targets.model import QemuMachine, Target
 from harness.ui.workspace import Workspace
@@ -307,14 +307,9 @@ def counting(
 ) -> Iterator[Device]:
     """Boot a device whose clock counts its instructions, so that no host is too slow for it."""
     assert isinstance(target.machine, QemuMachine)
-    with open_session(
-        workspace,
-        kernel.image,
-        rootfs.initramfs,
-        target.on_machine(target.machine.counting_instructions()),
-        folder=tmp_path_factory.mktemp("counting"),
-        expect_release=kernel.release,
-    ) as session:
+    slow = target.on_machine(target.machine.counting_instructions())
+    boot = Boot(slow, kernel.image, rootfs.initramfs, kernel.release)
+    with open_session(workspace, boot, tmp_path_factory.mktemp("counting")) as session:
         yield session.device
 
 

@@ -20,9 +20,10 @@ from harness.build.modules import MODULE_NAMES
 from harness.build.programs import ProgramBuild
 from harness.build.rootfs import Rootfs
 from harness.jobs import emulator_test, fuzz
+from harness.jobs.options import EmulatorTestOptions, FuzzOptions
 from harness.kernel_output.klog import find_trouble
 from harness.machine.adb import Device
-from harness.machine.session import open_session
+from harness.machine.session import Boot, open_session
 from harness.scenarios.run import DEVICE_FOLDER, load_modules
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
@@ -41,12 +42,14 @@ def checking(target: Target) -> Target:
 
 
 def test_the_scenarios_pass(workspace: Workspace, checking: Target, tmp_path: Path) -> None:
-    status = emulator_test.run(workspace, checking, policy="rss", trigger="alloc", results=tmp_path)
+    options = EmulatorTestOptions(target=checking, policy="rss", trigger="alloc", results=tmp_path)
+    status = emulator_test.run(workspace, options)
     assert status == 0, (tmp_path / "latest/verdict.json").read_text()
 
 
 def test_rounds_of_fuzzing_pass(workspace: Workspace, checking: Target, tmp_path: Path) -> None:
-    status = fuzz.run(workspace, checking, seed=40, minutes=1, rounds=3, results=tmp_path)
+    options = FuzzOptions(target=checking, seed=40, rounds=3, results=tmp_path)
+    status = fuzz.run(workspace, options)
     assert status == 0, (tmp_path / "latest/fuzz.json").read_text()
     counts = json.loads((tmp_path / "latest/fuzz.json").read_text())["counts"]
     assert counts["deaths"] > 0
@@ -64,14 +67,8 @@ def failing(
     """Boot a device on which a test can have allocations fail, without a message."""
     kernel = kernels.build(workspace, checking)
     modules = module_builds.build(workspace, kernel)
-    with open_session(
-        workspace,
-        kernel.image,
-        rootfs.initramfs,
-        checking,
-        folder=tmp_path_factory.mktemp("failing"),
-        expect_release=kernel.release,
-    ) as session:
+    boot = Boot(checking, kernel.image, rootfs.initramfs, kernel.release)
+    with open_session(workspace, boot, tmp_path_factory.mktemp("failing")) as session:
         device = session.device
         for name in MODULE_NAMES:
             device.push(modules.path(f"{name}.ko"), f"{DEVICE_FOLDER}/{name}.ko", 0o644)

@@ -33,7 +33,7 @@ from harness.build.kernel import KernelBuild
 from harness.build.rootfs import Rootfs
 from harness.kernel_output.klog import Allowed, find_trouble
 from harness.machine.adb import Device
-from harness.machine.session import open_session
+from harness.machine.session import Boot, open_session
 from harness.targets.model import QemuMachine, Target
 from harness.ui.workspace import Workspace
 
@@ -96,15 +96,9 @@ def small(
     """
     machine = target.machine
     assert isinstance(machine, QemuMachine)
-    board = replace(target.board, machine=replace(machine, smp=1, memory_mib=MEMORY))
-    with open_session(
-        workspace,
-        kernel.image,
-        rootfs.initramfs,
-        replace(target, boards={target.emulator: board}),
-        folder=tmp_path,
-        expect_release=kernel.release,
-    ) as session:
+    little = target.on_machine(replace(machine, smp=1, memory_mib=MEMORY))
+    boot = Boot(little, kernel.image, rootfs.initramfs, kernel.release)
+    with open_session(workspace, boot, tmp_path) as session:
         session.device.shell(f"mkfifo -m 666 {FULL}")
         yield session.device
         log = session.device.kernel_log()

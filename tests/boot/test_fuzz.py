@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.jobs import fuzz
+from harness.jobs.options import FuzzOptions
 from harness.scenarios import fuzz_round
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
@@ -19,7 +20,8 @@ FAULTS = Path(__file__).with_name("faults")
 def test_some_rounds_pass(workspace: Workspace, target: Target, tmp_path: Path) -> None:
     # A round has a fixed time, in which little happens on the slow debug kernel.
     rounds = 16 if target.debug else 4
-    assert fuzz.run(workspace, target, seed=1, minutes=1, rounds=rounds, results=tmp_path) == 0
+    options = FuzzOptions(target=target, seed=1, rounds=rounds, results=tmp_path)
+    assert fuzz.run(workspace, options) == 0
     summary = json.loads((tmp_path / "latest/fuzz.json").read_text())
     assert summary["rounds"] == rounds
     for what in ("calls", "forks", "threads", "shares", "execs", "switches", "deaths"):
@@ -37,10 +39,8 @@ def test_a_wrong_kernel_does_not_pass(
     workspace: Workspace, target: Target, tmp_path: Path, fault: str, problem: str
 ) -> None:
     patch = FAULTS / f"{fault}.patch"
-    status = fuzz.run(
-        workspace, target, seed=1, minutes=1, rounds=30, extra_patches=[patch], results=tmp_path
-    )
-    assert status == 1
+    options = FuzzOptions(target=target, seed=1, rounds=30, patches=(patch,), results=tmp_path)
+    assert fuzz.run(workspace, options) == 1
     summary = json.loads((tmp_path / "latest/fuzz.json").read_text())
     assert any(problem in line for line in summary["problems"])
     assert f"--patch {patch}" in (tmp_path / "latest/command.txt").read_text()
@@ -55,8 +55,8 @@ def test_a_broken_invariant_ends_the_run_with_its_seed(
 ) -> None:
     """The harness is told that no user has a limit: then every death breaks an invariant."""
     monkeypatch.setattr(fuzz_round, "LIMITED", range(0))
-    status = fuzz.run(workspace, target, seed=7, minutes=1, rounds=9, jobs="1", results=tmp_path)
-    assert status == 1
+    options = FuzzOptions(target=target, seed=7, rounds=9, jobs="1", results=tmp_path)
+    assert fuzz.run(workspace, options) == 1
     summary = json.loads((tmp_path / "latest/fuzz.json").read_text())
     assert (summary["failed seed"], summary["rounds"]) == (7, 1)
     said = capsys.readouterr().out

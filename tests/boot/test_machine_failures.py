@@ -28,8 +28,8 @@ from harness.core.errors import BootError, DeviceError, HarnessError
 from harness.core.paths import REPO
 from harness.core.ports import LOOPBACK
 from harness.machine import qemu
-from harness.machine.session import BootLimits, Session, open_session
-from harness.targets.model import Target
+from harness.machine.session import Boot, Session, open_session
+from harness.targets.model import BootLimits, Target
 from harness.ui.workspace import Workspace
 
 # Within how many seconds a failure must be noticed, also on a busy host. A wait for something
@@ -38,7 +38,7 @@ AT_ONCE = 60.0
 LONG = 600.0
 
 
-class Boot(Protocol):
+class OpenOne(Protocol):
     def __call__(
         self,
         *,
@@ -81,7 +81,7 @@ def _nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 @pytest.fixture
 def boot(
     workspace: Workspace, target: Target, kernel: KernelBuild, rootfs: Rootfs, tmp_path: Path
-) -> Boot:
+) -> OpenOne:
     def open_one(
         *,
         image: Path | None = None,
@@ -90,15 +90,14 @@ def boot(
         limits: BootLimits = BootLimits(),  # noqa: B008  # frozen
         name: str = "session",
     ) -> AbstractContextManager[Session]:
-        return open_session(
-            workspace,
+        booted = Boot(
+            target,
             image or kernel.image,
             initramfs or rootfs.initramfs,
-            target,
-            folder=tmp_path / name,
-            expect_release=release or kernel.release,
+            release or kernel.release,
             limits=limits,
         )
+        return open_session(workspace, booted, tmp_path / name)
 
     return open_one
 
@@ -116,19 +115,19 @@ def noticed(session: Session, begun: float) -> HarnessError:
     return errors[0]
 
 
-def test_qemu_is_killed_while_a_command_runs(boot: Boot) -> None:
+def test_qemu_is_killed_while_a_command_runs(boot: OpenOne) -> None:
     with boot() as session:
         command = session.device.start("echo runs; sleep 3600")
         command.wait_line("runs", LONG)
         begun = time.monotonic()
-        os.kill(session.machine.pid, signal.SIGKILL)
+        os.kill(session.machine.console.pid, signal.SIGKILL)
         with pytest.raises(DeviceError, match=r"machine \(QEMU\) was killed by SIGKILL"):
             command.wait(LONG)
         error = noticed(session, begun)
         assert "init ready" in error.log.read_text() if error.log else False
 
 
-def test_a_panic_while_a_command_runs(boot: Boot) -> None:
+def test_a_panic_while_a_command_runs(boot: OpenOne) -> None:
     with boot() as session:
         command = session.device.start("sleep 3600")
         begun = time.monotonic()
@@ -141,7 +140,7 @@ def test_a_panic_while_a_command_runs(boot: Boot) -> None:
         assert "from panic+" in session.console_log.read_text()
 
 
-def test_a_panic_is_noticed_without_adb(boot: Boot) -> None:
+def test_a_panic_is_noticed_without_adb(boot: OpenOne) -> None:
     with boot() as session:
         session.device.start("sleep 0.5; echo c > /proc/sysrq-trigger")
         assert session.machine.health.pause(LONG)
@@ -149,7 +148,7 @@ def test_a_panic_is_noticed_without_adb(boot: Boot) -> None:
             session.check()
 
 
-def test_a_kernel_that_switches_the_machine_off(boot: Boot) -> None:
+def test_a_kernel_that_switches_the_machine_off(boot: OpenOne) -> None:
     with boot() as session:
         command = session.device.start("sync; echo o > /proc/sysrq-trigger; sleep 3600")
         begun = time.monotonic()
@@ -158,7 +157,7 @@ def test_a_kernel_that_switches_the_machine_off(boot: Boot) -> None:
         noticed(session, begun)
 
 
-def test_a_frozen_guest(boot: Boot) -> None:
+def test_a_frozen_guest(boot: OpenOne) -> None:
     with boot() as session:
         command = session.device.start("echo runs; sleep 3600")
         command.wait_line("runs", LONG)
@@ -170,7 +169,7 @@ def test_a_frozen_guest(boot: Boot) -> None:
         noticed(session, begun)
 
 
-def test_the_wrong_kernel_is_named(boot: Boot, kernel: KernelBuild) -> None:
+def test_the_wrong_kernel_is_named(boot: OpenOne, kernel: KernelBuild) -> None:
     with (
         pytest.raises(BootError, match=f"{kernel.release}, not 6.1.0-other"),
         boot(release="6.1.0-other"),
@@ -178,7 +177,7 @@ def test_the_wrong_kernel_is_named(boot: Boot, kernel: KernelBuild) -> None:
         pytest.fail("it was taken for the kernel that was meant")
 
 
-def test_a_file_that_is_no_kernel(boot: Boot, tmp_path: Path) -> None:
+def test_a_file_that_is_no_kernel(boot: OpenOne, tmp_path: Path) -> None:
     garbage = tmp_path / "zImage"
     garbage.write_bytes(os.urandom(1 << 20))
     begun = time.monotonic()
@@ -190,7 +189,7 @@ def test_a_file_that_is_no_kernel(boot: Boot, tmp_path: Path) -> None:
     assert time.monotonic() - begun < 2.0 + AT_ONCE
 
 
-def test_a_guest_without_an_init(boot: Boot, tmp_path: Path) -> None:
+def test_a_guest_without_an_init(boot: OpenOne, tmp_path: Path) -> None:
     empty = tmp_path / "initramfs"
     empty.write_bytes(b"")
     begun = time.monotonic()
@@ -200,7 +199,7 @@ def test_a_guest_without_an_init(boot: Boot, tmp_path: Path) -> None:
     assert "Call trace" in caught.value.tail or "VFS" in str(caught.value)
 
 
-def test_adbs_server_dies(boot: Boot) -> None:
+def test_adbs_server_dies(boot: OpenOne) -> None:
     with boot() as session:
         servers = [p for p in psutil.Process().children() if p.name() == "adb"]
         command = session.device.start("sleep 3600")
@@ -212,13 +211,13 @@ def test_adbs_server_dies(boot: Boot) -> None:
         noticed(session, begun)
 
 
-def test_two_sessions_at_once(boot: Boot) -> None:
+def test_two_sessions_at_once(boot: OpenOne) -> None:
     with boot(name="one") as one, boot(name="two") as two:
         one.device.shell("echo 1 > /tmp/who")
         two.device.shell("echo 2 > /tmp/who")
         assert one.device.read_file("/tmp/who") == "1\n"
         assert two.device.read_file("/tmp/who") == "2\n"
-        os.kill(one.machine.pid, signal.SIGKILL)
+        os.kill(one.machine.console.pid, signal.SIGKILL)
         assert one.machine.health.pause(AT_ONCE)
         # The other session is not affected.
         assert two.device.read_file("/tmp/who") == "2\n"
@@ -226,7 +225,7 @@ def test_two_sessions_at_once(boot: Boot) -> None:
 
 
 def test_the_users_adb_server_is_neither_used_nor_ended(
-    boot: Boot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    boot: OpenOne, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if answers(5037):
         users = None
@@ -253,7 +252,7 @@ def test_the_users_adb_server_is_neither_used_nor_ended(
             users.wait()
 
 
-def test_no_adb_server_of_the_users_is_started(boot: Boot) -> None:
+def test_no_adb_server_of_the_users_is_started(boot: OpenOne) -> None:
     if answers(5037):
         pytest.fail("an adb server runs on this machine: stop it (adb kill-server) for this test")
     with boot() as session:

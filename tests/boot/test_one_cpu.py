@@ -10,6 +10,7 @@ import pytest
 
 from harness.core.errors import EXIT_PASSED
 from harness.jobs import emulator_test
+from harness.jobs.options import EmulatorTestOptions
 from harness.scenarios.catalogue import TRIGGERS
 from harness.targets.model import QemuMachine, Target
 from harness.ui.workspace import Workspace
@@ -24,7 +25,8 @@ def test_every_policy_passes(
     assert isinstance(plain.machine, QemuMachine)
     # A kernel for one CPU warns about a board with more.
     alone = plain.on_machine(replace(plain.machine, smp=1))
-    status = emulator_test.run(
-        workspace, alone, policy="all", trigger=trigger, extra_config=UP, results=tmp_path
+    options = EmulatorTestOptions(
+        target=alone, policy="all", trigger=trigger, config=UP, results=tmp_path
     )
+    status = emulator_test.run(workspace, options)
     assert status == EXIT_PASSED, (tmp_path / "latest/verdict.json").read_text()

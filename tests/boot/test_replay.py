@@ -20,6 +20,7 @@ from harness.bundle.built import FILE as BUILT
 from harness.core.errors import EXIT_FAILED, EXIT_INFRASTRUCTURE, EXIT_PASSED
 from harness.core.paths import REPO, RESULTS
 from harness.jobs import emulator_test, fuzz
+from harness.jobs.options import EmulatorTestOptions, FuzzOptions
 from harness.results.folder import LATEST
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
@@ -37,9 +38,10 @@ def passed(
 ) -> tuple[Path, Path]:
     """Return the folder of a run of one scenario that passed, and its bundle."""
     folder = tmp_path_factory.mktemp("original")
-    status = emulator_test.run(
-        workspace, target, policy="rss", trigger="alloc", scenarios=("report",), results=folder
+    options = EmulatorTestOptions(
+        target=target, policy="rss", trigger="alloc", scenarios=("report",), results=folder
     )
+    status = emulator_test.run(workspace, options)
     assert status == EXIT_PASSED
     result = (folder / LATEST).resolve()
     return result, bundles.run(workspace, result, folder / "run.bundle.tar.gz")
@@ -190,15 +192,15 @@ def test_a_run_that_fails_is_offered_and_fails_again(
     elsewhere: Elsewhere,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    status = emulator_test.run(
-        workspace,
-        target,
+    options = EmulatorTestOptions(
+        target=target,
         policy="rss",
         trigger="alloc",
         scenarios=("report", "many-small", "two-users"),
-        extra_patches=(FAULTS / "comparison-inverted.patch",),
+        patches=(FAULTS / "comparison-inverted.patch",),
         results=tmp_path / "results",
     )
+    status = emulator_test.run(workspace, options)
     assert status == EXIT_FAILED
     result = (tmp_path / "results" / LATEST).resolve()
     assert f"to hand it on: ./inv bundle {result}" in capsys.readouterr().out
@@ -234,7 +236,8 @@ def test_a_fuzz_run_is_repeated(
     workspace: Workspace, target: Target, tmp_path: Path, elsewhere: Elsewhere
 ) -> None:
     folder = tmp_path / "results"
-    assert fuzz.run(workspace, target, seed=1, minutes=1, rounds=2, results=folder) == EXIT_PASSED
+    options = FuzzOptions(target=target, seed=1, rounds=2, results=folder)
+    assert fuzz.run(workspace, options) == EXIT_PASSED
     done = elsewhere.replay(bundles.run(workspace, folder / LATEST, tmp_path / "run.tar.gz"))
     assert done.returncode == EXIT_PASSED, done.stdout
     assert done.stdout.splitlines()[-2:] == [

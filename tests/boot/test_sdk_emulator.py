@@ -21,12 +21,12 @@ from android_5 import TOOLBOX
 from harness.build.rootfs import Rootfs
 from harness.core.paths import GUEST
 from harness.jobs import emulator_test
+from harness.jobs.options import EmulatorTestOptions
 from harness.machine import session
 from harness.machine.adb import Device
 from harness.machine.qemu import kernel_command_line
-from harness.machine.session import TOOLS_FOLDER
 from harness.targets.linux_6_1 import LINUX_6_1
-from harness.targets.model import Board, QemuMachine, SdkMachine, Target
+from harness.targets.model import DEVICE_FOLDER, Board, QemuMachine, SdkMachine, Target
 from harness.ui.workspace import Workspace
 
 # Three kinds of run: a process is killed, none is, and all are protected.
@@ -100,7 +100,7 @@ def sdk_target(tmp_path: Path, rootfs: Rootfs, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "avds" / "gfoom.ini").write_text("target=android-22\n")
     monkeypatch.setenv("ANDROID_HOME", str(tmp_path / "sdk"))
     monkeypatch.setenv("ANDROID_AVD_HOME", str(tmp_path / "avds"))
-    monkeypatch.setattr(session, "ANDROID_PRELUDE", f"export PATH={TOOLS_FOLDER}:/{ANDROID_5}; ")
+    monkeypatch.setattr(session, "ANDROID_PRELUDE", f"export PATH={DEVICE_FOLDER}:/{ANDROID_5}; ")
     machine = SdkMachine(cpu="cortex-a8", abi="armeabi-v7a", memory_mib=qemu.memory_mib)
     board = Board(machine, LINUX_6_1.boards["qemu"].base_config)
     return replace(LINUX_6_1, boards={"sdk": board}, emulator="sdk")
@@ -115,14 +115,14 @@ def test_scenarios_pass_over_an_emulator(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Device, "_features", lambda _: features)
-    status = emulator_test.run(
-        workspace,
-        sdk_target,
+    options = EmulatorTestOptions(
+        target=sdk_target,
         policy="rss",
         trigger="alloc",
         scenarios=SCENARIOS,
         results=tmp_path / "results",
     )
+    status = emulator_test.run(workspace, options)
     folder = tmp_path / "results" / "latest"
     assert status == 0, (folder / "console.log").read_text()[-2000:]
     assert "--emulator sdk" in (folder / "command.txt").read_text()

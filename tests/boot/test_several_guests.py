@@ -16,9 +16,10 @@ from device_work import APP, MIB, SECONDS, holder
 from harness.build import equipment
 from harness.core.errors import EXIT_PASSED
 from harness.jobs import emulator_test
+from harness.jobs.options import EmulatorTestOptions
 from harness.kernel_output.programs_output import parse_usage
 from harness.machine.adb import Device
-from harness.machine.session import open_session
+from harness.machine.session import Boot, open_session
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import SCENARIOS
 from harness.scenarios.evidence import KILL_RECORD, PROC, PROC_MM_LIMITS
@@ -34,9 +35,10 @@ def read(results: Path, name: str) -> Any:
 def test_two_guests_share_the_scenarios(
     workspace: Workspace, target: Target, tmp_path: Path
 ) -> None:
-    status = emulator_test.run(
-        workspace, target, policy="rss", trigger="alloc", jobs="2", results=tmp_path
+    options = EmulatorTestOptions(
+        target=target, policy="rss", trigger="alloc", jobs="2", results=tmp_path
     )
+    status = emulator_test.run(workspace, options)
     assert status == EXIT_PASSED
     told = read(tmp_path, "verdict.json")
     names = [one["scenario"] for one in told["scenarios"]]
@@ -55,12 +57,10 @@ def test_who_used_how_much_is_seen_with_the_limit_and_the_choice(
     workspace: Workspace, target: Target, tmp_path: Path
 ) -> None:
     names = ("report", "removed")
-    assert (
-        emulator_test.run(
-            workspace, target, policy="rss", trigger="alloc", scenarios=names, results=tmp_path
-        )
-        == EXIT_PASSED
+    options = EmulatorTestOptions(
+        target=target, policy="rss", trigger="alloc", scenarios=names, results=tmp_path
     )
+    assert emulator_test.run(workspace, options) == EXIT_PASSED
     report, removed = read(tmp_path, "usage.json")
     (kill,) = read(tmp_path, "kills.json")
     seen = [one for one in report["samples"] if one["uid"] == APP]
@@ -111,14 +111,9 @@ def test_a_guest_has_the_programs_and_modules_with_it(
     workspace: Workspace, target: Target, tmp_path: Path
 ) -> None:
     equipped = equipment.build(workspace, target)
-    with open_session(
-        workspace,
-        equipped.kernel.image,
-        equipped.initramfs,
-        target,
-        folder=tmp_path,
-        expect_release=equipped.kernel.release,
-    ) as session:
+    kernel = equipped.kernel
+    boot = Boot(target, kernel.image, equipped.initramfs, kernel.release)
+    with open_session(workspace, boot, tmp_path) as session:
         listing = session.device.shell("cd /data/local/tmp; stat -c '%n %a %u %s' *").output
         assert session.device.shell("ls /equipment", check=False).status != 0
     files = (*equipped.bootable.programs, *equipped.bootable.modules)
@@ -130,15 +125,15 @@ def test_a_guest_has_the_programs_and_modules_with_it(
 def test_the_stock_kernel_lets_everybody_live(
     workspace: Workspace, target: Target, tmp_path: Path, trigger: str
 ) -> None:
-    status = emulator_test.run(
-        workspace,
-        target,
+    options = EmulatorTestOptions(
+        target=target,
         policy="badness",
         trigger=trigger,
         scenarios=("report", "badness-pick", "lowered"),
         differential=True,
         results=tmp_path,
     )
+    status = emulator_test.run(workspace, options)
     assert status == EXIT_PASSED
     cells = read(tmp_path, "differential.json")
     differing = {(one["scenario"], one["cell"]): one for one in cells if one["differs"]}

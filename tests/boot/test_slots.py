@@ -17,7 +17,7 @@ from harness.build.rootfs import Rootfs
 from harness.kernel_output.klog import find_trouble
 from harness.kernel_output.proc_mm_limits import LimitEntry
 from harness.machine.adb import Device
-from harness.machine.session import open_session
+from harness.machine.session import Boot, open_session
 from harness.scenarios.run import DEVICE_FOLDER, load_modules, parse_limits
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
@@ -49,14 +49,8 @@ def table(
     # Never the debug kernel: the code is the same, and its build takes long.
     kernel = kernels.build(workspace, plain, extra_config=config)
     modules = module_builds.build(workspace, kernel)
-    with open_session(
-        workspace,
-        kernel.image,
-        rootfs.initramfs,
-        plain,
-        folder=folder,
-        expect_release=kernel.release,
-    ) as session:
+    boot = Boot(plain, kernel.image, rootfs.initramfs, kernel.release)
+    with open_session(workspace, boot, folder) as session:
         device = session.device
         for name in MODULE_NAMES:
             device.push(modules.path(f"{name}.ko"), f"{DEVICE_FOLDER}/{name}.ko", 0o644)

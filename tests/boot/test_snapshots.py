@@ -20,7 +20,7 @@ from harness.core.errors import BootError, DeviceError, RunEndedError
 from harness.core.lifetime import Health
 from harness.machine import snapshot
 from harness.machine.qemu import Machine
-from harness.machine.session import Session, open_session
+from harness.machine.session import Boot, Session, open_session
 from harness.targets.model import Target
 from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
@@ -45,19 +45,11 @@ class Opener:
         self, release: str | None = None, started: Callable[[Health], None] = lambda _: None
     ) -> Session:
         self.opened += 1
-        cache, reporter = Cache(self.folder / "cache"), Reporter(self.terminal)
-        return self.stack.enter_context(
-            open_session(
-                Workspace(cache, reporter),
-                self.kernel.image,
-                self.rootfs.initramfs,
-                self.target,
-                folder=self.folder / str(self.opened),
-                expect_release=release or self.kernel.release,
-                snapshot=True,
-                started=started,
-            )
-        )
+        ws = Workspace(Cache(self.folder / "cache"), Reporter(self.terminal))
+        image, initramfs = self.kernel.image, self.rootfs.initramfs
+        boot = Boot(self.target, image, initramfs, release or self.kernel.release, snapshot=True)
+        folder = self.folder / str(self.opened)
+        return self.stack.enter_context(open_session(ws, boot, folder, started=started))
 
     @property
     def said(self) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from harness.core.errors import EXIT_FAILED, EXIT_PASSED
 from harness.jobs import emulator_test
+from harness.jobs.options import EmulatorTestOptions
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import TRIGGERS
 from harness.scenarios.verdict import Outcome
@@ -28,7 +29,8 @@ def verdict(results: Path) -> Any:
 def test_every_policy_passes(
     workspace: Workspace, target: Target, tmp_path: Path, trigger: str
 ) -> None:
-    status = emulator_test.run(workspace, target, policy="all", trigger=trigger, results=tmp_path)
+    options = EmulatorTestOptions(target=target, policy="all", trigger=trigger, results=tmp_path)
+    status = emulator_test.run(workspace, options)
     assert status == EXIT_PASSED
     kills = json.loads((tmp_path / LATEST / "kills.json").read_text())
     assert {kill["policy"] for kill in kills} == {"rss", "runtime", "badness"}
@@ -49,15 +51,15 @@ def test_every_policy_passes(
 def test_a_wrong_kernel_does_not_pass(
     workspace: Workspace, target: Target, tmp_path: Path, fault: str, outcome: Outcome
 ) -> None:
-    status = emulator_test.run(
-        workspace,
-        target,
+    options = EmulatorTestOptions(
+        target=target,
         policy="rss",
         trigger="alloc",
         scenarios=("report", "many-small", "two-users"),
-        extra_patches=(FAULTS / f"{fault}.patch",),
+        patches=(FAULTS / f"{fault}.patch",),
         results=tmp_path,
     )
+    status = emulator_test.run(workspace, options)
     assert status == EXIT_FAILED
     outcomes = {one["outcome"] for one in verdict(tmp_path)["scenarios"]}
     assert outcome.name in outcomes

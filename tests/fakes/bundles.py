@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
+from summaries import summary, verdict
 
 from harness.build.bootable import Bootable
+from harness.build.modules import MODULE_NAMES
 from harness.bundle import archive as bundle_archive
 from harness.bundle import built
 from harness.bundle.manifest import (
@@ -28,11 +29,16 @@ from harness.bundle.manifest import (
     Told,
 )
 from harness.core.cache import Cache
+from harness.core.typed_json import to_text
+from harness.machine.qemu import kernel_command_line
 from harness.results.folder import LATEST, ResultFolder
+from harness.results.run_result import verdict_json
+from harness.scenarios.verdict import Outcome
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import QemuMachine, Target
 
 RELEASE = "6.1.99-gfoom-0123456789ab"
+QEMU = "QEMU emulator version 7.2.22"
 KERNEL_FACTS = Kernel(
     release=RELEASE,
     toolchain="gcc 12; ld 2.40",
@@ -45,14 +51,18 @@ CONTENTS = {
     KERNEL: b"zImage" * 100,
     CONFIG: b"CONFIG_MMU=y\n",
     INITRAMFS: bytes(range(256)) * 8,
-    "modules/my_oom_killer.ko": b"my",
-    "modules/set_mm_limits.ko": b"set",
+    **{f"modules/{name}.ko": name.encode() for name in MODULE_NAMES},
     "programs/mm_limits_fuzz": b"fuzz",
     "programs/oom_test_kernel": b"oom",
     "original/console.log": b"Booting Linux\n",
     "original/verdict.json": b"{}\n",
 }
 PACKAGES = ("adbd=34.0.5-12", "libc6=2.41-12")
+STORY = summary(
+    verdict("boot", Outcome.NOTHING_TO_KILL, policy=""),
+    verdict("report", Outcome.WRONG_VICTIM),
+    verdict("whole log", Outcome.NOTHING_TO_KILL, policy=""),
+)
 ORIGINAL = Original(
     passed=False,
     result="FAIL: wrong victim in report (policy rss)",
@@ -82,7 +92,7 @@ def manifest(contents: dict[str, bytes] | None = None, **changes: Any) -> Manife
         "rounds": None,
         "place": Place(LINUX_6_1.name, "qemu", debug=False),
         "machine": machine(),
-        "arguments": "console=ttyAMA0",
+        "arguments": kernel_command_line(machine()),
         "qemu": "QEMU emulator version 7.2.22",
         "kernel": KERNEL_FACTS,
         "packages": PACKAGES,
@@ -111,7 +121,7 @@ def cached(cache: Cache) -> Bootable:
 
     image, config = entry("kernel", "0123", "zImage", "config")
     (initramfs,) = entry("rootfs", "4567", "initramfs.cpio.gz")
-    modules = entry("modules", "89ab", "set_mm_limits.ko", "my_oom_killer.ko")
+    modules = entry("modules", "89ab", *(f"{name}.ko" for name in MODULE_NAMES))
     programs = entry("programs", "cdef", "oom_test_kernel", "mm_limits_fuzz")
     return Bootable(
         RELEASE, image, config, initramfs, tuple(modules), tuple(programs), packages=PACKAGES
@@ -126,23 +136,20 @@ def result(
     target: Target = LINUX_6_1,
     command: str = "./inv emulator-test --policy rss\n",
     kernel: Kernel = KERNEL_FACTS,
-    **facts: str,
 ) -> Path:
     """Write a run's folder, and what it booted into the cache; return the folder."""
     folder = results / "20261122-223145-linux-6.1-rss"
     folder.mkdir(parents=True)
     (results / LATEST).symlink_to(folder.name)
     what = what or Scenarios("rss", "alloc", ("report",))
-    text = built.record(cache, target, kernel, cached(cache), what, **facts)
+    text = to_text(built.record(cache, target, kernel, cached(cache), what))
     store = ResultFolder(folder)
     store.put(built.FILE, text)
     store.put("command.txt", command)
     store.put("kernel.log", "<6>[    0.000000] Booting Linux\n")
     store.put("console.log", "Booting Linux\n")
     if isinstance(what, Scenarios):
-        outcomes = [vars(one) for one in ORIGINAL.outcomes]
-        story = {"passed": False, "result": ORIGINAL.result, "scenarios": outcomes}
-        store.put("verdict.json", json.dumps(story))
+        store.put("verdict.json", verdict_json(STORY))
     return folder
 
 
@@ -164,7 +171,7 @@ def _plain() -> st.SearchStrategy[str]:
 def _members() -> st.SearchStrategy[tuple[Member, ...]]:
     more = st.sampled_from(("modules/{}.ko", "programs/{}", "original/{}", "original/guest2/{}"))
     names = st.sets(st.builds(str.format, more, _plain()), max_size=4)
-    needed = (KERNEL, INITRAMFS, "modules/my_oom_killer.ko", "modules/set_mm_limits.ko")
+    needed = (KERNEL, INITRAMFS, *(f"modules/{name}.ko" for name in MODULE_NAMES))
     sha256 = st.binary(min_size=32, max_size=32).map(bytes.hex)
     return names.flatmap(
         lambda found: st.tuples(

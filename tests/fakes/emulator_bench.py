@@ -14,8 +14,10 @@ from fake_guest import FakeGuests
 from rich.console import Console
 
 from harness.build import equipment
+from harness.build.modules import MODULE_NAMES
 from harness.core.cache import Cache
 from harness.jobs import emulator_test
+from harness.jobs.options import EmulatorTestOptions
 from harness.results.folder import LATEST
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.ui.progress import Reporter
@@ -38,7 +40,7 @@ class Bench(FakeGuests):
         self.build_error: BaseException | None = None
         files = tmp_path / "cache" / "all" / "0123"
         files.mkdir(parents=True)
-        for name in ("oom_test_kernel", "set_mm_limits", "my_oom_killer", "image", "config"):
+        for name in ("oom_test_kernel", *MODULE_NAMES, "image", "config"):
             (files / name).write_text(name)
         kernel = SimpleNamespace(
             image=files / "image",
@@ -62,9 +64,9 @@ class Bench(FakeGuests):
         return self._built
 
     def run(self, policy: str = "rss", **options: Any) -> int:
-        options = {"target": LINUX_6_1, "jobs": "1", **options}
+        options = {"target": LINUX_6_1, "trigger": "alloc", "jobs": "1", **options}
         return emulator_test.run(
-            self.ws, policy=policy, trigger="alloc", results=self.results, **options
+            self.ws, EmulatorTestOptions(policy=policy, results=self.results, **options)
         )
 
     @property

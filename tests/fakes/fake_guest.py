@@ -21,8 +21,9 @@ from world import World, told
 from harness.build import equipment
 from harness.core.errors import HarnessError
 from harness.core.lifetime import Health
-from harness.jobs import emulator_test, fuzz, guests
+from harness.jobs import emulator_test, fuzz, guests, pool
 from harness.machine.adb import ShellResult
+from harness.machine.session import Boot
 from harness.scenarios.catalogue import Scenario
 from harness.scenarios.fuzz_round import PROGRAM
 from harness.scenarios.verdict import Observations
@@ -34,11 +35,11 @@ Change = Callable[[Scenario, Observations], Observations]
 
 @dataclass(frozen=True)
 class Opened:
-    """How a guest was opened: what booted, and the options."""
+    """How a guest was opened: from what and how, and the files that booted."""
 
+    boot: Boot
     image: bytes
     initramfs: bytes
-    options: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,12 @@ class FakeGuests:
         # What was done with the guests.
         self.opened: list[Opened] = []
         self.commands: list[str] = []
-        self.pushed: dict[str, bytes] = {}
         self.rounds: list[Round] = []
         _provide_tools(tools, monkeypatch)
         monkeypatch.setattr(equipment, "build", self.build)
         for job in (emulator_test, fuzz):
             monkeypatch.setattr(job, "check_machine", lambda *_: None)
-        for job in (guests, fuzz):
-            monkeypatch.setattr(job, "open_session", self._open_session)
+        monkeypatch.setattr(pool, "open_session", self._open_session)
         monkeypatch.setattr(guests, "observe", self._observe)
 
     def build(self, *_: object) -> equipment.Equipment:
@@ -92,19 +91,18 @@ class FakeGuests:
     def _open_session(
         self,
         _ws: object,
-        image: Path,
-        initramfs: Path,
-        _target: object,
-        *,
+        boot: Boot,
         folder: Path,
+        *,
         started: Callable[[Health], None],
-        **options: Any,
+        label: str,
     ) -> Iterator[Any]:
-        self.opened.append(Opened(image.read_bytes(), initramfs.read_bytes(), options))
+        self.opened.append(Opened(boot, boot.image.read_bytes(), boot.initramfs.read_bytes()))
         # For its logs, as a real one.
         folder.mkdir(parents=True, exist_ok=True)
         self.boot(folder.name, started)
-        yield SimpleNamespace(device=FakeDevice(self, folder.name), check=self._check)
+        device = FakeDevice(self, folder.name)
+        yield SimpleNamespace(device=device, check=self._check, folder=folder)
 
     def _check(self) -> None:
         if self.cause is not None:
@@ -118,7 +116,7 @@ class FakeGuests:
 
 
 class FakeDevice:
-    """The device of one guest, as adb sees it."""
+    """The device of one guest, as adb sees it. Jobs push nothing to it: sessions do."""
 
     def __init__(self, guests: FakeGuests, name: str) -> None:
         self._guests = guests
@@ -145,9 +143,6 @@ class FakeDevice:
 
     def mark_kernel_log(self, text: str) -> None:
         self._log += f"<5>[    1.000000] {text}\n"
-
-    def push(self, local: Path, remote: str, _mode: int = 0o755) -> None:
-        self._guests.pushed[str(remote)] = local.read_bytes()
 
     def start(self, _command: str, *, on_line: Callable[[str], None]) -> Any:
         for line in self._guests.watched:

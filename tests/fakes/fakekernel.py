@@ -13,6 +13,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from rich.console import Console
 
+from harness.build.patching import steps
 from harness.build.source import KernelSource
 from harness.core.cache import Cache
 from harness.targets.linux_6_1 import LINUX_6_1
@@ -65,6 +66,11 @@ int start(void)
 \treturn check_limits();
 }
 """
+
+
+def patch_files(target: Target) -> list[Path]:
+    """Return every patch in the series of `target`."""
+    return [patch for step in steps(target) for patch in step.files]
 
 
 def host_machine() -> str:

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from summaries import summary
 
+from harness.core.typed_json import to_text
 from harness.kernel_output.records import KillRecord, format_record
 from harness.kernel_output.reports import GuestReport, find_reports
 from harness.results.folder import CONSOLE_LOG, ResultFolder
-from harness.results.summary import Judged, Summary
+from harness.results.run_result import RunResult, ScenarioResult, kills_json, verdict_json
 from harness.scenarios.evidence import (
     DECISIONS,
     USAGE,
@@ -22,10 +22,8 @@ from harness.scenarios.evidence import (
     Decision,
     ScenarioUsage,
     UsageSample,
-    decisions_json,
-    usage_json,
 )
-from harness.scenarios.verdict import Finding, Outcome, ScenarioVerdict
+from harness.scenarios.verdict import Outcome
 from harness.ui.events import Planned
 
 KERNEL_LOGS = Path(__file__).parents[1] / "unit" / "kernel_logs"
@@ -52,21 +50,20 @@ def judged(
     policy: str = "rss",
     kills: Sequence[KillRecord] = (),
     seconds: float = 1.25,
-) -> Judged:
-    findings = tuple(Finding(outcome, reason) for reason in reasons)
-    verdict = ScenarioVerdict(scenario, policy, "alloc", outcome, findings, tuple(kills))
-    return Judged(verdict, seconds)
+) -> ScenarioResult:
+    return ScenarioResult(
+        scenario, policy, "alloc", outcome, reasons, tuple(kills), seconds=seconds
+    )
 
 
-def log_of(*verdicts: Judged, boot: int = 100) -> str:
+def log_of(*verdicts: ScenarioResult, boot: int = 100) -> str:
     """Return a kernel log: a boot of `boot` lines, and each scenario's markers and records."""
     lines = [f"<6>[{number / 100:12.6f}] driver {number}: probed" for number in range(boot)]
     for number, one in enumerate(verdicts, 1):
-        if one.verdict.policy:
+        if one.policy:
             lines.append(f"<13>[{number * 5:12.6f}] goldfish-oom: begin {number:016x}")
             lines += [
-                f"<3>[{record.time or 0:12.6f}] {format_record(record)}"
-                for record in one.verdict.records
+                f"<3>[{record.time or 0:12.6f}] {format_record(record)}" for record in one.kills
             ]
             lines.append(f"<13>[{number * 5 + 4:12.6f}] goldfish-oom: end {number:016x}")
     return "".join(f"{line}\n" for line in lines)
@@ -97,23 +94,25 @@ def usage(scenario: str, kills: Sequence[KillRecord], began: float) -> ScenarioU
 def decision(scenario: str, record: KillRecord, expected: int | None) -> Decision:
     """Return a decision: what the kernel chose, and what the model chose, if it was asked."""
     candidates = tuple(
-        Candidate(pid, record.comm, size, size * 4096, 0)
+        Candidate(pid, size, size * 4096, 0, comm=record.comm)
         for pid, size in ((record.pid, 23_737), (record.pid + 1, 4_882), (record.pid + 2, 2_441))
     )
     time = record.time or 0.0
     agrees = expected in (None, record.pid)
     return Decision(
-        scenario, "rss", "alloc", time, record.uid, record.pid, expected, candidates, agrees
+        *(time, record.uid, "rss", record.pid, candidates, expected),
+        agrees=agrees,
+        scenario=scenario,
+        trigger="alloc",
     )
 
 
 def leave(
     root: Path,
-    run: Summary,
+    run: RunResult,
     log: str,
     *,
     name: str = "20261126-151935-linux-6.1-rss",
-    console: str = "",
     usages: Sequence[ScenarioUsage] | None = None,
     decisions: Sequence[Decision] | None = None,
 ) -> Path:
@@ -123,7 +122,7 @@ def leave(
     results = ResultFolder(folder)
     results.write(run, {1: log})
     results.write_evidence(usages or (), decisions or ())
-    (folder / CONSOLE_LOG).write_text(console)
+    (folder / CONSOLE_LOG).touch()
     # An older harness did not write such a file.
     if usages is None:
         (folder / USAGE).unlink()
@@ -132,7 +131,7 @@ def leave(
     return folder
 
 
-def run_of(*judgements: Judged, **changes: Any) -> Summary:
+def run_of(*judgements: ScenarioResult, **changes: Any) -> RunResult:
     places = tuple(one.place for one in judgements)
     fields: dict[str, Any] = {
         "policy": "rss",
@@ -248,32 +247,24 @@ def hostile(root: Path, name: str = "20261126-160000-linux-6.1-rss") -> Path:
     key = {"scenario": everything, "policy": everything, "trigger": "alloc"}
     folder = leave_without_junit(root, run, log, name)
     shown = usage("x", [record], 5.0)
-    (folder / USAGE).write_text(json.dumps([{**_plain(usage_json([shown])), **key}]))
+    (folder / USAGE).write_text(to_text([{**asdict(shown), **key}]))
     choice = decision("x", record, 96)
     choice = replace(choice, candidates=tuple(replace(c, comm="<i>\n") for c in choice.candidates))
-    (folder / DECISIONS).write_text(json.dumps([{**_plain(decisions_json([choice])), **key}]))
+    (folder / DECISIONS).write_text(to_text([{**asdict(choice), **key}]))
     (folder / CONSOLE_LOG).write_bytes(
         b"[   10.0] \xff\xfe\x00<script>document.title='owned'</script>\r\n"
     )
     return folder
 
 
-def _plain(text: str) -> dict[str, Any]:
-    (found,) = json.loads(text)
-    assert isinstance(found, dict)
-    return found
-
-
-def leave_without_junit(root: Path, run: Summary, log: str, name: str) -> Path:
+def leave_without_junit(root: Path, run: RunResult, log: str, name: str) -> Path:
     """Write only the files that the page is made from: other formats refuse some of the texts."""
-    from harness.results import folder as results
-
     folder = root / name
     folder.mkdir(parents=True)
     (folder / "command.txt").write_text(" ".join(run.command))
     (folder / "kernel.log").write_text(log)
-    (folder / "kills.json").write_text(json.dumps(results._kills(run)))
-    (folder / "verdict.json").write_text(json.dumps(results._verdict(run)))
+    (folder / "kills.json").write_text(kills_json(run))
+    (folder / "verdict.json").write_text(verdict_json(run))
     return folder
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from harness.kernel_output.records import KillRecord
-from harness.results.summary import Judged, Summary
+from harness.results.run_result import RunResult, ScenarioResult
 from harness.scenarios.verdict import Finding, Outcome, ScenarioVerdict
 from harness.ui.events import Planned
 
@@ -36,7 +36,7 @@ def verdict(
     return ScenarioVerdict(scenario, policy, "alloc", outcome, findings, (RECORD,) * records)
 
 
-def summary(*verdicts: ScenarioVerdict, **changes: Any) -> Summary:
+def summary(*verdicts: ScenarioVerdict, **changes: Any) -> RunResult:
     """Return a run that judged all it planned, and came to its end."""
     fields: dict[str, Any] = {
         "kernel": "linux-6.1",
@@ -51,10 +51,10 @@ def summary(*verdicts: ScenarioVerdict, **changes: Any) -> Summary:
         "release": "6.1.153-gfoom-0123456789ab",
         "toolchain": "gcc 12; ld 2.40",
         "origin": "Debian's linux-source-6.1 6.1.153-1",
-        "judged": tuple(Judged(one, 1.25, STARTED) for one in verdicts),
+        "judged": tuple(ScenarioResult.of(one, 1.25, STARTED) for one in verdicts),
         "finished": True,
     }
-    return Summary(**{**fields, **changes})
+    return RunResult(**{**fields, **changes})
 
 
 def texts() -> st.SearchStrategy[str]:
@@ -63,7 +63,7 @@ def texts() -> st.SearchStrategy[str]:
     return st.one_of(st.sampled_from(NASTY), anything)
 
 
-def _judged(place: Planned) -> st.SearchStrategy[Judged]:
+def _judged(place: Planned) -> st.SearchStrategy[ScenarioResult]:
     verdicts = st.builds(
         lambda outcome, reasons, records: verdict(
             place.scenario, outcome, *reasons, policy=place.policy, records=records
@@ -73,11 +73,11 @@ def _judged(place: Planned) -> st.SearchStrategy[Judged]:
         st.integers(0, 2),
     )
     times = st.sampled_from((None, STARTED, STARTED.astimezone(timezone(timedelta(hours=5.5)))))
-    return st.builds(Judged, verdicts, st.floats(0, 1e6), times)
+    return st.builds(ScenarioResult.of, verdicts, st.floats(0, 1e6), times)
 
 
 @st.composite
-def summaries(draw: st.DrawFn) -> Summary:
+def summaries(draw: st.DrawFn) -> RunResult:
     """Generate any run: in progress, ended early, or with a verdict that was not planned."""
     policies = st.sampled_from(("", "rss", "runtime", "badness")) | texts()
     planned = draw(st.lists(st.builds(Planned, policies, texts()), max_size=8))
@@ -87,7 +87,7 @@ def summaries(draw: st.DrawFn) -> Summary:
     if draw(st.booleans()):
         passed = st.sampled_from((Outcome.PASSED, Outcome.NOTHING_TO_KILL))
         judged = [
-            Judged(verdict(one.place.scenario, draw(passed), policy=one.place.policy), 1.0)
+            ScenarioResult(one.scenario, one.policy, "alloc", draw(passed), seconds=1.0)
             for one in judged
         ]
     return summary(

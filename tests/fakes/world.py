@@ -15,7 +15,12 @@ from harness.kernel_output.programs_output import (
     LimitSet,
     ProgramOutput,
 )
-from harness.kernel_output.records import KillRecord, format_record, parse_log
+from harness.kernel_output.records import (
+    FIGURE_OF_POLICY,
+    KillRecord,
+    format_record,
+    parse_log,
+)
 from harness.scenarios.catalogue import (
     MB,
     OFFENDER,
@@ -27,7 +32,7 @@ from harness.scenarios.catalogue import (
     Victims,
     uid_of,
 )
-from harness.scenarios.oracle import Candidate, Decision
+from harness.scenarios.evidence import Candidate, Decision
 from harness.scenarios.verdict import PROGRAMS, Observations, ProgramRun
 
 NONCE = "5f0c12ab"
@@ -135,11 +140,8 @@ class World:
         child = run.children[index]
         limit = self.scenario.limits[run.user]
         assert limit is not None
-        figure = {
-            "rss": None,
-            "runtime": child.cpu_time("runtime") * 10**6 + 12345678,
-            "badness": 1234,
-        }
+        figures = {"runtime": child.cpu_time("runtime") * 10**6 + 12345678}
+        has_figure = FIGURE_OF_POLICY[self.policy] is not None
         rss = child.size if self.trigger == "daemon" else min(child.size, limit)
         by_alloc = "set" if self.scenario.settings else "alloc"
         self.records.append(
@@ -150,7 +152,7 @@ class World:
                 mm_max=limit,
                 pid=pid,
                 rss=rss,
-                figure=figure[self.policy],
+                figure=figures.get(self.policy, 1234) if has_figure else None,
                 policy=self.policy,
                 trigger="syscall" if self.trigger == "daemon" else by_alloc,
                 sharer_of=None,
@@ -192,7 +194,7 @@ class World:
 
 def weighed(pid: int) -> Candidate:
     """Return a candidate like all others."""
-    return Candidate(pid, 1, 1, 0, 0, 0, False, 250_000)
+    return Candidate(pid, 1, 4096, 0, total=250_000 * 4096)
 
 
 def told(seen: Observations) -> Observations:

@@ -155,18 +155,16 @@ def test_a_time_that_wraps_is_a_time_like_others(core: Core) -> None:
 
 
 @given(
-    st.integers(0, 2**50),
-    st.integers(0, 2**50),
-    st.integers(0, 2**50),
+    st.tuples(*[st.integers(0, 2**50)] * 3),
     st.booleans(),
     st.integers(-1000, 1000),
     st.integers(0, 2**52),
 )
 def test_badness(
-    core: Core, rss: int, swap: int, pgtables: int, admin: bool, adj: int, total: int
+    core: Core, pages: tuple[int, int, int], admin: bool, adj: int, total: int
 ) -> None:
-    expected = core_model.badness(rss, swap, pgtables, admin, adj, total)
-    assert core.badness(rss, swap, pgtables, admin, adj, total) == expected
+    expected = core_model.badness(*pages, admin, adj, total)
+    assert core.badness(*pages, admin, adj, total) == expected
 
 
 @given(st.integers(0, ULONG_MAX), st.integers(0, ULONG_MAX), st.sampled_from((12, 14, 16)))

@@ -19,11 +19,14 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from stand_ins import script
 
 from harness.core.paths import REPO
 
@@ -86,15 +89,8 @@ class Clone:
             start_new_session=True,
         )
 
-    def run(
-        self,
-        *arguments: str,
-        inv: Path | None = None,
-        cwd: Path | None = None,
-        more: Mapping[str, str] | None = None,
-        **variables: str,
-    ) -> tuple[int, str, str]:
-        started = self.start(*arguments, inv=inv, cwd=cwd, more=more, **variables)
+    def run(self, *arguments: str, **options: Any) -> tuple[int, str, str]:
+        started = self.start(*arguments, **options)
         out, err = started.communicate(timeout=300)
         return started.returncode, out.strip(), err.strip()
 
@@ -138,18 +134,10 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return clone
 
 
-def script(path: Path, text: str) -> str:
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-    return str(path)
-
-
 def python_that(folder: Path, condition: str, otherwise: str = "exit 1") -> str:
     """A Python that behaves as `otherwise` says where the shell pattern on "$*" matches."""
-    return script(
-        folder / "other-python",
-        f'case "$*" in {condition}) {otherwise} ;; esac\n{quick_venv(folder)}',
-    )
+    text = f'case "$*" in {condition}) {otherwise} ;; esac\n{quick_venv(folder)}'
+    return str(script(folder / "other-python", text))
 
 
 def programs_run_by(clone: Clone) -> list[str]:
@@ -202,13 +190,20 @@ def test_from_another_folder_and_through_a_link(used: Clone, tmp_path: Path) -> 
     assert used.run("x", inv=link, cwd=tmp_path) == (0, f"{tmp_path}|{used.venv}|x", "")
 
 
-def test_status_of_the_program(used: Clone) -> None:
-    program = used.folder / "inv_program.py"
-    program.write_text("import sys; sys.exit(5)")
+@contextmanager
+def program_of(clone: Clone, text: str) -> Iterator[None]:
+    """Has `inv` run another program."""
+    program = clone.folder / "inv_program.py"
+    program.write_text(text)
     try:
-        assert used.run()[0] == 5
+        yield
     finally:
         program.write_text(PROGRAM)
+
+
+def test_status_of_the_program(used: Clone) -> None:
+    with program_of(used, "import sys; sys.exit(5)"):
+        assert used.run()[0] == 5
 
 
 @pytest.mark.parametrize("change", ["lock", "stamp", "python"])
@@ -384,15 +379,10 @@ def test_pip_hears_where_packages_come_from(fresh: Clone) -> None:
 )
 def test_what_is_set_for_another_python(used: Clone, tmp_path: Path, name: str, value: str) -> None:
     (tmp_path / "sitecustomize.py").write_text("print('another one')\n")
-    program = used.folder / "inv_program.py"
     (used.folder / "harness.py").touch()
-    program.write_text(
-        "import harness, sys\nassert sys.flags.utf8_mode\nassert __debug__\n" + PROGRAM
-    )
-    try:
+    asserts = "import harness, sys\nassert sys.flags.utf8_mode\nassert __debug__\n"
+    with program_of(used, asserts + PROGRAM):
         done = used.run(more={name: value.format(folder=tmp_path)})
-    finally:
-        program.write_text(PROGRAM)
     assert done == (0, f"{used.folder}|{used.venv}", "")
 
 
@@ -410,13 +400,9 @@ print("y", file=sys.stderr)
 def test_a_stream_that_is_closed_is_no_file_that_is_opened(
     used: Clone, tmp_path: Path, closed: str
 ) -> None:
-    program = used.folder / "inv_program.py"
-    program.write_text(STREAMS)
-    try:
-        command = f"exec {shlex.quote(str(used.folder / 'inv'))} {tmp_path}/said {closed}"
+    command = f"exec {shlex.quote(str(used.folder / 'inv'))} {tmp_path}/said {closed}"
+    with program_of(used, STREAMS):
         assert subprocess.run(["sh", "-c", command], check=False, timeout=60).returncode == 0
-    finally:
-        program.write_text(PROGRAM)
     assert (tmp_path / "said").read_text() == "True True True True\n"
 
 

@@ -56,7 +56,9 @@ def test_tasks_import_the_harness_lazily() -> None:
     body = ast.parse((REPO / "tasks.py").read_text()).body
     top = "\n".join(ast.unparse(node) for node in body if not isinstance(node, ast.FunctionDef))
     runtime = top.partition("if TYPE_CHECKING:")[0]
-    assert not [name for name in imports_in(runtime) if name.startswith("harness")]
+    # The table is data, and the help names the targets.
+    allowed = {"harness.targets.table"}
+    assert {name for name in imports_in(runtime) if name.startswith("harness")} == allowed
 
 
 # --- what differs between the targets is in one place --------------------------------

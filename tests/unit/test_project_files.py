@@ -103,14 +103,6 @@ def test_ci_runs_what_the_readme_says() -> None:
     assert "./inv setup emulator-test --policy rss" in text_of("README.md")
 
 
-def test_readme_has_every_task() -> None:
-    import tasks
-
-    readme = text_of("README.md")
-    names = {name.replace("_", "-") for name in tasks.namespace.tasks}
-    assert {name for name in names if f"`{name}" not in readme} == set()
-
-
 def test_the_tests_that_the_design_names_are_here() -> None:
     named = set(re.findall(r"`(test_\w+)`", text_of("docs/design.md")))
     tests = "".join(path.read_text() for path in (REPO / "tests").rglob("test_*.py"))

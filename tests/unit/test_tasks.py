@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import Task
 
@@ -27,18 +29,14 @@ from harness.core.errors import UsageError
 from harness.core.paths import REPO
 from harness.jobs import checks, doctor, emulator_test, fuzz, replay, setup
 from harness.jobs.cli import StatusError
+from harness.jobs.options import EmulatorTestOptions
+from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.table import TARGETS
 from harness.ui.events import Error, Event, Message, PhaseBegin, PhaseEnd, RunBegin, RunEnd, decode
 from harness.ui.progress import reporter_of
 from harness.ui.workspace import Workspace
 from inv_program import InvConfig, InvProgram
 
-NAMES = {
-    *("setup", "doctor", "cache", "clean", "boot", "emulator-test"),
-    *("fetch-kernel", "patch-kernel", "build-kernel"),
-    *("build-modules", "build-ndk-tests", "build-rootfs"),
-    *("fuzz", "bench", "bench-docs", "bench-harness", "bundle", "replay", "report"),
-    *("test", "lint", "unit-test", "browser-test", "boot-test"),
-}
 UNKNOWN = ("doctor", "--kernel", "linux-0.1")
 
 
@@ -93,14 +91,18 @@ def inv_process(
 
 
 def all_tasks() -> dict[str, Task[Any]]:
-    return {name.replace("_", "-"): task for name, task in tasks.namespace.tasks.items()}
+    return dict(Collection.from_module(tasks).tasks)
 
 
-def test_names() -> None:
-    assert all_tasks().keys() == NAMES
+def test_the_readme_has_every_task_and_no_other() -> None:
+    _, _, text = (REPO / "README.md").read_text().partition("\n## Tasks\n")
+    table, _, _ = text.partition("\n## ")
+    names = re.findall(r"^\| `([a-z-]+)", table, re.MULTILINE)
+    assert "emulator-test" in names
+    assert sorted(names) == sorted(all_tasks())
 
 
-@pytest.mark.parametrize("name", sorted(NAMES))
+@pytest.mark.parametrize("name", sorted(all_tasks()))
 def test_every_task_and_option_is_explained(name: str) -> None:
     task = all_tasks()[name]
     assert task.__doc__
@@ -111,7 +113,7 @@ def test_every_task_and_option_is_explained(name: str) -> None:
 def test_list_from_another_folder(tmp_path: Path) -> None:
     done = inv_process("--list", cwd=tmp_path)
     assert done.returncode == 0
-    assert all(f"  {name} " in done.stdout for name in NAMES)
+    assert all(f"  {name} " in done.stdout for name in all_tasks())
 
 
 def test_no_task_lists_them(inv: Inv) -> None:
@@ -165,6 +167,11 @@ def test_help_of_a_task(inv: Inv) -> None:
     done = inv("--help", "emulator-test")
     assert done.status == 0
     assert "rss, runtime, badness or all" in " ".join(done.stdout.split())
+
+
+def test_help_names_every_kernel(inv: Inv) -> None:
+    told = " ".join(inv("--help", "setup").stdout.split())
+    assert f"the kernel: {' or '.join(TARGETS)} (" in told
 
 
 @pytest.mark.parametrize(("option", "variable"), [(["--debug"], "0"), ([], "1")])
@@ -312,11 +319,8 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> Jobs:
 def test_emulator_test_passes_its_options_on(jobs: Jobs) -> None:
     calls = jobs.of(emulator_test)
     tasks.emulator_test(context())
-    ((target,), seen) = calls[-1]
-    assert target.name == "linux-6.1"
-    assert (seen["policy"], seen["trigger"]) == ("rss", "alloc")
-    assert (seen["source"], seen["scenarios"], seen["avd"]) == (None, None, None)
-    assert (seen["snapshot"], seen["differential"]) == (True, False)
+    expected = EmulatorTestOptions(target=LINUX_6_1, policy="rss", trigger="alloc")
+    assert calls == [((expected,), {})]
     tasks.emulator_test(
         context(),
         policy="all",
@@ -326,11 +330,16 @@ def test_emulator_test_passes_its_options_on(jobs: Jobs) -> None:
         patch=["a.patch", "b.patch"],
         jobs="2",
     )
-    _, seen = calls[-1]
-    assert seen["jobs"] == "2"
-    assert (seen["policy"], seen["trigger"], seen["source"]) == ("all", "daemon", "/tree")
-    assert seen["scenarios"] == ("report",)
-    assert seen["extra_patches"] == [Path("a.patch"), Path("b.patch")]
+    ((options,), _) = calls[-1]
+    assert options == EmulatorTestOptions(
+        target=LINUX_6_1,
+        policy="all",
+        trigger="daemon",
+        source="/tree",
+        scenarios=("report",),
+        patches=(Path("a.patch"), Path("b.patch")),
+        jobs="2",
+    )
 
 
 def test_debug_is_another_kernel(jobs: Jobs) -> None:
@@ -338,7 +347,7 @@ def test_debug_is_another_kernel(jobs: Jobs) -> None:
     tasks.emulator_test(context(), debug=True)
     tasks.fuzz(context(), seed="1", debug=True)
     tasks.fuzz(context(), seed="1")
-    targets = [given[0] for given, _ in (*tested, *fuzzed)]
+    targets = [given[0].target for given, _ in (*tested, *fuzzed)]
     assert [target.debug for target in targets] == [True, True, False]
     assert targets[0].fragments[-1].name == "debug.config"
 

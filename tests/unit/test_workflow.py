@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from invoke.collection import Collection
 from invoke.parser.context import ParserContext
 from invoke.parser.parser import Parser
 from invoke.vendor import yaml
@@ -63,7 +64,7 @@ def test_its_commands_are_tasks_and_options_that_exist(workflow: dict[Any, Any])
     runs = "\n".join(step.get("run", "") for step in steps(workflow))
     lines = [line.partition(" | ")[0] for line in runs.splitlines() if "./inv" in line]
     assert len(lines) == 5
-    contexts: list[ParserContext] = tasks.namespace.to_contexts()
+    contexts: list[ParserContext] = Collection.from_module(tasks).to_contexts()
     for line in lines:
         words = line.replace("${{ matrix.kernel }}", "goldfish-3.4").split()
         assert words[0] == "./inv"
@@ -74,6 +75,6 @@ def test_its_commands_are_tasks_and_options_that_exist(workflow: dict[Any, Any])
 def test_a_wrong_option_would_be_found() -> None:
     from invoke.exceptions import ParseError
 
-    contexts: list[ParserContext] = tasks.namespace.to_contexts()
+    contexts: list[ParserContext] = Collection.from_module(tasks).to_contexts()
     with pytest.raises(ParseError):
         Parser(contexts=contexts).parse_argv(["setup", "--no-such-option"])

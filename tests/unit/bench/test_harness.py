@@ -10,21 +10,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from rich.console import Console
+from stand_ins import workspace
 
 from harness.bench import harness as bench_harness
 from harness.bench.harness import CASES, JSON, table_of
 from harness.build import equipment
-from harness.core.cache import Cache
 from harness.core.errors import UsageError
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
-from harness.ui.progress import Reporter
-from harness.ui.workspace import Workspace
-
-
-def workspace(folder: Path, output: io.StringIO) -> Workspace:
-    return Workspace(Cache(folder), Reporter(Console(file=output, width=200)))
+from harness.targets.model import Target
 
 
 def test_ratios_are_of_the_same_round() -> None:
@@ -59,22 +53,22 @@ def test_the_first_round_does_not_count(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(bench_harness, "_once", once)
     monkeypatch.setattr(bench_harness, "_guest", once)
     output = io.StringIO()
-    assert (
-        bench_harness.run(workspace(tmp_path, output), LINUX_6_1, rounds=1, results=tmp_path / "r")
-        == 0
-    )
+    ws = workspace(tmp_path, output)
+    assert bench_harness.run(ws, LINUX_6_1, rounds=1, results=tmp_path / "r") == 0
     assert ran == [case.name for case in CASES] * 2
     (row, *_) = json.loads((tmp_path / "r" / "latest" / JSON).read_text())
     assert row["seconds"]["value"] == len(CASES) + 1
     assert "emulator-test --policy all" in output.getvalue()
 
 
-@pytest.mark.parametrize("rounds", [-1, 101])
-def test_a_wrong_number_of_rounds(tmp_path: Path, rounds: int) -> None:
-    with pytest.raises(UsageError):
-        bench_harness.run(workspace(tmp_path, io.StringIO()), LINUX_6_1, rounds=rounds)
-
-
-def test_an_avd_cannot_be_saved(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="saved"):
-        bench_harness.run(workspace(tmp_path, io.StringIO()), GOLDFISH_3_4.on("sdk"))
+@pytest.mark.parametrize(
+    ("target", "rounds", "message"),
+    [
+        (LINUX_6_1, -1, "not a number of rounds: -1"),
+        (LINUX_6_1, 101, "not a number of rounds: 101"),
+        (GOLDFISH_3_4.on("sdk"), 0, "saved"),
+    ],
+)
+def test_wrong_usage(tmp_path: Path, target: Target, rounds: int, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        bench_harness.run(workspace(tmp_path), target, rounds=rounds)

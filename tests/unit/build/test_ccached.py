@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from stand_ins import script
 
 from harness.build.kernel import CCACHED
 
@@ -23,9 +24,7 @@ from harness.build.kernel import CCACHED
 )
 def test_what_incbin_takes_in_is_compiled_anew(tmp_path: Path, source: str, cached: bool) -> None:
     for name in ("ccache", "gcc"):
-        tool = tmp_path / name
-        tool.write_text(f'#!/bin/sh\necho {name} "$@"\n')
-        tool.chmod(0o755)
+        script(tmp_path / name, f'echo {name} "$@"')
     done = subprocess.run(
         [CCACHED, "gcc", "-c", "-o", "x.o", source],
         env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from checkpatch import run_checkpatch, run_sparse
-from fakekernel import FakeRepository, make_repository
+from fakekernel import FakeRepository
+from stand_ins import script
 
 from harness.build.kernel import build
 from harness.core.errors import ToolMissingError, VerdictError
@@ -24,24 +25,19 @@ exit $bad;
 """
 # Called as the compiler is; the file is the last word.
 SPARSE = """\
-#!/bin/sh
 for file; do :; done
 grep -n XXX "$file" | sed "s|^\\([0-9]*\\):.*|$file:\\1:1: warning: marked|"
 """
 
 
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRepository:
-    fake = make_repository(tmp_path, monkeypatch)
+@pytest.fixture(autouse=True)
+def _tools(fake: FakeRepository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("checkpatch.COMMON", fake.common)
     (fake.pristine / "scripts").mkdir()
     (fake.pristine / "scripts/checkpatch.pl").write_text(SCRIPT)
     (fake.folder / "tools").mkdir()
-    tool = fake.folder / "tools" / "sparse"
-    tool.write_text(SPARSE)
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
-    return fake
+    tool = script(fake.folder / "tools" / "sparse", SPARSE)
+    monkeypatch.setenv("PATH", str(tool.parent), prepend=os.pathsep)
 
 
 def mark(path: Path) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -12,17 +11,15 @@ from pathlib import Path
 
 import pytest
 from goldfish_skeleton import GOTO_SH, PUT_USER, write_skeleton
+from stand_ins import workspace
 
 from harness.build.patching import PatchReport, check, inputs, overlay, steps
 from harness.build.source import KernelSource
 from harness.build.toolchain import tool_version
 from harness.build.tree_faults import is_sound, script_of
-from harness.core.cache import Cache
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import Target
-from harness.ui.progress import PlainConsole, Reporter
-from harness.ui.workspace import Workspace
 
 # Debian's two differ in how they pass floating point numbers, of which there are none here.
 COMPILERS = [
@@ -168,10 +165,6 @@ def tree(folder: Path, changed: Files | None = None) -> KernelSource:
 def target(prefix: str | None = None) -> Target:
     assert COMPILERS, "no cross compiler is installed: ./inv setup"
     return replace(GOLDFISH_3_4, cross_compile=prefix or COMPILERS[0])
-
-
-def workspace(folder: Path) -> Workspace:
-    return Workspace(Cache(folder), Reporter(PlainConsole(file=io.StringIO())))
 
 
 def reports(folder: Path, changed: Files | None = None) -> dict[str, PatchReport]:

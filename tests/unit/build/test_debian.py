@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 from archive import Archive, make_deb
+from stand_ins import script, workspace
 
 from harness.build import debian
-from harness.core.cache import Cache
 from harness.core.errors import DownloadError, SourceError
-from harness.ui.progress import PlainConsole, Reporter
 from harness.ui.workspace import Workspace
 
 MIRROR = "http://archive.example/debian"
@@ -27,7 +26,7 @@ def said() -> io.StringIO:
 
 @pytest.fixture
 def ws(tmp_path: Path, said: io.StringIO) -> Workspace:
-    return Workspace(Cache(tmp_path / "cache"), Reporter(PlainConsole(file=said)))
+    return workspace(tmp_path / "cache", said)
 
 
 @pytest.fixture
@@ -163,9 +162,7 @@ def test_the_mirror_is_the_hosts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lines = "\n".join(HOSTS[host])
-    apt = tmp_path / "apt-get"
-    apt.write_text(f"#!/bin/sh\ncat <<'END'\n{lines}\nEND\n")
-    apt.chmod(0o755)
+    script(tmp_path / "apt-get", f"cat <<'END'\n{lines}\nEND")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     archive, security = debian._sources("bookworm")
     assert archive == ([f"deb {MIRROR} bookworm main"] if archive_line else [])

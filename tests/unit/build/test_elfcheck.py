@@ -24,18 +24,17 @@ GOOD = ElfFacts(
 )
 
 
-def compile_start(folder: Path, name: str, *flags: str) -> Path:
-    """The smallest file that a cross-compiler makes of one function."""
-    source = folder / f"{name}.c"
-    source.write_text("void _start(void)\n{\n}\n")
-    path = folder / name
-    subprocess.run(["arm-linux-gnueabihf-gcc", "-nostdlib", *flags, "-o", path, source], check=True)
+def compiled(path: Path, *flags: str, text: str = "void _start(void) { }\n") -> Path:
+    """What a cross-compiler makes of a C text, by default the smallest that can be linked."""
+    source = path.with_suffix(".c")
+    source.write_text(text)
+    subprocess.run(["arm-linux-gnueabihf-gcc", *flags, "-o", path, source], check=True)
     return path
 
 
 @pytest.fixture(scope="module")
 def static(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compile_start(tmp_path_factory.mktemp("elf"), "static", "-static")
+    return compiled(tmp_path_factory.mktemp("elf") / "static", "-nostdlib", "-static")
 
 
 def test_a_static_program_is_accepted(static: Path) -> None:
@@ -46,7 +45,7 @@ def test_a_static_program_is_accepted(static: Path) -> None:
 def test_the_other_float_abi_is_told(static: Path, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"static .*float ABI is hard, not soft"):
         check_static_program(static, SOFT)
-    soft = compile_start(tmp_path, "soft", "-static", "-mfloat-abi=soft")
+    soft = compiled(tmp_path / "soft", "-nostdlib", "-static", "-mfloat-abi=soft")
     check_static_program(soft, SOFT)
     with pytest.raises(BuildError, match=r"soft .*float ABI is soft, not hard"):
         check_static_program(soft, HARD)
@@ -56,7 +55,7 @@ def test_the_other_float_abi_is_told(static: Path, tmp_path: Path) -> None:
 def test_an_object_files_attributes_tell_its_float_abi(
     tmp_path: Path, flag: str, hard: bool
 ) -> None:
-    path = compile_start(tmp_path, "object", "-c", f"-mfloat-abi={flag}")
+    path = compiled(tmp_path / "object", "-c", f"-mfloat-abi={flag}")
     facts = read_elf(path)
     assert (facts.file_type, facts.hard_float) == ("ET_REL", hard)
     with pytest.raises(BuildError, match="it is no program"):
@@ -64,10 +63,7 @@ def test_an_object_files_attributes_tell_its_float_abi(
 
 
 def test_a_dynamic_program_is_refused(tmp_path: Path) -> None:
-    source = tmp_path / "main.c"
-    source.write_text("int main(void)\n{\n\treturn 0;\n}\n")
-    path = tmp_path / "dynamic"
-    subprocess.run(["arm-linux-gnueabihf-gcc", "-o", path, source], check=True)
+    path = compiled(tmp_path / "dynamic", text="int main(void) { return 0; }\n")
     with pytest.raises(BuildError) as caught:
         check_static_program(path, HARD)
     assert "asks for /lib/ld-linux-armhf" in caught.value.message
@@ -109,13 +105,8 @@ def test_every_problem_is_told_at_once() -> None:
 
 
 def test_the_alignment_of_thread_local_variables_is_read(tmp_path: Path) -> None:
-    source = tmp_path / "tls.c"
-    source.write_text(
-        "__thread char a __attribute__((aligned(16)));\nvoid _start(void) { a = 1; }\n"
-    )
-    path = tmp_path / "tls"
-    words = ["arm-linux-gnueabihf-gcc", "-nostdlib", "-static", "-O2", "-mtp=cp15"]
-    subprocess.run([*words, "-o", path, source], check=True)
+    text = "__thread char a __attribute__((aligned(16)));\nvoid _start(void) { a = 1; }\n"
+    path = compiled(tmp_path / "tls", "-nostdlib", "-static", "-O2", "-mtp=cp15", text=text)
     assert read_elf(path).tls_alignment == 16
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import signal
 import sys
 import threading
@@ -15,16 +14,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from rich.console import Console
+from stand_ins import workspace
 
 from harness.build import equipment, kernel, modules, programs, rootfs
+from harness.build.modules import MODULE_NAMES
 from harness.core import lifetime, process
-from harness.core.cache import Cache
 from harness.core.errors import BuildError, RunEndedError
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
-from harness.ui.progress import Reporter
-from harness.ui.workspace import Workspace
 
 LONG = [sys.executable, "-c", "import time; time.sleep(600)"]
 
@@ -34,14 +31,14 @@ class Builds:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.folder = folder
-        self.ws = Workspace(Cache(folder / "cache"), Reporter(Console(file=io.StringIO())))
+        self.ws = workspace(folder / "cache")
         self.barrier = threading.Barrier(2)
         # What each does when both are at work.
         self.kernel_work: Callable[[], object] = lambda: None
         self.guest_work: Callable[[], object] = lambda: None
         files = folder / "built"
         files.mkdir()
-        for name in ("zImage", "config", "vmlinux", "program", "set_mm_limits", "my_oom_killer"):
+        for name in ("zImage", "config", "vmlinux", "program", *MODULE_NAMES):
             (files / name).write_text(name)
         (files / "guest.gz").write_bytes(gzip.compress(b"guest"))
         self.kernel: Any = SimpleNamespace(
@@ -57,20 +54,17 @@ class Builds:
         self.guest: Any = SimpleNamespace(
             key="g", initramfs=files / "guest.gz", tools=(), packages=("adbd=34",)
         )
-        monkeypatch.setattr(kernel, "build", self.build_kernel)
+        monkeypatch.setattr(
+            kernel, "build", lambda *_: self.together(self.kernel, self.kernel_work)
+        )
         monkeypatch.setattr(modules, "build", lambda *_: self.modules)
         monkeypatch.setattr(programs, "build", lambda *_: self.programs)
-        monkeypatch.setattr(rootfs, "build", self.build_guest)
+        monkeypatch.setattr(rootfs, "build", lambda *_: self.together(self.guest, self.guest_work))
 
-    def build_kernel(self, *_: object) -> Any:
+    def together(self, built: Any, work: Callable[[], object]) -> Any:
         self.barrier.wait(120)
-        self.kernel_work()
-        return self.kernel
-
-    def build_guest(self, *_: object) -> Any:
-        self.barrier.wait(120)
-        self.guest_work()
-        return self.guest
+        work()
+        return built
 
 
 @pytest.fixture
@@ -78,14 +72,10 @@ def builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Builds:
     return Builds(monkeypatch, tmp_path)
 
 
-def test_kernel_and_guest_are_built_side_by_side(builds: Builds) -> None:
+def test_kernel_and_guest_are_built_side_by_side_and_equipped(builds: Builds) -> None:
     made = equipment.build(builds.ws, LINUX_6_1)
     assert made.bootable.release == "6.1"
-    assert [path.name for path in made.bootable.modules] == ["set_mm_limits", "my_oom_killer"]
-
-
-def test_programs_and_modules_are_behind_the_guest(builds: Builds) -> None:
-    made = equipment.build(builds.ws, LINUX_6_1)
+    assert [path.name for path in made.bootable.modules] == list(MODULE_NAMES)
     whole = gzip.decompress(made.initramfs.read_bytes())
     assert whole.startswith(b"guest")
     for name in (b"equipment/program", b"equipment/set_mm_limits", b"equipment/my_oom_killer"):
@@ -107,30 +97,24 @@ def test_an_avd_has_a_system_of_its_own(builds: Builds) -> None:
     assert made.initramfs == builds.guest.initramfs
 
 
-def test_a_build_that_fails_ends_the_other(builds: Builds) -> None:
-    def fail() -> None:
-        raise BuildError("build kernel failed")
-
-    builds.kernel_work = fail
-    builds.guest_work = lambda: process.run(LONG)
-    begun = time.monotonic()
-    with pytest.raises(BuildError, match="build kernel failed"):
-        equipment.build(builds.ws, LINUX_6_1)
-    assert time.monotonic() - begun < 120
+def fail() -> None:
+    raise BuildError("build kernel failed")
 
 
-def test_ctrl_c_ends_both(builds: Builds) -> None:
+def interrupt() -> None:
     main = threading.main_thread().ident
     assert main is not None
+    signal.pthread_kill(main, signal.SIGINT)
+    process.run(LONG)
 
-    def interrupted() -> None:
-        signal.pthread_kill(main, signal.SIGINT)
-        process.run(LONG)
 
-    builds.kernel_work = interrupted
-    builds.guest_work = lambda: process.run(LONG)
+@pytest.mark.parametrize(("end", "error"), [(fail, BuildError), (interrupt, KeyboardInterrupt)])
+def test_a_build_that_fails_or_is_interrupted_ends_the_other(
+    builds: Builds, end: Callable[[], object], error: type[BaseException]
+) -> None:
+    builds.kernel_work, builds.guest_work = end, lambda: process.run(LONG)
     begun = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         equipment.build(builds.ws, LINUX_6_1)
     assert time.monotonic() - begun < 120
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 from pathlib import Path
 
@@ -11,19 +10,18 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
+from fakekernel import patch_files
 from goldfish_skeleton import SKELETON, TABLE_TAILS, write_skeleton
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stand_ins import workspace
 
-from harness.build.patching import Overlay, check, overlay, patch_files
+from harness.build.patching import Overlay, check, overlay
 from harness.build.series import touched_files
 from harness.build.source import KernelSource
 from harness.build.toolchain import tool_version
-from harness.core.cache import Cache
 from harness.core.errors import PatchError
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
-from harness.ui.progress import PlainConsole, Reporter
-from harness.ui.workspace import Workspace
 
 COMPILER = "arm-linux-gnueabihf-gcc"
 NEEDED = 11
@@ -54,8 +52,12 @@ def source_of(folder: Path) -> KernelSource:
     return KernelSource(GOLDFISH_3_4, folder, "skeleton", "3.4.67", "a skeleton")
 
 
-def workspace(folder: Path) -> Workspace:
-    return Workspace(Cache(folder), Reporter(PlainConsole(file=io.StringIO())))
+def patched_in_place(folder: Path, tail: str) -> None:
+    """Makes a skeleton, and writes what is patched below arch/ into it."""
+    write_skeleton(folder, tail)
+    for name, file in overlay(workspace(folder / "cache"), source_of(folder)).items():
+        if file is not None and name.startswith("arch/"):
+            (folder / name).write_bytes(file.data)
 
 
 def text_of(files: Overlay, name: str) -> str:
@@ -179,11 +181,8 @@ def assembled_table(folder: Path) -> dict[int, str]:
     """By number the function that the assembled table calls."""
     entry = folder / "arch/arm/kernel/entry-common.S"
     lines = [line for line in entry.read_text().splitlines() if not line.startswith("/* filler")]
-    numbers = [
-        line
-        for line in (folder / "arch/arm/include/asm/unistd.h").read_text().splitlines()
-        if line.startswith("#define __NR_")
-    ]
+    header = (folder / "arch/arm/include/asm/unistd.h").read_text().splitlines()
+    numbers = [line for line in header if line.startswith("#define __NR_")]
     source = folder / "arch/arm/kernel/table.S"
     source.write_text(
         "\n".join(
@@ -224,11 +223,7 @@ def assembled_table(folder: Path) -> dict[int, str]:
 
 @pytest.mark.parametrize("tail", TABLE_TAILS)
 def test_the_table_that_comes_of_it(tmp_path: Path, tail: str) -> None:
-    write_skeleton(tmp_path, tail)
-    files = overlay(workspace(tmp_path / "cache"), source_of(tmp_path))
-    for name, file in files.items():
-        if file is not None and name.startswith("arch/"):
-            (tmp_path / name).write_bytes(file.data)
+    patched_in_place(tmp_path, tail)
     table = assembled_table(tmp_path)
     numbers = GOLDFISH_3_4.syscalls
     assert table[numbers["set_mm_limits"]] == "sys_set_mm_limits"
@@ -244,12 +239,8 @@ def test_the_table_that_comes_of_it(tmp_path: Path, tail: str) -> None:
 
 
 def test_a_table_with_no_place_for_them_stops_the_build(tmp_path: Path) -> None:
-    write_skeleton(tmp_path, "with seccomp")
+    patched_in_place(tmp_path, "with seccomp")
     calls = tmp_path / "arch/arm/kernel/calls.S"
-    files = overlay(workspace(tmp_path / "cache"), source_of(tmp_path))
-    for name, file in files.items():
-        if file is not None and name.startswith("arch/"):
-            (tmp_path / name).write_bytes(file.data)
     lines = calls.read_text().splitlines()
     calls.write_text(
         "\n".join(line for line in lines if "ni_sys" not in line and "sec" not in line)

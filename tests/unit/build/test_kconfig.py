@@ -13,7 +13,6 @@ from harness.build.kconfig import (
     Fragment,
     Symbols,
     check_survived,
-    config_line,
     dropped,
     format_fragment,
     merge,
@@ -90,36 +89,42 @@ NAMES = ("CONFIG_A", "CONFIG_B", "CONFIG_C", "CONFIG_D")
 SYMBOLS = Symbols({name: [f"Kconfig:{number}"] for number, name in enumerate(NAMES)}, [])
 
 
-def what_is_said(config: str, *fragments: Fragment, symbols: Symbols = SYMBOLS) -> KconfigError:
-    """The error about a finished `.config`."""
-    with pytest.raises(KconfigError) as caught:
-        check_survived(settle(fragments, symbols), config, fragments, symbols)
-    return caught.value
-
-
-def test_dropped_lines_are_listed_with_what_came_instead() -> None:
-    said = what_is_said("CONFIG_A=m\nCONFIG_B=17\nCONFIG_D=y\n", OURS, USERS)
-    assert said.message == "Kconfig dropped 2 of 4 requested lines"
-    assert said.tail == ("fragment.config: CONFIG_A=y (got: m)\nmine.config: CONFIG_B=30 (got: 17)")
-
-
-def test_where_a_users_line_is_dropped_its_definition_is_named() -> None:
-    said = what_is_said("CONFIG_A=y\nCONFIG_B=17\nCONFIG_D=y\n", OURS, USERS)
-    assert said.hint.endswith("is off, or another line selects them; see CONFIG_B: Kconfig:1")
-
-
-def test_where_a_users_line_costs_a_fragments_line_the_way_out_is_named() -> None:
-    said = what_is_said("CONFIG_B=30\nCONFIG_D=y\n", OURS, USERS)
-    assert said.tail == "fragment.config: CONFIG_A=y (got: n)"
-    assert said.hint == (
-        "mine.config has switched off what these depend on;"
-        " if that is meant add to it: `# CONFIG_A is not set`"
-    )
-
-
-def test_a_name_that_the_kernel_does_not_have_is_named() -> None:
-    said = what_is_said("", Fragment("x", {"CONFIG_KASANN": "y"}))
-    assert said.hint.startswith("this kernel has no CONFIG_KASANN: ")
+@pytest.mark.parametrize(
+    ("config", "fragments", "tail", "hint"),
+    [
+        (
+            "CONFIG_A=m\nCONFIG_B=17\nCONFIG_D=y\n",
+            (OURS, USERS),
+            "fragment.config: CONFIG_A=y (got: m)\nmine.config: CONFIG_B=30 (got: 17)",
+            "is off, or another line selects them; see CONFIG_B: Kconfig:1",
+        ),
+        # The user's line costs one of ours.
+        (
+            "CONFIG_B=30\nCONFIG_D=y\n",
+            (OURS, USERS),
+            "fragment.config: CONFIG_A=y (got: n)",
+            (
+                "mine.config has switched off what these depend on;"
+                " if that is meant add to it: `# CONFIG_A is not set`"
+            ),
+        ),
+        (
+            "",
+            (Fragment("x", {"CONFIG_KASANN": "y"}),),
+            "x: CONFIG_KASANN=y (got: n)",
+            "this kernel has no CONFIG_KASANN: ",
+        ),
+    ],
+)
+def test_dropped_lines_are_listed_with_what_came_instead(
+    config: str, fragments: tuple[Fragment, ...], tail: str, hint: str
+) -> None:
+    requested = settle(fragments, SYMBOLS)
+    lost = len(tail.splitlines())
+    with pytest.raises(KconfigError, match=f"dropped {lost} of {len(requested)} ") as caught:
+        check_survived(requested, config, fragments, SYMBOLS)
+    assert caught.value.tail == tail
+    assert hint in caught.value.hint
 
 
 # --- choices --------------------------------------------------------------------
@@ -229,21 +234,13 @@ def test_a_file_of_another_system_is_read(tmp_path: Path) -> None:
     assert read_fragment(file) == Fragment("mine.config", {"CONFIG_A": "y", "CONFIG_B": "n"})
 
 
-def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_no_text_or_cannot_be_read_is_named(tmp_path: Path) -> None:
     file = tmp_path / "mine.config"
     file.write_bytes(b"# gr\xfcn\nCONFIG_A=y\n")
     with pytest.raises(KconfigError, match=r"mine\.config is not text in UTF-8"):
         read_fragment(file)
-
-
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(KconfigError, match=r"none cannot be read: No such file"):
         read_fragment(tmp_path / "none")
-
-
-def test_the_line_of_a_value() -> None:
-    assert config_line("CONFIG_A", "n") == "# CONFIG_A is not set"
-    assert config_line("CONFIG_A", '"x"') == 'CONFIG_A="x"'
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,11 @@ def compile_text(folder: Path, text: str, *more: str) -> subprocess.CompletedPro
     return compile_c(source, folder / "snippet.o", *more)
 
 
+def compiles(folder: Path, text: str, *more: str) -> None:
+    done = compile_text(folder, text, *more)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def symbols(path: Path, *, defined: bool) -> set[str]:
     with path.open("rb") as stream:
         table = ELFFile(stream).get_section_by_name(".symtab")
@@ -108,8 +113,7 @@ def test_it_compiles_without_a_complaint(
 
 def test_without_limits_the_calls_of_the_series_vanish(tmp_path: Path) -> None:
     text = "#include <linux/sched.h>\n#include <linux/mm.h>\n" + HOOKS
-    done = compile_text(tmp_path, text, "-DWITHOUT_MM_LIMITS")
-    assert (done.returncode, done.stderr) == (0, "")
+    compiles(tmp_path, text, "-DWITHOUT_MM_LIMITS")
     assert symbols(tmp_path / "snippet.o", defined=False) == set()
 
 
@@ -118,8 +122,7 @@ def test_the_hooks_can_be_called_where_the_series_does(
     tmp_path: Path, more: tuple[str, ...]
 ) -> None:
     text = "#include <linux/sched.h>\n#include <linux/mm.h>\n#include <linux/cred.h>\n" + HOOKS
-    done = compile_text(tmp_path, text, *more)
-    assert (done.returncode, done.stderr) == (0, "")
+    compiles(tmp_path, text, *more)
 
 
 def test_the_table_can_be_defined_where_the_series_does(tmp_path: Path) -> None:
@@ -129,8 +132,7 @@ def test_the_table_can_be_defined_where_the_series_does(tmp_path: Path) -> None:
         "\t.lock = __MUTEX_INITIALIZER(my_mm_limits.lock),\n"
         "\t.entries = LIST_HEAD_INIT(my_mm_limits.entries),\n};\n"
     )
-    done = compile_text(tmp_path, text)
-    assert (done.returncode, done.stderr) == (0, "")
+    compiles(tmp_path, text)
 
 
 SCHED = "#include <linux/sched.h>\n#include <linux/signal.h>\n#include <linux/rculist.h>\n"
@@ -215,5 +217,4 @@ def test_what_is_built_in_is_complete(tmp_path: Path) -> None:
 
 
 def test_names_that_others_have_brought_too_do_not_come_with_every_header(tmp_path: Path) -> None:
-    done = compile_text(tmp_path, FOREIGN)
-    assert (done.returncode, done.stderr) == (0, "")
+    compiles(tmp_path, FOREIGN)

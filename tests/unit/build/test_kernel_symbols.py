@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from stand_ins import script
 
 from harness.build.kernel_symbols import Decoder
 from harness.core.errors import InfrastructureError, ToolMissingError
@@ -181,9 +181,8 @@ def test_a_modules_function_is_not_the_kernels(plain: Built) -> None:
 
 
 def test_the_tool_is_asked_once(debug: Built, tmp_path: Path) -> None:
-    script = tmp_path / "addr2line"
-    script.write_text(f'#!/bin/sh\necho >> {tmp_path}/asked\nexec {PREFIX}addr2line "$@"\n')
-    script.chmod(0o755)
+    asks = f'echo >> {tmp_path}/asked; exec {PREFIX}addr2line "$@"'
+    script(tmp_path / "addr2line", asks)
     decoder = Decoder(debug.path, f"{tmp_path}/")
     names = ("mm_limits_scan", "mm_limits_round", "mm_limits_only")
     text = "\n".join(debug.at(name, 4) for name in names)
@@ -198,23 +197,24 @@ def test_a_missing_tool_is_told(debug: Built) -> None:
         Decoder(debug.path, "no-such-tool-").decode(debug.at("mm_limits_scan", 4))
 
 
-def test_a_vmlinux_that_is_none_is_told(plain: Built, tmp_path: Path) -> None:
-    with pytest.raises(InfrastructureError, match="nothing cannot be read: No such file"):
-        Decoder(tmp_path / "nothing", PREFIX)
-    with pytest.raises(InfrastructureError, match="cannot be read: Is a directory"):
-        Decoder(tmp_path, PREFIX)
-    text = tmp_path / "text"
-    text.write_text("a text\n")
-    with pytest.raises(InfrastructureError, match="text is not a whole ELF file"):
-        Decoder(text, PREFIX)
-    text.write_bytes(b"")
-    with pytest.raises(InfrastructureError, match="text is not a whole ELF file"):
-        Decoder(text, PREFIX)
-    stripped = tmp_path / "stripped"
-    shutil.copyfile(plain.path, stripped)
-    subprocess.run([f"{PREFIX}strip", stripped], check=True)
-    with pytest.raises(InfrastructureError, match="stripped has no symbols of functions"):
-        Decoder(stripped, PREFIX)
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nothing", "nothing cannot be read: No such file"),
+        ("", "cannot be read: Is a directory"),
+        ("text", "text is not a whole ELF file"),
+        ("empty", "empty is not a whole ELF file"),
+        ("stripped", "stripped has no symbols of functions"),
+    ],
+)
+def test_a_vmlinux_that_is_none_is_told(
+    plain: Built, tmp_path: Path, name: str, message: str
+) -> None:
+    (tmp_path / "text").write_text("a text\n")
+    (tmp_path / "empty").touch()
+    subprocess.run([f"{PREFIX}strip", "-o", tmp_path / "stripped", plain.path], check=True)
+    with pytest.raises(InfrastructureError, match=message):
+        Decoder(tmp_path / name, PREFIX)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

@@ -3,28 +3,22 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
+from fakekernel import patch_files
 from linux_6_1_skeleton import FORMS, files_of, write_6_1_skeleton
+from stand_ins import workspace
 
-from harness.build.patching import check, overlay, patch_files
+from harness.build.patching import check, overlay
 from harness.build.series import touched_files
 from harness.build.source import KernelSource
-from harness.core.cache import Cache
 from harness.core.errors import PatchError
 from harness.targets.linux_6_1 import LINUX_6_1
-from harness.ui.progress import PlainConsole, Reporter
-from harness.ui.workspace import Workspace
 
 
 def source_of(folder: Path) -> KernelSource:
     return KernelSource(LINUX_6_1, folder, "skeleton", "6.1.192", "a skeleton")
-
-
-def workspace(folder: Path) -> Workspace:
-    return Workspace(Cache(folder), Reporter(PlainConsole(file=io.StringIO())))
 
 
 @pytest.mark.parametrize("shift", [0, 1, 150])

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from fakekernel import LIMITS_C, MODULE_C, FakeRepository, make_repository
+from fakekernel import LIMITS_C, MODULE_C, FakeRepository
 
 from harness.build.kernel import KernelBuild
 from harness.build.kernel import build as build_kernel
@@ -16,11 +15,6 @@ from harness.build.modules import build, check_module, module_info
 from harness.build.patching import WorkTree
 from harness.core.errors import BuildError
 from harness.targets.model import ElfAbi
-
-
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRepository:
-    return make_repository(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -49,21 +43,17 @@ def test_what_a_build_in_the_folder_left_is_ignored(
     assert build(fake.ws, kernel).key == key
 
 
-def test_another_kernel_has_other_modules(fake: FakeRepository, kernel: KernelBuild) -> None:
-    first = build(fake.ws, kernel)
-    (fake.common / "mm/limits.c").write_text(LIMITS_C + "\n")
-    other = build_kernel(fake.ws, fake.target, str(fake.pristine))
-    assert build(fake.ws, other).key != first.key
-
-
-def test_the_tree_is_brought_back_to_the_kernel(fake: FakeRepository, kernel: KernelBuild) -> None:
+def test_another_kernel_has_other_modules_and_the_tree_is_brought_back(
+    fake: FakeRepository, kernel: KernelBuild
+) -> None:
     (fake.common / "mm/limits.c").write_text(LIMITS_C.replace("return 0", "return 1"))
-    build_kernel(fake.ws, fake.target, str(fake.pristine))
+    other = build_kernel(fake.ws, fake.target, str(fake.pristine))
     tree = WorkTree.of(fake.ws, kernel.source)
     assert "return 1" in (tree.tree / "mm/limits.c").read_text()
     built = build(fake.ws, kernel)
     assert module_info(built.path("limiter"))["vermagic"] == f"{kernel.release} SMP"
     assert (tree.tree / "mm/limits.c").read_text() == LIMITS_C
+    assert build(fake.ws, other).key != built.key
 
 
 def test_a_tree_that_is_gone_is_made_again(fake: FakeRepository, kernel: KernelBuild) -> None:
@@ -72,9 +62,17 @@ def test_a_tree_that_is_gone_is_made_again(fake: FakeRepository, kernel: KernelB
     assert module_info(built.path("limiter"))["vermagic"] == f"{kernel.release} SMP"
 
 
+def write_module(fake: FakeRepository, text: str) -> None:
+    (fake.module / "limiter.c").write_text(text)
+
+
+ABSENT = "int absent(void);\nint f(void) { int unused; return absent(); }\n"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (ABSENT.replace("int unused; ", ""), r"absent.* undefined"),
         # An error from GCC 14 on.
         (MODULE_C.replace("check_limits()", "gone()"), r"(warning\(s\) in module/|failed): .*gone"),
         (MODULE_C.replace("return", "int unused; return"), "unused variable"),
@@ -84,35 +82,24 @@ def test_a_tree_that_is_gone_is_made_again(fake: FakeRepository, kernel: KernelB
 def test_warnings_and_errors_stop_the_build(
     fake: FakeRepository, kernel: KernelBuild, text: str, message: str
 ) -> None:
-    (fake.module / "limiter.c").write_text(text)
+    write_module(fake, text)
     with pytest.raises(BuildError, match=message):
         build(fake.ws, kernel)
-    folder = fake.ws.cache.root / "modules"
-    assert list(folder.iterdir()) == []
-
-
-def test_a_symbol_that_the_kernel_lacks_stops_the_build(
-    fake: FakeRepository, kernel: KernelBuild
-) -> None:
-    (fake.module / "limiter.c").write_text("int absent(void);\nint f(void) { return absent(); }\n")
-    with pytest.raises(BuildError, match=r"absent.* undefined"):
-        build(fake.ws, kernel)
+    assert list((fake.ws.cache.root / "modules").iterdir()) == []
 
 
 def test_a_module_of_another_kernel_or_cpu_is_refused(
     fake: FakeRepository, kernel: KernelBuild
 ) -> None:
-    module = build(fake.ws, kernel).path("limiter")
+    built = build(fake.ws, kernel)
+    with pytest.raises(BuildError, match="module/ has no nothing"):
+        built.path("nothing")
+    module = built.path("limiter")
     with pytest.raises(BuildError, match=r"for the kernel '6\.1\.99-gfoom-.* SMP', not 6\.1\.98"):
         check_module(module, replace(kernel, release="6.1.98"))
     abi = ElfAbi(machine="EM_68K", elf_class=32, hard_float=False)
     with pytest.raises(BuildError, match="not EM_68K"):
         check_module(module, replace(kernel, target=replace(kernel.target, elf=abi)))
-
-
-def test_a_name_that_is_no_module_is_an_error(fake: FakeRepository, kernel: KernelBuild) -> None:
-    with pytest.raises(BuildError, match="module/ has no nothing"):
-        build(fake.ws, kernel).path("nothing")
 
 
 # --- a target whose warnings are only told -------------------------------------------
@@ -127,7 +114,7 @@ def old_kernel(kernel: KernelBuild) -> KernelBuild:
 def test_a_compilers_warning_may_be_only_told(
     fake: FakeRepository, old_kernel: KernelBuild
 ) -> None:
-    (fake.module / "limiter.c").write_text(MODULE_C.replace("return", "int unused; return"))
+    write_module(fake, MODULE_C.replace("return", "int unused; return"))
     assert build(fake.ws, old_kernel).path("limiter").is_file()
     assert "unused variable" in fake.said.getvalue()
 
@@ -136,7 +123,7 @@ def test_what_the_kernels_own_headers_bring_along_is_not_told(fake: FakeReposito
     header = fake.pristine / "include/linux/mm.h"
     noise = "static inline int noise(void) { int of_the_header; return 0; }\n"
     header.write_text(header.read_text() + noise)
-    (fake.module / "limiter.c").write_text(MODULE_C.replace("return", "int of_ours; return"))
+    write_module(fake, MODULE_C.replace("return", "int of_ours; return"))
     target = replace(fake.target, warnings_stop=False)
     built = build(fake.ws, build_kernel(fake.ws, target, str(fake.pristine)))
     assert "of_the_header" in (built.folder / "build.log").read_text()
@@ -147,8 +134,7 @@ def test_what_the_kernels_own_headers_bring_along_is_not_told(fake: FakeReposito
 def test_a_symbol_that_the_kernel_lacks_stops_the_build_all_the_same(
     fake: FakeRepository, old_kernel: KernelBuild
 ) -> None:
-    text = "int absent(void);\nint f(void) { int unused; return absent(); }\n"
-    (fake.module / "limiter.c").write_text(text)
+    write_module(fake, ABSENT)
     with pytest.raises(BuildError, match=r"^1 warning\(s\) in module/: .*absent.* undefined!"):
         build(fake.ws, old_kernel)
     assert "unused variable" in fake.said.getvalue()

@@ -7,14 +7,12 @@ import io
 from pathlib import Path
 
 import pytest
+from stand_ins import workspace
 
 from harness.build import patching, source
 from harness.build.patching import PatchReport
-from harness.core.cache import Cache
 from harness.core.errors import VerdictError
 from harness.targets.linux_6_1 import LINUX_6_1
-from harness.ui.progress import PlainConsole, Reporter
-from harness.ui.workspace import Workspace
 
 
 @pytest.fixture
@@ -25,10 +23,9 @@ def said(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 
 
 def check(said: io.StringIO, *reports: PatchReport) -> None:
-    ws = Workspace(Cache(Path("none")), Reporter(PlainConsole(file=said)))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(patching, "check", lambda *_: list(reports))
-        patching.report_check(ws, LINUX_6_1)
+        patching.report_check(workspace(Path("none"), said), LINUX_6_1)
 
 
 def test_each_patch_has_a_line(said: io.StringIO) -> None:

@@ -7,28 +7,21 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_ndk import BUILDS, R11, arm_program, make_ndk
-from rich.console import Console
+from stand_ins import script, workspace
 
 from harness.build import programs
 from harness.build.elfcheck import read_elf
-from harness.core.cache import Cache
 from harness.core.errors import BuildError, ToolMissingError
 from harness.core.paths import NDK_TESTS
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import Target
-from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
-
-
-def workspace(root: Path) -> Workspace:
-    return Workspace(cache=Cache(root), reporter=Reporter(Console(file=StringIO())))
 
 
 def entries(ws: Workspace) -> list[Path]:
@@ -155,9 +148,7 @@ def test_a_missing_compiler_is_named_with_its_package(tmp_path: Path) -> None:
 
 def test_a_missing_c_library_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A compiler without its library cannot be had here; its words can.
-    compiler = tmp_path / "bare-gcc"
-    compiler.write_text("#!/bin/sh\necho 'ld: cannot find -lc: No such file' >&2\nexit 1\n")
-    compiler.chmod(0o755)
+    script(tmp_path / "bare-gcc", "echo 'ld: cannot find -lc: No such file' >&2; exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}", prepend=":")
     with pytest.raises(BuildError) as caught:
         programs.compile_programs(
@@ -177,6 +168,12 @@ def test_the_make_file_says_what_it_needs(tmp_path: Path) -> None:
 
 
 # --- by ndk-build ------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _no_ndk(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT"):
+        monkeypatch.delenv(variable, raising=False)
 
 
 @pytest.fixture
@@ -216,34 +213,26 @@ def test_an_ndk_builds_the_programs_and_no_compiler_is_looked_for(
     assert len(words.read_text().splitlines()) == len(called)
 
 
-def test_another_revision_builds_anew(tmp_path: Path, use_ndk: Callable[[str], None]) -> None:
-    use_ndk(BUILDS.format(program=arm_program(tmp_path / "program")))
-    ws = workspace(tmp_path / "cache")
-    first = programs.build(ws, GOLDFISH_3_4)
-    (tmp_path / "ndk" / "source.properties").write_text("Pkg.Revision = 27.0.12077973\n")
-    assert programs.build(ws, GOLDFISH_3_4).key != first.key
-    assert len(entries(ws)) == 2
-
-
-def test_another_api_level_builds_anew(tmp_path: Path, use_ndk: Callable[[str], None]) -> None:
+def test_another_ndk_builds_anew(tmp_path: Path, use_ndk: Callable[[str], None]) -> None:
     words = tmp_path / "words"
     program = arm_program(tmp_path / "program")
     use_ndk(f'echo "$*" >>{words}\n' + BUILDS.format(program=program))
     ws = workspace(tmp_path / "cache")
-    first = programs.build(ws, GOLDFISH_3_4)
+    keys = {programs.build(ws, GOLDFISH_3_4).key}
+    (tmp_path / "ndk" / "source.properties").write_text("Pkg.Revision = 27.0.12077973\n")
+    keys.add(programs.build(ws, GOLDFISH_3_4).key)
     assert "APP_PLATFORM" not in words.read_text()
     (tmp_path / "ndk" / "meta").mkdir()
     (tmp_path / "ndk" / "meta" / "platforms.json").write_text('{"min": 16, "max": 28}')
-    assert programs.build(ws, GOLDFISH_3_4).key != first.key
+    keys.add(programs.build(ws, GOLDFISH_3_4).key)
     assert words.read_text().count(" APP_PLATFORM=android-28 ") == len(programs.PROGRAMS)
+    assert len(keys) == len(entries(ws)) == 3
 
 
 def test_the_hint_names_what_led_to_the_ndk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build = make_ndk(tmp_path / "ndk", "exit 1")
-    for variable in ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT"):
-        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("PATH", f"{build.parent}", prepend=":")
     with pytest.raises(BuildError) as caught:
         programs.build(workspace(tmp_path / "cache"), GOLDFISH_3_4)
@@ -271,8 +260,6 @@ def test_a_variable_that_names_no_ndk_stops_the_build(
 def test_without_an_ndk_the_compiler_of_the_target_is_wanted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("ANDROID_NDK_HOME", raising=False)
-    monkeypatch.delenv("ANDROID_NDK_ROOT", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissingError) as caught:
         programs.build(workspace(tmp_path / "cache"), GOLDFISH_3_4)
@@ -297,22 +284,19 @@ def test_an_ndk_build_that_fails_is_told_and_leaves_no_entry(
     assert entries(ws) == []
 
 
-def test_an_ndk_build_that_makes_nothing(tmp_path: Path, use_ndk: Callable[[str], None]) -> None:
-    use_ndk("exit 0")
+OTHER_ABI = BUILDS.replace("abi=${{word#*=}}", "abi=arm64-v8a")
+
+
+@pytest.mark.parametrize("text", ["exit 0", OTHER_ABI], ids=["nothing", "another ABI"])
+def test_an_ndk_build_that_makes_nothing_of_use(
+    tmp_path: Path, use_ndk: Callable[[str], None], text: str
+) -> None:
+    use_ndk(text.format(program=arm_program(tmp_path / "program")))
     ws = workspace(tmp_path / "cache")
     with pytest.raises(BuildError, match="left no test_set_mm_limits for armeabi-v7a") as caught:
         programs.build(ws, GOLDFISH_3_4)
     assert caught.value.log is not None
     assert entries(ws) == []
-
-
-def test_an_ndk_build_for_another_abi_makes_nothing_of_use(
-    tmp_path: Path, use_ndk: Callable[[str], None]
-) -> None:
-    script = BUILDS.format(program=arm_program(tmp_path / "program"))
-    use_ndk(script.replace("abi=${word#*=}", "abi=arm64-v8a"))
-    with pytest.raises(BuildError, match="left no test_set_mm_limits for armeabi-v7a"):
-        programs.build(workspace(tmp_path / "cache"), GOLDFISH_3_4)
 
 
 @pytest.mark.parametrize(
@@ -321,23 +305,17 @@ def test_an_ndk_build_for_another_abi_makes_nothing_of_use(
         ({"hard_float": True}, "float ABI is hard, not soft"),
         ({"interpreter": "/system/bin/linker"}, "not static: it asks for /system/bin/linker"),
         ({"tls_alignment": 8}, "TLS segment is aligned to 8, and bionic aborts below 32"),
+        (None, "test_set_mm_limits is not a whole ELF file"),
     ],
 )
 def test_a_program_of_an_ndk_that_would_not_run_leaves_no_entry(
-    tmp_path: Path, use_ndk: Callable[[str], None], options: dict[str, Any], problem: str
+    tmp_path: Path, use_ndk: Callable[[str], None], options: dict[str, Any] | None, problem: str
 ) -> None:
-    use_ndk(BUILDS.format(program=arm_program(tmp_path / "program", **options)))
+    program = arm_program(tmp_path / "program", **(options or {}))
+    if options is None:
+        program.write_text("no ELF file\n")
+    use_ndk(BUILDS.format(program=program))
     ws = workspace(tmp_path / "cache")
     with pytest.raises(BuildError, match=problem):
         programs.build(ws, GOLDFISH_3_4)
     assert entries(ws) == []
-
-
-def test_an_ndk_build_that_leaves_no_program(
-    tmp_path: Path, use_ndk: Callable[[str], None]
-) -> None:
-    text = tmp_path / "program"
-    text.write_text("no ELF file\n")
-    use_ndk(BUILDS.format(program=text))
-    with pytest.raises(BuildError, match="test_set_mm_limits is not a whole ELF file"):
-        programs.build(workspace(tmp_path / "cache"), GOLDFISH_3_4)

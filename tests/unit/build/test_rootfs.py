@@ -9,17 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
+from stand_ins import script, workspace
 
 from harness.build import rootfs
-from harness.core.cache import Cache
 from harness.core.errors import SourceError
 from harness.core.paths import GUEST
 from harness.targets.linux_6_1 import LINUX_6_1
-from harness.ui.progress import Reporter
-from harness.ui.workspace import Workspace
 
-MMDEBSTRAP = r"""#!/bin/sh
+MMDEBSTRAP = r"""
 case " $* " in
 *\ {broken}\ *) echo "E: the lists do not fit" >&2; exit 25 ;;
 esac
@@ -37,11 +34,10 @@ def fake_mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
     def make(broken: str) -> None:
         for name, text in (
             ("mmdebstrap", MMDEBSTRAP.replace("{broken}", broken)),
-            ("apt-get", "#!/bin/sh\n"),
-            ("apt-config", "#!/bin/sh\n"),
+            ("apt-get", ""),
+            ("apt-config", ""),
         ):
-            (tmp_path / name).write_text(text)
-            (tmp_path / name).chmod(0o755)
+            script(tmp_path / name, text)
 
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     return make
@@ -52,8 +48,7 @@ def fetch(tmp_path: Path) -> str:
     said = io.StringIO()
     folder = tmp_path / "entry"
     folder.mkdir()
-    ws = Workspace(Cache(tmp_path / "cache"), Reporter(Console(file=said)))
-    rootfs._fetch(ws, LINUX_6_1, folder)
+    rootfs._fetch(workspace(tmp_path / "cache", said), LINUX_6_1, folder)
     assert (folder / "root/usr/lib/android-sdk/platform-tools/adbd").is_file()
     return (folder / "packages").read_text() + said.getvalue()
 

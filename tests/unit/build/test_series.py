@@ -85,19 +85,21 @@ def test_new_deleted_and_renamed_files_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "message", "hint"),
     [
-        ("", "holds no change"),
-        ("only words\n", "holds no change"),
-        ("--- a/x\n+++ b/x\n@@ -1,3 +1,3 @@\n a\n", "is damaged"),
-        ("--- a/../x\n+++ b/../x\n@@ -1 +1 @@\n-x\n+y\n", "not in a/ or b/"),
-        ("--- /etc/x\n+++ /etc/x\n@@ -1 +1 @@\n-x\n+y\n", "not in a/ or b/"),
-        ("--- x\n+++ x\n@@ -1 +1 @@\n-x\n+y\n", "not in a/ or b/"),
+        ("", "holds no change", ""),
+        ("only words\n", "holds no change", ""),
+        ("--- a/x\n+++ b/x\n@@ -1,3 +1,3 @@\n a\n", "is damaged", ""),
+        ("--- a/../x\n+++ b/../x\n@@ -1 +1 @@\n-x\n+y\n", "not in a/ or b/", "--src-prefix"),
+        ("--- /etc/x\n+++ /etc/x\n@@ -1 +1 @@\n-x\n+y\n", "not in a/ or b/", "--src-prefix"),
+        ("--- x\n+++ x\n@@ -1 +1 @@\n-x\n+y\n", "not in a/ or b/", "--src-prefix"),
+        ("--- a/x\n+++ b/x\n@@@ -1,1 -1,1 +1,2 @@@\n", "both parents of a merge", "PARENT"),
     ],
 )
-def test_what_is_no_patch_is_refused_by_name(text: str, message: str) -> None:
-    with pytest.raises(PatchError, match=rf"^p\.patch .*{message}"):
+def test_what_is_no_patch_is_refused_by_name(text: str, message: str, hint: str) -> None:
+    with pytest.raises(PatchError, match=rf"^p\.patch .*{message}") as caught:
         touched_files(text, "p.patch")
+    assert hint in caught.value.hint
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)

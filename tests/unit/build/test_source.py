@@ -21,23 +21,25 @@ from pathlib import Path
 
 import pytest
 from archive import Archive, make_deb
-from fakekernel import TREE, FakeRepository, make_repository
+from fakekernel import TREE, FakeRepository
 from hypothesis import given
 from hypothesis import strategies as st
+from stand_ins import script
 
 from harness.build import debian, git_source
 from harness.build.git_source import checkout, fetch_argv, ls_remote_argv, parse_git_source
 from harness.build.patching import read_file
-from harness.build.source import check_version, directory_digest, fetch, tree_version
+from harness.build.source import (
+    KernelSource,
+    check_version,
+    directory_digest,
+    fetch,
+    tree_version,
+)
 from harness.core.cache import digest
-from harness.core.errors import CommandError, SourceError, UsageError
+from harness.core.errors import CommandError, HarnessError, SourceError, UsageError
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import GitSource
-
-
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRepository:
-    return make_repository(tmp_path, monkeypatch)
 
 
 def files_of(folder: Path) -> dict[str, object]:
@@ -48,9 +50,22 @@ def files_of(folder: Path) -> dict[str, object]:
     }
 
 
-def no_entry_left(fake: FakeRepository) -> bool:
-    folder = fake.ws.cache.root / "sources"
-    return not folder.exists() or not list(folder.iterdir())
+def fetched(fake: FakeRepository, source: object = None) -> KernelSource:
+    """The source of the target: its own, or what `source` names."""
+    return fetch(fake.ws, fake.target, None if source is None else str(source))
+
+
+def refused(
+    fake: FakeRepository,
+    source: object,
+    message: str | None = None,
+    error: type[HarnessError] = SourceError,
+) -> HarnessError:
+    """The error for a source, which leaves no entry."""
+    with pytest.raises(error, match=message) as caught:
+        fetched(fake, source)
+    assert not list((fake.ws.cache.root / "sources").glob("*"))
+    return caught.value
 
 
 # --- versions ---------------------------------------------------------------
@@ -94,27 +109,27 @@ def test_a_directory_is_copied_without_git_and_left_alone(fake: FakeRepository) 
     (given_tree / ".git").mkdir()
     (given_tree / ".git" / "config").write_text("x")
     before = files_of(given_tree)
-    source = fetch(fake.ws, fake.target, str(given_tree))
+    source = fetched(fake, given_tree)
     assert source.version == "6.1.99"
     assert files_of(source.tree) == files_of(TREE)
     assert files_of(given_tree) == before
     assert source.tree.is_relative_to(fake.ws.cache.root)
-    assert fetch(fake.ws, fake.target, str(given_tree)) == source
+    assert fetched(fake, given_tree) == source
     assert "fetch kernel source: up to date" in fake.said.getvalue()
 
 
 def test_a_changed_directory_is_another_source(fake: FakeRepository) -> None:
-    keys = {fetch(fake.ws, fake.target, str(fake.pristine)).key}
+    keys = {fetched(fake, fake.pristine).key}
     file = fake.pristine / "mm/page_alloc.c"
     text, times = file.read_text(), file.stat()
     # As long, and as old, as before: only the content tells.
     file.write_text(text.replace("taken", "TAKEN"))
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
-    keys.add(fetch(fake.ws, fake.target, str(fake.pristine)).key)
+    keys.add(fetched(fake, fake.pristine).key)
     file.chmod(0o755)
-    keys.add(fetch(fake.ws, fake.target, str(fake.pristine)).key)
+    keys.add(fetched(fake, fake.pristine).key)
     (fake.pristine / "link").symlink_to("mm")
-    keys.add(fetch(fake.ws, fake.target, str(fake.pristine)).key)
+    keys.add(fetched(fake, fake.pristine).key)
     assert len(keys) == 4
 
 
@@ -136,7 +151,7 @@ def test_a_directory_that_has_settled_is_read_once(
 def test_the_leftovers_of_a_build_are_cleaned_in_the_copy(fake: FakeRepository) -> None:
     (fake.pristine / ".config").write_text("CONFIG_X=y\n")
     (fake.pristine / "include/config").mkdir()
-    source = fetch(fake.ws, fake.target, str(fake.pristine))
+    source = fetched(fake, fake.pristine)
     assert files_of(source.tree) == files_of(TREE)
     assert (fake.pristine / ".config").is_file()
 
@@ -146,7 +161,7 @@ def test_leftovers_go_also_where_mrproper_fails(fake: FakeRepository) -> None:
     (fake.pristine / "include/generated").mkdir()
     makefile = fake.pristine / "Makefile"
     makefile.write_text(makefile.read_text() + "\n$(error this make is too new)\n")
-    tree = fetch(fake.ws, fake.target, str(fake.pristine)).tree
+    tree = fetched(fake, fake.pristine).tree
     assert not (tree / ".config").exists()
     assert not (tree / "include/generated").exists()
     assert (fake.pristine / "include/generated").is_dir()
@@ -155,9 +170,7 @@ def test_leftovers_go_also_where_mrproper_fails(fake: FakeRepository) -> None:
 def test_a_directory_of_another_version_is_refused(fake: FakeRepository) -> None:
     makefile = fake.pristine / "Makefile"
     makefile.write_text(makefile.read_text().replace("PATCHLEVEL = 1", "PATCHLEVEL = 12"))
-    with pytest.raises(SourceError, match=r"is Linux 6\.12\.99, but linux-6\.1 needs 6\.1"):
-        fetch(fake.ws, fake.target, str(fake.pristine))
-    assert no_entry_left(fake)
+    refused(fake, fake.pristine, r"is Linux 6\.12\.99, but linux-6\.1 needs 6\.1")
 
 
 # --- what else may be in a directory ---------------------------------------------
@@ -182,7 +195,7 @@ def test_what_is_no_file_is_left_out_and_told(
     before = directory_digest(fake.ws, fake.pristine)
     make(fake.pristine / "mm/odd")
     make(fake.pristine / "odd\n")
-    source = fetch(fake.ws, fake.target, str(fake.pristine))
+    source = fetched(fake, fake.pristine)
     assert files_of(source.tree) == files_of(TREE)
     assert source.key == f"directory-{before}"
     told = "2 pipe(s), socket(s) or device(s) left out: mm/odd, odd\\n"
@@ -192,8 +205,7 @@ def test_what_is_no_file_is_left_out_and_told(
 def test_a_pipe_for_a_makefile_is_not_waited_for(fake: FakeRepository) -> None:
     (fake.pristine / "Makefile").unlink()
     os.mkfifo(fake.pristine / "Makefile")
-    with pytest.raises(SourceError, match="has no Makefile with a VERSION"):
-        fetch(fake.ws, fake.target, str(fake.pristine))
+    refused(fake, fake.pristine, "has no Makefile with a VERSION")
 
 
 def test_links_are_copied_and_not_followed(fake: FakeRepository, tmp_path: Path) -> None:
@@ -202,25 +214,25 @@ def test_links_are_copied_and_not_followed(fake: FakeRepository, tmp_path: Path)
     links = {"dangling": "nowhere", "loop": "loop", "top": ".", "away": str(tmp_path / "elsewhere")}
     for name, goal in links.items():
         (fake.pristine / name).symlink_to(goal)
-    source = fetch(fake.ws, fake.target, str(fake.pristine))
+    source = fetched(fake, fake.pristine)
     for name, goal in links.items():
         assert str((source.tree / name).readlink()) == goal
     assert "left out" not in fake.said.getvalue()
     (tmp_path / "elsewhere/more").touch()
-    assert fetch(fake.ws, fake.target, str(fake.pristine)) == source
+    assert fetched(fake, fake.pristine) == source
 
 
 def test_a_link_to_a_directory_is_the_directory(fake: FakeRepository, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(fake.pristine)
-    by_link = fetch(fake.ws, fake.target, str(tmp_path / "link"))
-    assert by_link == fetch(fake.ws, fake.target, str(fake.pristine))
+    by_link = fetched(fake, tmp_path / "link")
+    assert by_link == fetched(fake, fake.pristine)
 
 
 def test_names_need_not_be_text(fake: FakeRepository) -> None:
     odd = os.fsdecode(b"mm/\xff\xfe.c")
     (fake.pristine / odd).write_text("int x;\n")
     os.mkfifo(fake.pristine / os.fsdecode(b"\xff"))
-    source = fetch(fake.ws, fake.target, str(fake.pristine))
+    source = fetched(fake, fake.pristine)
     assert (source.tree / odd).read_text() == "int x;\n"
     assert "left out: \\xff" in " ".join(fake.said.getvalue().split())
 
@@ -256,14 +268,14 @@ def mode_of(path: Path, mode: int) -> Iterator[None]:
 @pytest.mark.parametrize("name", ["mm/page_alloc.c", "mm", "Makefile"])
 def test_what_cannot_be_read_is_named(fake: FakeRepository, readable: Path, name: str) -> None:
     with mode_of(readable / name, 0), pytest.raises(SourceError) as caught:
-        fetch(fake.ws, fake.target, str(readable))
+        fetched(fake, readable)
     assert caught.value.message == f"{readable / name} cannot be read: Permission denied"
 
 
 def test_a_source_that_cannot_be_looked_for_is_named(fake: FakeRepository, readable: Path) -> None:
     message = r"/tree/x cannot be read: Permission denied"
     with mode_of(readable, 0), pytest.raises(SourceError, match=message):
-        fetch(fake.ws, fake.target, str(readable / "x"))
+        fetched(fake, readable / "x")
 
 
 def test_a_file_that_vanishes_meanwhile_is_named(
@@ -277,15 +289,12 @@ def test_a_file_that_vanishes_meanwhile_is_named(
         return read(path)
 
     monkeypatch.setattr(Path, "read_bytes", read_late)
-    with pytest.raises(SourceError, match=r"mm/page_alloc\.c was gone before it was read"):
-        fetch(fake.ws, fake.target, str(fake.pristine))
-    assert no_entry_left(fake)
+    refused(fake, fake.pristine, r"mm/page_alloc\.c was gone before it was read")
 
 
 def test_a_source_that_is_a_pipe_is_wrong_usage(fake: FakeRepository, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UsageError, match=r"pipe: neither a folder nor a file"):
-        fetch(fake.ws, fake.target, str(tmp_path / "pipe"))
+    refused(fake, tmp_path / "pipe", r"pipe: neither a folder nor a file", UsageError)
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "loop"])
@@ -293,8 +302,7 @@ def test_a_source_that_no_file_can_be_is_wrong_usage(
     fake: FakeRepository, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(UsageError, match="there is no such file or directory"):
-        fetch(fake.ws, fake.target, f"{tmp_path}/{name}")
+    refused(fake, f"{tmp_path}/{name}", "there is no such file or directory", UsageError)
 
 
 # --- a tar archive ----------------------------------------------------------
@@ -316,10 +324,10 @@ def pack(path: Path, kind: str = "", top: str = "linux-6.1.99") -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["", "gz", "bz2", "xz"])
+@pytest.mark.parametrize("kind", COMPRESSORS)
 def test_archives_of_each_kind(fake: FakeRepository, tmp_path: Path, kind: str) -> None:
     # The content tells what it is, not the name.
-    source = fetch(fake.ws, fake.target, str(pack(tmp_path / "kernel", kind)))
+    source = fetched(fake, pack(tmp_path / "kernel", kind))
     assert files_of(source.tree) == files_of(TREE)
     assert [path.name for path in source.tree.parent.iterdir() if path.name != "tree"] == [
         "origin.json"
@@ -330,11 +338,11 @@ def test_archives_of_each_kind(fake: FakeRepository, tmp_path: Path, kind: str) 
 def test_an_archive_packed_with_zstd(fake: FakeRepository, tmp_path: Path) -> None:
     plain = pack(tmp_path / "kernel.tar")
     subprocess.run(["zstd", "-q", plain], check=True)
-    source = fetch(fake.ws, fake.target, str(plain.with_suffix(".tar.zst")))
+    source = fetched(fake, plain.with_suffix(".tar.zst"))
     assert files_of(source.tree) == files_of(TREE)
 
 
-@pytest.mark.parametrize("kind", ["", "gz", "bz2", "xz"])
+@pytest.mark.parametrize("kind", COMPRESSORS)
 @pytest.mark.parametrize("part", [0.3, 0.9])
 def test_a_truncated_archive_is_named(
     fake: FakeRepository, tmp_path: Path, kind: str, part: float
@@ -342,67 +350,53 @@ def test_a_truncated_archive_is_named(
     path = pack(tmp_path / "kernel.tar", kind)
     data = path.read_bytes().rstrip(b"\0")
     path.write_bytes(data[: int(len(data) * part)])
-    with pytest.raises(SourceError, match=r"kernel\.tar is truncated or not a tar archive"):
-        fetch(fake.ws, fake.target, str(path))
-    assert no_entry_left(fake)
+    refused(fake, path, r"kernel\.tar is truncated or not a tar archive")
 
 
 def test_a_file_that_is_no_archive_is_named(fake: FakeRepository, tmp_path: Path) -> None:
     (tmp_path / "kernel.tar").write_text("<html>not found</html>\n" * 100)
-    with pytest.raises(SourceError, match=r"kernel\.tar is truncated or not a tar archive"):
-        fetch(fake.ws, fake.target, str(tmp_path / "kernel.tar"))
+    refused(fake, tmp_path / "kernel.tar", r"kernel\.tar is truncated or not a tar archive")
 
 
-def member(name: str, link: str = "") -> Callable[[tarfile.TarFile], None]:
-    def add(tar: tarfile.TarFile) -> None:
-        info = tarfile.TarInfo(name)
-        if link:
-            info.type, info.linkname = tarfile.SYMTYPE, link
-            tar.addfile(info)
-        else:
-            info.size = 4
-            tar.addfile(info, io.BytesIO(b"evil"))
+def member(name: str, link: str = "", kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
+    """A file of four bytes, a link, or what `kind` says."""
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = tarfile.SYMTYPE if link else kind, link
+    info.size = 4 if info.isreg() else 0
+    return info
 
-    return add
+
+def pack_with(path: Path, *members: tarfile.TarInfo) -> Path:
+    """Packs the tree and `members`."""
+    pack(path)
+    with tarfile.open(path, "a:") as tar:
+        for one in members:
+            tar.addfile(one, io.BytesIO(b"evil"))
+    return path
 
 
 @pytest.mark.parametrize(
-    "add",
+    "odd",
     [
         member("../outside"),
         member("linux-6.1.99/../../outside"),
         member("linux-6.1.99/link", "../../outside"),
         member("linux-6.1.99/link", "/etc/passwd"),
+        member("linux-6.1.99/mm/odd", kind=tarfile.FIFOTYPE),
+        member("linux-6.1.99/mm/odd", kind=tarfile.CHRTYPE),
+        member("linux-6.1.99/mm/odd", kind=tarfile.BLKTYPE),
     ],
 )
-def test_a_member_that_leads_outside_is_refused(
-    fake: FakeRepository, tmp_path: Path, add: Callable[[tarfile.TarFile], None]
+def test_a_member_that_leads_outside_or_is_no_file_is_refused(
+    fake: FakeRepository, tmp_path: Path, odd: tarfile.TarInfo
 ) -> None:
-    path = pack(tmp_path / "kernel.tar")
-    with tarfile.open(path, "a:") as tar:
-        add(tar)
-    with pytest.raises(SourceError, match=r"kernel\.tar is refused"):
-        fetch(fake.ws, fake.target, str(path))
-    assert no_entry_left(fake)
+    path = pack_with(tmp_path / "kernel.tar", odd)
+    refused(fake, path, rf"kernel\.tar is refused: .*{Path(odd.name).name}")
     assert not list(tmp_path.rglob("outside"))
 
 
-@pytest.mark.parametrize("kind", [tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE])
-def test_a_member_that_is_no_file_is_refused(
-    fake: FakeRepository, tmp_path: Path, kind: bytes
-) -> None:
-    path = pack(tmp_path / "kernel.tar")
-    with tarfile.open(path, "a:") as tar:
-        odd = tarfile.TarInfo("linux-6.1.99/mm/odd")
-        odd.type = kind
-        tar.addfile(odd)
-    with pytest.raises(SourceError, match=r"kernel\.tar is refused: .*linux-6\.1\.99/mm/odd"):
-        fetch(fake.ws, fake.target, str(path))
-    assert no_entry_left(fake)
-
-
 @pytest.mark.parametrize(
-    "adds",
+    "members",
     [
         [member("linux-6.1.99/loop", "loop"), member("linux-6.1.99/loop/x")],
         [member("linux-6.1.99/Makefile/x")],
@@ -410,26 +404,19 @@ def test_a_member_that_is_no_file_is_refused(
     ],
 )
 def test_members_that_are_in_each_others_way_are_named(
-    fake: FakeRepository, tmp_path: Path, adds: list[Callable[[tarfile.TarFile], None]]
+    fake: FakeRepository, tmp_path: Path, members: list[tarfile.TarInfo]
 ) -> None:
-    path = pack(tmp_path / "kernel.tar")
-    with tarfile.open(path, "a:") as tar:
-        for add in adds:
-            add(tar)
-    with pytest.raises(SourceError, match=r"kernel\.tar (?:cannot be unpacked|is refused): .*lin"):
-        fetch(fake.ws, fake.target, str(path))
-    assert no_entry_left(fake)
+    path = pack_with(tmp_path / "kernel.tar", *members)
+    refused(fake, path, r"kernel\.tar (?:cannot be unpacked|is refused): .*lin")
 
 
 def test_links_that_lead_nowhere_and_odd_names_are_unpacked(
     fake: FakeRepository, tmp_path: Path
 ) -> None:
-    path = pack(tmp_path / "kernel.tar")
     odd = os.fsdecode(b"linux-6.1.99/\xff.c")
-    with tarfile.open(path, "a:") as tar:
-        for add in (member("linux-6.1.99/dangling", "nowhere"), member(odd)):
-            add(tar)
-    tree = fetch(fake.ws, fake.target, str(path)).tree
+    links = member("linux-6.1.99/dangling", "nowhere")
+    path = pack_with(tmp_path / "kernel.tar", links, member(odd))
+    tree = fetched(fake, path).tree
     assert str((tree / "dangling").readlink()) == "nowhere"
     assert (tree / Path(odd).name).read_bytes() == b"evil"
 
@@ -437,15 +424,13 @@ def test_links_that_lead_nowhere_and_odd_names_are_unpacked(
 def test_an_archive_that_cannot_be_read_is_named(fake: FakeRepository, readable: Path) -> None:
     message = "Makefile cannot be read: Permission denied"
     with mode_of(readable / "Makefile", 0), pytest.raises(SourceError, match=message):
-        fetch(fake.ws, fake.target, str(readable / "Makefile"))
+        fetched(fake, readable / "Makefile")
 
 
 def test_an_archive_without_a_kernel_is_refused(fake: FakeRepository, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar", "w:") as tar:
-        member("a")(tar)
-    with pytest.raises(SourceError, match="not a kernel tree"):
-        fetch(fake.ws, fake.target, str(tmp_path / "x.tar"))
-    assert no_entry_left(fake)
+        tar.addfile(member("a"), io.BytesIO(b"evil"))
+    refused(fake, tmp_path / "x.tar", "not a kernel tree")
 
 
 # --- git --------------------------------------------------------------------
@@ -472,16 +457,14 @@ def test_a_commit_is_fetched_also_when_it_is_not_the_newest(
     commit = git(repository, "rev-parse", "HEAD")
     (repository / "Makefile").write_text("broken")
     git(repository, "commit", "-qam", "two")
-    source = fetch(fake.ws, fake.target, f"file://{repository}@{commit}")
+    source = fetched(fake, f"file://{repository}@{commit}")
     assert files_of(source.tree) == files_of(TREE)
     assert source.key == f"git-{commit[:16]}"
-    assert fetch(fake.ws, fake.target, f"{repository}@{commit}") == source
+    assert fetched(fake, f"{repository}@{commit}") == source
 
 
 def test_a_commit_that_is_not_there_is_an_error(fake: FakeRepository, repository: Path) -> None:
-    with pytest.raises(SourceError, match=r"git fetch of .* failed"):
-        fetch(fake.ws, fake.target, f"{repository}@{'0' * 39}1")
-    assert no_entry_left(fake)
+    refused(fake, f"{repository}@{'0' * 39}1", r"git fetch of .* failed")
 
 
 def test_a_branch_is_what_it_is_at(fake: FakeRepository, repository: Path) -> None:
@@ -527,7 +510,7 @@ def test_a_changed_work_tree_is_named_and_built_as_it_is(
 ) -> None:
     (repository / "Makefile").write_text((repository / "Makefile").read_text() + "# mine\n")
     before = directory_digest(fake.ws, repository)
-    source = fetch(fake.ws, fake.target, str(repository))
+    source = fetched(fake, repository)
     assert source.changed == ("Makefile",)
     assert source.commit == git(repository, "rev-parse", "HEAD")
     assert "with 1 changed file(s): Makefile\n" in fake.said.getvalue()
@@ -545,7 +528,7 @@ def test_new_files_in_a_work_tree_are_named_and_built(
         (repository / name).touch()
     (repository / ".gitignore").write_text("*.o\n")
     (repository / "built.o").touch()
-    source = fetch(fake.ws, fake.target, str(repository))
+    source = fetched(fake, repository)
     assert source.changed == (".gitignore", *(f'"{name}"' for name in names))
     said = " ".join(fake.said.getvalue().split())
     assert 'with 7 changed file(s): .gitignore, "drivers/ä 0.c", ' in said
@@ -556,7 +539,7 @@ def test_new_files_in_a_work_tree_are_named_and_built(
 def test_a_work_tree_as_it_was_committed_has_no_changes(
     fake: FakeRepository, repository: Path
 ) -> None:
-    source = fetch(fake.ws, fake.target, str(repository))
+    source = fetched(fake, repository)
     assert (source.commit, source.changed) == (git(repository, "rev-parse", "HEAD"), ())
     assert "changed file" not in fake.said.getvalue()
 
@@ -575,8 +558,8 @@ def test_the_repository_of_a_hook_is_left_alone(
         hook.setenv("GIT_WORK_TREE", str(mine))
         hook.setenv("GIT_INDEX_FILE", str(mine / ".git" / "index"))
         hook.setenv("GIT_OBJECT_DIRECTORY", str(mine / ".git" / "objects"))
-        source = fetch(fake.ws, fake.target, f"file://{repository}@{commit}")
-        assert fetch(fake.ws, fake.target, str(repository)).commit == commit
+        source = fetched(fake, f"file://{repository}@{commit}")
+        assert fetched(fake, repository).commit == commit
     assert files_of(source.tree) == files_of(TREE)
     assert files_of(mine) == before
 
@@ -597,7 +580,7 @@ def test_malformed_objects_of_old_commits_do_not_stop_a_strict_git(
     strict = tmp_path / "strict"
     strict.write_text("[transfer]\n\tfsckObjects = true\n[fetch]\n\tfsckObjects = true\n")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(strict))
-    assert fetch(fake.ws, fake.target, f"file://{repository}@{commit}").commit == commit
+    assert fetched(fake, f"file://{repository}@{commit}").commit == commit
 
 
 @pytest.fixture
@@ -629,9 +612,7 @@ def test_a_commit_is_not_waited_for_without_end(
     fake: FakeRepository, silent_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(git_source, "_SILENT_SECONDS", 1)
-    with pytest.raises(SourceError, match=r"git fetch of http://127\.0\.0\.1"):
-        fetch(fake.ws, fake.target, f"{silent_server}@{HASH}")
-    assert no_entry_left(fake)
+    refused(fake, f"{silent_server}@{HASH}", r"git fetch of http://127\.0\.0\.1")
 
 
 def test_the_commands_for_git(tmp_path: Path) -> None:
@@ -649,33 +630,36 @@ def test_the_commands_for_git(tmp_path: Path) -> None:
     ]
 
 
-def fake_git(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = folder / "bin" / "git"
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+def fake_git(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(folder / "git", text)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
 def test_a_server_that_gives_out_tips_only_is_told_of(
     fake: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusal = "error: Server does not allow request for unadvertised object"
-    script = f'case "$*" in *" fetch "*) echo "{refusal}"; exit 128;; esac'
-    fake_git(tmp_path, script, monkeypatch)
-    with pytest.raises(SourceError, match=r"git fetch of https://host\.invalid/k") as error:
-        fetch(fake.ws, fake.target, f"https://host.invalid/k@{HASH}")
-    assert "clone the repository" in str(error.value)
-    assert no_entry_left(fake)
+    text = f'case "$*" in *" fetch "*) echo "{refusal}"; exit 128;; esac'
+    fake_git(tmp_path, text, monkeypatch)
+    error = refused(fake, f"https://host.invalid/k@{HASH}", r"git fetch of https://host\.invalid/k")
+    assert "clone the repository" in error.hint
+
+
+def test_what_git_warns_of_is_no_commit(
+    fake: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"echo warning: redirecting to https://x/; printf '{HASH}\\trefs/heads/b\\n'"
+    fake_git(tmp_path, text, monkeypatch)
+    assert git_source.commit_of(fake.ws, GitSource("https://host.invalid/k", "b")) == HASH
 
 
 def test_a_clone_shows_how_far_it_is(
     fake: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = r"""case "$*" in *" fetch "*)
+    text = r"""case "$*" in *" fetch "*)
         printf 'Receiving objects:   7%% (1/14)\rReceiving objects: 100%% (14/14), done.\n';; esac
     mkdir -p "$6/.git" """
-    fake_git(tmp_path, script, monkeypatch)
+    fake_git(tmp_path, text, monkeypatch)
     notes: list[str] = []
     checkout(fake.ws, "u", HASH, tmp_path / "tree", notes.append)
     assert notes == ["receiving objects: 7 %", "receiving objects: 100 %"]
@@ -708,8 +692,7 @@ def test_a_url_without_a_full_commit_is_wrong_usage(source: str) -> None:
 
 
 def test_what_is_not_there_is_wrong_usage(fake: FakeRepository) -> None:
-    with pytest.raises(UsageError, match="no such file or directory"):
-        fetch(fake.ws, fake.target, "/no/such/kernel")
+    refused(fake, "/no/such/kernel", "no such file or directory", UsageError)
 
 
 @given(st.text())
@@ -748,25 +731,25 @@ def downloads(fake: FakeRepository) -> list[Path]:
 def test_the_package_is_downloaded_and_unpacked_once(
     fake: FakeRepository, archive: Archive
 ) -> None:
-    source = fetch(fake.ws, fake.target)
+    source = fetched(fake)
     assert files_of(source.tree) == files_of(TREE)
     assert source.origin == "Debian's linux-source-6.1 6.1.99-1"
     assert source.key.startswith("linux-source-6.1-6.1.99-1-")
     # What is here already needs no archive, nor what it has by now.
     shutil.rmtree(archive.folder)
-    assert fetch(fake.ws, fake.target) == source
+    assert fetched(fake) == source
     shutil.rmtree(source.tree.parent)
-    assert fetch(fake.ws, fake.target) == source
+    assert fetched(fake) == source
 
 
 def test_a_stored_file_that_is_damaged_is_named_and_fetched_again(
     fake: FakeRepository, archive: Archive
 ) -> None:
-    source = fetch(fake.ws, fake.target)
+    source = fetched(fake)
     shutil.rmtree(source.tree.parent)
     (stored,) = downloads(fake)
     stored.write_bytes(stored.read_bytes()[:1000])
-    assert fetch(fake.ws, fake.target) == source
+    assert fetched(fake) == source
     said = " ".join(fake.said.getvalue().split())
     assert "linux-source-6.1_6.1.99-1_all.deb is damaged (1000 bytes)" in said
     assert stored.stat().st_size > 1000
@@ -775,9 +758,7 @@ def test_a_stored_file_that_is_damaged_is_named_and_fetched_again(
 def test_a_file_that_stays_damaged_is_an_error(fake: FakeRepository, archive: Archive) -> None:
     (deb,) = archive.debs
     deb.write_bytes(deb.read_bytes()[:1000])
-    with pytest.raises(SourceError, match=r"could not download linux-source-6\.1 6\.1\.99-1"):
-        fetch(fake.ws, fake.target)
-    assert no_entry_left(fake)
+    refused(fake, None, r"could not download linux-source-6\.1 6\.1\.99-1")
     assert not downloads(fake)
 
 
@@ -789,30 +770,19 @@ def test_a_version_that_has_been_replaced_is_asked_for_anew(
     old.unlink()
     archive.debs.clear()
     archive.offer(kernel_deb(archive, "6.1.99-2"))
-    assert fetch(fake.ws, fake.target).origin == "Debian's linux-source-6.1 6.1.99-2"
+    assert fetched(fake).origin == "Debian's linux-source-6.1 6.1.99-2"
     assert f"{old.name} cannot be had; Debian is asked again" in fake.said.getvalue()
-
-
-def test_an_archive_without_the_source(fake: FakeRepository, archive: Archive) -> None:
-    archive.debs.clear()
-    archive.offer(make_deb(archive.folder, "linux-source-6.12", "6.12.1-1"))
-    with pytest.raises(SourceError) as caught:
-        fetch(fake.ws, fake.target)
-    assert caught.value.message == "Debian's bookworm has no package linux-source-6.1"
-    assert "--source" in caught.value.hint
 
 
 def test_no_network_is_a_short_error(fake: FakeRepository, archive: Archive) -> None:
     shutil.rmtree(archive.folder)
-    with pytest.raises(SourceError) as caught:
-        fetch(fake.ws, fake.target)
-    assert caught.value.message == "Debian's bookworm could not be asked for linux-source-6.1"
-    assert caught.value.log is not None
-    assert no_entry_left(fake)
+    error = refused(fake, None)
+    assert error.message == "Debian's bookworm could not be asked for linux-source-6.1"
+    assert error.hint.startswith(f"{debian.LOOK_AT_NETWORK}; or give a source by hand: --source")
+    assert error.log is not None
 
 
 def test_a_system_without_apt(fake: FakeRepository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(fake.folder))
-    with pytest.raises(SourceError, match="no apt-get on this machine") as caught:
-        fetch(fake.ws, fake.target)
-    assert "--source" in caught.value.hint
+    error = refused(fake, None, "no apt-get on this machine")
+    assert error.hint.startswith("give a source by hand: --source")

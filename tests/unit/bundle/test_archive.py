@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 
 from harness.bundle import archive as bundle_archive
 from harness.bundle.archive import pack, unpack
-from harness.bundle.manifest import NAME, to_text
+from harness.bundle.manifest import NAME
 from harness.core.errors import DiskFullError, InfrastructureError, UsageError
+from harness.core.typed_json import to_text
 
 MANIFEST = bundles.manifest()
 

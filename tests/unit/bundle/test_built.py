@@ -15,6 +15,7 @@ import pytest
 from harness.bundle import built
 from harness.bundle.manifest import Place, Rounds, Scenarios
 from harness.core.cache import Cache
+from harness.core.typed_json import to_text
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
 
@@ -29,12 +30,14 @@ def cache(tmp_path: Path) -> Cache:
 @pytest.fixture
 def text(cache: Cache) -> str:
     files = bundles.cached(cache)
-    return built.record(cache, LINUX_6_1, bundles.KERNEL_FACTS, files, WHAT, qemu="QEMU 7.2")
+    return to_text(built.record(cache, LINUX_6_1, bundles.KERNEL_FACTS, files, WHAT))
 
 
 def test_what_was_booted_is_found_again(cache: Cache, text: str) -> None:
     found = built.read(text)
-    assert (found.scenarios, found.rounds, found.qemu) == (WHAT, None, "QEMU 7.2")
+    assert (found.scenarios, found.rounds, found.qemu) == (WHAT, None, bundles.QEMU)
+    assert found.arguments.startswith("console=")
+    assert found.can_be_bundled
     assert found.place == Place(LINUX_6_1.name, "qemu", debug=False)
     assert found.machine == LINUX_6_1.machine
     assert found.packages == bundles.PACKAGES
@@ -48,24 +51,22 @@ def test_what_was_booted_is_found_again(cache: Cache, text: str) -> None:
 
 def test_a_run_of_the_fuzz_test_on_a_kernel_that_checks_itself(cache: Cache) -> None:
     files, target = bundles.cached(cache), LINUX_6_1.checking_itself()
-    text = built.record(cache, target, bundles.KERNEL_FACTS, files, Rounds(7, 0))
-    found = built.read(text)
+    found = built.record(cache, target, bundles.KERNEL_FACTS, files, Rounds(7, 0))
+    assert built.read(to_text(found)) == found
     assert (found.scenarios, found.rounds, found.place.debug) == (None, Rounds(7, 0), True)
 
 
 def test_a_run_on_an_android_emulator_has_no_machine_of_ours(cache: Cache) -> None:
     target = GOLDFISH_3_4.on("sdk")
-    found = built.read(
-        built.record(cache, target, bundles.KERNEL_FACTS, bundles.cached(cache), WHAT)
-    )
-    assert found.machine is None
+    found = built.record(cache, target, bundles.KERNEL_FACTS, bundles.cached(cache), WHAT)
+    assert (found.machine, found.can_be_bundled) == (None, False)
 
 
 def test_a_replay_has_no_parts(cache: Cache, tmp_path: Path) -> None:
     # They are in a folder that goes away.
     files = built.unpacked(bundles.RELEASE, tmp_path)
-    text = built.record(cache, LINUX_6_1, bundles.KERNEL_FACTS, files, WHAT, replay_of="a\n.gz")
-    assert (built.read(text).parts, built.read(text).replay_of) == ((), "a\\x0a.gz")
+    found = built.record(cache, LINUX_6_1, bundles.KERNEL_FACTS, files, WHAT, "a\n.gz")
+    assert (found.parts, found.replay_of, found.can_be_bundled) == ((), "a\\x0a.gz", False)
 
 
 @pytest.mark.parametrize(

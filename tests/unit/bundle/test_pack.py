@@ -21,6 +21,9 @@ from harness.bundle.manifest import Harness, Manifest, Original, Rounds, Scenari
 from harness.core.cache import Cache
 from harness.core.errors import HarnessError, InfrastructureError, UsageError
 from harness.core.process import Completed
+from harness.core.typed_json import to_text
+from harness.machine.qemu import kernel_command_line
+from harness.results.fuzz_result import FuzzResult
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
@@ -56,12 +59,12 @@ def place(tmp_path: Path) -> Place:
 
 
 def test_all_that_repeats_a_run_is_in_it(place: Place) -> None:
-    bundles.result(place.results, place.ws.cache, qemu="QEMU 7.2", arguments="console=x")
+    bundles.result(place.results, place.ws.cache)
     manifest, folder = place.unpacked()
     assert manifest == bundles.manifest(
         run=RUN,
-        qemu="QEMU 7.2",
-        arguments="console=x",
+        qemu=bundles.QEMU,
+        arguments=kernel_command_line(bundles.machine()),
         harness=manifest.harness,
         members=manifest.members,
     )
@@ -129,17 +132,17 @@ def test_nothing_tells_of_the_machine_or_of_passwords(place: Place) -> None:
     ("story", "expected", "original"),
     [
         (
-            {"rounds": 9, "failed seed": 12, "problems": ["pid 5 died"]},
+            FuzzResult(7, 9, {}, ("pid 5 died",), 12),
             Rounds(12, 1),
             Original(False, "FAIL: pid 5 died", (Told("", "rounds", "FAILED"),)),
         ),
         (
-            {"rounds": 9, "failed seed": None, "problems": ["unreferenced object"]},
+            FuzzResult(7, 9, {}, ("unreferenced object",)),
             Rounds(7, 9),
             Original(False, "FAIL: unreferenced object", (Told("", "rounds", "FAILED"),)),
         ),
         (
-            {"rounds": 9, "failed seed": None, "problems": []},
+            FuzzResult(7, 9, {}, ()),
             Rounds(7, 9),
             Original(True, "PASS: 9 rounds", (Told("", "rounds", "PASSED"),)),
         ),
@@ -147,11 +150,11 @@ def test_nothing_tells_of_the_machine_or_of_passwords(place: Place) -> None:
     ],
 )
 def test_of_a_fuzz_run_the_round_that_failed_is_repeated(
-    place: Place, story: object, expected: Rounds, original: Original
+    place: Place, story: FuzzResult | None, expected: Rounds, original: Original
 ) -> None:
     folder = bundles.result(place.results, place.ws.cache, what=Rounds(7, 3))
     if story is not None:
-        (folder / "fuzz.json").write_text(json.dumps(story))
+        (folder / "fuzz.json").write_text(to_text(story))
     manifest, _ = place.unpacked()
     assert (manifest.scenarios, manifest.rounds) == (None, expected)
     assert manifest.original == original
@@ -182,7 +185,9 @@ def test_a_run_that_ended_before_everything_was_built(place: Place) -> None:
 
 
 def test_a_run_that_was_a_replay(place: Place) -> None:
-    bundles.result(place.results, place.ws.cache, replay_of="b.tar.gz")
+    folder = bundles.result(place.results, place.ws.cache)
+    record = built.read((folder / built.FILE).read_text())
+    (folder / built.FILE).write_text(to_text(replace(record, replay_of="b.tar.gz")))
     assert fails(place, UsageError, "itself repeated") == "hand that on: b.tar.gz"
 
 

@@ -19,9 +19,6 @@ def test_text_has_message_tail_log_and_hint_in_that_order() -> None:
         "  whole log: /l/og",
         "  try: mend it",
     ]
-
-
-def test_text_of_a_bare_message_is_one_line() -> None:
     assert str(errors.SourceError("no source")) == "no source"
 
 
@@ -30,12 +27,8 @@ def test_text_of_a_bare_message_is_one_line() -> None:
     [
         (errors.VerdictError, 1),
         (errors.UsageError, 2),
-        (errors.InfrastructureError, 3),
-        (errors.ToolMissingError, 3),
-        (errors.DiskFullError, 3),
-        (errors.PatchError, 3),
-        (errors.BootError, 3),
-        (errors.DeviceError, 3),
+        (errors.HarnessError, 3),
+        *((error, 3) for error in errors.InfrastructureError.__subclasses__()),
     ],
 )
 def test_status_belongs_to_the_class(error: type[errors.HarnessError], status: int) -> None:

@@ -25,11 +25,10 @@ from harness.core.errors import (
     InfrastructureError,
     UsageError,
 )
-from harness.jobs import emulator_test
 from harness.kernel_output.klog import Section
 from harness.kernel_output.reports import find_reports
 from harness.results.folder import LATEST
-from harness.scenarios.catalogue import Scenario
+from harness.scenarios.catalogue import POLICIES, Scenario
 from harness.scenarios.evidence import (
     KILL_RECORD,
     PROC,
@@ -57,12 +56,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
 def test_a_run_that_passes(bench: Bench) -> None:
     assert bench.run("all") == 0
     assert bench.verdict["passed"] is True
-    assert {one["policy"] for one in bench.verdict["scenarios"]} == {
-        "",
-        "rss",
-        "runtime",
-        "badness",
-    }
+    assert {one["policy"] for one in bench.verdict["scenarios"]} == {"", *POLICIES}
     assert bench.output.getvalue().splitlines()[-1].startswith("PASS: ")
 
 
@@ -76,7 +70,7 @@ def test_a_run_that_passes(bench: Bench) -> None:
 )
 def test_a_wrong_word_is_told_before_anything_is_done(bench: Bench, words: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        emulator_test.run(bench.ws, LINUX_6_1, results=bench.results, **words)
+        bench.run(**words)
     assert not bench.results.exists()
 
 
@@ -227,7 +221,7 @@ def test_a_hung_task_is_told_as_fast_as_the_board_allows(bench: Bench) -> None:
 
 
 def test_the_command_can_be_repeated(bench: Bench) -> None:
-    bench.run(scenarios=("report",), source="/a b", extra_patches=(Path("x.patch"),))
+    bench.run(scenarios=("report",), source="/a b", patches=(Path("x.patch"),))
     assert bench.command == (
         "./inv emulator-test --policy rss --trigger alloc --kernel linux-6.1 --emulator qemu"
         " --source '/a b' --jobs 1 --scenario report --patch x.patch\n"
@@ -246,7 +240,10 @@ def test_the_source_is_in_the_results(bench: Bench) -> None:
 def test_what_a_branch_was_at_is_what_is_repeated(bench: Bench) -> None:
     assert isinstance(GOLDFISH_3_4.source, GitSource)
     bench.run(target=GOLDFISH_3_4, scenarios=("report",))
-    assert bench.command.endswith(f" --source {GOLDFISH_3_4.source.url}@{COMMIT}\n")
+    assert bench.command == (
+        "./inv emulator-test --policy rss --trigger alloc --kernel goldfish-3.4 --emulator qemu"
+        f" --source {GOLDFISH_3_4.source.url}@{COMMIT} --jobs 1 --scenario report\n"
+    )
     bench.run(target=GOLDFISH_3_4, scenarios=("report",), source="/tree")
     assert bench.command.count("--source") == 1
 

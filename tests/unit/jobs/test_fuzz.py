@@ -17,13 +17,16 @@ from rich.console import Console
 from harness.bundle import built
 from harness.core.cache import Cache
 from harness.jobs import fuzz
+from harness.jobs.options import FuzzOptions
 from harness.results.folder import ResultFolder
+from harness.results.fuzz_result import FUZZ
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import Target
 from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 
+AGAIN = "./inv fuzz --kernel linux-6.1 --emulator qemu"
 HAND_ON = "to hand it on: ./inv bundle results/x"
 
 
@@ -31,19 +34,10 @@ def finished(folder: Path, problems: tuple[str, ...], failed: int | None) -> tup
     output = io.StringIO()
     ws = Workspace(Cache(folder / "cache"), Reporter(Console(file=output, width=300)))
     made = ResultFolder.create(folder, "linux-6.1", "fuzz", datetime(2026, 11, 22))
-    run = fuzz.Fuzz(
-        ws,
-        LINUX_6_1,
-        made,
-        seed=7,
-        most=9,
-        minutes=1,
-        guests=1,
-        again=lambda seed: ["again", str(seed)],
-    )
+    run = fuzz.Fuzz(ws, FuzzOptions(target=LINUX_6_1, seed=7, rounds=9), 1, made)
     run.hand_on, run.rounds, run.problems, run.failed_seed = HAND_ON, 9, problems, failed
     status = fuzz.finish(run)
-    assert json.loads((made.path / fuzz.JSON).read_text())["problems"] == list(problems)
+    assert json.loads((made.path / FUZZ).read_text())["problems"] == list(problems)
     return status, output.getvalue().splitlines()
 
 
@@ -56,7 +50,7 @@ def test_a_run_that_passes_is_not_to_be_handed_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("failed", "last"),
     [
-        (12, "FAIL: the round of seed 12; again: again 12"),
+        (12, f"FAIL: the round of seed 12; again: {AGAIN} --seed 12 --rounds 1"),
         (None, "FAIL: behind all rounds"),
     ],
 )
@@ -70,16 +64,8 @@ def test_a_run_that_fails_can_be_repeated_and_handed_on(
 @pytest.mark.usefixtures("guests")
 def test_what_is_booted_is_written_down_before(tmp_path: Path) -> None:
     ws = Workspace(Cache(tmp_path / "cache"))
-    run = fuzz.begin(
-        ws,
-        LINUX_6_1,
-        seed=7,
-        rounds=0,
-        minutes=1,
-        command=["x"],
-        again=lambda _: [],
-        results=tmp_path / "results",
-    )
+    options = FuzzOptions(target=LINUX_6_1, seed=7, results=tmp_path / "results")
+    run = fuzz.begin(ws, options)
     fuzz.note_built(run, bundles.KERNEL_FACTS, bundles.cached(ws.cache))
     found = built.read((run.folder.path / built.FILE).read_text())
     assert found.rounds is not None
@@ -105,17 +91,8 @@ def together(guests: FakeGuests, count: int) -> None:
 
 def shared(tmp_path: Path, rounds: int, guests: int, target: Target = LINUX_6_1) -> fuzz.Fuzz:
     ws = Workspace(Cache(tmp_path / "cache"), Reporter(Console(file=io.StringIO())))
-    run = fuzz.begin(
-        ws,
-        target,
-        seed=7,
-        rounds=rounds,
-        minutes=1,
-        command=["x"],
-        again=lambda _: [],
-        guests=guests,
-        results=tmp_path / "results",
-    )
+    options = FuzzOptions(target=target, seed=7, rounds=rounds, results=tmp_path / "results")
+    run = fuzz.begin(ws, options, guests)
     fuzz.perform_built(run, bundles.cached(ws.cache))
     return run
 
@@ -165,13 +142,3 @@ def test_leaks_of_any_guest_fail(guests: FakeGuests, tmp_path: Path) -> None:
     run = shared(tmp_path, 4, 2)
     assert (run.failed_seed, run.rounds) == (None, 4)
     assert set(run.problems) == {"unreferenced object 0xbf8c1dc0"}
-
-
-def test_the_command_names_what_was_fuzzed() -> None:
-    target = LINUX_6_1.with_cross_compile("arm-x-").checking_itself()
-    assert fuzz._command(target, "/tree", (Path("a.patch"),)) == [
-        *("./inv", "fuzz", "--kernel", "linux-6.1", "--emulator", "qemu", "--source", "/tree"),
-        *("--cross-compile", "arm-x-", "--patch", "a.patch", "--debug"),
-    ]
-    assert fuzz._rounds(7, 0, 0.5, 2) == ["--seed", "7", "--minutes", "0.5", "--jobs", "2"]
-    assert fuzz._rounds(7, 3) == ["--seed", "7", "--rounds", "3"]

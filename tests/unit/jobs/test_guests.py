@@ -10,19 +10,22 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import bundles
 import psutil
 import pytest
 from emulator_bench import Bench
 from fake_guest import BOOT_LOG
 from world import World
 
+from harness.core.cache import Cache
 from harness.core.errors import BootError, DeviceError, InfrastructureError, UsageError
 from harness.core.lifetime import Health
-from harness.jobs import guests
-from harness.jobs.guests import WORTH_A_GUEST, Work, count_of, names_in, plan
+from harness.jobs import pool
+from harness.jobs.guests import WORTH_A_GUEST, Work, names_in, plan
+from harness.jobs.pool import boot_of, count_of
 from harness.kernel_output.klog import Section
 from harness.results.folder import LATEST
-from harness.scenarios.catalogue import SCENARIOS, Scenario
+from harness.scenarios.catalogue import SCENARIOS, UIDS, Scenario
 from harness.scenarios.verdict import Observations
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
@@ -37,7 +40,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, cpus: int, free: int) -> None:
-    monkeypatch.setattr(guests, "usable_cpus", lambda: cpus)
+    monkeypatch.setattr(pool, "usable_cpus", lambda: cpus)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
 
 
@@ -73,6 +76,16 @@ def test_an_avd_is_alone() -> None:
     assert count_of("", avd, 16) == 1
     with pytest.raises(UsageError, match="AVD"):
         count_of("2", avd, 16)
+
+
+def test_an_android_gets_all_that_its_system_lacks(tmp_path: Path) -> None:
+    files = replace(bundles.cached(Cache(tmp_path)), tools=(Path("su"),))
+    boot = boot_of(GOLDFISH_3_4.on("sdk"), files, snapshot=True, avd="gfoom")
+    assert (boot.image, boot.initramfs, boot.release) == (
+        *(files.image, files.initramfs, files.release),
+    )
+    assert (boot.tools, boot.pushed) == (files.tools, (*files.programs, *files.modules))
+    assert (boot.uids, boot.snapshot, boot.avd) == (UIDS, True, "gfoom")
 
 
 def test_the_plan_has_each_guests_logs() -> None:

@@ -16,6 +16,7 @@ from test_tasks import context
 import tasks
 from harness.core.errors import BuildError, InfrastructureError, UsageError
 from harness.jobs import emulator_test
+from harness.jobs.options import EmulatorTestOptions
 from harness.kernel_output.klog import Section
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import Scenario
@@ -153,8 +154,8 @@ def test_missing_evidence_is_an_error_and_no_failure(bench: Bench) -> None:
 def test_the_origin_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
 
-    def run(*_: object, kcidb_origin: str, **_options: object) -> int:
-        seen.append(kcidb_origin)
+    def run(_ws: object, options: EmulatorTestOptions) -> int:
+        seen.append(options.kcidb_origin)
         return 0
 
     monkeypatch.setattr(emulator_test, "run", run)

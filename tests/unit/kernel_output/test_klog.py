@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from harness.kernel_output.klog import (
     BOOT_LINES,
     OWN_LINES,
-    PATTERNS,
     Allowed,
     Section,
     ahead_of_uptime,
@@ -21,8 +20,7 @@ from harness.kernel_output.klog import (
     marker,
     section,
 )
-from harness.kernel_output.reports import find_reports
-from harness.machine import console as console_reader
+from harness.kernel_output.troubles import LINES
 
 LOGS = Path(__file__).parents[1] / "logs"
 BEGIN = f"<12>[    1.000000] {marker('begin', 'cafe')}\n"
@@ -39,10 +37,9 @@ def test_saved_logs(path: Path) -> None:
 
 def test_each_pattern_is_met_in_a_saved_log() -> None:
     titles = ", ".join(path.read_text("latin-1").split("\n", 1)[0] for path in LOGS.glob("klog-*"))
-    rare = {"hard lockup", "memory leak", "object error"}
-    assert {pattern.kind for pattern in PATTERNS} - rare == {
-        pattern.kind for pattern in PATTERNS if pattern.kind in titles
-    }
+    rare = {"hard lockup", "memory leak", "object error", "sanitizer report", "UBSAN report"}
+    kinds = {line.kind.name for line in LINES}
+    assert kinds - rare == {kind for kind in kinds if kind in titles}
 
 
 def test_each_allowed_line_has_a_reason() -> None:
@@ -140,115 +137,6 @@ def test_what_nobody_but_a_broken_kernel_writes() -> None:
         "<0>[    7.000000] Kernel panic - not syncing: x\n"
     )
     assert certain_lines(everyday + broken) == broken
-
-
-# --- one line, three readers: the judge, the console's reader, the cutter of reports ---
-
-# What a broken kernel says: the kind, what the console's reader calls it, and whether a
-# report begins there (an oops's is begun by any of its lines).
-BROKEN = [
-    ("Kernel panic - not syncing: Fatal exception", "panic", "kernel panic", True),
-    ("BUG: KASAN: use-after-free in f+0x1/0x2", "KASAN report", "kernel bug", True),
-    (
-        "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [a:70]",
-        "soft lockup",
-        "soft lockup",
-        True,
-    ),
-    ("BUG: soft lockup - CPU#1 stuck for 22s! [a:70]", "soft lockup", "soft lockup", True),
-    ("NMI watchdog: Watchdog detected hard LOCKUP on cpu 0", "hard lockup", "hard lockup", True),
-    ("Watchdog detected hard LOCKUP on cpu 0", "hard lockup", "hard lockup", True),
-    ("BUG: scheduling while atomic: a/70/0x2", "scheduling while atomic", "kernel bug", True),
-    (
-        "BUG: sleeping function called from invalid context at mm/slab.h:494",
-        *("sleep in atomic context", "kernel bug", True),
-    ),
-    ("Unable to handle kernel paging request at 0", "oops", "kernel oops", True),
-    ("Internal error: Oops: 805 [#1] SMP ARM", "oops", "kernel oops", True),
-    ("Oops: 0002 [#1] PREEMPT SMP", "oops", "kernel oops", True),
-    ("Unhandled fault: external abort (0x1008) at 0x1", "oops", "kernel oops", False),
-    ("Unhandled prefetch abort: x (0x1008) at 0x1", "oops", "kernel oops", False),
-    ("INFO: task a b:70 blocked for more than 120 seconds.", "hung task", "hung task", True),
-    ("rcu: INFO: rcu_sched self-detected stall on CPU", "RCU stall", "RCU stall", True),
-    ("INFO: rcu_sched_state detected stalls on CPUs/tasks: {}", "RCU stall", "RCU stall", True),
-    ("WARNING: possible circular locking dependency detected", "lockdep report", "", True),
-    ("[ INFO: possible recursive locking detected ]", "lockdep report", "", True),
-    ("[ BUG: bad unlock balance detected! ]", "lockdep report", "", True),
-    ("WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected", "lockdep report", "", True),
-    ("WARNING: a/70 still has locks held!", "lockdep report", "", True),
-    ("kernel BUG at mm/slub.c:435!", "BUG", "kernel bug", True),
-    ("BUG: Bad page state in process a  pfn:1", "BUG", "kernel bug", True),
-    ("BUG kmalloc-64 (Not tainted): Poison overwritten", "BUG", "kernel bug", True),
-    ("usercopy: Kernel memory exposure attempt detected", "BUG", "kernel bug", False),
-    ("WARNING: CPU: 0 PID: 70 at mm/x.c:1 f+0x1/0x2", "WARNING", "", True),
-    ("kmemleak: 3 new suspected memory leaks (see /x)", "memory leak", "", True),
-    ("refcount_t: underflow; use-after-free.", "object error", "", False),
-    ("ODEBUG: free active (active state 0) object type: timer_list", "object error", "", False),
-    ("Out of memory: Killed process 70 (a)", "stock OOM kill", "", False),
-    ("a b invoked oom-killer: gfp_mask=0x1, order=0", "stock OOM kill", "", False),
-    ("a: page allocation failure: order:4, mode:0x20", "allocation failure", "", False),
-]
-
-# What a kernel says that is well, or what somebody printed: a driver, --patch, a process's name.
-WELL = [
-    "EDAC DEBUG: edac_mc_init: created",
-    "DEBUG: this is a debug line",
-    "mm_limits: DEBUG: scanning",
-    "usb 1-1: BUG: told by a driver",
-    "driver: WARNING: the firmware is old",
-    "ODEBUGGING: on",
-    "ODEBUG: 6 of 6 active objects replaced",
-    "mydriver: Internal error: retrying",
-    "mydriver: Oops: never mind",
-    "mydriver: Kernel panic - not syncing is what we avoid",
-    "cmdline: oops=panic panic=-1 WARNING: none",
-    "audit: comm=BUG: x",
-    "Modules linked in: BUG:",
-    "driver: Unable to handle kernel version 7",
-    "driver: Unhandled fault: none",
-    "driver: task a blocked for more than 3 seconds",
-    "driver: INFO: task a blocked for more than 3 seconds",
-    "driver: detected stalls of the FIFO, rcu is well",
-    "driver: inconsistent lock state of the PLL",
-    "driver: kmemleak: 3 new suspected memory leaks are a joke",
-    "selftest: refcount_t: passed",
-    "driver: Out of memory: 3",
-    "Call trace format: v2",
-    "panic_on_oops is 0",
-    "Oopsie",
-    "systemd[1]: Kernel panic - not syncing was yesterday",
-]
-
-
-@pytest.mark.parametrize(("text", "kind", "console", "reported"), BROKEN)
-def test_the_readers_agree_on_what_is_broken(
-    text: str, kind: str, console: str, reported: bool
-) -> None:
-    # The last one stands behind a prompt, on a console.
-    for start in ("<6>[    1.000000] ", "[    1.000000][   T70] ", "~ # [    1.000000] "):
-        line = f"{start}{text}"
-        (trouble,) = find_trouble(f"{line}\n", levels_tell=False)
-        assert trouble.kind == kind
-        told = console_reader.find_trouble(line)
-        assert (told.name if told else "") == console
-        assert [report.kind for report in find_reports(f"{line}\n")] == [kind] * reported
-
-
-@pytest.mark.parametrize("text", WELL)
-def test_the_readers_agree_on_what_is_well(text: str) -> None:
-    for line in (f"<7>[    1.000000] {text}", f"[    1.000000][   T70] {text}"):
-        assert find_trouble(f"{line}\n") == ()
-        assert console_reader.find_trouble(line) is None
-        assert find_reports(f"{line}\n") == ()
-
-
-@pytest.mark.parametrize("text", [text for text, *_ in BROKEN])
-def test_what_a_program_writes_breaks_no_kernel(text: str) -> None:
-    # To the console, without a time; to the log, where the kernel adds a facility.
-    for line in (text, f"<12>[    1.000000] {text}"):
-        assert find_trouble(f"{line}\n") == ()
-        assert find_reports(f"{line}\n") == ()
-    assert console_reader.find_trouble(text) is None
 
 
 @given(st.text(), st.text(alphabet="0123456789abcdef", min_size=1))

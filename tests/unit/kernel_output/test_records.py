@@ -62,15 +62,15 @@ def test_the_policys_figure(policy: str, field: str, figure: int) -> None:
     assert parse_records(raw(record)) == [record]
 
 
-def test_the_figure_of_a_policy_that_was_loaded() -> None:
-    line = raw(replace(NEWEST, policy="youngest"))
-    with_figure = line.replace("policy=", "start_time=-17,\tpolicy=")
+def test_the_figure_of_a_policy_that_is_not_in_the_table() -> None:
+    line = raw(replace(NEWEST, policy="unlisted"))
+    with_figure = line.replace("policy=", "unlisted_figure=-17,\tpolicy=")
     assert parse_log(with_figure, raw=True).records == (
-        replace(NEWEST, policy="youngest", figure=-17),
+        replace(NEWEST, policy="unlisted", figure=-17),
     )
-    assert parse_log(line, raw=True).records == (replace(NEWEST, policy="youngest"),)
+    assert parse_log(line, raw=True).records == (replace(NEWEST, policy="unlisted"),)
     # Without a policy nobody can have compared it.
-    oldest = format_record(OLDEST) + ",\tstart_time=5\n"
+    oldest = format_record(OLDEST) + ",\tunlisted_figure=5\n"
     assert parse_log(oldest).torn == (oldest.rstrip("\n"),)
 
 

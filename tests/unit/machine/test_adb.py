@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,19 @@ class Wire:
     def send(self, kind: int, data: bytes) -> None:
         self.ours.sendall(struct.pack("<BI", kind, len(data)) + data)
 
-    def exit(self, status: int) -> None:
-        self.send(EXIT, bytes([status]))
+    def say(self, text: str) -> None:
+        """Sends the text by the command's protocol: by the first, as a terminal has it."""
+        if self.end:
+            self.ours.sendall(text.encode().replace(b"\n", b"\r\n"))
+        else:
+            self.send(STDOUT, text.encode())
 
-    def terminal(self, text: str) -> None:
-        """Sends what a terminal makes of `text`, as the first protocol has it."""
-        self.ours.sendall(text.encode().replace(b"\n", b"\r\n"))
+    def exit(self, status: int) -> None:
+        """Sends the status."""
+        if self.end:
+            self.say(f"{self.end}{status}\n")
+        else:
+            self.send(EXIT, bytes([status]))
 
 
 class FakeDevice(Device):
@@ -70,22 +78,21 @@ class FakeDevice(Device):
         self.prelude = ""
         # One that answers may take its time.
         self.echo_seconds = SOON if answers else 0.3
-        self._legacy_shell = legacy
+        self.legacy_shell = legacy
         self.server = KnownServer()
         self._answers = answers
         self.wires: list[Wire] = []
         self.opened = threading.Semaphore(0)
 
-    def open_shell(self, command: str, *, legacy: bool = False) -> adbutils.AdbConnection:
-        assert legacy == self._legacy_shell
+    def open_shell(self, command: str) -> adbutils.AdbConnection:
         wire = Wire()
         self.wires.append(wire)
-        if legacy:
+        if self.legacy_shell:
             marker = MARKER.fullmatch(command)
             assert marker is not None, command
             wire.end, command = marker["a"] + marker["b"], marker["command"]
         if command == "echo" and self._answers:
-            wire.terminal(wire.end + "0\n") if legacy else wire.exit(0)
+            wire.exit(0)
         self.opened.release()
         return wire.connection
 
@@ -101,6 +108,9 @@ def start(device: FakeDevice, command: str = "command") -> tuple[RunningCommand,
     return running, device.wires[-1]
 
 
+BOTH = pytest.mark.parametrize("legacy", [False, True], ids=["shell v2", "the first shell"])
+
+
 def test_output_and_status() -> None:
     command, wire = start(FakeDevice())
     wire.send(STDOUT, b"one\ntw")
@@ -108,7 +118,6 @@ def test_output_and_status() -> None:
     wire.exit(3)
     result = command.wait(SOON)
     assert (result.status, result.output) == (3, "one\ntwo\nrest")
-    assert command.lines == ["one", "two", "rest"]
 
 
 def test_a_character_in_two_packets() -> None:
@@ -120,40 +129,39 @@ def test_a_character_in_two_packets() -> None:
     assert command.wait(SOON).output.startswith("ä")
 
 
-def test_lines_are_returned_once_and_in_order() -> None:
-    command, wire = start(FakeDevice())
-    wire.send(STDOUT, b"a 1\nb 1\na 2\na 3")
+@BOTH
+def test_lines_are_returned_once_and_in_order(legacy: bool) -> None:
+    command, wire = start(FakeDevice(legacy=legacy))
+    wire.say("a 1\nb 1\na 2\na 3")
     assert command.wait_line("a", SOON) == "a 1"
     assert command.wait_line("a", SOON) == "a 2"
-    # Not yet a line: more may come.
-    assert command.lines[-1] == "a 2"
+    assert not command.ended
     wire.exit(0)
     assert command.wait_line("a", SOON) == "a 3"
     with pytest.raises(DeviceError, match="ended with status 0 and no line like 'b'"):
         command.wait_line("b", SOON)
 
 
-def test_a_slow_command_on_a_live_guest() -> None:
-    device = FakeDevice()
+@BOTH
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_slow_command_poisons_only_where_the_echo_does_not_come(
+    answers: bool, legacy: bool
+) -> None:
+    device = FakeDevice(answers=answers, legacy=legacy)
     command, _ = start(device)
-    with pytest.raises(DeviceError, match=r"has not ended within 0\.2 s"):
+    message = r"has not ended within 0\.2 s" if answers else "the guest does not answer any more"
+    with pytest.raises(DeviceError, match=message):
         command.wait(0.2)
-    assert not device.health.failed
-
-
-def test_a_slow_command_on_a_dead_guest_poisons() -> None:
-    device = FakeDevice(answers=False)
-    command, _ = start(device)
-    with pytest.raises(DeviceError, match="the guest does not answer any more"):
-        command.wait(0.2)
-    with pytest.raises(DeviceError, match="the guest does not answer any more"):
+    assert device.health.failed != answers
+    with nullcontext() if answers else pytest.raises(DeviceError, match=message):
         device.start("anything")
 
 
-def test_a_broken_connection_poisons() -> None:
-    device = FakeDevice()
+@BOTH
+def test_a_broken_connection_poisons(legacy: bool) -> None:
+    device = FakeDevice(legacy=legacy)
     command, wire = start(device)
-    wire.send(STDOUT, b"last words\n")
+    wire.say("last words\n")
     wire.ours.close()
     with pytest.raises(DeviceError, match="connection to the device broke") as caught:
         command.wait(SOON)
@@ -247,27 +255,12 @@ def test_a_server_that_never_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("status", [0, 1, 3, 127, 137, 255])
-def test_the_status_is_read_out_of_the_text(status: int) -> None:
+@pytest.mark.parametrize("text", ["one\ntwo\n", "one\nrest", ""])
+def test_the_status_is_read_out_of_the_text(status: int, text: str) -> None:
     command, wire = start(FakeDevice(legacy=True))
-    wire.terminal(f"one\ntwo\n{wire.end}{status}\n")
+    wire.say(f"{text}{wire.end}{status}\n")
     result = command.wait(SOON)
-    assert (result.status, result.output) == (status, "one\ntwo\n")
-    assert command.lines == ["one", "two"]
-
-
-def test_output_that_ends_within_a_line_is_kept_apart_from_the_status() -> None:
-    command, wire = start(FakeDevice(legacy=True))
-    wire.terminal(f"one\nrest{wire.end}3\n")
-    result = command.wait(SOON)
-    assert (result.status, result.output) == (3, "one\nrest")
-    assert command.lines == ["one", "rest"]
-
-
-def test_a_command_that_says_nothing() -> None:
-    command, wire = start(FakeDevice(legacy=True))
-    wire.terminal(f"{wire.end}0\n")
-    assert command.wait(SOON).output == ""
-    assert command.lines == []
+    assert (result.status, result.output) == (status, text)
 
 
 class Pieces:
@@ -290,9 +283,8 @@ class Pieces:
 @pytest.mark.parametrize("text", ["", "one\n\nzwei ä\n", "no line end"])
 def test_the_text_may_come_in_any_pieces(text: str, size: int) -> None:
     class InPieces(FakeDevice):
-        def open_shell(self, command: str, *, legacy: bool = False) -> Any:
+        def open_shell(self, command: str) -> Any:
             marker = MARKER.fullmatch(command)
-            assert legacy
             assert marker is not None
             whole = f"{text}{marker['a']}{marker['b']}12\n"
             return Pieces(whole.encode().replace(b"\n", b"\r\n"), size)
@@ -301,37 +293,25 @@ def test_the_text_may_come_in_any_pieces(text: str, size: int) -> None:
     assert (result.status, result.output) == (12, text)
 
 
-def test_lines_come_while_the_command_runs() -> None:
-    command, wire = start(FakeDevice(legacy=True))
-    wire.terminal("a 1\na 2\n")
-    assert command.wait_line("a", SOON) == "a 1"
-    assert command.wait_line("a", SOON) == "a 2"
-    assert not command.ended
-    wire.terminal(f"{wire.end}0\n")
-    with pytest.raises(DeviceError, match="ended with status 0 and no line like 'b'"):
-        command.wait_line("b", SOON)
-
-
 def test_a_marker_of_another_command_is_output() -> None:
     device = FakeDevice(legacy=True)
     _, other = start(device)
     command, wire = start(device)
-    wire.terminal(f"{other.end}7\n{wire.end}0\n")
+    wire.say(f"{other.end}7\n{wire.end}0\n")
     result = command.wait(SOON)
     assert (result.status, result.output) == (0, f"{other.end}7\n")
 
 
 def test_what_comes_behind_the_status_is_somebody_elses() -> None:
     command, wire = start(FakeDevice(legacy=True))
-    wire.terminal(f"one\n{wire.end}0\nlate\nlater")
+    wire.say(f"one\n{wire.end}0\nlate\nlater")
     wire.ours.close()
     result = command.wait(SOON)
     assert (result.status, result.output) == (0, "one\n")
-    assert command.lines == ["one"]
 
 
 def test_nobody_sees_the_marker(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[list[str]] = []
+    seen: list[str] = []
     accept = RunningCommand._accept
 
     def watched(command: RunningCommand, kind: int, data: bytes) -> None:
@@ -341,7 +321,7 @@ def test_nobody_sees_the_marker(monkeypatch: pytest.MonkeyPatch) -> None:
 
         def read() -> None:
             reads.set()
-            seen.append(command.lines)
+            seen.append(command.output)
 
         reader = threading.Thread(target=read)
         reader.start()
@@ -350,42 +330,25 @@ def test_nobody_sees_the_marker(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(RunningCommand, "_accept", watched)
     command, wire = start(FakeDevice(legacy=True))
-    wire.terminal(f"one\n{wire.end}0\n")
+    wire.say(f"one\n{wire.end}0\n")
     assert command.wait(SOON).output == "one\n"
     deadline = time.monotonic() + SOON
     while not seen and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert seen == [["one"]]
-
-
-def test_text_without_a_status_is_a_broken_connection() -> None:
-    device = FakeDevice(legacy=True)
-    command, wire = start(device)
-    wire.terminal("last words\n")
-    wire.ours.close()
-    with pytest.raises(DeviceError, match="connection to the device broke") as caught:
-        command.wait(SOON)
-    assert caught.value.tail == "last words"
-    assert device.health.failed
-
-
-@pytest.mark.parametrize("answers", [True, False])
-def test_a_slow_command_poisons_only_where_the_echo_does_not_come(answers: bool) -> None:
-    device = FakeDevice(answers=answers, legacy=True)
-    command, _ = start(device)
-    message = "has not ended within" if answers else "the guest does not answer any more"
-    with pytest.raises(DeviceError, match=message):
-        command.wait(0.2)
-    assert device.health.failed != answers
+    assert seen == ["one\n"]
 
 
 # --- a device behind a server --------------------------------------------------------
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAdb]:
+def world(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[FakeAdb]:
+    """A server, and a device behind it, whose adbd may have other features."""
     monkeypatch.setattr(adb, "_POLL_SECONDS", 0.005)
     with fake_adb(tmp_path) as world:
+        world.features = getattr(request, "param", world.features)
         yield world
 
 
@@ -400,15 +363,15 @@ def connected(world: FakeAdb) -> Device:
 
 
 FEATURES = pytest.mark.parametrize(
-    ("features", "legacy"),
+    ("world", "legacy"),
     [("shell_v2,cmd", False), ("cmd", True), ("", True)],
     ids=["shell v2", "other features", "no features"],
+    indirect=["world"],
 )
 
 
 @FEATURES
-def test_the_device_tells_which_shell_it_has(world: FakeAdb, features: str, legacy: bool) -> None:
-    world.features = features
+def test_the_device_tells_which_shell_it_has(world: FakeAdb, legacy: bool) -> None:
     device = connected(world)
     assert device.legacy_shell == legacy
     device.shell("true")
@@ -428,16 +391,14 @@ def test_the_device_tells_which_shell_it_has(world: FakeAdb, features: str, lega
     ],
 )
 def test_a_shell_by_either_protocol(
-    world: FakeAdb, features: str, legacy: bool, command: str, status: int, output: str
+    world: FakeAdb, legacy: bool, command: str, status: int, output: str
 ) -> None:
-    world.features = features
     result = connected(world).shell(command, check=False)
     assert (result.status, result.output) == (status, output)
 
 
 @FEATURES
-def test_a_status_that_means_failure(world: FakeAdb, features: str, legacy: bool) -> None:
-    world.features = features
+def test_a_status_that_means_failure(world: FakeAdb, legacy: bool) -> None:
     with pytest.raises(DeviceError, match="'echo no; exit 9' ended with status 9") as caught:
         connected(world).shell("echo no; exit 9")
     assert caught.value.tail == "no"
@@ -470,15 +431,6 @@ def test_an_emulator_that_stays_away(world: FakeAdb) -> None:
     assert caught.value.tail == "what adb's server says"
 
 
-@FEATURES
-def test_adbd_becomes_root(world: FakeAdb, features: str, legacy: bool) -> None:
-    world.features = features
-    device = connected(world)
-    device.become_root(5)
-    assert world.asked.count("root:") == 1
-    assert device.shell("id").output.startswith("uid=0(root)")
-
-
 def test_adbd_is_waited_for_while_it_starts_anew(world: FakeAdb) -> None:
     device = connected(world)
     world.away = 5
@@ -500,11 +452,10 @@ def test_adbd_that_somebody_else_has_made_root(world: FakeAdb) -> None:
 
 
 @FEATURES
-@pytest.mark.parametrize(("lingers", "cuts"), [(0, 1), (0, 3), (2, 0), (2, 2)])
-def test_the_old_adbd_goes_when_it_likes(
-    world: FakeAdb, features: str, legacy: bool, lingers: int, cuts: int
+@pytest.mark.parametrize(("lingers", "cuts"), [(0, 0), (0, 1), (0, 3), (2, 0), (2, 2)])
+def test_adbd_becomes_root_and_the_old_one_goes_when_it_likes(
+    world: FakeAdb, legacy: bool, lingers: int, cuts: int
 ) -> None:
-    world.features = features
     device = connected(world)
     world.lingers, world.cuts = lingers, cuts
     device.become_root(SOON)

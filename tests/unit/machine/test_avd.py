@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,17 +17,15 @@ from pathlib import Path
 import psutil
 import pytest
 from fake_sdk import make_avd, make_sdk
+from stand_ins import workspace
 
-from harness.core.cache import Cache
 from harness.core.errors import BootError, DeviceError, HarnessError, InfrastructureError
 from harness.machine import avd
 from harness.machine.avd import emulator_argv, explain, explained, free_port_pair
 from harness.machine.sdk import Avd, Sdk
-from harness.machine.session import BootLimits, open_session
-from harness.targets.model import SdkMachine
+from harness.machine.session import Boot, open_session
+from harness.targets.model import BootLimits, SdkMachine
 from harness.targets.table import get_target
-from harness.ui.progress import PlainConsole, Reporter
-from harness.ui.workspace import Workspace
 
 MACHINE = SdkMachine(cpu="cortex-a8", abi="armeabi-v7a", memory_mib=1024, newest_api=23)
 DEVICE = Avd("gfoom", "armeabi-v7a", 22)
@@ -66,10 +65,6 @@ def test_the_command_line_of_26() -> None:
 )
 def test_the_last_one_with_a_classic_engine(version: tuple[int, ...], classic: bool) -> None:
     assert ("-engine" in argv(*version)) == classic
-
-
-@pytest.mark.parametrize("version", [(24, 4, 1), (26, 1, 2), (28, 0, 25)])
-def test_nothing_of_the_avd_is_deleted(version: tuple[int, ...]) -> None:
     # From 25 on the launcher takes it for an order to delete what is in the AVD.
     assert "-wipe-data" not in argv(*version)
 
@@ -157,19 +152,25 @@ def test_what_is_no_refusal_stays_as_it_is(cause: HarnessError, said: str) -> No
 # --- emulators that do not come up -----------------------------------------------
 
 
+Emulator = Callable[[str], None]
+
+
+@pytest.fixture
+def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Emulator:
+    """Makes an SDK whose emulator is a script, and an AVD."""
+
+    def make(script: str) -> None:
+        make_sdk(tmp_path, monkeypatch, script)
+        make_avd(tmp_path, "gfoom")
+
+    return make
+
+
 def open_it(folder: Path, limits: BootLimits = LIMITS) -> None:
-    ws = Workspace(Cache(folder / "cache"), Reporter(PlainConsole()))
     image = folder / "zImage"
     image.touch()
-    with open_session(
-        ws,
-        image,
-        image,
-        get_target("goldfish-3.4", "sdk"),
-        folder=folder / "results",
-        expect_release="3.4.67",
-        limits=limits,
-    ):
+    boot = Boot(get_target("goldfish-3.4", "sdk"), image, image, "3.4.67", limits=limits)
+    with open_session(workspace(folder / "cache"), boot, folder / "results"):
         pass
 
 
@@ -203,10 +204,9 @@ def open_it(folder: Path, limits: BootLimits = LIMITS) -> None:
     ],
 )
 def test_each_failure_has_its_message(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str, hint: str
+    tmp_path: Path, emulator: Emulator, script: str, message: str, hint: str
 ) -> None:
-    make_sdk(tmp_path, monkeypatch, script)
-    make_avd(tmp_path, "gfoom")
+    emulator(script)
     silent = "silent" in message
     with pytest.raises(HarnessError) as error:
         open_it(tmp_path, replace(PATIENT, silence=0.5) if silent else PATIENT)
@@ -215,41 +215,29 @@ def test_each_failure_has_its_message(
     assert hint in error.value.hint
 
 
-def test_the_emulator_tells_our_adb_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    port, words = tmp_path / "port", tmp_path / "words"
-    script = f'echo "$ANDROID_ADB_SERVER_PORT" >{port}; echo "$*" >{words}; exit 1'
-    make_sdk(tmp_path, monkeypatch, script)
-    make_avd(tmp_path, "gfoom")
-    with pytest.raises(BootError):
-        open_it(tmp_path)
-    assert port.read_text().strip() not in ("", "5037")
-    assert f"-avd gfoom -kernel {tmp_path}/zImage" in words.read_text()
-
-
-def test_the_emulator_looks_for_images_in_the_sdk_that_was_chosen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_the_emulator_is_told(
+    tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = tmp_path / "said"
-    script = f'echo "$ANDROID_HOME $ANDROID_SDK_ROOT $SHELL" >{said}; exit 1'
-    make_sdk(tmp_path, monkeypatch, script)
-    make_avd(tmp_path, "gfoom")
+    """It tells our adb server of itself, and looks for images in the SDK that was chosen."""
+    seen = ("ANDROID_ADB_SERVER_PORT", "ANDROID_HOME", "ANDROID_SDK_ROOT", "SHELL", "*")
+    emulator("".join(f'echo "${name}"; ' for name in seen) + "exit 1")
     monkeypatch.setenv("ANDROID_SDK_ROOT", "/another")
     monkeypatch.delenv("SHELL", raising=False)
-    with pytest.raises(BootError):
+    with pytest.raises(BootError) as caught:
         open_it(tmp_path)
-    assert said.read_text() == f"{tmp_path}/sdk {tmp_path}/sdk /bin/sh\n"
+    port, home, root, shell, words = caught.value.tail.splitlines()
+    assert port not in ("", "5037")
+    assert (home, root, shell) == (f"{tmp_path}/sdk", f"{tmp_path}/sdk", "/bin/sh")
+    assert f"-avd gfoom -kernel {tmp_path}/zImage" in words
 
 
-def test_data_is_a_copy_that_goes_with_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_data_is_a_copy_that_goes_with_the_run(tmp_path: Path, emulator: Emulator) -> None:
     # It changes what it was given.
     script = (
         f'until [ "$1" = -data ]; do shift; done; echo "$2" >{tmp_path}/name\n'
         f'cp "$2" {tmp_path}/seen; echo changed >"$2"; exit 1'
     )
-    make_sdk(tmp_path, monkeypatch, script)
-    make_avd(tmp_path, "gfoom")
+    emulator(script)
     (image,) = (tmp_path / "sdk").rglob("userdata.img")
     before = image.read_bytes()
     image.chmod(0o444)
@@ -259,12 +247,9 @@ def test_data_is_a_copy_that_goes_with_the_run(
     assert not Path((tmp_path / "name").read_text().strip()).exists()
 
 
-def test_it_may_give_back_what_it_has_locked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_may_give_back_what_it_has_locked(tmp_path: Path, emulator: Emulator) -> None:
     script = f"trap 'echo gone >{tmp_path}/end; exit' TERM\necho up; while :; do sleep 0.1; done"
-    make_sdk(tmp_path, monkeypatch, script)
-    make_avd(tmp_path, "gfoom")
+    emulator(script)
     with pytest.raises(BootError, match="has been silent"):
         open_it(tmp_path)
     assert (tmp_path / "end").read_text() == "gone\n"
@@ -276,7 +261,7 @@ import sys
 from pathlib import Path
 from test_avd import open_it
 from harness.jobs.cli import guarded
-from harness.machine.session import BootLimits
+from harness.targets.model import BootLimits
 sys.exit(guarded(lambda: open_it(Path(sys.argv[1]), BootLimits())))
 """
 
@@ -288,26 +273,17 @@ sys.exit(guarded(lambda: open_it(Path(sys.argv[1]), BootLimits())))
     "said", ["emulator: starting", "[    0.000000] Linux version 3.4.67"], ids=["start", "boot"]
 )
 def test_a_run_that_is_ended_while_it_boots_leaves_nothing(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    number: signal.Signals,
-    status: int,
-    said: str,
+    tmp_path: Path, emulator: Emulator, number: signal.Signals, status: int, said: str
 ) -> None:
     # Of two processes, as the emulator's crash service makes it.
     script = f"sleep 600 &\necho '{said}'; echo >{tmp_path}/up; trap '' TERM INT\nwait; sleep 600"
-    make_sdk(tmp_path, monkeypatch, script)
-    make_avd(tmp_path, "gfoom")
+    emulator(script)
     scratch = tmp_path / "t"
     scratch.mkdir()
     here = [*sys.path, str(Path(__file__).parent)]
     runner = subprocess.Popen(
         [sys.executable, "-c", RUNNER, str(tmp_path)],
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(here),
-            "TMPDIR": str(scratch),
-        },
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(here), "TMPDIR": str(scratch)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         # A shell has its background jobs ignore SIGINT, and so would this.

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 from fake_clock import FakeClock
 from filelock import FileLock
 
-from harness.core.errors import BootError, DeviceError, InfrastructureError
+from harness.core.errors import BootError, DeviceError, HarnessError, InfrastructureError
 from harness.core.lifetime import Health
 from harness.machine.console import (
     _MOST_TRACE_SECONDS,
@@ -41,7 +41,7 @@ READY = "ready: (.*)"
         ),
         ("<0>[    1.234567] Kernel panic - not syncing: Fatal exception", "kernel panic"),
         ("[    1.234567] Internal error: Oops: 5 [#1] SMP ARM", "kernel oops"),
-        ("[    1.234567] 8<--- cut here ---", None),
+        ("[    1.234567] 8<--- cut here ---", ""),
         ("[    1.234567] Unable to handle kernel NULL pointer dereference", "kernel oops"),
         ("[    1.234567] kernel BUG at mm/slub.c:435!", "kernel bug"),
         ("[    1.234567] BUG: KASAN: use-after-free in mm_limits_check", "kernel bug"),
@@ -53,16 +53,17 @@ READY = "ready: (.*)"
         ("[    1.234567] rcu: INFO: rcu_sched self-detected stall on CPU", "RCU stall"),
         ("[    1.234567] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:", "RCU stall"),
         # A program's text, and text that a program put into a line of the kernel's.
-        ("Kernel panic - not syncing: said a program", None),
-        ("[1.0] BUG: said a program", None),
-        ("[    1.234567] uid=10070,\tuRSS=1,\tcomm=Kernel panic - not syncing", None),
-        ("[    1.234567] mark: BUG: this test is about bugs", None),
-        ("[    0.000000] Linux version 6.1 (BUG: none)", None),
+        ("Kernel panic - not syncing: said a program", ""),
+        ("[1.0] BUG: said a program", ""),
+        ("<4>BUG: said a program", ""),
+        ("<12>[    1.234567] BUG: said a program, through /dev/kmsg", ""),
+        ("[    1.234567] uid=10070,\tuRSS=1,\tcomm=Kernel panic - not syncing", ""),
+        ("[    1.234567] mark: BUG: this test is about bugs", ""),
+        ("[    0.000000] Linux version 6.1 (BUG: none)", ""),
     ],
 )
-def test_find_trouble(line: str, name: str | None) -> None:
-    trouble = find_trouble(line)
-    assert (trouble.name if trouble else None) == name
+def test_find_trouble(line: str, name: str) -> None:
+    assert find_trouble(line) == name
 
 
 def test_message_of_drops_the_time() -> None:
@@ -70,17 +71,26 @@ def test_message_of_drops_the_time() -> None:
     assert message_of("no time") == "no time"
 
 
-def start(tmp_path: Path, script: str) -> Console:
-    """A shell script in the machine's place."""
-    return Console(["sh", "-c", script], tmp_path / "console.log", Health())
+Start = Callable[[str], Console]
 
 
-def first_cause(console: Console, seconds: float = 60.0) -> Exception:
-    assert console.health.pause(seconds), "no failure was noticed"
-    with pytest.raises((BootError, DeviceError)) as caught:
-        console.health.check()
-    console.close()
-    return caught.value
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a shell script in the machine's place; ends it after the test."""
+    started: list[Console] = []
+
+    def start(script: str) -> Console:
+        started.append(Console(["sh", "-c", script], tmp_path / "console.log", Health()))
+        return started[-1]
+
+    yield start
+    for console in started:
+        if not console.ended:
+            console.kill()
+            console.close()
+
+
+PANIC = "echo '[    1.000000] Kernel panic - not syncing: x';"
 
 
 def test_guests_that_start_at_the_same_time_fork_one_by_one(
@@ -108,8 +118,8 @@ def test_guests_that_start_at_the_same_time_fork_one_by_one(
         list(threads.map(start_one, range(20)))
 
 
-def test_a_marker_is_waited_for_and_the_log_is_whole(tmp_path: Path) -> None:
-    console = start(tmp_path, r"printf 'a\r\nready: 6.1\r\n'; sleep 60")
+def test_a_marker_is_waited_for_and_the_log_is_whole(start: Start) -> None:
+    console = start(r"printf 'a\r\nready: 6.1\r\n'; sleep 60")
     match = console.wait_for(READY, timeout=60, silence=60)
     assert match[1] == "6.1"
     console.kill()
@@ -118,40 +128,30 @@ def test_a_marker_is_waited_for_and_the_log_is_whole(tmp_path: Path) -> None:
     assert console.ended
 
 
-def test_silence_is_noticed_and_said(tmp_path: Path) -> None:
-    console = start(tmp_path, "sleep 60")
+def test_silence_is_noticed_and_said(start: Start) -> None:
+    console = start("sleep 60")
     begun = time.monotonic()
     with pytest.raises(BootError, match=r"silent for 0\.5 s.*nothing at all"):
         console.wait_for(READY, timeout=600, silence=0.5)
     assert time.monotonic() - begun < 60
-    console.kill()
-    console.close()
 
 
-def test_a_boot_that_goes_on_for_ever_is_ended(tmp_path: Path) -> None:
-    console = start(tmp_path, "while :; do echo again; sleep 0.05; done")
+def test_a_boot_that_goes_on_for_ever_is_ended(start: Start) -> None:
+    console = start("while :; do echo again; sleep 0.05; done")
     console.wait_for("again", timeout=60, silence=60)
     with pytest.raises(BootError, match=r"did not come up within 0\.5 s") as caught:
         console.wait_for(READY, timeout=0.5, silence=60)
     assert "again" in caught.value.tail
-    console.kill()
-    console.close()
 
 
-def test_a_panic_is_the_first_cause_and_its_trace_is_shown(tmp_path: Path) -> None:
-    script = (
-        "echo '[    1.000000] Kernel panic - not syncing: x';"
-        "echo '[    1.000001] Call trace: y'; sleep 600"
-    )
-    console = start(tmp_path, script)
+def test_a_panic_is_the_first_cause_and_its_trace_is_shown(start: Start) -> None:
+    console = start(f"{PANIC} echo '[    1.000001] Call trace: y'; sleep 600")
     begun = time.monotonic()
     with pytest.raises(BootError, match="kernel panic: Kernel panic - not syncing: x") as caught:
         console.wait_for(READY, timeout=600, silence=600)
     assert time.monotonic() - begun < 60
     assert "Call trace: y" in caught.value.tail
     assert caught.value.log == console.log
-    console.kill()
-    console.close()
 
 
 class Spoken:
@@ -173,11 +173,14 @@ class Spoken:
             assert time.monotonic() < until
             time.sleep(0.001)
 
-    def end(self) -> Exception:
+    def end(self) -> BootError:
         """Return the first cause of the console's end, which comes before the machine's."""
         assert self.console.health.pause(60), "no failure was noticed"
         self._words.close()
-        return first_cause(self.console)
+        with pytest.raises(BootError) as caught:
+            self.console.health.check()
+        self.console.close()
+        return caught.value
 
 
 @pytest.fixture
@@ -194,7 +197,6 @@ def test_a_trace_is_listened_to_while_it_comes(spoken: Spoken) -> None:
     assert not spoken.console.health.failed
     spoken.clock.time += 1.2 * _TRACE_SECONDS
     cause = spoken.end()
-    assert isinstance(cause, BootError)
     assert "kernel panic" in cause.message
     assert "frame 5" in cause.tail
 
@@ -210,48 +212,40 @@ def test_a_trace_without_end_is_not_listened_to_for_ever(spoken: Spoken) -> None
     assert "kernel bug" in str(spoken.end())
 
 
-def test_the_panic_and_not_the_end_behind_it_is_the_cause(tmp_path: Path) -> None:
-    console = start(tmp_path, "echo '[    1.000000] Kernel panic - not syncing: x'")
-    assert "kernel panic" in str(first_cause(console))
+@pytest.mark.parametrize(
+    ("script", "error", "message", "tail"),
+    [
+        # The panic and not the end behind it.
+        (PANIC, BootError, "kernel panic", "not syncing: x"),
+        ("echo bye", BootError, "ended unasked", "bye"),
+        ("echo no such machine; exit 1", BootError, "ended with status 1", "no such machine"),
+        # This is not the kernel's fault.
+        ("echo up; kill -9 $$", DeviceError, "killed by SIGKILL", "up"),
+    ],
+)
+def test_why_a_machine_ended(
+    start: Start, script: str, error: type[HarnessError], message: str, tail: str
+) -> None:
+    health = start(script).health
+    assert health.pause(60), "no failure was noticed"
+    with pytest.raises(error, match=message) as caught:
+        health.check()
+    assert tail in caught.value.tail
 
 
-def test_the_end_without_a_word(tmp_path: Path) -> None:
-    error = first_cause(start(tmp_path, "echo bye"))
-    assert isinstance(error, BootError)
-    assert "ended unasked" in error.message
-    assert error.tail == "bye"
-
-
-def test_the_end_with_a_status(tmp_path: Path) -> None:
-    error = first_cause(start(tmp_path, "echo no such machine; exit 1"))
-    assert isinstance(error, BootError)
-    assert "ended with status 1" in error.message
-    assert "no such machine" in error.tail
-
-
-def test_the_end_by_a_signal_is_not_the_kernels_fault(tmp_path: Path) -> None:
-    console = start(tmp_path, "echo up; exec sleep 60")
-    console.wait_for("up", timeout=60, silence=60)
-    os.kill(console.pid, signal.SIGKILL)
-    error = first_cause(console)
-    assert isinstance(error, DeviceError)
-    assert "killed by SIGKILL" in error.message
-
-
-def test_an_end_that_was_asked_for_is_no_failure(tmp_path: Path) -> None:
-    console = start(tmp_path, "sleep 60")
+def test_an_end_that_was_asked_for_is_no_failure(start: Start) -> None:
+    console = start("sleep 60")
     console.expect_end()
     console.kill()
     console.close()
     assert not console.health.failed
 
 
-def test_a_line_in_pieces_and_a_last_line_without_end(tmp_path: Path) -> None:
-    console = start(tmp_path, "printf rea; sleep 0.3; printf 'dy: x'; sleep 0.1")
+def test_a_line_in_pieces_and_a_last_line_without_end(start: Start) -> None:
+    console = start("printf rea; sleep 0.3; printf 'dy: x'; sleep 0.1")
     with pytest.raises(BootError, match="ended unasked"):
         console.wait_for("nothing", timeout=60, silence=60)
     assert console.tail() == "ready: x"
-    console.close()
 
 
 def test_a_host_without_terminals_is_named_before_anything_is_built(

@@ -16,13 +16,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import adbutils.sync  # type: ignore[import-untyped]
 import psutil
 import pytest
 from android_5 import SHELLS_OWN, TOOLBOX
 from fake_adb import KnownServer, fake_adb
+from stand_ins import script
 
 from harness.core.errors import (
     BootError,
@@ -36,8 +37,9 @@ from harness.core.paths import REPO
 from harness.jobs import boot
 from harness.machine import adb, session
 from harness.machine.adb import Device
-from harness.machine.session import ANDROID_PRELUDE, BootLimits
+from harness.machine.session import ANDROID_PRELUDE, Session
 from harness.scenarios.catalogue import UIDS
+from harness.targets.model import BootLimits
 
 
 def test_the_first_cause_stays() -> None:
@@ -143,7 +145,7 @@ class Checked(Device):
 
     def __init__(self, port: int, log: Path, prelude: str = "", *, legacy: bool = False) -> None:
         super().__init__(KnownServer(port, log), "emulator-5556", Health(), prelude)
-        self._legacy_shell = legacy
+        self.legacy_shell = legacy
         self.checked: list[str] = []
 
     def check_answers(self, doing: str) -> None:
@@ -171,57 +173,55 @@ def test_on_an_android_the_shell_finds_our_tools(user: str, uid: str) -> None:
 
 
 class Opened:
-    """A session whose adb program is `script`; what it read lies in `read`."""
+    """A session with an adb program that is a script; what it read lies in `read`."""
 
-    def __init__(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch, script: str, *, legacy: bool
-    ) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
         self.read = folder / "read"
-        program = folder / "adb"
-        program.write_text(f"#!/bin/sh\ncat >{self.read}\n{script}\n")
-        program.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
         monkeypatch.setattr(adb, "_CAUSE_SECONDS", 0.1)
         typed = SimpleNamespace(isatty=lambda: False, buffer=io.BytesIO(b"echo x"))
         monkeypatch.setattr(sys, "stdin", typed)
-        self.device = Checked(5038, folder / "adb.log", legacy=legacy)
+        self.device = Checked(5038, folder / "adb.log")
         self.checked = self.device.checked
         self.check = self.device.health.check
+
+    def shell(self, text: str, *, legacy: bool = False) -> None:
+        """Give a shell, with this adb."""
+        script(self.folder / "adb", f"cat >{self.read}\n{text}")
+        self.device.legacy_shell = legacy
+        boot._shell(cast("Session", self), "root")
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opened:
+    return Opened(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(("status", "legacy"), [(1, False), (0, False), (1, True)])
 def test_adb_that_cannot_run_the_shell_or_loses_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, legacy: bool
+    opened: Opened, status: int, legacy: bool
 ) -> None:
-    opened: Any = Opened(tmp_path, monkeypatch, f"exit {status}", legacy=legacy)
     with pytest.raises(DeviceError, match=f"broke in 'the shell': adb ended with status {status}"):
-        boot._shell(opened, "root")
+        opened.shell(f"exit {status}", legacy=legacy)
 
 
-def test_how_the_shell_ends_is_its_users_business(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_how_the_shell_ends_is_its_users_business(opened: Opened) -> None:
     # What runs on the device is run here; its end is status 3.
-    script = 'for last; do :; done; sh -c "$(echo "$last" | sed "s/.*&&.*;/sh -c \'exit 3\';/")"'
-    opened: Any = Opened(tmp_path, monkeypatch, script, legacy=False)
-    boot._shell(opened, "root")
+    opened.shell(
+        'for last; do :; done; sh -c "$(echo "$last" | sed "s/.*&&.*;/sh -c \'exit 3\';/")"'
+    )
     assert opened.checked == ["the shell"]
 
 
-def test_the_first_cause_is_told_and_not_what_adb_says_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened: Any = Opened(tmp_path, monkeypatch, "exit 1", legacy=False)
+def test_the_first_cause_is_told_and_not_what_adb_says_of_it(opened: Opened) -> None:
     opened.device.health.fail(BootError("kernel panic: x"))
     with pytest.raises(BootError, match="kernel panic"):
-        boot._shell(opened, "root")
+        opened.shell("exit 1")
 
 
-def test_the_first_shell_is_told_where_our_input_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened: Any = Opened(tmp_path, monkeypatch, "exit 0", legacy=True)
-    boot._shell(opened, "root")
+def test_the_first_shell_is_told_where_our_input_ends(opened: Opened) -> None:
+    opened.shell("exit 0", legacy=True)
     assert opened.read.read_text() == "echo x\nexit\n"
     # Its adb tells nothing of a connection that broke.
     assert opened.checked == ["the shell"]

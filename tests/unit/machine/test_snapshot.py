@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from stand_ins import script
 
 from harness.core.cache import Cache
 from harness.core.errors import InfrastructureError, ToolMissingError
@@ -18,11 +19,8 @@ from harness.targets.model import QemuMachine
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QemuMachine:
     """A machine whose QEMU is a file of ours."""
-    program = tmp_path / "bin" / "qemu"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(program.parent))
+    script(tmp_path / "qemu", "")
+    monkeypatch.setenv("PATH", str(tmp_path))
     found = LINUX_6_1.machine
     assert isinstance(found, QemuMachine)
     return replace(found, binary="qemu")
@@ -50,7 +48,7 @@ def test_the_key_is_of_all_that_goes_in(machine: QemuMachine, tmp_path: Path) ->
     keys.append(key())
     initramfs.write_text("another")
     keys.append(key())
-    (tmp_path / "bin" / "qemu").write_text("#!/bin/sh\n# a newer one\n")
+    script(tmp_path / "qemu", "# a newer one")
     keys.append(key())
     assert len(set(keys)) == len(keys)
 
@@ -71,9 +69,9 @@ def entry(cache: Cache, image: bytes, digest: str | None = None) -> Path:
 
 def test_a_copy_is_handed_out(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
-    assert not snapshot.exists(cache, "key")
+    assert not cache.has(snapshot.KIND, "key", seal=False)
     entry(cache, b"state" * 1_000_000)
-    assert snapshot.exists(cache, "key")
+    assert cache.has(snapshot.KIND, "key", seal=False)
     assert snapshot.restore(cache, "key", tmp_path).read_bytes() == b"state" * 1_000_000
 
 
@@ -94,6 +92,6 @@ def test_an_entry_is_removed_as_a_whole_and_once(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     entry(cache, b"state")
     cache.remove(snapshot.KIND, "key")
-    assert not snapshot.exists(cache, "key")
+    assert not cache.has(snapshot.KIND, "key", seal=False)
     assert list((tmp_path / "cache" / snapshot.KIND).iterdir()) == []
     cache.remove(snapshot.KIND, "key")

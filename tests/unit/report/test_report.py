@@ -33,9 +33,8 @@ from harness.report import report
 from harness.report.index import entry_of, filters_of, ordered, time_of
 from harness.report.log import read_log
 from harness.report.view import Evidence, build
-from harness.results.folder import LATEST, _kills, _verdict
-from harness.results.run_result import parse_run
-from harness.results.summary import Summary
+from harness.results.folder import LATEST
+from harness.results.run_result import RunResult, kills_json, parse_run, verdict_json
 from harness.scenarios.evidence import (
     DECISIONS,
     PROC_MM_LIMITS,
@@ -121,9 +120,9 @@ def page_of(folder: Path) -> Page:
     return checked(report.write(folder).read_text())
 
 
-def rendered(run: Summary, log: str = "", name: str = "a-run") -> str:
+def rendered(run: RunResult, log: str = "", name: str = "a-run") -> str:
     """The page of a run that has no folder."""
-    found = parse_run(json.dumps(_verdict(run)), json.dumps(_kills(run)))
+    found = parse_run(verdict_json(run), kills_json(run))
     page = build(found, Evidence(), (read_log("L", "Kernel log", log),))
     return report_page.report(name, found, page, "./inv", "")
 
@@ -317,7 +316,7 @@ def test_all_of_a_record_is_shown(tmp_path: Path) -> None:
 
 
 @given(summaries())
-def test_every_run_makes_a_page(run: Summary) -> None:
+def test_every_run_makes_a_page(run: RunResult) -> None:
     page = checked(rendered(run, "<6>[ 1.0] x\n"))
     rows = [tag for tag, _ in page.elements].count("tr")
     assert rows >= len(run.judged) + len(run.missing)

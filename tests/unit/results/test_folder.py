@@ -4,22 +4,28 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
+import pytest
 from junitparser import JUnitXml
 from rich.console import Console
+from schema_words import types_of
 
 from harness.core.paths import REPO
 from harness.kernel_output.records import KillRecord
 from harness.kernel_output.reports import GuestReport
 from harness.results.differential import Difference
 from harness.results.folder import ResultFolder, kill_table, scenario_table
-from harness.results.summary import Judged, Summary
+from harness.results.fuzz_result import FuzzResult
+from harness.results.run_result import RunResult, ScenarioResult, _Entry, _Told
 from harness.scenarios.evidence import Candidate, Decision, ScenarioUsage, UsageSample
 from harness.scenarios.verdict import Finding, Outcome, ScenarioVerdict
 from harness.ui.events import Planned
@@ -35,8 +41,8 @@ def verdict(outcome: Outcome = Outcome.PASSED, *reasons: str) -> ScenarioVerdict
     return ScenarioVerdict("report", "runtime", "alloc", outcome, findings, (RECORD,))
 
 
-def summary(*verdicts: ScenarioVerdict, finished: bool = True, problem: str = "") -> Summary:
-    return Summary(
+def summary(*verdicts: ScenarioVerdict, finished: bool = True, problem: str = "") -> RunResult:
+    return RunResult(
         kernel="linux-6.1",
         policy="runtime",
         trigger="alloc",
@@ -47,7 +53,7 @@ def summary(*verdicts: ScenarioVerdict, finished: bool = True, problem: str = ""
         origin="/tree",
         commit="0123",
         changed=("Makefile",),
-        judged=tuple(Judged(one, 1.25) for one in verdicts),
+        judged=tuple(ScenarioResult.of(one, 1.25) for one in verdicts),
         finished=finished,
         problem=problem,
     )
@@ -142,7 +148,7 @@ def test_the_last_line_names_the_kernels_fault_first() -> None:
 
 
 def test_the_tables() -> None:
-    judged = [Judged(verdict(), 1.0), Judged(verdict(Outcome.NOT_KILLED, "x"), 2.0)]
+    judged = summary(verdict(), verdict(Outcome.NOT_KILLED, "x")).judged
     scenarios = rendered(scenario_table(judged))
     assert "killed as expected" in scenarios
     assert "not killed" in scenarios
@@ -153,7 +159,28 @@ def test_the_tables() -> None:
 
 def test_many_kills_are_counted_not_listed() -> None:
     one = replace(verdict(), records=(RECORD,) * 40)
-    assert "… and 37 more" in rendered(kill_table([Judged(one, 1.0)]))
+    assert "… and 37 more" in rendered(kill_table(summary(one).judged))
+
+
+ROW = re.compile(r"^\| (`[^|]+`) \| ([^|]+) \| [^|]+ \|$", re.MULTILINE)
+TYPES: Mapping[str, Sequence[type[Any]]] = {
+    "verdict": (_Told, RunResult, _Entry, ScenarioResult),
+    "decisions": (Decision, Candidate),
+    "usage": (UsageSample,),
+    "differential": (),
+    "fuzz": (FuzzResult,),
+    "kills": (),
+}
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_the_documentation_has_the_types(name: str) -> None:
+    _, _, text = (REPO / "docs/results.md").read_text().partition(f"## `{name}.json`\n")
+    declared = [types_of(kind) for kind in TYPES[name]]
+    for row in ROW.finditer(text.partition("\n## ")[0]):
+        for field in row[1].replace("`", "").split(", "):
+            types = {found[field] for found in declared if field in found}
+            assert row[2] in types | {"meaning"}, field
 
 
 def names_in(value: object) -> set[str]:
@@ -173,7 +200,7 @@ def test_every_field_is_in_the_documentation(tmp_path: Path) -> None:
     folder.write(summary_of_all, {})
     folder.write_evidence(
         [ScenarioUsage("report", "rss", "alloc", 1.0, (UsageSample(1.0, 10070, 1, 2),))],
-        [Decision("report", "rss", "alloc", 1.0, 10070, 7, 7, (Candidate(7, "", 1, 1, 0),))],
+        [Decision(1.0, 10070, "rss", 7, (Candidate(7, 1, 1, 0),), 7)],
     )
     folder.write_differences([Difference("report", "rss", "kill records", "0", "1")])
     text = (REPO / "docs/results.md").read_text()

@@ -16,20 +16,20 @@ from summaries import summaries, summary, verdict
 
 from harness.core.errors import UsageError
 from harness.results.kcidb import check_origin, kcidb
-from harness.results.summary import Summary
+from harness.results.run_result import RunResult
 from harness.scenarios.verdict import Outcome
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def report(run: Summary) -> Any:
+def report(run: RunResult) -> Any:
     """The report as whoever gets the file has it, held against the schema."""
     read = json.loads(json.dumps(kcidb(run), allow_nan=False))
     V5_3.validate_exactly(read)
     return read
 
 
-def by_path(run: Summary) -> dict[str, Any]:
+def by_path(run: RunResult) -> dict[str, Any]:
     """The tests by path."""
     return {test["path"]: test for test in report(run)["tests"]}
 
@@ -64,7 +64,7 @@ def test_the_schema_would_find_a_mistake(where: tuple[Any, ...], wrong: object) 
 
 
 @given(summaries())
-def test_every_run_makes_a_valid_report(run: Summary) -> None:
+def test_every_run_makes_a_valid_report(run: RunResult) -> None:
     read = report(run)
     assert len(read["tests"]) == 1 + len(run.judged) + len(run.missing)
     assert (read["tests"][0]["status"] == "PASS") == run.passed
@@ -73,7 +73,7 @@ def test_every_run_makes_a_valid_report(run: Summary) -> None:
 
 
 @given(summaries())
-def test_its_parts_belong_together(run: Summary) -> None:
+def test_its_parts_belong_together(run: RunResult) -> None:
     read = report(run)
     (checkout,), (build,) = read["checkouts"], read["builds"]
     assert build["checkout_id"] == checkout["id"]

@@ -12,7 +12,7 @@ from summaries import summaries, summary, texts, verdict
 
 from harness.core.text import visible
 from harness.results.ktap import ktap
-from harness.results.summary import Status, Summary
+from harness.results.run_result import RunResult, Status
 from harness.scenarios.verdict import Outcome
 
 _RESULT = re.compile(r"(?P<result>ok|not ok) (?P<number>[1-9][0-9]*)(?P<rest>| .*)")
@@ -221,12 +221,12 @@ Read = tuple[str, str, Status, list[str]]
 
 
 @given(summaries())
-def test_what_was_judged_reads_back(run: Summary) -> None:
+def test_what_was_judged_reads_back(run: RunResult) -> None:
     # A policy's scenarios stand together, where its first one does; a log stands alone.
     together: dict[str | int, list[Read]] = {}
     for number, one in enumerate(run.judged):
-        policy, scenario = one.verdict.policy, one.verdict.scenario
-        comments = [visible(f"{scenario}: {text}") for text in one.verdict.reasons]
+        policy, scenario = one.policy, one.scenario
+        comments = [visible(f"{scenario}: {text}") for text in one.reasons]
         read_back = (policy, scenario, one.status, comments)
         together.setdefault(policy or number, []).append(read_back)
     expected = [one for group in together.values() for one in group]
@@ -243,7 +243,7 @@ def test_what_was_judged_reads_back(run: Summary) -> None:
 
 
 @given(summaries())
-def test_who_only_counts_finds_a_pass_where_there_is_one(run: Summary) -> None:
+def test_who_only_counts_finds_a_pass_where_there_is_one(run: RunResult) -> None:
     suite = parse(ktap(run))
     assert suite.ok == run.passed
     assert (suite.bail_out is None) == run.complete

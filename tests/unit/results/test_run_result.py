@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""A result folder read back: as the run saw it, or an error; a pass is never made up."""
+"""A run as far as it has come, and read back from its folder: a pass is never made up."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,64 +12,64 @@ from hypothesis import given
 from report_results import judged, kill, run_of
 from summaries import summaries, summary, verdict
 
-from harness.results.folder import _kills, _verdict
-from harness.results.run_result import RunResult, Word, first_reason, parse_run
-from harness.results.summary import Status, Summary
+from harness.results.run_result import (
+    RunResult,
+    ScenarioResult,
+    Status,
+    first_reason,
+    kills_json,
+    parse_run,
+    verdict_json,
+)
 from harness.scenarios.verdict import Outcome
+from harness.ui.events import Planned
 
 
-def read(run: Summary, **changes: Any) -> RunResult:
-    return parse_run(json.dumps({**_verdict(run), **changes}), json.dumps(_kills(run)))
+def result(outcome: Outcome) -> ScenarioResult:
+    return ScenarioResult("report", "rss", "alloc", outcome)
 
 
-@given(summaries())
-def test_every_run_reads_back(run: Summary) -> None:
-    found = read(run)
-    told = [one for one in found.scenarios if one.outcome is not None]
-    assert [(one.scenario, one.policy, one.outcome) for one in told] == [
-        (one.verdict.scenario, one.verdict.policy, one.verdict.outcome) for one in run.judged
-    ]
-    assert [one.kills for one in told] == [one.verdict.records for one in run.judged]
-    assert found.stray_kills == ()
-    missing = [one for one in found.scenarios if one.outcome is None]
-    assert [(one.policy, one.scenario) for one in missing] == [
-        (place.policy, place.scenario) for place in run.missing
-    ]
-    assert (found.word is Word.PASSED) == run.passed
+def told(run: RunResult) -> dict[str, Any]:
+    found = json.loads(verdict_json(run))
+    assert isinstance(found, dict)
+    return found
+
+
+def read(run: RunResult, **changes: Any) -> RunResult:
+    return parse_run(json.dumps({**told(run), **changes}), kills_json(run))
 
 
 @given(summaries())
-def test_the_word_is_that_of_other_forms(run: Summary) -> None:
-    words = {
-        Status.FAILED: Word.FAILED,
-        Status.ERROR: Word.NO_VERDICT,
-        Status.MISSING: Word.NOT_FINISHED,
-        Status.PASSED: Word.PASSED,
-    }
+def test_every_run_reads_back(run: RunResult) -> None:
     found = read(run)
-    if not found.is_interrupted:
-        assert found.word is words[run.status]
+    assert [(one.outcome, one.kills) for one in found.judged] == [
+        (one.outcome, one.kills) for one in run.judged
+    ]
+    assert (found.passed, found.status, found.stray_kills) == (run.passed, run.status, ())
+    assert len(found.missing) == len(run.missing)
+    # Half a surrogate pair is escaped the first time.
+    assert read(found) == found
 
 
 @pytest.mark.parametrize("problem", ["KeyboardInterrupt", "Terminated"])
 def test_who_ends_a_run_says_nothing_about_it(problem: str) -> None:
     found = read(summary(verdict(), finished=False, problem=problem))
-    assert found.word is Word.NOT_FINISHED
-    assert found.reason == found.end
+    assert found.status is Status.MISSING
+    assert found.headline == found.end
     assert found.end.startswith("ended by ")
     failed = summary(verdict("a", Outcome.NOT_KILLED, "x"), finished=False, problem=problem)
-    assert read(failed).word is Word.FAILED
+    assert read(failed).status is Status.FAILED
 
 
 def test_an_older_result_is_read() -> None:
-    told = _verdict(summary(verdict(records=1)))
-    for name in ("started", "arch", "machine", "emulator", "toolchain", "missing"):
-        del told[name]
-    found = parse_run(json.dumps(told))
-    assert found.word is Word.PASSED
-    assert (found.machine, found.started) == ("", "")
-    (one,) = found.scenarios
-    assert (one.kill_count, one.kills) == (1, ())
+    old = told(summary(verdict(records=1)))
+    for name in ("started", "arch", "machine", "emulator", "toolchain", "missing", "source"):
+        del old[name]
+    found = parse_run(json.dumps(old))
+    assert found.status is Status.PASSED
+    assert (found.machine, found.started, found.origin) == ("", None, "")
+    (one,) = found.judged
+    assert (one.kill_count, one.lost, one.kills) == (1, 1, ())
 
 
 def test_records_go_to_their_scenario_in_order() -> None:
@@ -79,11 +80,12 @@ def test_records_go_to_their_scenario_in_order() -> None:
         judged("a", policy="runtime", kills=[second, third]),
     )
     found = read(run)
-    assert [one.kills for one in found.scenarios] == [(first,), (), (second, third)]
+    assert [one.kills for one in found.judged] == [(first,), (), (second, third)]
     # kills.json is written before verdict.json: a run that is cut off between has more.
-    more = [*_kills(run), {**_kills(run)[0], "scenario": "c"}]
-    found = parse_run(json.dumps(_verdict(run)), json.dumps(more))
-    assert [len(one.kills) for one in found.scenarios] == [1, 0, 2]
+    records = json.loads(kills_json(run))
+    more = [*records, {**records[0], "scenario": "c"}]
+    found = parse_run(verdict_json(run), json.dumps(more))
+    assert [len(one.kills) for one in found.judged] == [1, 0, 2]
     assert found.stray_kills == (first,)
 
 
@@ -94,8 +96,8 @@ def test_the_gravest_reason_is_first() -> None:
             verdict("b", Outcome.KERNEL_DIED, "oops", "more"),
         )
     )
-    assert first_reason(found.scenarios) == "oops"
-    assert first_reason(read(summary(verdict())).scenarios) == ""
+    assert first_reason(found) == "oops"
+    assert first_reason(read(summary(verdict()))) == ""
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def test_the_gravest_reason_is_first() -> None:
         (summary(verdict()), {"missing": [{"scenario": "a", "policy": "rss"}]}),
     ],
 )
-def test_a_pass_that_contradicts_itself_is_none(run: Summary, changes: dict[str, Any]) -> None:
+def test_a_pass_that_contradicts_itself_is_none(run: RunResult, changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="says that all passed, and that it did not"):
         read(run, **changes)
 
@@ -118,9 +120,9 @@ def test_a_pass_that_contradicts_itself_is_none(run: Summary, changes: dict[str,
     [
         ("", "verdict.json: Expecting value"),
         ('{"passed": tr', "verdict.json: "),
-        ("[]", "verdict.json: is no object"),
-        ("{}", "verdict.json: passed is no true or false"),
-        ('{"passed": 1}', "verdict.json: passed is no true or false"),
+        ("[]", "verdict.json: Expected `object`, got `array`"),
+        ("{}", "verdict.json: Object missing required field `passed`"),
+        ('{"passed": 1}', "verdict.json: Expected `bool`, got `int`"),
     ],
 )
 def test_half_a_verdict_is_none(text: str, message: str) -> None:
@@ -133,21 +135,65 @@ def test_half_a_verdict_is_none(text: str, message: str) -> None:
     [
         ({"outcome": "MAYBE"}, "there is no outcome 'MAYBE'"),
         ({"passed": False}, "PASSED and passed contradict each other"),
-        ({"kills": -1}, "kills is no number from 0 on"),
-        ({"reasons": "x"}, "reasons is no list of strings"),
-        ({"seconds": None}, "seconds is no number"),
+        ({"kills": -1}, r"Expected `int` >= 0 - at `\$\.kills`"),
+        ({"reasons": "x"}, r"Expected `array`, got `str` - at `\$\.reasons`"),
+        ({"seconds": None}, r"Expected `float`, got `null` - at `\$\.seconds`"),
     ],
 )
 def test_a_wrong_scenario_is_named(changes: dict[str, Any], message: str) -> None:
-    told = _verdict(summary(verdict()))
-    scenarios = told["scenarios"]
-    assert isinstance(scenarios, list)
-    scenarios[0].update(changes)
+    wrong = told(summary(verdict()))
+    wrong["scenarios"][0].update(changes)
     with pytest.raises(ValueError, match=message):
-        parse_run(json.dumps(told))
+        parse_run(json.dumps(wrong))
 
 
 @pytest.mark.parametrize("kills", ["", "{}", "[{}]", '[{"scenario": "a", "uid": "b"}]'])
 def test_wrong_records_are_an_error(kills: str) -> None:
     with pytest.raises(ValueError, match=r"^kills\.json"):
-        parse_run(json.dumps(_verdict(summary(verdict()))), kills)
+        parse_run(verdict_json(summary(verdict())), kills)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_a_pass_is_a_pass_and_nothing_else_is(outcome: Outcome) -> None:
+    status = result(outcome).status
+    assert (status is Status.PASSED) == outcome.passed
+    assert (status is Status.ERROR) == (outcome is Outcome.INFRASTRUCTURE_FAILED)
+    assert status is not Status.MISSING
+
+
+def test_a_status_is_as_grave_as_its_outcome() -> None:
+    ranks = [list(Status).index(result(outcome).status) for outcome in Outcome]
+    assert ranks == sorted(ranks)
+
+
+def test_the_whole_run_is_as_bad_as_the_worst_of_it() -> None:
+    good, bad = verdict(), verdict("course", Outcome.NOT_KILLED, "x")
+    broken = verdict("course", Outcome.INFRASTRUCTURE_FAILED, "x")
+    assert summary(good).status is Status.PASSED
+    assert summary(good, broken).status is Status.ERROR
+    assert summary(bad, broken, finished=False).status is Status.FAILED
+    assert summary(good, problem="QEMU was killed").status is Status.ERROR
+    assert summary(good, finished=False).status is Status.MISSING
+    assert summary().status is Status.MISSING
+
+
+@given(summaries())
+def test_only_a_pass_has_the_status_of_one(run: RunResult) -> None:
+    assert (run.status is Status.PASSED) == run.passed
+    assert (run.reason == "") == run.passed
+
+
+def test_what_has_no_verdict_is_missing_and_no_pass() -> None:
+    whole = summary(verdict(), verdict("course"), verdict(policy="badness"))
+    assert whole.passed
+    assert whole.missing == ()
+    cut = replace(whole, judged=whole.judged[:1])
+    assert cut.missing == (Planned("rss", "course"), Planned("badness", "report"))
+    assert not cut.passed
+    assert cut.last_line == "FAIL: the run did not finish"
+
+
+def test_two_of_a_name_are_two() -> None:
+    twice = summary(verdict(), verdict())
+    assert twice.passed
+    assert replace(twice, judged=twice.judged[:1]).missing == (Planned("rss", "report"),)

@@ -18,8 +18,8 @@ from markdown_it.token import Token
 from rich.console import Console
 from summaries import summaries, summary, texts, verdict
 
+from harness.results.run_result import RunResult
 from harness.results.step_summary import LIMIT, errors, page, tell
-from harness.results.summary import Summary
 from harness.scenarios.verdict import Outcome
 from harness.ui.progress import Reporter
 
@@ -56,7 +56,7 @@ def blocks(tokens: list[Token]) -> list[str]:
     return [html.unescape(match[1]) for match in found if match]
 
 
-def run_with(**names: str) -> Summary:
+def run_with(**names: str) -> RunResult:
     return summary(
         verdict(names["scenario"], Outcome.NOT_KILLED, names["reason"], policy=names["policy"])
     )
@@ -116,7 +116,7 @@ def test_names_are_shown_as_they_are(name: str) -> None:
 
 
 @given(summaries())
-def test_every_run_makes_a_page(run: Summary) -> None:
+def test_every_run_makes_a_page(run: RunResult) -> None:
     tokens = tokens_of(page(run))
     assert {token.type for token in tokens} <= PLAIN
     rows = [token.type for token in tokens].count("tr_open")
@@ -125,7 +125,7 @@ def test_every_run_makes_a_page(run: Summary) -> None:
 
 
 @given(summaries(), st.integers(-10, 3000))
-def test_a_page_is_never_too_long(run: Summary, most: int) -> None:
+def test_a_page_is_never_too_long(run: RunResult, most: int) -> None:
     text = page(run, most)
     assert len(text.encode()) <= max(most, 0)
     assert {token.type for token in tokens_of(text)} <= PLAIN
@@ -171,7 +171,7 @@ def test_a_run_that_ended_early_is_an_error_too() -> None:
 
 
 @given(summaries())
-def test_every_error_is_one_command(run: Summary) -> None:
+def test_every_error_is_one_command(run: RunResult) -> None:
     found = errors(run)
     assert len(found) <= 10
     assert bool(found) == (not run.passed)
@@ -190,7 +190,7 @@ class Told:
         self.stream = StringIO()
         self.reporter = Reporter(Console(file=self.stream, width=80))
 
-    def __call__(self, run: Summary, **environment: Any) -> list[str]:
+    def __call__(self, run: RunResult, **environment: Any) -> list[str]:
         tell(run, {name: str(value) for name, value in environment.items()}, self.reporter)
         return self.stream.getvalue().splitlines()
 

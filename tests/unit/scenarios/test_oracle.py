@@ -10,9 +10,11 @@ from core_model import badness
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.scenarios.oracle import Candidate, choose, model_score, parse_decisions
+from harness.scenarios.evidence import Candidate
+from harness.scenarios.oracle import choose, model_score, parse_decisions
+from harness.targets.model import PAGE
 
-PAGES = st.integers(0, 2**20)
+PAGES = st.integers(0, 2**20).map(lambda pages: pages * PAGE)
 CANDIDATES = st.builds(
     Candidate,
     pid=st.integers(1, 2**15),
@@ -27,16 +29,17 @@ CANDIDATES = st.builds(
 HEAD = "# tracer: nop\n#\n# entries-in-buffer/entries-written: {}/{}   #P:2\n#\n"
 
 
-def candidate(pid: int, rss: int, score: int | None = None, **others: int) -> Candidate:
-    parts = {"swap": 0, "pgtables": 3, "adj": 0, "total": 250_000, **others}
-    return Candidate(pid=pid, score=rss if score is None else score, rss=rss, admin=False, **parts)
+def candidate(pid: int, pages: int, score: int | None = None) -> Candidate:
+    score = pages if score is None else score
+    return Candidate(pid, score, pages * PAGE, 0, pgtables=3 * PAGE, total=250_000 * PAGE)
 
 
 def weighed(scan: int, one: Candidate, policy: str = "rss", name: str = "dd") -> str:
     return (
         f"              {name}-88      [001] d..2.    12.345678: mm_limits_candidate: scan={scan}"
-        f" uid=10070 pid={one.pid} score={one.score} rss={one.rss} swap={one.swap}"
-        f" pgtables={one.pgtables} adj={one.adj} admin={int(one.admin)} total={one.total}"
+        f" uid=10070 pid={one.pid} score={one.score} rss={one.rss // PAGE}"
+        f" swap={one.swap // PAGE} pgtables={one.pgtables // PAGE} adj={one.adj}"
+        f" admin={int(one.admin)} total={one.total // PAGE}"
         f" policy={policy}\n"
     )
 
@@ -103,7 +106,10 @@ def test_equal_scores_go_to_the_larger_and_then_to_the_younger() -> None:
 
 @given(CANDIDATES)
 def test_badness_is_the_contracts(one: Candidate) -> None:
-    expected = badness(one.rss, one.swap, one.pgtables, one.admin, one.adj, one.total)
+    rss, swap, pgtables, total = (
+        size // PAGE for size in (one.rss, one.swap, one.pgtables, one.total)
+    )
+    expected = badness(rss, swap, pgtables, one.admin, one.adj, total)
     assert model_score(one, "badness") == expected
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
 from example_events import EVENTS, RECORD
 from hypothesis import given
 from hypothesis import strategies as st
+from schema_words import types_of
 
 from harness.core.paths import REPO
 from harness.kernel_output.records import KillRecord
@@ -22,7 +22,6 @@ from harness.ui.events import (
     Kill,
     Line,
     Message,
-    Planned,
     RunEnd,
     decode,
     encode,
@@ -82,16 +81,6 @@ def test_what_is_no_event(text: str) -> None:
 
 # --- docs/events.md -------------------------------------------------------------------
 
-TYPES = {
-    str: "string",
-    int: "integer",
-    float: "number",
-    bool: "boolean",
-    int | None: "integer or null",
-    float | None: "number or null",
-    tuple[str, ...]: "list of strings",
-    tuple[Planned, ...]: "list of objects",
-}
 ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 
 
@@ -108,12 +97,9 @@ def documented() -> dict[str, list[tuple[str, str, str]]]:
 
 def declared(kind: type[Any]) -> list[tuple[str, str]]:
     """A class's fields with their types, in the order of the JSON object."""
-    hints = get_type_hints(kind)
-    found: list[tuple[str, str]] = []
-    for field in fields(kind):
-        hint = hints[field.name]
-        found += declared(hint) if hint is KillRecord else [(field.name, TYPES[hint])]
-    return found
+    found = types_of(kind)
+    record = types_of(KillRecord) if found.pop("record", "") else {}
+    return [*record.items(), *found.items()]
 
 
 def test_the_page_names_every_event() -> None:

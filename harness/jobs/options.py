@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""The options of the tasks that test a kernel, and the commands that repeat their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.core.paths import RESULTS
+from harness.results.run_result import KCIDB_ORIGIN
+from harness.targets.model import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the tasks have in common.
+
+    The kernel is built from `source` (as in --source; default: the target's own), with `patches`
+    behind the series. `jobs` is the number of guests side by side, as in pool.count_of(). The
+    run's folder is made below `results`. A run that repeats a bundle has its file in `replay_of`.
+    """
+
+    target: Target
+    source: str | None = None
+    patches: tuple[Path, ...] = ()
+    jobs: str = ""
+    results: Path = RESULTS
+    replay_of: Path | None = None
+
+    @property
+    def replay_name(self) -> str | None:
+        """The name of the bundle that the run repeats, if it does."""
+        return self.replay_of.name if self.replay_of else None
+
+    def _built(self) -> dict[str, object]:
+        """Return the options that say which kernel is built, and what it boots on."""
+        target = self.target
+        return {
+            "kernel": target.name,
+            "emulator": target.emulator,
+            "source": self.source,
+            "debug": target.debug,
+            "cross_compile": target.cross_compile if target.is_cross_compile_changed else None,
+        }
+
+    def _repeated_by(self, task: str, **options: object) -> tuple[str, ...]:
+        """Return the command that repeats the run: the task with its options, or replay."""
+        if self.replay_of is not None:
+            return ("./inv", "replay", str(self.replay_of))
+        return ("./inv", task, *_words(options))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmulatorTestOptions(Options):
+    """The options of `emulator-test`; `policy` may be "all", and `scenarios` None: all of them.
+
+    `config` is a file of Kconfig lines, and `avd` names the virtual device of an Android
+    Emulator. With `snapshot`, restore a guest that has booted before instead of booting. With
+    `differential`, do the same on the source's own kernel, and report what differs.
+    `kcidb_origin` is the sender's name in the results for KernelCI.
+    """
+
+    policy: str
+    trigger: str
+    scenarios: tuple[str, ...] | None = None
+    config: Path | None = None
+    avd: str | None = None
+    snapshot: bool = True
+    differential: bool = False
+    kcidb_origin: str = KCIDB_ORIGIN
+
+    def command(self) -> tuple[str, ...]:
+        """Return the words of the command that repeats the run."""
+        return self._repeated_by(
+            "emulator-test",
+            policy=self.policy,
+            trigger=self.trigger,
+            **self._built(),
+            avd=self.avd,
+            no_snapshot=not self.snapshot,
+            jobs=self.jobs,
+            differential=self.differential,
+            scenario=self.scenarios,
+            patch=self.patches,
+            config=self.config,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FuzzOptions(Options):
+    """The options of `fuzz`: the first round's seed, and `rounds`, or if that is 0, `minutes`."""
+
+    seed: int
+    minutes: float = 1.0
+    rounds: int = 0
+
+    def command(self) -> tuple[str, ...]:
+        """Return the words of the command that repeats the run."""
+        return self._repeated_by(
+            "fuzz",
+            **self._built(),
+            patch=self.patches,
+            seed=str(self.seed),
+            rounds=self.rounds,
+            minutes=None if self.rounds else f"{self.minutes:g}",
+            jobs=self.jobs,
+        )
+
+    def of_round(self, seed: int) -> FuzzOptions:
+        """Return the options that repeat the round of this seed alone."""
+        return replace(self, seed=seed, rounds=1, jobs="")
+
+
+def _words(options: dict[str, object]) -> Iterator[str]:
+    """Yield options as words; a tuple repeats its option, and an empty value is left out."""
+    for name, value in options.items():
+        for one in value if isinstance(value, tuple) else (value,):
+            if one:
+                yield f"--{name.replace('_', '-')}"
+                yield from () if one is True else (str(one),)

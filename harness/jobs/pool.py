@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+"""The guests of a run: how many there are, and their work side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import psutil
+
+from harness.build.bootable import Bootable
+from harness.core.errors import UsageError
+from harness.core.lifetime import Healths
+from harness.core.side_by_side import SideBySide
+from harness.machine.session import Boot, Session, open_session
+from harness.results.folder import ResultFolder
+from harness.scenarios.catalogue import UIDS
+from harness.targets.model import QemuMachine, Target
+from harness.ui.workspace import Workspace, usable_cpus
+
+Own = TypeVar("Own")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# More would be a mistake, or the malice of a bundle's author.
+MOST_GUESTS = 64
+# The host's memory that a guest takes besides its own, and what is left to other programs.
+_BESIDES_MIB = 256
+_SPARED_MIB = 1024
+_MIB = 1 << 20
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all guests boot, the folder for their logs, and how many there are."""
+
+    ws: Workspace
+    boot: Boot
+    folder: ResultFolder
+    count: int
+
+
+def count_of(text: str, target: Target, most: int, each: int = 1) -> int:
+    """Return the number of guests in `text`; for "" or "0", as many as make sense here.
+
+    That is as many as have CPUs of their own, free memory, and at least `each` pieces of the
+    work; `most` is all of the work. Raise UsageError if `text` is no number, or the number is
+    too high.
+    """
+    if not (text.isascii() and (text.isdigit() or not text)):
+        raise UsageError(f"not a number of guests: {text}", hint="--jobs 1")
+    wanted = int(text or "0")
+    if not isinstance(target.machine, QemuMachine):
+        if wanted > 1:
+            raise UsageError("an AVD runs once at a time", hint="--jobs 1")
+        return 1
+    if wanted > min(most, MOST_GUESTS):
+        raise UsageError(
+            f"{wanted} guests are too many", hint=f"--jobs {min(most, MOST_GUESTS)}, or fewer"
+        )
+    if wanted:
+        return wanted
+    free = _free_memory() // _MIB - _SPARED_MIB
+    by_memory = free // (target.machine.memory_mib + _BESIDES_MIB)
+    # Two guests on the same CPUs take longer than one: one guest's CPU spins while another runs.
+    by_cpus = usable_cpus() // target.machine.smp
+    return max(1, min(by_cpus, by_memory, most // each, MOST_GUESTS))
+
+
+def _free_memory() -> int:
+    """Return the free memory in bytes; a container may have less than its host."""
+    free = psutil.virtual_memory().available
+    with suppress(OSError, ValueError):
+        limit = int((_CGROUP / "memory.max").read_text())
+        return min(free, limit - int((_CGROUP / "memory.current").read_text()))
+    return free
+
+
+def boot_of(
+    target: Target, files: Bootable, snapshot: bool = False, avd: str | None = None
+) -> Boot:
+    """Return how to boot a guest from the files that were built for it; see Boot."""
+    return Boot(
+        target,
+        files.image,
+        files.initramfs,
+        files.release,
+        snapshot=snapshot,
+        avd=avd,
+        uids=UIDS,
+        tools=files.tools,
+        pushed=files.pushed,
+    )
+
+
+class Pool(Generic[Own, Item, Result]):
+    """The guests of a run: each takes the next item of the work when it is free.
+
+    `opened` takes the number of a guest, from 1, opens its session by session(), and yields what
+    `do` needs of it; `do` performs an item. Both are called in the guest's own thread.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        opened: Callable[[int], AbstractContextManager[Own]],
+        do: Callable[[Own, Item], Result],
+    ) -> None:
+        self._setup = setup
+        self._healths = Healths()
+        self._side = SideBySide(lambda index: opened(index + 1), do, setup.count)
+
+    def session(self, number: int) -> AbstractContextManager[Session]:
+        """Start a guest, and yield its session."""
+        return open_session(
+            self._setup.ws,
+            self._setup.boot,
+            self._setup.folder.of_guest(number),
+            started=self._healths.add,
+            label=label_of(number),
+        )
+
+    def run(self, work: Iterable[Item], take: Callable[[Result], None]) -> None:
+        """Have the work done; call `take` with each result, in this thread, as they come.
+
+        The first error in a guest ends the work, and is raised when all guests have ended. An
+        error or interruption here ends the guests, too.
+        """
+        # Always closed: otherwise the threads would outlive the caller.
+        with closing(self._side.run(work, self._healths.end)) as results:
+            for _, result in results:
+                take(result)
+
+    def stop(self) -> None:
+        """Let the guests begin no further work."""
+        self._side.stop()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the guests were ended from here, while they may have been at work."""
+        return self._healths.ended
+
+
+def label_of(guest: int) -> str:
+    """Return the suffix of a text about a guest; the first one has none."""
+    return "" if guest == 1 else f", guest {guest}"
