@@ -33,9 +33,9 @@ def answers(port: int) -> bool:
         return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
-# What a command is made for a shell that tells no status.
 # In seconds: more than anything here takes on a busy host.
 SOON = 60.0
+# What a command is made for a shell that tells no status.
 MARKER = re.compile(
     r"sh -c (?P<command>.+) </dev/null; echo (?P<a>gfoom-\w+)''(?P<b>\w+:)\$\?", re.DOTALL
 )

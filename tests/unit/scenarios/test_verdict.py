@@ -424,11 +424,6 @@ def test_the_oracle_has_a_say(case: Case) -> None:
     assert outcome(case, missing) is Outcome.RECORDS_DISAGREE
 
 
-def test_who_was_taken_for_no_candidate_is_missed() -> None:
-    case = next(case for case in CASES if case[0].name == "report")
-    assert decided(case, candidates=()) is Outcome.WRONG_VICTIM
-
-
 def test_a_kernel_that_has_to_tell_its_decisions_and_does_not() -> None:
     case = EXACT[0]
     assert judge(*case, seen(case)).passed
