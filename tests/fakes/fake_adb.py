@@ -12,8 +12,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 
+from harness.machine.adb import AdbServer
+
 STDOUT, EXIT = 1, 3
 ROOT = "uid=0(root) gid=0(root)"
+
+
+class KnownServer(AdbServer):
+    """A server that somebody else has started, and that is alive, as the harness knows it."""
+
+    def __init__(self, port: int = 0, log: Path = Path("adb.log")) -> None:
+        self.port, self.log = port, log
+
+    @property
+    def alive(self) -> bool:
+        return True
 
 
 class FakeAdb(socketserver.ThreadingTCPServer):

@@ -21,12 +21,44 @@ from harness.kernel_output.records import (
     format_record,
     parse_log,
 )
-from harness.scenarios.catalogue import Run, Scenario, SetLimit, Victims, uid_of
+from harness.scenarios.catalogue import (
+    MB,
+    OFFENDER,
+    POLICIES,
+    Child,
+    Run,
+    Scenario,
+    SetLimit,
+    Victims,
+    uid_of,
+)
 from harness.scenarios.evidence import Candidate, Decision
 from harness.scenarios.verdict import PROGRAMS, Observations, ProgramRun
 
 NONCE = "5f0c12ab"
 ERRNOS = {"EPERM": 1, "EINVAL": 22, "ENOSPC": 28, "ENOSYS": 38}
+
+# An example of a scenario, beside those of the catalogue: two children cross the limit, one after
+# the other, and the death of either alone would not be enough.
+TWO_VICTIMS = Scenario(
+    name="two-victims",
+    title="two children cross the limit, one after the other",
+    steps=(
+        Run(
+            "main",
+            OFFENDER,
+            (
+                Child(2 * MB, adj=0),
+                Child(17 * MB, sure_ms=150, adj=0),
+                Child(30 * MB, sure_ms=150, adj=0),
+            ),
+            limit=16 * MB,
+            shielded=True,
+        ),
+    ),
+    expected=dict.fromkeys(POLICIES, Victims("main", (1, 2))),
+    limits={OFFENDER: 16 * MB},
+)
 
 
 @dataclass

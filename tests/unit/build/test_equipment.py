@@ -33,6 +33,9 @@ class Builds:
         self.folder = folder
         self.ws = workspace(folder / "cache")
         self.barrier = threading.Barrier(2)
+        # What each does when both are at work.
+        self.kernel_work: Callable[[], object] = lambda: None
+        self.guest_work: Callable[[], object] = lambda: None
         files = folder / "built"
         files.mkdir()
         for name in ("zImage", "config", "vmlinux", "program", *MODULE_NAMES):
@@ -51,13 +54,16 @@ class Builds:
         self.guest: Any = SimpleNamespace(
             key="g", initramfs=files / "guest.gz", tools=(), packages=("adbd=34",)
         )
-        monkeypatch.setattr(kernel, "build", lambda *_: self.together(self.kernel))
+        monkeypatch.setattr(
+            kernel, "build", lambda *_: self.together(self.kernel, self.kernel_work)
+        )
         monkeypatch.setattr(modules, "build", lambda *_: self.modules)
         monkeypatch.setattr(programs, "build", lambda *_: self.programs)
-        monkeypatch.setattr(rootfs, "build", lambda *_: self.together(self.guest))
+        monkeypatch.setattr(rootfs, "build", lambda *_: self.together(self.guest, self.guest_work))
 
-    def together(self, built: Any) -> Any:
+    def together(self, built: Any, work: Callable[[], object]) -> Any:
         self.barrier.wait(120)
+        work()
         return built
 
 
@@ -104,13 +110,9 @@ def interrupt() -> None:
 
 @pytest.mark.parametrize(("end", "error"), [(fail, BuildError), (interrupt, KeyboardInterrupt)])
 def test_a_build_that_fails_or_is_interrupted_ends_the_other(
-    builds: Builds,
-    monkeypatch: pytest.MonkeyPatch,
-    end: Callable[[], object],
-    error: type[BaseException],
+    builds: Builds, end: Callable[[], object], error: type[BaseException]
 ) -> None:
-    monkeypatch.setattr(kernel, "build", lambda *_: (builds.together(None), end()))
-    monkeypatch.setattr(rootfs, "build", lambda *_: (builds.together(None), process.run(LONG)))
+    builds.kernel_work, builds.guest_work = end, lambda: process.run(LONG)
     begun = time.monotonic()
     with pytest.raises(error):
         equipment.build(builds.ws, LINUX_6_1)

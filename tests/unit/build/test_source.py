@@ -303,8 +303,8 @@ def test_a_source_that_is_a_pipe_is_wrong_usage(fake: FakeRepository, tmp_path: 
     refused(fake, tmp_path / "pipe", r"pipe: neither a folder nor a file", UsageError)
 
 
-@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "loop"])
-def test_a_source_that_no_file_can_be_is_wrong_usage(
+@pytest.mark.parametrize("name", ["missing", "x" * 5000, "a\0b", "loop"])
+def test_a_source_that_is_not_there_or_can_be_no_file_is_wrong_usage(
     fake: FakeRepository, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "loop").symlink_to("loop")
@@ -695,10 +695,6 @@ def test_url_and_commit(url: str) -> None:
 def test_a_url_without_a_full_commit_is_wrong_usage(source: str) -> None:
     with pytest.raises(UsageError, match="needs @ and a full commit hash"):
         parse_git_source(source)
-
-
-def test_what_is_not_there_is_wrong_usage(fake: FakeRepository) -> None:
-    refused(fake, "/no/such/kernel", "no such file or directory", UsageError)
 
 
 @given(st.text())

@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
-from harness.bundle import scrub
 from harness.bundle.scrub import places_of, scrubbed, scrubbed_json, scrubbed_log, scrubbed_words
 from harness.core.paths import REPO
 
@@ -17,15 +15,15 @@ HOME = "/srv/people/somebody"
 
 @pytest.fixture(autouse=True)
 def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "home", lambda: Path(HOME))
-    monkeypatch.setattr(scrub, "cache_root", lambda: Path(HOME) / ".cache/x")
+    monkeypatch.setenv("HOME", HOME)
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{HOME}/.cache")
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (f"{HOME}/.cache/x/kernel/0123", "<cache>/kernel/0123"),
-        (f"{HOME}/.cache/xy", "<home>/.cache/xy"),
+        (f"{HOME}/.cache/goldfish-oom/kernel/0123", "<cache>/kernel/0123"),
+        (f"{HOME}/.cache/goldfish-oom2", "<home>/.cache/goldfish-oom2"),
         (f"cannot open '{REPO}/results/a'", "cannot open '<repository>/results/a'"),
         (f"{HOME}", "<home>"),
         (f"{HOME}s/x {HOME}.old", f"{HOME}s/x {HOME}.old"),
@@ -60,7 +58,7 @@ def test_a_command() -> None:
 
 
 def test_a_machine_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "home", lambda: Path("/"))
+    monkeypatch.setenv("HOME", "/")
     assert scrubbed("/a/b / c", places_of(())) == "/a/b / c"
 
 

@@ -77,11 +77,6 @@ def test_system_exit_passes() -> None:
         cli.guarded(raising(SystemExit(5)))
 
 
-def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.guarded(raising(KeyboardInterrupt())) == 130
-    assert capsys.readouterr().err == "interrupted\n"
-
-
 def test_a_broken_pipe_to_someone_else_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.guarded(raising(BrokenPipeError("adb"))) == 3
     assert "BrokenPipeError" in capsys.readouterr().err
@@ -243,13 +238,6 @@ def test_an_error_is_an_event_too(
     assert isinstance(end, PhaseEnd)
     assert end.stopped
     assert rest == [event, RunEnd("", event.status)]
-
-
-def test_the_person_is_told_as_well(capsys: pytest.CaptureFixture[str]) -> None:
-    reporter = Reporter(mode="json")
-    error = UsageError("what?", hint="that")
-    assert cli.guarded(raising(error), reporter=lambda: reporter) == 2
-    assert capsys.readouterr().err == "error: what?\n  try: that\n"
 
 
 @pytest.mark.parametrize("status", [0, 1])

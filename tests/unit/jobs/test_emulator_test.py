@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulator_bench import BOOT_LOG, COMMIT, Bench
+from emulator_bench import COMMIT, Bench
+from fake_guest import BOOT_LOG, QEMU
 from rich.console import Console
 
-from harness.build import equipment
 from harness.bundle import built
 from harness.core.errors import (
     BootError,
@@ -25,7 +25,6 @@ from harness.core.errors import (
     InfrastructureError,
     UsageError,
 )
-from harness.jobs import emulator_test, guests, pool
 from harness.kernel_output.klog import Section
 from harness.kernel_output.reports import find_reports
 from harness.results.folder import LATEST
@@ -75,13 +74,8 @@ def test_a_wrong_word_is_told_before_anything_is_done(bench: Bench, words: dict[
     assert not bench.results.exists()
 
 
-def test_a_build_that_fails_leaves_a_complete_folder(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise BuildError("build kernel failed")
-
-    monkeypatch.setattr(equipment, "build", fail)
+def test_a_build_that_fails_leaves_a_complete_folder(bench: Bench) -> None:
+    bench.build_error = BuildError("build kernel failed")
     with pytest.raises(BuildError):
         bench.run()
     assert bench.verdict["result"] == "FAIL: build kernel failed"
@@ -92,11 +86,12 @@ def test_a_build_that_fails_leaves_a_complete_folder(
     }
 
 
-def test_ctrl_c_leaves_a_complete_folder(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object, **_options: object) -> None:
-        raise KeyboardInterrupt
+def ctrl_c(_scenario: Scenario, _seen: Observations) -> Observations:
+    raise KeyboardInterrupt
 
-    monkeypatch.setattr(guests, "observe", interrupt)
+
+def test_ctrl_c_leaves_a_complete_folder(bench: Bench) -> None:
+    bench.change = ctrl_c
     with pytest.raises(KeyboardInterrupt):
         bench.run()
     assert bench.verdict["result"] == "FAIL: KeyboardInterrupt"
@@ -108,7 +103,7 @@ UPTIME_LOG = f"{BOOT_LOG}<13>[    1.250000] goldfish-oom: uptime 1.00\n"
 
 def used(bench: Bench) -> tuple[ScenarioUsage, ...]:
     """What usage.json says of scenarios that all go on from 1.5 to 20 s."""
-    bench.device.log = UPTIME_LOG
+    bench.log = UPTIME_LOG
 
     def meanwhile(_: Scenario, seen: Observations) -> Observations:
         assert seen.limits is not None
@@ -121,7 +116,7 @@ def used(bench: Bench) -> tuple[ScenarioUsage, ...]:
 
 
 def test_who_used_what_and_died_of_whom_is_kept_by_the_logs_clock(bench: Bench) -> None:
-    bench.device.watched = ["usage: time=2.000000, uid=10070, rss=4096"]
+    bench.watched = ["usage: time=2.000000, uid=10070, rss=4096"]
     usage = used(bench)
     assert [one.scenario for one in usage] == ["report", "below-limit"]
     seen = [sample for one in usage for sample in one.samples if sample.source == PROC]
@@ -132,7 +127,7 @@ def test_who_used_what_and_died_of_whom_is_kept_by_the_logs_clock(bench: Bench) 
 
 
 def test_the_kernels_own_sums_are_in_it_however_little_was_seen(bench: Bench) -> None:
-    bench.device.watched = []
+    bench.watched = []
     report, below = used(bench)
     kill, read = report.samples
     assert (kill.source, read.source) == (KILL_RECORD, PROC_MM_LIMITS)
@@ -146,8 +141,8 @@ def test_the_kernels_own_sums_are_in_it_however_little_was_seen(bench: Bench) ->
 
 
 def test_what_the_guest_says_late_is_not_lost(bench: Bench) -> None:
-    bench.device.watched = []
-    bench.device.late = [f"usage: time={at}.000000, uid=10070, rss=4096" for at in (1, 2, 30)]
+    bench.watched = []
+    bench.late = [f"usage: time={at}.000000, uid=10070, rss=4096" for at in (1, 2, 30)]
     seen = [sample for one in used(bench) for sample in one.samples if sample.source == PROC]
     assert [one.time for one in seen] == [2.25, 2.25]
 
@@ -196,47 +191,27 @@ def test_missing_evidence_alone_is_no_verdict_on_the_kernel(bench: Bench) -> Non
     assert len(bench.verdict["scenarios"]) == 4
 
 
-def test_a_victim_that_lives_fails_the_test(bench: Bench) -> None:
-    bench.change = lambda _, seen: replace(seen, section=Section("", True, True))
-    assert bench.run(scenarios=("report",)) == 1
-    assert "FAIL: records disagree in report (policy rss)" in bench.output.getvalue()
-
-
 def test_a_warning_at_boot_fails_the_test(bench: Bench) -> None:
-    bench.device.log += "<4>[    0.100000] something is odd\n"
+    bench.log += "<4>[    0.100000] something is odd\n"
     assert bench.run(scenarios=("report",)) == 1
     assert bench.verdict["result"] == "FAIL: kernel complained in boot"
 
 
-def test_on_an_android_only_a_broken_kernel_fails_the_log(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(emulator_test, "check_machine", lambda *_: None)
+def test_on_an_android_only_a_broken_kernel_fails_the_log(bench: Bench) -> None:
     options: dict[str, Any] = {"target": GOLDFISH_3_4.on("sdk"), "scenarios": ("report",)}
-    bench.device.log += "<4>[    0.100000] healthd: WARNING: no battery\n"
-    bench.device.log += "<6>[    0.200000] send sigkill to 612 (browser), adj 9, size 4096\n"
+    bench.log += "<4>[    0.100000] healthd: WARNING: no battery\n"
+    bench.log += "<6>[    0.200000] send sigkill to 612 (browser), adj 9, size 4096\n"
     assert bench.run(**options) == 0
     assert bench.run(target=GOLDFISH_3_4, scenarios=("report",)) == 1
-    bench.device.log += "<4>[    0.300000] Internal error: Oops: 805 [#1] PREEMPT ARM\n"
+    bench.log += "<4>[    0.300000] Internal error: Oops: 805 [#1] PREEMPT ARM\n"
     assert bench.run(**options) == 1
     assert bench.verdict["result"] == "FAIL: kernel complained in boot"
 
 
-def test_a_hung_task_is_told_as_fast_as_the_board_allows(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(emulator_test, "check_machine", lambda *_: None)
+def test_a_hung_task_is_told_as_fast_as_the_board_allows(bench: Bench) -> None:
     for target, seconds in ((LINUX_6_1, 10), (GOLDFISH_3_4.on("sdk"), 60)):
         bench.run(target=target, scenarios=("report",))
-        assert f"echo {seconds} > /proc/sys/kernel/hung_task_" in bench.device.commands[-1]
-
-
-def test_the_command_can_be_repeated(bench: Bench) -> None:
-    bench.run(scenarios=("report",), source="/a b", patches=(Path("x.patch"),))
-    assert bench.command == (
-        "./inv emulator-test --policy rss --trigger alloc --kernel linux-6.1 --emulator qemu"
-        " --source '/a b' --jobs 1 --scenario report --patch x.patch\n"
-    )
+        assert f"echo {seconds} > /proc/sys/kernel/hung_task_" in bench.commands[-1]
 
 
 def test_the_source_is_in_the_results(bench: Bench) -> None:
@@ -255,8 +230,9 @@ def test_what_a_branch_was_at_is_what_is_repeated(bench: Bench) -> None:
         "./inv emulator-test --policy rss --trigger alloc --kernel goldfish-3.4 --emulator qemu"
         f" --source {GOLDFISH_3_4.source.url}@{COMMIT} --jobs 1 --scenario report\n"
     )
-    bench.run(target=GOLDFISH_3_4, scenarios=("report",), source="/tree")
+    bench.run(target=GOLDFISH_3_4, scenarios=("report",), source="/a b")
     assert bench.command.count("--source") == 1
+    assert " --source '/a b' " in bench.command
 
 
 def test_what_the_kernel_says_of_its_mistakes_is_told_by_its_title(bench: Bench) -> None:
@@ -342,7 +318,7 @@ def test_what_was_booted_is_in_the_results(bench: Bench) -> None:
     found = built.read((bench.results / LATEST / built.FILE).read_text())
     assert found.scenarios is not None
     assert (found.scenarios.policy, found.scenarios.names) == ("rss", ("report",))
-    assert (found.qemu, found.packages) == ("QEMU 7.2", ("adbd=34",))
+    assert (found.qemu, found.packages) == (QEMU, ("adbd=34",))
     assert found.kernel.commit == COMMIT
     assert all(part.path(bench.ws.cache).is_file() for part in found.parts)
 
@@ -355,43 +331,38 @@ def test_only_a_run_that_failed_says_how_to_hand_it_on(bench: Bench) -> None:
     bench.run(scenarios=("report",))
     assert handed_on(bench) == []
     bench.change = lambda _, seen: replace(seen, section=Section("", True, True))
-    bench.run(scenarios=("report",))
+    assert bench.run(scenarios=("report",)) == 1
     folder = (bench.results / LATEST).resolve()
-    assert bench.output.getvalue().splitlines()[-2] == f"to hand it on: ./inv bundle {folder}"
+    assert bench.output.getvalue().splitlines()[-2:] == [
+        f"to hand it on: ./inv bundle {folder}",
+        "FAIL: records disagree in report (policy rss)",
+    ]
 
 
-def test_a_kernel_that_does_not_come_up_can_be_handed_on(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object, **__: object) -> None:
+def test_a_kernel_that_does_not_come_up_can_be_handed_on(bench: Bench) -> None:
+    def fail(*_: object) -> None:
         raise BootError("the kernel panicked")
 
-    monkeypatch.setattr(pool, "open_session", fail)
+    bench.boot = fail
     with pytest.raises(BootError):
         bench.run()
     assert len(handed_on(bench)) == 1
 
 
 def test_a_run_that_somebody_ended_or_that_built_nothing_is_not_to_be_handed_on(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench,
 ) -> None:
-    def fail(*_: object, **_options: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(guests, "observe", fail)
+    bench.change = ctrl_c
     with pytest.raises(KeyboardInterrupt):
         bench.run()
-    monkeypatch.setattr(equipment, "build", fail)
+    bench.build_error = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         bench.run()
     assert not (bench.results / LATEST / built.FILE).exists()
     assert handed_on(bench) == []
 
 
-def test_a_run_on_an_android_emulator_is_not_to_be_handed_on(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(emulator_test, "check_machine", lambda *_: None)
+def test_a_run_on_an_android_emulator_is_not_to_be_handed_on(bench: Bench) -> None:
     bench.change = lambda _, seen: replace(seen, section=Section("", True, True))
     assert bench.run(target=GOLDFISH_3_4.on("sdk"), scenarios=("report",)) == 1
     assert handed_on(bench) == []

@@ -6,23 +6,18 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import bundles
 import pytest
+from fake_guest import QEMU, FakeGuests
 from rich.console import Console
 
 from harness.bundle import built
 from harness.core.cache import Cache
-from harness.jobs import fuzz, pool
+from harness.jobs import fuzz
 from harness.jobs.options import FuzzOptions
-from harness.machine import qemu
-from harness.machine.adb import ShellResult
 from harness.results.folder import ResultFolder
 from harness.results.fuzz_result import FUZZ
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
@@ -66,50 +61,32 @@ def test_a_run_that_fails_can_be_repeated_and_handed_on(
     assert (status, said[-2:]) == (1, [HAND_ON, last])
 
 
-def test_what_is_booted_is_written_down_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(qemu, "version", lambda _: "QEMU 7.2")
+@pytest.mark.usefixtures("guests")
+def test_what_is_booted_is_written_down_before(tmp_path: Path) -> None:
     ws = Workspace(Cache(tmp_path / "cache"))
     options = FuzzOptions(target=LINUX_6_1, seed=7, results=tmp_path / "results")
     run = fuzz.begin(ws, options)
     fuzz.note_built(run, bundles.KERNEL_FACTS, bundles.cached(ws.cache))
     found = built.read((run.folder.path / built.FILE).read_text())
     assert found.rounds is not None
-    assert (found.rounds.seed, found.rounds.count, found.qemu) == (7, 0, "QEMU 7.2")
+    assert (found.rounds.seed, found.rounds.count, found.qemu) == (7, 0, QEMU)
     assert run.hand_on == f"to hand it on: ./inv bundle {run.folder.path}"
 
 
-class Sessions:
-    """Guests that are not real: `problems` by seed; `together` of them have rounds at once."""
+@pytest.fixture
+def guests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeGuests:
+    return FakeGuests(monkeypatch, tmp_path / "tools")
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, together: int) -> None:
-        self.problems: dict[int, tuple[str, ...]] = {}
-        self.rounds: list[tuple[str, int]] = []
-        self.failing: set[int] = set()
-        self.leaks: tuple[str, ...] = ()
-        self._barrier = threading.Barrier(together)
-        self._first = iter(range(together))
-        monkeypatch.setattr(pool, "open_session", self.open)
-        monkeypatch.setattr(fuzz, "load_modules", lambda _: None)
-        monkeypatch.setattr(fuzz, "_round", self.round)
-        monkeypatch.setattr(fuzz, "_leaks", lambda _: self.leaks)
-        monkeypatch.setattr(fuzz, "_forget_leaks", lambda _: self.forgot.append(True))
-        self.forgot: list[bool] = []
 
-    @contextmanager
-    def open(self, _ws: object, _boot: object, folder: Path, **_options: object) -> Iterator[Any]:
-        device = SimpleNamespace(shell=lambda *_, **__: ShellResult(1, ""))
-        yield SimpleNamespace(device=device, name=folder.name)
+def together(guests: FakeGuests, count: int) -> None:
+    """The first rounds of so many guests are done at the same time, or never."""
+    barrier, first = threading.Barrier(count), iter(range(count))
 
-    def round(
-        self, session: Any, _results: object, seed: int, failing: int
-    ) -> tuple[dict[str, int], tuple[str, ...]]:
-        if next(self._first, None) is not None:
-            self._barrier.wait(120)
-        self.rounds.append((session.name, seed))
-        self.failing.add(failing)
-        return {"calls": 2}, self.problems.get(seed, ())
+    def begin() -> None:
+        if next(first, None) is not None:
+            barrier.wait(120)
+
+    guests.begin_round = begin
 
 
 def shared(tmp_path: Path, rounds: int, guests: int, target: Target = LINUX_6_1) -> fuzz.Fuzz:
@@ -120,70 +97,48 @@ def shared(tmp_path: Path, rounds: int, guests: int, target: Target = LINUX_6_1)
     return run
 
 
-def test_guests_share_the_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sessions = Sessions(monkeypatch, 2)
+def test_guests_share_the_rounds(guests: FakeGuests, tmp_path: Path) -> None:
+    together(guests, 2)
     run = shared(tmp_path, 9, 2)
-    assert sorted(seed for _, seed in sessions.rounds) == list(range(7, 16))
-    assert len({name for name, _ in sessions.rounds}) == 2
+    assert sorted(one.seed for one in guests.rounds) == list(range(7, 16))
+    assert len({one.guest for one in guests.rounds}) == 2
     assert (run.rounds, run.counts["calls"], run.problems) == (9, 18, ())
 
 
-def test_what_3_4_cannot_do_is_asked_of_6_1_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sessions = Sessions(monkeypatch, 1)
+def test_allocations_fail_where_the_kernel_can_do_that(guests: FakeGuests, tmp_path: Path) -> None:
     shared(tmp_path / "6.1", 1, 1)
-    assert 0 not in sessions.failing
-    # There a leak of the boot counts, too.
-    assert not sessions.forgot
-    sessions.failing.clear()
     shared(tmp_path / "3.4", 1, 1, GOLDFISH_3_4)
-    assert sessions.failing == {0}
-    assert sessions.forgot
+    assert [bool(one.failing) for one in guests.rounds] == [True, False]
 
 
-def test_a_round_that_fails_ends_those_of_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("target", "counts"), [(LINUX_6_1, True), (GOLDFISH_3_4, False)])
+def test_a_leak_of_the_boot_counts_except_where_the_target_says_so(
+    guests: FakeGuests, tmp_path: Path, target: Target, counts: bool
 ) -> None:
-    sessions = Sessions(monkeypatch, 2)
-    sessions.problems[8] = ("pid 5 died",)
-    sessions.leaks = ("unreferenced object",)
+    guests.lost = ["0xbf8c1dc0"]
+
+    def leak() -> None:
+        assert guests.lost is not None
+        guests.lost.append("0xbf170e00")
+
+    guests.begin_round = leak
+    run = shared(tmp_path, 1, 1, target)
+    boots = ["unreferenced object 0xbf8c1dc0"] if counts else []
+    assert run.problems == (*boots, "unreferenced object 0xbf170e00")
+
+
+def test_a_round_that_fails_ends_those_of_all(guests: FakeGuests, tmp_path: Path) -> None:
+    together(guests, 2)
+    guests.deaths[8] = [5]
+    guests.lost = ["0xbf8c1dc0"]
     run = shared(tmp_path, 100, 2)
-    assert (run.failed_seed, run.problems) == (8, ("pid 5 died",))
-    assert len(sessions.rounds) < 10
+    assert run.failed_seed == 8
+    assert run.problems == ("pid 5 (uid 10070) was killed without a record",)
+    assert len(guests.rounds) < 10
 
 
-def test_leaks_of_any_guest_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sessions = Sessions(monkeypatch, 1)
-    sessions.leaks = ("unreferenced object",)
+def test_leaks_of_any_guest_fail(guests: FakeGuests, tmp_path: Path) -> None:
+    guests.lost = ["0xbf8c1dc0"]
     run = shared(tmp_path, 4, 2)
     assert (run.failed_seed, run.rounds) == (None, 4)
-    assert set(run.problems) == {"unreferenced object"}
-
-
-class Kmemleak:
-    """A device whose kernel leaks `lost`; it reports what a scan has found."""
-
-    def __init__(self) -> None:
-        self.lost: list[str] = []
-        self.found: list[str] = []
-
-    def shell(self, command: str, **_: object) -> ShellResult:
-        words = command.split()
-        if words[:2] == ["echo", "scan"]:
-            self.found = list(self.lost)
-        elif words[:2] == ["echo", "clear"]:
-            self.lost = [one for one in self.lost if one not in self.found]
-            self.found = []
-        said = "".join(f"unreferenced object {one}\n  comm x\n" for one in self.found)
-        return ShellResult(0, said if words[0] == "cat" else "")
-
-
-def test_what_the_kernels_boot_has_leaked_is_no_leak_of_the_rounds() -> None:
-    device = Kmemleak()
-    session: Any = SimpleNamespace(device=device)
-    device.lost = ["0xbf8c1dc0"]
-    fuzz._forget_leaks(session)
-    assert fuzz._leaks(session) == ()
-    device.lost.append("0xbf170e00")
-    assert fuzz._leaks(session) == ("unreferenced object 0xbf170e00",)
+    assert set(run.problems) == {"unreferenced object 0xbf8c1dc0"}

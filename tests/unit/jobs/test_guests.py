@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import bundles
 import psutil
 import pytest
-from emulator_bench import BOOT_LOG, Bench
+from emulator_bench import Bench
+from fake_guest import BOOT_LOG
 from world import World
 
 from harness.core.cache import Cache
@@ -151,45 +150,32 @@ def test_a_machine_that_goes_ends_the_work_of_all(bench: Bench) -> None:
     assert len(outcomes) < len(SCENARIOS)
 
 
-def test_a_guest_that_does_not_boot_ends_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def open_session(_ws: object, _boot: object, folder: Path, **_options: object) -> Iterator[Any]:
-        if folder.name == "guest2":
+def test_a_guest_that_does_not_boot_ends_it(bench: Bench) -> None:
+    def boot(name: str, _started: Callable[[Health], None]) -> None:
+        if name == "guest2":
             raise BootError("the kernel panicked")
-        yield SimpleNamespace(device=bench.device, check=lambda: None)
 
-    monkeypatch.setattr(pool, "open_session", open_session)
+    bench.boot = boot
     with pytest.raises(BootError):
         bench.run(jobs="2")
     assert bench.verdict["problem"] == "the kernel panicked"
 
 
-def test_who_interrupts_does_not_wait_for_a_boot(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_interrupts_does_not_wait_for_a_boot(bench: Bench) -> None:
     ended: list[str] = []
 
-    @contextmanager
-    def open_session(
-        _ws: object,
-        _boot: object,
-        folder: Path,
-        *,
-        started: Callable[[Health], None],
-        **_options: object,
-    ) -> Iterator[Any]:
+    def boot(name: str, started: Callable[[Health], None]) -> None:
         health = Health()
         started(health)
-        if folder.name == "guest2":
+        if name == "guest2":
             try:
                 assert health.pause(120)
                 health.check()
             except InfrastructureError as error:
                 ended.append(error.message)
                 raise
-        yield SimpleNamespace(device=bench.device, check=lambda: None)
 
-    monkeypatch.setattr(pool, "open_session", open_session)
+    bench.boot = boot
     main = threading.main_thread().ident
     assert main is not None
 
@@ -241,22 +227,11 @@ def test_what_goes_wrong_behind_the_kernels_fault_does_not_hide_it(bench: Bench)
     assert "what ended it: the machine (QEMU) was killed by SIGKILL" in bench.output.getvalue()
 
 
-def test_who_interrupts_gets_no_verdict_on_what_was_under_way(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_interrupts_gets_no_verdict_on_what_was_under_way(bench: Bench) -> None:
     main = threading.main_thread().ident
     assert main is not None
-
     machine = Health()
-
-    @contextmanager
-    def open_session(
-        *_: object, started: Callable[[Health], None], **_options: object
-    ) -> Iterator[Any]:
-        started(machine)
-        yield SimpleNamespace(device=bench.device, check=bench.check)
-
-    monkeypatch.setattr(pool, "open_session", open_session)
+    bench.boot = lambda _name, started: started(machine)
 
     def ctrl_c(_scenario: Scenario, seen: Observations) -> Observations:
         signal.pthread_kill(main, signal.SIGINT)

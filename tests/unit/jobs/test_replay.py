@@ -5,45 +5,34 @@ from __future__ import annotations
 
 import io
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import bundles
 import pytest
+from fake_guest import QEMU, FakeGuests
 from rich.console import Console
-from world import World, told
 
-from harness.build import kernel, modules, programs, rootfs
 from harness.bundle import archive as bundle_archive
 from harness.bundle import built
 from harness.bundle.manifest import Harness, Original, Place, Rounds, Scenarios, Told
-from harness.core import process
 from harness.core.cache import Cache
 from harness.core.errors import (
     BootError,
-    HarnessError,
     InfrastructureError,
     ToolMissingError,
     UsageError,
 )
-from harness.jobs import fuzz, guests, pool, replay
+from harness.jobs import replay
 from harness.kernel_output.klog import Section
 from harness.machine import qemu
-from harness.machine.adb import ShellResult
-from harness.machine.qemu import kernel_command_line
-from harness.machine.session import Boot
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import Scenario
 from harness.scenarios.verdict import Observations
 from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 
-QEMU = "QEMU emulator version 7.2.22"
 ALL_PASSED = Original(
     passed=True,
     result="PASS: 1 scenario on x",
@@ -55,63 +44,25 @@ ALL_PASSED = Original(
 )
 
 
-class Device:
-    """Takes what is pushed."""
-
-    def __init__(self) -> None:
-        self.pushed: dict[str, bytes] = {}
-
-    def push(self, local: Path, remote: str, _mode: int = 0o755) -> None:
-        self.pushed[str(remote)] = local.read_bytes()
-
-    def shell(self, _command: str, **_options: object) -> ShellResult:
-        return ShellResult(0, "<6>[    0.000000] Booting Linux\n")
-
-    def kernel_log(self) -> str:
-        return "<6>[    0.000000] Booting Linux\n"
-
-    def start(self, _command: str, **_options: object) -> Any:
-        return SimpleNamespace(close=lambda: None, ended=False)
+# The kernel's arguments on the machine that the bundles are for.
+ARGUMENTS = qemu.kernel_command_line(bundles.machine())
 
 
-class Bench:
-    """`replay` with a session that is not real."""
+class Bench(FakeGuests):
+    """`replay` with fake guests, on which a victim lives."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        super().__init__(monkeypatch, tmp_path / "tools")
         self.folder = tmp_path
         self.results = tmp_path / "results"
         self.cache = tmp_path / "cache"
         self.output = io.StringIO()
         self.ws = Workspace(Cache(self.cache), Reporter(Console(file=self.output, width=300)))
-        self.device = Device()
-        self.opened: list[tuple[Boot, bytes, bytes]] = []
-        self.error: HarnessError | None = None
-        self.lives = True
-        monkeypatch.setattr(pool, "open_session", self.open_session)
-        monkeypatch.setattr(guests, "observe", self.observe)
-        monkeypatch.setattr(replay, "require", lambda *_: None)
-        monkeypatch.setattr(qemu, "version", lambda _: QEMU)
-        # A bundle brings all along.
-        for module in (kernel, modules, programs, rootfs):
-            monkeypatch.setattr(module, "build", self.built)
+        self.change = lambda _, seen: replace(seen, section=Section("", True, True))
 
-    def built(self, *_: object) -> None:
-        pytest.fail("a replay builds nothing")
-
-    @contextmanager
-    def open_session(
-        self, _ws: object, boot: Boot, _folder: object, **_options: object
-    ) -> Iterator[Any]:
-        self.opened.append((boot, boot.image.read_bytes(), boot.initramfs.read_bytes()))
-        if self.error is not None:
-            raise self.error
-        yield SimpleNamespace(device=self.device, check=lambda: None)
-
-    def observe(
-        self, _session: object, scenario: Scenario, policy: str, trigger: str, **_: object
-    ) -> Observations:
-        seen = told(World(scenario, policy, trigger).observe())
-        return seen if not self.lives else replace(seen, section=Section("", True, True))
+    def passes(self) -> None:
+        """Have every victim die."""
+        self.change = lambda _, seen: seen
 
     def run(self, **changes: Any) -> int:
         file = bundles.bundle(self.folder / "a.tar.gz", **changes)
@@ -131,7 +82,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
 
 
 def test_a_run_that_comes_out_as_the_original(bench: Bench) -> None:
-    bench.lives = False
+    bench.passes()
     assert bench.run(original=ALL_PASSED) == 0
     assert "the original run, 20261122-223145-linux-6.1-rss: PASS: 1 scenario on x" in bench.said
     assert bench.said[-2:] == [
@@ -148,13 +99,10 @@ def test_a_run_that_comes_out_as_the_original(bench: Bench) -> None:
 
 def test_what_is_booted_is_the_bundles(bench: Bench) -> None:
     bench.run()
-    ((boot, image, guest),) = bench.opened
-    assert image == bundles.CONTENTS["kernel/image"]
-    assert guest == bundles.CONTENTS["guest/initramfs"]
-    assert boot.release == bundles.RELEASE
-    assert boot.snapshot is False
-    # Programs and modules are in the guest.
-    assert bench.device.pushed == {}
+    (opened,) = bench.opened
+    assert opened.image == bundles.CONTENTS["kernel/image"]
+    assert opened.initramfs == bundles.CONTENTS["guest/initramfs"]
+    assert (opened.boot.release, opened.boot.snapshot) == (bundles.RELEASE, False)
 
 
 def test_nothing_is_stored_but_the_results(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +115,7 @@ def test_nothing_is_stored_but_the_results(bench: Bench, monkeypatch: pytest.Mon
 
 
 def test_a_run_that_comes_out_otherwise(bench: Bench) -> None:
-    bench.lives = False
+    bench.passes()
     assert bench.run() == 0
     assert bench.said[-2] == (
         "differs from the original in 1 of 3 outcomes:"
@@ -184,7 +132,10 @@ def test_the_status_is_the_runs_whatever_the_original_was(bench: Bench) -> None:
 
 
 def test_a_kernel_that_does_not_come_up_again(bench: Bench) -> None:
-    bench.error = BootError("the kernel panicked")
+    def fail(*_: object) -> None:
+        raise BootError("the kernel panicked")
+
+    bench.boot = fail
     died = Original(False, "FAIL: the kernel panicked", ())
     with pytest.raises(BootError):
         bench.run(original=died)
@@ -201,11 +152,10 @@ def test_what_is_another_than_it_was_is_said(bench: Bench) -> None:
         harness=Harness("0.1.0", "0" * 16, commit="ab" * 20),
     )
     assert f"another QEMU: {QEMU}, was QEMU 9" in bench.said
-    arguments = kernel_command_line(bundles.machine())
-    assert f"other arguments for the kernel: {arguments}, was quiet" in bench.said
+    assert f"other arguments for the kernel: {ARGUMENTS}, was quiet" in bench.said
     assert "another harness than the original's, 0.1.0, commit abababababab" in bench.said
     bench.output.truncate(0)
-    bench.run(harness=built.this_harness())
+    bench.run(qemu=QEMU, arguments=ARGUMENTS, harness=built.this_harness())
     assert not [line for line in bench.said if line.startswith(("another", "other"))]
 
 
@@ -264,46 +214,30 @@ def test_a_file_that_is_no_bundle_leaves_no_results(bench: Bench) -> None:
 def test_a_tool_that_is_missing_is_named(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tool: str
 ) -> None:
-    others = {"qemu-system-arm", "adb"} - {tool}
-    for name in others:
-        (bench.folder / name).write_text("#!/bin/sh\n")
-        (bench.folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{bench.folder}{os.pathsep}")
-    monkeypatch.setattr(replay, "require", process.require)
+    (bench.folder / "tools" / tool).unlink()
+    monkeypatch.setenv("PATH", str(bench.folder / "tools"))
     with pytest.raises(ToolMissingError, match=f"not installed: {tool}"):
         bench.run()
 
 
-def test_ctrl_c_is_told_without_a_comparison(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object, **_options: object) -> None:
+def test_ctrl_c_is_told_without_a_comparison(bench: Bench) -> None:
+    def ctrl_c(_scenario: Scenario, _seen: Observations) -> Observations:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(guests, "observe", interrupt)
+    bench.change = ctrl_c
     with pytest.raises(KeyboardInterrupt):
         bench.run()
     assert bench.said[-1] == "FAIL: KeyboardInterrupt"
     assert not (bench.results / LATEST / "replay.json").exists()
 
 
-@pytest.mark.parametrize(("problems", "status"), [((), 0), (("pid 5 died",), 1)])
-def test_a_round_of_the_fuzz_test_again(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, problems: tuple[str, ...], status: int
-) -> None:
-    seeds: list[int] = []
-
-    def once(
-        _session: object, _results: object, seed: int, _failing: int
-    ) -> tuple[dict[str, int], tuple[str, ...]]:
-        seeds.append(seed)
-        return {}, problems
-
-    monkeypatch.setattr(fuzz, "_round", once)
-    monkeypatch.setattr(fuzz, "_leaks", lambda _: ())
+@pytest.mark.parametrize(("deaths", "status"), [([], 0), ([5], 1)])
+def test_a_round_of_the_fuzz_test_again(bench: Bench, deaths: list[int], status: int) -> None:
+    bench.deaths[12] = deaths
     original = Original(False, "FAIL: pid 7 died", (Told("", "rounds", "FAILED"),))
     assert bench.run(scenarios=None, rounds=Rounds(12, 1), original=original) == status
-    assert seeds == [12]
-    assert bench.device.pushed == {}
+    assert [one.seed for one in bench.rounds] == [12]
     agrees = "agrees with the original: all 1 outcomes are the same"
-    assert (agrees in bench.said) == bool(problems)
-    assert bench.json("replay.json")["agrees"] == bool(problems)
+    assert (agrees in bench.said) == bool(deaths)
+    assert bench.json("replay.json")["agrees"] == bool(deaths)
     assert bench.json("fuzz.json")["seed"] == 12

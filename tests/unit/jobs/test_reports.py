@@ -14,7 +14,6 @@ from kcidb_io.schema import V5_3
 from test_tasks import context
 
 import tasks
-from harness.build import equipment
 from harness.core.errors import BuildError, InfrastructureError, UsageError
 from harness.jobs import emulator_test
 from harness.jobs.options import EmulatorTestOptions
@@ -94,13 +93,8 @@ def test_a_failure_is_one_everywhere(bench: Bench, page: Path) -> None:
     assert lines[-1].startswith("FAIL: ")
 
 
-def test_a_build_that_fails_is_told_once(
-    bench: Bench, page: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise BuildError("build kernel failed")
-
-    monkeypatch.setattr(equipment, "build", fail)
+def test_a_build_that_fails_is_told_once(bench: Bench, page: Path) -> None:
+    bench.build_error = BuildError("build kernel failed")
     with pytest.raises(BuildError):
         bench.run(scenarios=("report",))
     lines = ktap_of(bench)

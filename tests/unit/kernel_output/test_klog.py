@@ -108,19 +108,6 @@ def test_levels_need_not_tell() -> None:
     assert [trouble.kind for trouble in find_trouble(broken, levels_tell=False)] == ["WARNING"]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "lowmemorykiller: Killing 'android.browser' (612), adj 9,",
-        "Killing 'm.android.phone' (600), adj 529,",
-        "send sigkill to 612 (android.browser), adj 9, size 4096",
-    ],
-)
-def test_androids_own_killer(text: str) -> None:
-    (trouble,) = find_trouble(f"<6>[    1.000000] {text}\n")
-    assert trouble.kind == "stock OOM kill"
-
-
 def test_what_nobody_but_a_broken_kernel_writes() -> None:
     everyday = (
         "<4>[    1.000000] healthd: WARNING: no battery\n"

@@ -198,6 +198,7 @@ BROKEN: dict[str, list[tuple[str, str | None]]] = {
         ("a b invoked oom-killer: gfp_mask=0x1, order=0", None),
         ("lowmemorykiller: Killing 'a' (70), adj 9,", None),
         ("Killing 'a' (70), adj 9,", None),
+        ("send sigkill to 70 (a), adj 9, size 4096", None),
     ],
     "allocation failure": [
         ("a: page allocation failure: order:4, mode:0x20", None),
@@ -208,6 +209,10 @@ EXAMPLES = [(kind, text, title) for kind, rows in BROKEN.items() for text, title
 
 # What a kernel says that is well, or what somebody printed: a driver, --patch, a process's name.
 WELL = [
+    "8<--- cut here ---",
+    "uid=10070,\tuRSS=1,\tcomm=Kernel panic - not syncing",
+    "mark: BUG: this test is about bugs",
+    "Linux version 6.1 (BUG: none)",
     "EDAC DEBUG: edac_mc_init: created",
     "DEBUG: this is a debug line",
     "no BUG here",
@@ -337,6 +342,8 @@ def test_what_a_program_writes_breaks_no_kernel(text: str) -> None:
     # To the console, with no time or one of its own; to the log, where the kernel adds a facility.
     for start in ("", "~ # ", "[1.0] ", "init: ", "<12>[    1.000000] ", "~ # <12>[    1.000000] "):
         check_innocent(f"{start}{text}")
+    # In the log only the kernel writes a level below 8; on a console anybody does.
+    assert console.find_trouble(f"<4>{text}") == ""
 
 
 @given(st.text())

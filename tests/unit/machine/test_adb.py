@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import adbutils  # type: ignore[import-untyped]
 import pytest
-from fake_adb import FakeAdb, fake_adb
+from fake_adb import FakeAdb, KnownServer, fake_adb
 
 from harness.core import ports
 from harness.core.errors import BootError, DeviceError
@@ -32,9 +33,9 @@ def answers(port: int) -> bool:
         return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
-# What a command is made for a shell that tells no status.
 # In seconds: more than anything here takes on a busy host.
 SOON = 60.0
+# What a command is made for a shell that tells no status.
 MARKER = re.compile(
     r"sh -c (?P<command>.+) </dev/null; echo (?P<a>gfoom-\w+)''(?P<b>\w+:)\$\?", re.DOTALL
 )
@@ -78,8 +79,7 @@ class FakeDevice(Device):
         # One that answers may take its time.
         self.echo_seconds = SOON if answers else 0.3
         self.legacy_shell = legacy
-        self.server = adb.AdbServer.__new__(adb.AdbServer)
-        self.server.log = Path("adb.log")
+        self.server = KnownServer()
         self._answers = answers
         self.wires: list[Wire] = []
         self.opened = threading.Semaphore(0)
@@ -100,7 +100,6 @@ class FakeDevice(Device):
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adb, "_CAUSE_SECONDS", 0.3)
-    monkeypatch.setattr(AdbServer, "alive", property(lambda _: True))
 
 
 def start(device: FakeDevice, command: str = "command") -> tuple[RunningCommand, Wire]:
@@ -202,8 +201,7 @@ def test_close_ends_the_reading() -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbServer]:
-    monkeypatch.undo()
+def server(tmp_path: Path) -> Iterator[AdbServer]:
     server = AdbServer(tmp_path, tmp_path / "adb.log")
     yield server
     server.close()
@@ -245,7 +243,6 @@ def test_a_port_that_is_taken(
 
 
 def test_a_server_that_never_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -284,17 +281,15 @@ class Pieces:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 @pytest.mark.parametrize("text", ["", "one\n\nzwei ä\n", "no line end"])
-def test_the_text_may_come_in_any_pieces(
-    monkeypatch: pytest.MonkeyPatch, text: str, size: int
-) -> None:
-    def open_shell(_device: Device, command: str) -> Pieces:
-        marker = MARKER.fullmatch(command)
-        assert marker is not None
-        whole = f"{text}{marker['a']}{marker['b']}12\n"
-        return Pieces(whole.encode().replace(b"\n", b"\r\n"), size)
+def test_the_text_may_come_in_any_pieces(text: str, size: int) -> None:
+    class InPieces(FakeDevice):
+        def open_shell(self, command: str) -> Any:
+            marker = MARKER.fullmatch(command)
+            assert marker is not None
+            whole = f"{text}{marker['a']}{marker['b']}12\n"
+            return Pieces(whole.encode().replace(b"\n", b"\r\n"), size)
 
-    monkeypatch.setattr(FakeDevice, "open_shell", open_shell)
-    result = FakeDevice(legacy=True).start("command").wait(SOON)
+    result = InPieces(legacy=True).start("command").wait(SOON)
     assert (result.status, result.output) == (12, text)
 
 
@@ -358,9 +353,7 @@ def world(
 
 
 def device_of(world: FakeAdb, address: str = "emulator-5556") -> Device:
-    server = AdbServer.__new__(AdbServer)
-    server.port, server.log = world.port, world.log
-    return Device(server, address, Health())
+    return Device(KnownServer(world.port, world.log), address, Health())
 
 
 def connected(world: FakeAdb) -> Device:

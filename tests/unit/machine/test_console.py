@@ -22,48 +22,12 @@ from harness.machine.console import (
     _MOST_TRACE_SECONDS,
     _TRACE_SECONDS,
     Console,
-    find_trouble,
     message_of,
 )
 from harness.machine.session import check_machine
 from harness.targets.linux_6_1 import LINUX_6_1
 
 READY = "ready: (.*)"
-
-
-@pytest.mark.parametrize(
-    ("line", "name"),
-    [
-        ("[    1.234567] Kernel panic - not syncing: sysrq triggered crash", "kernel panic"),
-        (
-            "[   12.345678][  T123] Kernel panic - not syncing: Attempted to kill init!",
-            "kernel panic",
-        ),
-        ("<0>[    1.234567] Kernel panic - not syncing: Fatal exception", "kernel panic"),
-        ("[    1.234567] Internal error: Oops: 5 [#1] SMP ARM", "kernel oops"),
-        ("[    1.234567] 8<--- cut here ---", ""),
-        ("[    1.234567] Unable to handle kernel NULL pointer dereference", "kernel oops"),
-        ("[    1.234567] kernel BUG at mm/slub.c:435!", "kernel bug"),
-        ("[    1.234567] BUG: KASAN: use-after-free in mm_limits_check", "kernel bug"),
-        ("[    1.234567] BUG: sleeping function called from invalid context", "kernel bug"),
-        ("[    1.234567] watchdog: BUG: soft lockup - CPU#1 stuck for 22s!", "soft lockup"),
-        ("[    1.234567] BUG: soft lockup - CPU#1 stuck for 22s! [a:70]", "soft lockup"),
-        ("[    1.234567] INFO: rcu_sched_state self-detected stall on CPU { 0}", "RCU stall"),
-        ("[    1.234567] INFO: task a b:70 blocked for more than 120 seconds.", "hung task"),
-        ("[    1.234567] rcu: INFO: rcu_sched self-detected stall on CPU", "RCU stall"),
-        ("[    1.234567] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:", "RCU stall"),
-        # A program's text, and text that a program put into a line of the kernel's.
-        ("Kernel panic - not syncing: said a program", ""),
-        ("[1.0] BUG: said a program", ""),
-        ("<4>BUG: said a program", ""),
-        ("<12>[    1.234567] BUG: said a program, through /dev/kmsg", ""),
-        ("[    1.234567] uid=10070,\tuRSS=1,\tcomm=Kernel panic - not syncing", ""),
-        ("[    1.234567] mark: BUG: this test is about bugs", ""),
-        ("[    0.000000] Linux version 6.1 (BUG: none)", ""),
-    ],
-)
-def test_find_trouble(line: str, name: str) -> None:
-    assert find_trouble(line) == name
 
 
 def test_message_of_drops_the_time() -> None:

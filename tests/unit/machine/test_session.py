@@ -22,7 +22,7 @@ import adbutils.sync  # type: ignore[import-untyped]
 import psutil
 import pytest
 from android_5 import SHELLS_OWN, TOOLBOX
-from fake_adb import fake_adb
+from fake_adb import KnownServer, fake_adb
 from stand_ins import script
 
 from harness.core.errors import (
@@ -36,7 +36,7 @@ from harness.core.lifetime import Health, Healths, bound_to_us
 from harness.core.paths import REPO
 from harness.jobs import boot
 from harness.machine import adb, session
-from harness.machine.adb import AdbServer, Device
+from harness.machine.adb import Device
 from harness.machine.session import ANDROID_PRELUDE, Session
 from harness.scenarios.catalogue import UIDS
 from harness.targets.model import BootLimits
@@ -140,12 +140,16 @@ def test_boot_takes_no_other_user(user: str) -> None:
 # --- the shell of `./inv boot` --------------------------------------------------------
 
 
-def device_at(port: int, log: Path, prelude: str = "", *, legacy: bool = False) -> Device:
-    server = AdbServer.__new__(AdbServer)
-    server.port, server.log = port, log
-    device = Device(server, "emulator-5556", Health(), prelude)
-    device.legacy_shell = legacy
-    return device
+class Checked(Device):
+    """A device that answers, and notes what was being done when it was asked whether it does."""
+
+    def __init__(self, port: int, log: Path, prelude: str = "", *, legacy: bool = False) -> None:
+        super().__init__(KnownServer(port, log), "emulator-5556", Health(), prelude)
+        self.legacy_shell = legacy
+        self.checked: list[str] = []
+
+    def check_answers(self, doing: str) -> None:
+        self.checked.append(doing)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +159,7 @@ def device_at(port: int, log: Path, prelude: str = "", *, legacy: bool = False) 
 def test_the_shell_has_the_terminal_that_adbd_can_give(
     legacy: bool, terminal: bool, mode: list[str]
 ) -> None:
-    device = device_at(5038, Path("adb.log"), legacy=legacy)
+    device = Checked(5038, Path("adb.log"), legacy=legacy)
     argv = boot.shell_command(device, "root", terminal=terminal)
     login = "cd /data/local/tmp && /system/bin/sh; exit 42"
     assert argv == ["adb", "-P", "5038", "-s", "emulator-5556", "shell", *mode, login]
@@ -163,7 +167,7 @@ def test_the_shell_has_the_terminal_that_adbd_can_give(
 
 @pytest.mark.parametrize(("user", "uid"), [("u0_a70", "10070"), ("shell", "2000"), ("123", "123")])
 def test_on_an_android_the_shell_finds_our_tools(user: str, uid: str) -> None:
-    device = device_at(5038, Path("adb.log"), ANDROID_PRELUDE)
+    device = Checked(5038, Path("adb.log"), ANDROID_PRELUDE)
     login = boot.shell_command(device, user, terminal=True)[-1]
     assert login == f"{ANDROID_PRELUDE}cd /data/local/tmp && su {uid}; exit 42"
 
@@ -176,12 +180,10 @@ class Opened:
         self.read = folder / "read"
         monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
         monkeypatch.setattr(adb, "_CAUSE_SECONDS", 0.1)
-        monkeypatch.setattr(AdbServer, "alive", property(lambda _: True))
         typed = SimpleNamespace(isatty=lambda: False, buffer=io.BytesIO(b"echo x"))
         monkeypatch.setattr(sys, "stdin", typed)
-        monkeypatch.setattr(Device, "check_answers", lambda _, doing: self.checked.append(doing))
-        self.checked: list[str] = []
-        self.device = device_at(5038, folder / "adb.log")
+        self.device = Checked(5038, folder / "adb.log")
+        self.checked = self.device.checked
         self.check = self.device.health.check
 
     def shell(self, text: str, *, legacy: bool = False) -> None:
@@ -255,7 +257,8 @@ def test_an_android_5_has_all_that_it_is_asked_before_our_tools_come(
     with fake_adb(tmp_path) as world:
         world.features = ""
         world.program("getprop", "echo 1")
-        device = device_at(world.port, world.log, ANDROID_PRELUDE)
+        server = KnownServer(world.port, world.log)
+        device = Device(server, "emulator-5556", Health(), ANDROID_PRELUDE)
         device.connect(5)
         opened: Any = SimpleNamespace(device=device, console_log=tmp_path / "console.log")
         session._check_release(opened, platform.release())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from world import World, told, weighed
+from world import TWO_VICTIMS, World, told, weighed
 
 from harness.kernel_output.klog import Section
 from harness.kernel_output.records import KillRecord, format_record
@@ -26,7 +26,7 @@ from harness.scenarios.verdict import Observations, Outcome, ProgramRun, judge, 
 
 CASES = [
     (scenario, policy, trigger)
-    for scenario in SCENARIOS
+    for scenario in (*SCENARIOS, TWO_VICTIMS)
     for policy in POLICIES
     for trigger in scenario.triggers
 ]
@@ -166,7 +166,8 @@ def another_dies_too(case: Case, observations: Observations) -> Observations:
 def another_dies_instead(case: Case, observations: Observations) -> Observations:
     name = first_run(case)
     at = first_victim(case, observations)
-    survivor = (at + 1) % len(observations.runs[name].output.children)
+    ends = observations.runs[name].output.children
+    survivor = next(end.index for end in ends if end.outcome == "lived")
     lives = victim_lives(case, observations)
     dies = with_end(lives, name, survivor, outcome="killed", status=9)
     pids = [observations.runs[name].output.children[index].pid for index in (at, survivor)]
@@ -366,7 +367,28 @@ def test_a_wrong_first_victim_is_wrong_even_if_the_right_one_followed() -> None:
     assert outcome(case, replace(observations, section=section)) is Outcome.WRONG_VICTIM
 
 
+def two_victims(policy: str, trigger: str, *dead: int) -> Outcome:
+    """The outcome of the scenario if exactly these of its three children die."""
+    died = replace(TWO_VICTIMS, expected={policy: Victims("main", dead) if dead else None})
+    return outcome((TWO_VICTIMS, policy, trigger), World(died, policy, trigger).observe())
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("trigger", TWO_VICTIMS.triggers)
+def test_two_victims_and_no_others(policy: str, trigger: str) -> None:
+    assert two_victims(policy, trigger, 1, 2) is Outcome.PASSED
+    assert two_victims(policy, trigger, 2, 1) is Outcome.PASSED
+    assert two_victims(policy, trigger, 1) is Outcome.NOT_KILLED
+    assert two_victims(policy, trigger, 2) is Outcome.NOT_KILLED
+    assert two_victims(policy, trigger) is Outcome.NOT_KILLED
+    assert two_victims(policy, trigger, 0, 1) is Outcome.WRONG_VICTIM
+    assert two_victims(policy, trigger, 0) is Outcome.WRONG_VICTIM
+    # The first to die is the one that should not.
+    assert two_victims(policy, trigger, 0, 1, 2) is Outcome.WRONG_VICTIM
+
+
 def test_letters() -> None:
+    assert letters(TWO_VICTIMS, TWO_VICTIMS.run("main"), "rss") == "LKK"
     scenario = next(scenario for scenario in SCENARIOS if scenario.name == "bystander")
     assert letters(scenario, scenario.run("main"), "rss") == "LK"
     assert letters(scenario, scenario.run("bystander"), "rss") == "L"
@@ -400,11 +422,6 @@ def test_the_oracle_has_a_say(case: Case) -> None:
     assert decided(case, chosen=4711, expected=4711) is Outcome.RECORDS_DISAGREE
     missing = replace(seen(case), decisions=())
     assert outcome(case, missing) is Outcome.RECORDS_DISAGREE
-
-
-def test_who_was_taken_for_no_candidate_is_missed() -> None:
-    case = next(case for case in CASES if case[0].name == "report")
-    assert decided(case, candidates=()) is Outcome.WRONG_VICTIM
 
 
 def test_a_kernel_that_has_to_tell_its_decisions_and_does_not() -> None:

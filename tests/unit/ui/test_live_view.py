@@ -78,13 +78,10 @@ def test_a_view_with_everything() -> None:
         terminal.told.kill(replace(RECORD, comm="\x1b[2J[red]"), guest=2)
         terminal.drawn()
         rows = terminal.show()
-    assert rows[:5] == [
-        "   0:00  scenarios",
-        "   0:00  guest 1: report, policy rss",
-        "   0:00  guest 2: report, policy rss",
-        "  guest 1: 10070 [#####.....] 6.0/12.0 MB",
-        "  guest 2: 10070 [#####.....] 6.0/12.0 MB",
-    ]
+    assert rows[0].endswith("scenarios")
+    for guest in (1, 2):
+        assert f"guest {guest}: report" in rows[guest]
+        assert f"guest {guest}: 10070 [#" in rows[guest + 2]
     assert rows[5].startswith("  guest 2: user 10070 at")
     assert "\x1b[2J" not in terminal.stream.getvalue()
 

@@ -17,7 +17,7 @@ import pytest
 from example_events import RECORD
 from rich.table import Table
 
-from harness.core.errors import DiskFullError, UsageError
+from harness.core.errors import DiskFullError
 from harness.core.paths import REPO
 from harness.ui.events import (
     Error,
@@ -237,16 +237,6 @@ def test_a_task_that_said_nothing_is_a_run(monkeypatch: pytest.MonkeyPatch) -> N
     assert found == [RunBegin(("./inv", "task")), RunEnd("", 0)]
 
 
-def test_a_stopped_phase_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def work(told: Reporter) -> None:
-        with pytest.raises(KeyboardInterrupt), told.phase("x"):
-            raise KeyboardInterrupt
-
-    end = events_of(monkeypatch, work)[-1]
-    assert isinstance(end, PhaseEnd)
-    assert end.stopped
-
-
 def test_every_line_is_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
     class Counting(io.StringIO):
         flushed: list[int]
@@ -336,8 +326,3 @@ def test_phases_of_threads_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("mode", MODES)
 def test_one_reporter_for_one_stdout(mode: str) -> None:
     assert reporter_of(mode) is reporter_of(mode)
-
-
-def test_an_unknown_form_is_wrong_usage() -> None:
-    with pytest.raises(UsageError, match="no output is called 'xml'"):
-        reporter_of("xml")
