@@ -476,7 +476,7 @@ def boot_test(
 
 @task
 def test(ctx: Context) -> None:
-    """Run everything that CI runs: lint, all tests, bench --quick."""
+    """Run lint, all tests and bench --quick, as .ci/run does."""
     from harness.bench import run as benchmark
     from harness.jobs import checks, cli
 

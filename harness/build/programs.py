@@ -24,19 +24,8 @@ from harness.targets.model import Target
 from harness.ui.progress import Phase
 from harness.ui.workspace import Workspace
 
-PROGRAMS = (
-    "test_set_mm_limits",
-    "oom_test_kernel",
-    "oom_daemon",
-    "oom_test_daemon",
-    "who_pays",
-    "mm_limits_fuzz",
-    "fail_nth",
-    "fork_bomb",
-    "privileges",
-    "bench_work",
-    "watch_memory",
-)
+# The programs of `ndk_tests/`: each has a folder.
+PROGRAMS = tuple(sorted(path.parent.name for path in NDK_TESTS.glob("*/jni")))
 HEADER = "mm_limits_syscalls.h"
 
 _KIND = "programs"

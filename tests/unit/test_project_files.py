@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.paths import REPO
+from harness.scenarios.catalogue import select
 
 LARGEST_BYTES = 300_000
 KERNEL_CODE = ("kernel_patches/", "module/")
@@ -101,6 +102,31 @@ def test_ci_runs_what_the_readme_says() -> None:
     assert "./inv setup test" in text_of(".ci/run")
     assert "./inv setup test" in text_of("README.md")
     assert "./inv setup emulator-test --policy rss" in text_of("README.md")
+
+
+def test_readme_says_how_many_scenarios_there_are() -> None:
+    alloc, daemon = (len(select(None, trigger)) for trigger in ("alloc", "daemon"))
+    said = f"{alloc} scenarios under each policy ({daemon} with `--trigger daemon`)"
+    assert said in text_of("README.md")
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".md")])
+def test_the_files_that_a_page_links_to_are_here(name: str) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text_of(name))
+    folder = (REPO / name).parent
+    assert [link for link in links if not (folder / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/adding-a-kernel.md"])
+def test_what_a_page_for_contributors_names_is_here(page: str) -> None:
+    text = text_of(page)
+    folders = "|".join({re.escape(name.partition("/")[0]) for name in FILES if "/" in name})
+    paths = set(re.findall(rf"`((?:{folders})/[\w./-]+)`", text))
+    assert paths
+    assert [path for path in sorted(paths) if not (REPO / path).exists()] == []
+    names = set(re.findall(r"`(\w+)(?:\(\))?` (?:in|of)\s+`([\w./-]*[./][\w./-]+)`", text))
+    assert names
+    assert [(name, path) for name, path in sorted(names) if name not in text_of(path)] == []
 
 
 def test_the_tests_that_the_design_names_are_here() -> None:
