@@ -53,7 +53,6 @@ class Bench(FakeGuests):
                 origin="the fake kernel", commit=COMMIT, changed=("a.c",), url=None
             ),
         )
-<<<<<<< HEAD
         bootable = Bootable(
             kernel.release,
             image=kernel.image,
@@ -64,18 +63,7 @@ class Bench(FakeGuests):
             packages=("adbd=34",),
             vmlinux=kernel.vmlinux,
         )
-        self.built = equipment.Equipment(kernel, bootable)
-        monkeypatch.setattr(equipment, "build", lambda *_: self.built)
-        monkeypatch.setattr(pool, "open_session", self.open_session)
-        monkeypatch.setattr(guests, "observe", self.observe)
-        monkeypatch.setattr(qemu, "version", lambda _: "QEMU 7.2")
-=======
-        loadable = SimpleNamespace(path=lambda name: files / name)
-        programs = SimpleNamespace(path=lambda name: files / name, names=("oom_test_kernel",))
-        guest = SimpleNamespace(tools=(), packages=("adbd=34",))
-        fakes: Any = (kernel, loadable, programs, guest, files / "image")
-        self._built = equipment.Equipment(*fakes)
->>>>>>> p8m
+        self._built = equipment.Equipment(kernel, bootable)
 
     def build(self, *_: object) -> equipment.Equipment:
         if self.build_error is not None:
