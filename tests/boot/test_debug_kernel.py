@@ -53,7 +53,8 @@ def test_rounds_of_fuzzing_pass(workspace: Workspace, checking: Target, tmp_path
     assert status == 0, (tmp_path / "latest/fuzz.json").read_text()
     counts = json.loads((tmp_path / "latest/fuzz.json").read_text())["counts"]
     assert counts["deaths"] > 0
-    assert counts["faults"] > 0
+    may_fail = "slab allocations that fail in a fault" not in checking.lacks
+    assert (counts["faults"] > 0) == may_fail
 
 
 @pytest.fixture(scope="module")
