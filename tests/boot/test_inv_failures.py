@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -27,12 +28,14 @@ from harness.build.programs import ProgramBuild
 from harness.build.rootfs import Rootfs
 from harness.core.cache import file_sha256
 from harness.core.paths import REPO, cache_root
-from harness.targets.model import Target
+from harness.targets.model import DEFAULT_TARGET, Target
 from harness.ui.workspace import Workspace
 
 INV = [sys.executable, str(REPO / "inv_program.py")]
 LONG = 3600.0
 # What a cache borrows: downloads, and the compiler's cache, but nothing that our tasks build.
+# A kernel whose source is Debian's, whatever kernel and source the other tests have.
+DEBIANS = {"INVOKE_GOLDFISH_OOM_KERNEL": DEFAULT_TARGET, "INVOKE_GOLDFISH_OOM_SOURCE": ""}
 DOWNLOADED = ("downloads", "sources", "guest-packages", "ccache")
 
 
@@ -78,10 +81,12 @@ def environment(cache: Path | None, more: dict[str, str] | None = None) -> dict[
 class Running:
     """Running tasks; a test can wait for a line of their output, and then interfere."""
 
-    def __init__(self, *words: str, cache: Path | None = None) -> None:
+    def __init__(
+        self, *words: str, cache: Path | None = None, env: dict[str, str] | None = None
+    ) -> None:
         self.process = subprocess.Popen(
             [*INV, *words],
-            env=environment(cache, {"PYTHONUNBUFFERED": "1"}),
+            env=environment(cache, {"PYTHONUNBUFFERED": "1", **(env or {})}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -100,8 +105,15 @@ class Running:
                 return
         pytest.fail(f"no line {line!r} in:\n{self.output}")
 
-    def descendants(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
+    def descendants(self, name: str = "") -> list[psutil.Process]:
+        """Return the running descendants; those whose names begin with `name`."""
+        found = []
+        for one in psutil.Process(self.process.pid).children(recursive=True):
+            # Short-lived programs come and go while this looks.
+            with suppress(psutil.NoSuchProcess):
+                if one.name().startswith(name):
+                    found.append(one)
+        return found
 
     def end(self) -> int:
         assert self.process.stdout is not None
@@ -115,8 +127,8 @@ class Running:
 def running() -> Iterator[Callable[..., Running]]:
     started: list[Running] = []
 
-    def start(*words: str, cache: Path | None = None) -> Running:
-        started.append(Running(*words, cache=cache))
+    def start(*words: str, cache: Path | None = None, env: dict[str, str] | None = None) -> Running:
+        started.append(Running(*words, cache=cache, env=env))
         return started[-1]
 
     yield start
@@ -145,9 +157,9 @@ def test_ctrl_c_ends_everything(
     own = cache if words == ["build-kernel"] else None
     run = running(*words, cache=own)
     run.until(phase)
-    children: list[psutil.Process] = []
-    while child and not any(one.name().startswith(child) for one in children):
-        children = run.descendants()
+    while child and not run.descendants(child):
+        assert run.process.poll() is None
+    children = run.descendants()
     run.process.send_signal(signal.SIGINT)
     assert run.end() == 130
     assert run.output.rstrip().endswith("interrupted")
@@ -156,9 +168,9 @@ def test_ctrl_c_ends_everything(
 
 
 def test_ctrl_c_during_a_download(tmp_path: Path, running: Callable[..., Running]) -> None:
-    run = running("fetch-kernel", cache=tmp_path)
+    run = running("fetch-kernel", cache=tmp_path, env=DEBIANS)
     run.until("fetch kernel source …")
-    while not any(one.name() == "apt-get" for one in run.descendants()):
+    while not run.descendants("apt-get"):
         assert run.process.poll() is None
     run.process.send_signal(signal.SIGINT)
     assert run.end() == 130
@@ -172,7 +184,7 @@ def test_qemu_is_killed_in_mid_test(running: Callable[..., Running]) -> None:
     run.until('{"event": "scenario_begin"')
     machines: list[psutil.Process] = []
     while not machines:
-        machines = [one for one in run.descendants() if one.name().startswith("qemu")]
+        machines = run.descendants("qemu")
     machines[0].kill()
     assert run.end() == 3
     assert "QEMU" in run.output
@@ -203,17 +215,21 @@ def test_a_damaged_cache_entry_is_made_once_more(
     assert file_sha256(damaged) == file_sha256(files.initramfs)
 
 
-def test_a_missing_cross_compiler_is_named(tmp_path: Path, cache: Path) -> None:
+def test_a_missing_cross_compiler_is_named(tmp_path: Path, cache: Path, target: Target) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
     for folder in os.environ["PATH"].split(os.pathsep):
         for tool in Path(folder).glob("*"):
             if not tool.name.startswith("arm-linux-") and not (tools / tool.name).exists():
                 (tools / tool.name).symlink_to(tool)
-    for task in ("build-kernel", "build-ndk-tests", "emulator-test"):
+    for task, compiler in (
+        ("build-kernel", target.cross_compile),
+        ("build-ndk-tests", target.programs_cross_compile),
+        ("emulator-test", target.cross_compile),
+    ):
         done = inv(task, cache=cache, env={"PATH": str(tools)})
         assert done.returncode == 3
-        assert "arm-linux-gnueabihf-gcc" in done.stdout
+        assert f"{compiler}gcc" in done.stdout
         assert "./inv setup" in done.stdout
 
 
@@ -221,7 +237,7 @@ def test_a_missing_cross_compiler_is_named(tmp_path: Path, cache: Path) -> None:
 def test_no_network(task: str, tmp_path: Path) -> None:
     nobody = "http://127.0.0.1:9/"
     proxies = {f"{scheme}_proxy": nobody for scheme in ("http", "https")}
-    done = inv(task, cache=tmp_path, env=proxies)
+    done = inv(task, cache=tmp_path, env={**DEBIANS, **proxies})
     assert done.returncode == 3
     assert done.stdout.count("\n") < 20
     assert "try: " in done.stdout
