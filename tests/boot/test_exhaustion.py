@@ -70,7 +70,8 @@ ALLOWED = (
     Allowed(rf"{STOCK}|Out of memory: OOM victim .*", "the test counts the victims"),
     Allowed(REPORT, "the stock OOM killer's report on the machine"),
     Allowed(
-        r"busybox: page allocation failure: order:0, mode:\w+\(GFP_HIGHUSER_MOVABLE.*",
+        # Before 4.6 these flags had no names.
+        r"busybox: page allocation failure: order:0, mode:(?:\w+\(GFP_HIGHUSER_MOVABLE.*|0x200da)",
         "the stock OOM killer's victim gets no more before it exits; all of them die here",
     ),
     Allowed(GIVEN_UP, "without memory a victim may take long to exit"),
