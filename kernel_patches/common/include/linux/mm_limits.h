@@ -186,7 +186,8 @@ static inline bool mm_limits_counts(struct mm_struct *mm)
  */
 static inline bool mm_limits_rss(struct mm_struct *mm, int member, long pages)
 {
-	if (!mm_limits_counts(mm))
+	/* mm_limits_counts(), which as a call costs GCC an instruction for each page. */
+	if (!mm_limits_key_enabled(&mm_limits_key) || !READ_ONCE(mm->mm_limit))
 		return false;
 	__mm_limits_rss(mm, member, pages);
 	return true;
