@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,9 +66,10 @@ def known(ws: Workspace, name: str, suite: str) -> Known | None:
     """Return the archive's last answer about a package; None if it was never asked."""
     about = ("candidates", name, suite, ANY)
     package = ws.cache.noted(Package, *about)
-    if package is None:
-        return None
-    return Known(package, time.time() - ws.cache.note_path(*about).stat().st_mtime)
+    with suppress(OSError):
+        age = time.time() - ws.cache.note_path(*about).stat().st_mtime
+        return None if package is None else Known(package, age)
+    return None
 
 
 def ask(

@@ -47,6 +47,13 @@ def parse_git_source(source: str) -> tuple[str, str]:
     raise UsageError(f"--source {source}: there is no such file or directory", hint=OTHER_SOURCE)
 
 
+@dataclass(frozen=True)
+class _Branch:
+    """The last commit of a branch, as its server told it last."""
+
+    commit: str
+
+
 def commit_of(ws: Workspace, source: GitSource) -> str:
     """Return the pinned commit, or else the branch's current head.
 
@@ -65,17 +72,16 @@ def commit_of(ws: Workspace, source: GitSource) -> str:
             what=f"git ls-remote {source.url}",
         )
     except (SourceError, CommandError) as failed:
-        known = ws.cache.noted(dict[str, str], *about)
+        known = ws.cache.noted(_Branch, *about)
         if known is None:
             failed.hint = f"look at the network, or {OTHER_SOURCE}"
             raise
-        commit = known["commit"]
-        ws.reporter.say(f"{source.url} cannot be asked; {source.branch} was at {commit[:12]}")
-        return commit
+        ws.reporter.say(f"{source.url} cannot be asked; {source.branch} was at {known.commit[:12]}")
+        return known.commit
     found = _HEAD.search(answer.output)
     if found is None:
         raise SourceError(f"{source.url} has no branch {source.branch}", hint=OTHER_SOURCE)
-    ws.cache.note({"commit": found["commit"]}, *about)
+    ws.cache.note(_Branch(found["commit"]), *about)
     return found["commit"]
 
 

@@ -424,14 +424,22 @@ def directory_digest(ws: Workspace, path: Path) -> str:
         names.append(found.name)
     signature = state.hexdigest()
     about = ("directories", os.fsencode(path))
-    known = ws.cache.noted(dict[str, str], *about)
-    if known is not None and known.get("signature") == signature:
-        return known["digest"]
+    known = ws.cache.noted(_Digested, *about)
+    if known is not None and known.signature == signature:
+        return known.digest
     with _unreadable_named():
         result = _content_digest(path, names)
     if newest < began - _SETTLED_NS:
-        ws.cache.note({"signature": signature, "digest": result}, *about)
+        ws.cache.note(_Digested(signature, result), *about)
     return result
+
+
+@dataclass(frozen=True)
+class _Digested:
+    """The digest of a directory, and the signature by which it is known to be the same."""
+
+    signature: str
+    digest: str
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,7 @@ GOLDFISH_3_4 = Target(
             "a boot without leaks": "kmemleak does not find the pointers to the sysctl tables",
             "user namespaces": "since 3.8",
             "a choice of HZ": "ARM had one number for each machine",
+            "a panic by sysrq": "there it is a bad access, which is an oops",
             "core dumps that SIGKILL ends": "since 3.10",
             "one oom_score_adj for all who share memory": "since 4.8",
             "cgroup v2": "since 4.5",

@@ -150,8 +150,11 @@ def test_a_directory_that_has_settled_is_read_once(
         (fake.pristine / "mm/page_alloc.c").write_text("x")
         assert directory_digest(fake.ws, fake.pristine) == "read again"
     (memory,) = (fake.ws.cache.root / "directories").iterdir()
-    memory.write_text("damaged")
-    assert directory_digest(fake.ws, fake.pristine) != key
+    known = json.loads(memory.read_text())
+    del known["digest"]
+    for text in ("damaged", json.dumps(known)):
+        memory.write_text(text)
+        assert directory_digest(fake.ws, fake.pristine) != key
 
 
 def test_the_leftovers_of_a_build_are_cleaned_in_the_copy(fake: FakeRepository) -> None:
@@ -608,6 +611,9 @@ def test_a_server_that_never_answers_is_not_waited_for(
     # What it told when it was asked last, by the time that it is silent.
     memory = fake.ws.cache.root / "branches" / f"{digest(silent_server, 'b')}.json"
     memory.parent.mkdir(parents=True)
+    memory.write_text("{}")
+    with pytest.raises(CommandError, match="did not end within 1 s"):
+        git_source.commit_of(fake.ws, GitSource(silent_server, "b"))
     memory.write_text(json.dumps({"commit": HASH}))
     assert git_source.commit_of(fake.ws, GitSource(silent_server, "b")) == HASH
     said = " ".join(fake.said.getvalue().split())
