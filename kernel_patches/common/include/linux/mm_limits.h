@@ -186,7 +186,7 @@ static inline bool mm_limits_counts(struct mm_struct *mm)
  */
 static inline bool mm_limits_rss(struct mm_struct *mm, int member, long pages)
 {
-	/* mm_limits_counts(), which as a call costs GCC an instruction for each page. */
+	/* Not mm_limits_counts(): by GCC 12 that makes an instruction more for each page. */
 	if (!mm_limits_key_enabled(&mm_limits_key) || !READ_ONCE(mm->mm_limit))
 		return false;
 	__mm_limits_rss(mm, member, pages);
