@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from statistics import fmean
+from typing import TypeVar
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -37,26 +38,22 @@ def draw(result: BenchResult, folder: Path) -> None:
     # With a fixed salt the same values make the same file, byte for byte.
     with mpl.rc_context({"svg.hashsalt": NAME, "svg.fonttype": "none", "font.size": 8}):
         figure = Figure(figsize=(11.7, 12), layout="constrained")
-        grid = figure.add_gridspec(3, 3)
-        _draw_ratios(
-            figure.add_subplot(grid[0, :]),
-            instruction_ratios(measured),
-            "Instructions over stock's, a limit of its own far above",
-        )
-        _draw_ratios(
-            figure.add_subplot(grid[1, :]),
-            time_ratios(measured),
-            "Wall-clock over stock's, the same, 95 % intervals",
-        )
-        _draw_overshoot(figure.add_subplot(grid[2, 0]), measured)
-        _draw_growth(figure.add_subplot(grid[2, 1]), measured)
-        _draw_limits(figure.add_subplot(grid[2, 2]), measured)
+        axes = figure.subplot_mosaic("III;TTT;KPL")
+        what = "Instructions over stock's, a limit of its own far above"
+        _panel(axes["I"], what, _draw_ratios, instruction_ratios(measured))
+        what = "Wall-clock over stock's, the same, 95 % intervals"
+        _panel(axes["T"], what, _draw_ratios, time_ratios(measured))
+        _panel(axes["K"], "Overshoot of each kill", _draw_overshoot, overshoots(measured))
+        _panel(axes["P"], "Growth with the user's processes", _draw_growth, growth(measured))
+        _panel(axes["L"], "Growth with others' limits", _draw_limits, limits_growth(measured))
         figure.suptitle(f"{result.command}, {result.when}")
         figure.savefig(folder / f"{NAME}.svg", metadata={"Date": None})
         figure.savefig(folder / f"{NAME}.png", dpi=150, metadata={"Software": None})
 
 
 Ratios = dict[str, dict[str, Estimate]]
+Points = list[tuple[int, float]]
+_Values = TypeVar("_Values", Ratios, dict[str, list[int]], dict[str, Points], Points)
 
 
 def instruction_ratios(measured: Measured) -> Ratios:
@@ -87,16 +84,16 @@ def overshoots(measured: Measured) -> dict[str, list[int]]:
     }
 
 
-def growth(measured: Measured, baseline: str) -> list[tuple[int, float]]:
-    """Return pairs: the number of the user's processes, and the instructions per page."""
-    found = [
-        (setting.processes, measured.count(baseline, setting.name, bench_plan.TOUCH_LESS.name))
-        for setting in bench_plan.CROWDED
-    ]
-    return [(processes, fmean(count.values)) for processes, count in found if count is not None]
+def growth(measured: Measured) -> dict[str, Points]:
+    """Return, by baseline, the number of the user's processes, and the instructions per page."""
+    points: dict[str, Points] = {}
+    for name, setting in product((STOCK.name, PATCHED.name, SCAN_ALWAYS.name), bench_plan.CROWDED):
+        if count := measured.count(name, setting.name, bench_plan.TOUCH_LESS.name):
+            points.setdefault(name, []).append((setting.processes, fmean(count.values)))
+    return points
 
 
-def limits_growth(measured: Measured) -> list[tuple[int, float]]:
+def limits_growth(measured: Measured) -> Points:
     """Return pairs: how many other users have a limit, and a page's cost over stock's."""
     found = [
         (setting.others, overhead(measured, name, setting.name, bench_plan.TOUCH.name))
@@ -112,20 +109,23 @@ def limits_growth(measured: Measured) -> list[tuple[int, float]]:
 # --- panels -----------------------------------------------------------------------------
 
 
+def _panel(
+    axes: Axes, title: str, draw_values: Callable[[Axes, _Values], None], values: _Values
+) -> None:
+    """Draw a chart of the values; if there are none, say so in its place."""
+    axes.set_title(title, loc="left")
+    if values:
+        draw_values(axes, values)
+    else:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes)
+
+
 def _percent(ratio: float) -> float:
     return 100 * (ratio - 1)
 
 
-def _nothing(axes: Axes) -> None:
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes)
-
-
-def _draw_ratios(axes: Axes, ratios: Ratios, title: str) -> None:
-    axes.set_title(title, loc="left")
-    if not ratios:
-        _nothing(axes)
-        return
+def _draw_ratios(axes: Axes, ratios: Ratios) -> None:
     works = [work for work in _WORKS if any(work in found for found in ratios.values())]
     width = 0.8 / len(ratios)
     for number, (name, found) in enumerate(ratios.items()):
@@ -161,12 +161,7 @@ def _shown(work: str) -> str:
     return "fork+exit" if work == "fork" else work
 
 
-def _draw_overshoot(axes: Axes, measured: Measured) -> None:
-    axes.set_title("Overshoot of each kill", loc="left")
-    found = overshoots(measured)
-    if not found:
-        _nothing(axes)
-        return
+def _draw_overshoot(axes: Axes, found: dict[str, list[int]]) -> None:
     for name, pages in found.items():
         # A logarithmic axis has no 0: a kill without overshoot is drawn at half a page.
         shown = [max(size, 0.5) for size in pages]
@@ -185,16 +180,7 @@ def _draw_overshoot(axes: Axes, measured: Measured) -> None:
     axes.legend(ncols=3, loc="upper left", bbox_to_anchor=(0, -0.18), fontsize=7)
 
 
-def _draw_growth(axes: Axes, measured: Measured) -> None:
-    axes.set_title("Growth with the user's processes", loc="left")
-    points = {
-        name: found
-        for name in (STOCK.name, PATCHED.name, SCAN_ALWAYS.name)
-        if (found := growth(measured, name))
-    }
-    if not points:
-        _nothing(axes)
-        return
+def _draw_growth(axes: Axes, points: dict[str, Points]) -> None:
     for name, found in points.items():
         _draw_line(axes, name, found)
     axes.set_xscale("log")
@@ -205,12 +191,7 @@ def _draw_growth(axes: Axes, measured: Measured) -> None:
     axes.legend()
 
 
-def _draw_limits(axes: Axes, measured: Measured) -> None:
-    axes.set_title("Growth with others' limits", loc="left")
-    found = limits_growth(measured)
-    if not found:
-        _nothing(axes)
-        return
+def _draw_limits(axes: Axes, found: Points) -> None:
     _draw_line(axes, PATCHED.name, found)
     axes.set_xscale("symlog", linthresh=1)
     axes.set_xlabel("limits of other users")
@@ -218,12 +199,6 @@ def _draw_limits(axes: Axes, measured: Measured) -> None:
     axes.grid(visible=True, alpha=0.3)
 
 
-def _draw_line(axes: Axes, name: str, found: Sequence[tuple[int, float]]) -> None:
+def _draw_line(axes: Axes, name: str, found: Points) -> None:
     colour, marker = _STYLE[name]
-    axes.plot(
-        [count for count, _ in found],
-        [ratio for _, ratio in found],
-        color=colour,
-        marker=marker,
-        label=name,
-    )
+    axes.plot(*zip(*found, strict=True), color=colour, marker=marker, label=name)

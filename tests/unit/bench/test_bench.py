@@ -483,7 +483,7 @@ def test_what_is_drawn() -> None:
     assert bench_plot.instruction_ratios(measured).keys() == {"patched", "scan-always"}
     assert bench_plot.time_ratios(measured).keys() == {"patched"}
     assert bench_plot.overshoots(measured)["timer"] == [3001, 3002, 3003, 3004, 3005]
-    assert [x for x, _ in bench_plot.growth(measured, PATCHED.name)] == [10, 100, 1000]
+    assert [x for x, _ in bench_plot.growth(measured)[PATCHED.name]] == [10, 100, 1000]
     assert [x for x, _ in bench_plot.limits_growth(measured)] == [0, 10, 4096]
 
 
