@@ -171,9 +171,6 @@ MEMCG = Baseline(
 BASELINES: Mapping[str, Baseline] = MappingProxyType(
     {
         one.name: one
-        for one in (
-            *(STOCK, PATCHED, PATCHED_4096),
-            *(SCAN_ALWAYS, TIMER, DAEMON_5, DAEMON_02, MEMCG),
-        )
+        for one in (STOCK, PATCHED, PATCHED_4096, SCAN_ALWAYS, TIMER, DAEMON_5, DAEMON_02, MEMCG)
     }
 )

@@ -24,8 +24,7 @@ from harness.bench.goals import (
     overhead,
     time_ratio,
 )
-from harness.bench.result import BenchResult, Count, KillCase, Measured, Timing, from_json
-from harness.bench.run import JSON
+from harness.bench.result import JSON, BenchResult, Count, KillCase, Measured, Timing, from_json
 from harness.bench.stats import Estimate, percentile
 from harness.core.errors import UsageError
 from harness.core.paths import REPO, RESULTS
@@ -92,6 +91,7 @@ def picture(kernel: str) -> str:
 def _of_kernel(kernel: str, result: BenchResult) -> list[str]:
     """Return the page's section on one kernel, between marks by which page() finds it again."""
     measured = result.measured
+    published = TARGETS[kernel].published if kernel in TARGETS else ""
     return [
         f"<!-- {kernel}: -->\n## {kernel}\n",
         _origin(result),
@@ -108,13 +108,9 @@ def _of_kernel(kernel: str, result: BenchResult) -> list[str]:
             f"of {bench_plan.CROWD_LIMIT_MIB} MB",
             _crowds(measured),
         ),
-        *_section("### What others have published", _published(kernel)),
+        *_section("### What others have published", published),
         f"<!-- :{kernel} -->\n",
     ]
-
-
-def _published(kernel: str) -> str:
-    return TARGETS[kernel].published if kernel in TARGETS else ""
 
 
 def _section(title: str, text: str) -> list[str]:

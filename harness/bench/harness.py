@@ -144,14 +144,9 @@ def table_of(seconds: Mapping[str, Sequence[float]]) -> tuple[Row, ...]:
 
 def _once(case: Case, target: Target, folder: ResultFolder) -> float:
     """Return the seconds that the command takes; raise InfrastructureError unless it passes."""
-    command: list[str | Path] = [
-        sys.executable,
-        REPO / "inv_program.py",
-        *case.words,
-        "--kernel",
-        target.name,
-    ]
-    typed: list[str | Path] = ["sh", "-c", 'printf %s "$0" | "$@"', case.says, *command]
+    program = str(REPO / "inv_program.py")
+    command = [sys.executable, program, *case.words, "--kernel", target.name]
+    typed = ["sh", "-c", 'printf %s "$0" | "$@"', case.says, *command]
     begun = time.monotonic()
     run_program(
         typed if case.says else command,

@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from harness.bench.result import Kill
+
 PROGRAM = "bench_work"
 
 _TIME = re.compile(r"time: what=(\w+), run=(\d+), units=(\d+), ns=(\d+)")
@@ -35,21 +37,6 @@ class Time:
 
 
 @dataclass(frozen=True)
-class SeenKill:
-    """A kill as seen from outside: `over` is how many pages the user was above its limit.
-
-    `latency_us` is the time from the crossing of the limit until the victim was gone.
-    `capped` says whether the victim had stopped growing, at its last page, before the kill.
-    """
-
-    pid: int
-    killer: str
-    over: int
-    latency_us: int
-    capped: bool
-
-
-@dataclass(frozen=True)
 class CrowdRun:
     """The time until a crowd was within its limit again, and how many processes were killed."""
 
@@ -63,7 +50,8 @@ class BenchOutput:
     """All that one program printed, or several programs one after the other."""
 
     times: tuple[Time, ...] = ()
-    kills: tuple[SeenKill, ...] = ()
+    # Each victim's pid, and its kill as seen from outside.
+    kills: tuple[tuple[int, Kill], ...] = ()
     crowds: tuple[CrowdRun, ...] = ()
     # The markers of the programs that ran to their end.
     done: tuple[str, ...] = ()
@@ -74,7 +62,7 @@ def parse_bench(text: str) -> BenchOutput:
     lines = [line.strip() for line in text.splitlines()]
     return BenchOutput(
         times=tuple(Time(m[1], int(m[3]), int(m[4])) for m in _all(_TIME, lines)),
-        kills=tuple(_kill(m) for m in _all(_KILL, lines)),
+        kills=tuple((int(m[1]), _kill(m)) for m in _all(_KILL, lines)),
         crowds=tuple(CrowdRun(int(m[1]), m[2] == "1", int(m[3])) for m in _all(_CROWD, lines)),
         done=tuple(m[1] for m in _all(_DONE, lines)),
     )
@@ -86,16 +74,11 @@ def idle_pid(line: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _kill(match: re.Match[str]) -> SeenKill:
+def _kill(match: re.Match[str]) -> Kill:
     crossed, killed, gone = int(match[4]), int(match[5]), int(match[6])
-    return SeenKill(
-        pid=int(match[1]),
-        killer=match[2],
-        over=int(match[3]),
-        # A kernel may kill before the page is there that would have crossed the limit.
-        latency_us=gone - min(crossed, killed),
-        capped=match[7] == "1",
-    )
+    # A kernel may kill before the page is there that would have crossed the limit.
+    latency = gone - min(crossed, killed)
+    return Kill(int(match[3]), None, latency, killer=match[2], capped=match[7] == "1")
 
 
 def _all(expression: re.Pattern[str], lines: list[str]) -> list[re.Match[str]]:

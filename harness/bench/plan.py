@@ -79,13 +79,13 @@ class Plan:
     """All that one run of the benchmark does."""
 
     countings: tuple[Counting, ...]
-    # Wall-clock: every work on every kernel, in turns, with the user's limit out of reach.
-    timed: tuple[Baseline, ...]
-    timed_works: tuple[Work, ...]
-    rounds: int
     overcommits: Mapping[str, tuple[Overcommit, ...]]
     # The number of crowds for each kernel.
     crowds: Mapping[str, int]
+    # Wall-clock: every work on every kernel, in turns, with the user's limit out of reach.
+    timed: tuple[Baseline, ...] = ()
+    timed_works: tuple[Work, ...] = ()
+    rounds: int = 0
 
     @property
     def baselines(self) -> tuple[Baseline, ...]:
@@ -149,12 +149,11 @@ def _countings() -> tuple[Counting, ...]:
         found += [Counting(PATCHED, setting, work) for work in (TOUCH, FORK, STORM)]
     found += [Counting(PATCHED, crowded, TOUCH_LESS) for crowded in CROWDED]
     found += [Counting(PATCHED_4096, setting, TOUCH) for setting in (NONE, OTHERS_10, OTHERS_4096)]
-    found += [Counting(SCAN_ALWAYS, OWN, work) for work in (TOUCH, FORK, STORM)]
+    for other in (SCAN_ALWAYS, TIMER, DAEMON_5, DAEMON_02, MEMCG):
+        found += [Counting(other, OWN, work) for work in (TOUCH, FORK, STORM)]
     few, some, many = CROWDED
     found += [Counting(SCAN_ALWAYS, crowded, TOUCH_LESS, programs=2) for crowded in (few, some)]
     found += [Counting(SCAN_ALWAYS, many, TOUCH_LEAST, programs=1)]
-    for other in (TIMER, DAEMON_5, DAEMON_02, MEMCG):
-        found += [Counting(other, OWN, work) for work in (TOUCH, FORK, STORM)]
     for other in (STOCK, PATCHED, SCAN_ALWAYS, TIMER, DAEMON_5, DAEMON_02, MEMCG):
         setting = OWN if other.has_limits else NONE
         found += [Counting(other, setting, work) for work in REPORT_2020]
@@ -191,9 +190,6 @@ def quick() -> Plan:
             *(Counting(PATCHED, crowded, TOUCH_LESS) for crowded in (few, many)),
             Counting(SCAN_ALWAYS, OWN, TOUCH, programs=2),
         ),
-        timed=(),
-        timed_works=(),
-        rounds=0,
         overcommits={
             PATCHED.name: (Overcommit(4, 64, 20),),
             TIMER.name: (Overcommit(4, 64, 5),),

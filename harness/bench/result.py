@@ -12,7 +12,7 @@ from harness.core import typed_json
 
 # The format of bench.json; to be raised when an older file could be misread.
 FORMAT = 1
-_FILE = "bench.json"
+JSON = "bench.json"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ class Timing:
 
 @dataclass(frozen=True)
 class Kill:
-    """A kill: its overshoot in pages, as seen from outside and (inside) by the kernel's record."""
+    """A kill: its overshoot in pages, as seen from outside and (inside) by the kernel's record.
+
+    `latency_us` is the time from the crossing of the limit until the victim was gone.
+    """
 
     outside: int
     inside: int | None
@@ -122,11 +125,11 @@ def to_json(result: BenchResult, **more: object) -> str:
 
 def from_json(text: str) -> BenchResult:
     """Return the run in a bench.json; raise ValueError if the text is none."""
-    value = typed_json.parse(text, _FILE)
-    found = typed_json.from_value(_Head, value, _FILE)
+    value = typed_json.parse(text, JSON)
+    found = typed_json.from_value(_Head, value, JSON)
     if found.format != FORMAT:
-        raise ValueError(f"{_FILE} has format {found.format}, not {FORMAT}")
-    return typed_json.from_value(BenchResult, value, _FILE)
+        raise ValueError(f"{JSON} has format {found.format}, not {FORMAT}")
+    return typed_json.from_value(BenchResult, value, JSON)
 
 
 @dataclass(frozen=True)

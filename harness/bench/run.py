@@ -29,9 +29,10 @@ from harness.bench import plan as bench_plan
 from harness.bench import plot as bench_plot
 from harness.bench.baselines import Baseline
 from harness.bench.goals import Judgement, Verdict
-from harness.bench.output import PROGRAM, BenchOutput, SeenKill, idle_pid, parse_bench
+from harness.bench.output import PROGRAM, BenchOutput, idle_pid, parse_bench
 from harness.bench.plan import MIB, UID, Overcommit, Plan, Setting, Work
 from harness.bench.result import (
+    JSON,
     BenchResult,
     Count,
     Crowd,
@@ -58,7 +59,6 @@ from harness.scenarios.run import DEVICE_FOLDER, parse_limits
 from harness.targets.model import PAGE, QemuMachine, Target
 from harness.ui.workspace import Workspace
 
-JSON = "bench.json"
 CSV = "bench.csv"
 PARTS = ("counts", "kills", "crowds", "times")
 
@@ -224,11 +224,8 @@ def run(
     command = _command(target, quick, parts, source)
     folder.put("command.txt", f"{command}\n")
     ws.reporter.run_begin(shlex.split(command), kernel=target.name)
-    result = BenchResult(
-        when=datetime.now().astimezone().isoformat(timespec="seconds"),
-        command=command,
-        quick=quick,
-    )
+    when = datetime.now().astimezone().isoformat(timespec="seconds")
+    result = BenchResult(when, command, quick)
     tools, guest = programs.build(ws, target), rootfs.build(ws, target)
     built = {one.name: _build(ws, target, one, source) for one in plan.baselines}
     bench = _Run(ws, target, plan, folder, result, built, tools, guest)
@@ -431,12 +428,12 @@ def _overcommit(guest: _Guest, case: Overcommit) -> KillCase:
     )
 
 
-def join_records(kills: Sequence[SeenKill], records: Sequence[KillRecord]) -> tuple[Kill, ...]:
-    """Return each kill with the kernel's record of it, if there is one."""
+def join_records(
+    kills: Sequence[tuple[int, Kill]], records: Sequence[KillRecord]
+) -> tuple[Kill, ...]:
+    """Return each kill, of which the victim's pid is given, with what the kernel's record says."""
     inside = {one.pid: (one.user_rss - one.mm_max) // PAGE for one in records}
-    return tuple(
-        Kill(one.over, inside.get(one.pid), one.latency_us, one.killer, one.capped) for one in kills
-    )
+    return tuple(replace(kill, inside=inside.get(pid)) for pid, kill in kills)
 
 
 def _crowd(guest: _Guest, runs: int) -> tuple[Crowd, ...]:
@@ -482,15 +479,13 @@ def _finish(bench: _Run) -> int:
     missed = [one for one in judgements if one.verdict is Verdict.MISSED]
     for one in missed:
         reporter.say(f"  missed: {one.goal.figure}: {one.value}, goal {one.goal.goal}")
-    if missed:
-        failed = f"FAIL: {len(missed)} goals missed by more than their spread"
-        reporter.result(failed, bench.folder.path)
-        return EXIT_FAILED
     bounds = [one for one in judgements if one.goal.bound is not None]
     measured = sum(one.verdict is not Verdict.NOT_MEASURED for one in bounds)
-    passed = f"PASS: {measured} of {len(bounds)} goals measured, none missed"
-    reporter.result(passed, bench.folder.path)
-    return EXIT_PASSED
+    verdict = f"PASS: {measured} of {len(bounds)} goals measured, none missed"
+    if missed:
+        verdict = f"FAIL: {len(missed)} goals missed by more than their spread"
+    reporter.result(verdict, bench.folder.path)
+    return EXIT_FAILED if missed else EXIT_PASSED
 
 
 def goal_table(judgements: Sequence[Judgement]) -> Table:
