@@ -12,23 +12,26 @@ from urllib.parse import quote
 from harness.core.text import public
 from harness.results.run_result import RunResult, first_reason
 
-_NO_RUN = "no result"
 _TIME = re.compile(r"(\d{8}-\d{6})-.*", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A folder; `run` is None if it holds no run of emulator-test.
+    """A folder, and what it holds; the defaults are for one without a run of emulator-test.
 
     `why` is the reason for the run's verdict, or says what the folder is otherwise.
     `has_page` says whether it holds a report.html. `bytes_name` is the folder's name as the
-    file system stores it.
+    file system stores it. `kernel`, `policy` and `trigger` are as in the options.
     """
 
     bytes_name: bytes
-    run: RunResult | None
     why: str
     has_page: bool
+    is_run: bool = False
+    verdict: str = "no result"
+    kernel: str = ""
+    policy: str = ""
+    trigger: str = ""
 
     @property
     def name(self) -> str:
@@ -46,26 +49,6 @@ class Entry:
         """The start time, from the folder's name; empty if the name has none."""
         return time_of(self.name)
 
-    @property
-    def verdict(self) -> str:
-        """The verdict in words."""
-        return _NO_RUN if self.run is None else self.run.status.word
-
-    @property
-    def kernel(self) -> str:
-        """The kernel's name, as in the options."""
-        return "" if self.run is None else self.run.kernel
-
-    @property
-    def policy(self) -> str:
-        """The policy, as in the options."""
-        return "" if self.run is None else self.run.policy
-
-    @property
-    def trigger(self) -> str:
-        """The trigger, as in the options."""
-        return "" if self.run is None else self.run.trigger
-
 
 def entry_of(name: bytes, run: RunResult, has_page: bool) -> Entry:
     """Return the row of a run."""
@@ -73,7 +56,16 @@ def entry_of(name: bytes, run: RunResult, has_page: bool) -> Entry:
     if not run.passed:
         reason = first_reason(run)
         why = f"{why}: {reason}" if reason and reason not in why else why
-    return Entry(name, run, public(why), has_page)
+    return Entry(
+        name,
+        public(why),
+        has_page,
+        is_run=True,
+        verdict=run.status.word,
+        kernel=run.kernel,
+        policy=run.policy,
+        trigger=run.trigger,
+    )
 
 
 def time_of(name: str) -> str:

@@ -97,10 +97,10 @@ def read_log(key: str, title: str, text: str, reasons: Collection[str] = (), ski
     The first `skip` lines are left out, but counted: line numbers are those of the file.
     If the log is too long for a page, its end is kept.
     """
-    whole = [line for line, _ in lines_of(text)]
-    left_out = max(len(whole) - skip - MOST_LINES, 0)
+    lines = [line for line, _ in lines_of(text)][skip:]
+    left_out = max(len(lines) - MOST_LINES, 0)
     first = skip + left_out
-    lines = whole[first:]
+    lines = lines[left_out:]
     kept = "".join(f"{line}\n" for line in lines)
     reports = find_reports(kept)
     reported = set(_report_lines(lines, reports))
@@ -129,17 +129,14 @@ def lines_known(console: str, kernel_log: str) -> int:
 
     A console goes on after the point where the kernel log could no longer be read.
     """
-    last = max((_time(line) or 0.0 for line, _ in lines_of(kernel_log)), default=-1.0)
+    times = (split_prefix(line).time for line, _ in lines_of(kernel_log))
+    last = max((time or 0.0 for time in times), default=-1.0)
     lines = lines_of(console)
     for number, (line, _) in enumerate(lines):
-        time = _time(line)
+        time = split_prefix(line).time
         if time is not None and time > last:
             return number
     return len(lines) if last >= 0 else 0
-
-
-def _time(line: str) -> float | None:
-    return split_prefix(line).time
 
 
 def _is_quoted(line: str, reasons: Collection[str]) -> bool:

@@ -26,7 +26,7 @@ from harness.core.paths import PAGES
 from harness.core.text import public, visible
 from harness.kernel_output.records import escape as kernel_name
 from harness.report.index import Entry, filters_of
-from harness.report.view import Page, figure_words, grouped, short_size, user_words
+from harness.report.view import Page, figure_words, short_size, user_words
 from harness.results.run_result import RunResult, Status
 
 _MEANING: Mapping[Status, str] = MappingProxyType(
@@ -136,7 +136,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "grouped": grouped,
+        "grouped": "{:,}".format,
         "short_size": short_size,
         "user_words": user_words,
         "figure_words": figure_words,

@@ -55,7 +55,7 @@ def run(
     for path in written[1:]:
         ws.reporter.say(f"all results: {path}")
     ws.reporter.result(f"report: {written[0]}", folder)
-    if show and not _opened(written[0]):
+    if show and not webbrowser.open(written[0].resolve().as_uri()):
         ws.reporter.say("there is no browser here to open it in")
     return tuple(written)
 
@@ -176,11 +176,10 @@ def _entry(results: Path, name: bytes) -> Entry:
             return entry_of(name, parse_run(verdict), has_page)
         why = next((what for file, what in _OTHERS if (folder / file).is_file()), "")
         half = "half-written" if (folder / COMMAND).is_file() else "holds no verdict"
-        return Entry(name, None, why or half, has_page)
-    except ValueError as error:
-        return Entry(name, None, f"unreadable: {error}", has_page)
-    except InfrastructureError as error:
-        return Entry(name, None, f"unreadable: {error.message}", has_page)
+        return Entry(name, why or half, has_page)
+    except (ValueError, InfrastructureError) as error:
+        # An error of _text() has no hint, so that its message is all of its text.
+        return Entry(name, f"unreadable: {error}", has_page)
 
 
 def _text(path: Path) -> str | None:
@@ -205,8 +204,3 @@ def _replace(path: Path, text: str) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return path
-
-
-def _opened(path: Path) -> bool:
-    """Open the page; return whether a browser was found."""
-    return webbrowser.open(path.resolve().as_uri())

@@ -121,10 +121,9 @@ class ScenarioView:
         return not self.policy
 
     @property
-    def is_open(self) -> bool:
-        """Whether the page shows it opened: if it failed, or the model disagrees."""
-        disputed = any(decision.is_disputed for decision in self.decisions)
-        return self.is_failed or disputed
+    def is_disputed(self) -> bool:
+        """Whether it has a victim that the model would not have chosen."""
+        return any(decision.is_disputed for decision in self.decisions)
 
 
 @dataclass(frozen=True)
@@ -151,28 +150,15 @@ class Page:
     has_usage: bool
     has_decisions: bool
 
-    @property
-    def disputed(self) -> tuple[ScenarioView, ...]:
-        """The scenarios with a victim that the model would not have chosen."""
-        return tuple(
-            view for view in self.scenarios if any(one.is_disputed for one in view.decisions)
-        )
-
 
 def build(run: RunResult, evidence: Evidence, logs: Sequence[Log]) -> Page:
     """Return the page's contents."""
-    places = {
-        line.record: f"{log.key}{line.number}"
-        for log in reversed(logs)
-        for line in reversed(log.lines)
-        if line.record is not None
-    }
-    texts = {
-        line.text.strip(): f"{log.key}{line.number}"
-        for log in reversed(logs)
-        for line in reversed(log.lines)
-        if line.text.strip()
-    }
+    # From the last line to the first, because the first one of those with the same text counts.
+    lines = [
+        (line, f"{log.key}{line.number}") for log in reversed(logs) for line in reversed(log.lines)
+    ]
+    places = {line.record: name for line, name in lines if line.record is not None}
+    texts = {text: name for line, name in lines if (text := line.text.strip())}
     usage = _by_scenario(evidence.usage or (), run.trigger)
     decisions = _by_scenario(evidence.decisions or (), run.trigger)
     return Page(
@@ -312,11 +298,6 @@ def _kill_words(kill: KillView) -> str:
     return f"pid {record.pid}{time}{' (dry run)' if record.dry_run else ''}"
 
 
-def grouped(number: int) -> str:
-    """Return a number with its digits in groups of three."""
-    return f"{number:,}"
-
-
 def short_size(size: int) -> str:
     """Return a number of bytes in a unit that fits: 1 MB is 1,000,000 bytes."""
     return f"-{decimal(-size)}" if size < 0 else decimal(size)
@@ -328,7 +309,7 @@ def figure_words(policy: str, figure: int | None) -> str:
         return ""
     if policy == "runtime":
         return f"{figure / _SECOND:.3f} s CPU time"
-    return f"{grouped(figure)} points" if policy == "badness" else grouped(figure)
+    return f"{figure:,} points" if policy == "badness" else f"{figure:,}"
 
 
 def user_words(uid: int) -> str:
