@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from operator import itemgetter
 
 from harness.scenarios.evidence import KILL_RECORD, UsageSample
@@ -175,10 +176,9 @@ def _line(
     ]
     seen = [(one.time, one.rss) for one in thinned(others)]
     found = sorted([*seen, *killed], key=itemgetter(0))
-    if not seen:
-        return found
-    is_seen = found[-1] == seen[-1]
-    return [*found, (end, found[-1][1])] if is_seen and found[-1][0] < end else found
+    if seen and found[-1] == seen[-1] and seen[-1][0] < end:
+        found.append((end, seen[-1][1]))
+    return found
 
 
 def ticks(low: float, high: float, most: int = _MOST_TICKS) -> tuple[float, list[float]]:
@@ -193,19 +193,16 @@ def ticks(low: float, high: float, most: int = _MOST_TICKS) -> tuple[float, list
 def _limits(samples: Sequence[UsageSample], near: set[int], x: _Scale, y: _Scale) -> Iterator[str]:
     """Yield the lines of limits: level between samples, with gaps where no limit is shown."""
     line: list[tuple[float, float]] = []
-    for number, sample in enumerate(samples):
-        ends = samples[number + 1].time if number + 1 < len(samples) else x.high
-        if sample.mm_max is None or sample.mm_max not in near:
-            if line:
-                yield _points(line)
+    # Each run of samples with the same limit, and where the next one begins.
+    runs = [list(run) for _, run in groupby(samples, lambda sample: sample.mm_max)]
+    ends = [*(run[0].time for run in runs[1:]), x.high]
+    for (first, *_), end in zip(runs, ends, strict=True):
+        if first.mm_max is not None and first.mm_max in near:
+            level = y.place(first.mm_max)
+            line += [(x.place(first.time), level), (x.place(end), level)]
+        elif line:
+            yield _points(line)
             line = []
-            continue
-        level = y.place(sample.mm_max)
-        if not line or line[-1][1] != level:
-            line.append((x.place(sample.time), level))
-        if len(line) > 1 and line[-2][1] == level:
-            line.pop()
-        line.append((x.place(ends), level))
     if line:
         yield _points(line)
 

@@ -88,9 +88,6 @@ def ordered(entries: Sequence[Entry]) -> tuple[Entry, ...]:
 
 def filters_of(entries: Sequence[Entry]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return the columns to filter by, each with its values in `entries`."""
-    choices = {
-        "kernel": {entry.kernel for entry in entries},
-        "policy": {entry.policy for entry in entries},
-        "verdict": {entry.verdict for entry in entries},
-    }
-    return tuple((what, tuple(sorted(values - {""}))) for what, values in choices.items())
+    columns = ("kernel", "policy", "verdict")
+    values = {what: {getattr(entry, what) for entry in entries} - {""} for what in columns}
+    return tuple((what, tuple(sorted(found))) for what, found in values.items())

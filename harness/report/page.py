@@ -92,8 +92,8 @@ def _facts(run: RunResult) -> list[tuple[str, str]]:
         ("toolchain", run.toolchain),
         ("machine", ", ".join(word for word in (run.machine, run.arch) if word)),
         ("emulator", run.emulator),
+        ("changed files", ", ".join(run.changed)),
     ]
-    facts += [("changed files", ", ".join(run.changed))] if run.changed else []
     # A source that is no git tree has no commit, and older harnesses recorded less.
     return [(what, value) for what, value in facts if value or what in ("kernel release", "source")]
 
@@ -107,7 +107,8 @@ def _line_words(name: str) -> str:
 
 
 def _render(template: str, **values: object) -> str:
-    style, script = _file("page.css"), _file(f"{template}.js")
+    files = (PAGES / "page.css", PAGES / f"{template}.js")
+    style, script = (path.read_text(encoding="utf-8") for path in files)
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -151,10 +152,6 @@ def _visible(value: object) -> object:
     if isinstance(value, str) and not isinstance(value, Markup):
         return "\t".join(visible(part) for part in value.split("\t"))
     return value
-
-
-def _file(name: str) -> str:
-    return (PAGES / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

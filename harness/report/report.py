@@ -17,7 +17,7 @@ from harness.core.text import visible
 from harness.report import page as report_page
 from harness.report.index import Entry, entry_of, ordered, time_of
 from harness.report.log import Log, lines_known, read_log
-from harness.report.view import Evidence, build
+from harness.report.view import build
 from harness.results.folder import CONSOLE_LOG, KERNEL_LOG, LATEST
 from harness.results.fuzz_result import FUZZ
 from harness.results.run_result import KILLS, VERDICT, RunResult, parse_run
@@ -31,7 +31,7 @@ COMMAND = "command.txt"
 _HINT = "./inv emulator-test makes another"
 # Result files of other tasks, which have no such page.
 _OTHERS = ((FUZZ, "a run of fuzz"), ("bench.json", "a run of bench"))
-_Parsed = TypeVar("_Parsed")
+_Part = TypeVar("_Part")
 
 
 def run(
@@ -77,12 +77,10 @@ def leave(folder: Path, reporter: Reporter) -> None:
 def write(folder: Path) -> Path:
     """Write the page of a result, and return its path."""
     found = load(folder)
-    evidence = Evidence(
-        usage=_parsed(folder / USAGE, parse_usage),
-        decisions=_parsed(folder / DECISIONS, parse_decisions),
-    )
+    usage = _parsed(folder / USAGE, parse_usage)
+    decisions = _parsed(folder / DECISIONS, parse_decisions)
     reasons = [reason for one in found.judged for reason in one.reasons]
-    page = build(found, evidence, tuple(_logs(folder, reasons)))
+    page = build(found, tuple(_logs(folder, reasons)), usage, decisions)
     command = (_text(folder / COMMAND) or "").strip()
     started = report_page.local_time(found.started) if found.started else time_of(folder.name)
     html = report_page.report(folder.name, found, page, command, started)
@@ -112,13 +110,11 @@ def load(folder: Path) -> RunResult:
         raise _unreadable(folder, error) from error
 
 
-def _parsed(path: Path, parse: Callable[[str], _Parsed]) -> _Parsed | None:
-    """Return the parsed content of a file; None if it is missing, or the run left it empty."""
-    text = _text(path)
-    if text is None or not text.strip():
-        return None
+def _parsed(path: Path, parse: Callable[[str], tuple[_Part, ...]]) -> tuple[_Part, ...]:
+    """Return the parsed content of a file; empty if it is missing, or the run left it empty."""
+    text = (_text(path) or "").strip()
     try:
-        return parse(text)
+        return parse(text) if text else ()
     except ValueError as error:
         raise _unreadable(path.parent, error) from error
 

@@ -32,14 +32,6 @@ _MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """The contents of usage.json and decisions.json; None if the run has no such file."""
-
-    usage: tuple[ScenarioUsage, ...] | None = None
-    decisions: tuple[Decision, ...] | None = None
-
-
-@dataclass(frozen=True)
 class KillView:
     """A kill record; `line` is the name of its line in a log, empty if it is in none."""
 
@@ -74,7 +66,6 @@ class UserView:
     words: str
     samples: tuple[UsageSample, ...]
     left_out: int
-    kills: tuple[KillView, ...]
     unplaced: int
 
 
@@ -151,20 +142,24 @@ class Page:
     has_decisions: bool
 
 
-def build(run: RunResult, evidence: Evidence, logs: Sequence[Log]) -> Page:
-    """Return the page's contents."""
+def build(
+    run: RunResult,
+    logs: Sequence[Log],
+    usage: Sequence[ScenarioUsage] = (),
+    decisions: Sequence[Decision] = (),
+) -> Page:
+    """Return the page's contents; `usage` and `decisions` are the run's evidence."""
     # From the last line to the first, because the first one of those with the same text counts.
     lines = [
         (line, f"{log.key}{line.number}") for log in reversed(logs) for line in reversed(log.lines)
     ]
     places = {line.record: name for line, name in lines if line.record is not None}
     texts = {text: name for line, name in lines if (text := line.text.strip())}
-    usage = _by_scenario(evidence.usage or (), run.trigger)
-    decisions = _by_scenario(evidence.decisions or (), run.trigger)
+    used, decided = _by_scenario(usage, run.trigger), _by_scenario(decisions, run.trigger)
     return Page(
         scenarios=tuple(
-            _scenario(f"s{number}", one, places, texts, usage, decisions)
-            for number, one in enumerate(_entries(run, [*usage, *decisions]), 1)
+            _scenario(f"s{number}", one, places, texts, used, decided)
+            for number, one in enumerate(_entries(run, [*used, *decided]), 1)
         ),
         strays=_kills(run.stray_kills, places),
         reports=tuple(
@@ -173,8 +168,8 @@ def build(run: RunResult, evidence: Evidence, logs: Sequence[Log]) -> Page:
             for report in log.reports
         ),
         logs=tuple(logs),
-        has_usage=bool(evidence.usage),
-        has_decisions=bool(evidence.decisions),
+        has_usage=bool(usage),
+        has_decisions=bool(decisions),
     )
 
 
@@ -243,7 +238,7 @@ def _users(
     times = [*(one.time for one in samples), *killed_at]
     for uid in sorted({sample.uid for sample in samples}):
         own = sorted((one for one in samples if one.uid == uid), key=lambda one: one.time)
-        killed = tuple(kill for kill in kills if kill.record.uid == uid)
+        killed = [kill for kill in kills if kill.record.uid == uid]
         marks = [
             KillMark(kill.record.time, kill.record.user_rss, kill.number)
             for kill in killed
@@ -258,7 +253,6 @@ def _users(
             words=_words(uid, own, chart, killed, peak),
             samples=tuple(rows),
             left_out=len(own) - len(rows),
-            kills=killed,
             unplaced=len(killed) - len(marks),
         )
 

@@ -32,7 +32,7 @@ from harness.report import page as report_page
 from harness.report import report
 from harness.report.index import entry_of, filters_of, ordered, time_of
 from harness.report.log import read_log
-from harness.report.view import Evidence, build
+from harness.report.view import build
 from harness.results.folder import LATEST
 from harness.results.run_result import RunResult, kills_json, parse_run, verdict_json
 from harness.scenarios.evidence import (
@@ -123,7 +123,7 @@ def page_of(folder: Path) -> Page:
 def rendered(run: RunResult, log: str = "", name: str = "a-run") -> str:
     """The page of a run that has no folder."""
     found = parse_run(verdict_json(run), kills_json(run))
-    page = build(found, Evidence(), (read_log("L", "Kernel log", log),))
+    page = build(found, (read_log("L", "Kernel log", log),))
     return report_page.report(name, found, page, "./inv", "")
 
 
