@@ -214,7 +214,7 @@ def _kills(measured: Measured) -> str:
 
 
 def _kill_row(case: KillCase) -> tuple[str, ...]:
-    title = f"{case.baseline}: {case.title}"
+    title = f"{case.baseline}: {case.processes} at {case.limit_mib} MB"
     if not case.kills:
         return (title, f"0 of {case.wanted}", *[""] * 6)
     pages = [over(kill) for kill in case.kills]
@@ -254,9 +254,6 @@ def _crowds(measured: Measured) -> str:
     return table(("kernel", "within the limit again", "median ms", "worst ms", "killed"), rows)
 
 
-_PAGE = "benchmarks.md"
-
-
 def publish(
     ws: Workspace, result: Path | None, results: Path = RESULTS, docs: Path = REPO / "docs"
 ) -> Path:
@@ -266,7 +263,7 @@ def publish(
     it cannot be shown.
     """
     folder = result or _last(results)
-    written = docs / _PAGE
+    written = docs / "benchmarks.md"
     try:
         loaded = from_json((folder / JSON).read_text())
         text = page(loaded, written.read_text() if written.is_file() else "")

@@ -121,23 +121,19 @@ def _panel(
         axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes)
 
 
-def _percent(ratio: float) -> float:
-    return 100 * (ratio - 1)
-
-
 def _draw_ratios(axes: Axes, ratios: Ratios) -> None:
     works = [work for work in _WORKS if any(work in found for found in ratios.values())]
     width = 0.8 / len(ratios)
     for number, (name, found) in enumerate(ratios.items()):
         colour, marker = _STYLE[name]
         shift = (number + 0.5) * width - 0.4
-        there = [work for work in works if work in found]
+        values = [found[work] for work in works if work in found]
         axes.errorbar(
-            [works.index(work) + shift for work in there],
-            [_percent(found[work].value) for work in there],
+            [place + shift for place, work in enumerate(works) if work in found],
+            [100 * (one.value - 1) for one in values],
             yerr=(
-                [100 * (found[work].value - found[work].low) for work in there],
-                [100 * (found[work].high - found[work].value) for work in there],
+                [100 * (one.value - one.low) for one in values],
+                [100 * (one.high - one.value) for one in values],
             ),
             fmt=marker,
             color=colour,
@@ -151,14 +147,10 @@ def _draw_ratios(axes: Axes, ratios: Ratios) -> None:
     axes.set_ylabel("% more")
     axes.set_xlim(-0.5, len(works) - 0.5)
     axes.margins(y=0.15)
-    axes.set_xticks(range(len(works)), [_shown(work) for work in works])
+    axes.set_xticks(range(len(works)), ["fork+exit" if one == "fork" else one for one in works])
     axes.set_xlabel("processes x MB each")
     axes.grid(visible=True, axis="y", alpha=0.3)
     axes.legend(ncols=len(ratios), loc="upper left")
-
-
-def _shown(work: str) -> str:
-    return "fork+exit" if work == "fork" else work
 
 
 def _draw_overshoot(axes: Axes, found: dict[str, list[int]]) -> None:

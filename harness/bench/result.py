@@ -63,11 +63,6 @@ class KillCase:
     kills: tuple[Kill, ...]
     worst_seen: int | None = None
 
-    @property
-    def title(self) -> str:
-        """The case's name in the tables."""
-        return f"{self.processes} at {self.limit_mib} MB"
-
 
 @dataclass(frozen=True)
 class Crowd:

@@ -14,7 +14,7 @@ import secrets
 import shlex
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -92,7 +92,6 @@ class _Run:
     """A run in progress: its builds, its result folder, and its results so far."""
 
     ws: Workspace
-    target: Target
     plan: Plan
     folder: ResultFolder
     result: BenchResult
@@ -184,7 +183,7 @@ class _Guest:
         self.shell(_others_command(self.baseline, setting.others, bench_plan.OTHERS_LIMIT))
         if setting.own_limit:
             self.limit(bench_plan.FAR_LIMIT)
-        with self._processes(setting.processes):
+        with self._processes(setting.processes) if setting.processes else nullcontext():
             yield
         self.limit(None)
         self.shell(_others_command(self.baseline, setting.others, None))
@@ -192,9 +191,6 @@ class _Guest:
     @contextmanager
     def _processes(self, count: int) -> Iterator[None]:
         """Run idle processes of the measured user."""
-        if not count:
-            yield
-            return
         command = f"cd {DEVICE_FOLDER} && exec su {UID} ./{PROGRAM} idle {count}"
         running = self.device.start(command)
         pid = idle_pid(running.wait_line("idle: ", timeout=_SETTING_SECONDS))
@@ -225,16 +221,12 @@ def run(
     folder.put("command.txt", f"{command}\n")
     ws.reporter.run_begin(shlex.split(command), kernel=target.name)
     when = datetime.now().astimezone().isoformat(timespec="seconds")
-    result = BenchResult(when, command, quick)
     tools, guest = programs.build(ws, target), rootfs.build(ws, target)
     built = {one.name: _build(ws, target, one, source) for one in plan.baselines}
-    bench = _Run(ws, target, plan, folder, result, built, tools, guest)
-    any_kernel = next(iter(built.values())).kernel
-    bench.result = replace(
-        result,
-        machine=_machine(target, any_kernel),
-        kernels={name: one.kernel.release for name, one in built.items()},
-    )
+    machine = _machine(target, next(iter(built.values())).kernel)
+    kernels = {name: one.kernel.release for name, one in built.items()}
+    result = BenchResult(when, command, quick, machine=machine, kernels=kernels)
+    bench = _Run(ws, plan, folder, result, built, tools, guest)
     bench.save()
     started = time.monotonic()
     _count(bench)
