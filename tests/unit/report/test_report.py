@@ -9,6 +9,7 @@ import json
 import re
 import time
 import webbrowser
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import StringIO
@@ -21,12 +22,11 @@ import pytest
 import report_results as results
 from hypothesis import given
 from report_results import judged, kill, run_of
-from rich.console import Console
+from stand_ins import workspace
 from summaries import summaries, texts
 from test_tasks import context
 
 import tasks
-from harness.core.cache import Cache
 from harness.core.errors import DiskFullError, HarnessError, InfrastructureError, UsageError
 from harness.report import page as report_page
 from harness.report import report
@@ -44,7 +44,6 @@ from harness.scenarios.evidence import (
     UsageSample,
 )
 from harness.scenarios.verdict import Outcome
-from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 
 VOID = {"meta", "img", "br", "input", "link"}
@@ -130,9 +129,8 @@ def rendered(run: RunResult, log: str = "", name: str = "a-run") -> str:
 # --- a page of each kind --------------------------------------------------------------------
 
 
-def test_a_run_that_passes(tmp_path: Path) -> None:
-    page = page_of(results.passing(tmp_path))
-    for words in (
+SAID: dict[Callable[[Path], Path], tuple[str, ...]] = {
+    results.passing: (
         *("PASS : 3 scenarios on 6.1.153-gfoom-0123456789ab", "5 scenarios and logs: 5 passed."),
         *("./inv emulator-test --policy rss --trigger alloc", "gcc 12; ld 2.40"),
         *("QEMU emulator version 7.2.22", "Debian's linux-source-6.1 6.1.153-1"),
@@ -140,21 +138,42 @@ def test_a_run_that_passes(tmp_path: Path) -> None:
         "User 10070 (u0_a70) used at most 100.0 MB between 5.00 and 7.39 s. Limit: 100.0 MB.",
         *("Killed: pid 95 at 7.37 s.", "Nobody was killed.", "as the model expects", "◀ chosen"),
         *("Memory was not sampled in this scenario.", "lines 1 to 95, nothing special"),
-    ):
-        assert words in page.text
-    assert "disagrees" not in page.text
-    assert "What speaks against it" not in page.text
-
-
-def test_a_wrong_victim(tmp_path: Path) -> None:
-    page = page_of(results.wrong_victim(tmp_path))
-    for words in (
+    ),
+    results.wrong_victim: (
         *("FAIL : wrong victim in course (policy rss)", "The kernel did something wrong."),
         *("main child 0 died; main child 1 should have, alone", "1 passed, 1 failed"),
         "pid 95 was chosen. The model disagrees: it expects pid 96.",
         *("◀ chosen", "◁ the model's choice"),
-    ):
-        assert words in page.text
+    ),
+    results.infrastructure: (
+        "NO VERDICT : infrastructure failed in report (policy rss)",
+        "nothing is known about the kernel",
+        "What ended it: the machine (QEMU) was killed by SIGKILL",
+    ),
+    results.interrupted: ("NOT FINISHED : ended by Ctrl-C", "1 passed, 2 not judged"),
+    results.empty: (
+        *("NOT FINISHED : the run did not finish", "None was judged."),
+        *("kernel release not told", "It is empty."),
+    ),
+    results.hostile: (
+        *("<script>document.title='owned'</script>", "\\u202egnp.exe\\u2066", "\\x00\\x1b[31m"),
+        *("{{ 7 * 7 }}", "&lt;b&gt;", "\\ud800", "a\\x0ab\\x0d", "<i>\\x0a", "\\xff\\xfe\\x00"),
+        *("\\u2028\\u2029\\u200b\\ufeff", "</style></script></svg>"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SAID, ids=lambda kind: kind.__name__)
+def test_the_page_of_a_run(kind: Callable[[Path], Path], tmp_path: Path) -> None:
+    text = page_of(kind(tmp_path)).text
+    for words in SAID[kind]:
+        assert words in text
+    is_wrong = kind in (results.wrong_victim, results.hostile)
+    assert ("disagrees" in text) == is_wrong
+    assert ("What speaks against it" in text) == (is_wrong or kind is results.infrastructure)
+    not_judged = 2 if kind is results.interrupted else 0
+    assert text.count("It was planned, and has no verdict.") == not_judged
+    assert "secret" not in text
 
 
 def test_a_kernel_that_died(tmp_path: Path) -> None:
@@ -171,39 +190,6 @@ def test_a_kernel_that_died(tmp_path: Path) -> None:
     assert "mm_limits_count+0x84/0x208 (scan.c:9)" in text
     # The reason leads to its line.
     assert "00000008 line 7" in text
-
-
-def test_a_test_that_did_not_work(tmp_path: Path) -> None:
-    text = page_of(results.infrastructure(tmp_path)).text
-    assert "NO VERDICT : infrastructure failed in report (policy rss)" in text
-    assert "nothing is known about the kernel" in text
-    assert "What ended it: the machine (QEMU) was killed by SIGKILL" in text
-
-
-def test_an_interrupted_run(tmp_path: Path) -> None:
-    text = page_of(results.interrupted(tmp_path)).text
-    assert "NOT FINISHED : ended by Ctrl-C" in text
-    assert "1 passed, 2 not judged" in text
-    assert text.count("It was planned, and has no verdict.") == 2
-
-
-def test_an_empty_run(tmp_path: Path) -> None:
-    text = page_of(results.empty(tmp_path)).text
-    assert "NOT FINISHED : the run did not finish" in text
-    assert "None was judged." in text
-    assert "kernel release not told" in text
-    assert "It is empty." in text
-
-
-def test_hostile_names_are_shown_and_do_nothing(tmp_path: Path) -> None:
-    page = page_of(results.hostile(tmp_path))
-    for words in (
-        *("<script>document.title='owned'</script>", "\\u202egnp.exe\\u2066", "\\x00\\x1b[31m"),
-        *("{{ 7 * 7 }}", "&lt;b&gt;", "\\ud800", "a\\x0ab\\x0d", "<i>\\x0a", "\\xff\\xfe\\x00"),
-        *("\\u2028\\u2029\\u200b\\ufeff", "</style></script></svg>"),
-    ):
-        assert words in page.text
-    assert "secret" not in page.text
 
 
 def test_a_long_log_is_whole_and_its_page_comes_soon(tmp_path: Path) -> None:
@@ -352,19 +338,16 @@ def index_of(root: Path) -> Page:
 def test_the_index_has_all_folders_whatever_they_are(tmp_path: Path) -> None:
     report.write(results.passing(tmp_path))
     results.hostile(tmp_path, "20261126-160000-<b>'\"&?#%\n\u202e")
-    half = tmp_path / "20261126-111111-linux-6.1-rss"
-    half.mkdir()
-    (half / "command.txt").write_text("./inv\n")
+    for name, file, text in (
+        ("20261126-111111-linux-6.1-rss", "command.txt", "./inv\n"),
+        ("20261126-111113-linux-6.1-rss", "verdict.json", '{"pas'),
+        ("20261126-111115-linux-6.1-fuzz", "fuzz.json", "{}"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text(text)
     (tmp_path / "20261126-111112-linux-6.1-rss").mkdir()
-    corrupt = tmp_path / "20261126-111113-linux-6.1-rss"
-    corrupt.mkdir()
-    (corrupt / "verdict.json").write_text('{"pas')
-    strange = tmp_path / "20261126-111114-linux-6.1-rss"
-    (strange / "verdict.json").mkdir(parents=True)
-    fuzz = tmp_path / "20261126-111115-linux-6.1-fuzz"
-    fuzz.mkdir()
-    (fuzz / "fuzz.json").write_text("{}")
-    (tmp_path / LATEST).symlink_to(fuzz.name)
+    (tmp_path / "20261126-111114-linux-6.1-rss" / "verdict.json").mkdir(parents=True)
+    (tmp_path / LATEST).symlink_to("20261126-111115-linux-6.1-fuzz")
     (tmp_path / "notes.txt").write_text("")
     page = index_of(tmp_path)
     assert [tag for tag, _ in page.elements].count("tr") == 1 + 7
@@ -414,85 +397,80 @@ def test_a_name_without_a_time(name: str) -> None:
 # --- the task -------------------------------------------------------------------------------
 
 
-class Told:
-    """A workspace, and what was said in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.stream = StringIO()
-        self.ws = Workspace(Cache(folder), Reporter(Console(file=self.stream, width=200)))
-
-    @property
-    def text(self) -> str:
-        return self.stream.getvalue()
+@pytest.fixture
+def said() -> StringIO:
+    return StringIO()
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Told:
-    return Told(tmp_path / "cache")
+def ws(tmp_path: Path, said: StringIO) -> Workspace:
+    return workspace(tmp_path / "cache", said)
 
 
-def test_the_latest_result_is_the_default(tmp_path: Path, told: Told) -> None:
+def test_the_latest_result_is_the_default(tmp_path: Path, ws: Workspace, said: StringIO) -> None:
     results.passing(tmp_path)
     newest = results.oops(tmp_path)
     (tmp_path / LATEST).symlink_to(newest.name)
-    written, index = report.run(told.ws, results=tmp_path)
+    written, index = report.run(ws, results=tmp_path)
     assert written == newest / "report.html"
     assert index == tmp_path / "index.html"
-    assert f"report: {written}" in told.text
-    assert f"all results: {index}" in told.text
+    assert f"report: {written}" in said.getvalue()
+    assert f"all results: {index}" in said.getvalue()
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
-def test_the_latest_of_this_kind_where_another_task_was_later(tmp_path: Path, told: Told) -> None:
+def test_the_latest_of_this_kind_where_another_task_was_later(
+    tmp_path: Path, ws: Workspace
+) -> None:
     newest = results.passing(tmp_path)
     (tmp_path / "20261127-000000-linux-6.1-fuzz").mkdir()
     (tmp_path / LATEST).symlink_to("20261127-000000-linux-6.1-fuzz")
-    assert report.run(told.ws, results=tmp_path)[0].parent == newest
+    assert report.run(ws, results=tmp_path)[0].parent == newest
 
 
-def test_a_result_by_its_name_or_path(tmp_path: Path, told: Told) -> None:
+def test_a_result_by_its_name_or_path(tmp_path: Path, ws: Workspace) -> None:
     folder = results.passing(tmp_path / "a")
     for named in (folder.name, str(folder), f"{folder}/"):
-        assert report.run(told.ws, named, results=tmp_path / "a")[0].parent == folder
+        assert report.run(ws, named, results=tmp_path / "a")[0].parent == folder
 
 
-def test_a_result_elsewhere_leaves_its_neighbours_alone(tmp_path: Path, told: Told) -> None:
+def test_a_result_elsewhere_leaves_its_neighbours_alone(tmp_path: Path, ws: Workspace) -> None:
     folder = results.passing(tmp_path / "downloads")
     (tmp_path / "results").mkdir()
-    written = report.run(told.ws, str(folder), results=tmp_path / "results")
+    written = report.run(ws, str(folder), results=tmp_path / "results")
     assert written == (folder / "report.html",)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
 @pytest.mark.parametrize(
-    ("result", "message"), [("", "there are no results"), ("x", "there is no result 'x'")]
+    ("result", "message"),
+    [
+        ("", "there are no results"),
+        ("x", "there is no result 'x'"),
+        ("empty", r"has no verdict\.json"),
+    ],
 )
-def test_no_result_is_wrong_usage(tmp_path: Path, told: Told, result: str, message: str) -> None:
+def test_no_result_is_wrong_usage(tmp_path: Path, ws: Workspace, result: str, message: str) -> None:
+    (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=message):
-        report.run(told.ws, result, results=tmp_path)
-
-
-def test_a_folder_without_a_verdict_is_wrong_usage(tmp_path: Path, told: Told) -> None:
-    (tmp_path / "x").mkdir()
-    with pytest.raises(UsageError, match=r"has no verdict\.json"):
-        report.run(told.ws, "x", results=tmp_path)
+        report.run(ws, result, results=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["verdict.json", "kills.json", USAGE, DECISIONS])
 def test_a_corrupt_file_is_named_and_nothing_is_written(
-    tmp_path: Path, told: Told, name: str
+    tmp_path: Path, ws: Workspace, name: str
 ) -> None:
     folder = results.passing(tmp_path)
     (folder / name).write_text('[{"scen')
     with pytest.raises(InfrastructureError, match=rf"cannot be read: {name}") as caught:
-        report.run(told.ws, folder.name, results=tmp_path)
+        report.run(ws, folder.name, results=tmp_path)
     assert caught.value.exit_status == 3
     assert "\n" not in caught.value.message
     assert not (folder / "report.html").exists()
 
 
 def test_a_full_disk_leaves_the_old_page(
-    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = results.passing(tmp_path)
     before = report.write(folder).read_text()
@@ -502,27 +480,21 @@ def test_a_full_disk_leaves_the_old_page(
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(DiskFullError, match="no space left"):
-        report.run(told.ws, folder.name, results=tmp_path)
+        report.run(ws, folder.name, results=tmp_path)
     monkeypatch.undo()
     assert (folder / "report.html").read_text() == before
 
 
-def test_open_opens_the_page(tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = results.passing(tmp_path)
-    browser = MagicMock(return_value=True)
-    monkeypatch.setattr(webbrowser, "open", browser)
-    report.run(told.ws, folder.name, show=True, results=tmp_path)
-    browser.assert_called_once_with((folder / "report.html").as_uri())
-    assert "no browser" not in told.text
-
-
-def test_no_browser_is_no_failure(
-    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("found", [True, False], ids=["a browser", "no browser"])
+def test_open_opens_the_page_if_there_is_a_browser(
+    tmp_path: Path, ws: Workspace, said: StringIO, monkeypatch: pytest.MonkeyPatch, found: bool
 ) -> None:
     folder = results.passing(tmp_path)
-    monkeypatch.setattr(webbrowser, "open", lambda _: False)
-    report.run(told.ws, folder.name, show=True, results=tmp_path)
-    assert "there is no browser here" in told.text
+    browser = MagicMock(return_value=found)
+    monkeypatch.setattr(webbrowser, "open", browser)
+    report.run(ws, folder.name, show=True, results=tmp_path)
+    browser.assert_called_once_with((folder / "report.html").as_uri())
+    assert ("there is no browser here" in said.getvalue()) is not found
 
 
 def test_the_task_hands_on_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -536,22 +508,24 @@ def test_the_task_hands_on_what_it_was_given(monkeypatch: pytest.MonkeyPatch) ->
 # --- the end of a run ------------------------------------------------------------------------
 
 
-def test_a_run_leaves_its_page_and_says_where(tmp_path: Path, told: Told) -> None:
+def test_a_run_leaves_its_page_and_says_where(
+    tmp_path: Path, ws: Workspace, said: StringIO
+) -> None:
     folder = results.passing(tmp_path)
-    report.leave(folder, told.ws.reporter)
-    assert told.text == f"report: {folder / 'report.html'}\n"
+    report.leave(folder, ws.reporter)
+    assert said.getvalue() == f"report: {folder / 'report.html'}\n"
     assert "./20261126-151935-linux-6.1-rss/report.html" in (tmp_path / "index.html").read_text()
 
 
 @pytest.mark.parametrize("error", [InfrastructureError("no\nspace"), ValueError("no\nspace")])
 def test_a_page_that_cannot_be_written_is_one_line(
-    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch, error: Exception
+    tmp_path: Path, ws: Workspace, said: StringIO, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(report, "write", fail)
-    report.leave(tmp_path, told.ws.reporter)
-    (line,) = told.text.splitlines()
+    report.leave(tmp_path, ws.reporter)
+    (line,) = said.getvalue().splitlines()
     assert line.startswith("the report was not written: ")
     assert isinstance(error, HarnessError) or "ValueError" in line
