@@ -15,21 +15,22 @@ from harness.report import report
 Opened = Callable[..., Page]
 
 
-@pytest.fixture
-def index(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six results, of which two passed, and a folder that is none."""
+    folder = tmp_path_factory.mktemp("results")
     for kind in (results.passing, results.wrong_victim, results.oops, results.interrupted):
-        report.write(kind(tmp_path))
-    results.hostile(tmp_path)
-    results.passing(tmp_path, "20261125-080000-linux-6.1-rss")
-    (tmp_path / "20261126-100000-linux-6.1-fuzz").mkdir()
-    return report.write_index(tmp_path)
+        report.write(kind(folder))
+    results.hostile(folder)
+    results.passing(folder, "20261125-080000-linux-6.1-rss")
+    (folder / "20261126-100000-linux-6.1-fuzz").mkdir()
+    return report.write_index(folder)
 
 
 def rows(page: Page) -> list[str]:
     """The verdicts and folders of the rows that are shown."""
-    found = page.locator("tbody tr:visible")
-    return [" ".join(found.nth(at).inner_text().split()[:2]) for at in range(found.count())]
+    found = page.locator("tbody tr:visible").all_inner_texts()
+    return [" ".join(text.split()[:2]) for text in found]
 
 
 def count(page: Page) -> int:

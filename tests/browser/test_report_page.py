@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from harness.report import report
 
-Opened = Callable[..., Page]
+Show = Callable[..., Page]
 KINDS = (
     *(results.passing, results.wrong_victim, results.oops, results.infrastructure),
     *(results.interrupted, results.empty, results.hostile),
@@ -68,40 +68,41 @@ CONTRAST = """
 OPEN_ALL = "for (const one of document.querySelectorAll('details')) one.open = true"
 
 
-def written(kind: Callable[[Path], Path], folder: Path) -> Path:
-    return report.write(kind(folder))
+@pytest.fixture
+def show(tmp_path: Path, opened: Callable[..., Page]) -> Show:
+    """Write the page of a run of this kind, and open it; the options are those of `opened`."""
+    return lambda kind, **options: opened(report.write(kind(tmp_path)), **options)
+
+
+def assert_readable(page: Page) -> None:
+    contrast, text = page.evaluate(CONTRAST)
+    assert contrast >= 4.5, text
 
 
 # --- every kind of run -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_page_is_wider_than_the_window(
-    kind: Callable[[Path], Path], tmp_path: Path, opened: Opened
-) -> None:
-    page = opened(written(kind, tmp_path), width=320)
+def test_no_page_is_wider_than_the_window(kind: Callable[[Path], Path], show: Show) -> None:
+    page = show(kind, width=320)
     page.evaluate(OPEN_ALL)
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     # What is wider is in a box of its own, which the keyboard reaches.
-    for box in page.locator(".scroll").all():
-        assert box.get_attribute("tabindex") == "0"
+    assert page.locator(".scroll:not([tabindex='0'])").count() == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("kind", [results.passing, results.wrong_victim, results.oops])
-def test_all_text_can_be_read(
-    kind: Callable[[Path], Path], scheme: str, tmp_path: Path, opened: Opened
-) -> None:
-    page = opened(written(kind, tmp_path), color_scheme=scheme)
+def test_all_text_can_be_read(kind: Callable[[Path], Path], scheme: str, show: Show) -> None:
+    page = show(kind, color_scheme=scheme)
     page.evaluate(OPEN_ALL)
-    contrast, text = page.evaluate(CONTRAST)
-    assert contrast >= 4.5, text
+    assert_readable(page)
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(255, 255, 255)") == (scheme == "light")
 
 
-def test_what_a_guest_says_does_nothing(tmp_path: Path, opened: Opened) -> None:
-    page = opened(written(results.hostile, tmp_path))
+def test_what_a_guest_says_does_nothing(show: Show) -> None:
+    page = show(results.hostile)
     page.evaluate(OPEN_ALL)
     page.wait_for_timeout(200)
     assert page.title().startswith("FAIL: ")
@@ -111,7 +112,7 @@ def test_what_a_guest_says_does_nothing(tmp_path: Path, opened: Opened) -> None:
 
 
 def test_what_were_not_escaped_would_do_nothing(tmp_path: Path, chromium: Browser) -> None:
-    path = written(results.passing, tmp_path)
+    path = report.write(results.passing(tmp_path))
     bad = f"{results.SCRIPT}<style>body {{ display: none }}</style><b style='display:none'>x</b>"
     path.write_text(path.read_text().replace("<h2", f"{bad}<h2", 1))
     page = chromium.new_page()
@@ -126,8 +127,8 @@ def test_what_were_not_escaped_would_do_nothing(tmp_path: Path, chromium: Browse
 # --- what it says ----------------------------------------------------------------------------
 
 
-def test_what_a_screen_reader_is_told(tmp_path: Path, opened: Opened) -> None:
-    page = opened(written(results.passing, tmp_path))
+def test_what_a_screen_reader_is_told(show: Show) -> None:
+    page = show(results.passing)
     expect(page.locator("body")).to_match_aria_snapshot(
         """
         - link "Skip to the verdict"
@@ -161,8 +162,8 @@ def test_what_a_screen_reader_is_told(tmp_path: Path, opened: Opened) -> None:
     )
 
 
-def test_a_picture_has_a_name_words_and_a_table(tmp_path: Path, opened: Opened) -> None:
-    page = opened(written(results.wrong_victim, tmp_path))
+def test_a_picture_has_a_name_words_and_a_table(show: Show) -> None:
+    page = show(results.wrong_victim)
     picture = page.get_by_role("img", name="Memory of user 10070 (u0_a70) over time")
     expect(picture).to_have_accessible_name(
         "Memory of user 10070 (u0_a70) over time User 10070 (u0_a70) used at most 100.0 MB between"
@@ -176,8 +177,8 @@ def test_a_picture_has_a_name_words_and_a_table(tmp_path: Path, opened: Opened) 
     expect(region.get_by_role("row").nth(2)).to_contain_text("100,000,000")
 
 
-def test_a_choice_is_told_in_words(tmp_path: Path, opened: Opened) -> None:
-    page = opened(written(results.wrong_victim, tmp_path))
+def test_a_choice_is_told_in_words(show: Show) -> None:
+    page = show(results.wrong_victim)
     table = page.get_by_role("region", name="Candidates at 7.370 s, user 10070 (u0_a70)")
     expect(table.get_by_role("row").nth(1)).to_contain_text("chosen")
     expect(table.get_by_role("row").nth(2)).to_contain_text("the model's choice")
@@ -186,8 +187,8 @@ def test_a_choice_is_told_in_words(tmp_path: Path, opened: Opened) -> None:
 # --- by keyboard -----------------------------------------------------------------------------
 
 
-def test_the_keyboard_reaches_everything_and_is_seen(tmp_path: Path, opened: Opened) -> None:
-    page = opened(written(results.wrong_victim, tmp_path))
+def test_the_keyboard_reaches_everything_and_is_seen(show: Show) -> None:
+    page = show(results.wrong_victim)
     stops = []
     for _ in range(60):
         page.keyboard.press("Tab")
@@ -205,8 +206,8 @@ def test_the_keyboard_reaches_everything_and_is_seen(tmp_path: Path, opened: Ope
     assert not [stop for stop in stops if stop.isdigit()]
 
 
-def test_the_first_stop_skips_to_the_verdict(tmp_path: Path, opened: Opened) -> None:
-    page = opened(written(results.passing, tmp_path))
+def test_the_first_stop_skips_to_the_verdict(show: Show) -> None:
+    page = show(results.passing)
     page.keyboard.press("Tab")
     skip = page.get_by_role("link", name="Skip to the verdict")
     expect(skip).to_be_focused()
@@ -215,8 +216,8 @@ def test_the_first_stop_skips_to_the_verdict(tmp_path: Path, opened: Opened) -> 
     expect(page.locator("main")).to_be_focused()
 
 
-def test_a_scenario_opens_by_its_link_and_by_its_summary(tmp_path: Path, opened: Opened) -> None:
-    page = opened(written(results.passing, tmp_path))
+def test_a_scenario_opens_by_its_link_and_by_its_summary(show: Show) -> None:
+    page = show(results.passing)
     details = page.locator("details.scenario", has=page.locator("#s4"))
     page.get_by_role("link", name="many-small", exact=True).focus()
     page.keyboard.press("Enter")
@@ -229,16 +230,16 @@ def test_a_scenario_opens_by_its_link_and_by_its_summary(tmp_path: Path, opened:
     expect(details).to_have_attribute("open", "")
 
 
-def test_all_scenarios_open_and_close_at_once(tmp_path: Path, opened: Opened) -> None:
-    page = opened(written(results.passing, tmp_path))
+def test_all_scenarios_open_and_close_at_once(show: Show) -> None:
+    page = show(results.passing)
     page.get_by_role("button", name="Open all").press("Enter")
     expect(page.locator("details.scenario[open]")).to_have_count(5)
     page.get_by_role("button", name="Close all").press("Enter")
     expect(page.locator("details.scenario[open]")).to_have_count(0)
 
 
-def test_a_record_leads_to_its_line(tmp_path: Path, opened: Opened) -> None:
-    page = opened(written(results.wrong_victim, tmp_path))
+def test_a_record_leads_to_its_line(show: Show) -> None:
+    page = show(results.wrong_victim)
     page.get_by_role("region", name="Kill records of course").get_by_role(
         "link", name="line 102"
     ).press("Enter")
@@ -246,8 +247,8 @@ def test_a_record_leads_to_its_line(tmp_path: Path, opened: Opened) -> None:
     expect(page.locator("#L102")).to_contain_text("kill")
 
 
-def test_the_command_is_copied_or_selected(tmp_path: Path, opened: Opened) -> None:
-    page = opened(written(results.passing, tmp_path))
+def test_the_command_is_copied_or_selected(show: Show) -> None:
+    page = show(results.passing)
     page.get_by_role("button", name="Copy the command").press("Enter")
     expect(page.locator("#copied")).to_have_text(re.compile(r"Copied\.|Selected: .*"))
     selected = page.evaluate("getSelection().toString()")
@@ -257,9 +258,8 @@ def test_the_command_is_copied_or_selected(tmp_path: Path, opened: Opened) -> No
 # --- a long log ------------------------------------------------------------------------------
 
 
-def test_a_line_of_a_long_log_is_found(tmp_path: Path, opened: Opened) -> None:
-    path = written(results.long_log, tmp_path)
-    page = opened(path)
+def test_a_line_of_a_long_log_is_found(show: Show) -> None:
+    page = show(results.long_log)
     assert not page.locator("#L777").is_visible()
     page.evaluate("location.hash = 'L777'")
     expect(page.locator("#L777")).to_be_in_viewport()
@@ -271,8 +271,8 @@ def test_a_line_of_a_long_log_is_found(tmp_path: Path, opened: Opened) -> None:
 # --- without scripts, and on paper -------------------------------------------------------------
 
 
-def test_without_scripts_all_is_there_but_the_buttons(tmp_path: Path, opened: Opened) -> None:
-    page = opened(written(results.passing, tmp_path), java_script_enabled=False)
+def test_without_scripts_all_is_there_but_the_buttons(show: Show) -> None:
+    page = show(results.passing, java_script_enabled=False)
     assert page.get_by_role("button").count() == 0
     page.get_by_role("link", name="many-small", exact=True).click()
     expect(page.locator("#s4")).to_be_visible()
@@ -283,8 +283,8 @@ def test_without_scripts_all_is_there_but_the_buttons(tmp_path: Path, opened: Op
     expect(page.locator("#L1")).to_be_visible()
 
 
-def test_on_paper_everything_is_open_but_ordinary_lines(tmp_path: Path, opened: Opened) -> None:
-    page = opened(written(results.passing, tmp_path), width=794, color_scheme="dark")
+def test_on_paper_everything_is_open_but_ordinary_lines(show: Show) -> None:
+    page = show(results.passing, width=794, color_scheme="dark")
     page.emulate_media(media="print")
     assert page.locator("#s4").is_visible()
     assert not page.locator("#L1").is_visible()
@@ -292,6 +292,5 @@ def test_on_paper_everything_is_open_but_ordinary_lines(tmp_path: Path, opened: 
     for hidden in ("nav", "button", ".skip"):
         assert not page.locator(hidden).first.is_visible()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    contrast, text = page.evaluate(CONTRAST)
-    assert contrast >= 4.5, text
+    assert_readable(page)
     assert page.pdf(format="A4").startswith(b"%PDF")
