@@ -9,27 +9,32 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
-from device_work import PROTECTED_SU
+from device_work import (
+    APP,
+    MIB,
+    OTHER,
+    PROC,
+    PROTECTED_SU,
+    SECONDS,
+    Log,
+    entry_of,
+    eventually,
+)
 
 from harness.build.kernel import KernelBuild
 from harness.build.rootfs import Rootfs
-from harness.kernel_output.proc_mm_limits import LimitEntry
-from harness.kernel_output.records import KillRecord, parse_log, split_prefix
+from harness.kernel_output.records import split_prefix
 from harness.machine.adb import Device, RunningCommand
 from harness.machine.session import Boot, open_session
 from harness.scenarios.run import parse_limits
 from harness.targets.model import QemuMachine, Target
 from harness.ui.workspace import Workspace
 
-APP, OTHER, OUTSIDE = 10070, 10071, 2000
+OUTSIDE = 2000
 SLOTS = 10
-MIB = 1 << 20
-PROC = "/proc/mm_limits"
 SET_LIMIT = "/data/local/tmp/test_set_mm_limits"
 # A hog ends by itself after this many MiB, which is later than the end of any test here.
 HOG_MIB = 300000
-# Longer than anything here takes, even on a host that is many times slower or busier.
-SECONDS = 300.0
 # The kernel prints so many lines, in so many seconds, about a user of which it kills no process.
 SAYS, SAYS_INTERVAL = 10, 5.0
 CLIMBS = 40
@@ -46,13 +51,10 @@ def refused(device: Device, line: str, user: int | None = None) -> str:
     return result.output
 
 
-def entry_of(device: Device, uid: int) -> LimitEntry | None:
-    entries = [entry for entry in parse_limits(device) if entry.uid == uid and not entry.is_range]
-    return entries[0] if entries else None
-
-
-def records(device: Device, mark: str) -> tuple[KillRecord, ...]:
-    return parse_log(device.kernel_log().rpartition(mark)[2]).records
+def settings(device: Device, uid: int) -> tuple[int, int, str, bool]:
+    """Return all that one line can set of a user: limit, grace, policy, dry run."""
+    entry = entry_of(device, uid)
+    return entry.mm_max, entry.grace, entry.policy, entry.dry_run
 
 
 @contextmanager
@@ -65,13 +67,8 @@ def hog(device: Device, uid: int, mib: int) -> Iterator[RunningCommand]:
 
 
 def wait_until_rss(device: Device, uid: int, least: int) -> None:
-    deadline = time.monotonic() + SECONDS
-    while True:
-        entry = entry_of(device, uid)
-        if entry is not None and entry.rss >= least:
-            return
-        assert time.monotonic() < deadline, entry
-        time.sleep(0.05)
+    # A user of a range has no entry before its first allocation.
+    eventually(lambda: [one for one in parse_limits(device) if one.uid == uid and one.rss >= least])
 
 
 def last_time(device: Device) -> float:
@@ -83,18 +80,11 @@ def last_time(device: Device) -> float:
 
 def test_everything_is_set_by_one_line_and_shown(device: Device) -> None:
     write(device, f"uid={APP} max=100M grace=5 policy=runtime dry_run=1")
-    entry = entry_of(device, APP)
-    assert entry is not None
-    assert (entry.mm_max, entry.grace, entry.policy, entry.dry_run) == (
-        *(100 * MIB, 5, "runtime"),
-        True,
-    )
+    assert settings(device, APP) == (100 * MIB, 5, "runtime", True)
     write(device, f"uid={APP} grace=0 policy=-")
-    entry = entry_of(device, APP)
-    assert entry is not None
-    assert (entry.mm_max, entry.grace, entry.policy, entry.dry_run) == (100 * MIB, 0, "", True)
+    assert settings(device, APP) == (100 * MIB, 0, "", True)
     write(device, f"uid={APP} max=none")
-    assert entry_of(device, APP) is None
+    assert parse_limits(device) == ()
 
 
 @pytest.mark.parametrize(
@@ -142,10 +132,9 @@ def test_everything_is_set_by_one_line_and_shown(device: Device) -> None:
     ],
 )
 def test_the_word_that_is_wrong_is_named(device: Device, line: str, complaint: str) -> None:
-    mark = f"test: {line}"
-    device.mark_kernel_log(mark)
+    log = Log(device)
     assert "Invalid argument" in refused(device, line)
-    assert f"mm_limits: {complaint}\n" in device.kernel_log().rpartition(mark)[2]
+    assert f"mm_limits: {complaint}\n" in log.text
     assert parse_limits(device) == ()
 
 
@@ -159,10 +148,9 @@ def test_the_word_that_is_wrong_is_named(device: Device, line: str, complaint: s
     ],
 )
 def test_what_cannot_be_seen_is_part_of_a_word(device: Device, octets: str, complaint: str) -> None:
-    mark = f"test: {octets!r}"
-    device.mark_kernel_log(mark)
+    log = Log(device)
     device.shell(f"busybox printf '{octets}' > {PROC}", check=False)
-    assert f"mm_limits: {complaint}\n" in device.kernel_log().rpartition(mark)[2]
+    assert f"mm_limits: {complaint}\n" in log.text
     assert parse_limits(device) == ()
 
 
@@ -179,9 +167,7 @@ def test_what_cannot_be_seen_is_part_of_a_word(device: Device, octets: str, comp
 )
 def test_a_size_is_decimal(device: Device, size: str, taken: int) -> None:
     write(device, f"uid={APP} max={size}")
-    entry = entry_of(device, APP)
-    assert entry is not None
-    assert entry.mm_max == taken
+    assert entry_of(device, APP).mm_max == taken
 
 
 @pytest.mark.parametrize("around", ["{}", "{}\\n", "\\n{}\\n", "\\t {} \\n\\n"])
@@ -189,24 +175,20 @@ def test_a_line_is_one_line_with_any_space_around_it(device: Device, around: str
     line = around.format(f"uid=0{APP} max=10M  grace=05")
     device.shell(f"busybox printf '{line}' > {PROC}")
     entry = entry_of(device, APP)
-    assert entry is not None
     assert (entry.mm_max, entry.grace) == (10 * MIB, 5)
 
 
 def test_every_write_of_an_open_file_is_a_line(device: Device) -> None:
-    mark = "test: torn line"
     lines = f"echo uid={APP} max=10M; echo uid={OTHER} max=20M"
     device.shell(f"{{ {lines}; }} > {PROC}")
-    assert [entry_of(device, uid) is not None for uid in (APP, OTHER)] == [True, True]
-    device.mark_kernel_log(mark)
+    assert {entry.uid for entry in parse_limits(device)} == {APP, OTHER}
+    log = Log(device)
     torn = f"busybox printf 'uid={APP} max=1'; busybox printf '1M'"
     device.shell(f"{{ {torn}; }} > {PROC}", check=False)
-    log = device.kernel_log().rpartition(mark)[2]
-    assert "not understood: max=1\n" in log
-    assert "not understood: 1M\n" in log
-    entry = entry_of(device, APP)
-    assert entry is not None
-    assert entry.mm_max == 10 * MIB
+    text = log.text
+    assert "not understood: max=1\n" in text
+    assert "not understood: 1M\n" in text
+    assert entry_of(device, APP).mm_max == 10 * MIB
 
 
 @pytest.mark.parametrize(("name", "now"), [("policy", "rss"), ("trigger", "alloc")])
@@ -230,21 +212,18 @@ def test_a_line_that_is_too_long(device: Device) -> None:
 
 
 def test_a_period_of_grace_ends_in_a_kill(device: Device) -> None:
-    mark = "test: grace"
-    device.mark_kernel_log(mark)
+    log = Log(device)
     write(device, f"uid={APP} max=20M grace=2")
     # By the kernel's clock: the host might see too late that the process is still alive.
     begun = last_time(device)
     with hog(device, APP, 30) as ended:
         ended.wait(SECONDS)
-    (record,) = records(device, mark)
+    (record,) = log.records
     assert (record.trigger, record.uid) == ("grace", APP)
     assert record.time is not None
     assert record.time - begun > 2
-    entry = entry_of(device, APP)
-    assert entry is not None
     # It went on growing during its grace.
-    assert entry.peak_rss >= 25 * MIB
+    assert entry_of(device, APP).peak_rss >= 25 * MIB
 
 
 def test_a_user_cannot_begin_its_grace_anew(device: Device) -> None:
@@ -256,8 +235,7 @@ def test_a_user_cannot_begin_its_grace_anew(device: Device) -> None:
 
 
 def test_who_is_below_the_limit_in_time_lives(device: Device) -> None:
-    mark = "test: in time"
-    device.mark_kernel_log(mark)
+    log = Log(device)
     write(device, f"uid={APP} max=20M grace=15")
     with hog(device, APP, 15) as stays:
         # After this wait the other one is certainly younger, even in clock ticks.
@@ -268,32 +246,29 @@ def test_who_is_below_the_limit_in_time_lives(device: Device) -> None:
             goes.wait(SECONDS)
             time.sleep(16)
             assert not stays.ended
-    assert records(device, mark) == ()
+    assert log.records == ()
 
 
 def test_a_users_own_policy(device: Device) -> None:
-    mark = "test: own policy"
-    device.mark_kernel_log(mark)
+    log = Log(device)
     write(device, f"uid={APP} max=20M policy=badness")
     write(device, f"uid={OTHER} max=20M")
     for uid in (APP, OTHER):
         with hog(device, uid, 30) as ended:
             ended.wait(SECONDS)
-    assert [(r.uid, r.policy) for r in records(device, mark)] == [(APP, "badness"), (OTHER, "rss")]
+    assert [(r.uid, r.policy) for r in log.records] == [(APP, "badness"), (OTHER, "rss")]
 
 
 def test_a_dry_run_records_once_and_kills_nobody(device: Device) -> None:
-    mark = "test: dry run"
-    device.mark_kernel_log(mark)
+    log = Log(device)
     write(device, f"uid={APP} max=20M dry_run=1")
     with hog(device, APP, 30) as ended:
         wait_until_rss(device, APP, 25 * MIB)
         time.sleep(1)
         assert not ended.ended
-    (record,) = records(device, mark)
+    (record,) = log.records
     assert record.dry_run
     entry = entry_of(device, APP)
-    assert entry is not None
     assert (entry.kills, entry.last_pid) == (0, 0)
 
 
@@ -313,20 +288,21 @@ def counting(
         yield session.device
 
 
-def go_over_and_over(device: Device, mark: str, su: str) -> float:
+def go_over_and_over(device: Device, su: str) -> float:
     """Have a user exceed its limit again and again; return the seconds by the device's clock."""
     climb = "busybox dd if=/dev/zero of=/dev/null bs=8M count=1 2>/dev/null"
+    marks = ("test: begins", "test: is over")
     # An idle device's clock runs fast: do all in one command, in a new period of the rate limit.
     device.shell(
-        f"busybox sleep {2 * SAYS_INTERVAL:g}; echo '<5>{mark}' > /dev/kmsg;"
+        f"busybox sleep {2 * SAYS_INTERVAL:g}; echo '<5>{marks[0]}' > /dev/kmsg;"
         f" {su} {APP} sh -c 'for i in $(seq {CLIMBS}); do {climb}; done';"
-        " echo '<5>over' > /dev/kmsg",
+        f" echo '<5>{marks[1]}' > /dev/kmsg",
         timeout=SECONDS,
     )
     lines = [split_prefix(line) for line in device.kernel_log().splitlines()]
     begun, over = (
         [line.time for line in lines if line.text == text and line.time is not None][-1]
-        for text in (mark, "over")
+        for text in marks
     )
     return over - begun
 
@@ -341,26 +317,24 @@ def is_limited(said: int, seconds: float) -> bool:
 def test_who_goes_over_its_limit_again_and_again_is_told_of_at_times_only(
     counting: Device,
 ) -> None:
-    mark = "test: again and again"
     write(counting, f"uid={APP} max=4M dry_run=1")
-    seconds = go_over_and_over(counting, mark, "su")
-    assert is_limited(len(records(counting, mark)), seconds)
+    log = Log(counting)
+    seconds = go_over_and_over(counting, "su")
+    assert is_limited(len(log.records), seconds)
 
 
 def test_who_has_nobody_left_again_and_again_is_told_of_at_times_only(
     counting: Device,
 ) -> None:
-    mark = "test: nobody, again and again"
     write(counting, f"uid={APP} max=4M dry_run=0")
-    seconds = go_over_and_over(counting, mark, PROTECTED_SU)
-    said = counting.kernel_log().rpartition(mark)[2].count("nobody left to kill")
-    assert is_limited(said, seconds)
-    assert records(counting, mark) == ()
+    log = Log(counting)
+    seconds = go_over_and_over(counting, PROTECTED_SU)
+    assert is_limited(log.text.count("nobody left to kill"), seconds)
+    assert log.records == ()
 
 
 def test_a_range_finds_who_has_run_without_a_limit_all_along(device: Device) -> None:
-    mark = "test: range, late"
-    device.mark_kernel_log(mark)
+    log = Log(device)
     more = "/tmp/more"
     device.shell(f"rm -f {more}; mkfifo -m 666 {more}")
     # While other users have limits, a task remembers that its user has none.
@@ -373,12 +347,11 @@ def test_a_range_finds_who_has_run_without_a_limit_all_along(device: Device) -> 
         write(device, "uid=10000-19999 max=20M")
         device.shell(f"echo >{more}")
         grows.wait(SECONDS)
-    assert [(record.uid, record.mm_max) for record in records(device, mark)] == [(APP, 20 * MIB)]
+    assert [(record.uid, record.mm_max) for record in log.records] == [(APP, 20 * MIB)]
 
 
 def test_a_range_limits_everybody_in_it_and_takes_no_slots(device: Device) -> None:
-    mark = "test: range"
-    device.mark_kernel_log(mark)
+    log = Log(device)
     write(device, "uid=10000-19999 max=20M")
     write(device, f"uid={OTHER} max=60M")
     users = [10000 + number for number in range(SLOTS + 2)]
@@ -389,12 +362,9 @@ def test_a_range_limits_everybody_in_it_and_takes_no_slots(device: Device) -> No
         with hog(device, uid, 30) as ended:
             time.sleep(1)
             assert not ended.ended
-    assert [(r.uid, r.mm_max) for r in records(device, mark)] == [
-        (uid, 20 * MIB) for uid in (*users, APP)
-    ]
-    assert "table full" not in device.kernel_log().rpartition(mark)[2]
+    assert [(r.uid, r.mm_max) for r in log.records] == [(uid, 20 * MIB) for uid in (*users, APP)]
+    assert "table full" not in log.text
     adopted = entry_of(device, APP)
-    assert adopted is not None
     assert (adopted.mm_max, adopted.kills) == (20 * MIB, 1)
     # A new limit for the range replaces those of all its users.
     write(device, "uid=10000-19999 max=40M")
@@ -406,8 +376,8 @@ def test_a_range_limits_everybody_in_it_and_takes_no_slots(device: Device) -> No
 
 
 def test_who_is_there_already_gets_what_its_range_gives_then(device: Device) -> None:
-    mark, go = "test: already there", "/tmp/go"
-    device.mark_kernel_log(mark)
+    go = "/tmp/go"
+    log = Log(device)
     device.shell(f"rm -f {go}; mkfifo -m 666 {go}")
     write(device, "uid=10000-19999 max=40M")
     climb = f"echo here; read line < {go}; exec busybox dd if=/dev/zero of=/dev/null bs=30M count=1"
@@ -416,7 +386,7 @@ def test_who_is_there_already_gets_what_its_range_gives_then(device: Device) -> 
         write(device, "uid=10000-19999 max=20M")
         device.shell(f"echo > {go}")
         climber.wait(SECONDS)
-    assert [(r.uid, r.mm_max) for r in records(device, mark)] == [(APP, 20 * MIB)]
+    assert [(r.uid, r.mm_max) for r in log.records] == [(APP, 20 * MIB)]
 
 
 def test_a_user_may_lower_what_its_range_gives_and_no_more(device: Device) -> None:
@@ -425,20 +395,13 @@ def test_a_user_may_lower_what_its_range_gives_and_no_more(device: Device) -> No
         wait_until_rss(device, APP, MIB)
         assert device.shell(f"{SET_LIMIT} -e EPERM {APP} {50 * MIB}", user=APP).status == 0
         assert device.shell(f"{SET_LIMIT} -e 0 {APP} {30 * MIB}", user=APP).status == 0
-    entry = entry_of(device, APP)
-    assert entry is not None
-    assert entry.mm_max == 30 * MIB
+    assert entry_of(device, APP).mm_max == 30 * MIB
 
 
 def test_what_else_a_range_gives_stays_when_a_user_lowers_its_limit(device: Device) -> None:
     write(device, "uid=10000-19999 max=40M grace=5 policy=runtime dry_run=1")
     assert device.shell(f"{SET_LIMIT} -e 0 {APP} {30 * MIB}", user=APP).status == 0
-    entry = entry_of(device, APP)
-    assert entry is not None
-    assert (entry.mm_max, entry.grace, entry.policy, entry.dry_run) == (
-        *(30 * MIB, 5, "runtime"),
-        True,
-    )
+    assert settings(device, APP) == (30 * MIB, 5, "runtime", True)
 
 
 def test_a_range_holds_also_where_no_slot_is_left(device: Device) -> None:
@@ -450,8 +413,6 @@ def test_a_range_holds_also_where_no_slot_is_left(device: Device) -> None:
         before = entry_of(device, APP)
         device.shell(f"{SET_LIMIT} -e ENOSPC {APP} {30 * MIB}", user=APP)
         after = entry_of(device, APP)
-    assert before is not None
-    assert after is not None
     assert after.peak_rss >= before.peak_rss > 0
 
 

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,11 +58,14 @@ def cache(tmp_path: Path) -> Path:
 
 
 def inv(
-    *words: str, cache: Path | None = None, env: dict[str, str] | None = None
+    *words: str,
+    cache: Path | None = None,
+    env: dict[str, str] | None = None,
+    before: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
-    """Run tasks to their end, with stdout and stderr together."""
+    """Run tasks to their end, with stdout and stderr together; `before` are words before ./inv."""
     return subprocess.run(
-        [*INV, *words],
+        [*before, *INV, *words],
         env=environment(cache, env),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -256,15 +259,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     # A user who is not root may only mount in a namespace of its own.
     namespace = [] if os.geteuid() == 0 else ["unshare", "-rm"]
     shell = ["sh", "-c", script, "sh", str(disk), cache_root().name, str(downloads)]
-    done = subprocess.run(
-        [*namespace, *shell, *INV, "fetch-kernel"],
-        env=environment(disk),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LONG,
-        check=False,
-    )
+    done = inv("fetch-kernel", cache=disk, before=[*namespace, *shell])
     assert done.returncode == 3, done.stdout
     assert "no space left" in done.stdout
     assert ".partial" not in done.stdout.split("try:")[1]

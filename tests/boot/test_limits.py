@@ -6,14 +6,13 @@ from __future__ import annotations
 import re
 
 import pytest
+from device_work import APP, MIB, OTHER, Log
 
 from harness.build.modules import ModuleBuild
 from harness.machine.adb import Device
 
-APP, OTHER = 10070, 10071
 SLOTS = 10
 PROGRAMS = "/data/local/tmp"
-MIB = 1 << 20
 
 
 def set_limit(
@@ -46,10 +45,9 @@ def test_a_limit_is_set_updated_and_removed(device: Device) -> None:
 
 def test_setting_a_limit_prints_every_entry(device: Device) -> None:
     set_limit(device, APP, 64 * MIB)
-    device.mark_kernel_log("test: before the second one")
+    log = Log(device)
     set_limit(device, OTHER, 32 * MIB)
-    log = device.kernel_log().rpartition("test: before the second one")[2]
-    assert re.findall(r"uid=(\d+), mm_max=(\d+)$", log, re.MULTILINE) == [
+    assert re.findall(r"uid=(\d+), mm_max=(\d+)$", log.text, re.MULTILINE) == [
         (str(APP), str(64 * MIB)),
         (str(OTHER), str(32 * MIB)),
     ]
@@ -60,14 +58,10 @@ def test_a_full_table_drops_the_least_recently_set_entry(device: Device) -> None
     for uid in uids:
         set_limit(device, uid, 64 * MIB)
     set_limit(device, uids[0], 65 * MIB)
-    device.mark_kernel_log("test: full")
+    log = Log(device)
     set_limit(device, APP, MIB, expect="1")
-    log = device.kernel_log().rpartition("test: full")[2]
-    assert re.search(
-        rf"<3>.*mm_limits: table full: dropped uid={uids[1]}, mm_max={64 * MIB}$",
-        log,
-        re.MULTILINE,
-    )
+    dropped = rf"<3>.*mm_limits: table full: dropped uid={uids[1]}, mm_max={64 * MIB}$"
+    assert re.search(dropped, log.text, re.MULTILINE)
     assert list(limits(device)) == [*uids[2:], uids[0], APP]
 
 

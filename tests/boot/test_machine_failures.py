@@ -14,10 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import psutil
 import pytest
@@ -38,16 +39,8 @@ AT_ONCE = 60.0
 LONG = 600.0
 
 
-class OpenOne(Protocol):
-    def __call__(
-        self,
-        *,
-        image: Path | None = None,
-        initramfs: Path | None = None,
-        release: str = "",
-        limits: BootLimits = ...,
-        name: str = "session",
-    ) -> AbstractContextManager[Session]: ...
+# Opens a session; the names of its options are those of Boot, and `name` is its folder's.
+OpenOne = Callable[..., AbstractContextManager[Session]]
 
 
 def answers(port: int) -> bool:
@@ -82,22 +75,10 @@ def _nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def boot(
     workspace: Workspace, target: Target, kernel: KernelBuild, rootfs: Rootfs, tmp_path: Path
 ) -> OpenOne:
-    def open_one(
-        *,
-        image: Path | None = None,
-        initramfs: Path | None = None,
-        release: str = "",
-        limits: BootLimits = BootLimits(),  # noqa: B008  # frozen
-        name: str = "session",
-    ) -> AbstractContextManager[Session]:
-        booted = Boot(
-            target,
-            image or kernel.image,
-            initramfs or rootfs.initramfs,
-            release or kernel.release,
-            limits=limits,
-        )
-        return open_session(workspace, booted, tmp_path / name)
+    usual = Boot(target, kernel.image, rootfs.initramfs, kernel.release, limits=BootLimits())
+
+    def open_one(name: str = "session", **changes: Any) -> AbstractContextManager[Session]:
+        return open_session(workspace, replace(usual, **changes), tmp_path / name)
 
     return open_one
 

@@ -8,7 +8,6 @@ at once, the pages of one page table.
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 
 import pytest
@@ -19,6 +18,7 @@ from device_work import (
     PAGE,
     PROC,
     SECONDS,
+    Log,
     entry_of,
     eventually,
     is_over,
@@ -27,7 +27,6 @@ from device_work import (
     storm,
 )
 
-from harness.kernel_output.records import parse_log
 from harness.machine.adb import Device
 from harness.scenarios.run import DEVICE_FOLDER
 
@@ -101,14 +100,13 @@ def test_who_goes_while_somebody_looks_makes_no_room(device: Device) -> None:
 @pytest.mark.parametrize("way", WAYS, ids=[way.name for way in WAYS])
 def test_a_user_gets_no_further_than_it_is_said(device: Device, way: Way) -> None:
     set_limit(device, APP, LIMIT)
-    mark = f"overshoot {secrets.token_hex(8)}"
-    device.mark_kernel_log(mark)
+    log = Log(device)
     device.shell(
         f"echo 0 > /proc/$$/oom_score_adj; cd {DEVICE_FOLDER}; su {APP} {way.program} </dev/null",
         check=False,
         timeout=SECONDS,
     )
     eventually(lambda: entry_of(device, APP).rss == 0)
-    first, *_ = parse_log(device.kernel_log().rpartition(mark)[2]).records
+    first, *_ = log.records
     assert 0 < first.user_rss - first.mm_max <= way.bound * PAGE
     assert entry_of(device, APP).overshoot <= way.bound * PAGE

@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Iterator
 
 import pytest
-from device_work import holder
+from device_work import APP, Log, holder
 
-from harness.kernel_output.records import KillRecord, parse_log
+from harness.kernel_output.records import KillRecord
 from harness.machine.adb import Device
 from harness.scenarios.oracle import parse_decisions
 from harness.scenarios.script import TRACING, events_command
 
-APP = 10070
 EVENT_LINE = re.compile(
     r"mm_limits_kill: uid=(?P<uid>\d+) uRSS=(?P<usage>\d+) mm_max=(?P<mm_max>\d+)"
     r" pid=(?P<pid>\d+) pRSS=(?P<rss>\d+) score=(?P<score>-?\d+) policy=(?P<policy>\w+)"
@@ -71,11 +69,10 @@ def expected(record: KillRecord) -> dict[str, str | int]:
 def test_an_event_says_what_the_record_says(
     traced: Device, tracing: str, policy: str, dry_run: int
 ) -> None:
-    mark = f"test: event {secrets.token_hex(8)}"
-    traced.mark_kernel_log(mark)
+    log = Log(traced)
     traced.shell(f"echo uid={APP} max=20M policy={policy} dry_run={dry_run} > /proc/mm_limits")
     traced.shell("busybox dd if=/dev/zero of=/dev/null bs=30M count=1", user=APP, check=False)
-    (record,) = parse_log(traced.kernel_log().rpartition(mark)[2]).records
+    (record,) = log.records
     trace = traced.read_file(f"{tracing}/trace")
     (told,) = [match.groupdict() for match in EVENT_LINE.finditer(trace)]
     assert {name: type(value)(told[name]) for name, value in expected(record).items()} == (
@@ -102,8 +99,7 @@ def test_whoever_could_have_died_is_told_with_all_that_counts(
     traced: Device, tracing: str, policy: str
 ) -> None:
     candidates = f"{tracing}/events/mm_limits/mm_limits_candidate/enable"
-    mark = f"test: candidates {secrets.token_hex(8)}"
-    traced.mark_kernel_log(mark)
+    log = Log(traced)
     traced.shell(f"echo uid={APP} max=60M policy={policy} > /proc/mm_limits")
     with (
         holder(traced, APP, 12) as small,
@@ -114,10 +110,9 @@ def test_whoever_could_have_died_is_told_with_all_that_counts(
         traced.shell("busybox dd if=/dev/zero of=/dev/null bs=40M count=1", user=APP, check=False)
         traced.shell(f"echo 0 > {candidates}")
         trace = traced.read_file(f"{tracing}/trace")
-    records = parse_log(traced.kernel_log().rpartition(mark)[2]).records
     decisions = parse_decisions(trace)
     assert decisions
-    assert [decision.chosen for decision in decisions] == [record.pid for record in records]
+    assert [decision.chosen for decision in decisions] == [record.pid for record in log.records]
     assert all(decision.agrees for decision in decisions)
     first = {one.pid: one for one in decisions[0].candidates}
     assert {small.pid, large.pid} <= first.keys()

@@ -15,27 +15,22 @@ shares its mm with one is protected.
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
+from device_work import APP, MIB, OTHER, PAGE, SECONDS, Log, entry_of
 
-from harness.kernel_output.proc_mm_limits import parse_mm_limits
-from harness.kernel_output.records import KillRecord, parse_log
+from harness.kernel_output.records import KillRecord
 from harness.machine.adb import Device, RunningCommand
 from harness.scenarios.run import DEVICE_FOLDER
 from harness.targets.model import Target
 
-APP, OTHER = 10070, 10071
-PAGE = 4096
-MIB = 1 << 20
 # The memory that a situation holds, and what its program may take besides.
 SIZE, BESIDE = 16 * MIB, MIB
 # A thread adds its faults to the mm's counters when it has counted more than this many.
 HELD_BACK = 65
 NO_LIMIT_YET, TOO_LITTLE = 512 * MIB, 4 * MIB
-SECONDS = 300
 LINES = "/tmp/who_pays"
 CORE_PATTERN = "/proc/sys/kernel/core_pattern"
 
@@ -130,9 +125,7 @@ def set_limit(device: Device, uid: int, size: int) -> None:
 
 def rss(device: Device, uid: int) -> int:
     """Return the user's usage, as /proc/mm_limits shows it."""
-    entries = parse_mm_limits(device.read_file("/proc/mm_limits"))
-    (found,) = [entry.rss for entry in entries if entry.uid == uid]
-    return found
+    return entry_of(device, uid).rss
 
 
 def mapped(device: Device, pid: int) -> int:
@@ -161,32 +154,11 @@ def assert_gone(device: Device, pid: int) -> None:
     assert "State:" not in status or re.search(r"^State:\s+[ZX]", status, re.M)
 
 
-def log_since(device: Device, mark: str) -> str:
-    _, found, after = device.kernel_log().rpartition(mark)
-    assert found
-    return after
-
-
 def kills_by_limit(device: Device, uid: int, size: int = TOO_LITTLE) -> tuple[KillRecord, ...]:
     """Set the limit; return the records of the processes killed for it."""
-    mark = f"who_pays {secrets.token_hex(8)}"
-    device.mark_kernel_log(mark)
+    log = Log(device)
     set_limit(device, uid, size)
-    parsed = parse_log(log_since(device, mark).lstrip("\n"), raw=True)
-    assert parsed.torn == ()
-    return parsed.records
-
-
-@contextmanager
-def kills_meanwhile(device: Device) -> Iterator[list[KillRecord]]:
-    """Yield a list, which has the records of the kills in the context when that is left."""
-    mark = f"who_pays {secrets.token_hex(8)}"
-    device.mark_kernel_log(mark)
-    records: list[KillRecord] = []
-    yield records
-    parsed = parse_log(log_since(device, mark).lstrip("\n"), raw=True)
-    assert parsed.torn == ()
-    records += parsed.records
+    return log.records
 
 
 def assert_records(
@@ -344,8 +316,7 @@ def test_there_is_room_for_what_new_threads_hold_back(limited: Device) -> None:
     with play(limited, "-u", APP, "deltas", threads, 60 * PAGE) as scene:
         climb = f"su {APP} busybox dd if=/dev/zero of=/dev/null bs=300M count=1"
         limited.shell(climb, check=False)
-        entries = parse_mm_limits(limited.read_file("/proc/mm_limits"))
-        (entry,) = [entry for entry in entries if entry.uid == APP]
+        entry = entry_of(limited, APP)
         assert entry.kills == 1
         assert entry.overshoot <= (threads + 2) * PAGE
         scene.next_step()
@@ -373,11 +344,12 @@ def test_the_limit_is_that_of_the_one_who_pays(limited: Device) -> None:
 
 
 def test_what_a_younger_sharer_takes_counts_for_the_elder_at_once(limited: Device) -> None:
-    with kills_meanwhile(limited) as records:
-        set_limit(limited, APP, TOO_LITTLE)
-        with play(limited, "-k", 2, "clone-vm-across", APP, OTHER, SIZE, reach=False) as scene:
-            scene.ended()
-            younger, elder = scene.processes
+    log = Log(limited)
+    set_limit(limited, APP, TOO_LITTLE)
+    with play(limited, "-k", 2, "clone-vm-across", APP, OTHER, SIZE, reach=False) as scene:
+        scene.ended()
+        younger, elder = scene.processes
+    records = log.records
     assert_records(records, APP, elder, younger, size=TOO_LITTLE, trigger="alloc")
     assert records[0].user_rss <= TOO_LITTLE + 2 * HELD_BACK * PAGE
 
@@ -392,16 +364,14 @@ def test_whoever_comes_to_pay_has_its_limit_kept(limited: Device) -> None:
 
 
 def test_what_it_takes_then_counts_for_whoever_has_come_to_pay(limited: Device) -> None:
-    with (
-        kills_meanwhile(limited) as records,
-        play(limited, "-k", 1, "clone-vm-across", APP, OTHER, SIZE) as scene,
-    ):
+    log = Log(limited)
+    with play(limited, "-k", 1, "clone-vm-across", APP, OTHER, SIZE) as scene:
         set_limit(limited, OTHER, SIZE + TOO_LITTLE)
         scene.next_step()
         assert rss(limited, APP) == 0
         scene.go_on()
         scene.ended()
-    (record,) = records
+    (record,) = log.records
     assert (record.uid, record.pid, record.trigger) == (OTHER, scene.processes[0], "alloc")
     assert record.user_rss <= SIZE + TOO_LITTLE + 2 * HELD_BACK * PAGE
 
@@ -431,22 +401,20 @@ def test_a_vfork_child_dies_with_its_parent(limited: Device) -> None:
 
 def test_a_user_that_setuid_puts_over_its_limit(limited: Device) -> None:
     """It is killed at once, without another allocation."""
-    with kills_meanwhile(limited) as records:
-        set_limit(limited, APP, TOO_LITTLE)
-        with play(limited, "-k", 1, "setuid-down", SIZE, APP) as scene:
-            scene.go_on()
-            scene.ended()
-            pid = scene.process
-    assert_records(records, APP, pid, trigger="alloc")
+    log = Log(limited)
+    set_limit(limited, APP, TOO_LITTLE)
+    with play(limited, "-k", 1, "setuid-down", SIZE, APP) as scene:
+        scene.go_on()
+        scene.ended()
+    assert_records(log.records, APP, scene.process, trigger="alloc")
 
 
 def test_a_thread_with_another_uid_is_stopped(limited: Device) -> None:
     set_limit(limited, APP, TOO_LITTLE)
-    mark = f"who_pays {secrets.token_hex(8)}"
-    limited.mark_kernel_log(mark)
+    log = Log(limited)
     with play(limited, "-k", 1, "thread-across", APP, OTHER, SIZE, reach=False) as scene:
         scene.ended()
-        (record,) = parse_log(log_since(limited, mark), raw=True).records
+        (record,) = log.records
         assert (record.uid, record.pid, record.trigger) == (APP, scene.process, "alloc")
         # At its first check beyond the limit.
         assert record.user_rss <= TOO_LITTLE + 2 * HELD_BACK * PAGE
@@ -454,14 +422,12 @@ def test_a_thread_with_another_uid_is_stopped(limited: Device) -> None:
 
 def nobody_left(device: Device, uid: int) -> int:
     """Return how often the kernel says that nobody is left to kill, if asked three times."""
-    mark = f"who_pays {secrets.token_hex(8)}"
-    device.mark_kernel_log(mark)
+    log = Log(device)
     set_limit(device, uid, TOO_LITTLE)
     called = device.shell(f"{DEVICE_FOLDER}/oom_daemon -v -c 3 0.1").output
     assert called.count("my_oom_killer: ret=0, errno=0") == 3
-    log = log_since(device, mark)
-    assert parse_log(log, raw=True).records == ()
-    return len(re.findall(rf"mm_limits: uid={uid} is over its limit and has nobody left", log))
+    assert log.records == ()
+    return len(re.findall(rf"mm_limits: uid={uid} is over its limit and has nobody left", log.text))
 
 
 def protect(device: Device, pid: int) -> None:
