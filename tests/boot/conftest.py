@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from device_work import (
@@ -35,6 +36,8 @@ from harness.build.kernel import KernelBuild
 from harness.build.modules import MODULE_NAMES, ModuleBuild
 from harness.build.programs import ProgramBuild
 from harness.build.rootfs import Rootfs
+from harness.jobs import emulator_test
+from harness.jobs.options import EmulatorTestOptions
 from harness.kernel_output.klog import Allowed, find_trouble, marker, section
 from harness.machine.adb import Device
 from harness.machine.session import Boot, Session, open_session
@@ -43,10 +46,29 @@ from harness.targets.model import DEFAULT_TARGET, QemuMachine, Target
 from harness.targets.table import get_target
 from harness.ui.workspace import Workspace
 
+Emulate = Callable[..., int]
+
 
 @pytest.fixture(scope="session")
 def workspace() -> Workspace:
     return Workspace()
+
+
+@pytest.fixture(scope="session")
+def emulate(workspace: Workspace) -> Emulate:
+    """Return a function that runs emulator-test and returns its status.
+
+    `emulate(target, results, …)` takes also the other options of emulator-test; the policy is rss
+    by default.
+    """
+
+    def run(target: Target, results: Path, **options: Any) -> int:
+        words = {"policy": "rss", "trigger": "alloc", **options}
+        return emulator_test.run(
+            workspace, EmulatorTestOptions(target=target, results=results, **words)
+        )
+
+    return run
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -134,14 +156,21 @@ def booted(
         yield session
 
 
+def equip(
+    device: Device, modules: ModuleBuild, programs: ProgramBuild, names: Sequence[str]
+) -> None:
+    """Load the modules, and push the programs with these names."""
+    for name in MODULE_NAMES:
+        device.push(modules.path(f"{name}.ko"), f"{DEVICE_FOLDER}/{name}.ko", 0o644)
+    for name in names:
+        device.push(programs.path(name), f"{DEVICE_FOLDER}/{name}")
+    load_modules(device)
+
+
 @pytest.fixture(scope="session")
 def equipped(booted: Session, modules: ModuleBuild, programs: ProgramBuild) -> Device:
     """Return the booted device with the modules loaded and the programs on it."""
-    for name in MODULE_NAMES:
-        booted.device.push(modules.path(f"{name}.ko"), f"{DEVICE_FOLDER}/{name}.ko", 0o644)
-    for name in programs.names:
-        booted.device.push(programs.path(name), f"{DEVICE_FOLDER}/{name}")
-    load_modules(booted.device)
+    equip(booted.device, modules, programs, programs.names)
     return booted.device
 
 

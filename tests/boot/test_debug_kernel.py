@@ -13,18 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import Emulate, equip
 
 from harness.build import kernel as kernels
 from harness.build import modules as module_builds
-from harness.build.modules import MODULE_NAMES
 from harness.build.programs import ProgramBuild
 from harness.build.rootfs import Rootfs
-from harness.jobs import emulator_test, fuzz
-from harness.jobs.options import EmulatorTestOptions, FuzzOptions
+from harness.jobs import fuzz
+from harness.jobs.options import FuzzOptions
 from harness.kernel_output.klog import find_trouble
 from harness.machine.adb import Device
 from harness.machine.session import Boot, open_session
-from harness.scenarios.run import DEVICE_FOLDER, load_modules
+from harness.scenarios.run import DEVICE_FOLDER
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
@@ -41,9 +41,8 @@ def checking(target: Target) -> Target:
     return target.checking_itself()
 
 
-def test_the_scenarios_pass(workspace: Workspace, checking: Target, tmp_path: Path) -> None:
-    options = EmulatorTestOptions(target=checking, policy="rss", trigger="alloc", results=tmp_path)
-    status = emulator_test.run(workspace, options)
+def test_the_scenarios_pass(emulate: Emulate, checking: Target, tmp_path: Path) -> None:
+    status = emulate(checking, tmp_path)
     assert status == 0, (tmp_path / "latest/verdict.json").read_text()
 
 
@@ -71,16 +70,12 @@ def failing(
     boot = Boot(checking, kernel.image, rootfs.initramfs, kernel.release)
     with open_session(workspace, boot, tmp_path_factory.mktemp("failing")) as session:
         device = session.device
-        for name in MODULE_NAMES:
-            device.push(modules.path(f"{name}.ko"), f"{DEVICE_FOLDER}/{name}.ko", 0o644)
-        for name in ("fail_nth", "test_set_mm_limits"):
-            device.push(programs.path(name), f"{DEVICE_FOLDER}/{name}")
+        equip(device, modules, programs, ["fail_nth", "test_set_mm_limits"])
         device.shell(f"mount -t debugfs debugfs {DEBUGFS}")
         for kind in ("failslab", "fail_page_alloc"):
             device.shell(f"echo 0 > {DEBUGFS}/{kind}/verbose")
             # By default no allocation fails that may sleep; ours are such.
             device.shell(f"echo N > {DEBUGFS}/{kind}/ignore-gfp-wait")
-        load_modules(device)
         yield device
         for _ in range(2):
             device.shell(f"echo scan > {DEBUGFS}/kmemleak", timeout=LONG)

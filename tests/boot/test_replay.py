@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Emulate
 
 from harness.bundle import pack as bundles
 from harness.bundle.built import FILE as BUILT
 from harness.core.errors import EXIT_FAILED, EXIT_INFRASTRUCTURE, EXIT_PASSED
 from harness.core.paths import REPO, RESULTS
-from harness.jobs import emulator_test, fuzz
-from harness.jobs.options import EmulatorTestOptions, FuzzOptions
+from harness.jobs import fuzz
+from harness.jobs.options import FuzzOptions
 from harness.results.folder import LATEST
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
@@ -34,15 +35,14 @@ TOOLS = ("qemu-system-arm", "adb", "setpriv")
 
 @pytest.fixture(scope="module")
 def passed(
-    workspace: Workspace, target: Target, tmp_path_factory: pytest.TempPathFactory
+    emulate: Emulate,
+    workspace: Workspace,
+    target: Target,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, Path]:
     """Return the folder of a run of one scenario that passed, and its bundle."""
     folder = tmp_path_factory.mktemp("original")
-    options = EmulatorTestOptions(
-        target=target, policy="rss", trigger="alloc", scenarios=("report",), results=folder
-    )
-    status = emulator_test.run(workspace, options)
-    assert status == EXIT_PASSED
+    assert emulate(target, folder, scenarios=("report",)) == EXIT_PASSED
     result = (folder / LATEST).resolve()
     return result, bundles.run(workspace, result, folder / "run.bundle.tar.gz")
 
@@ -186,21 +186,16 @@ def test_no_qemu_is_said_before_anything_else(
 
 
 def test_a_run_that_fails_is_offered_and_fails_again(
+    emulate: Emulate,
     workspace: Workspace,
     target: Target,
     tmp_path: Path,
     elsewhere: Elsewhere,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    options = EmulatorTestOptions(
-        target=target,
-        policy="rss",
-        trigger="alloc",
-        scenarios=("report", "many-small", "two-users"),
-        patches=(FAULTS / "comparison-inverted.patch",),
-        results=tmp_path / "results",
-    )
-    status = emulator_test.run(workspace, options)
+    scenarios = ("report", "many-small", "two-users")
+    patches = (FAULTS / "comparison-inverted.patch",)
+    status = emulate(target, tmp_path / "results", scenarios=scenarios, patches=patches)
     assert status == EXIT_FAILED
     result = (tmp_path / "results" / LATEST).resolve()
     assert f"to hand it on: ./inv bundle {result}" in capsys.readouterr().out

@@ -17,17 +17,15 @@ from pathlib import Path
 
 import pytest
 from android_5 import TOOLBOX
+from conftest import Emulate
 
 from harness.build.rootfs import Rootfs
 from harness.core.paths import GUEST
-from harness.jobs import emulator_test
-from harness.jobs.options import EmulatorTestOptions
 from harness.machine import session
 from harness.machine.adb import Device
 from harness.machine.qemu import kernel_command_line
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import DEVICE_FOLDER, Board, QemuMachine, SdkMachine, Target
-from harness.ui.workspace import Workspace
 
 # Three kinds of run: a process is killed, none is, and all are protected.
 SCENARIOS = ("report", "below-limit", "all-protected")
@@ -108,21 +106,14 @@ def sdk_target(tmp_path: Path, rootfs: Rootfs, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("features", [{"shell_v2"}, set()], ids=["shell v2", "the first shell"])
 def test_scenarios_pass_over_an_emulator(
-    workspace: Workspace,
+    emulate: Emulate,
     sdk_target: Target,
     tmp_path: Path,
     features: set[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Device, "_features", lambda _: features)
-    options = EmulatorTestOptions(
-        target=sdk_target,
-        policy="rss",
-        trigger="alloc",
-        scenarios=SCENARIOS,
-        results=tmp_path / "results",
-    )
-    status = emulator_test.run(workspace, options)
+    status = emulate(sdk_target, tmp_path / "results", scenarios=SCENARIOS)
     folder = tmp_path / "results" / "latest"
     assert status == 0, (folder / "console.log").read_text()[-2000:]
     assert "--emulator sdk" in (folder / "command.txt").read_text()

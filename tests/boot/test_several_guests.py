@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Emulate
 from device_work import APP, MIB, SECONDS, holder
 
 from harness.build import equipment
 from harness.core.errors import EXIT_PASSED
-from harness.jobs import emulator_test
-from harness.jobs.options import EmulatorTestOptions
 from harness.kernel_output.programs_output import parse_usage
 from harness.machine.adb import Device
 from harness.machine.session import Boot, open_session
@@ -32,14 +31,8 @@ def read(results: Path, name: str) -> Any:
     return json.loads((results / LATEST / name).read_text())
 
 
-def test_two_guests_share_the_scenarios(
-    workspace: Workspace, target: Target, tmp_path: Path
-) -> None:
-    options = EmulatorTestOptions(
-        target=target, policy="rss", trigger="alloc", jobs="2", results=tmp_path
-    )
-    status = emulator_test.run(workspace, options)
-    assert status == EXIT_PASSED
+def test_two_guests_share_the_scenarios(emulate: Emulate, target: Target, tmp_path: Path) -> None:
+    assert emulate(target, tmp_path, jobs="2") == EXIT_PASSED
     told = read(tmp_path, "verdict.json")
     names = [one["scenario"] for one in told["scenarios"]]
     assert names == [
@@ -54,13 +47,9 @@ def test_two_guests_share_the_scenarios(
 
 
 def test_who_used_how_much_is_seen_with_the_limit_and_the_choice(
-    workspace: Workspace, target: Target, tmp_path: Path
+    emulate: Emulate, target: Target, tmp_path: Path
 ) -> None:
-    names = ("report", "removed")
-    options = EmulatorTestOptions(
-        target=target, policy="rss", trigger="alloc", scenarios=names, results=tmp_path
-    )
-    assert emulator_test.run(workspace, options) == EXIT_PASSED
+    assert emulate(target, tmp_path, scenarios=("report", "removed")) == EXIT_PASSED
     report, removed = read(tmp_path, "usage.json")
     (kill,) = read(tmp_path, "kills.json")
     seen = [one for one in report["samples"] if one["uid"] == APP]
@@ -121,18 +110,11 @@ def test_a_guest_has_the_programs_and_modules_with_it(
 
 @pytest.mark.parametrize("trigger", ["alloc", "daemon"])
 def test_the_stock_kernel_lets_everybody_live(
-    workspace: Workspace, target: Target, tmp_path: Path, trigger: str
+    emulate: Emulate, target: Target, tmp_path: Path, trigger: str
 ) -> None:
-    options = EmulatorTestOptions(
-        target=target,
-        policy="badness",
-        trigger=trigger,
-        scenarios=("report", "badness-pick", "lowered"),
-        differential=True,
-        results=tmp_path,
-    )
-    status = emulator_test.run(workspace, options)
-    assert status == EXIT_PASSED
+    scenarios = ("report", "badness-pick", "lowered")
+    options = {"policy": "badness", "trigger": trigger, "differential": True}
+    assert emulate(target, tmp_path, scenarios=scenarios, **options) == EXIT_PASSED
     cells = read(tmp_path, "differential.json")
     differing = {(one["scenario"], one["cell"]): one for one in cells if one["differs"]}
     victim = differing["badness-pick", "main: child 0, 5 MB"]

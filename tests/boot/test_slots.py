@@ -7,18 +7,18 @@ import re
 from collections.abc import Iterator, Sequence
 
 import pytest
+from conftest import equip
 from device_work import APP, MIB, PAGE, PROC, SECONDS, Log, climber
 
 from harness.build import kernel as kernels
 from harness.build import modules as module_builds
-from harness.build.modules import MODULE_NAMES
 from harness.build.programs import ProgramBuild
 from harness.build.rootfs import Rootfs
 from harness.kernel_output.klog import find_trouble
 from harness.kernel_output.proc_mm_limits import LimitEntry
 from harness.machine.adb import Device
 from harness.machine.session import Boot, open_session
-from harness.scenarios.run import DEVICE_FOLDER, load_modules, parse_limits
+from harness.scenarios.run import DEVICE_FOLDER, parse_limits
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
@@ -52,10 +52,7 @@ def table(
     boot = Boot(plain, kernel.image, rootfs.initramfs, kernel.release)
     with open_session(workspace, boot, folder) as session:
         device = session.device
-        for name in MODULE_NAMES:
-            device.push(modules.path(f"{name}.ko"), f"{DEVICE_FOLDER}/{name}.ko", 0o644)
-        device.push(programs.path("test_set_mm_limits"), SET_LIMIT)
-        load_modules(device)
+        equip(device, modules, programs, ["test_set_mm_limits"])
         yield device
         levels_tell = plain.board.boot_levels_tell
         assert find_trouble(device.kernel_log(), levels_tell=levels_tell) == ()

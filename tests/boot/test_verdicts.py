@@ -5,33 +5,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from conftest import Emulate
 
 from harness.core.errors import EXIT_FAILED, EXIT_PASSED
-from harness.jobs import emulator_test
-from harness.jobs.options import EmulatorTestOptions
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import POLICIES, TRIGGERS
 from harness.scenarios.verdict import Outcome
 from harness.targets.model import Target
-from harness.ui.workspace import Workspace
 
 FAULTS = Path(__file__).parent / "faults"
 
 
-def verdict(results: Path) -> Any:
-    return json.loads((results / LATEST / "verdict.json").read_text())
-
-
 @pytest.mark.parametrize("trigger", TRIGGERS)
 def test_every_policy_passes(
-    workspace: Workspace, target: Target, tmp_path: Path, trigger: str
+    emulate: Emulate, target: Target, tmp_path: Path, trigger: str
 ) -> None:
-    options = EmulatorTestOptions(target=target, policy="all", trigger=trigger, results=tmp_path)
-    status = emulator_test.run(workspace, options)
-    assert status == EXIT_PASSED
+    assert emulate(target, tmp_path, policy="all", trigger=trigger) == EXIT_PASSED
     kills = json.loads((tmp_path / LATEST / "kills.json").read_text())
     assert {kill["policy"] for kill in kills} == set(POLICIES)
     for name in ("console.log", "kernel.log", "junit.xml", "command.txt"):
@@ -49,17 +40,10 @@ def test_every_policy_passes(
     ],
 )
 def test_a_wrong_kernel_does_not_pass(
-    workspace: Workspace, target: Target, tmp_path: Path, fault: str, outcome: Outcome
+    emulate: Emulate, target: Target, tmp_path: Path, fault: str, outcome: Outcome
 ) -> None:
-    options = EmulatorTestOptions(
-        target=target,
-        policy="rss",
-        trigger="alloc",
-        scenarios=("report", "many-small", "two-users"),
-        patches=(FAULTS / f"{fault}.patch",),
-        results=tmp_path,
-    )
-    status = emulator_test.run(workspace, options)
-    assert status == EXIT_FAILED
-    outcomes = {one["outcome"] for one in verdict(tmp_path)["scenarios"]}
+    scenarios, patches = ("report", "many-small", "two-users"), (FAULTS / f"{fault}.patch",)
+    assert emulate(target, tmp_path, scenarios=scenarios, patches=patches) == EXIT_FAILED
+    verdict = json.loads((tmp_path / LATEST / "verdict.json").read_text())
+    outcomes = {one["outcome"] for one in verdict["scenarios"]}
     assert outcome.name in outcomes
