@@ -50,18 +50,14 @@ def paired_ratio(values: Sequence[float], base: Sequence[float]) -> Estimate:
     A value and its base are of the same round, so that what slows down both cancels out.
     """
     logs = [math.log(one / other) for one, other in zip(values, base, strict=True)]
-    resampled = bootstrap_means(logs)
+    chance = random.Random(_SEED)  # noqa: S311 - nothing secret
+    # The means of random samples, drawn with replacement.
+    resampled = [fmean(chance.choices(logs, k=len(logs))) for _ in range(_RESAMPLES)]
     return Estimate(
         math.exp(fmean(logs)),
         math.exp(percentile(resampled, (1 - _CONFIDENCE) / 2)),
         math.exp(percentile(resampled, (1 + _CONFIDENCE) / 2)),
     )
-
-
-def bootstrap_means(values: Sequence[float]) -> list[float]:
-    """Return the means of random samples of the values, drawn with replacement."""
-    chance = random.Random(_SEED)  # noqa: S311 - nothing secret
-    return [fmean(chance.choices(values, k=len(values))) for _ in range(_RESAMPLES)]
 
 
 def mean(values: Sequence[float]) -> Estimate:
