@@ -47,6 +47,7 @@ from harness.targets.table import get_target
 from harness.ui.workspace import Workspace
 
 Emulate = Callable[..., int]
+Booting = Callable[[Target, Path], AbstractContextManager[Session]]
 
 
 @pytest.fixture(scope="session")
@@ -143,16 +144,22 @@ def rootfs(workspace: Workspace, target: Target) -> Rootfs:
 
 
 @pytest.fixture(scope="session")
+def booting(workspace: Workspace, kernel: KernelBuild, rootfs: Rootfs) -> Booting:
+    """Return a context manager: within it a machine runs; its logs are in the folder."""
+
+    def boot(target: Target, folder: Path) -> AbstractContextManager[Session]:
+        booted = Boot(target, kernel.image, rootfs.initramfs, kernel.release)
+        return open_session(workspace, booted, folder)
+
+    return boot
+
+
+@pytest.fixture(scope="session")
 def booted(
-    workspace: Workspace,
-    target: Target,
-    kernel: KernelBuild,
-    rootfs: Rootfs,
-    tmp_path_factory: pytest.TempPathFactory,
+    booting: Booting, target: Target, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Session]:
     """Boot one machine for all tests that leave it as they found it."""
-    boot = Boot(target, kernel.image, rootfs.initramfs, kernel.release)
-    with open_session(workspace, boot, tmp_path_factory.mktemp("booted")) as session:
+    with booting(target, tmp_path_factory.mktemp("booted")) as session:
         yield session
 
 

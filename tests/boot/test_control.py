@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
+from conftest import Booting
 from device_work import (
     APP,
     MIB,
@@ -21,14 +22,10 @@ from device_work import (
     eventually,
 )
 
-from harness.build.kernel import KernelBuild
-from harness.build.rootfs import Rootfs
 from harness.kernel_output.records import split_prefix
 from harness.machine.adb import Device, RunningCommand
-from harness.machine.session import Boot, open_session
 from harness.scenarios.run import parse_limits
 from harness.targets.model import QemuMachine, Target
-from harness.ui.workspace import Workspace
 
 OUTSIDE = 2000
 SLOTS = 10
@@ -274,17 +271,12 @@ def test_a_dry_run_records_once_and_kills_nobody(device: Device) -> None:
 
 @pytest.fixture(scope="module")
 def counting(
-    workspace: Workspace,
-    target: Target,
-    kernel: KernelBuild,
-    rootfs: Rootfs,
-    tmp_path_factory: pytest.TempPathFactory,
+    booting: Booting, target: Target, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Device]:
     """Boot a device whose clock counts its instructions, so that no host is too slow for it."""
     assert isinstance(target.machine, QemuMachine)
     slow = target.on_machine(target.machine.counting_instructions())
-    boot = Boot(slow, kernel.image, rootfs.initramfs, kernel.release)
-    with open_session(workspace, boot, tmp_path_factory.mktemp("counting")) as session:
+    with booting(slow, tmp_path_factory.mktemp("counting")) as session:
         yield session.device
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Emulate, equip
+from device_work import APP, MIB
 
 from harness.build import kernel as kernels
 from harness.build import modules as module_builds
@@ -28,8 +29,6 @@ from harness.scenarios.run import DEVICE_FOLDER
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
-APP = 10070
-MIB = 1 << 20
 ENOMEM = 12
 DEBUGFS = "/sys/kernel/debug"
 LONG = 900.0

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import Booting
 from device_work import (
     APP,
     CALM,
@@ -29,13 +30,9 @@ from device_work import (
     storm,
 )
 
-from harness.build.kernel import KernelBuild
-from harness.build.rootfs import Rootfs
 from harness.kernel_output.klog import Allowed, find_trouble
 from harness.machine.adb import Device
-from harness.machine.session import Boot, open_session
 from harness.targets.model import QemuMachine, Target
-from harness.ui.workspace import Workspace
 
 # Before 3.6 this was a line of its own, and before 5.4 it did not contain the UID.
 STOCK_BEGINS = "Killed process "
@@ -83,13 +80,7 @@ LONG = 1800.0
 
 
 @pytest.fixture
-def small(
-    workspace: Workspace,
-    target: Target,
-    kernel: KernelBuild,
-    rootfs: Rootfs,
-    tmp_path: Path,
-) -> Iterator[Device]:
+def small(booting: Booting, target: Target, tmp_path: Path) -> Iterator[Device]:
     """Boot a device with little memory and one CPU.
 
     With two CPUs, an emulator on a loaded host comes to a standstill: the reaper of the stock
@@ -98,8 +89,7 @@ def small(
     machine = target.machine
     assert isinstance(machine, QemuMachine)
     little = target.on_machine(replace(machine, smp=1, memory_mib=MEMORY))
-    boot = Boot(little, kernel.image, rootfs.initramfs, kernel.release)
-    with open_session(workspace, boot, tmp_path) as session:
+    with booting(little, tmp_path) as session:
         # Before 5.1 a process is refused at once what is not free, and so nobody is killed for it.
         session.device.shell(f"mkfifo -m 666 {FULL}; echo 1 > /proc/sys/vm/overcommit_memory")
         yield session.device

@@ -9,19 +9,17 @@ import shlex
 import time
 
 import pytest
-from device_work import Log
+from device_work import APP, MIB, OTHER, PROC, Log
 
 from harness.kernel_output.proc_mm_limits import COLUMNS
 from harness.kernel_output.records import parse_log
 from harness.machine.adb import Device
 from harness.scenarios.run import parse_limits
 
-ROOT, SHELL, APP, OTHER, NOBODY = 0, 2000, 10070, 10071, 10099
+ROOT, SHELL, NOBODY = 0, 2000, 10099
 OVERFLOW = 65534
 SLOTS = 10
-MIB = 1 << 20
 PROGRAMS = "/data/local/tmp"
-PROC = "/proc/mm_limits"
 SWITCHES = {
     "/proc/sys/vm/mm_limits_policy": "badness",
     "/proc/sys/vm/mm_limits_trigger": "none",

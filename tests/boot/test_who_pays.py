@@ -183,6 +183,13 @@ def assert_records(
         assert abs(record.rss - size) <= BESIDE
 
 
+def assert_die(scene: Scene, uid: int, victim: int, *sharers: int) -> None:
+    """Set the user's limit; fail unless these are killed for it, and the program ends with them."""
+    records = kills_by_limit(scene.device, uid)
+    scene.ended()
+    assert_records(records, uid, victim, *sharers)
+
+
 # Who is counted
 
 
@@ -328,9 +335,7 @@ def test_there_is_room_for_what_new_threads_hold_back(limited: Device) -> None:
 
 def test_whoever_shares_the_memory_dies_with_it(limited: Device) -> None:
     with play(limited, "-k", 4, "-u", APP, "clone-vm", 4, SIZE) as scene:
-        records = kills_by_limit(limited, APP)
-        scene.ended()
-        assert_records(records, APP, *scene.processes)
+        assert_die(scene, APP, *scene.processes)
     assert rss(limited, APP) == 0
 
 
@@ -338,9 +343,7 @@ def test_the_limit_is_that_of_the_one_who_pays(limited: Device) -> None:
     with play(limited, "-k", 2, "clone-vm-across", APP, OTHER, SIZE) as scene:
         younger, elder = scene.processes
         assert kills_by_limit(limited, OTHER) == ()
-        records = kills_by_limit(limited, APP)
-        scene.ended()
-        assert_records(records, APP, elder, younger)
+        assert_die(scene, APP, elder, younger)
 
 
 def test_what_a_younger_sharer_takes_counts_for_the_elder_at_once(limited: Device) -> None:
@@ -358,9 +361,7 @@ def test_whoever_comes_to_pay_has_its_limit_kept(limited: Device) -> None:
     with play(limited, "-k", 1, "clone-vm-across", APP, OTHER, SIZE) as scene:
         scene.next_step()
         assert kills_by_limit(limited, APP) == ()
-        records = kills_by_limit(limited, OTHER)
-        scene.ended()
-        assert_records(records, OTHER, scene.processes[0])
+        assert_die(scene, OTHER, scene.processes[0])
 
 
 def test_what_it_takes_then_counts_for_whoever_has_come_to_pay(limited: Device) -> None:
@@ -378,24 +379,18 @@ def test_what_it_takes_then_counts_for_whoever_has_come_to_pay(limited: Device) 
 
 def test_threads_die_as_one(limited: Device) -> None:
     with play(limited, "-k", 1, "-u", APP, "threads", 8, SIZE) as scene:
-        records = kills_by_limit(limited, APP)
-        scene.ended()
-        assert_records(records, APP, scene.process)
+        assert_die(scene, APP, scene.process)
 
 
 def test_the_threads_of_a_leader_that_has_exited_die(limited: Device) -> None:
     with play(limited, "-k", 1, "-u", APP, "exited-leader", SIZE) as scene:
-        records = kills_by_limit(limited, APP)
-        scene.ended()
-        assert_records(records, APP, scene.process)
+        assert_die(scene, APP, scene.process)
 
 
 def test_a_vfork_child_dies_with_its_parent(limited: Device) -> None:
     with play(limited, "-k", 1, "-u", APP, "vfork", SIZE) as scene:
         parent, child = scene.processes
-        records = kills_by_limit(limited, APP)
-        scene.ended()
-        assert_records(records, APP, parent, child)
+        assert_die(scene, APP, parent, child)
         assert_gone(limited, child)
 
 
