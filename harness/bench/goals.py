@@ -214,8 +214,7 @@ def _kills(measured: Measured, name: str) -> list[Kill]:
 
 
 def _worst_mean(measured: Measured, name: str) -> Estimate | None:
-    cases = measured.cases_of(name)
-    return max((mean_over(case) for case in cases), key=lambda one: one.value, default=None)
+    return max(map(mean_over, measured.cases_of(name)), key=lambda one: one.value, default=None)
 
 
 def _worst(measured: Measured, name: str) -> Estimate | None:

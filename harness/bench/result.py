@@ -138,13 +138,11 @@ def to_csv(measured: Measured) -> str:
     """Return a line for each raw value: what, baseline, setting, work, number, value, unit."""
     lines = ["what,baseline,setting,work,number,value,unit"]
     for c in measured.counts:
-        for number, value in enumerate(c.values):
-            lines.append(
-                f"count,{c.baseline},{c.setting},{c.work},{number},{value:.3f},instructions"
-            )
+        place = f"count,{c.baseline},{c.setting},{c.work}"
+        lines += [f"{place},{n},{value:.3f},instructions" for n, value in enumerate(c.values)]
     for t in measured.timings:
-        for number, value in enumerate(t.values):
-            lines.append(f"timing,{t.baseline},own,{t.work},{number},{value:.1f},ns")
+        place = f"timing,{t.baseline},own,{t.work}"
+        lines += [f"{place},{n},{value:.1f},ns" for n, value in enumerate(t.values)]
     for case in measured.kill_cases:
         work = f"{case.processes}x{case.limit_mib}"
         for number, kill in enumerate(case.kills):

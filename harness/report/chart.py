@@ -192,14 +192,18 @@ def ticks(low: float, high: float, most: int = _MOST_TICKS) -> tuple[float, list
 
 def _limits(samples: Sequence[UsageSample], near: set[int], x: _Scale, y: _Scale) -> Iterator[str]:
     """Yield the lines of limits: level between samples, with gaps where no limit is shown."""
+
+    def level(sample: UsageSample) -> float | None:
+        limit = sample.mm_max
+        return y.place(limit) if limit is not None and limit in near else None
+
+    # Each height, and the time from which the limit has it.
+    steps = [(height, next(same).time) for height, same in groupby(samples, level)]
+    ends = [*(time for _, time in steps[1:]), x.high]
     line: list[tuple[float, float]] = []
-    # Each run of samples with the same limit, and where the next one begins.
-    runs = [list(run) for _, run in groupby(samples, lambda sample: sample.mm_max)]
-    ends = [*(run[0].time for run in runs[1:]), x.high]
-    for (first, *_), end in zip(runs, ends, strict=True):
-        if first.mm_max is not None and first.mm_max in near:
-            level = y.place(first.mm_max)
-            line += [(x.place(first.time), level), (x.place(end), level)]
+    for (height, begin), end in zip(steps, ends, strict=True):
+        if height is not None:
+            line += [(x.place(begin), height), (x.place(end), height)]
         elif line:
             yield _points(line)
             line = []

@@ -112,9 +112,9 @@ def load(folder: Path) -> RunResult:
 
 def _parsed(path: Path, parse: Callable[[str], tuple[_Part, ...]]) -> tuple[_Part, ...]:
     """Return the parsed content of a file; empty if it is missing, or the run left it empty."""
-    text = (_text(path) or "").strip()
+    text = _text(path) or ""
     try:
-        return parse(text) if text else ()
+        return parse(text) if text.strip() else ()
     except ValueError as error:
         raise _unreadable(path.parent, error) from error
 
