@@ -22,6 +22,7 @@ from typing import Any
 
 import psutil
 import pytest
+from device_work import eventually
 
 from harness.build.kernel import KernelBuild
 from harness.build.rootfs import Rootfs
@@ -227,9 +228,7 @@ def test_the_users_adb_server_is_neither_used_nor_ended(
         environment = {**os.environ, "HOME": str(tmp_path)}
         users = subprocess.Popen(["adb", "server", "nodaemon"], env=environment)
     try:
-        deadline = time.monotonic() + LONG
-        while not answers(5037) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        eventually(lambda: answers(5037), LONG)
         # Variables that a user may have set must not lead us to that server.
         monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", "5037")
         monkeypatch.setenv("ANDROID_SERIAL", "emulator-5554")

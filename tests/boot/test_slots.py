@@ -75,19 +75,8 @@ def set_all(device: Device, uids: range) -> None:
 
 
 def new_entries(uids: range) -> tuple[LimitEntry, ...]:
-    return tuple(
-        LimitEntry(
-            uid=uid,
-            mm_max=size(uid),
-            rss=0,
-            peak_rss=0,
-            overshoot=0,
-            kills=0,
-            last_pid=0,
-            last_comm="",
-        )
-        for uid in uids
-    )
+    # No memory, now or ever, and no victim.
+    return tuple(LimitEntry(uid, size(uid), 0, 0, 0, 0, 0, "") for uid in uids)
 
 
 def empty(device: Device, uids: Sequence[int]) -> None:
