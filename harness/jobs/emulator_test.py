@@ -40,7 +40,8 @@ from harness.results.kcidb import check_origin
 from harness.results.run_result import RunResult, Status
 from harness.scenarios.catalogue import check_trigger, on_stock, policies_of, select
 from harness.scenarios.evidence import UsageSample
-from harness.scenarios.verdict import Observations, Outcome
+from harness.scenarios.observations import Observations
+from harness.scenarios.verdict import Outcome
 from harness.targets.model import GitSource
 from harness.ui.workspace import Workspace
 

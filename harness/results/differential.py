@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from harness.kernel_output.records import parse_log
 from harness.scenarios.catalogue import Scenario, uid_of
 from harness.scenarios.evidence import UsageSample
-from harness.scenarios.verdict import Observations
+from harness.scenarios.observations import Observations
 
 _MB = 1_000_000
 _ALIKE = 1.25

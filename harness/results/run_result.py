@@ -21,13 +21,12 @@ from harness.core import typed_json
 from harness.core.typed_json import Count
 from harness.kernel_output.records import KillRecord
 from harness.kernel_output.reports import GuestReport
-from harness.scenarios.verdict import Outcome, ScenarioVerdict
+from harness.scenarios.verdict import GRAVEST_FIRST, Outcome, ScenarioVerdict
 from harness.ui.events import Planned, ScenarioEnd
 
 VERDICT = "verdict.json"
 KILLS = "kills.json"
 KCIDB_ORIGIN = "goldfish_oom"
-_GRAVEST_FIRST = tuple(Outcome)
 # The exceptions that end a run by a Ctrl-C or a signal.
 _ENDED_BY: Mapping[str, str] = MappingProxyType(
     {"KeyboardInterrupt": "ended by Ctrl-C", "Terminated": "ended by a signal"}
@@ -189,7 +188,7 @@ class RunResult:
     def failed(self) -> tuple[ScenarioResult, ...]:
         """The verdicts that are no pass, gravest first."""
         failed = [one for one in self.judged if not one.passed]
-        return tuple(sorted(failed, key=lambda one: _GRAVEST_FIRST.index(one.outcome)))
+        return tuple(sorted(failed, key=lambda one: GRAVEST_FIRST.index(one.outcome)))
 
     @property
     def missing(self) -> tuple[Planned, ...]:

@@ -27,6 +27,8 @@ from harness.kernel_output.records import FIGURE_OF_POLICY
 
 POLICIES = tuple(FIGURE_OF_POLICY)
 TRIGGERS = ("alloc", "daemon")
+# The program that runs a scenario's children, by trigger.
+PROGRAMS = {"alloc": "oom_test_kernel", "daemon": "oom_test_daemon"}
 
 # The uid of Android's first app, u0_a0, in Bionic and in our guest.
 _FIRST_APP_UID = 10000

@@ -23,8 +23,10 @@ from harness.kernel_output.klog import UPTIME, marker
 from harness.kernel_output.proc_mm_limits import COLUMNS
 from harness.kernel_output.programs_output import holding_prefix
 from harness.scenarios.catalogue import (
+    PROGRAMS,
     SHIELD_ADJ,
     Child,
+    Enough,
     Modules,
     Run,
     Scenario,
@@ -32,7 +34,6 @@ from harness.scenarios.catalogue import (
     Step,
     uid_of,
 )
-from harness.scenarios.verdict import PROGRAMS, letters
 from harness.targets.model import DEVICE_FOLDER
 
 PROC = "/proc/mm_limits"
@@ -303,7 +304,7 @@ def run_command(run: Run, script: Script) -> str:
     words = [
         f"./{PROGRAMS[trigger]}",
         *("-m", script.nonce),
-        *("-e", letters(scenario, run, policy)),
+        *("-e", _letters(scenario, run, policy)),
         *("-s", str(_SETTLE_MS[trigger])),
         *("-t", str(PROGRAM_SECONDS)),
         *("-u", script.until),
@@ -321,6 +322,16 @@ def run_command(run: Run, script: Script) -> str:
         f"print -r -- {SHIELD_ADJ} > /proc/self/oom_score_adj"
         f" && exec su --keep-oom-score {uid_of(run.user)} {program}"
     )
+
+
+def _letters(scenario: Scenario, run: Run, policy: str) -> str:
+    """Return how each child of `run` must end, in the form of the programs' option -e."""
+    expected = scenario.expected[policy]
+    if expected is None or expected.run != run.name:
+        return "L" * len(run.children)
+    if isinstance(expected, Enough):
+        return "?" * len(run.children)
+    return "".join("K" if index in expected.indexes else "L" for index in range(len(run.children)))
 
 
 def child_argument(child: Child, policy: str) -> str:

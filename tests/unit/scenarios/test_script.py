@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from world import TWO_VICTIMS
 
 from harness.scenarios.catalogue import (
     POLICIES,
@@ -34,12 +36,12 @@ from harness.scenarios.script import (
 TOKEN = "0123abcd"
 
 
-def scenario(name: str) -> Scenario:
+def named(name: str) -> Scenario:
     return next(one for one in SCENARIOS if one.name == name)
 
 
 def script(name: str, policy: str = "rss", trigger: str = "alloc") -> Script:
-    return Script(scenario(name), policy, trigger, "5f0c", TOKEN)
+    return Script(named(name), policy, trigger, "5f0c", TOKEN)
 
 
 def command(name: str, run: str, policy: str, trigger: str) -> str:
@@ -70,9 +72,21 @@ def test_a_shielded_run() -> None:
     assert words.startswith("print -r -- -1000 > /proc/self/oom_score_adj && exec su --keep-oom-")
 
 
-def test_the_policys_own_victim() -> None:
-    assert " -e KL " in command("runtime-pick", "main", "runtime", "alloc")
-    assert " -e LK " in command("runtime-pick", "main", "rss", "alloc")
+@pytest.mark.parametrize(
+    ("scenario", "run", "policy", "letters"),
+    [
+        (named("runtime-pick"), "main", "runtime", "KL"),
+        (named("runtime-pick"), "main", "rss", "LK"),
+        (TWO_VICTIMS, "main", "rss", "LKK"),
+        (named("bystander"), "main", "rss", "LK"),
+        (named("bystander"), "bystander", "rss", "L"),
+        (named("many-small"), "main", "rss", "?" * 64),
+    ],
+)
+def test_how_each_child_must_end(scenario: Scenario, run: str, policy: str, letters: str) -> None:
+    one = Script(scenario, policy, "alloc", "5f0c", TOKEN)
+    words = shlex.split(run_command(scenario.run(run), one))
+    assert words[words.index("-e") + 1] == letters
 
 
 @pytest.mark.parametrize(

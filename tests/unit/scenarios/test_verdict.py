@@ -22,7 +22,8 @@ from harness.scenarios.catalogue import (
     Victims,
     uid_of,
 )
-from harness.scenarios.verdict import Observations, Outcome, ProgramRun, judge, judge_log, letters
+from harness.scenarios.observations import Observations, ProgramRun
+from harness.scenarios.verdict import Outcome, judge, judge_log
 
 CASES = [
     (scenario, policy, trigger)
@@ -385,15 +386,6 @@ def test_two_victims_and_no_others(policy: str, trigger: str) -> None:
     assert two_victims(policy, trigger, 0) is Outcome.WRONG_VICTIM
     # The first to die is the one that should not.
     assert two_victims(policy, trigger, 0, 1, 2) is Outcome.WRONG_VICTIM
-
-
-def test_letters() -> None:
-    assert letters(TWO_VICTIMS, TWO_VICTIMS.run("main"), "rss") == "LKK"
-    scenario = next(scenario for scenario in SCENARIOS if scenario.name == "bystander")
-    assert letters(scenario, scenario.run("main"), "rss") == "LK"
-    assert letters(scenario, scenario.run("bystander"), "rss") == "L"
-    case, _ = many_small()
-    assert letters(case[0], case[0].run("main"), "rss") == "?" * 64
 
 
 def test_every_outcome_but_two_can_be_named() -> None:
