@@ -231,7 +231,7 @@ def _compare(test: Run, files: Bootable) -> None:
     if not stock.summary.passed:
         raise InfrastructureError(
             f"the stock kernel did something else: {stock.summary.reason}",
-            log=folder.console_log,
+            log=folder.console_of(1),
         )
     found = [
         difference

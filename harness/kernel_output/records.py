@@ -217,11 +217,6 @@ def parse_log(text: str, *, raw: bool = False) -> ParsedRecords:
     return ParsedRecords(tuple(records), tuple(torn))
 
 
-def parse_records(text: str) -> list[KillRecord]:
-    """Return the records in a kernel log or a console, in its order. Never raises."""
-    return list(parse_log(text).records)
-
-
 def _record(line: KernelLine) -> KillRecord | None:
     """Return the record if the whole line is one, else None."""
     match = _RECORD.fullmatch(line.text.lstrip(" \t"))

@@ -53,21 +53,6 @@ class Status(enum.Enum):
 _WORDS: Mapping[Status, str] = MappingProxyType(
     {Status.ERROR: "NO VERDICT", Status.MISSING: "NOT FINISHED"}
 )
-_STATUS_OF: Mapping[Outcome, Status] = MappingProxyType(
-    {
-        Outcome.KERNEL_DIED: Status.FAILED,
-        Outcome.KERNEL_COMPLAINED: Status.FAILED,
-        Outcome.ALLOCATION_FAILED: Status.FAILED,
-        Outcome.NOT_KILLED: Status.FAILED,
-        Outcome.WRONG_VICTIM: Status.FAILED,
-        Outcome.TOO_MANY_KILLED: Status.FAILED,
-        Outcome.WRONG_ANSWER: Status.FAILED,
-        Outcome.RECORDS_DISAGREE: Status.FAILED,
-        Outcome.INFRASTRUCTURE_FAILED: Status.ERROR,
-        Outcome.NOTHING_TO_KILL: Status.PASSED,
-        Outcome.PASSED: Status.PASSED,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -118,7 +103,9 @@ class ScenarioResult:
     @property
     def status(self) -> Status:
         """The status for other tools."""
-        return _STATUS_OF[self.outcome]
+        if self.outcome is Outcome.INFRASTRUCTURE_FAILED:
+            return Status.ERROR
+        return Status.PASSED if self.passed else Status.FAILED
 
     @property
     def place(self) -> Planned:

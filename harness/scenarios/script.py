@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 
 from harness.build.modules import MODULE_NAMES
 from harness.kernel_output.klog import UPTIME, marker
@@ -31,7 +30,6 @@ from harness.scenarios.catalogue import (
     Run,
     Scenario,
     SetLimit,
-    Step,
     uid_of,
 )
 from harness.targets.model import DEVICE_FOLDER
@@ -159,28 +157,23 @@ class Script:
 
     def _lines(self) -> Iterator[str]:
         yield from self._begin()
-        fd = _FIRST_FD
         fds: dict[str, int] = {}
         if self.trigger == "daemon" and not self.stock:
-            fds[DAEMON], fd = fd, fd + 1
+            fds[DAEMON] = _FIRST_FD
             # The daemon's pid comes before its own output.
             told = f'print -r -- "$0 pid $$"; exec ./oom_daemon -v {_DAEMON_SECONDS:g}'
             command = f"exec sh -c {shlex.quote(told)} $token"
             yield from self._start(DAEMON, command, fds[DAEMON], "my_oom_killer: ")
-        for kind, group in groupby(self.scenario.steps, type):
-            steps = list(group)
-            if kind is SetLimit:
-                yield from self._settings(steps)
-            for step in steps:
-                if isinstance(step, Modules):
-                    yield from _in_part(CHANGE, modules_command(step))
-                elif isinstance(step, Run):
-                    fds[step.name], fd = fd, fd + 1
-                    assert fds[step.name] < _SPARE_FD
-                    command = run_command(step, self)
-                    yield from self._start(
-                        step.name, command, fds[step.name], holding_prefix(self.nonce)
-                    )
+        for step in self.scenario.steps:
+            if isinstance(step, SetLimit):
+                yield from _in_part(SETTINGS, setting_command(step, self.nonce))
+            elif isinstance(step, Modules):
+                yield from _in_part(CHANGE, modules_command(step))
+            else:
+                fd = fds[step.name] = _FIRST_FD + len(fds)
+                assert fd < _SPARE_FD
+                holding = holding_prefix(self.nonce)
+                yield from self._start(step.name, run_command(step, self), fd, holding)
         yield from self._end(fds)
 
     def _begin(self) -> Iterator[str]:
@@ -249,11 +242,6 @@ class Script:
         if self.scenario.expected[self.policy] is None or self.scenario.nobody_left:
             return False
         return self.trigger == "daemon" or isinstance(self.scenario.steps[-1], SetLimit)
-
-    def _settings(self, steps: Sequence[Step]) -> Iterator[str]:
-        for step in steps:
-            assert isinstance(step, SetLimit)
-            yield from _in_part(SETTINGS, setting_command(step, self.nonce))
 
     def _end(self, fds: dict[str, int]) -> Iterator[str]:
         """Read /proc/mm_limits while the survivors live, then end them and read the log."""

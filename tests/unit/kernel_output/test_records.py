@@ -16,7 +16,6 @@ from harness.kernel_output.records import (
     escape,
     format_record,
     parse_log,
-    parse_records,
     split_prefix,
     unescape,
 )
@@ -59,7 +58,7 @@ def test_the_newest_form() -> None:
 def test_the_policys_figure(policy: str, field: str, figure: int) -> None:
     record = replace(NEWEST, policy=policy, figure=figure)
     assert field in format_record(record)
-    assert parse_records(raw(record)) == [record]
+    assert parse_log(raw(record)).records == (record,)
 
 
 def test_the_figure_of_a_policy_that_is_not_in_the_table() -> None:
@@ -77,7 +76,7 @@ def test_the_figure_of_a_policy_that_is_not_in_the_table() -> None:
 def test_a_sharer() -> None:
     record = replace(NEWEST, pid=212, sharer_of=211)
     assert "trigger=alloc,\tsharer_of=211,\tcomm=" in format_record(record)
-    assert parse_records(raw(record)) == [record]
+    assert parse_log(raw(record)).records == (record,)
 
 
 @pytest.mark.parametrize("separator", [",\t", ", ", ",", ",  ", ",\t\t", ", \t"])
@@ -96,12 +95,13 @@ def test_a_sharer() -> None:
 )
 def test_the_form_of_2020(separator: str, end: str, prefix: str, time: float | None) -> None:
     fields = ["uid=10070", "uRSS=100003840", "mm_max=100000000", "pid=211", "pRSS=97484800"]
-    assert parse_records(prefix + separator.join(fields) + end) == [replace(OLDEST, time=time)]
+    text = prefix + separator.join(fields) + end
+    assert parse_log(text).records == (replace(OLDEST, time=time),)
 
 
 def test_an_older_line_with_a_figure_tells_its_policy() -> None:
     line = format_record(OLDEST) + ",\ttotal_run_time=5\n"
-    assert parse_records(line) == [replace(OLDEST, policy="runtime", figure=5)]
+    assert parse_log(line).records == (replace(OLDEST, policy="runtime", figure=5),)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_a_cut_log_holds_no_record_that_was_not_there(
     assert set(found) <= set(records)
     # On a console a line may lose its prefix and keep the whole record.
     timeless = {replace(record, time=None) for record in records}
-    assert {replace(r, time=None) for r in parse_records(text[begin:end])} <= timeless
+    assert {replace(r, time=None) for r in parse_log(text[begin:end]).records} <= timeless
 
 
 @given(kill_records(), kill_records(), st.data())
@@ -271,7 +271,7 @@ def test_a_piece_before_a_record_never_makes_another(
 
 @given(kill_records(), st.text(alphabet=st.characters(exclude_characters="\n"), min_size=1))
 def test_text_in_front_of_a_record_never_changes_it(record: KillRecord, text: str) -> None:
-    found = parse_records(text + format_record(record) + "\n")
+    found = parse_log(text + format_record(record) + "\n").records
     assert not found or replace(found[0], time=None) == replace(record, time=None)
 
 

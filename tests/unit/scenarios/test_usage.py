@@ -17,7 +17,6 @@ from harness.scenarios.evidence import (
     LimitChange,
     Meanwhile,
     Peak,
-    between,
     samples,
     samples_of,
 )
@@ -52,7 +51,8 @@ def test_nothing_is_lost_and_time_goes_on(usage: list[Usage], limits: list[Limit
 
 def test_both_ends_of_a_time_belong_to_it() -> None:
     usage = [Usage(time, 10070, 1) for time in (1.0, 2.0, 3.0, 4.0)]
-    assert [one.time for one in between(usage, 2.0, 3.0)] == [2.0, 3.0]
+    found = samples_of(Meanwhile(2.0, 3.0), usage, [], ahead=0.0)
+    assert [one.time for one in found] == [2.0, 3.0]
 
 
 def entry(uid: int, rss: int, peak: int, last_uid: int | None = None) -> LimitEntry:
