@@ -98,10 +98,8 @@ def _memory(
         one, other = _most(stock, uid_of(user)), _most(patched, uid_of(user))
         if one and other:
             alike = max(one, other) <= _ALIKE * min(one, other)
-            stock_size, patched_size = (
-                f"about {size / _MB:.0f} MB" for size in (one, one if alike else other)
-            )
-            yield f"{user}: most memory seen", stock_size, patched_size
+            words = [f"about {size / _MB:.0f} MB" for size in (one, one if alike else other)]
+            yield f"{user}: most memory seen", words[0], words[1]
 
 
 def _most(samples: Sequence[UsageSample], uid: int) -> int:

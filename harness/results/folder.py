@@ -11,6 +11,7 @@ import os
 import secrets
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from itertools import count
@@ -60,11 +61,9 @@ class ResultFolder:
             root.mkdir(parents=True, exist_ok=True)
             for number in count(1):
                 path = root / (base if number == 1 else f"{base}.{number}")
-                try:
+                with suppress(FileExistsError):
                     path.mkdir()
-                except FileExistsError:
-                    continue
-                break
+                    break
             _point(root / LATEST, path.name)
         return cls(path)
 

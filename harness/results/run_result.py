@@ -21,7 +21,7 @@ from harness.core import typed_json
 from harness.core.typed_json import Count
 from harness.kernel_output.records import KillRecord
 from harness.kernel_output.reports import GuestReport
-from harness.scenarios.verdict import GRAVEST_FIRST, Outcome, ScenarioVerdict
+from harness.scenarios.verdict import Outcome, ScenarioVerdict
 from harness.ui.events import Planned, ScenarioEnd
 
 VERDICT = "verdict.json"
@@ -175,7 +175,7 @@ class RunResult:
     def failed(self) -> tuple[ScenarioResult, ...]:
         """The verdicts that are no pass, gravest first."""
         failed = [one for one in self.judged if not one.passed]
-        return tuple(sorted(failed, key=lambda one: GRAVEST_FIRST.index(one.outcome)))
+        return tuple(sorted(failed, key=lambda one: one.outcome.rank))
 
     @property
     def missing(self) -> tuple[Planned, ...]:
@@ -293,9 +293,9 @@ def verdict_json(run: RunResult) -> str:
         "result": run.last_line,
         "source": _Source(run.origin, run.commit, run.changed),
         "kernel reports": run.reports,
+        "scenarios": [_entry(one) for one in run.judged],
         "missing": run.missing,
     }
-    told["scenarios"] = [_entry(one) for one in run.judged]
     return typed_json.to_text({name: told[name] for name in _FIELDS})
 
 

@@ -150,6 +150,11 @@ class Scenario:
         """Return the run called `name`."""
         return next(run for run in self.runs if run.name == name)
 
+    def expected_of(self, run: Run, policy: str) -> Expected:
+        """Return the expectation about this run's children; None: all of them live."""
+        expected = self.expected[policy]
+        return None if expected is None or expected.run != run.name else expected
+
 
 def uid_of(user: str) -> int:
     """Return the uid of "root" or "u0_aN"."""

@@ -298,7 +298,8 @@ def run_command(run: Run, script: Script) -> str:
         *("-u", script.until),
     ]
     if trigger == "daemon":
-        words += ["-w", f"{_kill_wait(run, policy, scenario):g}"]
+        must_kill = scenario.expected_of(run, policy) is not None and run is scenario.steps[-1]
+        words += ["-w", f"{_KILL_WAIT_SECONDS if must_kill else _NO_KILL_WAIT_SECONDS:g}"]
     if run.together:
         words.append("-a")
     words += [run.user, str(run.limit)]
@@ -314,12 +315,11 @@ def run_command(run: Run, script: Script) -> str:
 
 def _letters(scenario: Scenario, run: Run, policy: str) -> str:
     """Return how each child of `run` must end, in the form of the programs' option -e."""
-    expected = scenario.expected[policy]
-    if expected is None or expected.run != run.name:
-        return "L" * len(run.children)
+    expected = scenario.expected_of(run, policy)
     if isinstance(expected, Enough):
         return "?" * len(run.children)
-    return "".join("K" if index in expected.indexes else "L" for index in range(len(run.children)))
+    dead = () if expected is None else expected.indexes
+    return "".join("K" if index in dead else "L" for index in range(len(run.children)))
 
 
 def child_argument(child: Child, policy: str) -> str:
@@ -333,15 +333,6 @@ def child_argument(child: Child, policy: str) -> str:
     if child.name is not None:
         words.append("name=" + "".join(f"\\x{ord(character):02x}" for character in child.name))
     return ",".join(words)
-
-
-def _kill_wait(run: Run, policy: str, scenario: Scenario) -> float:
-    """Return how long the run waits for the daemon's first kill, in seconds."""
-    expected = scenario.expected[policy]
-    last = scenario.steps[-1]
-    if expected is None or expected.run != run.name or last is not run:
-        return _NO_KILL_WAIT_SECONDS
-    return _KILL_WAIT_SECONDS
 
 
 def setting_command(step: SetLimit, nonce: str) -> str:

@@ -66,8 +66,10 @@ class Outcome(enum.Enum):
         """Whether this outcome is the expected one."""
         return self in (Outcome.PASSED, Outcome.NOTHING_TO_KILL)
 
-
-GRAVEST_FIRST = tuple(Outcome)
+    @property
+    def rank(self) -> int:
+        """Its place among the outcomes; the gravest has the lowest."""
+        return list(Outcome).index(self)
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ def judge(
     `levels_tell` says whether a line at KERN_WARNING or worse counts against the kernel,
     `decisions_tell` whether the kernel has to report its decisions.
     """
+    expected = scenario.expected[policy]
     log = observations.section.text
     parsed = parse_log(log, raw=True)
     case = Case(scenario, policy, trigger, observations, parsed, decisions_tell)
@@ -121,7 +124,10 @@ def judge(
     findings += [Finding(Outcome.WRONG_VICTIM, text) for text in _strangers(case)]
     findings += [Finding(Outcome.INFRASTRUCTURE_FAILED, text) for text in gaps(case)]
     if case.whole:
-        findings += _victims(case)
+        if isinstance(expected, Enough):
+            findings += _enough(case, expected)
+        else:
+            findings += _exactly(case, expected)
         checks: tuple[tuple[Outcome, Callable[[Case], Iterator[str]]], ...] = (
             (Outcome.ALLOCATION_FAILED, _allocations),
             (Outcome.WRONG_VICTIM, _decisions),
@@ -133,9 +139,8 @@ def judge(
             (Outcome.RECORDS_DISAGREE, _entries),
         )
         findings += [Finding(outcome, text) for outcome, check in checks for text in check(case)]
-    findings.sort(key=_gravity)
-    nobody = scenario.expected[policy] is None
-    passed = Outcome.NOTHING_TO_KILL if nobody else Outcome.PASSED
+    findings.sort(key=lambda finding: finding.outcome.rank)
+    passed = Outcome.NOTHING_TO_KILL if expected is None else Outcome.PASSED
     outcome = findings[0].outcome if findings else passed
     return ScenarioVerdict(scenario.name, policy, trigger, outcome, tuple(findings), parsed.records)
 
@@ -156,13 +161,9 @@ def judge_log(
     """
     findings = _kernel(died, log, levels_tell)
     findings = findings or [Finding(Outcome.KERNEL_COMPLAINED, text) for text in reports]
-    findings.sort(key=_gravity)
+    findings.sort(key=lambda finding: finding.outcome.rank)
     outcome = findings[0].outcome if findings else Outcome.NOTHING_TO_KILL
     return ScenarioVerdict(name, "", trigger, outcome, tuple(findings), records=())
-
-
-def _gravity(finding: Finding) -> int:
-    return GRAVEST_FIRST.index(finding.outcome)
 
 
 def _kernel(died: str, log: str, levels_tell: bool) -> list[Finding]:
@@ -186,15 +187,6 @@ def _strangers(case: Case) -> Iterator[str]:
     for record in case.strangers():
         who = f"pid {record.pid} ({record.comm!r})"
         yield f"{who} was killed, which is no child of this scenario"
-
-
-def _victims(case: Case) -> Iterator[Finding]:
-    """Check that the expected victims died, and no other children."""
-    expected = case.scenario.expected[case.policy]
-    if isinstance(expected, Enough):
-        yield from _enough(case, expected)
-    else:
-        yield from _exactly(case, expected)
 
 
 def _decisions(case: Case) -> Iterator[str]:

@@ -31,7 +31,7 @@ def log_of(*pids: int) -> Section:
 
 
 def problems(output: str = OUTPUT, log: Section | None = None) -> tuple[str, ...]:
-    return judge_round(parse_round(output, "cafe"), log or log_of(123, 124))
+    return tuple(judge_round(parse_round(output, "cafe"), log or log_of(123, 124)))
 
 
 def test_a_good_round() -> None:
