@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import pytest
 from hypothesis import given
@@ -49,72 +50,54 @@ class Suite:
         return len(self.tests) == self.planned and all(test.ok for test in self.tests)
 
 
-class Parser:
-    """KTAP version 1 as the kernel's documentation has it; anything else is an error."""
+def parse(text: str) -> Suite:
+    """Parse KTAP version 1 as the kernel's documentation has it; anything else is an error."""
+    assert text.endswith("\n")
+    lines = text[:-1].split("\n")
+    assert lines == text.splitlines(), "a line that ends where none should"
+    return suite_in(lines)
 
-    def __init__(self, text: str) -> None:
-        assert text.endswith("\n")
-        self.lines = text[:-1].split("\n")
-        assert self.lines == text.splitlines(), "a line that ends where none should"
-        self.next = 0
 
-    def whole(self) -> Suite:
-        suite = self.suite("")
-        assert self.next == len(self.lines), f"behind the end: {self.lines[self.next]!r}"
-        return suite
-
-    def take(self, indent: str) -> str | None:
-        """The next line if it is of this level."""
-        if self.next == len(self.lines):
-            return None
-        line = self.lines[self.next]
-        if not line.startswith(indent) or line.startswith(f"{indent} "):
-            return None
-        self.next += 1
-        return line.removeprefix(indent)
-
-    def suite(self, indent: str) -> Suite:
-        assert self.take(indent) == "KTAP version 1"
-        plan = re.fullmatch(r"1\.\.([0-9]+)", self.take(indent) or "")
-        assert plan is not None
-        suite = Suite(int(plan[1]))
-        comments: list[str] = []
-        subtests: Suite | None = None
-        while suite.bail_out is None:
-            if self.next < len(self.lines) and self.lines[self.next] == f"{indent}  KTAP version 1":
-                assert subtests is None
-                subtests = self.suite(f"{indent}  ")
-            line = self.take(indent)
-            if line is None:
-                break
+def suite_in(lines: list[str]) -> Suite:
+    version, plan, *rest = lines
+    assert version == "KTAP version 1"
+    planned = re.fullmatch(r"1\.\.([0-9]+)", plan)
+    assert planned is not None
+    suite = Suite(int(planned[1]))
+    comments: list[str] = []
+    subtests: Suite | None = None
+    for is_inner, group in groupby(rest, lambda line: line.startswith("  ")):
+        if is_inner:
+            assert subtests is None
+            subtests = suite_in([line[2:] for line in group])
+            assert subtests.bail_out is None
+            continue
+        for line in group:
+            assert suite.bail_out is None, f"behind the end: {line!r}"
             if line.startswith("# "):
                 comments.append(line[2:])
             elif line.startswith("Bail out! "):
-                assert not indent
                 suite.bail_out = line.removeprefix("Bail out! ")
             else:
-                suite.tests.append(self.result(line, len(suite.tests) + 1, comments, subtests))
+                suite.tests.append(case_in(line, len(suite.tests) + 1, comments, subtests))
                 comments, subtests = [], None
-        assert subtests is None, "subtests without a result"
-        assert len(suite.tests) <= suite.planned
-        return suite
-
-    def result(self, line: str, number: int, comments: list[str], subtests: Suite | None) -> Case:
-        found = _RESULT.fullmatch(line)
-        assert found is not None, f"no line of KTAP: {line!r}"
-        assert int(found["number"]) == number
-        rest = _REST.fullmatch(found["rest"])
-        assert rest is not None, f"no line of KTAP: {line!r}"
-        ok = found["result"] == "ok"
-        if subtests is not None:
-            assert ok == subtests.ok
-        # As many parsers do.
-        name = re.sub(r"^- ", "", (rest["name"] or "").strip())
-        return Case(ok, unescape(name), rest["data"] or "", comments, subtests)
+    assert subtests is None, "subtests without a result"
+    assert len(suite.tests) <= suite.planned
+    return suite
 
 
-def parse(text: str) -> Suite:
-    return Parser(text).whole()
+def case_in(line: str, number: int, comments: list[str], subtests: Suite | None) -> Case:
+    found = _RESULT.fullmatch(line)
+    assert found is not None, f"no line of KTAP: {line!r}"
+    assert int(found["number"]) == number
+    rest = _REST.fullmatch(found["rest"])
+    assert rest is not None, f"no line of KTAP: {line!r}"
+    ok = found["result"] == "ok"
+    if subtests is not None:
+        assert ok == subtests.ok
+    # As many parsers do.
+    name = re.sub(r"^- ", "", (rest["name"] or "").strip())
+    return Case(ok, unescape(name), rest["data"] or "", comments, subtests)
 
 
 def unescape(name: str) -> str:
