@@ -50,9 +50,7 @@ def test_a_whole_output() -> None:
         ),
         done=Done("oom_test_kernel", "5f0c", 2, 2),
     )
-
-
-def test_a_terminals_line_ends() -> None:
+    # A terminal's line ends.
     assert parse_output(COURSE.replace("\n", "\r\n")) == parse_output(COURSE)
 
 

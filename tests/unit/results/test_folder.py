@@ -120,9 +120,7 @@ def test_the_tables() -> None:
     kills = rendered(kill_table(judged))
     for cell in ("10070", "100003840", "97484800", "runtime 812345678", "a[b]\\x0a"):
         assert cell in kills
-
-
-def test_many_kills_are_counted_not_listed() -> None:
+    # Many kills are counted, not listed.
     one = replace(verdict(), records=(RECORD,) * 40)
     assert "… and 37 more" in rendered(kill_table(summary(one).judged))
 

@@ -115,17 +115,14 @@ def test_names_are_shown_as_they_are(name: str) -> None:
     assert blocks(tokens)[1] == f"{name}\n"
 
 
-@given(summaries())
-def test_every_run_makes_a_page(run: RunResult) -> None:
+@given(summaries(), st.integers(-10, 3000))
+def test_every_run_makes_a_page(run: RunResult, most: int) -> None:
     tokens = tokens_of(page(run))
     assert {token.type for token in tokens} <= PLAIN
     rows = [token.type for token in tokens].count("tr_open")
     assert rows == (1 + len(run.judged) if run.judged else 0)
     assert len(blocks(tokens)) == 1 + sum(bool(one.reasons) for one in run.failed)
-
-
-@given(summaries(), st.integers(-10, 3000))
-def test_a_page_is_never_too_long(run: RunResult, most: int) -> None:
+    # It is never too long.
     text = page(run, most)
     assert len(text.encode()) <= max(most, 0)
     assert {token.type for token in tokens_of(text)} <= PLAIN
