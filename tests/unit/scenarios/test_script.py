@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from world import TWO_VICTIMS
 
 from harness.scenarios.catalogue import (
     POLICIES,
+    PROGRAMS,
     SCENARIOS,
     TRIGGERS,
     Child,
@@ -37,7 +37,7 @@ TOKEN = "0123abcd"
 
 
 def named(name: str) -> Scenario:
-    return next(one for one in SCENARIOS if one.name == name)
+    return next(one for one in (*SCENARIOS, TWO_VICTIMS) if one.name == name)
 
 
 def script(name: str, policy: str = "rss", trigger: str = "alloc") -> Script:
@@ -57,24 +57,6 @@ def test_the_reports_own_command() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("scenario", "run", "seconds"),
-    [
-        ("report", "main", "30"),
-        ("below-limit", "main", "0.4"),
-        # There the kill comes behind a later step.
-        ("lowered", "main", "0.4"),
-        ("bystander", "bystander", "0.4"),
-    ],
-)
-def test_the_daemons_program_waits_for_a_kill_only_where_one_must_come(
-    scenario: str, run: str, seconds: str
-) -> None:
-    words = command(scenario, run, "rss", "daemon")
-    assert " ./oom_test_daemon " in words
-    assert f" -w {seconds} " in words
-
-
 def test_a_shielded_run() -> None:
     words = command("all-protected", "main", "rss", "alloc")
     # Of the process that becomes the program: $$ would be the script's own.
@@ -82,20 +64,27 @@ def test_a_shielded_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scenario", "run", "policy", "letters"),
+    ("name", "run", "policy", "trigger", "option"),
     [
-        (named("runtime-pick"), "main", "runtime", "KL"),
-        (named("runtime-pick"), "main", "rss", "LK"),
-        (TWO_VICTIMS, "main", "rss", "LKK"),
-        (named("bystander"), "main", "rss", "LK"),
-        (named("bystander"), "bystander", "rss", "L"),
-        (named("many-small"), "main", "rss", "?" * 64),
+        # How each child must end.
+        ("runtime-pick", "main", "runtime", "alloc", "-e KL"),
+        ("runtime-pick", "main", "rss", "alloc", "-e LK"),
+        ("two-victims", "main", "rss", "alloc", "-e LKK"),
+        ("bystander", "main", "rss", "alloc", "-e LK"),
+        ("bystander", "bystander", "rss", "alloc", "-e L"),
+        ("many-small", "main", "rss", "alloc", f"-e '{'?' * 64}'"),
+        # With the daemon it waits for a kill, long only if one must come.
+        ("report", "main", "rss", "daemon", "-w 30"),
+        ("below-limit", "main", "rss", "daemon", "-w 0.4"),
+        # There the kill comes behind a later step.
+        ("lowered", "main", "rss", "daemon", "-w 0.4"),
+        ("bystander", "bystander", "rss", "daemon", "-w 0.4"),
     ],
 )
-def test_how_each_child_must_end(scenario: Scenario, run: str, policy: str, letters: str) -> None:
-    one = Script(scenario, policy, "alloc", "5f0c", TOKEN)
-    words = shlex.split(run_command(scenario.run(run), one))
-    assert words[words.index("-e") + 1] == letters
+def test_a_runs_options(name: str, run: str, policy: str, trigger: str, option: str) -> None:
+    words = command(name, run, policy, trigger)
+    assert f" ./{PROGRAMS[trigger]} " in words
+    assert f" {option} " in words
 
 
 @pytest.mark.parametrize(
