@@ -110,7 +110,7 @@ def _title(one: ScenarioResult) -> str:
 
 
 def _short(text: str) -> str:
-    shown = visible(public(text))
+    shown = visible(public(text)[: _LONGEST + 1])
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 
 

@@ -6,8 +6,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from harness.kernel_output.klog import find_trouble
 from harness.kernel_output.reports import find_reports
@@ -323,8 +321,3 @@ def test_what_a_program_writes_breaks_no_kernel(text: str) -> None:
         check_innocent(f"{start}{text}")
     # In the log only the kernel writes a level below 8; on a console anybody does.
     assert console.find_trouble(f"<4>{text}") == ""
-
-
-@given(st.text())
-def test_any_text_is_read_without_an_error(text: str) -> None:
-    trouble_in(text)

@@ -41,13 +41,10 @@ def tokens_of(text: str) -> list[Token]:
     return tokens + [child for token in tokens for child in token.children or ()]
 
 
-def shown(token: Token) -> str:
-    return "".join(child.content for child in token.children or ())
-
-
 def after(tokens: list[Token], kind: str) -> list[str]:
     """The texts of what `kind` opens."""
-    return [shown(inline) for opened, inline in pairwise(tokens) if opened.type == kind]
+    opened = [inline.children or () for one, inline in pairwise(tokens) if one.type == kind]
+    return ["".join(child.content for child in children) for children in opened]
 
 
 def blocks(tokens: list[Token]) -> list[str]:

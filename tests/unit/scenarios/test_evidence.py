@@ -141,15 +141,10 @@ def test_a_time_is_finite(time: str) -> None:
         parse_decisions(text)
 
 
-@pytest.mark.parametrize(
-    ("chosen", "expected", "is_disputed"),
-    [(7, None, False), (7, 7, False), (7, 8, True)],
-)
-def test_a_model_that_was_not_asked_does_not_disagree(
-    chosen: int, expected: int | None, is_disputed: bool
-) -> None:
-    (found,) = parse_decisions(json.dumps([{**CHOICE, "chosen": chosen, "expected": expected}]))
-    assert found.is_disputed == is_disputed
+def test_a_model_that_was_not_asked_does_not_disagree() -> None:
+    for expected, is_disputed in ((None, False), (7, False), (8, True)):
+        (found,) = parse_decisions(json.dumps([{**CHOICE, "chosen": 7, "expected": expected}]))
+        assert found.is_disputed == is_disputed
 
 
 def test_each_sample_has_the_limit_by_then() -> None:
@@ -197,9 +192,6 @@ def test_the_kernels_own_sums_stand_among_those_that_were_seen() -> None:
     )
     # Nobody else had a limit and used anything.
     assert meanwhile.peaks == (Peak(10070, 95, 60),)
-
-
-def test_what_was_not_read_has_no_peaks() -> None:
-    meanwhile = Meanwhile(2.0, 5.0)
-    assert samples_of(meanwhile, [], [], ahead=0.0) == ()
-    assert meanwhile.peaks == ()
+    not_read = Meanwhile(2.0, 5.0)
+    assert samples_of(not_read, [], [], ahead=0.0) == ()
+    assert not_read.peaks == ()

@@ -112,6 +112,8 @@ def test_badness_is_the_contracts(one: Candidate) -> None:
     )
     expected = badness(rss, swap, pgtables, one.admin, one.adj, total)
     assert model_score(one, "badness") == expected
+    # For a module's policy, as for CPU time, the kernel's score counts.
+    assert model_score(one, "youngest") == model_score(one, "runtime") == one.score
 
 
 @given(st.lists(CANDIDATES, min_size=1), st.sampled_from(["rss", "runtime", "badness", "youngest"]))
