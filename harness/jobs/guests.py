@@ -23,12 +23,7 @@ from harness.scenarios.catalogue import PROGRAMS, Modules, Scenario, uid_of
 from harness.scenarios.evidence import Decision, ScenarioUsage, UsageSample, samples_of
 from harness.scenarios.observations import Observations
 from harness.scenarios.run import observe
-from harness.scenarios.script import (
-    events_command,
-    modules_command,
-    uptime_command,
-    watch_command,
-)
+from harness.scenarios.script import events_command, modules_command, uptime_command, watch_command
 from harness.scenarios.verdict import Outcome, judge, judge_log
 from harness.ui.events import Planned
 
