@@ -40,7 +40,8 @@ from harness.results.kcidb import check_origin
 from harness.results.run_result import RunResult, Status
 from harness.scenarios.catalogue import check_trigger, on_stock, policies_of, select
 from harness.scenarios.evidence import UsageSample
-from harness.scenarios.verdict import Observations, Outcome
+from harness.scenarios.observations import Observations
+from harness.scenarios.verdict import Outcome
 from harness.targets.model import GitSource
 from harness.ui.workspace import Workspace
 
@@ -230,7 +231,7 @@ def _compare(test: Run, files: Bootable) -> None:
     if not stock.summary.passed:
         raise InfrastructureError(
             f"the stock kernel did something else: {stock.summary.reason}",
-            log=folder.console_log,
+            log=folder.console_of(1),
         )
     found = [
         difference

@@ -235,7 +235,7 @@ def _round(
     results.put("kernel.log", log, session.folder)
     results.put("output.txt", done.output, session.folder)
     output = parse_round(done.output, nonce)
-    return output.counts, judge_round(output, section(log, nonce))
+    return output.counts, tuple(judge_round(output, section(log, nonce)))
 
 
 def _forget_leaks(session: Session) -> None:

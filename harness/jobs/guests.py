@@ -19,11 +19,12 @@ from harness.kernel_output.records import COMM_BYTES
 from harness.kernel_output.reports import find_reports
 from harness.machine.session import Session
 from harness.results.run_result import ScenarioResult
-from harness.scenarios.catalogue import Modules, Scenario, uid_of
+from harness.scenarios.catalogue import PROGRAMS, Modules, Scenario, uid_of
 from harness.scenarios.evidence import Decision, ScenarioUsage, UsageSample, samples_of
-from harness.scenarios.run import modules_command, observe
-from harness.scenarios.script import events_command, uptime_command, watch_command
-from harness.scenarios.verdict import PROGRAMS, Observations, Outcome, judge, judge_log
+from harness.scenarios.observations import Observations
+from harness.scenarios.run import observe
+from harness.scenarios.script import events_command, modules_command, uptime_command, watch_command
+from harness.scenarios.verdict import Outcome, judge, judge_log
 from harness.ui.events import Planned
 
 # The kernel log at two points in time; each is judged as a scenario is.

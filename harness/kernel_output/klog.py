@@ -23,8 +23,6 @@ from harness.kernel_output.troubles import trouble_in
 
 # KERN_WARNING is 4; a lower number is worse.
 _WARNING = 4
-# A section that lacks one of these lines is incomplete.
-_MARKER = "goldfish-oom: {edge} {nonce}"
 # The beginning of a line that states the value of /proc/uptime at the time of writing.
 UPTIME = "goldfish-oom: uptime "
 _UPTIME = re.compile(re.escape(UPTIME) + r"([0-9]+\.[0-9]+)")
@@ -117,7 +115,7 @@ _ALLOWED = tuple(re.compile(allowed.expression) for allowed in (*OWN_LINES, *BOO
 
 def marker(edge: str, nonce: str) -> str:
     """Return the text of a marker line; `edge` is "begin" or "end"."""
-    return _MARKER.format(edge=edge, nonce=nonce)
+    return f"goldfish-oom: {edge} {nonce}"
 
 
 def section(log: str, nonce: str) -> Section:

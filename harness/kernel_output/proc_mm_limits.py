@@ -13,9 +13,10 @@ COLUMNS = (
     *("grace", "policy", "dry_run", "last_pid", "last_comm"),
 )
 _LINE = re.compile(
-    r"(?P<uid>[0-9]+)(?:-(?P<last>[0-9]+))?[ \t]+"
-    + r"([0-9]+)[ \t]+" * 6
-    + r"(?P<policy>[A-Za-z0-9_]+|-)[ \t]+([01])[ \t]+([0-9]+)[ \t]+(?P<comm>[!-~]+)"
+    r"(?P<uid>[0-9]+)(?:-(?P<last_uid>[0-9]+))?[ \t]+"
+    + "".join(rf"(?P<{name}>[0-9]+)[ \t]+" for name in COLUMNS[1:7])
+    + r"(?P<policy>[A-Za-z0-9_]+|-)[ \t]+(?P<dry_run>[01])[ \t]+"
+    + r"(?P<last_pid>[0-9]+)[ \t]+(?P<last_comm>[!-~]+)"
 )
 # How the kernel writes an empty name. No other name looks like this.
 _EMPTY = r"\x00"
@@ -72,19 +73,12 @@ def _entry(line: str) -> LimitEntry:
     match = _LINE.fullmatch(line)
     if match is None:
         raise ValueError(f"not a line of /proc/mm_limits: {line!r}")
-    mm_max, rss, peak_rss, overshoot, kills, grace = map(int, match.groups()[2:8])
-    last_pid = int(match[11])
+    numbers = {name: int(match[name]) for name in (*COLUMNS[:7], "last_pid")}
+    has_name = numbers["last_pid"] != 0 and match["last_comm"] != _EMPTY
     return LimitEntry(
-        uid=int(match["uid"]),
-        mm_max=mm_max,
-        rss=rss,
-        peak_rss=peak_rss,
-        overshoot=overshoot,
-        kills=kills,
-        last_pid=last_pid,
-        last_comm="" if last_pid == 0 or match["comm"] == _EMPTY else unescape(match["comm"]),
-        last_uid=int(match["last"]) if match["last"] else None,
-        grace=grace,
+        **numbers,
+        last_comm=unescape(match["last_comm"]) if has_name else "",
+        last_uid=int(match["last_uid"]) if match["last_uid"] else None,
         policy=match["policy"].removeprefix("-"),
-        dry_run=match[10] == "1",
+        dry_run=match["dry_run"] == "1",
     )

@@ -126,8 +126,7 @@ def holding_prefix(marker: str) -> str:
 
 def parse_output(text: str) -> ProgramOutput:
     """Return a program's output in typed form. Never raises."""
-    lines = [line.strip() for line in text.split("\n")]
-    lines = [line for line in lines if line]
+    lines = [line for line in map(str.strip, text.split("\n")) if line]
     done = _all(_DONE, lines)
     last = bool(lines) and _DONE.fullmatch(lines[-1]) is not None
     holding = _all(_HOLDING, lines)

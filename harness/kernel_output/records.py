@@ -217,11 +217,6 @@ def parse_log(text: str, *, raw: bool = False) -> ParsedRecords:
     return ParsedRecords(tuple(records), tuple(torn))
 
 
-def parse_records(text: str) -> list[KillRecord]:
-    """Return the records in a kernel log or a console, in its order. Never raises."""
-    return list(parse_log(text).records)
-
-
 def _record(line: KernelLine) -> KillRecord | None:
     """Return the record if the whole line is one, else None."""
     match = _RECORD.fullmatch(line.text.lstrip(" \t"))
@@ -233,13 +228,10 @@ def _record(line: KernelLine) -> KillRecord | None:
         return None
     if not policy and figure_name is not None and figure_name not in _POLICY_OF_FIGURE:
         return None
+    numbers = {name: int(match[name]) for name in ("uid", "user_rss", "mm_max", "pid", "rss")}
     record = KillRecord(
+        **numbers,
         time=line.time,
-        uid=int(match["uid"]),
-        user_rss=int(match["user_rss"]),
-        mm_max=int(match["mm_max"]),
-        pid=int(match["pid"]),
-        rss=int(match["rss"]),
         figure=None if match["figure"] is None else int(match["figure"]),
         policy=policy or _POLICY_OF_FIGURE.get(figure_name or "", ""),
         trigger=match["trigger"] or "",

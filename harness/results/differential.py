@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from harness.kernel_output.records import parse_log
 from harness.scenarios.catalogue import Scenario, uid_of
 from harness.scenarios.evidence import UsageSample
-from harness.scenarios.verdict import Observations
+from harness.scenarios.observations import Observations
 
 _MB = 1_000_000
 _ALIKE = 1.25
@@ -40,25 +40,17 @@ class Difference:
 
 def cells(scenario: Scenario, seen: Observations) -> Mapping[str, str]:
     """Return the cells of a scenario by name; `scenario` is the one for a kernel with limits."""
-    found = dict(_children(scenario, seen))
-    found.update(_settings(scenario, seen))
     records = parse_log(seen.section.text, raw=True).records
-    found["kill records"] = str(len(records))
-    return found
+    ends, answers = _children(scenario, seen), _settings(scenario, seen)
+    return dict([*ends, *answers, ("kill records", str(len(records)))])
 
 
 def compare(scenario: Scenario, policy: str, stock: Seen, patched: Seen) -> tuple[Difference, ...]:
     """Compare all cells, in the scenario's order; return also those that are the same."""
     one, other = cells(scenario, stock[0]), cells(scenario, patched[0])
-    return (
-        *(
-            Difference(
-                scenario.name, policy, name, one.get(name, NOTHING), other.get(name, NOTHING)
-            )
-            for name in dict.fromkeys((*one, *other))
-        ),
-        *_memory(scenario, policy, stock[1], patched[1]),
-    )
+    found = [(name, one.get(name, NOTHING), other.get(name, NOTHING)) for name in {**one, **other}]
+    found += _memory(scenario, stock[1], patched[1])
+    return tuple(Difference(scenario.name, policy, *cell) for cell in found)
 
 
 def _children(scenario: Scenario, seen: Observations) -> Iterator[tuple[str, str]]:
@@ -95,12 +87,9 @@ def _settings(scenario: Scenario, seen: Observations) -> Iterator[tuple[str, str
 
 
 def _memory(
-    scenario: Scenario,
-    policy: str,
-    stock: Sequence[UsageSample],
-    patched: Sequence[UsageSample],
-) -> Iterator[Difference]:
-    """Compare the largest memory sample of each user.
+    scenario: Scenario, stock: Sequence[UsageSample], patched: Sequence[UsageSample]
+) -> Iterator[tuple[str, str, str]]:
+    """Compare the largest memory sample of each user; yield a cell's name, stock and patched.
 
     The times of the samples are chance, so sums within 25 % of each other count as the same.
     A stock kernel has no sums of its own, so our kernel's own sums are left out.
@@ -110,7 +99,7 @@ def _memory(
         if one and other:
             alike = max(one, other) <= _ALIKE * min(one, other)
             words = [f"about {size / _MB:.0f} MB" for size in (one, one if alike else other)]
-            yield Difference(scenario.name, policy, f"{user}: most memory seen", *words)
+            yield f"{user}: most memory seen", words[0], words[1]
 
 
 def _most(samples: Sequence[UsageSample], uid: int) -> int:

@@ -11,6 +11,7 @@ import os
 import secrets
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from itertools import count
@@ -60,18 +61,11 @@ class ResultFolder:
             root.mkdir(parents=True, exist_ok=True)
             for number in count(1):
                 path = root / (base if number == 1 else f"{base}.{number}")
-                try:
+                with suppress(FileExistsError):
                     path.mkdir()
-                except FileExistsError:
-                    continue
-                break
+                    break
             _point(root / LATEST, path.name)
         return cls(path)
-
-    @property
-    def console_log(self) -> Path:
-        """The file for the first guest's console."""
-        return self.console_of(1)
 
     def console_of(self, guest: int) -> Path:
         """Return the file for a guest's console."""
@@ -118,20 +112,16 @@ class ResultFolder:
 
 def scenario_table(judged: Sequence[ScenarioResult]) -> Table:
     """Build the table of the scenarios and their outcomes."""
-    table = Table(title="Scenarios", title_justify="left", box=SIMPLE_HEAD)
-    for name in ("scenario", "policy", "trigger", "outcome", "kills"):
-        table.add_column(name, justify="right" if name == "kills" else "left", no_wrap=True)
-    table.add_column("s", justify="right", no_wrap=True)
+    table = _table("Scenarios")
+    for name in ("scenario", "policy", "trigger", "outcome"):
+        table.add_column(name, no_wrap=True)
+    for name in ("kills", "s"):
+        table.add_column(name, justify="right", no_wrap=True)
     for one in judged:
         style = "green" if one.passed else "bold red"
-        table.add_row(
-            one.scenario,
-            one.policy,
-            one.trigger,
-            f"[{style}]{one.outcome.value}[/]",
-            str(one.kill_count),
-            f"{one.seconds:.1f}",
-        )
+        outcome = f"[{style}]{one.outcome.value}[/]"
+        numbers = (str(one.kill_count), f"{one.seconds:.1f}")
+        table.add_row(one.scenario, one.policy, one.trigger, outcome, *numbers)
     return table
 
 
@@ -140,9 +130,7 @@ def kill_table(judged: Sequence[ScenarioResult]) -> Table:
 
     On a narrow terminal words wrap, and numbers stay whole.
     """
-    table = Table(
-        title="Kill records (bytes; CPU time in ns)", title_justify="left", box=SIMPLE_HEAD
-    )
+    table = _table("Kill records (bytes; CPU time in ns)")
     table.add_column("scenario", overflow="fold", min_width=_NARROW)
     for name in ("user", "sum", "limit", "pid", "its RSS", "policy's figure"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -152,19 +140,14 @@ def kill_table(judged: Sequence[ScenarioResult]) -> Table:
         for record in one.kills[:_SHOWN]:
             table.add_row(one.scenario, *_cells(record))
         if len(one.kills) > _SHOWN:
-            cells = [one.scenario, *[""] * 7, f"… and {len(one.kills) - _SHOWN} more"]
-            table.add_row(*cells)
+            table.add_row(one.scenario, *[""] * 7, f"… and {len(one.kills) - _SHOWN} more")
     return table
 
 
 def difference_table(found: Sequence[Difference]) -> Table:
     """Build the table of the cells that differ; the title says how many are the same."""
     same = sum(1 for one in found if not one.differs)
-    table = Table(
-        title=f"Stock and patched kernel: what differs ({same} cells are the same)",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-    )
+    table = _table(f"Stock and patched kernel: what differs ({same} cells are the same)")
     for name in ("scenario", "policy", "cell", "stock", "patched"):
         table.add_column(name, overflow="fold")
     for one in found:
@@ -178,18 +161,15 @@ _SHOWN = 3
 _NARROW = 4
 
 
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+
+
 def _cells(record: KillRecord) -> tuple[str, ...]:
+    sizes = (record.uid, record.user_rss, record.mm_max, record.pid, record.rss)
     figure = "" if record.figure is None else f" {record.figure}"
-    return (
-        str(record.uid),
-        str(record.user_rss),
-        str(record.mm_max),
-        str(record.pid),
-        str(record.rss),
-        f"{record.policy}{figure}",
-        record.trigger,
-        escape_markup(escape_name(record.comm)),
-    )
+    name = escape_markup(escape_name(record.comm))
+    return (*map(str, sizes), f"{record.policy}{figure}", record.trigger, name)
 
 
 def _point(link: Path, target: str) -> None:

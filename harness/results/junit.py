@@ -7,6 +7,9 @@ from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 
 from harness.results.run_result import RunResult, Status
 
+# The element of a case that is no pass.
+_KINDS = {Status.ERROR: Error, Status.FAILED: Failure}
+
 
 def junit(summary: RunResult) -> str:
     """Build the XML: a run is a suite, a scenario under a policy is a test case."""
@@ -14,26 +17,19 @@ def junit(summary: RunResult) -> str:
     for one in summary.judged:
         case = TestCase(one.scenario, classname=f"{summary.kernel}.{one.policy or 'log'}")
         case.time = one.seconds
-        text = "\n".join(_xml_text(reason) for reason in one.reasons)
-        if one.status is Status.ERROR:
-            case.result = [_result(Error, one.outcome.value, text)]
-        elif one.status is Status.FAILED:
-            case.result = [_result(Failure, one.outcome.value, text)]
+        if one.status in _KINDS:
+            result = _KINDS[one.status](one.outcome.value)
+            result.text = "\n".join(_xml_text(reason) for reason in one.reasons)
+            case.result = [result]
         suite.add_testcase(case)
     if summary.problem:
         case = TestCase("run", classname=summary.kernel)
-        case.result = [_result(Error, _xml_text(summary.problem), "")]
+        case.result = [Error(_xml_text(summary.problem))]
         suite.add_testcase(case)
     xml = JUnitXml()
     xml.add_testsuite(suite)
     content: bytes = xml.tostring()  # type: ignore[no-untyped-call]
     return content.decode()
-
-
-def _result(kind: type[Error] | type[Failure], message: str, text: str) -> Error | Failure:
-    result = kind(message)
-    result.text = text
-    return result
 
 
 def _xml_text(text: str) -> str:

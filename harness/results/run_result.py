@@ -27,7 +27,6 @@ from harness.ui.events import Planned, ScenarioEnd
 VERDICT = "verdict.json"
 KILLS = "kills.json"
 KCIDB_ORIGIN = "goldfish_oom"
-_GRAVEST_FIRST = tuple(Outcome)
 # The exceptions that end a run by a Ctrl-C or a signal.
 _ENDED_BY: Mapping[str, str] = MappingProxyType(
     {"KeyboardInterrupt": "ended by Ctrl-C", "Terminated": "ended by a signal"}
@@ -53,21 +52,6 @@ class Status(enum.Enum):
 
 _WORDS: Mapping[Status, str] = MappingProxyType(
     {Status.ERROR: "NO VERDICT", Status.MISSING: "NOT FINISHED"}
-)
-_STATUS_OF: Mapping[Outcome, Status] = MappingProxyType(
-    {
-        Outcome.KERNEL_DIED: Status.FAILED,
-        Outcome.KERNEL_COMPLAINED: Status.FAILED,
-        Outcome.ALLOCATION_FAILED: Status.FAILED,
-        Outcome.NOT_KILLED: Status.FAILED,
-        Outcome.WRONG_VICTIM: Status.FAILED,
-        Outcome.TOO_MANY_KILLED: Status.FAILED,
-        Outcome.WRONG_ANSWER: Status.FAILED,
-        Outcome.RECORDS_DISAGREE: Status.FAILED,
-        Outcome.INFRASTRUCTURE_FAILED: Status.ERROR,
-        Outcome.NOTHING_TO_KILL: Status.PASSED,
-        Outcome.PASSED: Status.PASSED,
-    }
 )
 
 
@@ -119,7 +103,9 @@ class ScenarioResult:
     @property
     def status(self) -> Status:
         """The status for other tools."""
-        return _STATUS_OF[self.outcome]
+        if self.outcome is Outcome.INFRASTRUCTURE_FAILED:
+            return Status.ERROR
+        return Status.PASSED if self.passed else Status.FAILED
 
     @property
     def place(self) -> Planned:
@@ -189,7 +175,7 @@ class RunResult:
     def failed(self) -> tuple[ScenarioResult, ...]:
         """The verdicts that are no pass, gravest first."""
         failed = [one for one in self.judged if not one.passed]
-        return tuple(sorted(failed, key=lambda one: _GRAVEST_FIRST.index(one.outcome)))
+        return tuple(sorted(failed, key=lambda one: one.outcome.rank))
 
     @property
     def missing(self) -> tuple[Planned, ...]:
@@ -307,9 +293,9 @@ def verdict_json(run: RunResult) -> str:
         "result": run.last_line,
         "source": _Source(run.origin, run.commit, run.changed),
         "kernel reports": run.reports,
+        "scenarios": [_entry(one) for one in run.judged],
         "missing": run.missing,
     }
-    told["scenarios"] = [_entry(one) for one in run.judged]
     return typed_json.to_text({name: told[name] for name in _FIELDS})
 
 

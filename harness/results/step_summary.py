@@ -62,10 +62,7 @@ def page(summary: RunResult, most: int = LIMIT) -> str:
 def errors(summary: RunResult) -> list[str]:
     """Build GitHub's commands for the failures, gravest first, or for what ended the run."""
     found = [
-        _error(
-            f"{_where(one)}: {one.outcome.value}",
-            list(one.reasons[:_MOST_REASONS]) or [one.outcome.value],
-        )
+        _error(_title(one), list(one.reasons[:_MOST_REASONS]) or [one.outcome.value])
         for one in summary.failed
     ]
     if not found and not summary.passed:
@@ -92,7 +89,7 @@ def _parts(summary: RunResult) -> Iterator[str]:
     if summary.missing:
         yield f"\n{len(summary.missing)} more were not judged.\n"
     for one in summary.failed:
-        yield f"\n### {_markdown(f'{_where(one)}: {one.outcome.value}')}\n"
+        yield f"\n### {_markdown(_title(one))}\n"
         reasons = [_short(reason) for reason in one.reasons[:_MOST_REASONS]]
         if len(one.reasons) > _MOST_REASONS:
             reasons.append(f"… and {len(one.reasons) - _MOST_REASONS} more")
@@ -107,14 +104,13 @@ def _row(one: ScenarioResult) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-def _where(one: ScenarioResult) -> str:
-    if not one.policy:
-        return one.scenario
-    return f"{one.scenario}, policy {one.policy}, trigger {one.trigger}"
+def _title(one: ScenarioResult) -> str:
+    where = f", policy {one.policy}, trigger {one.trigger}" if one.policy else ""
+    return f"{one.scenario}{where}: {one.outcome.value}"
 
 
 def _short(text: str) -> str:
-    shown = visible(public(text))
+    shown = visible(public(text)[: _LONGEST + 1])
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 
 

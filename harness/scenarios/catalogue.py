@@ -27,6 +27,8 @@ from harness.kernel_output.records import FIGURE_OF_POLICY
 
 POLICIES = tuple(FIGURE_OF_POLICY)
 TRIGGERS = ("alloc", "daemon")
+# The program that runs a scenario's children, by trigger.
+PROGRAMS = {"alloc": "oom_test_kernel", "daemon": "oom_test_daemon"}
 
 # The uid of Android's first app, u0_a0, in Bionic and in our guest.
 _FIRST_APP_UID = 10000
@@ -147,6 +149,11 @@ class Scenario:
     def run(self, name: str) -> Run:
         """Return the run called `name`."""
         return next(run for run in self.runs if run.name == name)
+
+    def expected_of(self, run: Run, policy: str) -> Expected:
+        """Return the expectation about this run's children; None: all of them live."""
+        expected = self.expected[policy]
+        return None if expected is None or expected.run != run.name else expected
 
 
 def uid_of(user: str) -> int:

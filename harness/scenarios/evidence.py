@@ -161,20 +161,25 @@ def samples_of(
     The kernel log's clock, which gives the times of kills, is `ahead` seconds ahead of the
     clock of all other times here. Of `seen`, only the samples within the scenario count.
     """
-    by_proc = samples(
-        [
-            replace(one, time=one.time + ahead)
-            for one in between(tuple(seen), meanwhile.begin, meanwhile.end)
-        ],
-        [replace(one, time=one.time + ahead) for one in meanwhile.limits],
-    )
-    kernels = [*_at_kills(kills), *_as_read(meanwhile, ahead)]
-    return tuple(sorted([*by_proc, *kernels], key=lambda one: one.time))
-
-
-def between(usage: Iterable[Usage], begin: float, end: float) -> tuple[Usage, ...]:
-    """Return the usage between two times, in seconds since boot; both ends are included."""
-    return tuple(one for one in usage if begin <= one.time <= end)
+    usage = [one for one in seen if meanwhile.begin <= one.time <= meanwhile.end]
+    found = [
+        *samples(
+            [replace(one, time=one.time + ahead) for one in usage],
+            [replace(one, time=one.time + ahead) for one in meanwhile.limits],
+        ),
+        *(
+            UsageSample(one.time, one.uid, one.user_rss, one.mm_max, KILL_RECORD)
+            for one in kills
+            if one.time is not None
+        ),
+    ]
+    if meanwhile.read_at is not None:
+        at = meanwhile.read_at + ahead
+        found += [
+            UsageSample(at, one.uid, one.rss, one.mm_max, PROC_MM_LIMITS)
+            for one in _of_users(meanwhile.read)
+        ]
+    return tuple(sorted(found, key=lambda one: one.time))
 
 
 def samples(usage: Iterable[Usage], limits: Sequence[LimitChange]) -> tuple[UsageSample, ...]:
@@ -194,24 +199,6 @@ def samples(usage: Iterable[Usage], limits: Sequence[LimitChange]) -> tuple[Usag
         uid = event.uid
         found.append(UsageSample(event.time, uid, rss.get(uid, 0), mm_max.get(uid)))
     return tuple(found)
-
-
-def _at_kills(kills: Iterable[KillRecord]) -> list[UsageSample]:
-    return [
-        UsageSample(one.time, one.uid, one.user_rss, one.mm_max, KILL_RECORD)
-        for one in kills
-        if one.time is not None
-    ]
-
-
-def _as_read(meanwhile: Meanwhile, ahead: float) -> list[UsageSample]:
-    if meanwhile.read_at is None:
-        return []
-    at = meanwhile.read_at + ahead
-    return [
-        UsageSample(at, one.uid, one.rss, one.mm_max, PROC_MM_LIMITS)
-        for one in _of_users(meanwhile.read)
-    ]
 
 
 def _of_users(entries: Iterable[LimitEntry]) -> list[LimitEntry]:

@@ -64,12 +64,8 @@ def parse_round(text: str, marker: str) -> RoundOutput:
     )
 
 
-def judge_round(output: RoundOutput, section: Section) -> tuple[str, ...]:
-    """Return the problems of this round; empty if it passed."""
-    return tuple(_problems(output, section))
-
-
-def _problems(output: RoundOutput, section: Section) -> Iterator[str]:
+def judge_round(output: RoundOutput, section: Section) -> Iterator[str]:
+    """Yield the problems of this round; none if it passed."""
     if not section.whole:
         yield "the kernel log of the round is not whole"
     for trouble in find_trouble(section.text, (_FAILED,)):

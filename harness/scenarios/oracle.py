@@ -41,35 +41,32 @@ _EVENT = re.compile(
 _BUFFER = re.compile(r"^# entries-in-buffer/entries-written: ([0-9]+)/([0-9]+) ", re.MULTILINE)
 
 
-def model_score(candidate: Candidate, policy: str) -> int | None:
-    """Compute a score by the policy's contract; None if the policy is a module's."""
+def model_score(candidate: Candidate, policy: str) -> int:
+    """Compute a score by the policy's contract.
+
+    For CPU time and for a module's policy the kernel's score counts.
+    """
     if policy == "rss":
         return candidate.rss // PAGE
-    if policy == "runtime":
-        return candidate.score
     if policy == "badness":
         used = (candidate.rss + candidate.swap + candidate.pgtables) // PAGE
         total = candidate.total // PAGE
         spared = _ADMIN_BONUS * (total // 100) if candidate.admin else 0
         return used - spared + candidate.adj * (total // 1000)
-    return None
+    return candidate.score
 
 
 def choose(candidates: Sequence[Candidate], policy: str) -> int | None:
     """Return the pid of the model's victim; None without candidates.
 
     It has the largest score; of equal scores the larger RSS wins, then the younger process,
-    which the kernel compares later. For a module's policy the kernel's scores count.
+    which the kernel compares later.
     """
-    if not candidates:
-        return None
-
-    def rank(number: int) -> tuple[int, int, int]:
-        one = candidates[number]
-        score = model_score(one, policy)
-        return (one.score if score is None else score, one.rss, number)
-
-    return candidates[max(range(len(candidates)), key=rank)].pid
+    ranks = [
+        (model_score(one, policy), one.rss, number, one.pid)
+        for number, one in enumerate(candidates)
+    ]
+    return max(ranks)[-1] if ranks else None
 
 
 def parse_decisions(trace: str) -> tuple[Decision, ...] | None:
@@ -112,7 +109,7 @@ def _candidate(event: re.Match[str]) -> Candidate:
 def _decision(event: re.Match[str], uid: int, among: tuple[Candidate, ...]) -> Decision:
     policy, chosen = event["killed_policy"], int(event["killed"])
     expected = choose(among, policy)
-    wrong = tuple(one.pid for one in among if model_score(one, policy) not in (None, one.score))
+    wrong = tuple(one.pid for one in among if model_score(one, policy) != one.score)
     return Decision(
         time=float(event["time"]),
         uid=uid,

@@ -11,19 +11,20 @@ import math
 import re
 import secrets
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from harness.core.errors import BootError, DeviceError, HarnessError
 from harness.core.text import last_lines
-from harness.kernel_output.klog import Section, section
+from harness.kernel_output.klog import section
 from harness.kernel_output.proc_mm_limits import LimitEntry, parse_mm_limits
 from harness.kernel_output.programs_output import parse_output
 from harness.machine.adb import Device
 from harness.machine.session import Session
-from harness.scenarios.catalogue import NO_LIMIT, Modules, Scenario, uid_of
-from harness.scenarios.evidence import Decision, LimitChange, Meanwhile
+from harness.scenarios.catalogue import NO_LIMIT, Modules, Run, Scenario, SetLimit, uid_of
+from harness.scenarios.evidence import LimitChange, Meanwhile
+from harness.scenarios.observations import Observations, ProgramRun
 from harness.scenarios.oracle import parse_decisions
 from harness.scenarios.script import (
     BEGIN,
@@ -40,37 +41,14 @@ from harness.scenarios.script import (
     modules_command,
     parts_of,
 )
-from harness.scenarios.verdict import Observations, ProgramRun
 from harness.targets.model import DEVICE_FOLDER
 
-__all__ = [
-    "DEVICE_FOLDER",
-    "load_modules",
-    "modules_command",
-    "observe",
-    "parse_limits",
-]
+__all__ = ["DEVICE_FOLDER", "load_modules", "observe", "parse_limits"]
 
 # Time for a command, and for each step, without the runs: more than a process needs on a
 # busy host.
 _SHELL_SECONDS = 20.0
 _STEP_SECONDS = 5.0
-
-
-@dataclass
-class _Seen:
-    """The observations so far; a field is set as soon as it is known."""
-
-    runs: dict[str, ProgramRun] = field(default_factory=dict)
-    settings: list[ProgramRun] = field(default_factory=list)
-    module_problems: list[str] = field(default_factory=list)
-    limits: tuple[LimitEntry, ...] | None = None
-    daemon_calls: int | None = None
-    log: str = ""
-    section: Section = field(default_factory=lambda: Section("", False, False))
-    meanwhile: Meanwhile | None = None
-    decisions: tuple[Decision, ...] | None = None
-    decisions_lost: bool = False
 
 
 def load_modules(device: Device) -> None:
@@ -91,12 +69,7 @@ def _limits_in(text: str) -> tuple[LimitEntry, ...]:
 
 
 def observe(
-    session: Session,
-    scenario: Scenario,
-    policy: str,
-    trigger: str,
-    *,
-    stock: bool = False,
+    session: Session, scenario: Scenario, policy: str, trigger: str, *, stock: bool = False
 ) -> Observations:
     """Run `scenario` on the session's device; return the observations.
 
@@ -108,38 +81,23 @@ def observe(
     """
     nonce, token = secrets.token_hex(8), secrets.token_hex(16)
     script = Script(scenario, policy, trigger, nonce, token, stock)
-    seen = _Seen(limits=(), daemon_calls=1) if stock else _Seen()
-    died = problem = ""
+    seen = Observations(nonce, limits=(), daemon_calls=1) if stock else Observations(nonce)
     try:
         _perform(session.device, script, seen)
     except HarnessError as error:
-        problem = _one_line(error)
         try:
             session.check()
         except BootError as cause:
-            died, problem = _one_line(cause), ""
+            seen.died = _one_line(cause)
         except HarnessError as cause:
-            problem = _one_line(cause)
+            seen.problem = _one_line(cause)
         else:
+            seen.problem = _one_line(error)
             _clear(session.device, script, seen)
-    return Observations(
-        nonce=script.nonce,
-        runs=seen.runs,
-        settings=tuple(seen.settings),
-        section=seen.section,
-        limits=seen.limits,
-        daemon_calls=seen.daemon_calls,
-        module_problems=tuple(seen.module_problems),
-        log=seen.log,
-        meanwhile=seen.meanwhile,
-        decisions=seen.decisions,
-        decisions_lost=seen.decisions_lost,
-        died=died,
-        problem=problem,
-    )
+    return seen
 
 
-def _clear(device: Device, script: Script, seen: _Seen) -> None:
+def _clear(device: Device, script: Script, seen: Observations) -> None:
     """End the processes of a script that did not run to its end, and read the log.
 
     Otherwise these processes would disturb the next scenario.
@@ -160,7 +118,7 @@ def _one_line(error: HarnessError) -> str:
     return ": ".join([error.message, *(line.strip() for line in last)])
 
 
-def _perform(device: Device, script: Script, seen: _Seen) -> None:
+def _perform(device: Device, script: Script, seen: Observations) -> None:
     """Run the script, and record its output, also if it does not run to its end."""
     steps = len(script.scenario.steps)
     timeout = _SHELL_SECONDS + steps * _STEP_SECONDS
@@ -172,25 +130,27 @@ def _perform(device: Device, script: Script, seen: _Seen) -> None:
         running.close()
         parts = parts_of(running.output, script.token)
         _note(script, parts, seen)
-        seen.meanwhile = _meanwhile(script, parts, seen)
+        seen.meanwhile = _meanwhile(script, parts)
     _check(script, parts, running.output)
     limits = _last(parts, LIMITS)
     if limits is not None:
         seen.limits = _limits_in(limits.text)
-        seen.meanwhile = _with_limits(seen.meanwhile, limits.time, seen.limits)
+        if seen.meanwhile is not None:
+            seen.meanwhile = replace(seen.meanwhile, read_at=limits.time, read=seen.limits)
 
 
-def _note(script: Script, parts: Sequence[Part], seen: _Seen) -> None:
+def _note(script: Script, parts: Sequence[Part], seen: Observations) -> None:
     """Record what the parts say, except /proc/mm_limits (the part LIMITS)."""
-    for part in parts:
-        if part.status is not None and part.name == SETTINGS:
-            seen.settings.append(ProgramRun(part.status, parse_output(part.text)))
-        elif part.status and part.name == CHANGE:
-            seen.module_problems.append(part.text.strip())
-    for run in script.scenario.runs:
-        whole = _whole(parts, run.name)
-        if whole is not None:
-            seen.runs[run.name] = whole
+    seen.settings = tuple(
+        ProgramRun(part.status, parse_output(part.text))
+        for part in parts
+        if part.name == SETTINGS and part.status is not None
+    )
+    seen.module_problems = tuple(
+        part.text.strip() for part in parts if part.name == CHANGE and part.status
+    )
+    found = {run.name: _whole(parts, run.name) for run in script.scenario.runs}
+    seen.runs = {name: whole for name, whole in found.items() if whole is not None}
     daemon = _last(parts, DAEMON)
     if daemon is not None and daemon.status is not None:
         calls = re.findall(r"^my_oom_killer: ret=\d+, errno=0$", _text(parts, DAEMON), re.MULTILINE)
@@ -205,39 +165,29 @@ def _note(script: Script, parts: Sequence[Part], seen: _Seen) -> None:
         seen.decisions_lost = seen.decisions is None
 
 
-def _meanwhile(script: Script, parts: Sequence[Part], seen: _Seen) -> Meanwhile | None:
+def _meanwhile(script: Script, parts: Sequence[Part]) -> Meanwhile | None:
     """Return when the script ran and when it set limits; None if it printed no time."""
     times = [part.time for part in parts if part.time is not None]
     if not times:
         return None
     # If the kernel died the end is unknown.
     end = times[-1] if parts[-1].name == LOG else math.inf
-    return Meanwhile(times[0], end, tuple(_limit_changes(script, parts, seen)))
+    return Meanwhile(times[0], end, tuple(_limit_changes(script, parts)))
 
 
-def _with_limits(
-    meanwhile: Meanwhile | None, time: float | None, read: tuple[LimitEntry, ...]
-) -> Meanwhile | None:
-    """Return `meanwhile` with the entries that were read from /proc/mm_limits at `time`."""
-    return meanwhile and replace(meanwhile, read_at=time, read=read)
-
-
-def _limit_changes(script: Script, parts: Sequence[Part], seen: _Seen) -> list[LimitChange]:
-    """Return when which limit was set, as far as the script could print the time."""
-    changes = []
+def _limit_changes(script: Script, parts: Sequence[Part]) -> Iterator[LimitChange]:
+    """Yield when which limit was set, as far as the script could print the time."""
     done = [part for part in parts if part.name == SETTINGS and part.status is not None]
-    for step, part, setting in zip(script.scenario.settings, done, seen.settings, strict=False):
-        taken = any(answer.ret >= 0 for answer in setting.output.limits)
+    first = {part.name: part for part in reversed(parts)}
+    setters: list[tuple[SetLimit | Run, Part]] = [
+        *zip(script.scenario.settings, done, strict=False),
+        *((run, first[run.name]) for run in script.scenario.runs if run.name in first),
+    ]
+    for step, part in setters:
+        taken = any(answer.ret >= 0 for answer in parse_output(part.text).limits)
         if taken and part.time is not None:
             limit = None if step.limit == NO_LIMIT else int(step.limit)
-            changes.append(LimitChange(part.time, uid_of(step.user), limit))
-    for run in script.scenario.runs:
-        first = next((part for part in parts if part.name == run.name), None)
-        said = [] if first is None else parse_output(first.text).limits
-        taken = any(answer.ret >= 0 for answer in said)
-        if taken and first is not None and first.time is not None:
-            changes.append(LimitChange(first.time, uid_of(run.user), run.limit))
-    return changes
+            yield LimitChange(part.time, uid_of(step.user), limit)
 
 
 def _check(script: Script, parts: Sequence[Part], output: str) -> None:

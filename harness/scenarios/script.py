@@ -14,25 +14,24 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 
 from harness.build.modules import MODULE_NAMES
 from harness.kernel_output.klog import UPTIME, marker
 from harness.kernel_output.proc_mm_limits import COLUMNS
 from harness.kernel_output.programs_output import holding_prefix
 from harness.scenarios.catalogue import (
+    PROGRAMS,
     SHIELD_ADJ,
     Child,
+    Enough,
     Modules,
     Run,
     Scenario,
     SetLimit,
-    Step,
     uid_of,
 )
-from harness.scenarios.verdict import PROGRAMS, letters
 from harness.targets.model import DEVICE_FOLDER
 
 PROC = "/proc/mm_limits"
@@ -158,28 +157,23 @@ class Script:
 
     def _lines(self) -> Iterator[str]:
         yield from self._begin()
-        fd = _FIRST_FD
         fds: dict[str, int] = {}
         if self.trigger == "daemon" and not self.stock:
-            fds[DAEMON], fd = fd, fd + 1
+            fds[DAEMON] = _FIRST_FD
             # The daemon's pid comes before its own output.
             told = f'print -r -- "$0 pid $$"; exec ./oom_daemon -v {_DAEMON_SECONDS:g}'
             command = f"exec sh -c {shlex.quote(told)} $token"
             yield from self._start(DAEMON, command, fds[DAEMON], "my_oom_killer: ")
-        for kind, group in groupby(self.scenario.steps, type):
-            steps = list(group)
-            if kind is SetLimit:
-                yield from self._settings(steps)
-            for step in steps:
-                if isinstance(step, Modules):
-                    yield from _in_part(CHANGE, modules_command(step))
-                elif isinstance(step, Run):
-                    fds[step.name], fd = fd, fd + 1
-                    assert fds[step.name] < _SPARE_FD
-                    command = run_command(step, self)
-                    yield from self._start(
-                        step.name, command, fds[step.name], holding_prefix(self.nonce)
-                    )
+        for step in self.scenario.steps:
+            if isinstance(step, SetLimit):
+                yield from _in_part(SETTINGS, setting_command(step, self.nonce))
+            elif isinstance(step, Modules):
+                yield from _in_part(CHANGE, modules_command(step))
+            else:
+                fd = fds[step.name] = _FIRST_FD + len(fds)
+                assert fd < _SPARE_FD
+                holding = holding_prefix(self.nonce)
+                yield from self._start(step.name, run_command(step, self), fd, holding)
         yield from self._end(fds)
 
     def _begin(self) -> Iterator[str]:
@@ -249,11 +243,6 @@ class Script:
             return False
         return self.trigger == "daemon" or isinstance(self.scenario.steps[-1], SetLimit)
 
-    def _settings(self, steps: Sequence[Step]) -> Iterator[str]:
-        for step in steps:
-            assert isinstance(step, SetLimit)
-            yield from _in_part(SETTINGS, setting_command(step, self.nonce))
-
     def _end(self, fds: dict[str, int]) -> Iterator[str]:
         """Read /proc/mm_limits while the survivors live, then end them and read the log."""
         if DAEMON in fds and not isinstance(self.scenario.steps[-1], Run):
@@ -303,13 +292,14 @@ def run_command(run: Run, script: Script) -> str:
     words = [
         f"./{PROGRAMS[trigger]}",
         *("-m", script.nonce),
-        *("-e", letters(scenario, run, policy)),
+        *("-e", _letters(scenario, run, policy)),
         *("-s", str(_SETTLE_MS[trigger])),
         *("-t", str(PROGRAM_SECONDS)),
         *("-u", script.until),
     ]
     if trigger == "daemon":
-        words += ["-w", f"{_kill_wait(run, policy, scenario):g}"]
+        must_kill = scenario.expected_of(run, policy) is not None and run is scenario.steps[-1]
+        words += ["-w", f"{_KILL_WAIT_SECONDS if must_kill else _NO_KILL_WAIT_SECONDS:g}"]
     if run.together:
         words.append("-a")
     words += [run.user, str(run.limit)]
@@ -323,6 +313,15 @@ def run_command(run: Run, script: Script) -> str:
     )
 
 
+def _letters(scenario: Scenario, run: Run, policy: str) -> str:
+    """Return how each child of `run` must end, in the form of the programs' option -e."""
+    expected = scenario.expected_of(run, policy)
+    if isinstance(expected, Enough):
+        return "?" * len(run.children)
+    dead = () if expected is None else expected.indexes
+    return "".join("K" if index in dead else "L" for index in range(len(run.children)))
+
+
 def child_argument(child: Child, policy: str) -> str:
     """Build the argument of an oom test program that describes a child."""
     words = [str(child.size)]
@@ -334,15 +333,6 @@ def child_argument(child: Child, policy: str) -> str:
     if child.name is not None:
         words.append("name=" + "".join(f"\\x{ord(character):02x}" for character in child.name))
     return ",".join(words)
-
-
-def _kill_wait(run: Run, policy: str, scenario: Scenario) -> float:
-    """Return how long the run waits for the daemon's first kill, in seconds."""
-    expected = scenario.expected[policy]
-    last = scenario.steps[-1]
-    if expected is None or expected.run != run.name or last is not run:
-        return _NO_KILL_WAIT_SECONDS
-    return _KILL_WAIT_SECONDS
 
 
 def setting_command(step: SetLimit, nonce: str) -> str:

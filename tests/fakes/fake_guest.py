@@ -26,7 +26,7 @@ from harness.machine.adb import ShellResult
 from harness.machine.session import Boot
 from harness.scenarios.catalogue import Scenario
 from harness.scenarios.fuzz_round import PROGRAM
-from harness.scenarios.verdict import Observations
+from harness.scenarios.observations import Observations
 
 BOOT_LOG = "<6>[    0.000000] Booting Linux\n"
 QEMU = "QEMU emulator version 7.2.22"

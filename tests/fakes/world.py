@@ -25,6 +25,7 @@ from harness.scenarios.catalogue import (
     MB,
     OFFENDER,
     POLICIES,
+    PROGRAMS,
     Child,
     Run,
     Scenario,
@@ -33,7 +34,7 @@ from harness.scenarios.catalogue import (
     uid_of,
 )
 from harness.scenarios.evidence import Candidate, Decision
-from harness.scenarios.verdict import PROGRAMS, Observations, ProgramRun
+from harness.scenarios.observations import Observations, ProgramRun
 
 NONCE = "5f0c12ab"
 ERRNOS = {"EPERM": 1, "EINVAL": 22, "ENOSPC": 28, "ENOSYS": 38}

@@ -40,7 +40,7 @@ from harness.scenarios.evidence import (
     parse_decisions,
     parse_usage,
 )
-from harness.scenarios.verdict import Observations
+from harness.scenarios.observations import Observations
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import GitSource

@@ -26,7 +26,7 @@ from harness.jobs.pool import boot_of, count_of
 from harness.kernel_output.klog import Section
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import SCENARIOS, UIDS, Scenario
-from harness.scenarios.verdict import Observations
+from harness.scenarios.observations import Observations
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
 

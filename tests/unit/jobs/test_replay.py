@@ -29,7 +29,7 @@ from harness.kernel_output.klog import Section
 from harness.machine import qemu
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import Scenario
-from harness.scenarios.verdict import Observations
+from harness.scenarios.observations import Observations
 from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 

@@ -20,7 +20,7 @@ from harness.jobs.options import EmulatorTestOptions
 from harness.kernel_output.klog import Section
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import Scenario
-from harness.scenarios.verdict import Observations
+from harness.scenarios.observations import Observations
 
 
 @pytest.fixture

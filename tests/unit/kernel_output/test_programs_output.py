@@ -13,6 +13,7 @@ from harness.kernel_output.programs_output import (
     Done,
     Holding,
     LimitSet,
+    ProgramOutput,
     Usage,
     holding_prefix,
     parse_output,
@@ -35,31 +36,27 @@ done: program=oom_test_kernel, marker=5f0c, checks=2/2
 
 
 def test_a_whole_output() -> None:
-    output = parse_output(COURSE)
-    assert (output.limit_uid, output.uid, output.pid) == (10070, 10070, 210)
-    assert output.limits == (LimitSet(10070, 100000000, 0, 0),)
-    assert output.started == (Allocation(211, 10070, 20000), Allocation(212, 10070, 160000000))
-    assert output.finished == (Allocation(211, 10070, 20000),)
-    assert output.failed == ()
-    assert output.holding == Holding("5f0c", 1)
-    assert output.children == (
-        ChildEnd(0, 211, 20000, "lived", 0),
-        ChildEnd(1, 212, 160000000, "killed", 9),
+    assert parse_output(COURSE) == ProgramOutput(
+        limit_uid=10070,
+        uid=10070,
+        pid=210,
+        limits=(LimitSet(10070, 100000000, 0, 0),),
+        started=(Allocation(211, 10070, 20000), Allocation(212, 10070, 160000000)),
+        finished=(Allocation(211, 10070, 20000),),
+        holding=Holding("5f0c", 1),
+        children=(
+            ChildEnd(0, 211, 20000, "lived", 0),
+            ChildEnd(1, 212, 160000000, "killed", 9),
+        ),
+        done=Done("oom_test_kernel", "5f0c", 2, 2),
     )
-    assert output.done == Done("oom_test_kernel", "5f0c", 2, 2)
-    assert output.strange == ()
-
-
-def test_a_terminals_line_ends() -> None:
+    # A terminal's line ends.
     assert parse_output(COURSE.replace("\n", "\r\n")) == parse_output(COURSE)
 
 
-def test_a_failure_of_malloc() -> None:
+def test_what_was_refused() -> None:
     line = "child process failed malloc: pid=3, uid=10070, mem=5, errno=12\n"
     assert parse_output(line).failed == (Allocation(3, 10070, 5),)
-
-
-def test_a_refusal() -> None:
     line = "set_mm_limits: uid=10071, mm_max=5, ret=-1, errno=1\n"
     assert parse_output(line).limits == (LimitSet(10071, 5, -1, 1),)
 
@@ -79,10 +76,8 @@ def test_only_one_done_line_at_the_end_counts(text: str) -> None:
 
 
 def test_a_line_that_was_cut_is_strange() -> None:
-    text = COURSE.replace("outcome=killed, status=9", "outcome=kil")
-    assert parse_output(text).strange == (
-        "child end: index=1, pid=212, mem=160000000, outcome=kil",
-    )
+    cut = "child end: index=1, pid=212, mem=160000000, outcome=kil"
+    assert parse_output(COURSE.replace(f"{cut}led, status=9", cut)).strange == (cut,)
 
 
 def test_the_line_to_wait_for() -> None:
@@ -93,6 +88,7 @@ def test_the_line_to_wait_for() -> None:
 @given(st.text())
 def test_any_text_is_read_without_an_error(text: str) -> None:
     assert parse_output(text).done is None or text
+    assert isinstance(parse_usage(text), tuple)
 
 
 @given(st.integers(0, len(COURSE) - 2))
@@ -105,8 +101,3 @@ def test_usage_over_time() -> None:
     assert parse_usage(f"sh: a word\n{text}usage: time=13.000000, uid=10070, rs") == (
         Usage(12.000345, 10070, 8192),
     )
-
-
-@given(st.text())
-def test_any_text_is_searched_for_usage_without_an_error(text: str) -> None:
-    assert isinstance(parse_usage(text), tuple)

@@ -8,16 +8,17 @@ import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from io import StringIO
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import pytest
+import summaries
 from junitparser import JUnitXml
 from rich.console import Console
 from schema_words import types_of
+from summaries import summary
 
 from harness.core.paths import REPO
 from harness.kernel_output.records import KillRecord
@@ -27,7 +28,7 @@ from harness.results.folder import ResultFolder, kill_table, scenario_table
 from harness.results.fuzz_result import FuzzResult
 from harness.results.run_result import RunResult, ScenarioResult, _Entry, _Told
 from harness.scenarios.evidence import Candidate, Decision, ScenarioUsage, UsageSample
-from harness.scenarios.verdict import Finding, Outcome, ScenarioVerdict
+from harness.scenarios.verdict import Outcome, ScenarioVerdict
 from harness.ui.events import Planned
 
 NOW = datetime(2026, 11, 22, 22, 31, 45)
@@ -37,26 +38,13 @@ RECORD = KillRecord(
 
 
 def verdict(outcome: Outcome = Outcome.PASSED, *reasons: str) -> ScenarioVerdict:
-    findings = tuple(Finding(outcome, reason) for reason in reasons)
-    return ScenarioVerdict("report", "runtime", "alloc", outcome, findings, (RECORD,))
+    one = summaries.verdict("report", outcome, *reasons, policy="runtime")
+    return replace(one, records=(RECORD,))
 
 
-def summary(*verdicts: ScenarioVerdict, finished: bool = True, problem: str = "") -> RunResult:
-    return RunResult(
-        kernel="linux-6.1",
-        policy="runtime",
-        trigger="alloc",
-        command=("./inv", "emulator-test", "--source", "a b"),
-        run="20261122-223145-linux-6.1-runtime-01234567",
-        started=datetime(2026, 11, 22, 22, 31, 45, tzinfo=UTC),
-        release="6.1.153-gfoom-0123",
-        origin="/tree",
-        commit="0123",
-        changed=("Makefile",),
-        judged=tuple(ScenarioResult.of(one, 1.25) for one in verdicts),
-        finished=finished,
-        problem=problem,
-    )
+@pytest.fixture
+def folder(tmp_path: Path) -> ResultFolder:
+    return ResultFolder.create(tmp_path / "r", "linux-6.1", "runtime", NOW)
 
 
 def rendered(table: object) -> str:
@@ -65,11 +53,11 @@ def rendered(table: object) -> str:
     return console.export_text()
 
 
-def test_a_folder_is_named_after_the_run_and_latest_points_to_it(tmp_path: Path) -> None:
-    folder = ResultFolder.create(tmp_path / "r", "linux-6.1", "rss", NOW)
-    assert folder.path.name == "20261122-223145-linux-6.1-rss"
-    assert (tmp_path / "r" / "latest").resolve() == folder.path
-    assert (tmp_path / "r" / "latest").readlink() == Path(folder.path.name)
+def test_a_folder_is_named_after_the_run_and_latest_points_to_it(folder: ResultFolder) -> None:
+    assert folder.path.name == "20261122-223145-linux-6.1-runtime"
+    latest = folder.path.parent / "latest"
+    assert latest.resolve() == folder.path
+    assert latest.readlink() == Path(folder.path.name)
 
 
 def test_two_runs_in_one_second_do_not_clash(tmp_path: Path) -> None:
@@ -83,9 +71,9 @@ def test_two_runs_in_one_second_do_not_clash(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_all_files_are_there(tmp_path: Path) -> None:
-    folder = ResultFolder.create(tmp_path, "linux-6.1", "runtime", NOW)
-    folder.write(summary(verdict()), {1: "<6>[    0.0] Booting\n"})
+def test_all_files_are_there(folder: ResultFolder) -> None:
+    of_source = {"origin": "/tree", "commit": "0123", "changed": ("Makefile",)}
+    folder.write(summary(verdict(), **of_source), {1: "<6>[    0.0] Booting\n"})
     folder.write_evidence([], [])
     names = {path.name for path in folder.path.iterdir()}
     assert names == {
@@ -98,13 +86,12 @@ def test_all_files_are_there(tmp_path: Path) -> None:
     assert KillRecord(**{name: kill[name] for name in kill if name != "scenario"}) == RECORD
     told = json.loads((folder.path / "verdict.json").read_text())
     assert told["passed"] is True
-    assert told["result"] == "PASS: 1 scenario on 6.1.153-gfoom-0123"
+    assert told["result"] == "PASS: 1 scenario on 6.1.153-gfoom-0123456789ab"
     assert told["scenarios"][0]["outcome"] == "PASSED"
     assert told["source"] == {"origin": "/tree", "commit": "0123", "changed files": ["Makefile"]}
 
 
-def test_writing_again_replaces(tmp_path: Path) -> None:
-    folder = ResultFolder.create(tmp_path, "linux-6.1", "runtime", NOW)
+def test_writing_again_replaces(folder: ResultFolder) -> None:
     folder.write(summary(verdict(), finished=False), {1: "a\n"})
     folder.write(summary(verdict(), verdict()), {1: "a\nb\n", 2: "c\n"})
     assert len(json.loads((folder.path / "kills.json").read_text())) == 2
@@ -112,39 +99,17 @@ def test_writing_again_replaces(tmp_path: Path) -> None:
     assert (folder.path / "guest2" / "kernel.log").read_text() == "c\n"
 
 
-def test_junit_tells_failures_from_errors(tmp_path: Path) -> None:
-    folder = ResultFolder.create(tmp_path, "linux-6.1", "runtime", NOW)
-    folder.write(
-        summary(
-            verdict(),
-            verdict(Outcome.NOT_KILLED, "child 5 <should> have been\x1b killed & was not"),
-            verdict(Outcome.INFRASTRUCTURE_FAILED, "adb went away"),
-            finished=False,
-            problem="QEMU was killed",
-        ),
-        {},
-    )
-    path = folder.path / "junit.xml"
-    ET.parse(path)
-    (suite,) = JUnitXml.fromfile(str(path))
-    assert (suite.tests, suite.failures, suite.errors) == (4, 1, 2)
-
-
-def test_a_run_that_did_not_finish_is_no_pass() -> None:
-    assert summary(verdict()).passed
-    assert not summary(verdict(), finished=False).passed
-    assert not summary(finished=True).passed
-    assert not summary(verdict(), problem="x").passed
-    assert summary(problem="no space left").last_line == "FAIL: no space left"
-
-
-def test_the_last_line_names_the_kernels_fault_first() -> None:
-    failed = summary(
+def test_junit_tells_failures_from_errors(folder: ResultFolder) -> None:
+    run = summary(
         verdict(),
-        verdict(Outcome.INFRASTRUCTURE_FAILED, "adb"),
-        replace(verdict(Outcome.WRONG_VICTIM, "x"), scenario="course"),
+        verdict(Outcome.NOT_KILLED, "child 5 <should> have been\x1b killed & was not"),
+        verdict(Outcome.INFRASTRUCTURE_FAILED, "adb went away"),
+        finished=False,
+        problem="QEMU was killed",
     )
-    assert failed.last_line == "FAIL: wrong victim in course (policy runtime)"
+    folder.write(run, {})
+    (suite,) = JUnitXml.fromfile(str(folder.path / "junit.xml"))
+    assert (suite.tests, suite.failures, suite.errors) == (4, 1, 2)
 
 
 def test_the_tables() -> None:
@@ -155,9 +120,7 @@ def test_the_tables() -> None:
     kills = rendered(kill_table(judged))
     for cell in ("10070", "100003840", "97484800", "runtime 812345678", "a[b]\\x0a"):
         assert cell in kills
-
-
-def test_many_kills_are_counted_not_listed() -> None:
+    # Many kills are counted, not listed.
     one = replace(verdict(), records=(RECORD,) * 40)
     assert "… and 37 more" in rendered(kill_table(summary(one).judged))
 
@@ -189,14 +152,10 @@ def names_in(value: object) -> set[str]:
     return set().union(*map(names_in, value)) if isinstance(value, list) else set()
 
 
-def test_every_field_is_in_the_documentation(tmp_path: Path) -> None:
-    folder = ResultFolder.create(tmp_path, "linux-6.1", "runtime", NOW)
-    summary_of_all = replace(
-        summary(verdict()),
-        planned=(Planned("rss", "report"), Planned("rss", "course")),
-        reports=(GuestReport(guest=1, kind="oops", title="a title", text="a text"),),
-    )
-    folder.write(summary_of_all, {})
+def test_every_field_is_in_the_documentation(folder: ResultFolder) -> None:
+    planned = (Planned("rss", "report"), Planned("rss", "course"))
+    report = GuestReport(guest=1, kind="oops", title="a title", text="a text")
+    folder.write(summary(verdict(), planned=planned, reports=(report,)), {})
     folder.write_evidence(
         [ScenarioUsage("report", "rss", "alloc", 1.0, (UsageSample(1.0, 10070, 1, 2),))],
         [Decision(1.0, 10070, "rss", 7, (Candidate(7, 1, 1, 0),), 7)],

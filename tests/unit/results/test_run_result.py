@@ -25,10 +25,6 @@ from harness.scenarios.verdict import Outcome
 from harness.ui.events import Planned
 
 
-def result(outcome: Outcome) -> ScenarioResult:
-    return ScenarioResult("report", "rss", "alloc", outcome)
-
-
 def told(run: RunResult) -> dict[str, Any]:
     found = json.loads(verdict_json(run))
     assert isinstance(found, dict)
@@ -49,6 +45,9 @@ def test_every_run_reads_back(run: RunResult) -> None:
     assert len(found.missing) == len(run.missing)
     # Half a surrogate pair is escaped the first time.
     assert read(found) == found
+    # Only a pass has the status of one.
+    assert (run.status is Status.PASSED) == run.passed
+    assert (run.reason == "") == run.passed
 
 
 @pytest.mark.parametrize("problem", ["KeyboardInterrupt", "Terminated"])
@@ -90,14 +89,12 @@ def test_records_go_to_their_scenario_in_order() -> None:
 
 
 def test_the_gravest_reason_is_first() -> None:
-    found = read(
-        summary(
-            verdict("a", Outcome.INFRASTRUCTURE_FAILED, "adb went away"),
-            verdict("b", Outcome.KERNEL_DIED, "oops", "more"),
-        )
-    )
+    adb = verdict("a", Outcome.INFRASTRUCTURE_FAILED, "adb went away")
+    found = read(summary(adb, verdict("b", Outcome.KERNEL_DIED, "oops", "more")))
     assert first_reason(found) == "oops"
+    assert found.last_line == "FAIL: kernel died in b (policy rss)"
     assert first_reason(read(summary(verdict()))) == ""
+    assert summary(problem="no space left").last_line == "FAIL: no space left"
 
 
 @pytest.mark.parametrize(
@@ -153,17 +150,14 @@ def test_wrong_records_are_an_error(kills: str) -> None:
         parse_run(verdict_json(summary(verdict())), kills)
 
 
-@pytest.mark.parametrize("outcome", Outcome)
-def test_a_pass_is_a_pass_and_nothing_else_is(outcome: Outcome) -> None:
-    status = result(outcome).status
-    assert (status is Status.PASSED) == outcome.passed
-    assert (status is Status.ERROR) == (outcome is Outcome.INFRASTRUCTURE_FAILED)
-    assert status is not Status.MISSING
-
-
-def test_a_status_is_as_grave_as_its_outcome() -> None:
-    ranks = [list(Status).index(result(outcome).status) for outcome in Outcome]
-    assert ranks == sorted(ranks)
+def test_a_pass_is_a_pass_and_nothing_else_is() -> None:
+    statuses = [ScenarioResult("report", "rss", "alloc", outcome).status for outcome in Outcome]
+    for outcome, status in zip(Outcome, statuses, strict=True):
+        assert (status is Status.PASSED) == outcome.passed
+        assert (status is Status.ERROR) == (outcome is Outcome.INFRASTRUCTURE_FAILED)
+        assert status is not Status.MISSING
+    # A status is as grave as its outcome.
+    assert statuses == sorted(statuses, key=list(Status).index)
 
 
 def test_the_whole_run_is_as_bad_as_the_worst_of_it() -> None:
@@ -177,12 +171,6 @@ def test_the_whole_run_is_as_bad_as_the_worst_of_it() -> None:
     assert summary().status is Status.MISSING
 
 
-@given(summaries())
-def test_only_a_pass_has_the_status_of_one(run: RunResult) -> None:
-    assert (run.status is Status.PASSED) == run.passed
-    assert (run.reason == "") == run.passed
-
-
 def test_what_has_no_verdict_is_missing_and_no_pass() -> None:
     whole = summary(verdict(), verdict("course"), verdict(policy="badness"))
     assert whole.passed
@@ -191,9 +179,7 @@ def test_what_has_no_verdict_is_missing_and_no_pass() -> None:
     assert cut.missing == (Planned("rss", "course"), Planned("badness", "report"))
     assert not cut.passed
     assert cut.last_line == "FAIL: the run did not finish"
-
-
-def test_two_of_a_name_are_two() -> None:
+    # Two of a name are two.
     twice = summary(verdict(), verdict())
     assert twice.passed
     assert replace(twice, judged=twice.judged[:1]).missing == (Planned("rss", "report"),)

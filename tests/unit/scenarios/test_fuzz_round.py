@@ -20,18 +20,20 @@ ends: settled=1, ended=1, protected=1, mistakes=0
 done: program=mm_limits_fuzz, marker=cafe, checks=1/1
 """
 RECORD = (
-    "<3>[    1.000000] uid={uid},\tuRSS=20000768,\tmm_max=20000000,\tpid={pid},\tpRSS=100,"
+    "<3>[    1.000000] uid=10070,\tuRSS=20000768,\tmm_max=20000000,\tpid={pid},\tpRSS=100,"
     "\tpolicy=rss,\ttrigger=alloc,\tcomm=x\n"
 )
 
 
 def log_of(*pids: int) -> Section:
-    text = "".join(RECORD.format(uid=10070, pid=pid) for pid in pids)
-    return Section(text, has_begin=True, has_end=True)
+    return Section("".join(RECORD.format(pid=pid) for pid in pids), has_begin=True, has_end=True)
 
 
-def problems(output: str = OUTPUT, log: Section | None = None) -> tuple[str, ...]:
-    return judge_round(parse_round(output, "cafe"), log or log_of(123, 124))
+GOOD = log_of(123, 124)
+
+
+def problems(output: str = OUTPUT, log: Section = GOOD) -> tuple[str, ...]:
+    return tuple(judge_round(parse_round(output, "cafe"), log))
 
 
 def test_a_good_round() -> None:
@@ -49,9 +51,8 @@ def test_a_good_round() -> None:
     ],
 )
 def test_what_an_injected_fault_has_the_kernel_say_is_no_trouble(line: str) -> None:
-    good = log_of(123, 124)
-    assert problems(log=Section(f"<4>[    1.000000] {line}\n{good.text}", True, True)) == ()
-    assert problems(log=Section(f"<4>[    1.000000] {line}!\n{good.text}", True, True)) != ()
+    assert problems(log=Section(f"<4>[    1.000000] {line}\n{GOOD.text}", True, True)) == ()
+    assert problems(log=Section(f"<4>[    1.000000] {line}!\n{GOOD.text}", True, True)) != ()
 
 
 @pytest.mark.parametrize(
@@ -71,21 +72,22 @@ def test_a_broken_invariant_is_named(old: str, new: str, problem: str) -> None:
     assert problems(OUTPUT.replace(old, new)) == (problem,)
 
 
-def test_a_death_without_a_record() -> None:
-    assert problems(log=log_of(123)) == ("pid 124 (uid 10071) was killed without a record",)
-
-
-def test_a_record_without_a_death_is_somebody_who_ended_by_itself() -> None:
-    assert problems(log=log_of(123, 124, 125)) == ()
-
-
-def test_what_the_kernel_complains_about() -> None:
-    clean = log_of(123, 124).text
-    said = Section(clean + "<4>[    2.0] WARNING: CPU: 1\n", has_begin=True, has_end=True)
-    assert problems(log=said) == ("WARNING: <4>[    2.0] WARNING: CPU: 1",)
-    assert problems(log=Section(clean, has_begin=False, has_end=True)) == (
-        "the kernel log of the round is not whole",
-    )
+@pytest.mark.parametrize(
+    ("log", "found"),
+    [
+        (log_of(123), ("pid 124 (uid 10071) was killed without a record",)),
+        # It ended by itself.
+        (log_of(123, 124, 125), ()),
+        (
+            Section(GOOD.text + "<4>[    2.0] WARNING: CPU: 1\n", True, True),
+            ("WARNING: <4>[    2.0] WARNING: CPU: 1",),
+        ),
+        (Section(GOOD.text, False, True), ("the kernel log of the round is not whole",)),
+    ],
+    ids=["no record", "a record without a death", "a complaint", "not whole"],
+)
+def test_what_the_log_shows(log: Section, found: tuple[str, ...]) -> None:
+    assert problems(log=log) == found
 
 
 @given(st.text(), st.text())

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from world import TWO_VICTIMS
 
 from harness.scenarios.catalogue import (
     POLICIES,
+    PROGRAMS,
     SCENARIOS,
     TRIGGERS,
     Child,
@@ -34,12 +36,12 @@ from harness.scenarios.script import (
 TOKEN = "0123abcd"
 
 
-def scenario(name: str) -> Scenario:
-    return next(one for one in SCENARIOS if one.name == name)
+def named(name: str) -> Scenario:
+    return next(one for one in (*SCENARIOS, TWO_VICTIMS) if one.name == name)
 
 
 def script(name: str, policy: str = "rss", trigger: str = "alloc") -> Script:
-    return Script(scenario(name), policy, trigger, "5f0c", TOKEN)
+    return Script(named(name), policy, trigger, "5f0c", TOKEN)
 
 
 def command(name: str, run: str, policy: str, trigger: str) -> str:
@@ -55,24 +57,34 @@ def test_the_reports_own_command() -> None:
     )
 
 
-def test_the_daemons_program_waits_for_a_kill_only_where_one_must_come() -> None:
-    assert " ./oom_test_daemon " in command("report", "main", "rss", "daemon")
-    assert " -w 30 " in command("report", "main", "rss", "daemon")
-    assert " -w 0.4 " in command("below-limit", "main", "rss", "daemon")
-    # There the kill comes behind a later step.
-    assert " -w 0.4 " in command("lowered", "main", "rss", "daemon")
-    assert " -w 0.4 " in command("bystander", "bystander", "rss", "daemon")
-
-
 def test_a_shielded_run() -> None:
     words = command("all-protected", "main", "rss", "alloc")
     # Of the process that becomes the program: $$ would be the script's own.
     assert words.startswith("print -r -- -1000 > /proc/self/oom_score_adj && exec su --keep-oom-")
 
 
-def test_the_policys_own_victim() -> None:
-    assert " -e KL " in command("runtime-pick", "main", "runtime", "alloc")
-    assert " -e LK " in command("runtime-pick", "main", "rss", "alloc")
+@pytest.mark.parametrize(
+    ("name", "run", "policy", "trigger", "option"),
+    [
+        # How each child must end.
+        ("runtime-pick", "main", "runtime", "alloc", "-e KL"),
+        ("runtime-pick", "main", "rss", "alloc", "-e LK"),
+        ("two-victims", "main", "rss", "alloc", "-e LKK"),
+        ("bystander", "main", "rss", "alloc", "-e LK"),
+        ("bystander", "bystander", "rss", "alloc", "-e L"),
+        ("many-small", "main", "rss", "alloc", f"-e '{'?' * 64}'"),
+        # With the daemon it waits for a kill, long only if one must come.
+        ("report", "main", "rss", "daemon", "-w 30"),
+        ("below-limit", "main", "rss", "daemon", "-w 0.4"),
+        # There the kill comes behind a later step.
+        ("lowered", "main", "rss", "daemon", "-w 0.4"),
+        ("bystander", "bystander", "rss", "daemon", "-w 0.4"),
+    ],
+)
+def test_a_runs_options(name: str, run: str, policy: str, trigger: str, option: str) -> None:
+    words = command(name, run, policy, trigger)
+    assert f" ./{PROGRAMS[trigger]} " in words
+    assert f" {option} " in words
 
 
 @pytest.mark.parametrize(
@@ -82,17 +94,14 @@ def test_the_policys_own_victim() -> None:
         (Child(5, cpu_ms=700, adj=-3), "5,cpu=700,adj=-3"),
         (Child(5, adj=0), "5,adj=0"),
         (Child(5, name="a,\n"), "5,name=\\x61\\x2c\\x0a"),
+        (Child(5, cpu_ms=700, sure_ms=50), "5,cpu=700"),
     ],
 )
 def test_a_childs_argument(child: Child, argument: str) -> None:
     assert child_argument(child, "rss") == argument
     assert child_argument(child, "badness") == argument
-
-
-def test_a_child_uses_more_cpu_time_where_that_decides() -> None:
-    child = Child(5, cpu_ms=700, sure_ms=50)
-    assert child_argument(child, "rss") == "5,cpu=700"
-    assert child_argument(child, "runtime") == "5,cpu=750"
+    # Under runtime it uses more CPU time.
+    assert child_argument(child, "runtime") == argument.replace("700", str(700 + child.sure_ms))
 
 
 def test_together() -> None:
@@ -196,8 +205,7 @@ def test_a_stock_kernel_is_asked_for_nothing_that_it_does_not_have() -> None:
 
 def test_the_daemons_pid_is_told_before_it_can_say_anything() -> None:
     """Else a script that has read the daemon's first line would not know whom to end."""
-    scenario = next(one for one in SCENARIOS if one.name == "report")
-    lines = Script(scenario, "rss", "daemon", "5f0c", "70ce").text.splitlines()
+    lines = script("report", trigger="daemon").text.splitlines()
     (started,) = [line for line in lines if "./oom_daemon" in line]
     assert started.index("pid $$") < started.index("exec ./oom_daemon")
     assert "&" not in started
@@ -213,17 +221,11 @@ def test_the_daemons_pid_is_told_before_it_can_say_anything() -> None:
         ("lowered", "alloc", True),
         # Nobody has to die.
         ("below-limit", "daemon", False),
+        # The user stays above its limit.
+        *((one.name, word, False) for one in SCENARIOS if one.nobody_left for word in one.triggers),
     ],
 )
 def test_the_limits_are_read_when_who_must_die_has_gone(
     name: str, trigger: str, waits: bool
 ) -> None:
-    scenario = next(one for one in SCENARIOS if one.name == name)
-    text = Script(scenario, "rss", trigger, "5f0c", "70ce").text
-    assert ("until within" in text) == waits
-
-
-def test_who_stays_above_the_limit_is_not_waited_for() -> None:
-    for scenario in (one for one in SCENARIOS if one.nobody_left):
-        for trigger in scenario.triggers:
-            assert "until within" not in Script(scenario, "rss", trigger, "5f0c", "70ce").text
+    assert ("until within" in script(name, trigger=trigger).text) == waits
