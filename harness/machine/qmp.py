@@ -11,16 +11,14 @@ import logging
 import socket
 import threading
 from collections.abc import Coroutine, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from qemu.qmp import QMPClient, QMPError
 
 from harness.core.errors import DeviceError
 from harness.core.lifetime import Health
-
-T = TypeVar("T")
 
 # qemu.qmp logs the errors that it raises; without a handler Python would print them.
 logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
@@ -93,8 +91,8 @@ class Qmp:
         connection, _ = await self._loop.sock_accept(self._listener)
         await self._client.connect(connection)
 
-    def _run(self, work: Coroutine[Any, Any, T], timeout: float, what: str) -> T:
-        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+    def _run(self, work: Coroutine[Any, Any, object], timeout: float, what: str) -> object:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result(timeout)
         except (QMPError, OSError, EOFError) as error:

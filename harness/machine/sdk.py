@@ -206,7 +206,13 @@ def choose_avd(avds: list[Avd], machine: SdkMachine, name: str | None) -> Avd:
     kernels, or if several can; InfrastructureError if none can.
     """
     if name is not None:
-        return _called(avds, machine, name)
+        named = next((avd for avd in avds if avd.name == name), None)
+        if named is None:
+            known = ", ".join(avd.name for avd in avds) or "none"
+            raise UsageError(f"no AVD is called {name!r}", hint=f"there are: {known}")
+        if unfit := _unfit(named, machine):
+            raise UsageError(f"the AVD {name} is {unfit}", hint=MAKE_AVD)
+        return named
     fitting = [avd for avd in avds if not _unfit(avd, machine)]
     if len(fitting) > 1:
         names = ", ".join(avd.name for avd in fitting)
@@ -216,14 +222,3 @@ def choose_avd(avds: list[Avd], machine: SdkMachine, name: str | None) -> Avd:
         message = f"no AVD can run this kernel ({known or 'there are none'})"
         raise InfrastructureError(message, hint=MAKE_AVD)
     return fitting[0]
-
-
-def _called(avds: list[Avd], machine: SdkMachine, name: str) -> Avd:
-    """Return the AVD called `name`; UsageError if there is none, or it cannot run the kernels."""
-    for avd in avds:
-        if avd.name == name:
-            if unfit := _unfit(avd, machine):
-                raise UsageError(f"the AVD {name} is {unfit}", hint=MAKE_AVD)
-            return avd
-    known = ", ".join(avd.name for avd in avds) or "none"
-    raise UsageError(f"no AVD is called {name!r}", hint=f"there are: {known}")

@@ -8,9 +8,11 @@ the number.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import get_args
 
 import msgspec
 
@@ -143,21 +145,11 @@ Event = (
     | RunEnd
 )
 
-CLASSES: Mapping[str, type[Event]] = MappingProxyType(
-    {
-        "run_begin": RunBegin,
-        "phase_begin": PhaseBegin,
-        "phase_end": PhaseEnd,
-        "scenario_begin": ScenarioBegin,
-        "scenario_end": ScenarioEnd,
-        "kill": Kill,
-        "usage": Usage,
-        "message": Message,
-        "error": Error,
-        "run_end": RunEnd,
-    }
+# An event's name in JSON is its class's, in small letters: RunBegin is "run_begin".
+_NAMES: Mapping[type[Event], str] = MappingProxyType(
+    {kind: re.sub(r"\B(?=[A-Z])", "_", kind.__name__).lower() for kind in get_args(Event)}
 )
-_NAMES = {kind: name for name, kind in CLASSES.items()}
+CLASSES = MappingProxyType({name: kind for kind, name in _NAMES.items()})
 
 
 @dataclass(frozen=True)

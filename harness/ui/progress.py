@@ -46,15 +46,10 @@ MODES = (AUTO, PLAIN, QUIET, JSON) = ("auto", "plain", "quiet", "json")
 
 @dataclass
 class Phase:
-    """One running phase; `note` shows in a few words what it is doing now."""
+    """One running phase; on a terminal `note` shows in a few words what it is doing now."""
 
-    name: str
-    show: Callable[[str], None] = lambda _: None
+    note: Callable[[str], None]
     cached: bool = False
-
-    def note(self, text: str) -> None:
-        """Show `text` after the phase's name, on a terminal only."""
-        self.show(text)
 
     def mark_cached(self) -> None:
         """Record that there was nothing to do."""
@@ -104,7 +99,7 @@ class Reporter:
         with self._lock:
             self._begun += 1
             number = self._begun
-        phase = Phase(name, lambda text: self._sink.note(number, text))
+        phase = Phase(lambda text: self._sink.note(number, text))
         try:
             self._tell(PhaseBegin(number, name))
             yield phase

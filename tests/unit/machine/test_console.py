@@ -18,21 +18,11 @@ from filelock import FileLock
 
 from harness.core.errors import BootError, DeviceError, HarnessError, InfrastructureError
 from harness.core.lifetime import Health
-from harness.machine.console import (
-    _MOST_TRACE_SECONDS,
-    _TRACE_SECONDS,
-    Console,
-    message_of,
-)
+from harness.machine.console import _MOST_TRACE_SECONDS, _TRACE_SECONDS, Console
 from harness.machine.session import check_machine
 from harness.targets.linux_6_1 import LINUX_6_1
 
 READY = "ready: (.*)"
-
-
-def test_message_of_drops_the_time() -> None:
-    assert message_of("[    1.234567] BUG: x") == "BUG: x"
-    assert message_of("no time") == "no time"
 
 
 Start = Callable[[str], Console]
