@@ -17,7 +17,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -93,13 +93,11 @@ class AdbServer:
         for _ in range(PORT_ATTEMPTS):
             self.port = free_port()
             self._process = self._start(scratch)
-            try:
+            with ExitStack() as stack:
+                stack.callback(self.close)
                 if self._comes_up():
+                    stack.pop_all()
                     return
-            except BaseException:
-                self.close()
-                raise
-            self.close()
         raise DeviceError("adb's server does not start", log=log, tail=last_lines(log.read_text()))
 
     def client(self) -> adbutils.AdbClient:
@@ -120,12 +118,10 @@ class AdbServer:
         end_group(self._process)
 
     def _start(self, scratch: Path) -> subprocess.Popen[bytes]:
+        # Do not use the user's keys and settings.
+        homes = ("HOME", "ANDROID_USER_HOME", "ANDROID_SDK_HOME", "TMPDIR")
         ours = {
-            # Do not use the user's keys and settings.
-            "HOME": str(scratch),
-            "ANDROID_USER_HOME": str(scratch),
-            "ANDROID_SDK_HOME": str(scratch),
-            "TMPDIR": str(scratch),
+            **dict.fromkeys(homes, str(scratch)),
             # Search neither for emulators (ports up to this one), nor on USB or the network.
             "ADB_LOCAL_TRANSPORT_MAX_PORT": "5553",
             "ADB_USB": "0",

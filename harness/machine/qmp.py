@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,9 @@ class Qmp:
         """End the connection and its thread."""
         try:
             if self._connected:
-                self._run(self._client.disconnect(), _CAUSE_SECONDS, "disconnect")
-        except DeviceError:
-            # QEMU closed the connection first, with the same result.
-            pass
+                # QEMU may have closed the connection already, with the same result.
+                with suppress(DeviceError):
+                    self._run(self._client.disconnect(), _CAUSE_SECONDS, "disconnect")
         finally:
             self._listener.close()
             self._loop.call_soon_threadsafe(self._loop.stop)

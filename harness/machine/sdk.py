@@ -138,10 +138,10 @@ def avd_folders(environment: Mapping[str, str] | None = None) -> list[Path]:
     return [*folders, Path(env.get("HOME", "~")).expanduser() / ".android" / "avd"]
 
 
-def list_avds(environment: Mapping[str, str] | None = None) -> list[Avd]:
+def list_avds() -> list[Avd]:
     """Return the user's AVDs, sorted by name, without those that have no config.ini."""
     found: dict[str, Avd] = {}
-    for folder in avd_folders(environment):
+    for folder in avd_folders():
         for ini in sorted(folder.glob("*.ini")) if folder.is_dir() else []:
             own = _own_folder(ini)
             if own is not None and ini.stem not in found:
@@ -151,10 +151,9 @@ def list_avds(environment: Mapping[str, str] | None = None) -> list[Avd]:
 
 def _own_folder(ini: Path) -> Path | None:
     """Return the folder with the AVD's config.ini; None if there is none."""
-    fields = _fields(ini)
-    beside = ini.parent / f"{ini.stem}.avd"
-    folders = [Path(fields["path"])] if "path" in fields else []
-    return next((f for f in (*folders, beside) if (f / "config.ini").is_file()), None)
+    beside = ini.with_suffix(".avd")
+    folders = (Path(_fields(ini).get("path", beside)), beside)
+    return next((f for f in folders if (f / "config.ini").is_file()), None)
 
 
 def _fields(path: Path) -> dict[str, str]:

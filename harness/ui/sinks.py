@@ -63,13 +63,6 @@ def print_line(console: Console, text: str) -> None:
     console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def phase_line(event: PhaseEnd) -> str:
-    """Return the line that remains of a phase."""
-    if event.stopped:
-        return f"{event.name}: stopped after {event.seconds:.1f} s"
-    return f"{event.name}: {'up to date' if event.cached else 'done'}, {event.seconds:.1f} s"
-
-
 class PlainLines(Sink):
     """Phases and messages, line by line: for CI, a pipe, and a simple terminal."""
 
@@ -78,7 +71,9 @@ class PlainLines(Sink):
         if isinstance(event, PhaseBegin):
             print_line(self.console, f"{event.name} …")
         elif isinstance(event, PhaseEnd):
-            print_line(self.console, phase_line(event))
+            done = "up to date," if event.cached else "done,"
+            how = "stopped after" if event.stopped else done
+            print_line(self.console, f"{event.name}: {how} {event.seconds:.1f} s")
         elif isinstance(event, Message):
             print_line(self.console, event.text)
 
