@@ -51,21 +51,17 @@ def test_the_command_line_of_r24() -> None:
     assert words[-3:] == ["-qemu", "-cpu", "cortex-a8"]
 
 
-def test_the_command_line_of_26() -> None:
-    words = argv(26, 1, 2)
-    assert words[words.index("-engine") + 1] == "classic"
-    assert "-no-audio" in words
-    assert "-no-snapshot" in words
-    assert words[-3:] == ["-qemu", "-cpu", "cortex-a8"]
-
-
 @pytest.mark.parametrize(
-    ("version", "classic"), [((28, 0, 25), True), ((28, 0, 25, 0), True), ((28, 0, 26), False)]
+    ("version", "classic"),
+    [((26, 1, 2), True), ((28, 0, 25), True), ((28, 0, 25, 0), True), ((28, 0, 26), False)],
 )
 def test_the_last_one_with_a_classic_engine(version: tuple[int, ...], classic: bool) -> None:
-    assert ("-engine" in argv(*version)) == classic
+    words = argv(*version)
+    assert dict(pairwise(words)).get("-engine") == ("classic" if classic else None)
+    assert {"-no-audio", "-no-snapshot"} <= set(words)
     # From 25 on the launcher takes it for an order to delete what is in the AVD.
-    assert "-wipe-data" not in argv(*version)
+    assert "-wipe-data" not in words
+    assert words[-3:] == ["-qemu", "-cpu", "cortex-a8"]
 
 
 def test_an_unknown_version_gets_what_all_know() -> None:
@@ -76,9 +72,7 @@ def test_an_unknown_version_gets_what_all_know() -> None:
 def test_the_ports_are_a_free_pair() -> None:
     port = free_port_pair()
     assert port % 2 == 0
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", port + 1))
-        taken.listen()
+    with socket.create_server(("127.0.0.1", port + 1)):
         assert free_port_pair() > port
 
 
@@ -184,11 +178,6 @@ def open_it(folder: Path, limits: BootLimits = LIMITS) -> None:
         ),
         ("exec sleep 600", "has been silent for 0.5 s", ""),
         ("kill -9 $$", "was killed by SIGKILL", ""),
-        (
-            "echo '[    1.000000] Kernel panic - not syncing: no init'; exec sleep 600",
-            "Kernel panic - not syncing: no init",
-            "",
-        ),
         # It boots, and nobody ever answers adb.
         (
             "echo '[    0.000000] Linux version 3.4.67'; exec sleep 600",

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import shlex
 import socket
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -120,19 +121,14 @@ def test_a_real_qemu_gets_another_port_when_one_is_taken(
 ) -> None:
     image = tmp_path / "image"
     image.write_bytes(b"\0" * 64)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         free = ports.free_port()
         choices = iter((taken.getsockname()[1], free))
         monkeypatch.setattr(qemu, "free_port", lambda: next(choices))
-        machine = start(image)
-        try:
+        with closing(start(image)) as machine:
             assert machine.address == f"127.0.0.1:{free}"
             # Later ones do not tell of "singlestep".
             status = machine.qmp.execute("query-status")
             assert isinstance(status, dict)
             assert (status["status"], status["running"]) == ("running", True)
-        finally:
-            machine.close()
     assert machine.console.ended
