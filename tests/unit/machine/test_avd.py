@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -108,6 +109,7 @@ def test_no_free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_refusals_are_explained(said: str, meant: str) -> None:
     told = explained(BootError("the machine ended with status 1"), said)
     assert meant in told.message
+    assert told.hint
 
 
 REFUSED = "emulator: ERROR: There's another emulator instance running with the current AVD"
@@ -140,18 +142,14 @@ def test_what_is_no_refusal_stays_as_it_is(cause: HarnessError, said: str) -> No
 # --- emulators that do not come up -----------------------------------------------
 
 
-Emulator = Callable[[str], None]
+Emulator = Callable[[str], Path]
 
 
 @pytest.fixture
 def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Emulator:
-    """Makes an SDK whose emulator is a script, and an AVD."""
-
-    def make(script: str) -> None:
-        make_sdk(tmp_path, monkeypatch, script)
-        make_avd(tmp_path, "gfoom")
-
-    return make
+    """Makes an SDK whose emulator is a script, with an AVD."""
+    make_avd(tmp_path, "gfoom")
+    return partial(make_sdk, tmp_path, monkeypatch)
 
 
 def open_it(folder: Path, limits: BootLimits = LIMITS) -> None:
@@ -169,12 +167,7 @@ def open_it(folder: Path, limits: BootLimits = LIMITS) -> None:
         (
             "echo 'emulator: ERROR: This AVD is missing a kernel file! \"kernel-ranchu\"'; exit 1",
             "wants a kernel for its new board",
-            "r24.4.1",
-        ),
-        (
-            "echo 'New emulator backend requires minimum kernel version 3.10+'; exit 1",
-            "takes no kernel older than 3.10",
-            "r24.4.1",
+            "goldfish boots on SDK tools r24.4.1, or an emulator of version 26.1.2 to 28.0.25",
         ),
         ("exec sleep 600", "has been silent for 0.5 s", ""),
         ("kill -9 $$", "was killed by SIGKILL", ""),
