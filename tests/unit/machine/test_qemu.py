@@ -29,9 +29,9 @@ def qemu_machine(target: Target) -> QemuMachine:
 MACHINE = qemu_machine(LINUX_6_1)
 
 
-def argv() -> list[str]:
+def argv(machine: QemuMachine = MACHINE) -> list[str]:
     return qemu.qemu_argv(
-        MACHINE, Path("/k/zImage"), Path("/r/i.gz"), adb_port=4711, qmp_socket=Path("/s/qmp")
+        machine, Path("/k/zImage"), Path("/r/i.gz"), adb_port=4711, qmp_socket=Path("/s/qmp")
     )
 
 
@@ -47,9 +47,7 @@ def test_the_machine_is_the_targets_and_nothing_else() -> None:
 
 
 def test_the_board_of_goldfish_on_stock_qemu() -> None:
-    machine = qemu_machine(GOLDFISH_3_4)
-    paths = (Path("/k/zImage"), Path("/r/i.gz"))
-    words = qemu.qemu_argv(machine, *paths, adb_port=4711, qmp_socket=Path("/s/qmp"))
+    words = argv(qemu_machine(GOLDFISH_3_4))
     assert words[:4] == ["qemu-system-arm", "-nodefaults", "-machine", "vexpress-a9"]
     line = " ".join(words)
     assert " -cpu cortex-a9 -smp 2 -m 1024M " in line

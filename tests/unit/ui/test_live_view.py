@@ -7,6 +7,7 @@ import io
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rich.table import Table
@@ -121,7 +122,7 @@ def test_no_colour_where_none_is_wanted() -> None:
 
 def test_phases_in_threads_share_the_view() -> None:
     terminal = Terminal()
-    both = threading.Barrier(3)
+    both = threading.Barrier(2)
 
     def boot(number: int) -> None:
         with terminal.told.phase(f"boot {number}"):
@@ -130,13 +131,8 @@ def test_phases_in_threads_share_the_view() -> None:
                 terminal.told.say(f"{number} {turn}")
             both.wait(120)
 
-    threads = [threading.Thread(target=boot, args=(number,)) for number in (1, 2)]
-    for thread in threads:
-        thread.start()
-    both.wait(120)
-    both.wait(120)
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(boot, (1, 2)))
     drawn = terminal.stream.getvalue().replace("\x1b[?2026h", "\n")
     text = ESCAPES.sub("", drawn).replace("\r", "")
     said = re.findall(r"^[12] \d+$", text, re.MULTILINE)

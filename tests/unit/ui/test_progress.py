@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -135,17 +136,10 @@ def test_forced_colour_does_not_make_a_terminal_of_a_pipe(
 # --- JSON -------------------------------------------------------------------------------
 
 
-@contextmanager
-def stdout(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> Iterator[None]:
-    with monkeypatch.context() as patched:
-        patched.setattr(sys, "stdout", stream)
-        yield
-
-
-def events_of(monkeypatch: pytest.MonkeyPatch, work: Callable[[Reporter], object]) -> list[Event]:
+def events_of(work: Callable[[Reporter], object]) -> list[Event]:
     """What `work` tells as JSON; only the first line has the schema."""
     stream = io.StringIO()
-    with stdout(monkeypatch, stream):
+    with redirect_stdout(stream):
         work(Reporter(mode="json", command=["./inv", "task"]))
     lines = [decode(line) for line in stream.getvalue().splitlines()]
     assert [line.schema for line in lines] == [1, *[None] * (len(lines) - 1)]
@@ -153,8 +147,8 @@ def events_of(monkeypatch: pytest.MonkeyPatch, work: Callable[[Reporter], object
     return [line.event for line in lines]
 
 
-def test_json_has_every_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = events_of(monkeypatch, tell_everything)
+def test_json_has_every_event() -> None:
+    found = events_of(tell_everything)
     end = found[6]
     assert isinstance(end, PhaseEnd)
     table = found[7]
@@ -182,13 +176,13 @@ def test_json_has_every_event(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_what_is_told_outside_a_run_begins_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_told_outside_a_run_begins_one() -> None:
     def work(told: Reporter) -> None:
         told.result("first")
         told.run_begin(["./inv", "second"])
         told.close(3)
 
-    assert events_of(monkeypatch, work) == [
+    assert events_of(work) == [
         RunBegin(("./inv", "task")),
         Message("first", result=True),
         RunEnd("first", 0),
@@ -197,12 +191,12 @@ def test_what_is_told_outside_a_run_begins_one(monkeypatch: pytest.MonkeyPatch) 
     ]
 
 
-def test_a_task_that_said_nothing_is_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = events_of(monkeypatch, lambda told: told.close(0))
+def test_a_task_that_said_nothing_is_a_run() -> None:
+    found = events_of(lambda told: told.close(0))
     assert found == [RunBegin(("./inv", "task")), RunEnd("", 0)]
 
 
-def test_every_line_is_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_line_is_flushed() -> None:
     class Counting(io.StringIO):
         flushed: list[int]
 
@@ -211,7 +205,7 @@ def test_every_line_is_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     stream = Counting()
     stream.flushed = []
-    with stdout(monkeypatch, stream):
+    with redirect_stdout(stream):
         tell_everything(Reporter(mode="json"))
     assert stream.flushed == list(range(1, 13))
 
@@ -265,21 +259,18 @@ def test_lines_of_threads_are_whole(mode: str) -> None:
     assert done.stderr == ""
 
 
-def test_phases_of_threads_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_phases_of_threads_are_told_apart() -> None:
     both = threading.Barrier(2)
 
     def work(told: Reporter) -> None:
-        def boot() -> None:
+        def boot(_number: int) -> None:
             with told.phase("boot"):
                 both.wait(120)
 
-        threads = [threading.Thread(target=boot) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(boot, range(2)))
 
-    found = events_of(monkeypatch, work)
+    found = events_of(work)
     begun = [event.number for event in found if isinstance(event, PhaseBegin)]
     assert sorted(begun) == [1, 2]
     assert sorted(event.number for event in found if isinstance(event, PhaseEnd)) == [1, 2]
