@@ -213,8 +213,6 @@ def test_a_host_without_terminals_is_named_before_anything_is_built(
         lambda: check_machine(LINUX_6_1),
         lambda: Console(["true"], tmp_path / "log", Health()),
     ):
-        with pytest.raises(
-            InfrastructureError, match=r"no pseudo-terminals \(out of pty"
-        ) as caught:
+        with pytest.raises(InfrastructureError, match=r"no pseudo-terminals \(out of pty") as told:
             look()
-        assert "devpts" in caught.value.hint
+        assert "devpts" in told.value.hint

@@ -20,21 +20,8 @@ from rich.table import Table
 
 from harness.core.errors import DiskFullError
 from harness.core.paths import REPO
-from harness.ui.events import (
-    Error,
-    Event,
-    Kill,
-    Message,
-    PhaseBegin,
-    PhaseEnd,
-    Planned,
-    RunBegin,
-    RunEnd,
-    ScenarioBegin,
-    ScenarioEnd,
-    Usage,
-    decode,
-)
+from harness.ui import events
+from harness.ui.events import Event, Planned, ScenarioEnd, decode
 from harness.ui.progress import MODES, PlainConsole, Reporter, reporter_of, standard_console
 from harness.ui.sinks import JsonLines
 
@@ -150,29 +137,29 @@ def events_of(work: Callable[[Reporter], object]) -> list[Event]:
 def test_json_has_every_event() -> None:
     found = events_of(tell_everything)
     end = found[6]
-    assert isinstance(end, PhaseEnd)
+    assert isinstance(end, events.PhaseEnd)
     table = found[7]
-    assert isinstance(table, Message)
+    assert isinstance(table, events.Message)
     assert "a cell" in table.text
     assert found == [
-        RunBegin(
+        events.RunBegin(
             ("./inv", "x", "https://example.org/x"),
             "k",
             "rss",
             "alloc",
             (Planned("rss", "report"),),
         ),
-        PhaseBegin(1, "scenarios"),
-        ScenarioBegin("report", "rss", "alloc", 2, "a title"),
-        Usage(10070, 1, 2, 2),
-        Kill(RECORD, "report", 2),
-        ScenarioEnd("report", "rss", "alloc", "NOT_KILLED", False, ("nobody died",), 1.5, 2),
-        PhaseEnd(1, "scenarios", end.seconds),
-        Message(table.text),
-        Message("a line"),
-        Message("FAIL: a reason", result=True),
-        Error("what", "hint", 3, "a.log", "tail"),
-        RunEnd("FAIL: a reason", 1, "results/x"),
+        events.PhaseBegin(1, "scenarios"),
+        events.ScenarioBegin("report", "rss", "alloc", 2, "a title"),
+        events.Usage(10070, 1, 2, 2),
+        events.Kill(RECORD, "report", 2),
+        END,
+        events.PhaseEnd(1, "scenarios", end.seconds),
+        events.Message(table.text),
+        events.Message("a line"),
+        events.Message("FAIL: a reason", result=True),
+        events.Error("what", "hint", 3, "a.log", "tail"),
+        events.RunEnd("FAIL: a reason", 1, "results/x"),
     ]
 
 
@@ -183,17 +170,17 @@ def test_what_is_told_outside_a_run_begins_one() -> None:
         told.close(3)
 
     assert events_of(work) == [
-        RunBegin(("./inv", "task")),
-        Message("first", result=True),
-        RunEnd("first", 0),
-        RunBegin(("./inv", "second")),
-        RunEnd("", 3),
+        events.RunBegin(("./inv", "task")),
+        events.Message("first", result=True),
+        events.RunEnd("first", 0),
+        events.RunBegin(("./inv", "second")),
+        events.RunEnd("", 3),
     ]
 
 
 def test_a_task_that_said_nothing_is_a_run() -> None:
     found = events_of(lambda told: told.close(0))
-    assert found == [RunBegin(("./inv", "task")), RunEnd("", 0)]
+    assert found == [events.RunBegin(("./inv", "task")), events.RunEnd("", 0)]
 
 
 def test_every_line_is_flushed() -> None:
@@ -216,13 +203,14 @@ def test_a_full_disk_is_named() -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(DiskFullError, match="holds standard output"):
-        JsonLines(lambda _: None, Full()).take(Message("x"))
+        JsonLines(lambda _: None, Full()).take(events.Message("x"))
 
 
 # --- threads ----------------------------------------------------------------------------
 
 THREADS = """
-import sys, threading
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from harness.ui.progress import Reporter
 told = Reporter(mode=sys.argv[1])
 def work(number):
@@ -231,9 +219,8 @@ def work(number):
         if turn % 50 == 0:
             with told.phase(f"phase {number}") as phase:
                 phase.note("note")
-threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
+with ThreadPoolExecutor(3) as pool:
+    list(pool.map(work, range(3)))
 told.close(0)
 """
 
@@ -252,7 +239,7 @@ def test_lines_of_threads_are_whole(mode: str) -> None:
     lines = done.stdout.splitlines()
     if mode == "json":
         messages = [decode(line).event for line in lines]
-        lines = [one.text for one in messages if isinstance(one, Message)]
+        lines = [one.text for one in messages if isinstance(one, events.Message)]
     said = [line for line in lines if "x" in line]
     wanted = [f"begin {n} {'x' * 3000} {n} end" for n in range(3) for _ in range(300)]
     assert sorted(said) == wanted
@@ -271,9 +258,9 @@ def test_phases_of_threads_are_told_apart() -> None:
             list(pool.map(boot, range(2)))
 
     found = events_of(work)
-    begun = [event.number for event in found if isinstance(event, PhaseBegin)]
+    begun = [event.number for event in found if isinstance(event, events.PhaseBegin)]
     assert sorted(begun) == [1, 2]
-    assert sorted(event.number for event in found if isinstance(event, PhaseEnd)) == [1, 2]
+    assert sorted(event.number for event in found if isinstance(event, events.PhaseEnd)) == [1, 2]
 
 
 # --- which form -------------------------------------------------------------------------
