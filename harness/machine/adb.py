@@ -17,7 +17,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -93,13 +93,11 @@ class AdbServer:
         for _ in range(PORT_ATTEMPTS):
             self.port = free_port()
             self._process = self._start(scratch)
-            try:
+            with ExitStack() as stack:
+                stack.callback(self.close)
                 if self._comes_up():
+                    stack.pop_all()
                     return
-            except BaseException:
-                self.close()
-                raise
-            self.close()
         raise DeviceError("adb's server does not start", log=log, tail=last_lines(log.read_text()))
 
     def client(self) -> adbutils.AdbClient:
@@ -120,12 +118,10 @@ class AdbServer:
         end_group(self._process)
 
     def _start(self, scratch: Path) -> subprocess.Popen[bytes]:
+        # Do not use the user's keys and settings.
+        homes = ("HOME", "ANDROID_USER_HOME", "ANDROID_SDK_HOME", "TMPDIR")
         ours = {
-            # Do not use the user's keys and settings.
-            "HOME": str(scratch),
-            "ANDROID_USER_HOME": str(scratch),
-            "ANDROID_SDK_HOME": str(scratch),
-            "TMPDIR": str(scratch),
+            **dict.fromkeys(homes, str(scratch)),
             # Search neither for emulators (ports up to this one), nor on USB or the network.
             "ADB_LOCAL_TRANSPORT_MAX_PORT": "5553",
             "ADB_USB": "0",
@@ -219,7 +215,7 @@ class RunningCommand:
         done = self._wait(look, timeout)
         if found:
             return found[0]
-        missing = f"no line like {_shown(wanted)}"
+        missing = f"no line like {(wanted if isinstance(wanted, str) else wanted.pattern)!r}"
         self._check(done, timeout, missing)
         raise DeviceError(
             f"{self.name!r} ended with status {self._status} and {missing}",
@@ -295,7 +291,8 @@ class RunningCommand:
             else:
                 self._connection = self._device.open_shell(self._command)
                 while self._status is None:
-                    self._accept(*_packet(self._connection))
+                    kind, length = _HEADER.unpack(self._connection.read_exact(_HEADER.size))
+                    self._accept(kind, self._connection.read_exact(length))
         except (adbutils.AdbError, OSError, EOFError) as error:
             lost = str(error) or lost
         finally:
@@ -552,35 +549,19 @@ class Device:
             return asked.answered(self.echo_seconds) and asked.output.startswith(_ROOT)
 
     def _connected(self) -> bool:
+        """Tell the server of the device; return whether the device is there."""
         emulator = _EMULATOR.fullmatch(self.address)
         try:
-            if emulator is not None:
-                return self._emulator_connected(int(emulator[1]) + 1)
-            self._client.connect(self.address, timeout=_OPEN_SECONDS)
-            if self._device.get_state() == "device":
-                return True
-            # A connection that was made before adbd listened never comes up.
-            self._client.disconnect(self.address)
+            if emulator is None:
+                self._client.connect(self.address, timeout=_OPEN_SECONDS)
+            else:
+                # As an emulator does itself when it is up. The server does not answer this.
+                with self._client.make_connection(_OPEN_SECONDS) as connection:
+                    connection.send_command(f"host:emulator:{int(emulator[1]) + 1}")
+            there = bool(self._device.get_state() == "device")
+            if not there and emulator is None:
+                # A connection that was made before adbd listened never comes up.
+                self._client.disconnect(self.address)
         except (adbutils.AdbError, OSError):
             return False
-        return False
-
-    def _emulator_connected(self, port: int) -> bool:
-        """Register the emulator with the server, as an emulator does itself when it is up.
-
-        Return whether the device is there.
-        """
-        with self._client.make_connection(_OPEN_SECONDS) as connection:
-            # The server does not answer this.
-            connection.send_command(f"host:emulator:{port}")
-        return bool(self._device.get_state() == "device")
-
-
-def _packet(connection: AdbConnection) -> tuple[int, bytes]:
-    """Read one packet of the shell protocol; return its kind and data."""
-    kind, length = _HEADER.unpack(connection.read_exact(_HEADER.size))
-    return kind, connection.read_exact(length)
-
-
-def _shown(wanted: str | re.Pattern[str]) -> str:
-    return repr(wanted if isinstance(wanted, str) else wanted.pattern)
+        return there

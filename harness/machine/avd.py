@@ -145,13 +145,11 @@ def free_port_pair() -> int:
 
 
 def _is_free(port: int) -> bool:
-    with socket.socket() as listener:
+    with socket.socket() as listener, suppress(OSError):
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((LOOPBACK, port))
-        except OSError:
-            return False
-    return True
+        listener.bind((LOOPBACK, port))
+        return True
+    return False
 
 
 @dataclass(frozen=True)
@@ -212,21 +210,16 @@ def start(emulator: Emulator, kernel: Path, *, adb_port: int, scratch: Path, log
     if not kernel.is_file():
         raise BootError(f"there is no {kernel} to boot")
     sdk, avd = emulator.sdk, emulator.avd
-    data = _fresh_data(data_image(sdk, avd), scratch)
+    image, data = data_image(sdk, avd), scratch / "userdata.img"
+    # As a sparse file: most of it is zeros.
+    run(["cp", "--sparse=always", image, data], what="copy the AVD's userdata.img")
+    data.chmod(0o600)
     port = free_port_pair()
     health = _EmulatorHealth()
     words = emulator_argv(sdk, avd, emulator.machine, kernel, port, data)
     console = Console(words, log, health, _environment(sdk, adb_port))
     health.console = console
     return Machine(console, health, port)
-
-
-def _fresh_data(image: Path, scratch: Path) -> Path:
-    """Copy `image` to `scratch` as a sparse file: most of it is zeros."""
-    copy = scratch / "userdata.img"
-    run(["cp", "--sparse=always", image, copy], what="copy the AVD's userdata.img")
-    copy.chmod(0o600)
-    return copy
 
 
 def _environment(sdk: Sdk, adb_port: int) -> dict[str, str]:

@@ -50,11 +50,6 @@ def find_trouble(line: str) -> str:
     return "" if found is None else found.line.kind.console
 
 
-def message_of(line: str) -> str:
-    """Return the kernel's text in a console line, without its time; or the whole line."""
-    return _text_of(line) or line
-
-
 def _text_of(line: str) -> str:
     """Return the kernel's text in a console line, without its time; empty if there is none."""
     told = kernel_line(line)
@@ -255,7 +250,7 @@ class Console:
             return
         line, trouble, index = self._trouble
         tail = "\n".join(self._lines[index : index + 2 * TAIL_LINES])
-        self.health.fail(BootError(f"{trouble}: {message_of(line)}", log=self.log, tail=tail))
+        self.health.fail(BootError(f"{trouble}: {_text_of(line)}", log=self.log, tail=tail))
 
     def _end_error(self) -> HarnessError:
         """Return the error for an unexpected end of the machine."""

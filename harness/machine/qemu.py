@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,17 +111,13 @@ class Machine:
     def close(self) -> None:
         """End the machine: ask it to quit, then kill what is left."""
         self.console.expect_end()
-        try:
-            if not self.console.ended:
-                self.qmp.execute("quit", timeout=_QUIT_SECONDS)
-        except DeviceError:
-            # A QEMU that no longer answers is killed below.
-            self.console.kill()
-        finally:
+        with closing(self.qmp), closing(self.console):
             try:
-                self.console.close()
-            finally:
-                self.qmp.close()
+                if not self.console.ended:
+                    self.qmp.execute("quit", timeout=_QUIT_SECONDS)
+            except DeviceError:
+                # A QEMU that no longer answers is killed.
+                self.console.kill()
 
 
 def start(
@@ -146,27 +143,15 @@ def start(
         port = free_port()
         qmp_socket = scratch / f"qmp{attempt}"
         argv = qemu_argv(machine, kernel, initramfs, adb_port=port, qmp_socket=qmp_socket)
-        argv += more
-        qmp = Qmp(qmp_socket)
         try:
-            console = _controlled(argv, log, qmp)
-        except BaseException as error:
-            qmp.close()
-            taken = isinstance(error, BootError) and _PORT_TAKEN in error.tail
-            if not taken or attempt == PORT_ATTEMPTS:
+            with ExitStack() as stack:
+                qmp = stack.enter_context(closing(Qmp(qmp_socket)))
+                console = stack.enter_context(closing(Console([*argv, *more], log, Health())))
+                stack.callback(console.kill)
+                qmp.accept(_START_SECONDS, console.health)
+                stack.pop_all()
+                return Machine(console, qmp, console.health, f"{LOOPBACK}:{port}")
+        except BootError as error:
+            if _PORT_TAKEN not in error.tail or attempt == PORT_ATTEMPTS:
                 raise
-        else:
-            return Machine(console, qmp, console.health, f"{LOOPBACK}:{port}")
     raise AssertionError("unreachable: the last attempt returns or raises")
-
-
-def _controlled(argv: list[str], log: Path, qmp: Qmp) -> Console:
-    """Start QEMU and wait until it connects to `qmp`; return its console. Else kill QEMU."""
-    console = Console(argv, log, Health())
-    try:
-        qmp.accept(_START_SECONDS, console.health)
-    except BaseException:
-        console.kill()
-        console.close()
-        raise
-    return console

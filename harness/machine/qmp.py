@@ -11,16 +11,15 @@ import logging
 import socket
 import threading
 from collections.abc import Coroutine, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from qemu.qmp import QMPClient, QMPError
 
 from harness.core.errors import DeviceError
 from harness.core.lifetime import Health
-
-T = TypeVar("T")
 
 # qemu.qmp logs the errors that it raises; without a handler Python would print them.
 logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
@@ -78,10 +77,9 @@ class Qmp:
         """End the connection and its thread."""
         try:
             if self._connected:
-                self._run(self._client.disconnect(), _CAUSE_SECONDS, "disconnect")
-        except DeviceError:
-            # QEMU closed the connection first, with the same result.
-            pass
+                # QEMU may have closed the connection already, with the same result.
+                with suppress(DeviceError):
+                    self._run(self._client.disconnect(), _CAUSE_SECONDS, "disconnect")
         finally:
             self._listener.close()
             self._loop.call_soon_threadsafe(self._loop.stop)
@@ -93,8 +91,8 @@ class Qmp:
         connection, _ = await self._loop.sock_accept(self._listener)
         await self._client.connect(connection)
 
-    def _run(self, work: Coroutine[Any, Any, T], timeout: float, what: str) -> T:
-        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+    def _run(self, work: Coroutine[Any, Any, object], timeout: float, what: str) -> object:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result(timeout)
         except (QMPError, OSError, EOFError) as error:

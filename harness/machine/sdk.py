@@ -138,10 +138,10 @@ def avd_folders(environment: Mapping[str, str] | None = None) -> list[Path]:
     return [*folders, Path(env.get("HOME", "~")).expanduser() / ".android" / "avd"]
 
 
-def list_avds(environment: Mapping[str, str] | None = None) -> list[Avd]:
+def list_avds() -> list[Avd]:
     """Return the user's AVDs, sorted by name, without those that have no config.ini."""
     found: dict[str, Avd] = {}
-    for folder in avd_folders(environment):
+    for folder in avd_folders():
         for ini in sorted(folder.glob("*.ini")) if folder.is_dir() else []:
             own = _own_folder(ini)
             if own is not None and ini.stem not in found:
@@ -151,10 +151,9 @@ def list_avds(environment: Mapping[str, str] | None = None) -> list[Avd]:
 
 def _own_folder(ini: Path) -> Path | None:
     """Return the folder with the AVD's config.ini; None if there is none."""
-    fields = _fields(ini)
-    beside = ini.parent / f"{ini.stem}.avd"
-    folders = [Path(fields["path"])] if "path" in fields else []
-    return next((f for f in (*folders, beside) if (f / "config.ini").is_file()), None)
+    beside = ini.with_suffix(".avd")
+    folders = (Path(_fields(ini).get("path", beside)), beside)
+    return next((f for f in folders if (f / "config.ini").is_file()), None)
 
 
 def _fields(path: Path) -> dict[str, str]:
@@ -206,7 +205,13 @@ def choose_avd(avds: list[Avd], machine: SdkMachine, name: str | None) -> Avd:
     kernels, or if several can; InfrastructureError if none can.
     """
     if name is not None:
-        return _called(avds, machine, name)
+        named = next((avd for avd in avds if avd.name == name), None)
+        if named is None:
+            known = ", ".join(avd.name for avd in avds) or "none"
+            raise UsageError(f"no AVD is called {name!r}", hint=f"there are: {known}")
+        if unfit := _unfit(named, machine):
+            raise UsageError(f"the AVD {name} is {unfit}", hint=MAKE_AVD)
+        return named
     fitting = [avd for avd in avds if not _unfit(avd, machine)]
     if len(fitting) > 1:
         names = ", ".join(avd.name for avd in fitting)
@@ -216,14 +221,3 @@ def choose_avd(avds: list[Avd], machine: SdkMachine, name: str | None) -> Avd:
         message = f"no AVD can run this kernel ({known or 'there are none'})"
         raise InfrastructureError(message, hint=MAKE_AVD)
     return fitting[0]
-
-
-def _called(avds: list[Avd], machine: SdkMachine, name: str) -> Avd:
-    """Return the AVD called `name`; UsageError if there is none, or it cannot run the kernels."""
-    for avd in avds:
-        if avd.name == name:
-            if unfit := _unfit(avd, machine):
-                raise UsageError(f"the AVD {name} is {unfit}", hint=MAKE_AVD)
-            return avd
-    known = ", ".join(avd.name for avd in avds) or "none"
-    raise UsageError(f"no AVD is called {name!r}", hint=f"there are: {known}")

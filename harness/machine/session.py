@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -18,6 +17,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
+
+from backports import tarfile
 
 from harness.core.errors import (
     BootError,
@@ -230,7 +231,7 @@ class _Start:
         if image is not None:
             self._save(session.machine, self._key(machine), image)
         session.device.connect(limits.adb)
-        _set_clock(session.device)
+        session.device.shell(_clock_command())
         return session
 
     def _disk(self, scratch: Path) -> Path | None:
@@ -312,12 +313,8 @@ class _Start:
         return snapshots.key_of(machine.binary, words, self.what.image, self.what.initramfs)
 
 
-def _set_clock(device: Device) -> None:
-    """Set the guest's clock to the host's time."""
-    device.shell(_clock_command())
-
-
 def _clock_command() -> str:
+    """Return the command that sets the guest's clock to the host's time."""
     return f"busybox date -u -s @{time.time():.0f} > /dev/null"
 
 
@@ -381,23 +378,16 @@ def _bring(device: Device, files: Sequence[Path]) -> None:
     remote = f"{DEVICE_FOLDER}/pushed.tar"
     with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as folder:
         archive = Path(folder) / "pushed.tar"
-        _pack(archive, files)
+        with tarfile.open(archive, "w") as tar:
+            for path in files:
+                tar.add(path, path.name, filter=_for_all)
         device.push(archive, remote)
         device.shell(f"cd {DEVICE_FOLDER} && busybox tar -xf {remote} && rm {remote}")
 
 
-def _pack(archive: Path, files: Sequence[Path]) -> None:
-    """Write `files` into a tar archive, owned by root and executable by all."""
-
-    def everybodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        member.uid = member.gid = 0
-        member.uname = member.gname = "root"
-        member.mode = 0o755
-        return member
-
-    with tarfile.open(archive, "w") as tar:
-        for path in files:
-            tar.add(path, path.name, filter=everybodys)
+def _for_all(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Return the archive's member, owned by root and executable by all."""
+    return member.replace(mode=0o755, uid=0, gid=0, uname="root", gname="root", deep=False)
 
 
 def _wait_for_android(device: Device, limits: BootLimits) -> None:

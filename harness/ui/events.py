@@ -8,6 +8,7 @@ the number.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -20,6 +21,10 @@ from harness.kernel_output.records import KillRecord
 SCHEMA = 1
 
 
+class Event:
+    """Anything that happens in a run. Its name in JSON is its class's, as in "run_begin"."""
+
+
 @dataclass(frozen=True)
 class Planned:
     """A thing that a run is to judge: a scenario under a policy, or a log, which has no policy."""
@@ -29,7 +34,7 @@ class Planned:
 
 
 @dataclass(frozen=True)
-class RunBegin:
+class RunBegin(Event):
     """The beginning of a task. Fields that do not apply are empty."""
 
     command: tuple[str, ...]
@@ -40,7 +45,7 @@ class RunBegin:
 
 
 @dataclass(frozen=True)
-class PhaseBegin:
+class PhaseBegin(Event):
     """The beginning of a part of the work; `number` tells phases of the same name apart."""
 
     number: int
@@ -48,7 +53,7 @@ class PhaseBegin:
 
 
 @dataclass(frozen=True)
-class PhaseEnd:
+class PhaseEnd(Event):
     """The end of a phase; `cached`: there was nothing to do, `stopped`: by an error."""
 
     number: int
@@ -59,7 +64,7 @@ class PhaseEnd:
 
 
 @dataclass(frozen=True)
-class ScenarioBegin:
+class ScenarioBegin(Event):
     """The beginning of a scenario on a guest; guests are counted from 1."""
 
     scenario: str
@@ -70,7 +75,7 @@ class ScenarioBegin:
 
 
 @dataclass(frozen=True)
-class ScenarioEnd:
+class ScenarioEnd(Event):
     """The judgement of a scenario; `outcome` is the name of a verdict.Outcome."""
 
     scenario: str
@@ -84,7 +89,7 @@ class ScenarioEnd:
 
 
 @dataclass(frozen=True)
-class Kill:
+class Kill(Event):
     """A kill record of a guest's kernel; in JSON its fields stand beside the event's others."""
 
     record: KillRecord
@@ -93,7 +98,7 @@ class Kill:
 
 
 @dataclass(frozen=True)
-class Usage:
+class Usage(Event):
     """A user's memory on a guest, and its limit, in bytes; `mm_max` is None without a limit."""
 
     uid: int
@@ -103,7 +108,7 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Message:
+class Message(Event):
     """Text for a person; `result` marks the result that the task was started for."""
 
     text: str
@@ -111,7 +116,7 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Error:
+class Error(Event):
     """What ended the run, as shown on stderr; `log` is a path, `tail` the end of that file."""
 
     what: str
@@ -122,7 +127,7 @@ class Error:
 
 
 @dataclass(frozen=True)
-class RunEnd:
+class RunEnd(Event):
     """The end of a task; `results` is the path of its results folder, empty if it has none."""
 
     result: str
@@ -130,34 +135,13 @@ class RunEnd:
     results: str = ""
 
 
-Event = (
-    RunBegin
-    | PhaseBegin
-    | PhaseEnd
-    | ScenarioBegin
-    | ScenarioEnd
-    | Kill
-    | Usage
-    | Message
-    | Error
-    | RunEnd
-)
+def _name(kind: type[Event]) -> str:
+    return re.sub(r"\B(?=[A-Z])", "_", kind.__name__).lower()
+
 
 CLASSES: Mapping[str, type[Event]] = MappingProxyType(
-    {
-        "run_begin": RunBegin,
-        "phase_begin": PhaseBegin,
-        "phase_end": PhaseEnd,
-        "scenario_begin": ScenarioBegin,
-        "scenario_end": ScenarioEnd,
-        "kill": Kill,
-        "usage": Usage,
-        "message": Message,
-        "error": Error,
-        "run_end": RunEnd,
-    }
+    {_name(kind): kind for kind in Event.__subclasses__()}
 )
-_NAMES = {kind: name for name, kind in CLASSES.items()}
 
 
 @dataclass(frozen=True)
@@ -172,7 +156,7 @@ class Line:
 def encode(line: Line) -> str:
     """Return one line of ASCII, without its line end."""
     head: dict[str, object] = {} if line.schema is None else {"schema": line.schema}
-    head |= {"event": _NAMES[type(line.event)], "at": round(line.at, 3)}
+    head |= {"event": _name(type(line.event)), "at": round(line.at, 3)}
     told = msgspec.to_builtins(line.event)
     told = {**told.pop("record", {}), **told}
     rounded = {name: round(one, 6) if isinstance(one, float) else one for name, one in told.items()}

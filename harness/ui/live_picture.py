@@ -72,40 +72,35 @@ class Picture:
     def take(self, event: Event) -> None:
         """Update the state from an event."""
         with self._lock:
-            self._take(event)
+            match event:
+                case RunBegin():
+                    self._forget()
+                    self._planned = len(event.planned)
+                case PhaseBegin():
+                    self._phases[event.number] = _Running(event.name, self._clock())
+                case PhaseEnd():
+                    self._phases.pop(event.number, None)
+                    self._done += not event.stopped
+                case ScenarioBegin():
+                    self._guests.add(event.guest)
+                    self._scenarios[event.guest] = (event, self._clock())
+                    self._drop_users(event.guest)
+                case ScenarioEnd():
+                    self._judged += 1
+                    self._scenarios.pop(event.guest, None)
+                    self._drop_users(event.guest)
+                case Usage():
+                    self._guests.add(event.guest)
+                    self._users[event.guest, event.uid] = event
+                case Kill():
+                    self._guests.add(event.guest)
+                    self._kills.append(event)
 
     def note(self, number: int, text: str) -> None:
         """Record what phase `number` is doing now."""
         with self._lock:
             if number in self._phases:
                 self._phases[number].note = text
-
-    def _take(self, event: Event) -> None:
-        match event:
-            case RunBegin():
-                self._forget()
-                self._planned = len(event.planned)
-            case PhaseBegin():
-                self._phases[event.number] = _Running(event.name, self._clock())
-            case PhaseEnd():
-                self._phases.pop(event.number, None)
-                self._done += not event.stopped
-            case ScenarioBegin():
-                self._guests.add(event.guest)
-                self._scenarios[event.guest] = (event, self._clock())
-                self._drop_users(event.guest)
-            case ScenarioEnd():
-                self._judged += 1
-                self._scenarios.pop(event.guest, None)
-                self._drop_users(event.guest)
-            case Usage():
-                self._guests.add(event.guest)
-                self._users[event.guest, event.uid] = event
-            case Kill():
-                self._guests.add(event.guest)
-                self._kills.append(event)
-            case _:
-                pass
 
     def _drop_users(self, guest: int) -> None:
         """Forget the guest's users: their memory says nothing about the next scenario's users."""

@@ -18,9 +18,9 @@ from rich.live_render import LiveRender
 from rich.segment import ControlType, Segment
 from rich.text import Text
 
-from harness.ui.events import Event, Message, PhaseBegin, PhaseEnd
+from harness.ui.events import Event, PhaseBegin
 from harness.ui.live_picture import Picture
-from harness.ui.sinks import phase_line, print_line
+from harness.ui.sinks import PlainLines
 
 _REFRESHES_PER_SECOND = 8
 # The first code has a terminal hold back what follows, until the second has it shown at once.
@@ -30,11 +30,11 @@ _CUT_LINES, _WRAP_LINES = "\x1b[?7l", "\x1b[?7h"
 _ERASE_TO_LINE_END, _ERASE_BELOW = "\x1b[K", "\x1b[J"
 
 
-class LiveView:
+class LiveView(PlainLines):
     """Ended phases and messages, line by line, with the current state below them."""
 
     def __init__(self, console: Console) -> None:
-        self.console = console
+        super().__init__(console)
         self._picture = Picture()
         self._live: _Live | None = None
         self._drew = False
@@ -42,15 +42,13 @@ class LiveView:
     def take(self, event: Event) -> None:
         """Show an event. Passes on the terminal's errors."""
         self._picture.take(event)
-        if isinstance(event, PhaseBegin) and self._live is None:
-            self._live, self._drew = _Live(self.console, self._picture.lines), True
-            self._live.start()
-        elif isinstance(event, PhaseEnd):
+        if not isinstance(event, PhaseBegin):
             if not self._picture.busy:
                 self._stop()
-            print_line(self.console, phase_line(event))
-        elif isinstance(event, Message):
-            print_line(self.console, event.text)
+            super().take(event)
+        elif self._live is None:
+            self._live, self._drew = _Live(self.console, self._picture.lines), True
+            self._live.start()
 
     def note(self, number: int, text: str) -> None:
         """Show what phase `number` is doing now."""

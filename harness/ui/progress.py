@@ -21,20 +21,8 @@ from rich.console import Console
 from harness.core.errors import EXIT_PASSED, UsageError
 from harness.core.text import public
 from harness.kernel_output.records import KillRecord
-from harness.ui.events import (
-    Error,
-    Event,
-    Kill,
-    Message,
-    PhaseBegin,
-    PhaseEnd,
-    Planned,
-    RunBegin,
-    RunEnd,
-    ScenarioBegin,
-    ScenarioEnd,
-    Usage,
-)
+from harness.ui import events
+from harness.ui.events import Event, Planned, ScenarioEnd
 from harness.ui.live_view import LiveView
 from harness.ui.sinks import JsonLines, PlainConsole, PlainLines, Quiet, Sink, standard_console
 
@@ -46,15 +34,10 @@ MODES = (AUTO, PLAIN, QUIET, JSON) = ("auto", "plain", "quiet", "json")
 
 @dataclass
 class Phase:
-    """One running phase; `note` shows in a few words what it is doing now."""
+    """One running phase; on a terminal `note` shows in a few words what it is doing now."""
 
-    name: str
-    show: Callable[[str], None] = lambda _: None
+    note: Callable[[str], None]
     cached: bool = False
-
-    def note(self, text: str) -> None:
-        """Show `text` after the phase's name, on a terminal only."""
-        self.show(text)
 
     def mark_cached(self) -> None:
         """Record that there was nothing to do."""
@@ -104,26 +87,26 @@ class Reporter:
         with self._lock:
             self._begun += 1
             number = self._begun
-        phase = Phase(name, lambda text: self._sink.note(number, text))
+        phase = Phase(lambda text: self._sink.note(number, text))
         try:
-            self._tell(PhaseBegin(number, name))
+            self._tell(events.PhaseBegin(number, name))
             yield phase
         except BaseException:
-            self._tell(PhaseEnd(number, name, time.monotonic() - started, stopped=True))
+            self._tell(events.PhaseEnd(number, name, time.monotonic() - started, stopped=True))
             raise
         seconds = time.monotonic() - started
         with self._lock:
             self.phases.append((name, seconds))
-        self._tell(PhaseEnd(number, name, seconds, phase.cached))
+        self._tell(events.PhaseEnd(number, name, seconds, phase.cached))
 
     def say(self, text: str) -> None:
         """Show one line to the user, as it is."""
-        self._tell(Message(text))
+        self._tell(events.Message(text))
 
     def result(self, text: str, results: Path | None = None) -> None:
         """Show the line that the task was started for; `results` is the folder with the rest."""
         with self._lock:
-            self._tell(Message(text, result=True))
+            self._tell(events.Message(text, result=True))
             self._result, self._results = text, "" if results is None else str(results)
 
     def run_begin(
@@ -136,13 +119,13 @@ class Reporter:
         planned: Sequence[Planned] = (),
     ) -> None:
         """Begin a run; one that was going on counts as passed."""
-        self._tell(RunBegin(_public(command), kernel, policy, trigger, tuple(planned)))
+        self._tell(events.RunBegin(_public(command), kernel, policy, trigger, tuple(planned)))
 
     def scenario_begin(
         self, scenario: str, policy: str, trigger: str, *, guest: int = 1, title: str = ""
     ) -> None:
         """Report that a guest, counted from 1, begins a scenario."""
-        self._tell(ScenarioBegin(scenario, policy, trigger, guest, title))
+        self._tell(events.ScenarioBegin(scenario, policy, trigger, guest, title))
 
     def scenario_end(self, end: ScenarioEnd, records: Sequence[KillRecord] = ()) -> None:
         """Report that a scenario was judged, after the kills that it had."""
@@ -153,17 +136,17 @@ class Reporter:
 
     def kill(self, record: KillRecord, scenario: str = "", *, guest: int = 1) -> None:
         """Report a kill record that a guest's kernel wrote."""
-        self._tell(Kill(record, scenario, guest))
+        self._tell(events.Kill(record, scenario, guest))
 
     def usage(self, uid: int, rss: int, mm_max: int | None, *, guest: int = 1) -> None:
         """Report a sample: a user's memory on a guest, and its limit, in bytes."""
-        self._tell(Usage(uid, rss, mm_max, guest))
+        self._tell(events.Usage(uid, rss, mm_max, guest))
 
     def error(
         self, what: str, *, hint: str = "", status: int, log: Path | None = None, tail: str = ""
     ) -> None:
         """Report what ends the run; the caller also prints it on stderr for the user."""
-        self._tell(Error(what, hint, status, "" if log is None else str(log), tail))
+        self._tell(events.Error(what, hint, status, "" if log is None else str(log), tail))
 
     def close(self, status: int) -> None:
         """End the output; the run ends with this exit status."""
@@ -176,7 +159,7 @@ class Reporter:
 
     def _tell(self, event: Event) -> None:
         with self._lock:
-            if isinstance(event, RunBegin):
+            if isinstance(event, events.RunBegin):
                 # A task that follows another one: that one has passed.
                 self._end(EXIT_PASSED)
                 self._running = True
@@ -187,12 +170,12 @@ class Reporter:
     def _begin(self) -> None:
         if not self._running:
             self._running = True
-            self._sink.take(RunBegin(_public(self._command)))
+            self._sink.take(events.RunBegin(_public(self._command)))
 
     def _end(self, status: int) -> None:
         if self._running:
             self._running = False
-            event = RunEnd(self._result, status, self._results)
+            event = events.RunEnd(self._result, status, self._results)
             self._result, self._results = "", ""
             self._sink.take(event)
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import TextIO
 
 from rich.console import Console
 
@@ -39,18 +39,20 @@ def standard_console() -> Console:
     return console
 
 
-class Sink(Protocol):
-    """The interface to which a Reporter passes its events, one at a time."""
+class Sink:
+    """An output to which a Reporter passes its events, one at a time; tables go to `console`.
 
-    @property
-    def console(self) -> Console:
-        """The console for tables."""
+    By default it does nothing.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
 
     def take(self, event: Event) -> None:
         """Show an event, if this form shows it."""
 
     def note(self, number: int, text: str) -> None:
-        """Show what phase `number` is doing now, in a few words."""
+        """Show what phase `number` is doing now; a line for each note would be too many."""
 
     def close(self) -> None:
         """Leave the output as another program expects to find it."""
@@ -61,41 +63,27 @@ def print_line(console: Console, text: str) -> None:
     console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def phase_line(event: PhaseEnd) -> str:
-    """Return the line that remains of a phase."""
-    if event.stopped:
-        return f"{event.name}: stopped after {event.seconds:.1f} s"
-    return f"{event.name}: {'up to date' if event.cached else 'done'}, {event.seconds:.1f} s"
-
-
-class PlainLines:
+class PlainLines(Sink):
     """Phases and messages, line by line: for CI, a pipe, and a simple terminal."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
 
     def take(self, event: Event) -> None:
         """Print what is for a person."""
         if isinstance(event, PhaseBegin):
             print_line(self.console, f"{event.name} …")
         elif isinstance(event, PhaseEnd):
-            print_line(self.console, phase_line(event))
+            done = "up to date," if event.cached else "done,"
+            how = "stopped after" if event.stopped else done
+            print_line(self.console, f"{event.name}: {how} {event.seconds:.1f} s")
         elif isinstance(event, Message):
             print_line(self.console, event.text)
 
-    def note(self, number: int, text: str) -> None:
-        """Do nothing: a line for each note would be too many."""
 
-    def close(self) -> None:
-        """Do nothing: every line has been written."""
-
-
-class Quiet:
+class Quiet(Sink):
     """Only the result that the task was started for. Errors go to stderr anyway."""
 
     def __init__(self, console: Console) -> None:
-        # Tables are printed to this console, which discards them.
-        self.console: Console = PlainConsole(quiet=True)
+        # This console discards the tables.
+        super().__init__(PlainConsole(quiet=True))
         self._loud = console
 
     def take(self, event: Event) -> None:
@@ -103,14 +91,8 @@ class Quiet:
         if isinstance(event, Message) and event.result:
             print_line(self._loud, event.text)
 
-    def note(self, number: int, text: str) -> None:
-        """Do nothing."""
 
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class JsonLines:
+class JsonLines(Sink):
     """Every event as a line of JSON, flushed at once; the first line has the schema.
 
     What is printed to `console` (a table) is passed to `say`, which has to bring it back as a
@@ -118,9 +100,10 @@ class JsonLines:
     """
 
     def __init__(self, say: Callable[[str], None], stream: TextIO | None = None) -> None:
-        self.console: Console = PlainConsole(
+        console = PlainConsole(
             file=_Prints(say), width=_WIDTH_ELSEWHERE, no_color=True, force_terminal=False
         )
+        super().__init__(console)
         self._stream = stream
         self._schema: int | None = SCHEMA
 
@@ -132,12 +115,6 @@ class JsonLines:
         with disk_full_named(Path("standard output")):
             stream.write(f"{text}\n")
             stream.flush()
-
-    def note(self, number: int, text: str) -> None:
-        """Do nothing: a line for each note would be too many."""
-
-    def close(self) -> None:
-        """Do nothing: every line has been written."""
 
 
 class _Prints(io.StringIO):

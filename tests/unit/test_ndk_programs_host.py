@@ -15,6 +15,7 @@ import os
 import platform
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -135,11 +137,6 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, rest
 
 
-def pids_in(out: str) -> list[int]:
-    """The processes that `who_pays` tells of."""
-    return [int(pid) for pid in re.findall(r"process: pid=(\d+)", out)]
-
-
 def eventually(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + TIMEOUT
     while not condition():
@@ -164,180 +161,79 @@ def test_help(programs: Path, name: str) -> None:
     assert ended.out.startswith(f"usage: {name} ")
 
 
-BAD_LIMITS: Sequence[Sequence[str]] = [
-    [],
-    ["root"],
-    ["nobody-is-called-so", "5000"],
-    ["", "5000"],
-    ["root:x", "5000"],
-    ["4294967296", "5000"],
-    ["u0_a", "5000"],
-    ["u0_a10000", "5000"],
-    ["u0_a-1", "5000"],
-    ["u0_a7x", "5000"],
-    ["root", ""],
-    ["root", "5000 "],
-    ["root", "+5000"],
-    ["root", "0x5000"],
-    ["root", "18446744073709551616"],
-    ["root", "5000", "6000"],
-    ["-e", "EWHAT", "root", "5000"],
-    ["-e", "2", "root", "5000"],
-    ["-e"],
-    ["-m", "", "root", "5000"],
-    ["-m", "two words", "root", "5000"],
-    ["-m", "m" * 65, "root", "5000"],
-    ["-z", "root", "5000"],
+# What a program does not take, as one would type it in a shell.
+NO_USERS = ("nobody-is-called-so", "''", "root:x", "4294967296")
+NO_APPS = ("u0_a", "u0_a10000", "u0_a-1", "u0_a7x")
+NO_SIZES = ("''", "'5000 '", "+5000", "0x5000", "18446744073709551616")
+BAD_LIMITS = [
+    *("", "root", "root 5000 6000", "-e", "-z root 5000"),
+    *(f"{user} 5000" for user in (*NO_USERS, *NO_APPS)),
+    *(f"root {size}" for size in NO_SIZES),
+    *(f"-e {name} root 5000" for name in ("EWHAT", "2")),
+    *(f"-m {marker} root 5000" for marker in ("''", "'two words'", "m" * 65)),
 ]
-BAD_INTERVALS: Sequence[Sequence[str]] = [
-    [],
-    ["0"],
-    ["0.000"],
-    [""],
-    ["."],
-    [".5"],
-    ["1."],
-    ["1.2345"],
-    ["-1"],
-    ["1e3"],
-    ["nan"],
-    ["inf"],
-    ["86401"],
-    ["99999999999999999999"],
-    ["1", "2"],
-    ["-c", "0", "1"],
-    ["-c", "x", "1"],
-    ["-c"],
+BAD_INTERVALS = [
+    *("", "1 2", "-c", "-c 0 1", "-c x 1"),
+    *("0", "0.000", "''", ".", ".5", "1.", "1.2345", "-1", "1e3", "nan", "inf"),
+    *("86401", "99999999999999999999"),
 ]
-BAD_HOGS: Sequence[Sequence[str]] = [
-    [],
-    ["root", "0"],
-    ["root", "x", "5000"],
-    ["root", "-5", "5000"],
-    ["root", "0", "0"],
-    ["root", "0", "-5000"],
-    ["root", "0", ""],
-    ["root", "0", "5000x"],
-    ["root", "0", "5000,"],
-    ["root", "0", ",cpu=5"],
-    ["root", "0", "5000,cpu="],
-    ["root", "0", "5000,cpu=1.5"],
-    ["root", "0", "5000,adj=1001"],
-    ["root", "0", "5000,adj=--5"],
-    ["root", "0", "5000,adj=-"],
-    ["root", "0", "5000,size=7"],
-    ["root", "0", "5000,cpus=7"],
-    ["root", "0", "5000,name=sixteen.letters!"],
-    ["root", "0", "5000,name=\\"],
-    ["root", "0", "5000,name=\\q"],
-    ["root", "0", "5000,name=\\x4"],
-    ["root", "0", "5000,name=\\x00"],
-    ["root", "0", "5000,name=" + "n" * 500],
-    ["root", "0", "18446744073709551616"],
-    ["-e", "LL", "root", "0", "5000"],
-    ["-e", "X", "root", "0", "5000"],
-    ["-e", "", "root", "0", "5000"],
-    ["-s", "-1", "root", "0", "5000"],
-    ["-s", "99999999999", "root", "0", "5000"],
-    ["-t", "soon", "root", "0", "5000"],
-    ["root", "0", *["5000"] * 1001],
+NO_SPECS = (
+    *("0", "-5000", "", "5000x", "5000,", ",cpu=5", "5000,cpu=", "5000,cpu=1.5"),
+    *("5000,adj=1001", "5000,adj=--5", "5000,adj=-", "5000,size=7", "5000,cpus=7"),
+    *("5000,name=sixteen.letters!", "5000,name=\\", "5000,name=\\q", "5000,name=\\x4"),
+    *("5000,name=\\x00", "5000,name=" + "n" * 500, "18446744073709551616"),
+)
+BAD_HOGS = [
+    *("", "root 0", "root x 5000", "root -5 5000", "root 0" + " 5000" * 1001),
+    *(f"root 0 '{spec}'" for spec in NO_SPECS),
+    *(f"-e {letters} root 0 5000" for letters in ("LL", "X", "''")),
+    *("-s -1 root 0 5000", "-s 99999999999 root 0 5000", "-t soon root 0 5000"),
 ]
-BAD_CASES: Sequence[Sequence[str]] = [
-    [],
-    ["nothing"],
-    ["after-exec"],
-    ["after-exec", "x"],
-    ["vfork"],
-    ["vfork", "0"],
-    ["vfork", "x"],
-    ["vfork", "-1"],
-    ["vfork", "5000", "6000"],
-    ["threads", "5000"],
-    ["threads", "0", "5000"],
-    ["threads", "501", "5000"],
-    ["zombies", "0"],
-    ["setuid-down", "5000", "nobody-is-called-so"],
-    ["clone-vm-across", "root", "5000", "root"],
-    ["-k", "x", "vfork", "5000"],
-    ["-k"],
-    ["-u", "nobody-is-called-so", "vfork", "5000"],
-    ["-z", "vfork", "5000"],
+BAD_CASES = [
+    *("", "nothing", "after-exec", "after-exec x", "-k", "-k x vfork 5000", "-z vfork 5000"),
+    *("vfork", "vfork 0", "vfork x", "vfork -1", "vfork 5000 6000", "zombies 0"),
+    *("threads 5000", "threads 0 5000", "threads 501 5000"),
+    *("setuid-down 5000 nobody-is-called-so", "-u nobody-is-called-so vfork 5000"),
+    "clone-vm-across root 5000 root",
 ]
-BAD_REQUESTS: Sequence[Sequence[str]] = [
-    [],
-    ["root", "none"],
-    ["root", "none", "nothing"],
-    ["nobody-is-called-so", "none", "kill"],
-    ["root", "", "kill"],
-    ["root", "-", "kill"],
-    ["root", "kill,", "kill"],
-    ["root", "kill,nothing", "kill"],
-    ["root", "-all", "kill"],
-    ["root", "none", "kill", "1"],
-    ["root", "none", "set", "1"],
-    ["root", "none", "set", "1", "x"],
-    ["root", "none", "set", "1", "5000", "6000"],
-    ["root", "none", "write", "file"],
-    ["root", "none", "read"],
-    ["-o", "root", "none", "kill"],
-    ["-n", "0", "root", "none", "kill"],
-    ["-n", "1000001", "root", "none", "kill"],
-    ["-n", "x", "root", "none", "kill"],
-    ["-m", "1", "root", "none", "kill"],
-    ["-m", "=1", "root", "none", "kill"],
-    ["-m", "1=", "root", "none", "kill"],
-    ["-m", "-1=1", "root", "none", "kill"],
-    ["-m", "4294967296=1", "root", "none", "kill"],
-    [*["-m", "1=1"] * 5, "root", "none", "kill"],
-    ["-m"],
-    ["-z", "root", "none", "kill"],
+NO_REQUESTS = ("", "nothing", "kill 1", "set 1", "set 1 x", "set 1 5000 6000", "write file", "read")
+BAD_REQUESTS = [
+    *("", "nobody-is-called-so none kill", "-m", "-o root none kill", "-z root none kill"),
+    *(f"root none {request}" for request in NO_REQUESTS),
+    *(f"root {caps} kill" for caps in ("''", "-", "kill,", "kill,nothing", "-all")),
+    *(f"-n {times} root none kill" for times in ("0", "1000001", "x")),
+    *(f"-m {pair} root none kill" for pair in ("1", "=1", "1=", "-1=1", "4294967296=1")),
+    "-m 1=1 " * 5 + "root none kill",
 ]
-BAD_TRIES = [
-    ["set", "root"],
-    ["set", "x", "1"],
-    ["adopt", "root"],
-    ["adopt", "nobody-is-called-so", "x"],
-    ["nothing"],
-    [],
-]
+BAD_TRIES = ["set root", "set x 1", "adopt root", "adopt nobody-is-called-so x", "nothing", ""]
 BAD_BENCH = [
-    [],
-    ["nothing"],
-    ["touch"],
-    ["touch", "5"],
-    ["touch", "5", "0"],
-    ["touch", "0", "1"],
-    ["touch", "5", "1001"],
-    ["touch", "262145", "1"],
-    ["touch", "5", "1", "1"],
-    ["storm", "65", "5", "1"],
-    ["work", "1001", "5", "1"],
-    ["idle", "x"],
-    ["overshoot", "nobody-is-called-so", "50000", "1", "1", "1"],
-    ["overshoot", "root", "5", "1", "1", "1"],
-    ["-t", "0", "touch", "5", "1"],
-    ["-m", "two words", "touch", "5", "1"],
-    ["-g"],
-    ["-z", "touch", "5", "1"],
+    *("", "nothing", "-g", "-z touch 5 1", "-t 0 touch 5 1", "-m 'two words' touch 5 1"),
+    *("touch", "touch 5", "touch 5 0", "touch 0 1", "touch 5 1001", "touch 262145 1"),
+    *("touch 5 1 1", "storm 65 5 1", "work 1001 5 1", "idle x", "overshoot root 5 1 1 1"),
+    "overshoot nobody-is-called-so 50000 1 1 1",
 ]
-BAD = [
-    *[("test_set_mm_limits", words) for words in BAD_LIMITS],
-    *[(name, words) for name in ("oom_daemon", "watch_memory") for words in BAD_INTERVALS],
-    *[(name, words) for name in HOGS for words in BAD_HOGS],
-    *[("who_pays", words) for words in BAD_CASES],
-    *[("fail_nth", words) for words in BAD_TRIES],
-    *[("mm_limits_fuzz", words) for words in (["x"], ["-t", "x", "1"], ["-f", "101", "1"], [])],
-    *[("bench_work", words) for words in BAD_BENCH],
-    *[("fork_bomb", words) for words in ([], ["5000"], ["0", "f"], ["x", "f"], ["5000", "f", "f"])],
-    *[("privileges", words) for words in BAD_REQUESTS],
-    ("oom_test_kernel", ["-w", "1", "root", "0", "5000"]),
-    ("oom_test_daemon", ["-w", "x", "root", "0", "5000"]),
-]
+BAD = {
+    "test_set_mm_limits": BAD_LIMITS,
+    "oom_daemon": BAD_INTERVALS,
+    "watch_memory": BAD_INTERVALS,
+    "oom_test_kernel": [*BAD_HOGS, "-w 1 root 0 5000"],
+    "oom_test_daemon": [*BAD_HOGS, "-w x root 0 5000"],
+    "who_pays": BAD_CASES,
+    "fail_nth": BAD_TRIES,
+    "mm_limits_fuzz": ["x", "-t x 1", "-f 101 1", ""],
+    "bench_work": BAD_BENCH,
+    "fork_bomb": ["", "5000", "0 f", "x f", "5000 f f"],
+    "privileges": BAD_REQUESTS,
+}
 
 
-@pytest.mark.parametrize(("name", "words"), BAD)
-def test_bad_arguments(programs: Path, name: str, words: Sequence[str]) -> None:
-    ended = run(programs / name, *words)
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [(name, words) for name, lines in BAD.items() for words in lines],
+    ids=lambda text: text[:60],
+)
+def test_bad_arguments(programs: Path, name: str, words: str) -> None:
+    ended = run(programs / name, *shlex.split(words))
     assert (ended.status, ended.out) == (2, "")
     assert len(ended.err.splitlines()[0]) > len(name)
     assert f"usage: {name} " in ended.err
@@ -423,11 +319,6 @@ def test_the_daemon_ends_when_told_to(willing: Path, number: signal.Signals) -> 
 # oom_test_kernel and oom_test_daemon
 
 
-def order(out: str) -> list[str]:
-    """The words "start" and "finish" of the children's lines, as they came."""
-    return [line.split()[2] for line in out.splitlines() if line.startswith("child process")]
-
-
 @pytest.mark.parametrize("name", HOGS)
 def test_bystanders_live(programs: Path, name: str) -> None:
     sizes = [20000, 40000, 1, 4096, 200000, 2 * MIB]
@@ -438,7 +329,8 @@ def test_bystanders_live(programs: Path, name: str) -> None:
     assert (output.limit_uid, output.uid, output.limits) == (10070, os.getuid(), ())
     assert [child.mem for child in output.started] == sizes
     assert output.started == output.finished
-    assert order(ended.out) == ["start", "finish"] * len(sizes)
+    order = re.findall(r"^child process (\w+)", ended.out, re.MULTILINE)
+    assert order == ["start", "finish"] * len(sizes)
     assert output.holding is not None
     assert (output.holding.marker, output.holding.alive) == ("x", len(sizes))
     assert [(c.index, c.pid, c.mem, c.outcome, c.status) for c in output.children] == [
@@ -489,29 +381,23 @@ def test_sizes_beyond_the_limit_want_a_kill(willing: Path) -> None:
     assert (already.status, "checks=0/1\n" in already.out) == (1, True)
 
 
-def test_a_child_that_is_killed_while_it_holds(willing: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "outcome", "passed"), [(signal.SIGKILL, "killed", 4), (signal.SIGTERM, "other", 3)]
+)
+def test_a_child_that_is_killed_while_it_holds(
+    willing: Path, tmp_path: Path, number: signal.Signals, outcome: str, passed: int
+) -> None:
     until = tmp_path / "until"
     words = ["-u", f"{until}", "-e", "LKL", "u0_a70", "100000", "5000", "90000", "6000"]
     with running(willing / "oom_test_kernel", *words) as process:
         output = parse_output(read_until(process, "holding: "))
-        os.kill(output.finished[1].pid, signal.SIGKILL)
+        os.kill(output.finished[1].pid, number)
         until.touch()
         status, rest = finish(process)
     children = parse_output(rest).children
-    assert [child.outcome for child in children] == ["lived", "killed", "lived"]
-    assert [child.status for child in children] == [0, signal.SIGKILL, 0]
-    assert (status, "checks=4/4\n" in rest) == (0, True)
-
-
-def test_a_child_that_another_signal_kills(programs: Path, tmp_path: Path) -> None:
-    until = tmp_path / "until"
-    with running(programs / "oom_test_kernel", "-u", f"{until}", "1", "0", "5000") as process:
-        output = parse_output(read_until(process, "holding: "))
-        os.kill(output.finished[0].pid, signal.SIGTERM)
-        until.touch()
-        status, rest = finish(process)
-    (child,) = parse_output(rest).children
-    assert (child.outcome, child.status, status) == ("other", signal.SIGTERM, 1)
+    assert [child.outcome for child in children] == ["lived", outcome, "lived"]
+    assert [child.status for child in children] == [0, number, 0]
+    assert (status, f"checks={passed}/4\n" in rest) == (0 if passed == 4 else 1, True)
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -545,13 +431,10 @@ def alive(pid: int) -> bool:
     return False
 
 
-def little_memory() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (64 * MIB, 64 * MIB))
-
-
 @pytest.mark.parametrize("size", [100 * MIB, 3_000_000_000, 2**64 - 1])
 def test_malloc_that_fails(programs: Path, size: int) -> None:
-    words = ["-e", "LFL", "1", "0", "5000", str(size), "6000"]
+    words = ["-s", "10", "-e", "LFL", "1", "0", "5000", str(size), "6000"]
+    little_memory = partial(resource.setrlimit, resource.RLIMIT_AS, (64 * MIB, 64 * MIB))
     ended = run(programs / "oom_test_kernel", *words, prepare=little_memory)
     output = parse_output(ended.out)
     assert ended.status == 0
@@ -636,16 +519,15 @@ def hostile_start() -> None:
 
 
 def test_inherited_signals_do_not_matter(programs: Path) -> None:
-    ended = run(programs / "oom_test_kernel", "1", "0", "5000", "6000", prepare=hostile_start)
+    words = ["-s", "10", "1", "0", "5000", "6000"]
+    ended = run(programs / "oom_test_kernel", *words, prepare=hostile_start)
     assert (ended.status, parse_output(ended.out).children[1].outcome) == (0, "lived")
 
 
-def few_files() -> None:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
-
-
 def test_children_that_cannot_be_started(programs: Path) -> None:
-    ended = run(programs / "oom_test_kernel", "1", "0", *["5000"] * 20, prepare=few_files)
+    words = ["-s", "10", "1", "0", *["5000"] * 20]
+    few_files = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (16, 16))
+    ended = run(programs / "oom_test_kernel", *words, prepare=few_files)
     children = parse_output(ended.out).children
     assert ended.status == 1
     assert {child.outcome for child in children} == {"lived", "other"}
@@ -654,14 +536,8 @@ def test_children_that_cannot_be_started(programs: Path) -> None:
 
 
 def test_nobody_listens(programs: Path) -> None:
-    with Path("/dev/full").open("wb") as full:
-        status = subprocess.run(
-            [programs / "oom_test_kernel", "1", "0", "5000"],
-            stdout=full,
-            timeout=TIMEOUT,
-            check=False,
-        ).returncode
-    assert status == 0
+    program = programs / "oom_test_kernel"
+    assert run(Path("/bin/sh"), "-c", f"exec {program} -s 10 1 0 5000 >/dev/full").status == 0
 
 
 # who_pays
@@ -708,10 +584,17 @@ def test_every_case_goes_through_its_steps(
     assert lines[-1] == "done: program=who_pays, marker=none, checks=2/2"
 
 
-def test_each_line_leads_to_the_next_step(programs: Path) -> None:
-    with running(programs / "who_pays", "exec", "9000000") as process:
+@contextlib.contextmanager
+def first_step(programs: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """A case of `who_pays` that has come to its first step, and the processes that it tells of."""
+    with running(programs / "who_pays", *words) as process:
         out = read_until(process, "waiting: step=1")
-        pid = pids_in(out)[-1]
+        yield process, [int(pid) for pid in re.findall(r"process: pid=(\d+)", out)]
+
+
+def test_each_line_leads_to_the_next_step(programs: Path) -> None:
+    with first_step(programs, "exec", "9000000") as (process, pids):
+        pid = pids[-1]
         assert psutil.Process(pid).memory_info().rss >= 9000000
         assert process.stdin is not None
         process.stdin.write("\n")
@@ -723,8 +606,7 @@ def test_each_line_leads_to_the_next_step(programs: Path) -> None:
 
 
 def test_a_signal_ends_a_case(programs: Path) -> None:
-    with running(programs / "who_pays", "exec", "9000000") as process:
-        read_until(process, "waiting: step=1")
+    with first_step(programs, "exec", "9000000") as (process, _):
         process.send_signal(signal.SIGTERM)
         read_until(process, "waiting: step=2")
         assert process.wait(TIMEOUT) == 0
@@ -732,27 +614,23 @@ def test_a_signal_ends_a_case(programs: Path) -> None:
 
 @pytest.mark.parametrize(("killed", "status"), [("1", 0), ("0", 1), ("2", 1)])
 def test_a_case_knows_who_is_to_be_killed(programs: Path, killed: str, status: int) -> None:
-    with running(programs / "who_pays", "-k", killed, "threads", "2", "9000000") as process:
-        out = read_until(process, "waiting: step=1")
-        os.kill(pids_in(out)[-1], signal.SIGKILL)
+    with first_step(programs, "-k", killed, "threads", "2", "9000000") as (process, pids):
+        os.kill(pids[-1], signal.SIGKILL)
         ended, rest = finish(process)
     assert "outcome=killed, status=9" in rest
     assert ended == status
 
 
 def test_who_shares_with_a_killed_process_is_not_ended_by_the_program(programs: Path) -> None:
-    with running(programs / "who_pays", "-k", "3", "clone-vm", "3", "9000000") as process:
-        out = read_until(process, "waiting: step=1")
-        for pid in pids_in(out):
+    with first_step(programs, "-k", "3", "clone-vm", "3", "9000000") as (process, pids):
+        for pid in pids:
             os.kill(pid, signal.SIGKILL)
             time.sleep(0.05)
         assert finish(process)[0] == 0
 
 
 def test_a_case_ends_with_the_program(programs: Path) -> None:
-    with running(programs / "who_pays", "clone-vm", "3", "9000000") as process:
-        out = read_until(process, "waiting: step=1")
-        pids = pids_in(out)
+    with first_step(programs, "clone-vm", "3", "9000000") as (process, pids):
         process.kill()
         process.wait()
     assert len(pids) == 3

@@ -9,8 +9,9 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import adbutils  # type: ignore[import-untyped]
@@ -108,25 +109,21 @@ def start(device: FakeDevice, command: str = "command") -> tuple[RunningCommand,
     return running, device.wires[-1]
 
 
+def panic_soon(device: Device) -> None:
+    threading.Timer(0.1, lambda: device.health.fail(BootError("kernel panic: x"))).start()
+
+
 BOTH = pytest.mark.parametrize("legacy", [False, True], ids=["shell v2", "the first shell"])
 
 
-def test_output_and_status() -> None:
+def test_a_line_and_a_character_in_two_packets_and_the_status() -> None:
     command, wire = start(FakeDevice())
     wire.send(STDOUT, b"one\ntw")
-    wire.send(STDERR, b"o\nrest")
+    wire.send(STDERR, b"o\nrest \xc3")
+    wire.send(STDOUT, b"\xa4\xff")
     wire.exit(3)
     result = command.wait(SOON)
-    assert (result.status, result.output) == (3, "one\ntwo\nrest")
-
-
-def test_a_character_in_two_packets() -> None:
-    command, wire = start(FakeDevice())
-    whole = "ä".encode()
-    wire.send(STDOUT, whole[:1])
-    wire.send(STDOUT, whole[1:] + b"\xff")
-    wire.exit(0)
-    assert command.wait(SOON).output.startswith("ä")
+    assert (result.status, result.output) == (3, "one\ntwo\nrest ä\ufffd")
 
 
 @BOTH
@@ -169,24 +166,15 @@ def test_a_broken_connection_poisons(legacy: bool) -> None:
     assert device.health.failed
 
 
-def test_a_broken_connection_whose_cause_comes_a_moment_later(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(adb, "_CAUSE_SECONDS", SOON)
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_first_cause_wakes_who_waits(monkeypatch: pytest.MonkeyPatch, broken: bool) -> None:
+    """Also where it comes a moment after the connection broke."""
+    monkeypatch.setattr(adb, "_CAUSE_SECONDS", 10 * SOON)
     device = FakeDevice()
     command, wire = start(device)
-    wire.ours.close()
-    timer = threading.Timer(0.1, lambda: device.health.fail(BootError("kernel panic: x")))
-    timer.start()
-    with pytest.raises(BootError, match="kernel panic"):
-        command.wait(SOON)
-    timer.join()
-
-
-def test_the_first_cause_wakes_who_waits() -> None:
-    device = FakeDevice()
-    command, _ = start(device)
-    threading.Timer(0.1, lambda: device.health.fail(BootError("kernel panic: x"))).start()
+    if broken:
+        wire.ours.close()
+    panic_soon(device)
     begun = time.monotonic()
     with pytest.raises(BootError, match="kernel panic"):
         command.wait_line("never", 10 * SOON)
@@ -202,9 +190,8 @@ def test_close_ends_the_reading() -> None:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[AdbServer]:
-    server = AdbServer(tmp_path, tmp_path / "adb.log")
-    yield server
-    server.close()
+    with closing(AdbServer(tmp_path, tmp_path / "adb.log")) as server:
+        yield server
 
 
 def test_a_server_of_our_own(server: AdbServer, tmp_path: Path) -> None:
@@ -234,18 +221,14 @@ def test_a_port_that_is_taken(
     free = ports.free_port()
     choices = iter((server.port, free))
     monkeypatch.setattr(adb, "free_port", lambda: next(choices))
-    other = AdbServer(tmp_path, tmp_path / "other.log")
-    try:
+    with closing(AdbServer(tmp_path, tmp_path / "other.log")) as other:
         assert other.port == free
         assert server.alive
-    finally:
-        other.close()
 
 
 def test_a_server_that_never_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+    monkeypatch.setattr(adb, "PORT_ATTEMPTS", 2)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setattr(adb, "free_port", lambda: taken.getsockname()[1])
         with pytest.raises(DeviceError, match="adb's server does not start"):
             AdbServer(tmp_path, tmp_path / "adb.log")
@@ -254,43 +237,21 @@ def test_a_server_that_never_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 # --- the first shell protocol --------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [0, 1, 3, 127, 137, 255])
-@pytest.mark.parametrize("text", ["one\ntwo\n", "one\nrest", ""])
-def test_the_status_is_read_out_of_the_text(status: int, text: str) -> None:
-    command, wire = start(FakeDevice(legacy=True))
-    wire.say(f"{text}{wire.end}{status}\n")
-    result = command.wait(SOON)
-    assert (result.status, result.output) == (status, text)
-
-
-class Pieces:
-    """A connection that hands out a text in pieces of one size, and its socket."""
-
-    closed = False
-
-    def __init__(self, data: bytes, size: int) -> None:
-        self.conn = self
-        self._pieces = iter([data[i : i + size] for i in range(0, len(data), size)])
-
-    def recv(self, _most: int) -> bytes:
-        return next(self._pieces, b"")
-
-    def close(self) -> None:
-        self.closed = True
-
-
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("status", [0, 1, 12, 127, 255])
 @pytest.mark.parametrize("text", ["", "one\n\nzwei ä\n", "no line end"])
-def test_the_text_may_come_in_any_pieces(text: str, size: int) -> None:
+def test_the_status_is_read_out_of_a_text_in_any_pieces(text: str, status: int, size: int) -> None:
     class InPieces(FakeDevice):
         def open_shell(self, command: str) -> Any:
             marker = MARKER.fullmatch(command)
             assert marker is not None
-            whole = f"{text}{marker['a']}{marker['b']}12\n"
-            return Pieces(whole.encode().replace(b"\n", b"\r\n"), size)
+            whole = f"{text}{marker['a']}{marker['b']}{status}\n".replace("\n", "\r\n").encode()
+            pieces = iter([whole[at : at + size] for at in range(0, len(whole), size)])
+            conn = SimpleNamespace(recv=lambda _most: next(pieces, b""))
+            return SimpleNamespace(conn=conn, closed=True, close=lambda: None)
 
     result = InPieces(legacy=True).start("command").wait(SOON)
-    assert (result.status, result.output) == (12, text)
+    assert (result.status, result.output) == (status, text)
 
 
 def test_a_marker_of_another_command_is_output() -> None:
@@ -404,18 +365,19 @@ def test_a_status_that_means_failure(world: FakeAdb, legacy: bool) -> None:
     assert caught.value.tail == "no"
 
 
-def test_an_emulator_is_told_of_by_its_port_and_asked_by_its_serial(world: FakeAdb) -> None:
-    device_of(world, "emulator-5556").connect(SOON)
-    assert world.said_to_device("host:emulator:") == ["5557"]
-    assert "host-serial:emulator-5556:get-state" in world.asked
-    assert world.said_to_device("host:connect:") == []
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1:5557", "emulator-5556:x", "my-emulator-5556"])
-def test_whatever_is_no_emulators_serial_is_an_address(world: FakeAdb, address: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "port"),
+    [
+        ("emulator-5556", "5557"),
+        # Whatever is no emulator's serial is an address.
+        *[(address, "") for address in ("127.0.0.1:5557", "emulator-5556:x", "my-emulator-5556")],
+    ],
+)
+def test_an_emulator_is_told_of_by_its_port(world: FakeAdb, address: str, port: str) -> None:
     device_of(world, address).connect(SOON)
-    assert world.said_to_device("host:connect:") == [address]
-    assert world.said_to_device("host:emulator:") == []
+    assert world.said_to_device("host:emulator:") == ([port] if port else [])
+    assert world.said_to_device("host:connect:") == ([] if port else [address])
+    assert f"host-serial:{address}:get-state" in world.asked
 
 
 def test_an_emulator_that_comes_later_is_told_of_again(world: FakeAdb) -> None:
@@ -487,6 +449,6 @@ def test_adbd_that_cannot_run_as_root(world: FakeAdb, answer: str, seconds: floa
 def test_a_machine_that_dies_ends_the_waiting_for_root(world: FakeAdb) -> None:
     world.becomes_root = False
     device = connected(world)
-    threading.Timer(0.1, lambda: device.health.fail(BootError("kernel panic: x"))).start()
+    panic_soon(device)
     with pytest.raises(BootError, match="kernel panic"):
         device.become_root(60)

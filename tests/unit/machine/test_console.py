@@ -18,21 +18,11 @@ from filelock import FileLock
 
 from harness.core.errors import BootError, DeviceError, HarnessError, InfrastructureError
 from harness.core.lifetime import Health
-from harness.machine.console import (
-    _MOST_TRACE_SECONDS,
-    _TRACE_SECONDS,
-    Console,
-    message_of,
-)
+from harness.machine.console import _MOST_TRACE_SECONDS, _TRACE_SECONDS, Console
 from harness.machine.session import check_machine
 from harness.targets.linux_6_1 import LINUX_6_1
 
 READY = "ready: (.*)"
-
-
-def test_message_of_drops_the_time() -> None:
-    assert message_of("[    1.234567] BUG: x") == "BUG: x"
-    assert message_of("no time") == "no time"
 
 
 Start = Callable[[str], Console]
@@ -223,8 +213,6 @@ def test_a_host_without_terminals_is_named_before_anything_is_built(
         lambda: check_machine(LINUX_6_1),
         lambda: Console(["true"], tmp_path / "log", Health()),
     ):
-        with pytest.raises(
-            InfrastructureError, match=r"no pseudo-terminals \(out of pty"
-        ) as caught:
+        with pytest.raises(InfrastructureError, match=r"no pseudo-terminals \(out of pty") as told:
             look()
-        assert "devpts" in caught.value.hint
+        assert "devpts" in told.value.hint

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import shlex
 import socket
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,9 @@ def qemu_machine(target: Target) -> QemuMachine:
 MACHINE = qemu_machine(LINUX_6_1)
 
 
-def argv() -> list[str]:
+def argv(machine: QemuMachine = MACHINE) -> list[str]:
     return qemu.qemu_argv(
-        MACHINE, Path("/k/zImage"), Path("/r/i.gz"), adb_port=4711, qmp_socket=Path("/s/qmp")
+        machine, Path("/k/zImage"), Path("/r/i.gz"), adb_port=4711, qmp_socket=Path("/s/qmp")
     )
 
 
@@ -46,9 +47,7 @@ def test_the_machine_is_the_targets_and_nothing_else() -> None:
 
 
 def test_the_board_of_goldfish_on_stock_qemu() -> None:
-    machine = qemu_machine(GOLDFISH_3_4)
-    paths = (Path("/k/zImage"), Path("/r/i.gz"))
-    words = qemu.qemu_argv(machine, *paths, adb_port=4711, qmp_socket=Path("/s/qmp"))
+    words = argv(qemu_machine(GOLDFISH_3_4))
     assert words[:4] == ["qemu-system-arm", "-nodefaults", "-machine", "vexpress-a9"]
     line = " ".join(words)
     assert " -cpu cortex-a9 -smp 2 -m 1024M " in line
@@ -120,19 +119,14 @@ def test_a_real_qemu_gets_another_port_when_one_is_taken(
 ) -> None:
     image = tmp_path / "image"
     image.write_bytes(b"\0" * 64)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         free = ports.free_port()
         choices = iter((taken.getsockname()[1], free))
         monkeypatch.setattr(qemu, "free_port", lambda: next(choices))
-        machine = start(image)
-        try:
+        with closing(start(image)) as machine:
             assert machine.address == f"127.0.0.1:{free}"
             # Later ones do not tell of "singlestep".
             status = machine.qmp.execute("query-status")
             assert isinstance(status, dict)
             assert (status["status"], status["running"]) == ("running", True)
-        finally:
-            machine.close()
     assert machine.console.ended

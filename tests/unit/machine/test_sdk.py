@@ -160,8 +160,3 @@ def test_what_a_version_has(
         classic,
         is_32_bit,
     )
-
-
-def test_the_hints_name_what_still_boots_it() -> None:
-    assert "r24.4.1" in sdk.GOOD_RELEASES
-    assert "28.0.25" in sdk.GOOD_RELEASES

@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -39,7 +40,7 @@ from harness.machine import adb, session
 from harness.machine.adb import Device
 from harness.machine.session import ANDROID_PRELUDE, Session
 from harness.scenarios.catalogue import UIDS
-from harness.targets.model import BootLimits
+from harness.targets.model import DEVICE_FOLDER, BootLimits
 
 
 def test_the_first_cause_stays() -> None:
@@ -271,6 +272,20 @@ def test_an_android_5_has_all_that_it_is_asked_before_our_tools_come(
         words = {word for text in world.said_to_device("shell:") for word in words_of(text)}
     assert words <= {*SHELLS_OWN, *TOOLBOX}
     assert {"cat", "getprop", "id", "chmod", "print"} <= words
+
+
+def test_what_an_emulator_is_brought_is_roots_and_anyone_may_run_it(tmp_path: Path) -> None:
+    found: list[Any] = []
+
+    def push(archive: Path, _remote: str) -> None:
+        with tarfile.open(archive) as tar:
+            found.extend((one.name, one.mode, one.uid, one.gname) for one in tar.getmembers())
+
+    device: Any = SimpleNamespace(push=push, shell=found.append)
+    session._bring(device, [script(tmp_path / name, "") for name in ("a", "b")])
+    unpack = f"busybox tar -xf {DEVICE_FOLDER}/pushed.tar && rm {DEVICE_FOLDER}/pushed.tar"
+    files = [(name, 0o755, 0, "root") for name in ("a", "b")]
+    assert found == [*files, f"cd {DEVICE_FOLDER} && {unpack}"]
 
 
 # --- users that the scenarios need ----------------------------------------------------

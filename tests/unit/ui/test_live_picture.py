@@ -22,37 +22,23 @@ from harness.ui.events import (
 )
 from harness.ui.live_picture import Picture
 
-KILL = replace(
-    RECORD,
-    user_rss=12_001_280,
-    figure=None,
-    policy="rss",
-    sharer_of=None,
-    comm="oom_test_kernel",
-    dry_run=False,
-)
+KILL = replace(RECORD, user_rss=12_001_280, policy="rss", comm="oom_test_kernel", dry_run=False)
 PLANNED = (Planned("rss", "report"), Planned("rss", "course"))
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Scene:
     """A picture with a clock that the test turns."""
 
+    now = 0.0
+
     def __init__(self, *events: Event) -> None:
-        self.clock = Clock()
-        self.picture = Picture(self.clock)
+        self.picture = Picture(lambda: self.now)
         self.take(*events)
 
     def take(self, *events: Event, seconds: float = 0) -> None:
         for event in events:
             self.picture.take(event)
-        self.clock.now += seconds
+        self.now += seconds
 
     def lines(self, width: int = 80, height: int = 24) -> list[str]:
         return [line.plain for line in self.picture.lines(width, height)]

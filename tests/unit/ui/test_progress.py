@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -19,40 +20,17 @@ from rich.table import Table
 
 from harness.core.errors import DiskFullError
 from harness.core.paths import REPO
-from harness.ui.events import (
-    Error,
-    Event,
-    Kill,
-    Message,
-    PhaseBegin,
-    PhaseEnd,
-    Planned,
-    RunBegin,
-    RunEnd,
-    ScenarioBegin,
-    ScenarioEnd,
-    Usage,
-    decode,
-)
+from harness.ui import events
+from harness.ui.events import Event, Planned, ScenarioEnd, decode
 from harness.ui.progress import MODES, PlainConsole, Reporter, reporter_of, standard_console
 from harness.ui.sinks import JsonLines
 
 END = ScenarioEnd("report", "rss", "alloc", "NOT_KILLED", False, ("nobody died",), 1.5, guest=2)
 
 
-def reporter(*, terminal: bool = False) -> tuple[Reporter, io.StringIO]:
+def reporter() -> tuple[Reporter, io.StringIO]:
     stream = io.StringIO()
-    return Reporter(PlainConsole(file=stream, force_terminal=terminal, width=40)), stream
-
-
-def test_plain_lines_without_a_terminal() -> None:
-    told, stream = reporter()
-    with told.phase("build kernel") as phase:
-        phase.note("CC mm/x.o")
-    begin, end = stream.getvalue().splitlines()
-    assert begin == "build kernel …"
-    assert end.startswith("build kernel: done, 0.")
-    assert [name for name, _ in told.phases] == ["build kernel"]
+    return Reporter(PlainConsole(file=stream, width=40)), stream
 
 
 def test_what_was_there_already_is_called_so() -> None:
@@ -68,15 +46,6 @@ def test_a_failed_phase_is_not_called_done() -> None:
         raise KeyboardInterrupt
     assert "x: stopped after" in stream.getvalue()
     assert told.phases == []
-
-
-def test_a_phase_in_a_phase_on_a_terminal() -> None:
-    told, stream = reporter(terminal=True)
-    with told.phase("outer") as outer, told.phase("inner") as inner:
-        inner.note("[red]not markup")
-        outer.note("x")
-    assert "inner: done" in stream.getvalue()
-    assert "outer: done" in stream.getvalue()
 
 
 def test_lines_are_neither_wrapped_nor_interpreted() -> None:
@@ -130,29 +99,13 @@ def test_plain_lines_are_of_phases_and_messages() -> None:
     assert lines[-2:] == ["a line", "FAIL: a reason"]
     assert "a cell" in stream.getvalue()
     assert len(lines) == 4 + 6
+    assert [name for name, _ in told.phases] == ["scenarios"]
 
 
 def test_quiet_is_the_last_line() -> None:
     stream = io.StringIO()
     tell_everything(Reporter(PlainConsole(file=stream), mode="quiet"))
     assert stream.getvalue() == "FAIL: a reason\n"
-
-
-def test_plain_is_plain_on_a_terminal_too() -> None:
-    stream = io.StringIO()
-    console = PlainConsole(file=stream, force_terminal=True, width=40, color_system=None)
-    tell_everything(Reporter(console, mode="plain"))
-    assert stream.getvalue().startswith("scenarios …\nscenarios: done")
-
-
-@pytest.mark.parametrize("term", ["dumb", "unknown"])
-def test_a_terminal_that_can_do_nothing_gets_plain_lines(term: str) -> None:
-    stream = io.StringIO()
-    console = PlainConsole(file=stream, force_terminal=True, _environ={"TERM": term})
-    with Reporter(console).phase("x"):
-        time.sleep(0.2)
-    assert stream.getvalue().startswith("x …\nx: done")
-    assert "\x1b" not in stream.getvalue()
 
 
 def test_forced_colour_does_not_make_a_terminal_of_a_pipe(
@@ -162,7 +115,7 @@ def test_forced_colour_does_not_make_a_terminal_of_a_pipe(
     monkeypatch.delenv("COLUMNS", raising=False)
     console = standard_console()
     with Reporter(console).phase("x"):
-        time.sleep(0.2)
+        pass
     assert console.width == 140
     assert capsys.readouterr().out.startswith("x …\n")
 
@@ -170,17 +123,10 @@ def test_forced_colour_does_not_make_a_terminal_of_a_pipe(
 # --- JSON -------------------------------------------------------------------------------
 
 
-@contextmanager
-def stdout(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> Iterator[None]:
-    with monkeypatch.context() as patched:
-        patched.setattr(sys, "stdout", stream)
-        yield
-
-
-def events_of(monkeypatch: pytest.MonkeyPatch, work: Callable[[Reporter], object]) -> list[Event]:
+def events_of(work: Callable[[Reporter], object]) -> list[Event]:
     """What `work` tells as JSON; only the first line has the schema."""
     stream = io.StringIO()
-    with stdout(monkeypatch, stream):
+    with redirect_stdout(stream):
         work(Reporter(mode="json", command=["./inv", "task"]))
     lines = [decode(line) for line in stream.getvalue().splitlines()]
     assert [line.schema for line in lines] == [1, *[None] * (len(lines) - 1)]
@@ -188,56 +134,56 @@ def events_of(monkeypatch: pytest.MonkeyPatch, work: Callable[[Reporter], object
     return [line.event for line in lines]
 
 
-def test_json_has_every_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = events_of(monkeypatch, tell_everything)
+def test_json_has_every_event() -> None:
+    found = events_of(tell_everything)
     end = found[6]
-    assert isinstance(end, PhaseEnd)
+    assert isinstance(end, events.PhaseEnd)
     table = found[7]
-    assert isinstance(table, Message)
+    assert isinstance(table, events.Message)
     assert "a cell" in table.text
     assert found == [
-        RunBegin(
+        events.RunBegin(
             ("./inv", "x", "https://example.org/x"),
             "k",
             "rss",
             "alloc",
             (Planned("rss", "report"),),
         ),
-        PhaseBegin(1, "scenarios"),
-        ScenarioBegin("report", "rss", "alloc", 2, "a title"),
-        Usage(10070, 1, 2, 2),
-        Kill(RECORD, "report", 2),
-        ScenarioEnd("report", "rss", "alloc", "NOT_KILLED", False, ("nobody died",), 1.5, 2),
-        PhaseEnd(1, "scenarios", end.seconds),
-        Message(table.text),
-        Message("a line"),
-        Message("FAIL: a reason", result=True),
-        Error("what", "hint", 3, "a.log", "tail"),
-        RunEnd("FAIL: a reason", 1, "results/x"),
+        events.PhaseBegin(1, "scenarios"),
+        events.ScenarioBegin("report", "rss", "alloc", 2, "a title"),
+        events.Usage(10070, 1, 2, 2),
+        events.Kill(RECORD, "report", 2),
+        END,
+        events.PhaseEnd(1, "scenarios", end.seconds),
+        events.Message(table.text),
+        events.Message("a line"),
+        events.Message("FAIL: a reason", result=True),
+        events.Error("what", "hint", 3, "a.log", "tail"),
+        events.RunEnd("FAIL: a reason", 1, "results/x"),
     ]
 
 
-def test_what_is_told_outside_a_run_begins_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_told_outside_a_run_begins_one() -> None:
     def work(told: Reporter) -> None:
         told.result("first")
         told.run_begin(["./inv", "second"])
         told.close(3)
 
-    assert events_of(monkeypatch, work) == [
-        RunBegin(("./inv", "task")),
-        Message("first", result=True),
-        RunEnd("first", 0),
-        RunBegin(("./inv", "second")),
-        RunEnd("", 3),
+    assert events_of(work) == [
+        events.RunBegin(("./inv", "task")),
+        events.Message("first", result=True),
+        events.RunEnd("first", 0),
+        events.RunBegin(("./inv", "second")),
+        events.RunEnd("", 3),
     ]
 
 
-def test_a_task_that_said_nothing_is_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = events_of(monkeypatch, lambda told: told.close(0))
-    assert found == [RunBegin(("./inv", "task")), RunEnd("", 0)]
+def test_a_task_that_said_nothing_is_a_run() -> None:
+    found = events_of(lambda told: told.close(0))
+    assert found == [events.RunBegin(("./inv", "task")), events.RunEnd("", 0)]
 
 
-def test_every_line_is_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_line_is_flushed() -> None:
     class Counting(io.StringIO):
         flushed: list[int]
 
@@ -246,7 +192,7 @@ def test_every_line_is_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     stream = Counting()
     stream.flushed = []
-    with stdout(monkeypatch, stream):
+    with redirect_stdout(stream):
         tell_everything(Reporter(mode="json"))
     assert stream.flushed == list(range(1, 13))
 
@@ -257,13 +203,14 @@ def test_a_full_disk_is_named() -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(DiskFullError, match="holds standard output"):
-        JsonLines(lambda _: None, Full()).take(Message("x"))
+        JsonLines(lambda _: None, Full()).take(events.Message("x"))
 
 
 # --- threads ----------------------------------------------------------------------------
 
 THREADS = """
-import sys, threading
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from harness.ui.progress import Reporter
 told = Reporter(mode=sys.argv[1])
 def work(number):
@@ -272,9 +219,8 @@ def work(number):
         if turn % 50 == 0:
             with told.phase(f"phase {number}") as phase:
                 phase.note("note")
-threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
+with ThreadPoolExecutor(3) as pool:
+    list(pool.map(work, range(3)))
 told.close(0)
 """
 
@@ -293,31 +239,28 @@ def test_lines_of_threads_are_whole(mode: str) -> None:
     lines = done.stdout.splitlines()
     if mode == "json":
         messages = [decode(line).event for line in lines]
-        lines = [one.text for one in messages if isinstance(one, Message)]
+        lines = [one.text for one in messages if isinstance(one, events.Message)]
     said = [line for line in lines if "x" in line]
     wanted = [f"begin {n} {'x' * 3000} {n} end" for n in range(3) for _ in range(300)]
     assert sorted(said) == wanted
     assert done.stderr == ""
 
 
-def test_phases_of_threads_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_phases_of_threads_are_told_apart() -> None:
     both = threading.Barrier(2)
 
     def work(told: Reporter) -> None:
-        def boot() -> None:
+        def boot(_number: int) -> None:
             with told.phase("boot"):
                 both.wait(120)
 
-        threads = [threading.Thread(target=boot) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(boot, range(2)))
 
-    found = events_of(monkeypatch, work)
-    begun = [event.number for event in found if isinstance(event, PhaseBegin)]
+    found = events_of(work)
+    begun = [event.number for event in found if isinstance(event, events.PhaseBegin)]
     assert sorted(begun) == [1, 2]
-    assert sorted(event.number for event in found if isinstance(event, PhaseEnd)) == [1, 2]
+    assert sorted(event.number for event in found if isinstance(event, events.PhaseEnd)) == [1, 2]
 
 
 # --- which form -------------------------------------------------------------------------
