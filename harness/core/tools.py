@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 TOOL_PACKAGES: Mapping[str, str] = MappingProxyType(
@@ -59,35 +58,16 @@ FILE_PACKAGES: Mapping[str, str] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True)
-class CrossCompiler:
-    """A cross compiler from Debian: the package of each of its tools, and its C library.
-
-    The file `library_file` shows that the package `library` is installed.
-    """
-
-    tools: Mapping[str, str]
-    library_file: str
-    library: str
-
-
-# By the prefix of their tools.
-CROSS_COMPILERS: Mapping[str, CrossCompiler] = MappingProxyType(
+# Debian's cross compilers, by the prefix of their tools: the package of the C library of each.
+CROSS_COMPILERS: Mapping[str, str] = MappingProxyType(
     {
-        "arm-linux-gnueabihf-": CrossCompiler(
-            {"gcc": "gcc-arm-linux-gnueabihf", "ld": "binutils-arm-linux-gnueabihf"},
-            "/usr/arm-linux-gnueabihf/lib/libc.a",
-            "libc6-dev-armhf-cross",
-        ),
-        "arm-linux-gnueabi-": CrossCompiler(
-            {"gcc": "gcc-arm-linux-gnueabi", "ld": "binutils-arm-linux-gnueabi"},
-            "/usr/arm-linux-gnueabi/lib/libc.a",
-            "libc6-dev-armel-cross",
-        ),
+        "arm-linux-gnueabihf-": "libc6-dev-armhf-cross",
+        "arm-linux-gnueabi-": "libc6-dev-armel-cross",
     }
 )
-# The tools of a cross compiler that a kernel's build calls by name.
-_CROSS_TOOLS = ("gcc", "ld")
+# The tools of a cross compiler that a kernel's build calls by name, and how Debian calls the
+# package of each: for arm-linux-gnueabi-ld it is binutils-arm-linux-gnueabi.
+_CROSS_TOOLS = {"gcc": "gcc", "ld": "binutils"}
 _CROSS_TOOL = re.compile(rf"(?P<prefix>(?:.*[-/])?)(?P<tool>{'|'.join(_CROSS_TOOLS)})")
 
 
@@ -108,8 +88,7 @@ def needed_files(prefixes: Iterable[str]) -> dict[str, str]:
     files = dict(FILE_PACKAGES)
     for prefix in prefixes:
         if prefix in CROSS_COMPILERS:
-            compiler = CROSS_COMPILERS[prefix]
-            files[compiler.library_file] = compiler.library
+            files[f"/usr/{prefix.removesuffix('-')}/lib/libc.a"] = CROSS_COMPILERS[prefix]
     return files
 
 
@@ -120,7 +99,8 @@ def package_of(tool: str) -> str | None:
     """
     found = _CROSS_TOOL.fullmatch(tool)
     if found and found["prefix"] in CROSS_COMPILERS:
-        return CROSS_COMPILERS[found["prefix"]].tools[found["tool"]]
+        triple = found["prefix"].removesuffix("-").replace("_", "-")
+        return f"{_CROSS_TOOLS[found['tool']]}-{triple}"
     return TOOL_PACKAGES.get(tool)
 
 

@@ -73,10 +73,12 @@ def run(ws: Workspace, *, prune: bool = False, days: str = str(DEFAULT_DAYS)) ->
         removed = [one for one in old if _remove(ws.cache, one)]
         for one in removed:
             ws.reporter.say(f"remove {one.path}")
-        ws.reporter.result(f"removed {len(removed)} entries, {decimal(_total(removed))}")
+        size = decimal(sum(one.size for one in removed))
+        ws.reporter.result(f"removed {len(removed)} entries, {size}")
         return
     ws.reporter.console.print(table(found, now))
-    ws.reporter.result(f"{len(found)} entries, {decimal(_total(found))} in {ws.cache.root}")
+    size = decimal(sum(one.size for one in found))
+    ws.reporter.result(f"{len(found)} entries, {size} in {ws.cache.root}")
 
 
 def table(found: tuple[Stored, ...], now: float) -> Table:
@@ -125,13 +127,9 @@ def _sizes(root: Path) -> dict[Path, int]:
     return {Path(path): int(size) for size, path in rows}
 
 
-def _total(found: tuple[Stored, ...] | list[Stored]) -> int:
-    return sum(one.size for one in found)
-
-
 def _remove(cache: Cache, one: Stored) -> bool:
     """Remove an entry, unless another run holds its lock; return whether it was removed."""
-    with cache.try_lock(one.lock) as held:
+    with cache.lock(one.lock, wait=False) as held:
         if held and one.partial:
             # Only the half-made one: there may be a whole entry as well.
             remove_partial(one.path)
