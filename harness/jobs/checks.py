@@ -64,10 +64,6 @@ def _beside_python(program: str) -> str:
     return str(Path(sys.executable).with_name(program))
 
 
-def _shellcheck() -> Sequence[str]:
-    return (_beside_python("shellcheck"), "-s", "sh", *shell_scripts())
-
-
 def _unit_tests(cpus: int) -> Sequence[str]:
     """Return the command for the unit tests: a process of pytest for each CPU.
 
@@ -84,7 +80,7 @@ LINT = (
     Check("ruff format", _python("ruff", "format", "--diff")),
     Check("mypy", _python("mypy")),
     Check("imports", lambda: (_beside_python("lint-imports"), "--no-cache")),
-    Check("shellcheck", _shellcheck),
+    Check("shellcheck", lambda: (_beside_python("shellcheck"), "-s", "sh", *shell_scripts())),
 )
 UNIT_TESTS = (Check("unit tests", lambda: _unit_tests(usable_cpus()), shown=True),)
 BROWSER_TESTS = (Check("browser tests", _python("pytest", "tests/browser"), shown=True),)

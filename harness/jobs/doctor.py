@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from harness.build import debian, git_source, ndk, rootfs
@@ -51,6 +51,14 @@ class Finding:
     detail: str
     fix: str = ""
     required: bool = True
+
+
+def _look(name: str, look: Callable[[], str | None]) -> Finding:
+    """Return what `look` finds, or what its error says."""
+    try:
+        return Finding(name, True, look() or "here")
+    except HarnessError as error:
+        return Finding(name, False, error.message, error.hint)
 
 
 def run(
@@ -122,10 +130,7 @@ def _tool(host: Host, tool: str, package: str | None, target: Target) -> Finding
         if package is None:
             return Finding(tool, False, "not installed", process.LOOK_AT_PREFIX)
         return Finding(tool, False, f"not installed (package {package})", target.setup_command)
-    try:
-        return Finding(tool, True, _tool_version(host, tool, path))
-    except InfrastructureError as error:
-        return Finding(tool, False, error.message, error.hint)
+    return _look(tool, lambda: _tool_version(host, tool, path))
 
 
 def _tool_version(host: Host, tool: str, path: str) -> str:
@@ -152,13 +157,10 @@ def _files(host: Host, target: Target) -> Iterator[Finding]:
 def _kernel_source(ws: Workspace, target: Target, source: str | None) -> Finding:
     """Check whether the kernel's source is available."""
     name = f"source of {target.name}"
-    if source is not None:
-        return Finding(name, True, source)
-    try:
-        return Finding(name, True, _own_source(ws, target.source))
-    except InfrastructureError as error:
-        fix = error.hint if OTHER_SOURCE in error.hint else f"{error.hint}; or {OTHER_SOURCE}"
-        return Finding(name, False, error.message, fix.removeprefix("; or "))
+    found = _look(name, lambda: _own_source(ws, target.source) if source is None else source)
+    if found.ok or OTHER_SOURCE in found.fix:
+        return found
+    return replace(found, fix=f"{found.fix}; or {OTHER_SOURCE}".removeprefix("; or "))
 
 
 def _own_source(ws: Workspace, source: DebianSource | GitSource) -> str:
@@ -174,28 +176,20 @@ def _own_source(ws: Workspace, source: DebianSource | GitSource) -> str:
 
 def _guest_packages(ws: Workspace, target: Target) -> Finding:
     """Check whether the packages that the guest is made of are available."""
-    name = "packages of the guest"
-    if rootfs.has_packages(ws, target):
-        return Finding(name, True, "in the cache")
-    try:
+
+    def look() -> str:
+        if rootfs.has_packages(ws, target):
+            return "in the cache"
         suite, package = rootfs.find_packages(ws, target)
-    except InfrastructureError as error:
-        return Finding(name, False, error.message, error.hint)
-    return Finding(name, True, f"{package.name} {package.version} and others, from {suite}")
+        return f"{package.name} {package.version} and others, from {suite}"
+
+    return _look("packages of the guest", look)
 
 
 def _terminals_and_network(host: Host) -> Iterator[Finding]:
     """Check what else a run needs of the host: a terminal for each guest, loopback."""
-    for name, check in (
-        ("pseudo-terminals", host.check_terminals),
-        ("loopback network", host.check_loopback),
-    ):
-        try:
-            check()
-        except InfrastructureError as error:
-            yield Finding(name, False, error.message, error.hint)
-        else:
-            yield Finding(name, True, "here")
+    yield _look("pseudo-terminals", host.check_terminals)
+    yield _look("loopback network", host.check_loopback)
 
 
 def _folders(ws: Workspace, host: Host) -> Iterator[Finding]:
@@ -219,15 +213,15 @@ def _ndk(target: Target) -> Iterator[Finding]:
     """
     if target.ndk_abi is None:
         return
-    try:
+
+    def look() -> str:
         found = ndk.find()
-    except InfrastructureError as error:
-        yield Finding("Android NDK", False, error.message, error.hint)
-        return
-    detail = "none; Debian's compiler is taken"
-    if found is not None:
-        detail = f"{found.revision} ({found.build}); su of the guest takes Debian's compiler"
-    yield Finding("Android NDK", True, detail, required=False)
+        if found is None:
+            return "none; Debian's compiler is taken"
+        return f"{found.revision} ({found.build}); su of the guest takes Debian's compiler"
+
+    finding = _look("Android NDK", look)
+    yield replace(finding, required=not finding.ok)
 
 
 def _sdk(host: Host, machine: SdkMachine) -> Iterator[Finding]:
@@ -258,12 +252,13 @@ def _old_launcher(host: Host) -> Iterator[Finding]:
 
 def _avd(found: sdk.Sdk, machine: SdkMachine) -> Finding:
     """Check the virtual device that a run without --avd takes."""
-    try:
+
+    def look() -> str:
         chosen = sdk.choose_avd(sdk.list_avds(), machine, None)
         sdk.data_image(found, chosen)
-    except HarnessError as error:
-        return Finding("AVD", False, error.message, error.hint)
-    return Finding("AVD", True, chosen.name)
+        return chosen.name
+
+    return _look("AVD", look)
 
 
 def _disk(ws: Workspace, host: Host) -> Finding:

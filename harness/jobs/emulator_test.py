@@ -284,16 +284,10 @@ def finish(test: Run) -> int:
         raise InfrastructureError(
             test.summary.last_line,
             tail="\n".join(reasons[:_MOST_REASONS]),
-            log=test.folder.console_of(_first_failed(test.summary)),
+            log=test.folder.console_of(test.summary.failed[0].guest if test.summary.failed else 1),
             hint=f"again: cat {test.folder.path}/command.txt",
         )
     return EXIT_FAILED
-
-
-def _first_failed(summary: RunResult) -> int:
-    """Return the guest of the gravest verdict; the first guest if none failed."""
-    failed = summary.failed
-    return next((one.guest for one in summary.judged if failed and one is failed[0]), 1)
 
 
 def _tell(test: Run) -> None:

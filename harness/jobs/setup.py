@@ -22,6 +22,8 @@ _FRESH_SECONDS = 1 * _DAY
 _NAMES_ONLY = ("-o", "APT::Cmd::Pattern-Only=true")
 _APT = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120", *_NAMES_ONLY)
 _INSTALL = (*_APT, "install", "--no-install-recommends")
+# The packages that emulator-test can do without.
+_OPTIONAL = frozenset(TOOL_PACKAGES[tool] for tool in FOR_TESTS)
 # apt and its packages ask no questions.
 _APT_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive"}
 
@@ -76,9 +78,8 @@ def _ask_for_source(ws: Workspace, source: DebianSource) -> None:
 
 def _commands(host: Host, missing: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the apt-get commands to run, in order; none if nothing is missing."""
-    optional = {TOOL_PACKAGES[tool] for tool in FOR_TESTS}
-    groups = [[package for package in missing if package not in optional]]
-    groups += [[package] for package in missing if package in optional]
+    groups = [[package for package in missing if package not in _OPTIONAL]]
+    groups += [[package] for package in missing if package in _OPTIONAL]
     commands = [(*_INSTALL, *group) for group in groups if group]
     if commands and host.lists_age() > _FRESH_SECONDS:
         commands.insert(0, (*_APT, "update"))
@@ -91,8 +92,7 @@ def _may_fail(command: Sequence[str]) -> bool:
     An update may fail because one of many package sources is out of reach. Of the optional
     packages, Ubuntu, for example, has Chromium only as a snap.
     """
-    optional = {TOOL_PACKAGES[tool] for tool in FOR_TESTS}
-    return "update" in command or optional.issuperset(command[len(_INSTALL) :])
+    return "update" in command or _OPTIONAL.issuperset(command[len(_INSTALL) :])
 
 
 def _install(ws: Workspace, host: Host, commands: Sequence[tuple[str, ...]]) -> None:
