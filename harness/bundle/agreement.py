@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.bundle.manifest import Original, Told
@@ -69,27 +69,21 @@ def compare(original: Original, now: Original) -> Agreement:
     if _DIED in before.values() and _DIED in after.values():
         # How far other guests got before the kernel died is chance.
         places = [place for place in places if place in before and place in after]
-    differences = tuple(_differences(before, after, places))
-    return Agreement(len(places), differences, original.result, original.result == now.result)
+    differences = []
+    for policy, scenario in places:
+        was, came = (one.get((policy, scenario), NOT_JUDGED) for one in (before, after))
+        if was != came:
+            where = f"{scenario} (policy {policy})" if policy else scenario
+            differences.append(Difference(where, _words(was), _words(came)))
+    same_end = original.result == now.result
+    return Agreement(len(places), tuple(differences), original.result, same_end)
 
 
 _DIED = Outcome.KERNEL_DIED.name
-_Places = dict[tuple[str, str], str]
 
 
-def _by_place(told: Sequence[Told]) -> _Places:
+def _by_place(told: Sequence[Told]) -> dict[tuple[str, str], str]:
     return {(one.policy, one.scenario): one.outcome for one in told}
-
-
-def _differences(
-    before: _Places, after: _Places, places: Sequence[tuple[str, str]]
-) -> Iterator[Difference]:
-    for place in places:
-        policy, scenario = place
-        was, came = before.get(place, NOT_JUDGED), after.get(place, NOT_JUDGED)
-        if was != came:
-            where = f"{scenario} (policy {policy})" if policy else scenario
-            yield Difference(where, _words(was), _words(came))
 
 
 def _words(outcome: str) -> str:

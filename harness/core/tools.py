@@ -7,40 +7,25 @@ import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+# Programs; modinfo and depmod of kmod are in /sbin, which is not on every user's PATH.
+TOOLS = (
+    *("adb", "apt-get", "bc", "bison", "bzip2", "ccache", "chromium", "cpio", "dpkg-deb", "flex"),
+    *("gcc", "git", "gzip", "make", "mmdebstrap", "patch", "perl", "qemu-img", "qemu-system-arm"),
+    *("rsync", "setpriv", "sparse", "tar", "xz", "zstd", "kmod"),
+)
+# The packages of those whose package has another name.
+_PACKAGES = {
+    "apt-get": "apt",
+    "dpkg-deb": "dpkg",
+    "qemu-img": "qemu-utils",
+    "setpriv": "util-linux",
+    "xz": "xz-utils",
+}
 TOOL_PACKAGES: Mapping[str, str] = MappingProxyType(
-    {
-        "adb": "adb",
-        "apt-get": "apt",
-        "bc": "bc",
-        "bison": "bison",
-        "bzip2": "bzip2",
-        "ccache": "ccache",
-        # For the tests of the report page.
-        "chromium": "chromium",
-        "cpio": "cpio",
-        "dpkg-deb": "dpkg",
-        "flex": "flex",
-        "gcc": "gcc",
-        "git": "git",
-        "gzip": "gzip",
-        "make": "make",
-        "mmdebstrap": "mmdebstrap",
-        "patch": "patch",
-        "perl": "perl",
-        "qemu-img": "qemu-utils",
-        "qemu-system-arm": "qemu-system-arm",
-        "rsync": "rsync",
-        "setpriv": "util-linux",
-        "sparse": "sparse",
-        "tar": "tar",
-        "xz": "xz-utils",
-        "zstd": "zstd",
-        # modinfo and depmod are in /sbin, which is not on every user's PATH.
-        "kmod": "kmod",
-    }
+    {tool: _PACKAGES.get(tool, tool) for tool in TOOLS}
 )
 
-# Only tests need these.
+# Only tests need these: Chromium for the report page, sparse for our C code.
 FOR_TESTS = frozenset({"chromium", "sparse"})
 
 # Packages without a program to look for: a file shows that each is installed.

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from harness.build import debian, git_source, ndk, rootfs
 from harness.build.git_source import OTHER_SOURCE
@@ -51,6 +52,11 @@ class Finding:
     detail: str
     fix: str = ""
     required: bool = True
+
+
+def _there(name: str, there: bool, missing: str, fix: str) -> Finding:
+    """Return a finding of what needs no explanation if it is there."""
+    return Finding(name, True, "here") if there else Finding(name, False, missing, fix)
 
 
 def _look(name: str, look: Callable[[], str | None]) -> Finding:
@@ -120,17 +126,15 @@ def _python(host: Host) -> Finding:
 def _tools(host: Host, target: Target) -> Iterator[Finding]:
     """Check every program that the harness runs, and its version."""
     for tool, package in needed_tools(target.compilers).items():
-        yield replace(_tool(host, tool, package, target), required=tool not in FOR_TESTS)
-
-
-def _tool(host: Host, tool: str, package: str | None, target: Target) -> Finding:
-    """Check whether the program is there and starts."""
-    path = host.find_tool(tool)
-    if path is None:
-        if package is None:
-            return Finding(tool, False, "not installed", process.LOOK_AT_PREFIX)
-        return Finding(tool, False, f"not installed (package {package})", target.setup_command)
-    return _look(tool, lambda: _tool_version(host, tool, path))
+        path = host.find_tool(tool)
+        if path is not None:
+            found = _look(tool, partial(_tool_version, host, tool, path))
+        elif package is not None:
+            missing = f"not installed (package {package})"
+            found = Finding(tool, False, missing, target.setup_command)
+        else:
+            found = Finding(tool, False, "not installed", process.LOOK_AT_PREFIX)
+        yield replace(found, required=tool not in FOR_TESTS)
 
 
 def _tool_version(host: Host, tool: str, path: str) -> str:
@@ -146,12 +150,8 @@ def _tool_version(host: Host, tool: str, path: str) -> str:
 def _files(host: Host, target: Target) -> Iterator[Finding]:
     """Check the packages that have a file to look for, and no program."""
     for path, package in needed_files(target.compilers).items():
-        if host.exists(path):
-            yield Finding(package, True, "here")
-        else:
-            yield Finding(
-                package, False, f"not installed ({path} is missing)", target.setup_command
-            )
+        missing = f"not installed ({path} is missing)"
+        yield _there(package, host.exists(path), missing, target.setup_command)
 
 
 def _kernel_source(ws: Workspace, target: Target, source: str | None) -> Finding:
@@ -242,12 +242,9 @@ def _sdk(host: Host, machine: SdkMachine) -> Iterator[Finding]:
 
 def _old_launcher(host: Host) -> Iterator[Finding]:
     """Check what the 32-bit launcher needs: to start, and to find the 64-bit emulator."""
-    for name, there, package in (
-        ("32-bit programs", host.exists(_LOADER_32), sdk.PACKAGES_32),
-        ("file", host.find_tool("file") is not None, "file"),
-    ):
-        detail, fix = ("here", "") if there else ("not installed", f"apt-get install {package}")
-        yield Finding(name, there, detail, fix)
+    loader, file = host.exists(_LOADER_32), host.find_tool("file") is not None
+    yield _there("32-bit programs", loader, "not installed", f"apt-get install {sdk.PACKAGES_32}")
+    yield _there("file", file, "not installed", "apt-get install file")
 
 
 def _avd(found: sdk.Sdk, machine: SdkMachine) -> Finding:

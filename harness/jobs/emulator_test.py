@@ -17,8 +17,6 @@ from harness.build.kernel import KernelBuild
 from harness.build.kernel_symbols import find_decoded
 from harness.bundle import built
 from harness.bundle.manifest import Kernel, Scenarios
-from harness.core import typed_json
-from harness.core.cache import disk_full_named
 from harness.core.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
 from harness.core.text import visible
 from harness.jobs import guests
@@ -178,13 +176,10 @@ def note_built(test: Run, kernel: Kernel, files: Bootable) -> None:
     names = tuple(dict.fromkeys(one.scenario.name for one in test.work))
     options = test.options
     what = Scenarios(options.policy, options.trigger, names, test.count)
-    found = built.record(test.ws.cache, options.target, kernel, files, what, options.replay_name)
+    found = built.record(test.ws.cache, options.target, kernel, files, what, options.replay_of)
     test.note(emulator=found.qemu)
-    with disk_full_named(test.folder.path):
-        test.folder.put(built.FILE, typed_json.to_text(found))
-    if found.can_be_bundled:
-        hint = built.how_to_hand_on(test.folder.path)
-        test.last_words.append(lambda summary: "" if summary.passed else hint)
+    hint = built.leave(found, test.folder)
+    test.last_words.append(lambda summary: "" if summary.passed else hint)
 
 
 def perform_built(test: Run, files: Bootable) -> None:

@@ -21,9 +21,8 @@ from itertools import count
 from harness.build import equipment
 from harness.build.bootable import Bootable
 from harness.bundle import built as built_files
-from harness.bundle.manifest import Kernel, Original, Rounds
+from harness.bundle.manifest import Kernel, Rounds
 from harness.core import typed_json
-from harness.core.cache import disk_full_named
 from harness.core.errors import EXIT_FAILED, EXIT_PASSED, BootError, UsageError
 from harness.jobs.options import FuzzOptions
 from harness.jobs.pool import MOST_GUESTS, Pool, Setup, boot_of, count_of
@@ -69,11 +68,6 @@ class Fuzz:
     problems: tuple[str, ...] = ()
 
     @property
-    def told(self) -> Original:
-        """How the run ended, in the form that a bundle has."""
-        return Original.of_rounds(self.problems, self.rounds)
-
-    @property
     def counted(self) -> str:
         """How much was done so far, as text."""
         done = ", ".join(f"{name}={number}" for name, number in self.counts.items())
@@ -112,12 +106,9 @@ def note_built(fuzz: Fuzz, kernel_found: Kernel, files: Bootable) -> None:
     options = fuzz.options
     what = Rounds(options.seed, options.rounds)
     found = built_files.record(
-        fuzz.ws.cache, options.target, kernel_found, files, what, options.replay_name
+        fuzz.ws.cache, options.target, kernel_found, files, what, options.replay_of
     )
-    with disk_full_named(fuzz.folder.path):
-        fuzz.folder.put(built_files.FILE, typed_json.to_text(found))
-    if found.can_be_bundled:
-        fuzz.hand_on = built_files.how_to_hand_on(fuzz.folder.path)
+    fuzz.hand_on = built_files.leave(found, fuzz.folder)
 
 
 def perform_built(fuzz: Fuzz, files: Bootable) -> None:
@@ -164,8 +155,8 @@ class _Rounds:
         """Open a guest that is ready; at its end, unless a round has failed, look for leaks."""
         with self._pool.session(number) as session:
             session.device.shell(f"mount -t debugfs debugfs {_DEBUGFS}", check=False)
-            if _NO_LEAKS in self._lacks:
-                _forget_leaks(session)
+            if _NO_LEAKS in self._lacks and _scan_for_leaks(session.device):
+                session.device.shell(f"echo clear > {_KMEMLEAK}", timeout=_PATIENCE_SECONDS)
             load_modules(session.device)
             yield session
             if not self._failed.is_set():
@@ -236,12 +227,6 @@ def _round(
     results.put("output.txt", done.output, session.folder)
     output = parse_round(done.output, nonce)
     return output.counts, judge_round(output, section(log, nonce))
-
-
-def _forget_leaks(session: Session) -> None:
-    """Have kmemleak forget what it found in the kernel's own boot."""
-    if _scan_for_leaks(session.device):
-        session.device.shell(f"echo clear > {_KMEMLEAK}", timeout=_PATIENCE_SECONDS)
 
 
 def _leaks(session: Session) -> tuple[str, ...]:

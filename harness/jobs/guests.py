@@ -119,9 +119,9 @@ def plan(work: Sequence[Work], count: int) -> tuple[Planned, ...]:
     """Return everything that `count` guests are judged for, in order."""
     guests = range(1, count + 1)
     return (
-        *(Planned("", _named(_BOOT, guest)) for guest in guests),
+        *(Planned("", f"{_BOOT}{label_of(guest)}") for guest in guests),
         *(Planned(one.policy, one.scenario.name) for one in work),
-        *(Planned("", _named(_WHOLE_LOG, guest)) for guest in guests),
+        *(Planned("", f"{_WHOLE_LOG}{label_of(guest)}") for guest in guests),
     )
 
 
@@ -259,10 +259,12 @@ class _Scenarios:
     ) -> None:
         """Judge the kernel log, which begins with the boot, and the console."""
         board = self._board
-        name = _named(name, guest.number)
+        name += label_of(guest.number)
         self._begin(guest, name)
         log = guest.log if board.log_tells else certain_lines(guest.log)
-        said = _text_of(console) if board.log_tells and console is not None else ""
+        said = ""
+        if board.log_tells and console is not None and console.is_file():
+            said = console.read_text(encoding="utf-8", errors="replace")
         verdict = judge_log(
             name,
             self._trigger,
@@ -296,11 +298,3 @@ class _Scenarios:
     ) -> None:
         with self._lock:
             self._found(Found(place, guest.number, judged, guest.log, scenario, seen, guest.usage))
-
-
-def _text_of(console: Path) -> str:
-    return console.read_text(encoding="utf-8", errors="replace") if console.is_file() else ""
-
-
-def _named(name: str, guest: int) -> str:
-    return f"{name}{label_of(guest)}"

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +55,11 @@ def entries(cache: Cache) -> tuple[Stored, ...]:
     if not cache.root.is_dir():
         return ()
     sizes = _sizes(cache.root)
-    found = [_stored(path, sizes.get(path, 0)) for path in _folders(cache.root)]
-    return tuple(sorted(found, key=lambda one: (-one.size, one.kind, one.key)))
+    folders = (path for path in cache.root.glob("*/*") if path.is_dir())
+    found = [
+        _stored(path, sizes.get(path, 0)) for path in folders if path.parent.name not in _NO_ENTRIES
+    ]
+    return tuple(sorted(found, key=lambda one: (-one.size, one.kind, one.key, one.path)))
 
 
 def run(ws: Workspace, *, prune: bool = False, days: str = str(DEFAULT_DAYS)) -> None:
@@ -102,12 +104,6 @@ def _days_of(text: str) -> float:
     if not days >= 0:
         raise UsageError(f"{text!r} is no number of days", hint=f"--days {DEFAULT_DAYS}")
     return days
-
-
-def _folders(root: Path) -> Iterator[Path]:
-    for kind in sorted(root.iterdir()):
-        if kind.is_dir() and kind.name not in _NO_ENTRIES:
-            yield from (path for path in sorted(kind.iterdir()) if path.is_dir())
 
 
 def _stored(path: Path, size: int) -> Stored:
