@@ -48,11 +48,6 @@ from harness.ui.events import Kill, RunBegin, RunEnd, ScenarioBegin, ScenarioEnd
 from harness.ui.progress import Reporter
 
 
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
-    return Bench(monkeypatch, tmp_path)
-
-
 def test_a_run_that_passes(bench: Bench) -> None:
     assert bench.run("all") == 0
     assert bench.verdict["passed"] is True

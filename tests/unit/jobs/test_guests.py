@@ -34,11 +34,6 @@ WORK = [Work("rss", scenario) for scenario in SCENARIOS]
 GIB = 1 << 30
 
 
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
-    return Bench(monkeypatch, tmp_path)
-
-
 def machine(monkeypatch: pytest.MonkeyPatch, cpus: int, free: int) -> None:
     monkeypatch.setattr(pool, "usable_cpus", lambda: cpus)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))

@@ -24,11 +24,6 @@ from harness.scenarios.verdict import Observations
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
-    return Bench(monkeypatch, tmp_path)
-
-
-@pytest.fixture
 def page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Where GitHub wants the page."""
     path = tmp_path / "summary.md"
