@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from emulator_bench import COMMIT, Bench
-from fake_guest import BOOT_LOG, QEMU
+from fake_guest import BOOT_LOG, QEMU, at, ctrl_c, panicked, without_record
 from rich.console import Console
 
 from harness.bundle import built
@@ -25,7 +25,6 @@ from harness.core.errors import (
     InfrastructureError,
     UsageError,
 )
-from harness.kernel_output.klog import Section
 from harness.kernel_output.reports import find_reports
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import POLICIES, Scenario
@@ -79,10 +78,6 @@ def test_a_build_that_fails_leaves_a_complete_folder(bench: Bench) -> None:
         *("command.txt", "kernel.log", "kills.json", "verdict.json"),
         *("junit.xml", "results.ktap", "kcidb.json", "report.html"),
     }
-
-
-def ctrl_c(_scenario: Scenario, _seen: Observations) -> Observations:
-    raise KeyboardInterrupt
 
 
 def test_ctrl_c_leaves_a_complete_folder(bench: Bench) -> None:
@@ -143,36 +138,25 @@ def test_what_the_guest_says_late_is_not_lost(bench: Bench) -> None:
 
 
 def test_what_was_seen_before_a_ctrl_c_is_kept(bench: Bench) -> None:
-    def interrupt(scenario: Scenario, seen: Observations) -> Observations:
-        if scenario.name == "course":
-            raise KeyboardInterrupt
-        return seen
-
-    bench.change = interrupt
+    bench.change = at("course", ctrl_c)
     with pytest.raises(KeyboardInterrupt):
         bench.run()
     assert parse_decisions((bench.results / LATEST / "decisions.json").read_text())
 
 
 def test_a_kernel_that_dies_fails_the_test_and_ends_it(bench: Bench) -> None:
-    def die(scenario: Scenario, seen: Observations) -> Observations:
-        if scenario.name != "course":
-            return seen
+    def die(seen: Observations) -> Observations:
         bench.cause = BootError("the kernel panicked")
-        return replace(seen, died="the kernel panicked", section=Section("", False, False))
+        return panicked(seen)
 
-    bench.change = die
+    bench.change = at("course", die)
     assert bench.run() == 1
     assert bench.verdict["result"] == "FAIL: kernel died in course (policy rss)"
     assert [one["scenario"] for one in bench.verdict["scenarios"]] == ["boot", "report", "course"]
 
 
 def test_a_machine_that_is_killed_is_no_verdict_on_the_kernel(bench: Bench) -> None:
-    def vanish(scenario: Scenario, seen: Observations) -> Observations:
-        bench.cause = DeviceError("the machine (QEMU) was killed by SIGKILL")
-        return replace(seen, problem=bench.cause.message, runs={})
-
-    bench.change = vanish
+    bench.change = lambda _, seen: bench.machine_goes(seen)
     with pytest.raises(DeviceError):
         bench.run()
     assert bench.verdict["passed"] is False
@@ -236,7 +220,7 @@ def test_what_the_kernel_says_of_its_mistakes_is_told_by_its_title(bench: Bench)
     def die(scenario: Scenario, seen: Observations) -> Observations:
         folder = (bench.results / LATEST).resolve()
         (folder / "console.log").write_text(log)
-        return replace(seen, died="the kernel panicked", section=Section("", False, False))
+        return panicked(seen)
 
     bench.change = die
     assert bench.run() == 1
@@ -268,17 +252,13 @@ def test_a_stock_kernel_that_fails_tells_nothing_of_ours(bench: Bench) -> None:
 
 
 def test_our_kernel_is_not_compared_where_it_died(bench: Bench) -> None:
-    bench.change = lambda _, seen: replace(
-        seen, died="the kernel panicked", section=Section("", False, False)
-    )
+    bench.change = lambda _, seen: panicked(seen)
     assert bench.run(scenarios=("report",), differential=True) == 1
     assert not (bench.results / LATEST / "stock").exists()
 
 
 def test_what_is_told_as_json(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    bench.change = lambda one, seen: (
-        replace(seen, section=Section("", True, True)) if one.name == "course" else seen
-    )
+    bench.change = at("course", without_record)
     bench.ws = replace(bench.ws, reporter=Reporter(mode="json"))
     bench.run(scenarios=("report", "course"))
     bench.ws.reporter.close(1)
@@ -325,7 +305,7 @@ def handed_on(bench: Bench) -> list[str]:
 def test_only_a_run_that_failed_says_how_to_hand_it_on(bench: Bench) -> None:
     bench.run(scenarios=("report",))
     assert handed_on(bench) == []
-    bench.change = lambda _, seen: replace(seen, section=Section("", True, True))
+    bench.change = lambda _, seen: without_record(seen)
     assert bench.run(scenarios=("report",)) == 1
     folder = (bench.results / LATEST).resolve()
     assert bench.output.getvalue().splitlines()[-2:] == [
@@ -358,6 +338,6 @@ def test_a_run_that_somebody_ended_or_that_built_nothing_is_not_to_be_handed_on(
 
 
 def test_a_run_on_an_android_emulator_is_not_to_be_handed_on(bench: Bench) -> None:
-    bench.change = lambda _, seen: replace(seen, section=Section("", True, True))
+    bench.change = lambda _, seen: without_record(seen)
     assert bench.run(target=GOLDFISH_3_4.on("sdk"), scenarios=("report",)) == 1
     assert handed_on(bench) == []

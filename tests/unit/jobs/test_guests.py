@@ -14,7 +14,7 @@ import bundles
 import psutil
 import pytest
 from emulator_bench import Bench
-from fake_guest import BOOT_LOG
+from fake_guest import BOOT_LOG, at, panicked, without_record
 from world import World
 
 from harness.core.cache import Cache
@@ -23,7 +23,6 @@ from harness.core.lifetime import Health
 from harness.jobs import pool
 from harness.jobs.guests import WORTH_A_GUEST, Work, names_in, plan
 from harness.jobs.pool import boot_of, count_of
-from harness.kernel_output.klog import Section
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import SCENARIOS, UIDS, Scenario
 from harness.scenarios.verdict import Observations
@@ -118,12 +117,7 @@ def test_two_guests_share_the_work_and_it_is_told_in_order(bench: Bench) -> None
 
 
 def test_a_kernel_that_dies_ends_the_work_of_all(bench: Bench) -> None:
-    def die(scenario: Scenario, seen: Observations) -> Observations:
-        if scenario.name != "course":
-            return seen
-        return replace(seen, died="the kernel panicked", section=Section("", False, False))
-
-    bench.change = die
+    bench.change = at("course", panicked)
     assert bench.run(jobs="2") == 1
     assert bench.verdict["finished"] is False
     assert bench.verdict["result"] == "FAIL: kernel died in course (policy rss)"
@@ -131,13 +125,7 @@ def test_a_kernel_that_dies_ends_the_work_of_all(bench: Bench) -> None:
 
 
 def test_a_machine_that_goes_ends_the_work_of_all(bench: Bench) -> None:
-    def vanish(scenario: Scenario, seen: Observations) -> Observations:
-        if scenario.name == "course":
-            bench.cause = DeviceError("the machine (QEMU) was killed by SIGKILL")
-            return replace(seen, problem=bench.cause.message, runs={})
-        return seen
-
-    bench.change = vanish
+    bench.change = at("course", bench.machine_goes)
     with pytest.raises(DeviceError):
         bench.run(jobs="2")
     outcomes = {one["scenario"]: one["outcome"] for one in bench.verdict["scenarios"]}
@@ -197,12 +185,11 @@ def test_each_process_has_the_name_that_the_kernel_knows() -> None:
 
 
 def test_a_kernel_that_dies_between_two_scenarios_has_failed(bench: Bench) -> None:
-    def die(scenario: Scenario, seen: Observations) -> Observations:
-        if scenario.name == "course":
-            bench.cause = BootError("the kernel panicked")
+    def die(seen: Observations) -> Observations:
+        bench.cause = BootError("the kernel panicked")
         return seen
 
-    bench.change = die
+    bench.change = at("course", die)
     assert bench.run(jobs="1") == 1
     assert bench.verdict["result"] == "FAIL: kernel died in whole log"
     assert [one["scenario"] for one in bench.verdict["scenarios"]][-2:] == ["course", "whole log"]
@@ -211,10 +198,7 @@ def test_a_kernel_that_dies_between_two_scenarios_has_failed(bench: Bench) -> No
 
 def test_what_goes_wrong_behind_the_kernels_fault_does_not_hide_it(bench: Bench) -> None:
     def fail(scenario: Scenario, seen: Observations) -> Observations:
-        if scenario.name == "report":
-            return replace(seen, section=Section("", True, True))
-        bench.cause = DeviceError("the machine (QEMU) was killed by SIGKILL")
-        return replace(seen, problem=bench.cause.message, runs={})
+        return without_record(seen) if scenario.name == "report" else bench.machine_goes(seen)
 
     bench.change = fail
     assert bench.run(jobs="1") == 1
