@@ -8,21 +8,19 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stand_ins import start_python, wait_for
 
 from harness.core import cache as cache_module
 from harness.core.cache import Cache, digest, disk_full_named, file_sha256, tree_digest
 from harness.core.errors import DiskFullError, InfrastructureError, RunEndedError
 from harness.core.lifetime import stopped_by
-from harness.core.paths import REPO
 
 
 @pytest.fixture
@@ -112,12 +110,18 @@ def test_a_cache_that_cannot_be_read_is_not_called_damaged(
 def test_who_is_ended_waits_for_no_other_run(tmp_path: Path) -> None:
     said: list[str] = []
     event = threading.Event()
-    with Cache(tmp_path).lock("a-lock"), stopped_by(event):
-        threading.Timer(0.5, event.set).start()
-        begun = time.monotonic()
-        with pytest.raises(RunEndedError), Cache(tmp_path, said.append).lock("a-lock"):
-            pytest.fail("the lock is not ours")
-    assert time.monotonic() - begun < 120
+
+    def say(text: str) -> None:
+        said.append(text)
+        event.set()
+
+    with (
+        Cache(tmp_path).lock("a-lock"),
+        stopped_by(event),
+        pytest.raises(RunEndedError),
+        Cache(tmp_path, say).lock("a-lock"),
+    ):
+        pytest.fail("the lock is not ours")
     assert said == ["waiting for another run (a-lock)"]
 
 
@@ -216,19 +220,7 @@ print(Cache(Path(sys.argv[1])).ensure("kind", "key", make))
 
 
 def start(cache: Cache, journal: Path, seconds: float) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(cache.root), str(journal), str(seconds)],
-        cwd=REPO,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not path.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    return start_python(PROGRAM, cache.root, journal, seconds, stdout=subprocess.PIPE)
 
 
 def test_two_runs_at_once_make_it_once(cache: Cache, tmp_path: Path) -> None:
