@@ -21,7 +21,6 @@ from harness.bundle import built
 from harness.core.errors import (
     BootError,
     BuildError,
-    DeviceError,
     InfrastructureError,
     UsageError,
 )
@@ -55,16 +54,17 @@ def test_a_run_that_passes(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("option", "word"),
     [
-        {"policy": "worst", "trigger": "alloc"},
-        {"policy": "rss", "trigger": "timer"},
-        {"policy": "rss", "trigger": "alloc", "scenarios": ("reprot",)},
+        ("policy", "worst"),
+        ("trigger", "timer"),
+        ("scenarios", ("reprot",)),
+        ("kcidb_origin", "My Lab"),
     ],
 )
-def test_a_wrong_word_is_told_before_anything_is_done(bench: Bench, words: dict[str, Any]) -> None:
-    with pytest.raises(UsageError):
-        bench.run(**words)
+def test_a_wrong_word_is_told_before_anything_is_done(bench: Bench, option: str, word: Any) -> None:
+    with pytest.raises(UsageError, match=option.removeprefix("kcidb_").removesuffix("s")):
+        bench.run(**{option: word})
     assert not bench.results.exists()
 
 
@@ -142,25 +142,6 @@ def test_what_was_seen_before_a_ctrl_c_is_kept(bench: Bench) -> None:
     with pytest.raises(KeyboardInterrupt):
         bench.run()
     assert parse_decisions((bench.results / LATEST / "decisions.json").read_text())
-
-
-def test_a_kernel_that_dies_fails_the_test_and_ends_it(bench: Bench) -> None:
-    def die(seen: Observations) -> Observations:
-        bench.cause = BootError("the kernel panicked")
-        return panicked(seen)
-
-    bench.change = at("course", die)
-    assert bench.run() == 1
-    assert bench.verdict["result"] == "FAIL: kernel died in course (policy rss)"
-    assert [one["scenario"] for one in bench.verdict["scenarios"]] == ["boot", "report", "course"]
-
-
-def test_a_machine_that_is_killed_is_no_verdict_on_the_kernel(bench: Bench) -> None:
-    bench.change = lambda _, seen: bench.machine_goes(seen)
-    with pytest.raises(DeviceError):
-        bench.run()
-    assert bench.verdict["passed"] is False
-    assert bench.verdict["scenarios"][-1]["outcome"] == "INFRASTRUCTURE_FAILED"
 
 
 def test_missing_evidence_alone_is_no_verdict_on_the_kernel(bench: Bench) -> None:

@@ -116,18 +116,31 @@ def test_two_guests_share_the_work_and_it_is_told_in_order(bench: Bench) -> None
     assert "--jobs 2" in bench.command
 
 
-def test_a_kernel_that_dies_ends_the_work_of_all(bench: Bench) -> None:
-    bench.change = at("course", panicked)
-    assert bench.run(jobs="2") == 1
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_kernel_that_dies_fails_the_test_and_ends_the_work_of_all(
+    bench: Bench, jobs: str
+) -> None:
+    def die(seen: Observations) -> Observations:
+        # Of several guests, the others live.
+        bench.cause = BootError("the kernel panicked") if jobs == "1" else None
+        return panicked(seen)
+
+    bench.change = at("course", die)
+    assert bench.run(jobs=jobs) == 1
     assert bench.verdict["finished"] is False
     assert bench.verdict["result"] == "FAIL: kernel died in course (policy rss)"
-    assert len(bench.verdict["scenarios"]) < len(SCENARIOS)
+    names = [one["scenario"] for one in bench.verdict["scenarios"]]
+    assert names == ["boot", "report", "course"] if jobs == "1" else len(names) < len(SCENARIOS)
 
 
-def test_a_machine_that_goes_ends_the_work_of_all(bench: Bench) -> None:
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_machine_that_goes_is_no_verdict_and_ends_the_work_of_all(
+    bench: Bench, jobs: str
+) -> None:
     bench.change = at("course", bench.machine_goes)
     with pytest.raises(DeviceError):
-        bench.run(jobs="2")
+        bench.run(jobs=jobs)
+    assert bench.verdict["passed"] is False
     outcomes = {one["scenario"]: one["outcome"] for one in bench.verdict["scenarios"]}
     assert outcomes["course"] == "INFRASTRUCTURE_FAILED"
     assert len(outcomes) < len(SCENARIOS)

@@ -12,12 +12,8 @@ import pytest
 from emulator_bench import COMMIT, Bench
 from fake_guest import without_record
 from kcidb_io.schema import V5_3
-from test_tasks import context
 
-import tasks
-from harness.core.errors import BuildError, InfrastructureError, UsageError
-from harness.jobs import emulator_test
-from harness.jobs.options import EmulatorTestOptions
+from harness.core.errors import BuildError, InfrastructureError
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import Scenario
 from harness.scenarios.verdict import Observations
@@ -142,27 +138,6 @@ def test_missing_evidence_is_an_error_and_no_failure(bench: Bench) -> None:
     assert tests["mm_limits"] == tests["mm_limits.alloc.rss.report"] == "ERROR"
 
 
-def test_the_origin_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[object] = []
-
-    def run(_ws: object, options: EmulatorTestOptions) -> int:
-        seen.append(options.kcidb_origin)
-        return 0
-
-    monkeypatch.setattr(emulator_test, "run", run)
-    ctx = context()
-    tasks.emulator_test(ctx)
-    ctx.goldfish_oom.kcidb_origin = "my_lab"
-    tasks.emulator_test(ctx)
-    assert seen == ["goldfish_oom", "my_lab"]
-
-
 def test_the_origin_is_in_the_report(bench: Bench) -> None:
     bench.run(scenarios=("report",), kcidb_origin="my_lab")
     assert kcidb_of(bench)["builds"][0]["id"].startswith("my_lab:")
-
-
-def test_a_wrong_origin_is_told_before_anything_is_done(bench: Bench) -> None:
-    with pytest.raises(UsageError, match="origin"):
-        bench.run(kcidb_origin="My Lab")
-    assert not bench.results.exists()
