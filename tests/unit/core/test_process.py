@@ -95,14 +95,14 @@ def test_death_by_a_signal_is_named() -> None:
         process.run(sh("kill -9 $$"))
 
 
-def test_a_full_disk_is_told_from_other_failures() -> None:
+@pytest.mark.parametrize(
+    ("command", "log"),
+    [("echo x | cat >/dev/full", None), ("echo x", Path("/dev/full"))],
+    ids=["output", "log"],
+)
+def test_a_full_disk_is_told_from_other_failures(command: str, log: Path | None) -> None:
     with pytest.raises(DiskFullError):
-        process.run(sh("echo x | cat >/dev/full"))
-
-
-def test_a_log_on_a_full_disk() -> None:
-    with pytest.raises(DiskFullError):
-        process.run(["echo", "x"], log=Path("/dev/full"))
+        process.run(sh(command), log=log)
 
 
 def test_a_missing_program_names_its_package(
@@ -180,10 +180,8 @@ def test_a_repository_that_git_was_told_of_is_not_passed_on(
 
 def test_messages_come_in_one_language(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
-    assert (
-        process.run(sh("echo $LC_ALL$EXTRA"), process.RunOptions(env={"EXTRA": "!"})).output
-        == "C!\n"
-    )
+    options = process.RunOptions(env={"EXTRA": "!"})
+    assert process.run(sh("echo $LC_ALL$EXTRA"), options).output == "C!\n"
 
 
 def test_input_is_empty() -> None:
