@@ -11,18 +11,15 @@ from typing import Any
 
 import pytest
 from fake_guest import FakeGuests
-from rich.console import Console
+from stand_ins import workspace
 
 from harness.build import equipment
 from harness.build.bootable import Bootable
 from harness.build.modules import MODULE_NAMES
-from harness.core.cache import Cache
 from harness.jobs import emulator_test
 from harness.jobs.options import EmulatorTestOptions
 from harness.results.folder import LATEST
 from harness.targets.linux_6_1 import LINUX_6_1
-from harness.ui.progress import Reporter
-from harness.ui.workspace import Workspace
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -34,10 +31,7 @@ class Bench(FakeGuests):
         super().__init__(monkeypatch, tmp_path / "tools")
         self.results = tmp_path / "results"
         self.output = StringIO()
-        self.ws = Workspace(
-            cache=Cache(tmp_path / "cache"),
-            reporter=Reporter(Console(file=self.output, width=160)),
-        )
+        self.ws = workspace(tmp_path / "cache", self.output)
         self.build_error: BaseException | None = None
         files = tmp_path / "cache" / "all" / "0123"
         files.mkdir(parents=True)

@@ -21,7 +21,7 @@ from harness.ui.workspace import Workspace
 
 def workspace(folder: Path, said: io.StringIO | None = None) -> Workspace:
     """Return a workspace whose cache is `folder`, and whose messages go to `said`."""
-    console = PlainConsole(file=said or io.StringIO(), width=200)
+    console = PlainConsole(file=said or io.StringIO(), width=300)
     return Workspace(Cache(folder), Reporter(console))
 
 

@@ -12,10 +12,9 @@ from pathlib import Path
 import bundles
 import pytest
 from fake_guest import QEMU, FakeGuests
-from rich.console import Console
+from stand_ins import workspace
 
 from harness.bundle import built
-from harness.core.cache import Cache
 from harness.jobs import fuzz
 from harness.jobs.options import FuzzOptions
 from harness.results.folder import ResultFolder
@@ -23,7 +22,6 @@ from harness.results.fuzz_result import FUZZ
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import Target
-from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 
 AGAIN = "./inv fuzz --kernel linux-6.1 --emulator qemu"
@@ -32,7 +30,7 @@ HAND_ON = "to hand it on: ./inv bundle results/x"
 
 def finished(folder: Path, problems: tuple[str, ...], failed: int | None) -> tuple[int, list[str]]:
     output = io.StringIO()
-    ws = Workspace(Cache(folder / "cache"), Reporter(Console(file=output, width=300)))
+    ws = workspace(folder / "cache", output)
     made = ResultFolder.create(folder, "linux-6.1", "fuzz", datetime(2026, 11, 22))
     run = fuzz.Fuzz(ws, FuzzOptions(target=LINUX_6_1, seed=7, rounds=9), 1, made)
     run.hand_on, run.rounds, run.problems, run.failed_seed = HAND_ON, 9, problems, failed
@@ -62,8 +60,7 @@ def test_a_run_that_fails_can_be_repeated_and_handed_on(
 
 
 @pytest.mark.usefixtures("guests")
-def test_what_is_booted_is_written_down_before(tmp_path: Path) -> None:
-    ws = Workspace(Cache(tmp_path / "cache"))
+def test_what_is_booted_is_written_down_before(ws: Workspace, tmp_path: Path) -> None:
     options = FuzzOptions(target=LINUX_6_1, seed=7, results=tmp_path / "results")
     run = fuzz.begin(ws, options)
     fuzz.note_built(run, bundles.KERNEL_FACTS, bundles.cached(ws.cache))
@@ -90,7 +87,7 @@ def together(guests: FakeGuests, count: int) -> None:
 
 
 def shared(tmp_path: Path, rounds: int, guests: int, target: Target = LINUX_6_1) -> fuzz.Fuzz:
-    ws = Workspace(Cache(tmp_path / "cache"), Reporter(Console(file=io.StringIO())))
+    ws = workspace(tmp_path / "cache")
     options = FuzzOptions(target=target, seed=7, rounds=rounds, results=tmp_path / "results")
     run = fuzz.begin(ws, options, guests)
     fuzz.perform_built(run, bundles.cached(ws.cache))

@@ -12,18 +12,15 @@ from typing import Any
 import bundles
 import pytest
 from fake_guest import QEMU, FakeGuests, ctrl_c, without_record
-from rich.console import Console
+from stand_ins import workspace
 
 from harness.bundle import archive as bundle_archive
 from harness.bundle import built
 from harness.bundle.manifest import Harness, Original, Place, Rounds, Scenarios, Told
-from harness.core.cache import Cache
 from harness.core.errors import BootError, InfrastructureError, ToolMissingError, UsageError
 from harness.jobs import replay
 from harness.machine import qemu
 from harness.results.folder import LATEST
-from harness.ui.progress import Reporter
-from harness.ui.workspace import Workspace
 
 ALL_PASSED = Original(
     passed=True,
@@ -47,9 +44,8 @@ class Bench(FakeGuests):
         super().__init__(monkeypatch, tmp_path / "tools")
         self.folder = tmp_path
         self.results = tmp_path / "results"
-        self.cache = tmp_path / "cache"
         self.output = io.StringIO()
-        self.ws = Workspace(Cache(self.cache), Reporter(Console(file=self.output, width=300)))
+        self.ws = workspace(tmp_path / "cache", self.output)
         self.change = lambda _, seen: without_record(seen)
 
     def passes(self) -> None:
@@ -102,7 +98,7 @@ def test_nothing_is_stored_but_the_results(bench: Bench, monkeypatch: pytest.Mon
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     bench.run()
-    assert not bench.cache.exists()
+    assert not bench.ws.cache.root.exists()
     assert list(scratch.iterdir()) == []
 
 
