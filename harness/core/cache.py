@@ -79,15 +79,11 @@ def disk_full_named(where: Path) -> Iterator[None]:
                 hint="free some space, or set XDG_CACHE_HOME to a larger disk; "
                 "`./inv clean --cache` removes what the harness stored",
             ) from error
-        if error.errno in NOT_ALLOWED and _is_on_the_way(error.filename, where):
-            raise _not_written(error) from error
+        if error.errno in NOT_ALLOWED and error.filename:
+            refused = Path(os.fsdecode(error.filename))
+            if refused.is_relative_to(where) or where.is_relative_to(refused):
+                raise _not_written(error) from error
         raise
-
-
-def _is_on_the_way(file: str | bytes | None, where: Path) -> bool:
-    """Return whether `file` is inside the folder `where`, or is one of its parents."""
-    path = Path(os.fsdecode(file)) if file else None
-    return path is not None and (path.is_relative_to(where) or where.is_relative_to(path))
 
 
 def _not_written(error: OSError) -> InfrastructureError:

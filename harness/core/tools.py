@@ -61,11 +61,8 @@ def needed_tools(prefixes: Iterable[str]) -> dict[str, str | None]:
 
     The package is None for the tools of a compiler that Debian does not have.
     """
-    tools: dict[str, str | None] = dict(TOOL_PACKAGES)
-    for prefix in prefixes:
-        for name in _CROSS_TOOLS:
-            tools[f"{prefix}{name}"] = package_of(f"{prefix}{name}")
-    return tools
+    compilers = (f"{prefix}{name}" for prefix in prefixes for name in _CROSS_TOOLS)
+    return {**TOOL_PACKAGES, **{tool: package_of(tool) for tool in compilers}}
 
 
 def needed_files(prefixes: Iterable[str]) -> dict[str, str]:

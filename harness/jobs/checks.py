@@ -107,8 +107,7 @@ def boot_tests(target: Target, jobs: str = "") -> tuple[Check, ...]:
     same guest. Raise UsageError if it is wrong.
     """
     count = count_of(jobs, target, len(list((REPO / _BOOT_TESTS).glob("test_*.py"))))
-    words = ["pytest", _BOOT_TESTS]
-    words += ["--kernel", target.name]
+    words = ["pytest", _BOOT_TESTS, "--kernel", target.name]
     words += ["--source", target.given_source] if target.given_source else []
     words += ["--debug-kernel"] if target.debug else []
     # Name each test that does not apply to the kernel, with the reason.

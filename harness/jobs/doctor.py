@@ -262,18 +262,20 @@ def _disk(ws: Workspace, host: Host) -> Finding:
     """Check whether what is built fits on the cache's disk."""
     root = ws.cache.root
     needed = _DISK_LATER if (root / "sources").is_dir() else _DISK_FIRST
-    free = host.free_disk(root)
-    detail = f"{free / _GIB:.1f} GiB free in {root}, {needed / _GIB:.0f} needed"
     fix = "free some space, or set XDG_CACHE_HOME to a larger disk"
-    return Finding("disk", free >= needed, detail, "" if free >= needed else fix)
+    return _enough("disk", host.free_disk(root), needed, f"free in {root}", fix)
 
 
 def _memory(host: Host, target: Target) -> Finding:
     """Check whether the guest fits into this machine's memory."""
     needed = (target.machine.memory_mib << 20) + _MEMORY_BESIDE_GUEST
-    free = host.free_memory()
-    detail = f"{free / _GIB:.1f} GiB available, {needed / _GIB:.0f} needed"
-    return Finding("memory", free >= needed, detail, "" if free >= needed else "end other programs")
+    return _enough("memory", host.free_memory(), needed, "available", "end other programs")
+
+
+def _enough(name: str, free: int, needed: int, where: str, fix: str) -> Finding:
+    """Check whether so many bytes are free."""
+    detail = f"{free / _GIB:.1f} GiB {where}, {needed / _GIB:.0f} needed"
+    return Finding(name, free >= needed, detail, "" if free >= needed else fix)
 
 
 def _to_do(findings: list[Finding]) -> list[str]:

@@ -71,9 +71,8 @@ class Run:
     def save_evidence(self) -> None:
         """Write what only the report shows; to do so at every verdict would take too long."""
         self.evidence_at = time.monotonic()
-        ordered = sorted(self.found, key=lambda one: one.place)
-        usage = [one for found in ordered for one in found.usage]
-        decisions = [one for found in ordered for one in found.decisions]
+        usage = [one for found in self.found for one in found.usage]
+        decisions = [one for found in self.found for one in found.decisions]
         self.folder.write_evidence(usage, decisions)
 
     def seen(self, number: int) -> tuple[Observations, tuple[UsageSample, ...]]:
@@ -92,8 +91,8 @@ class Run:
     def add(self, found: Found) -> None:
         """Add a verdict; verdicts are kept in the order of the work, whenever they come."""
         self.found.append(found)
-        ordered = sorted(self.found, key=lambda one: one.place)
-        self.note(judged=tuple(one.judged for one in ordered))
+        self.found.sort(key=lambda one: one.place)
+        self.note(judged=tuple(one.judged for one in self.found))
         if time.monotonic() - self.evidence_at > _EVIDENCE_SECONDS:
             self.save_evidence()
         judged = found.judged
@@ -195,7 +194,7 @@ def perform_built(test: Run, files: Bootable) -> None:
     setup = Setup(test.ws, boot, test.folder, test.count)
     try:
         with test.ws.reporter.phase(f"scenarios, {name}"):
-            done = guests.perform(setup, test.work, options.trigger, test.add)
+            done = guests.Scenarios(setup, options.trigger, test.add).run(test.work)
         test.note(finished=done)
     finally:
         consoles = {guest: test.folder.console_of(guest) for guest in range(1, test.count + 1)}

@@ -21,7 +21,7 @@ from itertools import count
 from harness.build import equipment
 from harness.build.bootable import Bootable
 from harness.bundle import built as built_files
-from harness.bundle.manifest import Kernel, Rounds
+from harness.bundle.manifest import Kernel, Original, Rounds
 from harness.core import typed_json
 from harness.core.errors import EXIT_FAILED, EXIT_PASSED, BootError, UsageError
 from harness.jobs.options import FuzzOptions
@@ -66,6 +66,11 @@ class Fuzz:
     # The seed of the round that failed, and the problems of that round or of the end.
     failed_seed: int | None = None
     problems: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> Original:
+        """How the run ended, in the form that a bundle has."""
+        return Original.of_rounds(self.problems, self.rounds)
 
     @property
     def counted(self) -> str:
@@ -260,10 +265,9 @@ def finish(fuzz: Fuzz, last_words: Callable[[Fuzz], str] = lambda fuzz: "") -> i
     if not fuzz.problems:
         reporter.result(f"PASS: {fuzz.rounds} rounds", fuzz.folder.path)
         return EXIT_PASSED
-    if fuzz.failed_seed is None:
-        reporter.result("FAIL: behind all rounds", fuzz.folder.path)
-    else:
+    text = "FAIL: behind all rounds"
+    if fuzz.failed_seed is not None:
         again = shlex.join(fuzz.options.of_round(fuzz.failed_seed).command())
         text = f"FAIL: the round of seed {fuzz.failed_seed}; again: {again}"
-        reporter.result(text, fuzz.folder.path)
+    reporter.result(text, fuzz.folder.path)
     return EXIT_FAILED

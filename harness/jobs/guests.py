@@ -125,17 +125,6 @@ def plan(work: Sequence[Work], count: int) -> tuple[Planned, ...]:
     )
 
 
-def perform(
-    setup: Setup, work: Sequence[Work], trigger: str, found: Callable[[Found], None]
-) -> bool:
-    """Have guests perform the work, and call `found` with each verdict.
-
-    Only one thread at a time calls `found`. Return whether all work was done: a kernel that
-    died ends it. Errors of booting pass through. Raise DeviceError if a machine went away.
-    """
-    return _Scenarios(setup, trigger, found).run(work)
-
-
 @dataclass
 class _Guest:
     """A running guest."""
@@ -149,8 +138,11 @@ class _Guest:
     limits: Mapping[int, int] = field(default_factory=dict)
 
 
-class _Scenarios:
-    """The scenarios of a run, which guests share. On a stock kernel nothing has limits."""
+class Scenarios:
+    """The scenarios of a run, which guests share. On a stock kernel nothing has limits.
+
+    `found` is called with each verdict, by one thread at a time.
+    """
 
     def __init__(self, setup: Setup, trigger: str, found: Callable[[Found], None]) -> None:
         self._setup = setup
@@ -164,7 +156,10 @@ class _Scenarios:
         self._pool = Pool(setup, self._open, self._do)
 
     def run(self, work: Sequence[Work]) -> bool:
-        """Perform the work; return whether all of it was done."""
+        """Perform the work; return whether all of it was done: a kernel that died ends it.
+
+        Errors of booting pass through. Raise DeviceError if a machine went away.
+        """
         lived: list[bool] = []
         self._pool.run(enumerate(work), lived.append)
         return len(lived) == len(work) and all(lived) and not self._died.is_set()
@@ -218,7 +213,7 @@ class _Scenarios:
         guest.limits = {
             uid_of(run.user): run.limit for run in one.scenario.runs if run.limit and not stock
         }
-        self._begin(guest, one.scenario.name, one)
+        self._begin(guest, one.scenario.name, one.policy, one.scenario.title)
         begun, started = time.monotonic(), datetime.now(UTC)
         seen = observe(guest.session, one.scenario, one.policy, trigger, stock=stock)
         if self._pool.ended:
@@ -276,17 +271,12 @@ class _Scenarios:
         judged = ScenarioResult.of(verdict, 0.0, datetime.now(UTC), guest.number)
         self._tell(guest, place, judged)
 
-    def _begin(self, guest: _Guest, name: str, work: Work | None = None) -> None:
+    def _begin(self, guest: _Guest, name: str, policy: str = "", title: str = "") -> None:
         """Report that a scenario begins, except on the stock kernel."""
-        if self._stock:
-            return
-        self._reporter.scenario_begin(
-            name,
-            "" if work is None else work.policy,
-            self._trigger,
-            guest=guest.number,
-            title="" if work is None else work.scenario.title,
-        )
+        if not self._stock:
+            self._reporter.scenario_begin(
+                name, policy, self._trigger, guest=guest.number, title=title
+            )
 
     def _tell(
         self,

@@ -148,12 +148,7 @@ class _Again:
         work = fuzz.begin(self.ws, options)
         fuzz.note_built(work, self.manifest.kernel, self.files)
         fuzz.perform_built(work, self.files)
-        return fuzz.finish(
-            work,
-            lambda done: self._compared(
-                done.folder, Original.of_rounds(done.problems, done.rounds)
-            ),
-        )
+        return fuzz.finish(work, lambda done: self._compared(done.folder, done.told))
 
     def _compared(self, folder: ResultFolder, now: Original) -> str:
         """Record whether the run ended as the original did; return the line that says so."""
