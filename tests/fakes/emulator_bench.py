@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import bundles
 import pytest
 from fake_guest import FakeGuests
 from stand_ins import workspace
 
 from harness.build import equipment
-from harness.build.bootable import Bootable
-from harness.build.modules import MODULE_NAMES
 from harness.jobs import emulator_test
 from harness.jobs.options import EmulatorTestOptions
 from harness.results.folder import LATEST
@@ -33,31 +33,15 @@ class Bench(FakeGuests):
         self.output = StringIO()
         self.ws = workspace(tmp_path / "cache", self.output)
         self.build_error: BaseException | None = None
-        files = tmp_path / "cache" / "all" / "0123"
-        files.mkdir(parents=True)
-        for name in ("oom_test_kernel", *MODULE_NAMES, "image", "config"):
-            (files / name).write_text(name)
+        files = replace(bundles.cached(self.ws.cache), vmlinux=tmp_path / "vmlinux")
         kernel: Any = SimpleNamespace(
-            image=files / "image",
-            config=files / "config",
-            vmlinux=files / "vmlinux",
-            release="6.1.0-gfoom-0",
+            release=files.release,
             toolchain="arm-gcc 12; ld 2.40",
             source=SimpleNamespace(
                 origin="the fake kernel", commit=COMMIT, changed=("a.c",), url=None
             ),
         )
-        bootable = Bootable(
-            kernel.release,
-            image=kernel.image,
-            config=kernel.config,
-            initramfs=files / "image",
-            modules=tuple(files / name for name in MODULE_NAMES),
-            programs=(files / "oom_test_kernel",),
-            packages=("adbd=34",),
-            vmlinux=kernel.vmlinux,
-        )
-        self._built = equipment.Equipment(kernel, bootable)
+        self._built = equipment.Equipment(kernel, files)
 
     def build(self, *_: object) -> equipment.Equipment:
         if self.build_error is not None:

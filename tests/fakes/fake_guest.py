@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from stand_ins import script
 from world import World, told
 
 from harness.build import equipment
@@ -204,7 +205,6 @@ class FakeDevice:
 def _provide_tools(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a QEMU that only says its version, and an adb, first on PATH."""
     folder.mkdir()
-    for name, script in (("qemu-system-arm", f"echo '{QEMU}'"), ("adb", "exit 1")):
-        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
-        (folder / name).chmod(0o755)
+    script(folder / "qemu-system-arm", f"echo '{QEMU}'")
+    script(folder / "adb", "exit 1")
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)

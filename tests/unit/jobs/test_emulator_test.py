@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import bundles
 import pytest
 from emulator_bench import COMMIT, Bench
 from fake_guest import BOOT_LOG, QEMU, at, ctrl_c, panicked, without_record
@@ -274,7 +275,7 @@ def test_what_was_booted_is_in_the_results(bench: Bench) -> None:
     found = built.read((bench.results / LATEST / built.FILE).read_text())
     assert found.scenarios is not None
     assert (found.scenarios.policy, found.scenarios.names) == ("rss", ("report",))
-    assert (found.qemu, found.packages) == (QEMU, ("adbd=34",))
+    assert (found.qemu, found.packages) == (QEMU, bundles.PACKAGES)
     assert found.kernel.commit == COMMIT
     assert all(part.path(bench.ws.cache).is_file() for part in found.parts)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import bundles
 import pytest
 from emulator_bench import COMMIT, Bench
 from fake_guest import without_record
@@ -53,7 +54,7 @@ def test_a_pass_is_one_everywhere(bench: Bench, page: Path) -> None:
     assert len(report["tests"]) == 1 + 8
     assert all("start_time" in test for test in report["tests"])
     (build,) = report["builds"]
-    assert build["id"] == "goldfish_oom:6.1.0-gfoom-0"
+    assert build["id"] == f"goldfish_oom:{bundles.RELEASE}"
     assert (build["architecture"], build["compiler"]) == ("arm", "arm-gcc 12; ld 2.40")
     (checkout,) = report["checkouts"]
     assert checkout["git_commit_hash"] == COMMIT
