@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -53,6 +55,24 @@ def panicked(seen: Observations) -> Observations:
 def ctrl_c(*_: object) -> Any:
     """Have the user interrupt the job."""
     raise KeyboardInterrupt
+
+
+def interrupt_main() -> None:
+    """Send the signal of Ctrl-C to the main thread, from any thread."""
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, signal.SIGINT)
+
+
+def together(count: int) -> Callable[[], None]:
+    """Return what `count` threads call the first time at the same time, or never."""
+    barrier, first = threading.Barrier(count), iter(range(count))
+
+    def meet() -> None:
+        if next(first, None) is not None:
+            barrier.wait(120)
+
+    return meet
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 from datetime import datetime
 from pathlib import Path
 
 import bundles
 import pytest
-from fake_guest import QEMU, FakeGuests
+from fake_guest import QEMU, FakeGuests, together
 from stand_ins import workspace
 
 from harness.bundle import built
@@ -75,17 +74,6 @@ def guests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeGuests:
     return FakeGuests(monkeypatch, tmp_path / "tools")
 
 
-def together(guests: FakeGuests, count: int) -> None:
-    """The first rounds of so many guests are done at the same time, or never."""
-    barrier, first = threading.Barrier(count), iter(range(count))
-
-    def begin() -> None:
-        if next(first, None) is not None:
-            barrier.wait(120)
-
-    guests.begin_round = begin
-
-
 def shared(tmp_path: Path, rounds: int, guests: int, target: Target = LINUX_6_1) -> fuzz.Fuzz:
     ws = workspace(tmp_path / "cache")
     options = FuzzOptions(target=target, seed=7, rounds=rounds, results=tmp_path / "results")
@@ -95,7 +83,7 @@ def shared(tmp_path: Path, rounds: int, guests: int, target: Target = LINUX_6_1)
 
 
 def test_guests_share_the_rounds(guests: FakeGuests, tmp_path: Path) -> None:
-    together(guests, 2)
+    guests.begin_round = together(2)
     run = shared(tmp_path, 9, 2)
     assert sorted(one.seed for one in guests.rounds) == list(range(7, 16))
     assert len({one.guest for one in guests.rounds}) == 2
@@ -125,7 +113,7 @@ def test_a_leak_of_the_boot_counts_except_where_the_target_says_so(
 
 
 def test_a_round_that_fails_ends_those_of_all(guests: FakeGuests, tmp_path: Path) -> None:
-    together(guests, 2)
+    guests.begin_round = together(2)
     guests.deaths[8] = [5]
     guests.lost = ["0xbf8c1dc0"]
     run = shared(tmp_path, 100, 2)

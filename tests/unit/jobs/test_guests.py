@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +12,7 @@ import bundles
 import psutil
 import pytest
 from emulator_bench import Bench
-from fake_guest import BOOT_LOG, at, panicked, without_record
+from fake_guest import BOOT_LOG, at, interrupt_main, panicked, together, without_record
 from world import World
 
 from harness.core.cache import Cache
@@ -90,21 +88,14 @@ def test_the_plan_has_each_guests_logs() -> None:
     ]
 
 
-def together(bench: Bench, count: int) -> None:
-    """The first scenarios are performed at the same time, or never."""
-    barrier = threading.Barrier(count)
-    arrived = iter(range(count))
+def test_two_guests_share_the_work_and_it_is_told_in_order(bench: Bench) -> None:
+    meet = together(2)
 
     def change(_scenario: Scenario, seen: Observations) -> Observations:
-        if next(arrived, None) is not None:
-            barrier.wait(120)
+        meet()
         return seen
 
     bench.change = change
-
-
-def test_two_guests_share_the_work_and_it_is_told_in_order(bench: Bench) -> None:
-    together(bench, 2)
     assert bench.run(jobs="2") == 0
     names = [one["scenario"] for one in bench.verdict["scenarios"]]
     assert names == [
@@ -171,15 +162,11 @@ def test_who_interrupts_does_not_wait_for_a_boot(bench: Bench) -> None:
                 ended.append(error.message)
                 raise
 
-    bench.boot = boot
-    main = threading.main_thread().ident
-    assert main is not None
-
     def ctrl_c(_scenario: Scenario, seen: Observations) -> Observations:
-        signal.pthread_kill(main, signal.SIGINT)
+        interrupt_main()
         return seen
 
-    bench.change = ctrl_c
+    bench.boot, bench.change = boot, ctrl_c
     with pytest.raises(KeyboardInterrupt):
         bench.run(jobs="2")
     assert ended == ["the run was ended"]
@@ -220,13 +207,11 @@ def test_what_goes_wrong_behind_the_kernels_fault_does_not_hide_it(bench: Bench)
 
 
 def test_who_interrupts_gets_no_verdict_on_what_was_under_way(bench: Bench) -> None:
-    main = threading.main_thread().ident
-    assert main is not None
     machine = Health()
     bench.boot = lambda _name, started: started(machine)
 
     def ctrl_c(_scenario: Scenario, seen: Observations) -> Observations:
-        signal.pthread_kill(main, signal.SIGINT)
+        interrupt_main()
         # A wait that the interrupt ends.
         assert machine.pause(120)
         bench.cause = InfrastructureError("the run was ended")
