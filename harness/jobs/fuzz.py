@@ -86,7 +86,10 @@ def run(ws: Workspace, options: FuzzOptions) -> int:
     repeats the round. Raise UsageError for bad numbers. Errors of building and booting pass
     through.
     """
-    _check_numbers(options)
+    if not 0 <= options.seed <= MOST_SEED:
+        raise UsageError(f"not a seed: {options.seed}", hint=f"0 to {MOST_SEED}")
+    if options.rounds < 0 or options.minutes <= 0:
+        raise UsageError("there is nothing to do", hint="--minutes N, or --rounds N")
     target = options.target
     check_machine(target)
     guests = count_of(options.jobs, target, options.rounds or MOST_GUESTS)
@@ -191,13 +194,6 @@ def minutes_of(text: str) -> float:
         return float(text)
     except ValueError:
         raise UsageError(f"not a number of minutes: {text}", hint="--minutes 0.5") from None
-
-
-def _check_numbers(options: FuzzOptions) -> None:
-    if not 0 <= options.seed <= MOST_SEED:
-        raise UsageError(f"not a seed: {options.seed}", hint=f"0 to {MOST_SEED}")
-    if options.rounds < 0 or options.minutes <= 0:
-        raise UsageError("there is nothing to do", hint="--minutes N, or --rounds N")
 
 
 def _seeds(options: FuzzOptions) -> Iterator[int]:
