@@ -19,12 +19,7 @@ from fake_guest import BOOT_LOG, QEMU, at, ctrl_c, panicked, without_record
 from rich.console import Console
 
 from harness.bundle import built
-from harness.core.errors import (
-    BootError,
-    BuildError,
-    InfrastructureError,
-    UsageError,
-)
+from harness.core.errors import BootError, BuildError, InfrastructureError, UsageError
 from harness.kernel_output.reports import find_reports
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import POLICIES, Scenario
@@ -81,12 +76,13 @@ def test_a_build_that_fails_leaves_a_complete_folder(bench: Bench) -> None:
     }
 
 
-def test_ctrl_c_leaves_a_complete_folder(bench: Bench) -> None:
-    bench.change = ctrl_c
+def test_ctrl_c_leaves_a_complete_folder_with_what_was_seen_before(bench: Bench) -> None:
+    bench.change = at("course", ctrl_c)
     with pytest.raises(KeyboardInterrupt):
         bench.run()
     assert bench.verdict["result"] == "FAIL: KeyboardInterrupt"
     assert bench.verdict["finished"] is False
+    assert parse_decisions((bench.results / LATEST / "decisions.json").read_text())
 
 
 UPTIME_LOG = f"{BOOT_LOG}<13>[    1.250000] goldfish-oom: uptime 1.00\n"
@@ -136,13 +132,6 @@ def test_what_the_guest_says_late_is_not_lost(bench: Bench) -> None:
     bench.late = [f"usage: time={at}.000000, uid=10070, rss=4096" for at in (1, 2, 30)]
     seen = [sample for one in used(bench) for sample in one.samples if sample.source == PROC]
     assert [one.time for one in seen] == [2.25, 2.25]
-
-
-def test_what_was_seen_before_a_ctrl_c_is_kept(bench: Bench) -> None:
-    bench.change = at("course", ctrl_c)
-    with pytest.raises(KeyboardInterrupt):
-        bench.run()
-    assert parse_decisions((bench.results / LATEST / "decisions.json").read_text())
 
 
 def test_missing_evidence_alone_is_no_verdict_on_the_kernel(bench: Bench) -> None:
