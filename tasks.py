@@ -218,16 +218,9 @@ def boot(
     from harness.jobs import boot as job
     from harness.jobs import cli
 
-    defaults = ctx.goldfish_oom
-    status = job.run(
-        _workspace(ctx),
-        wanted.target,
-        user or defaults.user,
-        wanted.source,
-        avd=avd or defaults.avd or None,
-        snapshot=snapshot,
-    )
-    cli.finish(status)
+    ws, defaults = _workspace(ctx), ctx.goldfish_oom
+    user, avd = user or defaults.user, avd or defaults.avd or None
+    cli.finish(job.run(ws, wanted.target, user, wanted.source, avd=avd, snapshot=snapshot))
 
 
 @kernel_task(
@@ -359,14 +352,8 @@ def bench(
     from harness.bench import run as job
     from harness.jobs import cli
 
-    status = job.run(
-        _workspace(ctx),
-        wanted.target,
-        quick=quick,
-        parts=tuple(part or ()),
-        source=wanted.source,
-    )
-    cli.finish(status)
+    ws, parts = _workspace(ctx), tuple(part or ())
+    cli.finish(job.run(ws, wanted.target, quick=quick, parts=parts, source=wanted.source))
 
 
 @kernel_task("kernel", help={"rounds": "how often each command is run (default: 5)"})

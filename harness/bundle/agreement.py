@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.bundle.manifest import Original, Told
+from harness.bundle.manifest import Original
 from harness.core.text import visible
 from harness.scenarios.verdict import Outcome
 
@@ -64,7 +63,9 @@ class Agreement:
 
 def compare(original: Original, now: Original) -> Agreement:
     """Compare the outcomes of two runs by policy and scenario."""
-    before, after = _by_place(original.outcomes), _by_place(now.outcomes)
+    before, after = (
+        {(one.policy, one.scenario): one.outcome for one in run.outcomes} for run in (original, now)
+    )
     places = list(dict.fromkeys((*before, *after)))
     if _DIED in before.values() and _DIED in after.values():
         # How far other guests got before the kernel died is chance.
@@ -80,10 +81,6 @@ def compare(original: Original, now: Original) -> Agreement:
 
 
 _DIED = Outcome.KERNEL_DIED.name
-
-
-def _by_place(told: Sequence[Told]) -> dict[tuple[str, str], str]:
-    return {(one.policy, one.scenario): one.outcome for one in told}
 
 
 def _words(outcome: str) -> str:

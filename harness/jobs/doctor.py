@@ -92,7 +92,8 @@ def examine(
     yield _python(host)
     yield from _tools(host, target)
     yield from _files(host, target)
-    yield from _terminals_and_network(host)
+    yield _look("pseudo-terminals", host.check_terminals)
+    yield _look("loopback network", host.check_loopback)
     yield from _folders(ws, host)
     yield _kernel_source(ws, target, source)
     yield _guest_packages(ws, target)
@@ -184,12 +185,6 @@ def _guest_packages(ws: Workspace, target: Target) -> Finding:
         return f"{package.name} {package.version} and others, from {suite}"
 
     return _look("packages of the guest", look)
-
-
-def _terminals_and_network(host: Host) -> Iterator[Finding]:
-    """Check what else a run needs of the host: a terminal for each guest, loopback."""
-    yield _look("pseudo-terminals", host.check_terminals)
-    yield _look("loopback network", host.check_loopback)
 
 
 def _folders(ws: Workspace, host: Host) -> Iterator[Finding]:
