@@ -232,31 +232,30 @@ def test_the_status_is_in_the_last_event(status: int, capsys: pytest.CaptureFixt
     ]
 
 
-FULL = """
-import sys
-from harness.jobs import cli
-from harness.core.errors import UsageError
-from harness.ui.progress import Reporter
-reporter = Reporter(mode="json")
-def work():
-    if sys.argv[1] == "say":
-        reporter.say("x")
-    raise UsageError("what?")
-sys.exit(cli.guarded(work, reporter=lambda: reporter))
-"""
+def inv(words: str, cache: Path) -> subprocess.CompletedProcess[str]:
+    """Run `inv` with these words and redirections, and catch what is not redirected."""
+    return subprocess.run(
+        ["sh", "-c", f"({sys.executable} {REPO}/inv_program.py {words})"],
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(
-    ("how", "status", "said"),
-    [("say", 3, "error: no space left on the disk"), ("raise", 2, "error: what?")],
+    ("words", "status", "said"),
+    [
+        ("--json cache", 3, "error: no space left on the disk"),
+        ("--json doctor --kernel none", 2, "error: no kernel is called 'none'"),
+    ],
 )
-def test_a_full_disk_behind_stdout(how: str, status: int, said: str) -> None:
-    with Path("/dev/full").open("w") as full:
-        program = start_python(FULL, how, stdout=full)
-        _, error = program.communicate(timeout=300)
-    assert program.returncode == status
-    assert error.startswith(said)
-    assert len(error.splitlines()) <= 2
+def test_a_full_disk_behind_stdout(words: str, status: int, said: str, tmp_path: Path) -> None:
+    done = inv(f"{words} >/dev/full", tmp_path)
+    assert done.returncode == status
+    assert done.stderr.startswith(said)
+    assert len(done.stderr.splitlines()) <= 2
 
 
 # --- where the output goes, and where files are ------------------------------------------
@@ -315,11 +314,7 @@ def test_a_terminal_is_what_its_locale_says(
     [">&-", "2>&-", "<&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>&1"],
 )
 def test_a_stream_that_takes_nothing(command: str, streams: str, tmp_path: Path) -> None:
-    # The outer redirections catch what is not redirected.
-    script = f"{sys.executable} {REPO}/inv_program.py {command} {streams}"
-    done = subprocess.run(
-        ["sh", "-c", f"({script})"], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = inv(f"{command} {streams}", tmp_path)
     full = streams.startswith(">/dev/full")
     assert done.returncode == (2 if "--none" in command else 3 if full else 0)
     assert "Traceback" not in done.stderr
