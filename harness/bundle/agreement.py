@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.bundle.manifest import Original, Told
+from harness.bundle.manifest import Original
 from harness.core.text import visible
 from harness.scenarios.verdict import Outcome
 
@@ -64,32 +63,24 @@ class Agreement:
 
 def compare(original: Original, now: Original) -> Agreement:
     """Compare the outcomes of two runs by policy and scenario."""
-    before, after = _by_place(original.outcomes), _by_place(now.outcomes)
+    before, after = (
+        {(one.policy, one.scenario): one.outcome for one in run.outcomes} for run in (original, now)
+    )
     places = list(dict.fromkeys((*before, *after)))
     if _DIED in before.values() and _DIED in after.values():
         # How far other guests got before the kernel died is chance.
         places = [place for place in places if place in before and place in after]
-    differences = tuple(_differences(before, after, places))
-    return Agreement(len(places), differences, original.result, original.result == now.result)
+    differences = []
+    for policy, scenario in places:
+        was, came = (one.get((policy, scenario), NOT_JUDGED) for one in (before, after))
+        if was != came:
+            where = f"{scenario} (policy {policy})" if policy else scenario
+            differences.append(Difference(where, _words(was), _words(came)))
+    same_end = original.result == now.result
+    return Agreement(len(places), tuple(differences), original.result, same_end)
 
 
 _DIED = Outcome.KERNEL_DIED.name
-_Places = dict[tuple[str, str], str]
-
-
-def _by_place(told: Sequence[Told]) -> _Places:
-    return {(one.policy, one.scenario): one.outcome for one in told}
-
-
-def _differences(
-    before: _Places, after: _Places, places: Sequence[tuple[str, str]]
-) -> Iterator[Difference]:
-    for place in places:
-        policy, scenario = place
-        was, came = before.get(place, NOT_JUDGED), after.get(place, NOT_JUDGED)
-        if was != came:
-            where = f"{scenario} (policy {policy})" if policy else scenario
-            yield Difference(where, _words(was), _words(came))
 
 
 def _words(outcome: str) -> str:

@@ -18,10 +18,11 @@ from harness.build.kernel import KernelBuild
 from harness.bundle import manifest as bundle_manifest
 from harness.bundle.manifest import Harness, Kernel, Place, Rounds, Scenarios
 from harness.core import typed_json
-from harness.core.cache import Cache, tree_digest
+from harness.core.cache import Cache, disk_full_named, tree_digest
 from harness.core.paths import REPO
 from harness.core.text import visible
 from harness.machine import qemu
+from harness.results.folder import ResultFolder
 from harness.targets.model import QemuMachine, Target
 
 FILE = "built.json"
@@ -111,11 +112,11 @@ def record(
     kernel: Kernel,
     files: Bootable,
     what: Scenarios | Rounds,
-    replay_of: str | None = None,
+    replay_of: Path | None = None,
 ) -> Record:
     """Describe what a run of `what` boots; asks QEMU for its version.
 
-    `replay_of` is the name of the bundle that the run repeats.
+    `replay_of` is the bundle that the run repeats.
     """
     machine = target.machine if isinstance(target.machine, QemuMachine) else None
     return Record(
@@ -130,7 +131,7 @@ def record(
         arguments=qemu.kernel_command_line(machine) if machine else "",
         qemu=qemu.version(machine) if machine else "",
         parts=() if replay_of else _parts(cache, files),
-        replay_of=visible(replay_of or ""),
+        replay_of=visible(replay_of.name) if replay_of else "",
     )
 
 
@@ -145,6 +146,13 @@ def read(text: str) -> Record:
         if names.is_absolute() or ".." in names.parts:
             raise ValueError(f"{part.member} is outside the cache")
     return found
+
+
+def leave(record: Record, folder: ResultFolder) -> str:
+    """Write the built.json of a run; return how to hand the run on, empty if that cannot be."""
+    with disk_full_named(folder.path):
+        folder.put(FILE, typed_json.to_text(record))
+    return how_to_hand_on(folder.path) if record.can_be_bundled else ""
 
 
 def how_to_hand_on(folder: Path) -> str:

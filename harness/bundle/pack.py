@@ -6,6 +6,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rich.filesize import decimal
@@ -88,8 +89,10 @@ class _Original:
         places = places_of((*command, kernel.origin, kernel.repository or ""))
         texts = dict(_texts(folder, command, places))
         name = VERDICT if record.scenarios else FUZZ
+        parse = parse_run if record.scenarios else partial(typed_json.read, FuzzResult)
+        text = texts.get(f"{ORIGINAL_FOLDER}/{name}")
         try:
-            story = _story(name, texts.get(f"{ORIGINAL_FOLDER}/{name}"))
+            story = None if text is None else parse(text.decode())
         except ValueError as error:
             raise InfrastructureError(f"{folder / name} is damaged: {error}") from error
         return cls(command, places, texts, story)
@@ -109,15 +112,6 @@ class _Original:
         if story is not None and story.failed_seed is not None:
             return Rounds(story.failed_seed, 1)
         return Rounds(record.seed, (story and story.rounds) or record.count or 1)
-
-
-def _story(name: str, text: bytes | None) -> RunResult | FuzzResult | None:
-    """Parse a verdict.json or fuzz.json; ValueError if it is malformed."""
-    if text is None:
-        return None
-    if name == VERDICT:
-        return parse_run(text.decode())
-    return typed_json.read(FuzzResult, text)
 
 
 def _record(folder: Path) -> Record:

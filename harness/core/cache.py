@@ -11,12 +11,11 @@ entry that does not match its seal (a failed disk, a power loss, a manual change
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +23,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 from harness.core import typed_json
-from harness.core.errors import DiskFullError, InfrastructureError
+from harness.core.errors import NO_PLACE, NOT_ALLOWED, DiskFullError, InfrastructureError
 from harness.core.lifetime import check_stopped
 from harness.core.paths import CACHE_HINT
 
@@ -32,8 +31,6 @@ T = TypeVar("T")
 
 # Long enough to make collisions practically impossible, short enough to read aloud.
 KEY_LENGTH = 16
-# Errors that the system returns where the user may not write.
-NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _SEAL = ".seal"
 # How often, in seconds, a run that waits for a lock checks whether it has been stopped.
 _LOCK_SECONDS = 0.3
@@ -76,21 +73,17 @@ def disk_full_named(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_PLACE:
             raise DiskFullError(
                 f"no space left on the disk that holds {where}",
                 hint="free some space, or set XDG_CACHE_HOME to a larger disk; "
                 "`./inv clean --cache` removes what the harness stored",
             ) from error
-        if error.errno in NOT_ALLOWED and _is_on_the_way(error.filename, where):
-            raise _not_written(error) from error
+        if error.errno in NOT_ALLOWED and error.filename:
+            refused = Path(os.fsdecode(error.filename))
+            if refused.is_relative_to(where) or where.is_relative_to(refused):
+                raise _not_written(error) from error
         raise
-
-
-def _is_on_the_way(file: str | bytes | None, where: Path) -> bool:
-    """Return whether `file` is inside the folder `where`, or is one of its parents."""
-    path = Path(os.fsdecode(file)) if file else None
-    return path is not None and (path.is_relative_to(where) or where.is_relative_to(path))
 
 
 def _not_written(error: OSError) -> InfrastructureError:
@@ -167,16 +160,12 @@ class Cache:
         """Return the path of the entry, whether it exists or not."""
         return self.root / kind / key
 
-    def lock(self, name: str) -> AbstractContextManager[bool]:
-        """Hold a lock that other runs on this machine respect; wait until it is free."""
-        return self._locked(name, wait=True)
-
-    def try_lock(self, name: str) -> AbstractContextManager[bool]:
-        """Take the lock only if it is free; yield whether this run holds it."""
-        return self._locked(name, wait=False)
-
     @contextmanager
-    def _locked(self, name: str, *, wait: bool) -> Iterator[bool]:
+    def lock(self, name: str, *, wait: bool = True) -> Iterator[bool]:
+        """Hold a lock that other runs on this machine respect; yield whether this run holds it.
+
+        Without `wait`, take it only if it is free.
+        """
         folder = self.root / "locks"
         lock, ours = FileLock(folder / f"{name}.lock"), True
         try:

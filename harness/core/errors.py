@@ -8,6 +8,7 @@ the wrong thing, 2 wrong usage, 3 infrastructure (a tool, a download, a boot).
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 EXIT_PASSED = 0
@@ -15,6 +16,10 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INFRASTRUCTURE = 3
 EXIT_INTERRUPTED = 130
+
+# The system's errors for a full disk, and for a place where the user may not write.
+NO_PLACE = (errno.ENOSPC, errno.EDQUOT)
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class HarnessError(Exception):

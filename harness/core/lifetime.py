@@ -33,7 +33,7 @@ def check_stopped() -> None:
     """Raise RunEndedError if this thread's work is to stop: see stopped_by()."""
     stop = _stop.get()
     if stop is not None and stop.is_set():
-        raise RunEndedError("the run was ended")
+        raise _ended()
 
 
 def bound_to_us(argv: Sequence[str]) -> list[str]:
@@ -104,30 +104,20 @@ class Healths:
     """The Health of several machines, one per thread, which one call can end together."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._all: list[Health] = []
-        self._ended = False
+        self._run = Health()
 
     def add(self, health: Health) -> None:
         """Add a Health; it fails at once if all have already been ended."""
-        with self._lock:
-            self._all.append(health)
-            ended = self._ended
-        if ended:
-            health.fail(_ended())
+        self._run.listen(lambda: health.fail(_ended()))
 
     @property
     def ended(self) -> bool:
         """Whether all of them have been ended."""
-        return self._ended
+        return self._run.failed
 
     def end(self) -> None:
         """Wake all threads that wait for one of the machines, now or later."""
-        with self._lock:
-            self._ended = True
-            known = tuple(self._all)
-        for health in known:
-            health.fail(_ended())
+        self._run.fail(_ended())
 
 
 def _ended() -> HarnessError:

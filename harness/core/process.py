@@ -61,10 +61,6 @@ _NO_LOADER = (
 _NO_SPACE = re.compile(r"No space left on device|Wrote only \d+ of \d+ bytes")
 
 
-class _TimedOutError(Exception):
-    """A program took longer than its time limit."""
-
-
 # A carriage return ends a line, too: programs that show their progress print no line feeds.
 _LINE_END = re.compile(rb"(?<=\n)|(?<=\r)(?!\n|$)")
 
@@ -155,7 +151,7 @@ def run(
                 if options.on_line is not None:
                     options.on_line(line.decode(errors="replace").rstrip("\r\n"))
             status = process.wait()
-        except _TimedOutError as late:
+        except subprocess.TimeoutExpired as late:
             assert process is not None
             end_group(process, options.grace)
             raise CommandError(
@@ -170,10 +166,10 @@ def run(
         finally:
             if process is not None and process.stdout is not None:
                 process.stdout.close()
-    text = output.decode(errors="replace")
+    done = Completed(words, status, output.decode(errors="replace"))
     if check and status != 0:
-        raise _failure(words, name, status, text, log, error)
-    return Completed(words, status, text)
+        raise _failure(done, name, log, error)
+    return done
 
 
 def run_on_terminal(argv: Sequence[str]) -> int:
@@ -255,7 +251,7 @@ def _opened(log: Path | None, words: tuple[str, ...]) -> Iterator[IO[bytes] | No
 
 
 def _lines(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator[bytes]:
-    """Yield the program's output line by line until its end; _TimedOutError after `timeout`."""
+    """Yield the program's output line by line until its end; TimeoutExpired after `timeout`."""
     pending = b""
     for chunk in _chunks(process, timeout):
         *whole, pending = _LINE_END.split(pending + chunk)
@@ -270,19 +266,22 @@ def _chunks(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator
     If another process keeps the output open, reading stops _LINGER_SECONDS after the end.
     """
     assert process.stdout is not None
-    now = time.monotonic()
-    deadline = now + timeout if timeout is not None else float("inf")
+    pipe = process.stdout.fileno()
+    deadline = float("inf") if timeout is None else time.monotonic() + timeout
     linger = float("inf")
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
+        selector.register(pipe, selectors.EVENT_READ)
         open_end = True
         while open_end or process.poll() is None:
             now = time.monotonic()
-            if now >= deadline:
-                raise _TimedOutError
+            if timeout is not None and now >= deadline:
+                raise subprocess.TimeoutExpired(process.args, timeout)
             check_stopped()
             if now >= linger:
-                yield _what_is_there(process.stdout.fileno())
+                # What is there already, without a wait for more.
+                os.set_blocking(pipe, False)
+                with suppress(BlockingIOError):
+                    yield os.read(pipe, _PIPE)
                 return
             if linger == float("inf") and process.poll() is not None:
                 linger = now + _LINGER_SECONDS
@@ -291,32 +290,19 @@ def _chunks(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(_POLL_SECONDS)
             elif selector.select(_POLL_SECONDS):
-                chunk = os.read(process.stdout.fileno(), _CHUNK)
+                chunk = os.read(pipe, _CHUNK)
                 open_end = chunk != b""
                 yield chunk
 
 
-def _what_is_there(pipe: int) -> bytes:
-    """Return what is in the pipe and has not been read, without waiting for more."""
-    os.set_blocking(pipe, False)
-    with suppress(BlockingIOError):
-        return os.read(pipe, _PIPE)
-    return b""
-
-
 def _failure(
-    words: tuple[str, ...],
-    name: str,
-    status: int,
-    output: str,
-    log: Path | None,
-    error: type[HarnessError],
+    done: Completed, name: str, log: Path | None, error: type[HarnessError]
 ) -> HarnessError:
-    """Return the error for a program that ended with `status`."""
-    tail = last_lines(output)
-    if _NO_SPACE.search(output):
+    """Return the error for a program that failed."""
+    tail = last_lines(done.output)
+    if _NO_SPACE.search(done.output):
         return DiskFullError(
             f"{name}: no space left on the disk", log=log, tail=tail, hint="free some space"
         )
-    ended = f"signal {-status}" if status < 0 else f"status {status}"
-    return error(f"{name} failed ({ended}): {shlex.join(words)[:200]}", log=log, tail=tail)
+    ended = f"signal {-done.status}" if done.status < 0 else f"status {done.status}"
+    return error(f"{name} failed ({ended}): {shlex.join(done.argv)[:200]}", log=log, tail=tail)

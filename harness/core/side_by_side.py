@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -70,7 +70,10 @@ class SideBySide(Generic[Own, Work, Result]):
                 thread.start()
             alive = len(threads)
             while alive:
-                said = self._take()
+                try:
+                    said = self._said.get(timeout=_SIGNAL_SECONDS)
+                except Empty:
+                    continue
                 if said is None:
                     alive -= 1
                 elif isinstance(said, BaseException):
@@ -91,12 +94,6 @@ class SideBySide(Generic[Own, Work, Result]):
                     thread.join()
         if first is not None:
             raise first
-
-    def _take(self) -> tuple[int, Result] | BaseException | None:
-        """Wait for the next message of a thread and return it."""
-        while True:
-            with suppress(Empty):
-                return self._said.get(timeout=_SIGNAL_SECONDS)
 
     def _work(self, number: int) -> None:
         try:

@@ -5,43 +5,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
+# Programs; modinfo and depmod of kmod are in /sbin, which is not on every user's PATH.
+TOOLS = (
+    *("adb", "apt-get", "bc", "bison", "bzip2", "ccache", "chromium", "cpio", "dpkg-deb", "flex"),
+    *("gcc", "git", "gzip", "make", "mmdebstrap", "patch", "perl", "qemu-img", "qemu-system-arm"),
+    *("rsync", "setpriv", "sparse", "tar", "xz", "zstd", "kmod"),
+)
+# The packages of those whose package has another name.
+_PACKAGES = {
+    "apt-get": "apt",
+    "dpkg-deb": "dpkg",
+    "qemu-img": "qemu-utils",
+    "setpriv": "util-linux",
+    "xz": "xz-utils",
+}
 TOOL_PACKAGES: Mapping[str, str] = MappingProxyType(
-    {
-        "adb": "adb",
-        "apt-get": "apt",
-        "bc": "bc",
-        "bison": "bison",
-        "bzip2": "bzip2",
-        "ccache": "ccache",
-        # For the tests of the report page.
-        "chromium": "chromium",
-        "cpio": "cpio",
-        "dpkg-deb": "dpkg",
-        "flex": "flex",
-        "gcc": "gcc",
-        "git": "git",
-        "gzip": "gzip",
-        "make": "make",
-        "mmdebstrap": "mmdebstrap",
-        "patch": "patch",
-        "perl": "perl",
-        "qemu-img": "qemu-utils",
-        "qemu-system-arm": "qemu-system-arm",
-        "rsync": "rsync",
-        "setpriv": "util-linux",
-        "sparse": "sparse",
-        "tar": "tar",
-        "xz": "xz-utils",
-        "zstd": "zstd",
-        # modinfo and depmod are in /sbin, which is not on every user's PATH.
-        "kmod": "kmod",
-    }
+    {tool: _PACKAGES.get(tool, tool) for tool in TOOLS}
 )
 
-# Only tests need these.
+# Only tests need these: Chromium for the report page, sparse for our C code.
 FOR_TESTS = frozenset({"chromium", "sparse"})
 
 # Packages without a program to look for: a file shows that each is installed.
@@ -59,35 +43,16 @@ FILE_PACKAGES: Mapping[str, str] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True)
-class CrossCompiler:
-    """A cross compiler from Debian: the package of each of its tools, and its C library.
-
-    The file `library_file` shows that the package `library` is installed.
-    """
-
-    tools: Mapping[str, str]
-    library_file: str
-    library: str
-
-
-# By the prefix of their tools.
-CROSS_COMPILERS: Mapping[str, CrossCompiler] = MappingProxyType(
+# Debian's cross compilers, by the prefix of their tools: the package of the C library of each.
+CROSS_COMPILERS: Mapping[str, str] = MappingProxyType(
     {
-        "arm-linux-gnueabihf-": CrossCompiler(
-            {"gcc": "gcc-arm-linux-gnueabihf", "ld": "binutils-arm-linux-gnueabihf"},
-            "/usr/arm-linux-gnueabihf/lib/libc.a",
-            "libc6-dev-armhf-cross",
-        ),
-        "arm-linux-gnueabi-": CrossCompiler(
-            {"gcc": "gcc-arm-linux-gnueabi", "ld": "binutils-arm-linux-gnueabi"},
-            "/usr/arm-linux-gnueabi/lib/libc.a",
-            "libc6-dev-armel-cross",
-        ),
+        "arm-linux-gnueabihf-": "libc6-dev-armhf-cross",
+        "arm-linux-gnueabi-": "libc6-dev-armel-cross",
     }
 )
-# The tools of a cross compiler that a kernel's build calls by name.
-_CROSS_TOOLS = ("gcc", "ld")
+# The tools of a cross compiler that a kernel's build calls by name, and how Debian calls the
+# package of each: for arm-linux-gnueabi-ld it is binutils-arm-linux-gnueabi.
+_CROSS_TOOLS = {"gcc": "gcc", "ld": "binutils"}
 _CROSS_TOOL = re.compile(rf"(?P<prefix>(?:.*[-/])?)(?P<tool>{'|'.join(_CROSS_TOOLS)})")
 
 
@@ -96,11 +61,8 @@ def needed_tools(prefixes: Iterable[str]) -> dict[str, str | None]:
 
     The package is None for the tools of a compiler that Debian does not have.
     """
-    tools: dict[str, str | None] = dict(TOOL_PACKAGES)
-    for prefix in prefixes:
-        for name in _CROSS_TOOLS:
-            tools[f"{prefix}{name}"] = package_of(f"{prefix}{name}")
-    return tools
+    compilers = (f"{prefix}{name}" for prefix in prefixes for name in _CROSS_TOOLS)
+    return {**TOOL_PACKAGES, **{tool: package_of(tool) for tool in compilers}}
 
 
 def needed_files(prefixes: Iterable[str]) -> dict[str, str]:
@@ -108,8 +70,7 @@ def needed_files(prefixes: Iterable[str]) -> dict[str, str]:
     files = dict(FILE_PACKAGES)
     for prefix in prefixes:
         if prefix in CROSS_COMPILERS:
-            compiler = CROSS_COMPILERS[prefix]
-            files[compiler.library_file] = compiler.library
+            files[f"/usr/{prefix.removesuffix('-')}/lib/libc.a"] = CROSS_COMPILERS[prefix]
     return files
 
 
@@ -120,7 +81,8 @@ def package_of(tool: str) -> str | None:
     """
     found = _CROSS_TOOL.fullmatch(tool)
     if found and found["prefix"] in CROSS_COMPILERS:
-        return CROSS_COMPILERS[found["prefix"]].tools[found["tool"]]
+        triple = found["prefix"].removesuffix("-").replace("_", "-")
+        return f"{_CROSS_TOOLS[found['tool']]}-{triple}"
     return TOOL_PACKAGES.get(tool)
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import datetime
-from pathlib import Path
 
 from harness.build import equipment, rootfs
 from harness.core.errors import EXIT_PASSED, UsageError
@@ -46,7 +45,8 @@ def run(
     check_machine(target, avd)
     equipped = equipment.build(ws, target, source)
     files = equipped.bootable
-    with open_session(ws, boot_of(target, files, snapshot, avd), _folder(target)) as session:
+    logs = RESULTS / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{target.name}-boot"
+    with open_session(ws, boot_of(target, files, snapshot, avd), logs) as session:
         session.device.shell(modules_command(Modules(loaded=True)))
         ws.reporter.say(
             f"{user} on {files.release}; `exit` ends it; console: {session.console_log}"
@@ -78,11 +78,6 @@ def shell_command(device: Device, user: str, *, terminal: bool) -> list[str]:
     # adbd with the first shell protocol refuses this option.
     mode = ["-t"] if terminal else [] if device.legacy_shell else ["-T"]
     return ["adb", "-P", str(device.server.port), "-s", device.address, "shell", *mode, login]
-
-
-def _folder(target: Target) -> Path:
-    """Return a folder for the logs, in the results."""
-    return RESULTS / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{target.name}-boot"
 
 
 def _shell(session: Session, user: str) -> None:

@@ -64,10 +64,6 @@ def _beside_python(program: str) -> str:
     return str(Path(sys.executable).with_name(program))
 
 
-def _shellcheck() -> Sequence[str]:
-    return (_beside_python("shellcheck"), "-s", "sh", *shell_scripts())
-
-
 def _unit_tests(cpus: int) -> Sequence[str]:
     """Return the command for the unit tests: a process of pytest for each CPU.
 
@@ -84,7 +80,7 @@ LINT = (
     Check("ruff format", _python("ruff", "format", "--diff")),
     Check("mypy", _python("mypy")),
     Check("imports", lambda: (_beside_python("lint-imports"), "--no-cache")),
-    Check("shellcheck", _shellcheck),
+    Check("shellcheck", lambda: (_beside_python("shellcheck"), "-s", "sh", *shell_scripts())),
 )
 UNIT_TESTS = (Check("unit tests", lambda: _unit_tests(usable_cpus()), shown=True),)
 BROWSER_TESTS = (Check("browser tests", _python("pytest", "tests/browser"), shown=True),)
@@ -111,8 +107,7 @@ def boot_tests(target: Target, jobs: str = "") -> tuple[Check, ...]:
     same guest. Raise UsageError if it is wrong.
     """
     count = count_of(jobs, target, len(list((REPO / _BOOT_TESTS).glob("test_*.py"))))
-    words = ["pytest", _BOOT_TESTS]
-    words += ["--kernel", target.name]
+    words = ["pytest", _BOOT_TESTS, "--kernel", target.name]
     words += ["--source", target.given_source] if target.given_source else []
     words += ["--debug-kernel"] if target.debug else []
     # Name each test that does not apply to the kernel, with the reason.

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import codecs
-import errno
 import io
 import locale
 import os
@@ -23,6 +22,8 @@ from harness.core.errors import (
     EXIT_INFRASTRUCTURE,
     EXIT_INTERRUPTED,
     EXIT_PASSED,
+    NO_PLACE,
+    NOT_ALLOWED,
     DiskFullError,
     HarnessError,
     InfrastructureError,
@@ -38,8 +39,6 @@ _SIGNALLED = 128
 _PLAIN = {"…": "...", "≤": "<=", "≥": ">=", "—": "-"}
 _PLAIN_ERRORS = "goldfish-oom.plain"
 _UTF_8 = "utf-8"
-_NO_PLACE = (errno.ENOSPC, errno.EDQUOT)
-_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # The first signal ends the run. The second does not cut its clean-up short; the third does.
 _IMPATIENT = 3
 
@@ -107,22 +106,19 @@ def _reader_gone() -> bool:
 
 @dataclass(frozen=True)
 class _Ending:
-    """The end of a run; `text` is for a person, `what` and the rest are for a program."""
+    """The end of a run: `error` is reported, for a person behind the words `label`."""
 
     status: int
-    text: str = ""
-    what: str = ""
-    hint: str = ""
-    log: Path | None = None
-    tail: str = ""
+    error: HarnessError | None = None
+    label: str = ""
 
 
 def _explained(error: BaseException) -> BaseException:
     """Return an error that explains what the system refused; any other error unchanged."""
-    if isinstance(error, OSError) and error.errno in _NO_PLACE:
+    if isinstance(error, OSError) and error.errno in NO_PLACE:
         where = error.filename or "standard output, or a file of the run"
         return DiskFullError(f"no space left: {where}", hint="free some space")
-    if isinstance(error, OSError) and error.errno in _NOT_ALLOWED and error.filename:
+    if isinstance(error, OSError) and error.errno in NOT_ALLOWED and error.filename:
         message = f"this user may not write to or read {os.fsdecode(error.filename)}"
         hint = _other_place(Path(os.fsdecode(error.filename)))
         return InfrastructureError(f"{message} ({error.strerror})", hint=hint)
@@ -148,40 +144,31 @@ def _ending(error: BaseException, debug: bool) -> _Ending:
         case StatusError():
             return _Ending(error.status)
         case HarnessError():
-            return _Ending(
-                error.exit_status,
-                f"error: {error}",
-                error.message,
-                error.hint,
-                error.log,
-                error.tail,
-            )
+            return _Ending(error.exit_status, error, "error: ")
         case KeyboardInterrupt():
-            return _Ending(EXIT_INTERRUPTED, "interrupted", "interrupted")
+            return _Ending(EXIT_INTERRUPTED, HarnessError("interrupted"))
         case Terminated():
-            what = f"terminated ({error})"
-            return _Ending(_SIGNALLED + error.number, what, what)
+            return _Ending(_SIGNALLED + error.number, HarnessError(f"terminated ({error})"))
         case BrokenPipeError() if _reader_gone():
             return _Ending(_SIGNALLED + signal.SIGPIPE)
     # An unexpected error, so a bug.
     first, *_ = str(error).splitlines() or [""]
     what = f"internal error: {type(error).__name__}: {first}"
     hint = "" if debug else "the same command with --debug shows where"
-    text = f"{what}\n  try: {hint}" if hint else what
-    return _Ending(EXIT_INFRASTRUCTURE, text, what, hint)
+    return _Ending(EXIT_INFRASTRUCTURE, HarnessError(what, hint=hint))
 
 
 def _tell(ending: _Ending, reporter: Reporter | None) -> None:
     """Report the ending, and flush the reporter's output; the reader may have gone."""
     with suppress(OSError, HarnessError):
         if reporter is not None:
-            if ending.what:
+            if (error := ending.error) is not None:
                 reporter.error(
-                    ending.what,
-                    hint=ending.hint,
+                    error.message,
+                    hint=error.hint,
                     status=ending.status,
-                    log=ending.log,
-                    tail=ending.tail,
+                    log=error.log,
+                    tail=error.tail,
                 )
             reporter.close(ending.status)
         _flush()
@@ -258,10 +245,10 @@ def guarded(
     except (Exception, KeyboardInterrupt, Terminated) as error:
         ending = _ending(error, debug())
         _tell(ending, reporter())
-        if ending.text:
+        if ending.error is not None:
             if debug():
                 _say(traceback.format_exc().rstrip())
-            _say(ending.text)
+            _say(f"{ending.label}{ending.error}")
         return ending.status
     finally:
         _drop_unwritten()

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from harness.build import debian, git_source, ndk, rootfs
 from harness.build.git_source import OTHER_SOURCE
@@ -53,6 +54,19 @@ class Finding:
     required: bool = True
 
 
+def _there(name: str, there: bool, missing: str, fix: str) -> Finding:
+    """Return a finding of what needs no explanation if it is there."""
+    return Finding(name, True, "here") if there else Finding(name, False, missing, fix)
+
+
+def _look(name: str, look: Callable[[], str | None]) -> Finding:
+    """Return what `look` finds, or what its error says."""
+    try:
+        return Finding(name, True, look() or "here")
+    except HarnessError as error:
+        return Finding(name, False, error.message, error.hint)
+
+
 def run(
     ws: Workspace,
     target: Target,
@@ -78,7 +92,8 @@ def examine(
     yield _python(host)
     yield from _tools(host, target)
     yield from _files(host, target)
-    yield from _terminals_and_network(host)
+    yield _look("pseudo-terminals", host.check_terminals)
+    yield _look("loopback network", host.check_loopback)
     yield from _folders(ws, host)
     yield _kernel_source(ws, target, source)
     yield _guest_packages(ws, target)
@@ -112,20 +127,15 @@ def _python(host: Host) -> Finding:
 def _tools(host: Host, target: Target) -> Iterator[Finding]:
     """Check every program that the harness runs, and its version."""
     for tool, package in needed_tools(target.compilers).items():
-        yield replace(_tool(host, tool, package, target), required=tool not in FOR_TESTS)
-
-
-def _tool(host: Host, tool: str, package: str | None, target: Target) -> Finding:
-    """Check whether the program is there and starts."""
-    path = host.find_tool(tool)
-    if path is None:
-        if package is None:
-            return Finding(tool, False, "not installed", process.LOOK_AT_PREFIX)
-        return Finding(tool, False, f"not installed (package {package})", target.setup_command)
-    try:
-        return Finding(tool, True, _tool_version(host, tool, path))
-    except InfrastructureError as error:
-        return Finding(tool, False, error.message, error.hint)
+        path = host.find_tool(tool)
+        if path is not None:
+            found = _look(tool, partial(_tool_version, host, tool, path))
+        elif package is not None:
+            missing = f"not installed (package {package})"
+            found = Finding(tool, False, missing, target.setup_command)
+        else:
+            found = Finding(tool, False, "not installed", process.LOOK_AT_PREFIX)
+        yield replace(found, required=tool not in FOR_TESTS)
 
 
 def _tool_version(host: Host, tool: str, path: str) -> str:
@@ -141,24 +151,17 @@ def _tool_version(host: Host, tool: str, path: str) -> str:
 def _files(host: Host, target: Target) -> Iterator[Finding]:
     """Check the packages that have a file to look for, and no program."""
     for path, package in needed_files(target.compilers).items():
-        if host.exists(path):
-            yield Finding(package, True, "here")
-        else:
-            yield Finding(
-                package, False, f"not installed ({path} is missing)", target.setup_command
-            )
+        missing = f"not installed ({path} is missing)"
+        yield _there(package, host.exists(path), missing, target.setup_command)
 
 
 def _kernel_source(ws: Workspace, target: Target, source: str | None) -> Finding:
     """Check whether the kernel's source is available."""
     name = f"source of {target.name}"
-    if source is not None:
-        return Finding(name, True, source)
-    try:
-        return Finding(name, True, _own_source(ws, target.source))
-    except InfrastructureError as error:
-        fix = error.hint if OTHER_SOURCE in error.hint else f"{error.hint}; or {OTHER_SOURCE}"
-        return Finding(name, False, error.message, fix.removeprefix("; or "))
+    found = _look(name, lambda: _own_source(ws, target.source) if source is None else source)
+    if found.ok or OTHER_SOURCE in found.fix:
+        return found
+    return replace(found, fix=f"{found.fix}; or {OTHER_SOURCE}".removeprefix("; or "))
 
 
 def _own_source(ws: Workspace, source: DebianSource | GitSource) -> str:
@@ -174,28 +177,14 @@ def _own_source(ws: Workspace, source: DebianSource | GitSource) -> str:
 
 def _guest_packages(ws: Workspace, target: Target) -> Finding:
     """Check whether the packages that the guest is made of are available."""
-    name = "packages of the guest"
-    if rootfs.has_packages(ws, target):
-        return Finding(name, True, "in the cache")
-    try:
+
+    def look() -> str:
+        if rootfs.has_packages(ws, target):
+            return "in the cache"
         suite, package = rootfs.find_packages(ws, target)
-    except InfrastructureError as error:
-        return Finding(name, False, error.message, error.hint)
-    return Finding(name, True, f"{package.name} {package.version} and others, from {suite}")
+        return f"{package.name} {package.version} and others, from {suite}"
 
-
-def _terminals_and_network(host: Host) -> Iterator[Finding]:
-    """Check what else a run needs of the host: a terminal for each guest, loopback."""
-    for name, check in (
-        ("pseudo-terminals", host.check_terminals),
-        ("loopback network", host.check_loopback),
-    ):
-        try:
-            check()
-        except InfrastructureError as error:
-            yield Finding(name, False, error.message, error.hint)
-        else:
-            yield Finding(name, True, "here")
+    return _look("packages of the guest", look)
 
 
 def _folders(ws: Workspace, host: Host) -> Iterator[Finding]:
@@ -219,15 +208,15 @@ def _ndk(target: Target) -> Iterator[Finding]:
     """
     if target.ndk_abi is None:
         return
-    try:
+
+    def look() -> str:
         found = ndk.find()
-    except InfrastructureError as error:
-        yield Finding("Android NDK", False, error.message, error.hint)
-        return
-    detail = "none; Debian's compiler is taken"
-    if found is not None:
-        detail = f"{found.revision} ({found.build}); su of the guest takes Debian's compiler"
-    yield Finding("Android NDK", True, detail, required=False)
+        if found is None:
+            return "none; Debian's compiler is taken"
+        return f"{found.revision} ({found.build}); su of the guest takes Debian's compiler"
+
+    finding = _look("Android NDK", look)
+    yield replace(finding, required=not finding.ok)
 
 
 def _sdk(host: Host, machine: SdkMachine) -> Iterator[Finding]:
@@ -248,40 +237,40 @@ def _sdk(host: Host, machine: SdkMachine) -> Iterator[Finding]:
 
 def _old_launcher(host: Host) -> Iterator[Finding]:
     """Check what the 32-bit launcher needs: to start, and to find the 64-bit emulator."""
-    for name, there, package in (
-        ("32-bit programs", host.exists(_LOADER_32), sdk.PACKAGES_32),
-        ("file", host.find_tool("file") is not None, "file"),
-    ):
-        detail, fix = ("here", "") if there else ("not installed", f"apt-get install {package}")
-        yield Finding(name, there, detail, fix)
+    loader, file = host.exists(_LOADER_32), host.find_tool("file") is not None
+    yield _there("32-bit programs", loader, "not installed", f"apt-get install {sdk.PACKAGES_32}")
+    yield _there("file", file, "not installed", "apt-get install file")
 
 
 def _avd(found: sdk.Sdk, machine: SdkMachine) -> Finding:
     """Check the virtual device that a run without --avd takes."""
-    try:
+
+    def look() -> str:
         chosen = sdk.choose_avd(sdk.list_avds(), machine, None)
         sdk.data_image(found, chosen)
-    except HarnessError as error:
-        return Finding("AVD", False, error.message, error.hint)
-    return Finding("AVD", True, chosen.name)
+        return chosen.name
+
+    return _look("AVD", look)
 
 
 def _disk(ws: Workspace, host: Host) -> Finding:
     """Check whether what is built fits on the cache's disk."""
     root = ws.cache.root
     needed = _DISK_LATER if (root / "sources").is_dir() else _DISK_FIRST
-    free = host.free_disk(root)
-    detail = f"{free / _GIB:.1f} GiB free in {root}, {needed / _GIB:.0f} needed"
     fix = "free some space, or set XDG_CACHE_HOME to a larger disk"
-    return Finding("disk", free >= needed, detail, "" if free >= needed else fix)
+    return _enough("disk", host.free_disk(root), needed, f"free in {root}", fix)
 
 
 def _memory(host: Host, target: Target) -> Finding:
     """Check whether the guest fits into this machine's memory."""
     needed = (target.machine.memory_mib << 20) + _MEMORY_BESIDE_GUEST
-    free = host.free_memory()
-    detail = f"{free / _GIB:.1f} GiB available, {needed / _GIB:.0f} needed"
-    return Finding("memory", free >= needed, detail, "" if free >= needed else "end other programs")
+    return _enough("memory", host.free_memory(), needed, "available", "end other programs")
+
+
+def _enough(name: str, free: int, needed: int, where: str, fix: str) -> Finding:
+    """Check whether so many bytes are free."""
+    detail = f"{free / _GIB:.1f} GiB {where}, {needed / _GIB:.0f} needed"
+    return Finding(name, free >= needed, detail, "" if free >= needed else fix)
 
 
 def _to_do(findings: list[Finding]) -> list[str]:

@@ -17,8 +17,6 @@ from harness.build.kernel import KernelBuild
 from harness.build.kernel_symbols import find_decoded
 from harness.bundle import built
 from harness.bundle.manifest import Kernel, Scenarios
-from harness.core import typed_json
-from harness.core.cache import disk_full_named
 from harness.core.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
 from harness.core.text import visible
 from harness.jobs import guests
@@ -74,9 +72,8 @@ class Run:
     def save_evidence(self) -> None:
         """Write what only the report shows; to do so at every verdict would take too long."""
         self.evidence_at = time.monotonic()
-        ordered = sorted(self.found, key=lambda one: one.place)
-        usage = [one for found in ordered for one in found.usage]
-        decisions = [one for found in ordered for one in found.decisions]
+        usage = [one for found in self.found for one in found.usage]
+        decisions = [one for found in self.found for one in found.decisions]
         self.folder.write_evidence(usage, decisions)
 
     def seen(self, number: int) -> tuple[Observations, tuple[UsageSample, ...]]:
@@ -95,8 +92,8 @@ class Run:
     def add(self, found: Found) -> None:
         """Add a verdict; verdicts are kept in the order of the work, whenever they come."""
         self.found.append(found)
-        ordered = sorted(self.found, key=lambda one: one.place)
-        self.note(judged=tuple(one.judged for one in ordered))
+        self.found.sort(key=lambda one: one.place)
+        self.note(judged=tuple(one.judged for one in self.found))
         if time.monotonic() - self.evidence_at > _EVIDENCE_SECONDS:
             self.save_evidence()
         judged = found.judged
@@ -179,13 +176,10 @@ def note_built(test: Run, kernel: Kernel, files: Bootable) -> None:
     names = tuple(dict.fromkeys(one.scenario.name for one in test.work))
     options = test.options
     what = Scenarios(options.policy, options.trigger, names, test.count)
-    found = built.record(test.ws.cache, options.target, kernel, files, what, options.replay_name)
+    found = built.record(test.ws.cache, options.target, kernel, files, what, options.replay_of)
     test.note(emulator=found.qemu)
-    with disk_full_named(test.folder.path):
-        test.folder.put(built.FILE, typed_json.to_text(found))
-    if found.can_be_bundled:
-        hint = built.how_to_hand_on(test.folder.path)
-        test.last_words.append(lambda summary: "" if summary.passed else hint)
+    hint = built.leave(found, test.folder)
+    test.last_words.append(lambda summary: "" if summary.passed else hint)
 
 
 def perform_built(test: Run, files: Bootable) -> None:
@@ -201,7 +195,7 @@ def perform_built(test: Run, files: Bootable) -> None:
     setup = Setup(test.ws, boot, test.folder, test.count)
     try:
         with test.ws.reporter.phase(f"scenarios, {name}"):
-            done = guests.perform(setup, test.work, options.trigger, test.add)
+            done = guests.Scenarios(setup, options.trigger, test.add).run(test.work)
         test.note(finished=done)
     finally:
         consoles = {guest: test.folder.console_of(guest) for guest in range(1, test.count + 1)}
@@ -285,16 +279,10 @@ def finish(test: Run) -> int:
         raise InfrastructureError(
             test.summary.last_line,
             tail="\n".join(reasons[:_MOST_REASONS]),
-            log=test.folder.console_of(_first_failed(test.summary)),
+            log=test.folder.console_of(test.summary.failed[0].guest if test.summary.failed else 1),
             hint=f"again: cat {test.folder.path}/command.txt",
         )
     return EXIT_FAILED
-
-
-def _first_failed(summary: RunResult) -> int:
-    """Return the guest of the gravest verdict; the first guest if none failed."""
-    failed = summary.failed
-    return next((one.guest for one in summary.judged if failed and one is failed[0]), 1)
 
 
 def _tell(test: Run) -> None:

@@ -23,7 +23,6 @@ from harness.build.bootable import Bootable
 from harness.bundle import built as built_files
 from harness.bundle.manifest import Kernel, Original, Rounds
 from harness.core import typed_json
-from harness.core.cache import disk_full_named
 from harness.core.errors import EXIT_FAILED, EXIT_PASSED, BootError, UsageError
 from harness.jobs.options import FuzzOptions
 from harness.jobs.pool import MOST_GUESTS, Pool, Setup, boot_of, count_of
@@ -87,7 +86,10 @@ def run(ws: Workspace, options: FuzzOptions) -> int:
     repeats the round. Raise UsageError for bad numbers. Errors of building and booting pass
     through.
     """
-    _check_numbers(options)
+    if not 0 <= options.seed <= MOST_SEED:
+        raise UsageError(f"not a seed: {options.seed}", hint=f"0 to {MOST_SEED}")
+    if options.rounds < 0 or options.minutes <= 0:
+        raise UsageError("there is nothing to do", hint="--minutes N, or --rounds N")
     target = options.target
     check_machine(target)
     guests = count_of(options.jobs, target, options.rounds or MOST_GUESTS)
@@ -112,12 +114,9 @@ def note_built(fuzz: Fuzz, kernel_found: Kernel, files: Bootable) -> None:
     options = fuzz.options
     what = Rounds(options.seed, options.rounds)
     found = built_files.record(
-        fuzz.ws.cache, options.target, kernel_found, files, what, options.replay_name
+        fuzz.ws.cache, options.target, kernel_found, files, what, options.replay_of
     )
-    with disk_full_named(fuzz.folder.path):
-        fuzz.folder.put(built_files.FILE, typed_json.to_text(found))
-    if found.can_be_bundled:
-        fuzz.hand_on = built_files.how_to_hand_on(fuzz.folder.path)
+    fuzz.hand_on = built_files.leave(found, fuzz.folder)
 
 
 def perform_built(fuzz: Fuzz, files: Bootable) -> None:
@@ -164,8 +163,8 @@ class _Rounds:
         """Open a guest that is ready; at its end, unless a round has failed, look for leaks."""
         with self._pool.session(number) as session:
             session.device.shell(f"mount -t debugfs debugfs {_DEBUGFS}", check=False)
-            if _NO_LEAKS in self._lacks:
-                _forget_leaks(session)
+            if _NO_LEAKS in self._lacks and _scan_for_leaks(session.device):
+                session.device.shell(f"echo clear > {_KMEMLEAK}", timeout=_PATIENCE_SECONDS)
             load_modules(session.device)
             yield session
             if not self._failed.is_set():
@@ -195,13 +194,6 @@ def minutes_of(text: str) -> float:
         return float(text)
     except ValueError:
         raise UsageError(f"not a number of minutes: {text}", hint="--minutes 0.5") from None
-
-
-def _check_numbers(options: FuzzOptions) -> None:
-    if not 0 <= options.seed <= MOST_SEED:
-        raise UsageError(f"not a seed: {options.seed}", hint=f"0 to {MOST_SEED}")
-    if options.rounds < 0 or options.minutes <= 0:
-        raise UsageError("there is nothing to do", hint="--minutes N, or --rounds N")
 
 
 def _seeds(options: FuzzOptions) -> Iterator[int]:
@@ -238,12 +230,6 @@ def _round(
     return output.counts, tuple(judge_round(output, section(log, nonce)))
 
 
-def _forget_leaks(session: Session) -> None:
-    """Have kmemleak forget what it found in the kernel's own boot."""
-    if _scan_for_leaks(session.device):
-        session.device.shell(f"echo clear > {_KMEMLEAK}", timeout=_PATIENCE_SECONDS)
-
-
 def _leaks(session: Session) -> tuple[str, ...]:
     """Return what kmemleak finds, if the kernel has it."""
     if not _scan_for_leaks(session.device):
@@ -275,10 +261,9 @@ def finish(fuzz: Fuzz, last_words: Callable[[Fuzz], str] = lambda fuzz: "") -> i
     if not fuzz.problems:
         reporter.result(f"PASS: {fuzz.rounds} rounds", fuzz.folder.path)
         return EXIT_PASSED
-    if fuzz.failed_seed is None:
-        reporter.result("FAIL: behind all rounds", fuzz.folder.path)
-    else:
+    text = "FAIL: behind all rounds"
+    if fuzz.failed_seed is not None:
         again = shlex.join(fuzz.options.of_round(fuzz.failed_seed).command())
         text = f"FAIL: the round of seed {fuzz.failed_seed}; again: {again}"
-        reporter.result(text, fuzz.folder.path)
+    reporter.result(text, fuzz.folder.path)
     return EXIT_FAILED

@@ -120,21 +120,10 @@ def plan(work: Sequence[Work], count: int) -> tuple[Planned, ...]:
     """Return everything that `count` guests are judged for, in order."""
     guests = range(1, count + 1)
     return (
-        *(Planned("", _named(_BOOT, guest)) for guest in guests),
+        *(Planned("", f"{_BOOT}{label_of(guest)}") for guest in guests),
         *(Planned(one.policy, one.scenario.name) for one in work),
-        *(Planned("", _named(_WHOLE_LOG, guest)) for guest in guests),
+        *(Planned("", f"{_WHOLE_LOG}{label_of(guest)}") for guest in guests),
     )
-
-
-def perform(
-    setup: Setup, work: Sequence[Work], trigger: str, found: Callable[[Found], None]
-) -> bool:
-    """Have guests perform the work, and call `found` with each verdict.
-
-    Only one thread at a time calls `found`. Return whether all work was done: a kernel that
-    died ends it. Errors of booting pass through. Raise DeviceError if a machine went away.
-    """
-    return _Scenarios(setup, trigger, found).run(work)
 
 
 @dataclass
@@ -150,8 +139,11 @@ class _Guest:
     limits: Mapping[int, int] = field(default_factory=dict)
 
 
-class _Scenarios:
-    """The scenarios of a run, which guests share. On a stock kernel nothing has limits."""
+class Scenarios:
+    """The scenarios of a run, which guests share. On a stock kernel nothing has limits.
+
+    `found` is called with each verdict, by one thread at a time.
+    """
 
     def __init__(self, setup: Setup, trigger: str, found: Callable[[Found], None]) -> None:
         self._setup = setup
@@ -165,7 +157,10 @@ class _Scenarios:
         self._pool = Pool(setup, self._open, self._do)
 
     def run(self, work: Sequence[Work]) -> bool:
-        """Perform the work; return whether all of it was done."""
+        """Perform the work; return whether all of it was done: a kernel that died ends it.
+
+        Errors of booting pass through. Raise DeviceError if a machine went away.
+        """
         lived: list[bool] = []
         self._pool.run(enumerate(work), lived.append)
         return len(lived) == len(work) and all(lived) and not self._died.is_set()
@@ -219,7 +214,7 @@ class _Scenarios:
         guest.limits = {
             uid_of(run.user): run.limit for run in one.scenario.runs if run.limit and not stock
         }
-        self._begin(guest, one.scenario.name, one)
+        self._begin(guest, one.scenario.name, one.policy, one.scenario.title)
         begun, started = time.monotonic(), datetime.now(UTC)
         seen = observe(guest.session, one.scenario, one.policy, trigger, stock=stock)
         if self._pool.ended:
@@ -260,10 +255,12 @@ class _Scenarios:
     ) -> None:
         """Judge the kernel log, which begins with the boot, and the console."""
         board = self._board
-        name = _named(name, guest.number)
+        name += label_of(guest.number)
         self._begin(guest, name)
         log = guest.log if board.log_tells else certain_lines(guest.log)
-        said = _text_of(console) if board.log_tells and console is not None else ""
+        said = ""
+        if board.log_tells and console is not None and console.is_file():
+            said = console.read_text(encoding="utf-8", errors="replace")
         verdict = judge_log(
             name,
             self._trigger,
@@ -275,17 +272,12 @@ class _Scenarios:
         judged = ScenarioResult.of(verdict, 0.0, datetime.now(UTC), guest.number)
         self._tell(guest, place, judged)
 
-    def _begin(self, guest: _Guest, name: str, work: Work | None = None) -> None:
+    def _begin(self, guest: _Guest, name: str, policy: str = "", title: str = "") -> None:
         """Report that a scenario begins, except on the stock kernel."""
-        if self._stock:
-            return
-        self._reporter.scenario_begin(
-            name,
-            "" if work is None else work.policy,
-            self._trigger,
-            guest=guest.number,
-            title="" if work is None else work.scenario.title,
-        )
+        if not self._stock:
+            self._reporter.scenario_begin(
+                name, policy, self._trigger, guest=guest.number, title=title
+            )
 
     def _tell(
         self,
@@ -297,11 +289,3 @@ class _Scenarios:
     ) -> None:
         with self._lock:
             self._found(Found(place, guest.number, judged, guest.log, scenario, seen, guest.usage))
-
-
-def _text_of(console: Path) -> str:
-    return console.read_text(encoding="utf-8", errors="replace") if console.is_file() else ""
-
-
-def _named(name: str, guest: int) -> str:
-    return f"{name}{label_of(guest)}"

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +71,8 @@ class Host:
         if not any("Release" in name for name in names):
             return float("inf")
         # The list files have the server's times; each update of apt changes these folders.
-        return time.time() - max(_times((lists, lists / "partial")))
+        folders = (lists, lists / "partial")
+        return time.time() - max(one.stat().st_mtime for one in folders if one.exists())
 
     def free_disk(self, folder: Path) -> int:
         """Return the free bytes of the disk that has `folder`, which may not exist yet."""
@@ -116,8 +117,3 @@ class Host:
 
 
 THIS_HOST = Host()
-
-
-def _times(folders: Iterable[Path]) -> list[float]:
-    """Return when each existing folder of `folders` was last changed."""
-    return [folder.stat().st_mtime for folder in folders if folder.exists()]

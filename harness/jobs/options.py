@@ -28,11 +28,6 @@ class Options:
     results: Path = RESULTS
     replay_of: Path | None = None
 
-    @property
-    def replay_name(self) -> str | None:
-        """The name of the bundle that the run repeats, if it does."""
-        return self.replay_of.name if self.replay_of else None
-
     def _built(self) -> dict[str, object]:
         """Return the options that say which kernel is built, and what it boots on."""
         target = self.target

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.build.bootable import Bootable
 from harness.bundle import archive as bundle_archive
 from harness.bundle import built
-from harness.bundle.agreement import Agreement, compare
+from harness.bundle.agreement import compare
 from harness.bundle.manifest import PROGRAMS_FOLDER, Manifest, Original
 from harness.core import typed_json
 from harness.core.cache import disk_full_named, file_sha256
@@ -153,21 +153,17 @@ class _Again:
     def _compared(self, folder: ResultFolder, now: Original) -> str:
         """Record whether the run ended as the original did; return the line that says so."""
         found = compare(self.manifest.original, now)
+        told = {
+            "bundle": self.bundle.name,
+            "sha256": self.sha256,
+            "agrees": found.agrees,
+            "line": found.line,
+            "differences": found.differences,
+            "original": self.manifest.original,
+        }
         with disk_full_named(folder.path):
-            folder.put(FILE, self._text(found))
+            folder.put(FILE, typed_json.to_text(told))
         return found.line
-
-    def _text(self, found: Agreement) -> str:
-        return typed_json.to_text(
-            {
-                "bundle": self.bundle.name,
-                "sha256": self.sha256,
-                "agrees": found.agrees,
-                "line": found.line,
-                "differences": found.differences,
-                "original": self.manifest.original,
-            }
-        )
 
 
 def _check_known(manifest: Manifest) -> None:

@@ -22,6 +22,8 @@ _FRESH_SECONDS = 1 * _DAY
 _NAMES_ONLY = ("-o", "APT::Cmd::Pattern-Only=true")
 _APT = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120", *_NAMES_ONLY)
 _INSTALL = (*_APT, "install", "--no-install-recommends")
+# The packages that emulator-test can do without.
+_OPTIONAL = frozenset(TOOL_PACKAGES[tool] for tool in FOR_TESTS)
 # apt and its packages ask no questions.
 _APT_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive"}
 
@@ -74,28 +76,21 @@ def _ask_for_source(ws: Workspace, source: DebianSource) -> None:
         ws.reporter.say(f"source of the kernel: {found.name} {found.version}")
 
 
-def _commands(host: Host, missing: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the apt-get commands to run, in order; none if nothing is missing."""
-    optional = {TOOL_PACKAGES[tool] for tool in FOR_TESTS}
-    groups = [[package for package in missing if package not in optional]]
-    groups += [[package] for package in missing if package in optional]
-    commands = [(*_INSTALL, *group) for group in groups if group]
-    if commands and host.lists_age() > _FRESH_SECONDS:
-        commands.insert(0, (*_APT, "update"))
-    return commands
-
-
-def _may_fail(command: Sequence[str]) -> bool:
-    """Return whether emulator-test can do without what the command does.
+def _commands(host: Host, missing: Sequence[str]) -> list[tuple[tuple[str, ...], bool]]:
+    """Return the apt-get commands to run, in order, each with whether it may fail.
 
     An update may fail because one of many package sources is out of reach. Of the optional
     packages, Ubuntu, for example, has Chromium only as a snap.
     """
-    optional = {TOOL_PACKAGES[tool] for tool in FOR_TESTS}
-    return "update" in command or optional.issuperset(command[len(_INSTALL) :])
+    groups = [[package for package in missing if package not in _OPTIONAL]]
+    groups += [[package] for package in missing if package in _OPTIONAL]
+    commands = [((*_INSTALL, *group), _OPTIONAL.issuperset(group)) for group in groups if group]
+    if commands and host.lists_age() > _FRESH_SECONDS:
+        commands.insert(0, ((*_APT, "update"), True))
+    return commands
 
 
-def _install(ws: Workspace, host: Host, commands: Sequence[tuple[str, ...]]) -> None:
+def _install(ws: Workspace, host: Host, commands: Sequence[tuple[tuple[str, ...], bool]]) -> None:
     """Run the commands as root, or through sudo."""
     if host.find_tool("apt-get") is None:
         raise InfrastructureError(
@@ -104,17 +99,17 @@ def _install(ws: Workspace, host: Host, commands: Sequence[tuple[str, ...]]) -> 
         )
     sudo, asks = _sudo(host)
     if sudo is None:
-        typed = " && ".join(shlex.join(command) for command in commands)
+        typed = " && ".join(shlex.join(command) for command, _ in commands)
         raise InfrastructureError(
             "packages are missing, and neither root nor sudo is here", hint=f"as root: {typed}"
         )
-    for command in commands:
+    for command, may_fail in commands:
         argv = (*sudo, *command)
         ws.reporter.say(f"$ {shlex.join(argv)}")
         try:
             _apt_get(ws, host, argv, asks)
         except InfrastructureError as error:
-            if not _may_fail(command):
+            if not may_fail:
                 raise
             ws.reporter.say(f"warning: {error}")
 

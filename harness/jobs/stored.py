@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +55,11 @@ def entries(cache: Cache) -> tuple[Stored, ...]:
     if not cache.root.is_dir():
         return ()
     sizes = _sizes(cache.root)
-    found = [_stored(path, sizes.get(path, 0)) for path in _folders(cache.root)]
-    return tuple(sorted(found, key=lambda one: (-one.size, one.kind, one.key)))
+    folders = (path for path in cache.root.glob("*/*") if path.is_dir())
+    found = [
+        _stored(path, sizes.get(path, 0)) for path in folders if path.parent.name not in _NO_ENTRIES
+    ]
+    return tuple(sorted(found, key=lambda one: (-one.size, one.kind, one.key, one.path)))
 
 
 def run(ws: Workspace, *, prune: bool = False, days: str = str(DEFAULT_DAYS)) -> None:
@@ -73,10 +75,12 @@ def run(ws: Workspace, *, prune: bool = False, days: str = str(DEFAULT_DAYS)) ->
         removed = [one for one in old if _remove(ws.cache, one)]
         for one in removed:
             ws.reporter.say(f"remove {one.path}")
-        ws.reporter.result(f"removed {len(removed)} entries, {decimal(_total(removed))}")
+        size = decimal(sum(one.size for one in removed))
+        ws.reporter.result(f"removed {len(removed)} entries, {size}")
         return
     ws.reporter.console.print(table(found, now))
-    ws.reporter.result(f"{len(found)} entries, {decimal(_total(found))} in {ws.cache.root}")
+    size = decimal(sum(one.size for one in found))
+    ws.reporter.result(f"{len(found)} entries, {size} in {ws.cache.root}")
 
 
 def table(found: tuple[Stored, ...], now: float) -> Table:
@@ -102,12 +106,6 @@ def _days_of(text: str) -> float:
     return days
 
 
-def _folders(root: Path) -> Iterator[Path]:
-    for kind in sorted(root.iterdir()):
-        if kind.is_dir() and kind.name not in _NO_ENTRIES:
-            yield from (path for path in sorted(kind.iterdir()) if path.is_dir())
-
-
 def _stored(path: Path, size: int) -> Stored:
     name, partial = path.name, False
     if name.startswith(".") and name.endswith(".partial"):
@@ -125,13 +123,9 @@ def _sizes(root: Path) -> dict[Path, int]:
     return {Path(path): int(size) for size, path in rows}
 
 
-def _total(found: tuple[Stored, ...] | list[Stored]) -> int:
-    return sum(one.size for one in found)
-
-
 def _remove(cache: Cache, one: Stored) -> bool:
     """Remove an entry, unless another run holds its lock; return whether it was removed."""
-    with cache.try_lock(one.lock) as held:
+    with cache.lock(one.lock, wait=False) as held:
         if held and one.partial:
             # Only the half-made one: there may be a whole entry as well.
             remove_partial(one.path)

@@ -44,13 +44,10 @@ class Core:
 
     def __init__(self, path: Path, scan: int = 0) -> None:
         self._ffi = cffi.FFI()
-        self._ffi.cdef("\n".join(self._declarations()))
+        lines = HEADER.read_text().splitlines()
+        self._ffi.cdef("\n".join(line for line in lines if not line.startswith("#")))
         self._library: Any = self._ffi.dlopen(str(path))
         self._scan = self._ffi.new("unsigned long *", scan)
-
-    @staticmethod
-    def _declarations() -> list[str]:
-        return [line for line in HEADER.read_text().splitlines() if not line.startswith("#")]
 
     def scan(
         self,
@@ -66,7 +63,10 @@ class Core:
         for mm, their in zip(mms, theirs, strict=False):
             their.rss = mm.rss
             their.dying = _word_of(mm)
-        rows = [(p.uid, -1 if p.mm is None else p.mm, *_rest(p)) for p in processes]
+        rows = [
+            (p.uid, -1 if p.mm is None else p.mm, p.is_protected, p.is_dying, p.score)
+            for p in processes
+        ]
         result = self._ffi.new("struct core_result *")
         everybody = self._ffi.new("struct core_process[]", rows)
         self._library.core_scan(
@@ -97,10 +97,6 @@ class Core:
         mark = self._ffi.new("struct core_mark *")
         self._library.core_mark(usage, dying, limit, held_back, mark)
         return Mark(mark.grow, mark.shrink, mark.near)
-
-
-def _rest(process: Process) -> tuple[bool, bool, int]:
-    return process.is_protected, process.is_dying, process.score
 
 
 def _word_of(mm: Mm) -> int:

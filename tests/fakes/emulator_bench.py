@@ -4,25 +4,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import bundles
 import pytest
 from fake_guest import FakeGuests
-from rich.console import Console
+from stand_ins import workspace
 
 from harness.build import equipment
-from harness.build.bootable import Bootable
-from harness.build.modules import MODULE_NAMES
-from harness.core.cache import Cache
 from harness.jobs import emulator_test
 from harness.jobs.options import EmulatorTestOptions
 from harness.results.folder import LATEST
 from harness.targets.linux_6_1 import LINUX_6_1
-from harness.ui.progress import Reporter
-from harness.ui.workspace import Workspace
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -34,36 +31,17 @@ class Bench(FakeGuests):
         super().__init__(monkeypatch, tmp_path / "tools")
         self.results = tmp_path / "results"
         self.output = StringIO()
-        self.ws = Workspace(
-            cache=Cache(tmp_path / "cache"),
-            reporter=Reporter(Console(file=self.output, width=160)),
-        )
+        self.ws = workspace(tmp_path / "cache", self.output)
         self.build_error: BaseException | None = None
-        files = tmp_path / "cache" / "all" / "0123"
-        files.mkdir(parents=True)
-        for name in ("oom_test_kernel", *MODULE_NAMES, "image", "config"):
-            (files / name).write_text(name)
+        files = replace(bundles.cached(self.ws.cache), vmlinux=tmp_path / "vmlinux")
         kernel: Any = SimpleNamespace(
-            image=files / "image",
-            config=files / "config",
-            vmlinux=files / "vmlinux",
-            release="6.1.0-gfoom-0",
+            release=files.release,
             toolchain="arm-gcc 12; ld 2.40",
             source=SimpleNamespace(
                 origin="the fake kernel", commit=COMMIT, changed=("a.c",), url=None
             ),
         )
-        bootable = Bootable(
-            kernel.release,
-            image=kernel.image,
-            config=kernel.config,
-            initramfs=files / "image",
-            modules=tuple(files / name for name in MODULE_NAMES),
-            programs=(files / "oom_test_kernel",),
-            packages=("adbd=34",),
-            vmlinux=kernel.vmlinux,
-        )
-        self._built = equipment.Equipment(kernel, bootable)
+        self._built = equipment.Equipment(kernel, files)
 
     def build(self, *_: object) -> equipment.Equipment:
         if self.build_error is not None:

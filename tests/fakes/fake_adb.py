@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 
+from stand_ins import script
+
 from harness.machine.adb import AdbServer
 
 STDOUT, EXIT = 1, 3
@@ -58,11 +60,9 @@ class FakeAdb(socketserver.ThreadingTCPServer):
         """Have `id` on the device print `who`."""
         self.program("id", f"echo '{who}'")
 
-    def program(self, name: str, script: str) -> None:
+    def program(self, name: str, text: str) -> None:
         """Put a program on the device."""
-        program = self._bin / name
-        program.write_text(f"#!/bin/sh\n{script}\n")
-        program.chmod(0o755)
+        script(self._bin / name, text)
 
     def run(self, command: str) -> tuple[int, bytes]:
         """Run a command in a shell of the device; return its status and output."""

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from stand_ins import script
 from world import World, told
 
 from harness.build import equipment
-from harness.core.errors import HarnessError
+from harness.core.errors import DeviceError, HarnessError
 from harness.core.lifetime import Health
 from harness.jobs import emulator_test, fuzz, guests, pool
+from harness.kernel_output.klog import Section
 from harness.machine.adb import ShellResult
 from harness.machine.session import Boot
 from harness.scenarios.catalogue import Scenario
@@ -31,6 +35,44 @@ from harness.scenarios.observations import Observations
 BOOT_LOG = "<6>[    0.000000] Booting Linux\n"
 QEMU = "QEMU emulator version 7.2.22"
 Change = Callable[[Scenario, Observations], Observations]
+
+
+def at(name: str, change: Callable[[Observations], Observations]) -> Change:
+    """Return the change of what is seen of one scenario alone."""
+    return lambda scenario, seen: change(seen) if scenario.name == name else seen
+
+
+def without_record(seen: Observations) -> Observations:
+    """Have the kernel kill without a record of it."""
+    return replace(seen, section=Section("", True, True))
+
+
+def panicked(seen: Observations) -> Observations:
+    """Have the kernel die."""
+    return replace(seen, died="the kernel panicked", section=Section("", False, False))
+
+
+def ctrl_c(*_: object) -> Any:
+    """Have the user interrupt the job."""
+    raise KeyboardInterrupt
+
+
+def interrupt_main() -> None:
+    """Send the signal of Ctrl-C to the main thread, from any thread."""
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, signal.SIGINT)
+
+
+def together(count: int) -> Callable[[], None]:
+    """Return what `count` threads call the first time at the same time, or never."""
+    barrier, first = threading.Barrier(count), iter(range(count))
+
+    def meet() -> None:
+        if next(first, None) is not None:
+            barrier.wait(120)
+
+    return meet
 
 
 @dataclass(frozen=True)
@@ -83,6 +125,11 @@ class FakeGuests:
             monkeypatch.setattr(job, "check_machine", lambda *_: None)
         monkeypatch.setattr(pool, "open_session", self._open_session)
         monkeypatch.setattr(guests, "observe", self._observe)
+
+    def machine_goes(self, seen: Observations) -> Observations:
+        """Have the machine be killed."""
+        self.cause = DeviceError("the machine (QEMU) was killed by SIGKILL")
+        return replace(seen, problem=self.cause.message, runs={})
 
     def build(self, *_: object) -> equipment.Equipment:
         raise AssertionError("nothing is to be built here")
@@ -178,7 +225,6 @@ class FakeDevice:
 def _provide_tools(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a QEMU that only says its version, and an adb, first on PATH."""
     folder.mkdir()
-    for name, script in (("qemu-system-arm", f"echo '{QEMU}'"), ("adb", "exit 1")):
-        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
-        (folder / name).chmod(0o755)
+    script(folder / "qemu-system-arm", f"echo '{QEMU}'")
+    script(folder / "adb", "exit 1")
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)

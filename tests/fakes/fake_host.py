@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import pytest
+from fake_debian import Network
 
 from harness.core import process
 from harness.core.errors import InfrastructureError
 from harness.jobs.host import Host
+from harness.ui.workspace import Workspace
 
 GIB = 1 << 30
 DEBIAN_12 = {
@@ -105,3 +110,16 @@ class FakeHost(Host):
         self.ran.append(" ".join(argv))
         self.asked.append(" ".join(argv))
         return int(self.failing in argv)
+
+
+class Machine:
+    """A host in a network, for a job with this workspace, and what was said to the user."""
+
+    def __init__(self, ws: Workspace, said: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ws, self.host, self.network = ws, FakeHost(), Network()
+        self._said = said
+        self.network.install(monkeypatch)
+
+    @property
+    def said(self) -> str:
+        return self._said.getvalue()

@@ -6,6 +6,8 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+from stand_ins import script
+
 R11 = "Pkg.Desc = Android NDK\nPkg.Revision = 11.2.2725575\n"
 R27 = (
     "Pkg.Desc = Android NDK\nPkg.Revision = 27.0.12077973\n"
@@ -28,13 +30,11 @@ cp "{program}" "$libs/$abi/$name"
 
 
 def make_ndk(
-    root: Path, script: str = "exit 0", *, properties: str = R27, newest_api: int | None = 35
+    root: Path, text: str = "exit 0", *, properties: str = R27, newest_api: int | None = 35
 ) -> Path:
-    """Make an NDK in `root` whose ndk-build is `script`; return the path of ndk-build."""
+    """Make an NDK in `root` whose ndk-build runs `text`; return the path of ndk-build."""
     root.mkdir(parents=True)
-    program = root / "ndk-build"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
+    program = script(root / "ndk-build", text)
     if properties:
         (root / "source.properties").write_text(properties)
     if newest_api is not None:

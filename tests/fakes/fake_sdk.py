@@ -6,25 +6,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from stand_ins import script
 
 
 def make_sdk(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
-    script: str = "exit 0",
+    text: str = "exit 0",
     *,
     revision: str = "26.1.2",
     tools: str = "emulator",
 ) -> Path:
     """Make an SDK in `folder`/sdk, and point ANDROID_HOME to it.
 
-    Its emulator is `script`; return the path of that.
+    Its emulator is a script with this text; return the path of that.
     """
     home = folder / "sdk"
     program = home / tools / "emulator"
     program.parent.mkdir(parents=True)
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
+    script(program, text)
     if revision:
         (program.parent / "source.properties").write_text(f"Pkg.Revision={revision}\n")
     monkeypatch.setenv("ANDROID_HOME", str(home))

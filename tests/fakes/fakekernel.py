@@ -11,14 +11,12 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
-from rich.console import Console
+from stand_ins import workspace
 
 from harness.build.patching import steps
 from harness.build.source import KernelSource
-from harness.core.cache import Cache
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import ElfAbi, Target
-from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 
 TREE = Path(__file__).parent / "fakelinux"
@@ -124,8 +122,7 @@ def make_repository(folder: Path, monkeypatch: pytest.MonkeyPatch) -> FakeReposi
         elf=ElfAbi(machine=host_machine(), elf_class=64, hard_float=False),
     )
     said = io.StringIO()
-    reporter = Reporter(Console(file=said, width=200))
-    ws = Workspace(Cache(folder / "cache"), reporter, jobs=2)
+    ws = replace(workspace(folder / "cache", said), jobs=2)
     fake = FakeRepository(folder, target, ws, said)
     for path in (fake.patches, fake.common / "mm", fake.module):
         path.mkdir(parents=True)

@@ -217,6 +217,8 @@ def test_all_of_this_under_the_sanitizers() -> None:
         _SANITIZED: "1",
         "GOLDFISH_OOM_POPULATIONS": "2000",
         "LD_PRELOAD": asan.stdout.strip(),
+        # This file needs no plugin; to load them takes longer than all of this.
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         # Python's own memory is not what is looked at.
         "ASAN_OPTIONS": "detect_leaks=0",
     }

@@ -19,14 +19,14 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stand_ins import script
+from stand_ins import script, wait_for
 
 from harness.core.paths import REPO
 
@@ -76,13 +76,12 @@ class Clone:
         *arguments: str,
         inv: Path | None = None,
         cwd: Path | None = None,
-        more: Mapping[str, str] | None = None,
         **variables: str,
     ) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [inv or self.folder / "inv", *arguments],
             cwd=cwd or self.folder,
-            env={**os.environ, "INV_PYTHON": self.python, **(more or {}), **variables},
+            env={**os.environ, "INV_PYTHON": self.python, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -93,6 +92,12 @@ class Clone:
         started = self.start(*arguments, **options)
         out, err = started.communicate(timeout=300)
         return started.returncode, out.strip(), err.strip()
+
+    def error(self, **variables: str) -> str:
+        """What `inv` says if it cannot run its program."""
+        status, out, err = self.run(**variables)
+        assert (status, out) == (3, "")
+        return err
 
 
 def quick_venv(folder: Path) -> str:
@@ -172,7 +177,7 @@ def lock_a_package(clone: Clone) -> dict[str, str]:
 
 def test_first_start_makes_venv_and_the_second_uses_it(fresh: Clone) -> None:
     fresh.python = sys.executable
-    status, out, err = fresh.run("a b", "--c", more=lock_a_package(fresh))
+    status, out, err = fresh.run("a b", "--c", **lock_a_package(fresh))
     assert (status, out) == (0, f"{fresh.folder}|{fresh.venv}|a b|--c")
     assert err.startswith("inv: making .venv with Python 3.")
     made = fresh.stamp.stat().st_mtime_ns
@@ -236,9 +241,7 @@ def test_killed_while_it_installs(fresh: Clone, tmp_path: Path) -> None:
     normal = fresh.python
     fresh.python = python_that(tmp_path, '"-m venv"*', f'mkdir -p "$3"; touch {gate}; sleep 60')
     started = fresh.start()
-    while not gate.exists():
-        assert started.poll() is None
-        time.sleep(0.01)
+    wait_for(gate, started)
     os.killpg(started.pid, signal.SIGKILL)
     started.communicate(timeout=300)
     fresh.python = normal
@@ -247,16 +250,15 @@ def test_killed_while_it_installs(fresh: Clone, tmp_path: Path) -> None:
 
 def test_no_python(fresh: Clone) -> None:
     fresh.python = "python-that-is-not-there"
-    status, _, err = fresh.run()
-    assert status == 3
-    assert err == "inv: needs Python 3.11 or later: apt-get install python3 python3-venv"
+    needed = "needs Python 3.11 or later: apt-get install python3 python3-venv"
+    assert fresh.error() == f"inv: {needed}"
 
 
 def test_an_old_python_is_passed_over(fresh: Clone, tmp_path: Path) -> None:
     normal = fresh.python
     old = python_that(tmp_path, '*"version_info < (3, 11)"*')
     fresh.python = old
-    assert fresh.run()[0] == 3
+    assert fresh.error()
     fresh.python = f"{old} {normal}"
     assert fresh.run()[0] == 0
 
@@ -273,12 +275,9 @@ def fake_tools(folder: Path, *, user: int, apt: str) -> str:
 def test_no_venv_module_and_not_root(fresh: Clone, tmp_path: Path) -> None:
     fresh.python = python_that(tmp_path, '*"import ensurepip"*')
     path = fake_tools(tmp_path, user=1000, apt="exit 9")
-    status, _, err = fresh.run(PATH=path)
-    version = ".".join(map(str, sys.version_info[:2]))
-    assert status == 3
-    assert err == (
-        f"inv: {fresh.python} has no venv module; as root: apt-get install python{version}-venv"
-    )
+    package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+    lacks = f"{fresh.python} has no venv module; as root: apt-get install {package}"
+    assert fresh.error(PATH=path) == f"inv: {lacks}"
 
 
 def test_no_venv_module_and_root(fresh: Clone, tmp_path: Path) -> None:
@@ -299,16 +298,13 @@ def test_no_venv_module_and_root(fresh: Clone, tmp_path: Path) -> None:
 
 def test_no_venv_module_and_apt_fails(fresh: Clone, tmp_path: Path) -> None:
     fresh.python = python_that(tmp_path, '*"import ensurepip"*')
-    path = fake_tools(tmp_path, user=0, apt="echo E: no network; exit 100")
-    status, _, err = fresh.run(PATH=path)
-    assert status == 3
+    err = fresh.error(PATH=fake_tools(tmp_path, user=0, apt="echo E: no network; exit 100"))
     assert "E: no network" in err
     assert err.splitlines()[-1].endswith(".venv.log")
 
 
 def test_a_package_that_cannot_be_had(fresh: Clone) -> None:
-    status, _, err = fresh.run(PIP_NO_INDEX="1")
-    assert status == 3
+    err = fresh.error(PIP_NO_INDEX="1")
     assert "pip could not install the locked packages" in err
     assert len(err.splitlines()) < 14
     assert not fresh.stamp.exists()
@@ -324,7 +320,7 @@ def test_pip_installs_into_venv_wherever_the_user_has_it_install(
     lines = ["[global]", "user = true", "[install]", *(f"{n} = {p}" for n, p in places.items())]
     (tmp_path / "pip.conf").write_text("\n".join(lines) + "\n")
     status, out, err = with_pip.run(
-        more=lock_a_package(with_pip),
+        **lock_a_package(with_pip),
         PIP_CONFIG_FILE=str(tmp_path / "pip.conf"),
         PIP_USER="1",
         PIP_TARGET=str(places["target"]),
@@ -338,10 +334,8 @@ def test_pip_installs_into_venv_wherever_the_user_has_it_install(
 
 def test_what_pip_is_not_kept_from_doing_is_told(with_pip: Clone, tmp_path: Path) -> None:
     (tmp_path / "pip.conf").write_text("[global]\ndry-run = true\n")
-    status, _, err = with_pip.run(
-        more=lock_a_package(with_pip), PIP_CONFIG_FILE=str(tmp_path / "pip.conf")
-    )
-    assert status == 3
+    config = str(tmp_path / "pip.conf")
+    err = with_pip.error(**lock_a_package(with_pip), PIP_CONFIG_FILE=config)
     assert "inv: pip installed nothing into .venv: look at `pip config list`" in err
 
 
@@ -355,12 +349,11 @@ def test_pip_hears_where_packages_come_from(fresh: Clone) -> None:
         "PIP_DEFAULT_TIMEOUT": "99",
         "PIP_CACHE_DIR": "/cache",
     }
-    assert (
-        fresh.run(more=kept, PIP_REQUIRE_VIRTUALENV="1", PIP_PREFIX="/x", PIP_NO_DEPS="1")[0] == 0
-    )
+    dropped = {"PIP_REQUIRE_VIRTUALENV": "1", "PIP_PREFIX": "/x", "PIP_NO_DEPS": "1"}
+    assert fresh.run(**kept, **dropped)[0] == 0
     said = ast.literal_eval((fresh.venv / "pip.log").read_text())
     assert kept.items() <= said.items()
-    assert not {"PIP_REQUIRE_VIRTUALENV", "PIP_PREFIX", "PIP_NO_DEPS"} & said.keys()
+    assert not dropped.keys() & said.keys()
 
 
 @pytest.mark.parametrize(
@@ -382,7 +375,7 @@ def test_what_is_set_for_another_python(used: Clone, tmp_path: Path, name: str, 
     (used.folder / "harness.py").touch()
     asserts = "import harness, sys\nassert sys.flags.utf8_mode\nassert __debug__\n"
     with program_of(used, asserts + PROGRAM):
-        done = used.run(more={name: value.format(folder=tmp_path)})
+        done = used.run(**{name: value.format(folder=tmp_path)})
     assert done == (0, f"{used.folder}|{used.venv}", "")
 
 
@@ -409,9 +402,7 @@ def test_a_stream_that_is_closed_is_no_file_that_is_opened(
 def test_a_folder_in_which_no_venv_can_be_made(fresh: Clone) -> None:
     # Root may write anywhere; where a folder is, not even root opens a file.
     (fresh.folder / ".venv.lock").mkdir()
-    status, _, err = fresh.run()
-    assert status == 3
-    assert err == (
+    assert fresh.error() == (
         f"inv: cannot write to {fresh.folder}, where .venv has to be made\n"
         "inv: try: a clone in a folder that you may write to"
     )

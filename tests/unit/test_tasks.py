@@ -76,11 +76,11 @@ def program() -> InvProgram:
     return InvProgram(name="inv", binary="./inv", config_class=InvConfig)
 
 
-def inv_process(
-    *arguments: str, cwd: Path = REPO, **environment: str
+def python(
+    *words: str | Path, cwd: Path = REPO, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, REPO / "inv_program.py", *arguments],
+        [sys.executable, *words],
         cwd=cwd,
         env={**os.environ, **environment},
         capture_output=True,
@@ -115,7 +115,7 @@ def test_every_task_and_option_is_explained(name: str) -> None:
 
 
 def test_list_from_another_folder(tmp_path: Path) -> None:
-    done = inv_process("--list", cwd=tmp_path)
+    done = python(REPO / "inv_program.py", "--list", cwd=tmp_path)
     assert done.returncode == 0
     assert all(f"  {name} " in done.stdout for name in all_tasks())
 
@@ -152,33 +152,22 @@ def test_wrong_usage_is_2(inv: Inv, arguments: list[str]) -> None:
 
 
 def test_wrong_usage_is_the_status_of_the_program(inv: Inv) -> None:
-    done, alike = inv_process(*UNKNOWN), inv(*UNKNOWN)
+    done, alike = python("inv_program.py", *UNKNOWN), inv(*UNKNOWN)
     assert (done.returncode, done.stdout, done.stderr) == (2, alike.stdout, alike.stderr)
 
 
-def test_a_reader_that_went_away_is_no_error() -> None:
-    done = subprocess.run(
-        ["sh", "-c", f"{{ {sys.executable} {REPO}/inv_program.py --list; echo $? >&2; }} | true"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.stderr in ("141\n", "0\n")
-
-
 def test_help_names_every_kernel_and_policy(inv: Inv) -> None:
-    done = inv("--help", "setup")
+    done = inv("--help", "emulator-test")
     told = " ".join(done.stdout.split())
     assert done.status == 0
-    assert "rss, runtime, badness or all" in " ".join(inv("--help", "emulator-test").stdout.split())
+    assert "rss, runtime, badness or all" in told
     assert f"the kernel: {' or '.join(TARGETS)} (" in told
 
 
 @pytest.mark.parametrize(("option", "variable"), [(["--debug"], "0"), ([], "1")])
-def test_debug_shows_the_traceback(option: list[str], variable: str) -> None:
-    done = inv_process("doctor", *option, "--kernel", "linux-0.1", INV_DEBUG=variable)
-    assert done.returncode == 2
+def test_debug_shows_the_traceback(inv: Inv, option: list[str], variable: str) -> None:
+    done = inv("doctor", *option, "--kernel", "linux-0.1", INV_DEBUG=variable)
+    assert done.status == 2
     assert "Traceback" in done.stderr
 
 
@@ -235,7 +224,7 @@ def test_wrong_usage_is_told_as_json_too(inv: Inv, arguments: tuple[str, ...]) -
 
 def test_quiet_and_json_exclude_each_other(inv: Inv) -> None:
     done = inv("--quiet", "--json", "doctor")
-    assert done.stderr.splitlines()[0] == "error: --quiet and --json exclude each other"
+    assert done.stderr.startswith("error: --quiet and --json exclude each other\n")
 
 
 def test_an_unknown_output_is_wrong_usage(inv: Inv) -> None:
@@ -246,9 +235,6 @@ def test_an_unknown_output_is_wrong_usage(inv: Inv) -> None:
 
 @pytest.mark.parametrize("arguments", [("clean",), ("cache",)])
 def test_a_task_as_json_and_quietly(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    # A clone, whose results may be removed.
-    for name in ("inv_program.py", "tasks.py", "invoke.yaml", "harness"):
-        (tmp_path / name).symlink_to(REPO / name)
     program = (
         "import sys; from pathlib import Path; import harness.jobs.stored as job; "
         f"job.clean.__kwdefaults__['results'] = Path({str(tmp_path / 'results')!r}); "
@@ -257,15 +243,9 @@ def test_a_task_as_json_and_quietly(tmp_path: Path, arguments: tuple[str, ...]) 
     )
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", program, *words],
-            cwd=REPO,
-            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=True,
-        )
+        done = python("-c", program, *words, XDG_CACHE_HOME=str(tmp_path / "cache"))
+        assert done.returncode == 0
+        return done
 
     found = events(run("--json", *arguments).stdout)
     assert isinstance(found[0], RunBegin)
@@ -322,8 +302,10 @@ def test_emulator_test_passes_its_options_on(jobs: Jobs) -> None:
     tasks.emulator_test(context())
     expected = EmulatorTestOptions(target=LINUX_6_1, policy="rss", trigger="alloc")
     assert calls == [((expected,), {})]
+    ctx = context()
+    ctx.goldfish_oom.kcidb_origin = "my_lab"
     tasks.emulator_test(
-        context(),
+        ctx,
         policy="all",
         trigger="daemon",
         source="/tree",
@@ -340,6 +322,7 @@ def test_emulator_test_passes_its_options_on(jobs: Jobs) -> None:
         scenarios=("report",),
         patches=(Path("a.patch"), Path("b.patch")),
         jobs="2",
+        kcidb_origin="my_lab",
     )
 
 

@@ -65,7 +65,7 @@ def test_a_run_on_an_android_emulator_has_no_machine_of_ours(cache: Cache) -> No
 def test_a_replay_has_no_parts(cache: Cache, tmp_path: Path) -> None:
     # They are in a folder that goes away.
     files = built.unpacked(bundles.RELEASE, tmp_path)
-    found = built.record(cache, LINUX_6_1, bundles.KERNEL_FACTS, files, WHAT, "a\n.gz")
+    found = built.record(cache, LINUX_6_1, bundles.KERNEL_FACTS, files, WHAT, Path("a\n.gz"))
     assert (found.parts, found.replay_of, found.can_be_bundled) == ((), "a\\x0a.gz", False)
 
 

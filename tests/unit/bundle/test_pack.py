@@ -12,21 +12,18 @@ from pathlib import Path
 
 import bundles
 import pytest
-from rich.console import Console
+from stand_ins import workspace
 
 from harness.bundle import archive as bundle_archive
 from harness.bundle import built
 from harness.bundle import pack as bundle
 from harness.bundle.manifest import Harness, Manifest, Original, Rounds, Scenarios, Told
-from harness.core.cache import Cache
 from harness.core.errors import HarnessError, InfrastructureError, UsageError
 from harness.core.process import Completed
 from harness.core.typed_json import to_text
 from harness.machine.qemu import kernel_command_line
 from harness.results.fuzz_result import FuzzResult
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
-from harness.ui.progress import Reporter
-from harness.ui.workspace import Workspace
 
 RUN = "20261122-223145-linux-6.1-rss"
 
@@ -38,9 +35,7 @@ class Place:
         self.folder = tmp_path
         self.results = tmp_path / "results"
         self.output = io.StringIO()
-        self.ws = Workspace(
-            Cache(tmp_path / "cache"), Reporter(Console(file=self.output, width=200))
-        )
+        self.ws = workspace(tmp_path / "cache", self.output)
 
     def bundle(self, result: Path | None = None) -> Path:
         file = self.folder / "a.tar.gz"
@@ -253,10 +248,6 @@ def test_a_commit_is_named_only_of_the_harness_that_ran(
     now = change(built.this_harness())
     monkeypatch.setattr(built, "this_harness", lambda: now)
     answers = iter(("0123\n", ""))
-    monkeypatch.setattr(
-        bundle,
-        "run_program",
-        lambda *_, **__: Completed((), 0, next(answers)),
-    )
+    monkeypatch.setattr(bundle, "run_program", lambda *_, **__: Completed((), 0, next(answers)))
     manifest, _ = place.unpacked()
     assert manifest.harness.commit == ("0123" if commit else None)

@@ -8,21 +8,19 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stand_ins import start_python, wait_for
 
 from harness.core import cache as cache_module
 from harness.core.cache import Cache, digest, disk_full_named, file_sha256, tree_digest
 from harness.core.errors import DiskFullError, InfrastructureError, RunEndedError
 from harness.core.lifetime import stopped_by
-from harness.core.paths import REPO
 
 
 @pytest.fixture
@@ -32,6 +30,16 @@ def cache(tmp_path: Path) -> Cache:
 
 def fill(folder: Path) -> None:
     (folder / "file").write_text("content")
+
+
+def failing(error: BaseException) -> Callable[[Path], None]:
+    """Return what fills an entry in part, and fails."""
+
+    def make(folder: Path) -> None:
+        fill(folder)
+        raise error
+
+    return make
 
 
 def left_behind(cache: Cache) -> list[str]:
@@ -112,50 +120,43 @@ def test_a_cache_that_cannot_be_read_is_not_called_damaged(
 def test_who_is_ended_waits_for_no_other_run(tmp_path: Path) -> None:
     said: list[str] = []
     event = threading.Event()
-    with Cache(tmp_path).lock("a-lock"), stopped_by(event):
-        threading.Timer(0.5, event.set).start()
-        begun = time.monotonic()
-        with pytest.raises(RunEndedError), Cache(tmp_path, said.append).lock("a-lock"):
-            pytest.fail("the lock is not ours")
-    assert time.monotonic() - begun < 120
+
+    def say(text: str) -> None:
+        said.append(text)
+        event.set()
+
+    with (
+        Cache(tmp_path).lock("a-lock"),
+        stopped_by(event),
+        pytest.raises(RunEndedError),
+        Cache(tmp_path, say).lock("a-lock"),
+    ):
+        pytest.fail("the lock is not ours")
     assert said == ["waiting for another run (a-lock)"]
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_a_make_that_fails_leaves_nothing(cache: Cache, error: type[BaseException]) -> None:
-    def make(folder: Path) -> None:
-        fill(folder)
-        raise error
-
-    with pytest.raises(error):
-        cache.ensure("kind", "key", make)
+@pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt(), SystemExit()])
+def test_a_make_that_fails_leaves_nothing(cache: Cache, error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        cache.ensure("kind", "key", failing(error))
     assert left_behind(cache) == []
     assert cache.ensure("kind", "key", fill).is_dir()
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_named(cache: Cache, number: int) -> None:
-    def make(folder: Path) -> None:
-        fill(folder)
-        raise OSError(number, os.strerror(number))
-
     with pytest.raises(DiskFullError, match="no space left") as caught:
-        cache.ensure("kind", "key", make)
+        cache.ensure("kind", "key", failing(OSError(number, os.strerror(number))))
     assert str(cache.root) in caught.value.message
     assert left_behind(cache) == []
 
 
 def test_other_errors_of_the_system_are_not_called_a_full_disk(cache: Cache) -> None:
-    def failing(number: int) -> Callable[[Path], None]:
-        def make(folder: Path) -> None:
-            raise OSError(number, "no", str(folder))
-
-        return make
-
+    inside = str(cache.path("kind", ".key.partial"))
     with pytest.raises(OSError, match="no"):
-        cache.ensure("kind", "key", failing(errno.EIO))
+        cache.ensure("kind", "key", failing(OSError(errno.EIO, "no", inside)))
     with pytest.raises(InfrastructureError, match="cannot write to the cache") as caught:
-        cache.ensure("kind", "key", failing(errno.EACCES))
+        cache.ensure("kind", "key", failing(OSError(errno.EACCES, "no", inside)))
     assert not isinstance(caught.value, DiskFullError)
 
 
@@ -170,15 +171,6 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
     with pytest.raises(DiskFullError):
         Cache(tmp_path).ensure("kind", "key", make)
     assert left_behind(Cache(tmp_path)) == []
-
-
-def test_what_a_killed_run_left_is_redone(cache: Cache) -> None:
-    partial = cache.root / "kind" / ".key.partial"
-    partial.mkdir(parents=True)
-    (partial / "stale").write_text("stale")
-    entry = cache.ensure("kind", "key", fill)
-    assert sorted(path.name for path in entry.iterdir()) == [".seal", "file"]
-    assert left_behind(cache) == ["key"]
 
 
 def test_what_cannot_be_removed_is_named(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,19 +208,7 @@ print(Cache(Path(sys.argv[1])).ensure("kind", "key", make))
 
 
 def start(cache: Cache, journal: Path, seconds: float) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(cache.root), str(journal), str(seconds)],
-        cwd=REPO,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not path.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    return start_python(PROGRAM, cache.root, journal, seconds, stdout=subprocess.PIPE)
 
 
 def test_two_runs_at_once_make_it_once(cache: Cache, tmp_path: Path) -> None:
@@ -246,9 +226,10 @@ def test_kill_9_leaves_no_entry_and_no_lock(cache: Cache, tmp_path: Path) -> Non
     wait_for(Path(f"{journal}.begun"))
     run.send_signal(signal.SIGKILL)
     run.communicate(timeout=120)
-    assert not cache.path("kind", "key").exists()
+    assert left_behind(cache) == [".key.partial"]
     entry = cache.ensure("kind", "key", fill)
     assert sorted(path.name for path in entry.iterdir()) == [".seal", "file"]
+    assert left_behind(cache) == ["key"]
 
 
 @given(st.lists(st.binary(max_size=4)), st.lists(st.binary(max_size=4)))

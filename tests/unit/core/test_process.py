@@ -7,14 +7,13 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from stand_ins import script
+from stand_ins import script, start_python, wait_for
 
 from harness.core import process
 from harness.core.errors import (
@@ -24,10 +23,9 @@ from harness.core.errors import (
     InfrastructureError,
     ToolMissingError,
 )
-from harness.core.paths import REPO
 
 # In seconds; on a busy host a program needs a longer one to begin before it is over.
-LIMITS = (0.5, 2.0, 8.0, 32.0)
+LIMITS = (0.2, 1.0, 5.0, 32.0)
 
 
 def sh(script: str) -> list[str]:
@@ -97,14 +95,14 @@ def test_death_by_a_signal_is_named() -> None:
         process.run(sh("kill -9 $$"))
 
 
-def test_a_full_disk_is_told_from_other_failures() -> None:
+@pytest.mark.parametrize(
+    ("command", "log"),
+    [("echo x | cat >/dev/full", None), ("echo x", Path("/dev/full"))],
+    ids=["output", "log"],
+)
+def test_a_full_disk_is_told_from_other_failures(command: str, log: Path | None) -> None:
     with pytest.raises(DiskFullError):
-        process.run(sh("echo x | cat >/dev/full"))
-
-
-def test_a_log_on_a_full_disk() -> None:
-    with pytest.raises(DiskFullError):
-        process.run(["echo", "x"], log=Path("/dev/full"))
+        process.run(sh(command), log=log)
 
 
 def test_a_missing_program_names_its_package(
@@ -182,10 +180,8 @@ def test_a_repository_that_git_was_told_of_is_not_passed_on(
 
 def test_messages_come_in_one_language(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
-    assert (
-        process.run(sh("echo $LC_ALL$EXTRA"), process.RunOptions(env={"EXTRA": "!"})).output
-        == "C!\n"
-    )
+    options = process.RunOptions(env={"EXTRA": "!"})
+    assert process.run(sh("echo $LC_ALL$EXTRA"), options).output == "C!\n"
 
 
 def test_input_is_empty() -> None:
@@ -221,8 +217,7 @@ def test_an_error_in_the_reader_ends_the_whole_family(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
 
     def on_line(_line: str) -> None:
-        while not pid_file.exists():
-            time.sleep(0.01)
+        wait_for(pid_file)
         raise ValueError
 
     with pytest.raises(ValueError):  # noqa: PT011 - it is our own
@@ -237,12 +232,8 @@ def test_a_signal_ends_the_whole_family(tmp_path: Path, number: signal.Signals) 
         "import sys; from harness.core import process; from harness.jobs import cli\n"
         f"sys.exit(cli.guarded(lambda: process.run({family(pid_file)!r})))\n"
     )
-    harness = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=REPO, stderr=subprocess.PIPE, text=True
-    )
-    while not pid_file.exists():
-        assert harness.poll() is None
-        time.sleep(0.01)
+    harness = start_python(program)
+    wait_for(pid_file, harness)
     harness.send_signal(number)
     _, said = harness.communicate(timeout=120)
     assert harness.returncode == 128 + number
@@ -259,8 +250,7 @@ def test_a_signal_while_a_program_is_started_ends_it(
     class Slow(subprocess.Popen[bytes]):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
-            while not pid_file.exists():
-                time.sleep(0.01)
+            wait_for(pid_file)
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(subprocess, "Popen", Slow)
@@ -271,7 +261,10 @@ def test_a_signal_while_a_program_is_started_ends_it(
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_daemon_that_keeps_the_output_open_does_not_hold_up(tmp_path: Path) -> None:
+def test_a_daemon_that_keeps_the_output_open_does_not_hold_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_LINGER_SECONDS", 0.1)
     pid_file = tmp_path / "pid"
     daemon = f"echo $$ >{pid_file}; exec sleep 300"
     begun = time.monotonic()
@@ -284,7 +277,7 @@ def test_a_daemon_that_keeps_the_output_open_does_not_hold_up(tmp_path: Path) ->
 
 def test_a_program_gets_the_time_that_it_is_granted(tmp_path: Path) -> None:
     cleaned = tmp_path / "cleaned"
-    trap = f"trap 'sleep 0.5; touch {cleaned}; exit' TERM"
+    trap = f"trap 'sleep 0.2; touch {cleaned}; exit' TERM"
     for limit in LIMITS:
         with pytest.raises(CommandError) as caught:
             process.run(

@@ -57,13 +57,18 @@ def test_debian_has_the_compilers_and_machines_of_every_target(target: Target) -
             assert board.machine.binary in TOOL_PACKAGES
 
 
-def test_packages_of_compilers() -> None:
-    assert package_of("arm-linux-gnueabi-gcc") == "gcc-arm-linux-gnueabi"
-    assert package_of("arm-linux-gnueabihf-gcc") == "gcc-arm-linux-gnueabihf"
-    assert package_of("arm-linux-gnueabi-ld") == "binutils-arm-linux-gnueabi"
-    assert package_of("gcc") == "gcc"
-    for foreign in ("arm-eabi-gcc", "/usr/bin/arm-linux-gnueabi-gcc", "/opt/bin/gcc"):
-        assert package_of(foreign) is None
+@pytest.mark.parametrize(
+    ("tool", "package"),
+    [
+        ("arm-linux-gnueabi-gcc", "gcc-arm-linux-gnueabi"),
+        ("arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf"),
+        ("arm-linux-gnueabi-ld", "binutils-arm-linux-gnueabi"),
+        *(("gcc", "gcc"), ("xz", "xz-utils"), ("unheard-of", None)),
+        *((f"{foreign}gcc", None) for foreign in ("arm-eabi-", "/usr/bin/arm-linux-gnueabi-", "/")),
+    ],
+)
+def test_package_of(tool: str, package: str | None) -> None:
+    assert package_of(tool) == package
 
 
 @pytest.mark.parametrize("tool", ["gcc", "arm-linux-gnueabi-ld", "/ndk/ndk-build", "unheard-of"])

@@ -10,24 +10,12 @@ from pathlib import Path
 import pytest
 from fakekernel import make_repository
 
-from harness.core.cache import Cache
 from harness.core.errors import InfrastructureError, UsageError, VerdictError
 from harness.jobs import checks
 from harness.jobs.checks import Check
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
-from harness.ui.progress import PlainConsole, Reporter
 from harness.ui.workspace import Workspace
-
-
-@pytest.fixture
-def said() -> io.StringIO:
-    return io.StringIO()
-
-
-@pytest.fixture
-def ws(tmp_path: Path, said: io.StringIO) -> Workspace:
-    return Workspace(Cache(tmp_path), Reporter(PlainConsole(file=said)))
 
 
 def check(name: str, status: int = 0, *, shown: bool = False) -> Check:

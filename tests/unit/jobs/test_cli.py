@@ -10,11 +10,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from stand_ins import start_python, wait_for
 
 from harness.core.errors import HarnessError, InfrastructureError, UsageError, VerdictError
 from harness.core.paths import REPO
@@ -48,14 +48,12 @@ def test_errors_have_their_status_and_a_short_text(
     assert said.out == ""
 
 
-def test_nothing_is_said_of_success(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.guarded(lambda: None) == 0
-    assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize("status", [0, 1, 3])
-def test_a_status_is_passed_on(status: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.guarded(lambda: cli.finish(status)) == status
+@pytest.mark.parametrize("status", [None, 0, 1, 3])
+def test_a_status_is_passed_on_without_a_word(
+    status: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = (lambda: None) if status is None else lambda: cli.finish(status)
+    assert cli.guarded(work) == (status or 0)
     assert capsys.readouterr().err == ""
 
 
@@ -111,21 +109,9 @@ sys.exit(cli.guarded(work))
 
 def start(folder: Path) -> subprocess.Popen[str]:
     """The program: its clean-up ends when there is a file `clean`."""
-    program = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(folder)],
-        cwd=REPO,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    program = start_python(PROGRAM, folder)
     wait_for(folder / "begun")
     return program
-
-
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not path.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -145,41 +131,36 @@ def test_signals_clean_up(tmp_path: Path, number: signal.Signals, said: str) -> 
     assert (tmp_path / "cleaned").exists()
 
 
-def test_a_second_signal_does_not_cut_the_clean_up_short(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "third"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
+def test_a_second_signal_does_not_cut_the_clean_up_short_and_a_third_does(
+    tmp_path: Path, number: signal.Signals, third: bool
+) -> None:
     program = start(tmp_path)
-    program.send_signal(signal.SIGINT)
+    program.send_signal(number)
     wait_for(tmp_path / "cleaning")
-    program.send_signal(signal.SIGINT)
-    assert program.stderr is not None
-    assert program.stderr.readline() == "cleaning up; once more to leave it undone\n"
-    (tmp_path / "clean").touch()
-    _, said = program.communicate(timeout=120)
-    assert said == "interrupted\n"
-    assert (tmp_path / "cleaned").exists()
-
-
-def test_a_third_signal_does(tmp_path: Path) -> None:
-    program = start(tmp_path)
-    program.send_signal(signal.SIGTERM)
-    wait_for(tmp_path / "cleaning")
-    program.send_signal(signal.SIGTERM)
+    program.send_signal(number)
     # Two that come before the first is taken are one.
     assert program.stderr is not None
     assert program.stderr.readline() == "cleaning up; once more to leave it undone\n"
-    program.send_signal(signal.SIGTERM)
-    program.communicate(timeout=120)
-    assert program.returncode == 143
-    assert not (tmp_path / "cleaned").exists()
+    if third:
+        program.send_signal(number)
+    else:
+        (tmp_path / "clean").touch()
+    _, said = program.communicate(timeout=120)
+    assert program.returncode == 128 + number
+    assert third or said == "interrupted\n"
+    assert (tmp_path / "cleaned").exists() != third
 
 
-@pytest.mark.parametrize("how", ["print", "reporter", "json"])
-def test_a_reader_that_went_away_is_no_error(how: str) -> None:
-    say = {
-        "print": "print('x' * 99, flush=True)",
-        "reporter": "reporter.say('x' * 99)",
-        "json": "reporter.say('x' * 99)",
-    }[how]
-    mode = "json" if how == "json" else "auto"
+@pytest.mark.parametrize(
+    ("mode", "say"),
+    [
+        ("auto", "print('x' * 99, flush=True)"),
+        ("auto", "reporter.say('x' * 99)"),
+        ("json", "reporter.say('x' * 99)"),
+    ],
+)
+def test_a_reader_that_went_away_is_no_error(mode: str, say: str) -> None:
     program = (
         "import sys; from harness.jobs import cli; from harness.ui.progress import Reporter\n"
         f"reporter = Reporter(mode='{mode}')\n"
@@ -187,9 +168,7 @@ def test_a_reader_that_went_away_is_no_error(how: str) -> None:
         "sys.exit(cli.guarded(work, reporter=lambda: reporter))\n"
     )
     read, write = os.pipe()
-    started = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=REPO, stdout=write, stderr=subprocess.PIPE, text=True
-    )
+    started = start_python(program, stdout=write)
     os.close(write)
     os.read(read, 10)
     os.close(read)
@@ -253,35 +232,27 @@ def test_the_status_is_in_the_last_event(status: int, capsys: pytest.CaptureFixt
     ]
 
 
-FULL = """
-import sys
-from harness.jobs import cli
-from harness.core.errors import UsageError
-from harness.ui.progress import Reporter
-reporter = Reporter(mode="json")
-def work():
-    if sys.argv[1] == "say":
-        reporter.say("x")
-    raise UsageError("what?")
-sys.exit(cli.guarded(work, reporter=lambda: reporter))
-"""
+def inv(words: str, cache: Path) -> subprocess.CompletedProcess[str]:
+    """Run `inv` with these words and redirections, and catch what is not redirected."""
+    return subprocess.run(
+        ["sh", "-c", f"({sys.executable} {REPO}/inv_program.py {words})"],
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(
-    ("how", "status", "said"),
-    [("say", 3, "error: no space left on the disk"), ("raise", 2, "error: what?")],
+    ("words", "status", "said"),
+    [
+        ("--json cache", 3, "error: no space left on the disk"),
+        ("--json doctor --kernel none", 2, "error: no kernel is called 'none'"),
+    ],
 )
-def test_a_full_disk_behind_stdout(how: str, status: int, said: str) -> None:
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-c", FULL, how],
-            cwd=REPO,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+def test_a_full_disk_behind_stdout(words: str, status: int, said: str, tmp_path: Path) -> None:
+    done = inv(f"{words} >/dev/full", tmp_path)
     assert done.returncode == status
     assert done.stderr.startswith(said)
     assert len(done.stderr.splitlines()) <= 2
@@ -343,11 +314,7 @@ def test_a_terminal_is_what_its_locale_says(
     [">&-", "2>&-", "<&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>&1"],
 )
 def test_a_stream_that_takes_nothing(command: str, streams: str, tmp_path: Path) -> None:
-    # The outer redirections catch what is not redirected.
-    script = f"{sys.executable} {REPO}/inv_program.py {command} {streams}"
-    done = subprocess.run(
-        ["sh", "-c", f"({script})"], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = inv(f"{command} {streams}", tmp_path)
     full = streams.startswith(">/dev/full")
     assert done.returncode == (2 if "--none" in command else 3 if full else 0)
     assert "Traceback" not in done.stderr

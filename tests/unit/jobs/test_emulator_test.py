@@ -12,20 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import bundles
 import pytest
 from emulator_bench import COMMIT, Bench
-from fake_guest import BOOT_LOG, QEMU
+from fake_guest import BOOT_LOG, QEMU, at, ctrl_c, panicked, without_record
 from rich.console import Console
 
 from harness.bundle import built
-from harness.core.errors import (
-    BootError,
-    BuildError,
-    DeviceError,
-    InfrastructureError,
-    UsageError,
-)
-from harness.kernel_output.klog import Section
+from harness.core.errors import BootError, BuildError, InfrastructureError, UsageError
 from harness.kernel_output.reports import find_reports
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import POLICIES, Scenario
@@ -48,11 +42,6 @@ from harness.ui.events import Kill, RunBegin, RunEnd, ScenarioBegin, ScenarioEnd
 from harness.ui.progress import Reporter
 
 
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
-    return Bench(monkeypatch, tmp_path)
-
-
 def test_a_run_that_passes(bench: Bench) -> None:
     assert bench.run("all") == 0
     assert bench.verdict["passed"] is True
@@ -61,16 +50,17 @@ def test_a_run_that_passes(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("option", "word"),
     [
-        {"policy": "worst", "trigger": "alloc"},
-        {"policy": "rss", "trigger": "timer"},
-        {"policy": "rss", "trigger": "alloc", "scenarios": ("reprot",)},
+        ("policy", "worst"),
+        ("trigger", "timer"),
+        ("scenarios", ("reprot",)),
+        ("kcidb_origin", "My Lab"),
     ],
 )
-def test_a_wrong_word_is_told_before_anything_is_done(bench: Bench, words: dict[str, Any]) -> None:
-    with pytest.raises(UsageError):
-        bench.run(**words)
+def test_a_wrong_word_is_told_before_anything_is_done(bench: Bench, option: str, word: Any) -> None:
+    with pytest.raises(UsageError, match=option.removeprefix("kcidb_").removesuffix("s")):
+        bench.run(**{option: word})
     assert not bench.results.exists()
 
 
@@ -86,16 +76,13 @@ def test_a_build_that_fails_leaves_a_complete_folder(bench: Bench) -> None:
     }
 
 
-def ctrl_c(_scenario: Scenario, _seen: Observations) -> Observations:
-    raise KeyboardInterrupt
-
-
-def test_ctrl_c_leaves_a_complete_folder(bench: Bench) -> None:
-    bench.change = ctrl_c
+def test_ctrl_c_leaves_a_complete_folder_with_what_was_seen_before(bench: Bench) -> None:
+    bench.change = at("course", ctrl_c)
     with pytest.raises(KeyboardInterrupt):
         bench.run()
     assert bench.verdict["result"] == "FAIL: KeyboardInterrupt"
     assert bench.verdict["finished"] is False
+    assert parse_decisions((bench.results / LATEST / "decisions.json").read_text())
 
 
 UPTIME_LOG = f"{BOOT_LOG}<13>[    1.250000] goldfish-oom: uptime 1.00\n"
@@ -145,43 +132,6 @@ def test_what_the_guest_says_late_is_not_lost(bench: Bench) -> None:
     bench.late = [f"usage: time={at}.000000, uid=10070, rss=4096" for at in (1, 2, 30)]
     seen = [sample for one in used(bench) for sample in one.samples if sample.source == PROC]
     assert [one.time for one in seen] == [2.25, 2.25]
-
-
-def test_what_was_seen_before_a_ctrl_c_is_kept(bench: Bench) -> None:
-    def interrupt(scenario: Scenario, seen: Observations) -> Observations:
-        if scenario.name == "course":
-            raise KeyboardInterrupt
-        return seen
-
-    bench.change = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        bench.run()
-    assert parse_decisions((bench.results / LATEST / "decisions.json").read_text())
-
-
-def test_a_kernel_that_dies_fails_the_test_and_ends_it(bench: Bench) -> None:
-    def die(scenario: Scenario, seen: Observations) -> Observations:
-        if scenario.name != "course":
-            return seen
-        bench.cause = BootError("the kernel panicked")
-        return replace(seen, died="the kernel panicked", section=Section("", False, False))
-
-    bench.change = die
-    assert bench.run() == 1
-    assert bench.verdict["result"] == "FAIL: kernel died in course (policy rss)"
-    assert [one["scenario"] for one in bench.verdict["scenarios"]] == ["boot", "report", "course"]
-
-
-def test_a_machine_that_is_killed_is_no_verdict_on_the_kernel(bench: Bench) -> None:
-    def vanish(scenario: Scenario, seen: Observations) -> Observations:
-        bench.cause = DeviceError("the machine (QEMU) was killed by SIGKILL")
-        return replace(seen, problem=bench.cause.message, runs={})
-
-    bench.change = vanish
-    with pytest.raises(DeviceError):
-        bench.run()
-    assert bench.verdict["passed"] is False
-    assert bench.verdict["scenarios"][-1]["outcome"] == "INFRASTRUCTURE_FAILED"
 
 
 def test_missing_evidence_alone_is_no_verdict_on_the_kernel(bench: Bench) -> None:
@@ -241,7 +191,7 @@ def test_what_the_kernel_says_of_its_mistakes_is_told_by_its_title(bench: Bench)
     def die(scenario: Scenario, seen: Observations) -> Observations:
         folder = (bench.results / LATEST).resolve()
         (folder / "console.log").write_text(log)
-        return replace(seen, died="the kernel panicked", section=Section("", False, False))
+        return panicked(seen)
 
     bench.change = die
     assert bench.run() == 1
@@ -273,17 +223,13 @@ def test_a_stock_kernel_that_fails_tells_nothing_of_ours(bench: Bench) -> None:
 
 
 def test_our_kernel_is_not_compared_where_it_died(bench: Bench) -> None:
-    bench.change = lambda _, seen: replace(
-        seen, died="the kernel panicked", section=Section("", False, False)
-    )
+    bench.change = lambda _, seen: panicked(seen)
     assert bench.run(scenarios=("report",), differential=True) == 1
     assert not (bench.results / LATEST / "stock").exists()
 
 
 def test_what_is_told_as_json(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    bench.change = lambda one, seen: (
-        replace(seen, section=Section("", True, True)) if one.name == "course" else seen
-    )
+    bench.change = at("course", without_record)
     bench.ws = replace(bench.ws, reporter=Reporter(mode="json"))
     bench.run(scenarios=("report", "course"))
     bench.ws.reporter.close(1)
@@ -318,7 +264,7 @@ def test_what_was_booted_is_in_the_results(bench: Bench) -> None:
     found = built.read((bench.results / LATEST / built.FILE).read_text())
     assert found.scenarios is not None
     assert (found.scenarios.policy, found.scenarios.names) == ("rss", ("report",))
-    assert (found.qemu, found.packages) == (QEMU, ("adbd=34",))
+    assert (found.qemu, found.packages) == (QEMU, bundles.PACKAGES)
     assert found.kernel.commit == COMMIT
     assert all(part.path(bench.ws.cache).is_file() for part in found.parts)
 
@@ -330,7 +276,7 @@ def handed_on(bench: Bench) -> list[str]:
 def test_only_a_run_that_failed_says_how_to_hand_it_on(bench: Bench) -> None:
     bench.run(scenarios=("report",))
     assert handed_on(bench) == []
-    bench.change = lambda _, seen: replace(seen, section=Section("", True, True))
+    bench.change = lambda _, seen: without_record(seen)
     assert bench.run(scenarios=("report",)) == 1
     folder = (bench.results / LATEST).resolve()
     assert bench.output.getvalue().splitlines()[-2:] == [
@@ -363,6 +309,6 @@ def test_a_run_that_somebody_ended_or_that_built_nothing_is_not_to_be_handed_on(
 
 
 def test_a_run_on_an_android_emulator_is_not_to_be_handed_on(bench: Bench) -> None:
-    bench.change = lambda _, seen: replace(seen, section=Section("", True, True))
+    bench.change = lambda _, seen: without_record(seen)
     assert bench.run(target=GOLDFISH_3_4.on("sdk"), scenarios=("report",)) == 1
     assert handed_on(bench) == []

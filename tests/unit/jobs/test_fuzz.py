@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 from datetime import datetime
 from pathlib import Path
 
 import bundles
 import pytest
-from fake_guest import QEMU, FakeGuests
-from rich.console import Console
+from fake_guest import QEMU, FakeGuests, together
+from stand_ins import workspace
 
 from harness.bundle import built
-from harness.core.cache import Cache
 from harness.jobs import fuzz
 from harness.jobs.options import FuzzOptions
 from harness.results.folder import ResultFolder
@@ -23,7 +21,6 @@ from harness.results.fuzz_result import FUZZ
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import Target
-from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 
 AGAIN = "./inv fuzz --kernel linux-6.1 --emulator qemu"
@@ -32,7 +29,7 @@ HAND_ON = "to hand it on: ./inv bundle results/x"
 
 def finished(folder: Path, problems: tuple[str, ...], failed: int | None) -> tuple[int, list[str]]:
     output = io.StringIO()
-    ws = Workspace(Cache(folder / "cache"), Reporter(Console(file=output, width=300)))
+    ws = workspace(folder / "cache", output)
     made = ResultFolder.create(folder, "linux-6.1", "fuzz", datetime(2026, 11, 22))
     run = fuzz.Fuzz(ws, FuzzOptions(target=LINUX_6_1, seed=7, rounds=9), 1, made)
     run.hand_on, run.rounds, run.problems, run.failed_seed = HAND_ON, 9, problems, failed
@@ -62,8 +59,7 @@ def test_a_run_that_fails_can_be_repeated_and_handed_on(
 
 
 @pytest.mark.usefixtures("guests")
-def test_what_is_booted_is_written_down_before(tmp_path: Path) -> None:
-    ws = Workspace(Cache(tmp_path / "cache"))
+def test_what_is_booted_is_written_down_before(ws: Workspace, tmp_path: Path) -> None:
     options = FuzzOptions(target=LINUX_6_1, seed=7, results=tmp_path / "results")
     run = fuzz.begin(ws, options)
     fuzz.note_built(run, bundles.KERNEL_FACTS, bundles.cached(ws.cache))
@@ -78,19 +74,8 @@ def guests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeGuests:
     return FakeGuests(monkeypatch, tmp_path / "tools")
 
 
-def together(guests: FakeGuests, count: int) -> None:
-    """The first rounds of so many guests are done at the same time, or never."""
-    barrier, first = threading.Barrier(count), iter(range(count))
-
-    def begin() -> None:
-        if next(first, None) is not None:
-            barrier.wait(120)
-
-    guests.begin_round = begin
-
-
 def shared(tmp_path: Path, rounds: int, guests: int, target: Target = LINUX_6_1) -> fuzz.Fuzz:
-    ws = Workspace(Cache(tmp_path / "cache"), Reporter(Console(file=io.StringIO())))
+    ws = workspace(tmp_path / "cache")
     options = FuzzOptions(target=target, seed=7, rounds=rounds, results=tmp_path / "results")
     run = fuzz.begin(ws, options, guests)
     fuzz.perform_built(run, bundles.cached(ws.cache))
@@ -98,7 +83,7 @@ def shared(tmp_path: Path, rounds: int, guests: int, target: Target = LINUX_6_1)
 
 
 def test_guests_share_the_rounds(guests: FakeGuests, tmp_path: Path) -> None:
-    together(guests, 2)
+    guests.begin_round = together(2)
     run = shared(tmp_path, 9, 2)
     assert sorted(one.seed for one in guests.rounds) == list(range(7, 16))
     assert len({one.guest for one in guests.rounds}) == 2
@@ -128,7 +113,7 @@ def test_a_leak_of_the_boot_counts_except_where_the_target_says_so(
 
 
 def test_a_round_that_fails_ends_those_of_all(guests: FakeGuests, tmp_path: Path) -> None:
-    together(guests, 2)
+    guests.begin_round = together(2)
     guests.deaths[8] = [5]
     guests.lost = ["0xbf8c1dc0"]
     run = shared(tmp_path, 100, 2)

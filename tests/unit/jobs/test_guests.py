@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +12,7 @@ import bundles
 import psutil
 import pytest
 from emulator_bench import Bench
-from fake_guest import BOOT_LOG
+from fake_guest import BOOT_LOG, at, interrupt_main, panicked, together, without_record
 from world import World
 
 from harness.core.cache import Cache
@@ -23,7 +21,6 @@ from harness.core.lifetime import Health
 from harness.jobs import pool
 from harness.jobs.guests import WORTH_A_GUEST, Work, names_in, plan
 from harness.jobs.pool import boot_of, count_of
-from harness.kernel_output.klog import Section
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import SCENARIOS, UIDS, Scenario
 from harness.scenarios.observations import Observations
@@ -32,11 +29,6 @@ from harness.targets.linux_6_1 import LINUX_6_1
 
 WORK = [Work("rss", scenario) for scenario in SCENARIOS]
 GIB = 1 << 30
-
-
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bench:
-    return Bench(monkeypatch, tmp_path)
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, cpus: int, free: int) -> None:
@@ -96,21 +88,14 @@ def test_the_plan_has_each_guests_logs() -> None:
     ]
 
 
-def together(bench: Bench, count: int) -> None:
-    """The first scenarios are performed at the same time, or never."""
-    barrier = threading.Barrier(count)
-    arrived = iter(range(count))
+def test_two_guests_share_the_work_and_it_is_told_in_order(bench: Bench) -> None:
+    meet = together(2)
 
     def change(_scenario: Scenario, seen: Observations) -> Observations:
-        if next(arrived, None) is not None:
-            barrier.wait(120)
+        meet()
         return seen
 
     bench.change = change
-
-
-def test_two_guests_share_the_work_and_it_is_told_in_order(bench: Bench) -> None:
-    together(bench, 2)
     assert bench.run(jobs="2") == 0
     names = [one["scenario"] for one in bench.verdict["scenarios"]]
     assert names == [
@@ -122,29 +107,31 @@ def test_two_guests_share_the_work_and_it_is_told_in_order(bench: Bench) -> None
     assert "--jobs 2" in bench.command
 
 
-def test_a_kernel_that_dies_ends_the_work_of_all(bench: Bench) -> None:
-    def die(scenario: Scenario, seen: Observations) -> Observations:
-        if scenario.name != "course":
-            return seen
-        return replace(seen, died="the kernel panicked", section=Section("", False, False))
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_kernel_that_dies_fails_the_test_and_ends_the_work_of_all(
+    bench: Bench, jobs: str
+) -> None:
+    def die(seen: Observations) -> Observations:
+        # Of several guests, the others live.
+        bench.cause = BootError("the kernel panicked") if jobs == "1" else None
+        return panicked(seen)
 
-    bench.change = die
-    assert bench.run(jobs="2") == 1
+    bench.change = at("course", die)
+    assert bench.run(jobs=jobs) == 1
     assert bench.verdict["finished"] is False
     assert bench.verdict["result"] == "FAIL: kernel died in course (policy rss)"
-    assert len(bench.verdict["scenarios"]) < len(SCENARIOS)
+    names = [one["scenario"] for one in bench.verdict["scenarios"]]
+    assert names == ["boot", "report", "course"] if jobs == "1" else len(names) < len(SCENARIOS)
 
 
-def test_a_machine_that_goes_ends_the_work_of_all(bench: Bench) -> None:
-    def vanish(scenario: Scenario, seen: Observations) -> Observations:
-        if scenario.name == "course":
-            bench.cause = DeviceError("the machine (QEMU) was killed by SIGKILL")
-            return replace(seen, problem=bench.cause.message, runs={})
-        return seen
-
-    bench.change = vanish
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_machine_that_goes_is_no_verdict_and_ends_the_work_of_all(
+    bench: Bench, jobs: str
+) -> None:
+    bench.change = at("course", bench.machine_goes)
     with pytest.raises(DeviceError):
-        bench.run(jobs="2")
+        bench.run(jobs=jobs)
+    assert bench.verdict["passed"] is False
     outcomes = {one["scenario"]: one["outcome"] for one in bench.verdict["scenarios"]}
     assert outcomes["course"] == "INFRASTRUCTURE_FAILED"
     assert len(outcomes) < len(SCENARIOS)
@@ -175,15 +162,11 @@ def test_who_interrupts_does_not_wait_for_a_boot(bench: Bench) -> None:
                 ended.append(error.message)
                 raise
 
-    bench.boot = boot
-    main = threading.main_thread().ident
-    assert main is not None
-
     def ctrl_c(_scenario: Scenario, seen: Observations) -> Observations:
-        signal.pthread_kill(main, signal.SIGINT)
+        interrupt_main()
         return seen
 
-    bench.change = ctrl_c
+    bench.boot, bench.change = boot, ctrl_c
     with pytest.raises(KeyboardInterrupt):
         bench.run(jobs="2")
     assert ended == ["the run was ended"]
@@ -202,12 +185,11 @@ def test_each_process_has_the_name_that_the_kernel_knows() -> None:
 
 
 def test_a_kernel_that_dies_between_two_scenarios_has_failed(bench: Bench) -> None:
-    def die(scenario: Scenario, seen: Observations) -> Observations:
-        if scenario.name == "course":
-            bench.cause = BootError("the kernel panicked")
+    def die(seen: Observations) -> Observations:
+        bench.cause = BootError("the kernel panicked")
         return seen
 
-    bench.change = die
+    bench.change = at("course", die)
     assert bench.run(jobs="1") == 1
     assert bench.verdict["result"] == "FAIL: kernel died in whole log"
     assert [one["scenario"] for one in bench.verdict["scenarios"]][-2:] == ["course", "whole log"]
@@ -216,10 +198,7 @@ def test_a_kernel_that_dies_between_two_scenarios_has_failed(bench: Bench) -> No
 
 def test_what_goes_wrong_behind_the_kernels_fault_does_not_hide_it(bench: Bench) -> None:
     def fail(scenario: Scenario, seen: Observations) -> Observations:
-        if scenario.name == "report":
-            return replace(seen, section=Section("", True, True))
-        bench.cause = DeviceError("the machine (QEMU) was killed by SIGKILL")
-        return replace(seen, problem=bench.cause.message, runs={})
+        return without_record(seen) if scenario.name == "report" else bench.machine_goes(seen)
 
     bench.change = fail
     assert bench.run(jobs="1") == 1
@@ -228,13 +207,11 @@ def test_what_goes_wrong_behind_the_kernels_fault_does_not_hide_it(bench: Bench)
 
 
 def test_who_interrupts_gets_no_verdict_on_what_was_under_way(bench: Bench) -> None:
-    main = threading.main_thread().ident
-    assert main is not None
     machine = Health()
     bench.boot = lambda _name, started: started(machine)
 
     def ctrl_c(_scenario: Scenario, seen: Observations) -> Observations:
-        signal.pthread_kill(main, signal.SIGINT)
+        interrupt_main()
         # A wait that the interrupt ends.
         assert machine.pause(120)
         bench.cause = InfrastructureError("the run was ended")

@@ -12,7 +12,7 @@ import pytest
 from fake_host import FakeHost
 
 from harness.core.errors import InfrastructureError
-from harness.core.tools import FILE_PACKAGES, TOOL_PACKAGES, package_of
+from harness.core.tools import FILE_PACKAGES, TOOL_PACKAGES
 from harness.jobs.host import Host
 from harness.jobs.setup import missing_packages
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
@@ -67,11 +67,6 @@ def test_age_of_lists(host: Host) -> None:
     assert host.lists_age() < 80000
     os.utime(lists / "partial", (yesterday, yesterday))
     assert host.lists_age() > 86300
-
-
-def test_package_of() -> None:
-    assert package_of("xz") == "xz-utils"
-    assert package_of("unheard-of") is None
 
 
 def test_the_half_that_is_there_is_not_missing(host: Host) -> None:

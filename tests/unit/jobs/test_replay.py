@@ -11,27 +11,16 @@ from typing import Any
 
 import bundles
 import pytest
-from fake_guest import QEMU, FakeGuests
-from rich.console import Console
+from fake_guest import QEMU, FakeGuests, ctrl_c, without_record
+from stand_ins import workspace
 
 from harness.bundle import archive as bundle_archive
 from harness.bundle import built
 from harness.bundle.manifest import Harness, Original, Place, Rounds, Scenarios, Told
-from harness.core.cache import Cache
-from harness.core.errors import (
-    BootError,
-    InfrastructureError,
-    ToolMissingError,
-    UsageError,
-)
+from harness.core.errors import BootError, InfrastructureError, ToolMissingError, UsageError
 from harness.jobs import replay
-from harness.kernel_output.klog import Section
 from harness.machine import qemu
 from harness.results.folder import LATEST
-from harness.scenarios.catalogue import Scenario
-from harness.scenarios.observations import Observations
-from harness.ui.progress import Reporter
-from harness.ui.workspace import Workspace
 
 ALL_PASSED = Original(
     passed=True,
@@ -55,10 +44,9 @@ class Bench(FakeGuests):
         super().__init__(monkeypatch, tmp_path / "tools")
         self.folder = tmp_path
         self.results = tmp_path / "results"
-        self.cache = tmp_path / "cache"
         self.output = io.StringIO()
-        self.ws = Workspace(Cache(self.cache), Reporter(Console(file=self.output, width=300)))
-        self.change = lambda _, seen: replace(seen, section=Section("", True, True))
+        self.ws = workspace(tmp_path / "cache", self.output)
+        self.change = lambda _, seen: without_record(seen)
 
     def passes(self) -> None:
         """Have every victim die."""
@@ -110,7 +98,7 @@ def test_nothing_is_stored_but_the_results(bench: Bench, monkeypatch: pytest.Mon
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     bench.run()
-    assert not bench.cache.exists()
+    assert not bench.ws.cache.root.exists()
     assert list(scratch.iterdir()) == []
 
 
@@ -221,9 +209,6 @@ def test_a_tool_that_is_missing_is_named(
 
 
 def test_ctrl_c_is_told_without_a_comparison(bench: Bench) -> None:
-    def ctrl_c(_scenario: Scenario, _seen: Observations) -> Observations:
-        raise KeyboardInterrupt
-
     bench.change = ctrl_c
     with pytest.raises(KeyboardInterrupt):
         bench.run()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the cache holds, and what goes when nobody has used it."""
+"""What the cache holds, what goes when nobody has used it, and what `clean` removes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import time
 from pathlib import Path
 
 import pytest
+from stand_ins import workspace
 
-from harness.core.cache import Cache
 from harness.core.errors import UsageError
 from harness.jobs import stored
-from harness.ui.progress import PlainConsole, Reporter
 from harness.ui.workspace import Workspace
 
 
 @pytest.fixture
-def ws(tmp_path: Path) -> Workspace:
-    cache = Cache(tmp_path / "cache")
+def ws(tmp_path: Path, said: io.StringIO) -> Workspace:
+    told = workspace(tmp_path / "cache", said)
+    cache = told.cache
     cache.ensure("kernel", "old", lambda folder: make(folder, 200_000))
     cache.ensure("kernel", "new", lambda folder: make(folder, 100))
     make(tmp_path / "cache" / "kernel" / ".torn.partial", 100)
@@ -27,7 +27,7 @@ def ws(tmp_path: Path) -> Workspace:
     make(tmp_path / "cache" / "ccache" / "a", 100)
     age(tmp_path / "cache" / "kernel" / "old", 40)
     age(tmp_path / "cache" / "trees" / "linux", 31)
-    return Workspace(cache, Reporter(PlainConsole(file=io.StringIO(), width=120)))
+    return told
 
 
 def make(folder: Path, size: int) -> None:
@@ -47,18 +47,15 @@ def names(ws: Workspace) -> set[str]:
 ALL = {"kernel/old", "kernel/new", "kernel/.torn.partial", "trees/linux"}
 
 
-def test_all_is_listed_with_size_and_age(ws: Workspace) -> None:
+def test_all_is_listed_with_size_and_age(ws: Workspace, said: io.StringIO) -> None:
     found = {one.path.name: one for one in stored.entries(ws.cache)}
     assert names(ws) == ALL
     assert found["old"].size >= 200_000 > found["new"].size
     assert found["old"].days(time.time()) == pytest.approx(40, abs=0.01)
     assert found[".torn.partial"].partial
     stored.run(ws)
-    output = ws.reporter.console.file
-    assert isinstance(output, io.StringIO)
-    assert "torn (half-made)" in output.getvalue()
-    assert "40.0 d" in output.getvalue()
-    assert "4 entries" in output.getvalue()
+    for text in ("torn (half-made)", "40.0 d", "4 entries"):
+        assert text in said.getvalue()
 
 
 def test_what_nobody_used_goes(ws: Workspace) -> None:
@@ -94,4 +91,15 @@ def test_days_are_a_number(ws: Workspace, days: str) -> None:
 
 
 def test_an_empty_cache(tmp_path: Path) -> None:
-    assert stored.entries(Cache(tmp_path / "none")) == ()
+    assert stored.entries(workspace(tmp_path / "none").cache) == ()
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_clean(tmp_path: Path, cache: bool) -> None:
+    ws, results = workspace(tmp_path / "cache"), tmp_path / "results"
+    for folder in (results, ws.cache.root, tmp_path / "cache.removed-1", tmp_path / "other"):
+        (folder / "sub").mkdir(parents=True)
+    stored.clean(ws, cache=cache, results=results)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == ({"other"} if cache else {"cache", "cache.removed-1", "other"})
+    stored.clean(ws, cache=cache, results=results)
