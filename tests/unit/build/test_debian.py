@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import io
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from archive import Archive, make_deb
-from stand_ins import script, workspace
+from stand_ins import workspace
 
 from harness.build import debian
 from harness.core.errors import SourceError
@@ -112,36 +112,32 @@ def test_pick_mirror(lines: list[str], mirror: str | None) -> None:
 
 
 SECURITY = "http://security.example/debian-security"
+ARCHIVE_LINE = f"deb {MIRROR} bookworm main"
+SECURITY_LINE = f"deb {SECURITY} bookworm-security main"
+
+
 # What `apt-get indextargets` says on systems that were looked at.
-HOSTS = {
-    "Debian 12": [f"Debian|Debian|{MIRROR}/", f"Debian|Debian-Security|{SECURITY}/"],
-    "Debian 13 by mmdebstrap": [f"Debian|Debian|{MIRROR}/"],
-    "Debian without lists": [f"||{MIRROR}/", f"||{SECURITY}/"],
-    "Ubuntu": ["Ubuntu|Ubuntu|http://u.example/ubuntu/"] * 3,
-}
-
-
 @pytest.mark.parametrize(
-    ("host", "archive_line", "security_line"),
+    ("said", "archive", "security"),
     [
-        ("Debian 12", True, True),
-        ("Debian 13 by mmdebstrap", True, False),
-        ("Debian without lists", True, True),
+        (
+            [f"Debian|Debian|{MIRROR}/", f"Debian|Debian-Security|{SECURITY}/"],
+            [ARCHIVE_LINE],
+            [SECURITY_LINE],
+        ),
+        ([f"Debian|Debian|{MIRROR}/"], [ARCHIVE_LINE], []),
+        ([f"||{MIRROR}/", f"||{SECURITY}/"], [ARCHIVE_LINE], [SECURITY_LINE]),
         # mmdebstrap knows an archive of Debian's itself, with its security updates.
-        ("Ubuntu", False, False),
+        (["Ubuntu|Ubuntu|http://u.example/ubuntu/"] * 3, [], []),
     ],
+    ids=["Debian 12", "Debian 13 by mmdebstrap", "Debian without lists", "Ubuntu"],
 )
 def test_the_mirror_is_the_hosts(
-    host: str,
-    archive_line: bool,
-    security_line: bool,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    put_on_path: Callable[[str, str], Path],
+    said: list[str],
+    archive: list[str],
+    security: list[str],
 ) -> None:
-    lines = "\n".join(HOSTS[host])
-    script(tmp_path / "apt-get", f"cat <<'END'\n{lines}\nEND")
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    archive, security = debian._sources("bookworm")
-    assert archive == ([f"deb {MIRROR} bookworm main"] if archive_line else [])
-    expected = [f"deb {SECURITY} bookworm-security main"] if security_line else []
-    assert security == expected
+    lines = "\n".join(said)
+    put_on_path("apt-get", f"cat <<'END'\n{lines}\nEND")
+    assert debian._sources("bookworm") == (archive, security)

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stand_ins import script, workspace
+from stand_ins import workspace
 
 from harness.build import rootfs
 from harness.core.errors import SourceError
@@ -27,24 +26,11 @@ tar -C t -cf root.tar . && echo adbd_34.0.5-13_armhf.deb
 """
 
 
-@pytest.fixture
-def fake_mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Puts an mmdebstrap on PATH that fails for the suites that a shell pattern names."""
-
-    def make(broken: str) -> None:
-        for name, text in (
-            ("mmdebstrap", MMDEBSTRAP.replace("{broken}", broken)),
-            ("apt-get", ""),
-            ("apt-config", ""),
-        ):
-            script(tmp_path / name, text)
-
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    return make
-
-
-def fetch(tmp_path: Path) -> str:
-    """The packages of the guest, and what was said."""
+def fetch(tmp_path: Path, put_on_path: Callable[[str, str], Path], broken: str) -> str:
+    """The packages of the guest, and what was said; a shell pattern names the broken suites."""
+    put_on_path("mmdebstrap", MMDEBSTRAP.replace("{broken}", broken))
+    for name in ("apt-get", "apt-config"):
+        put_on_path(name, "")
     said = io.StringIO()
     folder = tmp_path / "entry"
     folder.mkdir()
@@ -53,26 +39,24 @@ def fetch(tmp_path: Path) -> str:
     return (folder / "packages").read_text() + said.getvalue()
 
 
-def test_packages_are_the_first_suites(
-    tmp_path: Path, fake_mmdebstrap: Callable[[str], None]
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("none", ""),
+        ("trixie", "the guest's packages are sid's: trixie's cannot be had now\n"),
+    ],
+)
+def test_the_second_suite_stands_in_for_the_first_and_it_is_said(
+    tmp_path: Path, put_on_path: Callable[[str, str], Path], broken: str, said: str
 ) -> None:
-    fake_mmdebstrap("none")
-    assert fetch(tmp_path) == "adbd=34.0.5-13\n"
-
-
-def test_the_second_suite_stands_in_and_it_is_said(
-    tmp_path: Path, fake_mmdebstrap: Callable[[str], None]
-) -> None:
-    fake_mmdebstrap("trixie")
-    assert "packages are sid's: trixie's cannot be had now" in fetch(tmp_path)
+    assert fetch(tmp_path, put_on_path, broken) == f"adbd=34.0.5-13\n{said}"
 
 
 def test_without_any_suite_the_first_ones_failure_is_told(
-    tmp_path: Path, fake_mmdebstrap: Callable[[str], None]
+    tmp_path: Path, put_on_path: Callable[[str, str], Path]
 ) -> None:
-    fake_mmdebstrap("[a-z]*")
     with pytest.raises(SourceError, match=r"\(trixie, armhf\)") as caught:
-        fetch(tmp_path)
+        fetch(tmp_path, put_on_path, "[a-z]*")
     assert "E: the lists do not fit" in caught.value.tail
     assert caught.value.log is not None
     assert caught.value.log.name == "guest-packages.log"
