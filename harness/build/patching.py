@@ -377,14 +377,18 @@ class WorkTree:
         if state is None or not self.tree.is_dir():
             self._copy()
             state = _State(whole=False, files=())
-        doubtful = {*state.files, *files, *self._changed_by_others()}
-        wrong = [path for path in sorted(doubtful) if not self._is_right(path, files)]
+        doubtful = sorted({*state.files, *files, *self._changed_by_others()})
+        wanted = {
+            path: files[path] if path in files else read_file(self.pristine / path)
+            for path in doubtful
+        }
+        wrong = [path for path in doubtful if read_file(self.tree / path) != wanted[path]]
         target = _State(whole=True, files=tuple(sorted(files)))
         if wrong or state != target:
             # Until the tree is whole, all its old and new files are in doubt.
-            self._save(_State(whole=False, files=tuple(sorted(doubtful))))
+            self._save(_State(whole=False, files=tuple(doubtful)))
             for path in wrong:
-                self._put(path, self._wanted(path, files))
+                self._put(path, wanted[path])
             self._save(target)
         return wrong
 
@@ -422,12 +426,6 @@ class WorkTree:
         """Return the files changed after the last `sync`: the release does not cover them."""
         done = self._state_file.stat().st_ctime_ns
         return (file.name for file in walk(self.tree) if file.status.st_ctime_ns > done)
-
-    def _wanted(self, path: str, files: Overlay) -> TreeFile | None:
-        return files[path] if path in files else read_file(self.pristine / path)
-
-    def _is_right(self, path: str, files: Overlay) -> bool:
-        return read_file(self.tree / path) == self._wanted(path, files)
 
     def _put(self, path: str, file: TreeFile | None) -> None:
         place = self.tree / path

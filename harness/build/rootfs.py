@@ -162,11 +162,9 @@ def _fetch(ws: Workspace, target: Target, folder: Path) -> None:
     """Download the packages and unpack them into `folder`/root; write their list beside it."""
     require("mmdebstrap", "apt-get", "tar")
     log = ws.logs / "guest-packages.log"
+    best = target.guest_suites[0]
     with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as scratch:
-        # apt drops root for its downloads, and then has to be able to enter the folder.
-        Path(scratch).chmod(0o755)
         archive = Path(scratch) / "root.tar"
-        best = target.guest_suites[0]
 
         def download(suite: str) -> str:
             # An error points to the first suite's log.
@@ -193,31 +191,20 @@ def _fetch(ws: Workspace, target: Target, folder: Path) -> None:
 
 def _download(target: Target, suite: str, archive: Path, log: Path) -> str:
     """Make `archive` from the guest's packages; return the list of their files."""
-    failure = f"apt could not get the guest's packages ({suite}, {target.guest_arch})"
-    with debian.explained(failure, log):
-        return run(
-            _mmdebstrap(target, suite, archive),
-            # mmdebstrap's temporary folder is then removed with ours, even if mmdebstrap is
-            # killed.
-            RunOptions(env={"TMPDIR": str(archive.parent)}),
-            log=log,
-            error=SourceError,
-            what="get the guest's packages",
-        ).output
-
-
-def _mmdebstrap(target: Target, suite: str, archive: Path) -> list[str]:
-    """Return the command that makes `archive` and lists the packages' files."""
     mirror = debian.mirror()
-    return [
-        *debian.mmdebstrap(target.guest_arch, "extract", "tar"),
-        f"--include={','.join(PACKAGES)}",
-        '--extract-hook=ls "$1/var/cache/apt/archives"',
-        suite,
-        str(archive),
-        # Without a mirror, mmdebstrap uses Debian's own for a Debian suite.
-        *([mirror] if mirror else []),
-    ]
+    return debian.run_mmdebstrap(
+        [
+            *debian.mmdebstrap_argv(target.guest_arch, "extract", "tar"),
+            f"--include={','.join(PACKAGES)}",
+            '--extract-hook=ls "$1/var/cache/apt/archives"',
+            *(suite, str(archive)),
+            # Without a mirror, mmdebstrap uses Debian's own for a Debian suite.
+            *([mirror] if mirror else []),
+        ],
+        f"apt could not get the guest's packages ({suite}, {target.guest_arch})",
+        log,
+        what="get the guest's packages",
+    )
 
 
 def _assemble(target: Target, programs: Path, folder: Path) -> None:

@@ -327,19 +327,19 @@ def _unpack_tar(archive: Path, tree: Path) -> None:
 @contextmanager
 def _plain_stream(archive: Path) -> Iterator[IO[bytes]]:
     """Yield the archive's content without its compression, whichever it is."""
-    with archive.open("rb") as plain:
-        magic = plain.read(6)
-    argv = next((tool for head, tool in _DECOMPRESSORS if magic.startswith(head)), None)
-    if argv is None:
-        with archive.open("rb") as plain:
-            yield plain
-        return
-    require(argv[0])
-    with archive.open("rb") as packed, tempfile.TemporaryFile() as said:
+    # Without a buffer, so that a decompressor, too, reads from the start again.
+    with archive.open("rb", buffering=0) as stream, tempfile.TemporaryFile() as said:
+        magic = stream.read(6)
+        stream.seek(0)
+        argv = next((tool for head, tool in _DECOMPRESSORS if magic.startswith(head)), None)
+        if argv is None:
+            yield stream
+            return
+        require(argv[0])
         process = subprocess.Popen(
             argv,
             env=environment_of(argv[0]),
-            stdin=packed,
+            stdin=stream,
             stdout=subprocess.PIPE,
             stderr=said,
             start_new_session=True,

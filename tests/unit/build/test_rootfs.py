@@ -19,10 +19,11 @@ MMDEBSTRAP = r"""
 case " $* " in
 *\ {broken}\ *) echo "E: the lists do not fit" >&2; exit 25 ;;
 esac
+for word; do case $word in *.tar) archive=$word ;; esac; done
 cd "$TMPDIR" && mkdir -p t/usr/bin t/usr/lib/android-sdk/platform-tools t/usr/lib/arm || exit 1
 touch t/usr/bin/busybox t/usr/bin/mksh t/usr/bin/toybox t/usr/lib/arm/libc.so.6 \
     t/usr/lib/ld-linux.so.3 t/usr/lib/android-sdk/platform-tools/adbd
-tar -C t -cf root.tar . && echo adbd_34.0.5-13_armhf.deb
+tar -C t -cf "$archive" . && echo adbd_34.0.5-13_armhf.deb
 """
 
 
