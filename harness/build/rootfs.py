@@ -79,7 +79,10 @@ def build(ws: Workspace, target: Target) -> Rootfs:
     ToolMissingError.
     """
     with ws.reporter.phase("build guest") as phase:
-        programs = _programs(ws, target)
+        packages = _packages_key(target)
+        programs = ws.cache.ensure(
+            "guest-packages", packages, lambda folder: _fetch(ws, target, folder)
+        )
         listing = (programs / "packages").read_text()
         key = digest(
             target.name,
@@ -152,12 +155,6 @@ def _packages_key(target: Target) -> str:
     return digest(*target.guest_suites, target.guest_arch, *PACKAGES, *KEPT, *DROPPED)
 
 
-def _programs(ws: Workspace, target: Target) -> Path:
-    """Return the cache entry with the packages' programs and their list."""
-    key = _packages_key(target)
-    return ws.cache.ensure("guest-packages", key, lambda folder: _fetch(ws, target, folder))
-
-
 def _fetch(ws: Workspace, target: Target, folder: Path) -> None:
     """Download the packages and unpack them into `folder`/root; write their list beside it."""
     require("mmdebstrap", "apt-get", "tar")
@@ -186,7 +183,7 @@ def _fetch(ws: Workspace, target: Target, folder: Path) -> None:
             what="unpack the guest's packages",
         )
     names = {package_name(line) for line in said.splitlines() if line.endswith(".deb")}
-    (folder / "packages").write_text("".join(f"{name}\n" for name in sorted(names)))
+    _write(folder / "packages", sorted(names))
 
 
 def _download(target: Target, suite: str, archive: Path, log: Path) -> str:

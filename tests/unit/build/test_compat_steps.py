@@ -175,7 +175,7 @@ def reports(folder: Path, changed: Files | None = None) -> dict[str, PatchReport
 
 def scripts() -> dict[str, Path]:
     """The scripts that look for the faults, by their step's name."""
-    found = (script_of(step.files[0]) for step in steps(GOLDFISH_3_4) if step.step.optional)
+    found = (script_of(step.files[0]) for step in steps(GOLDFISH_3_4) if step.optional)
     return {script.stem: script for script in found if script is not None}
 
 
