@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 from goldfish_skeleton import GOTO_SH, PUT_USER, write_skeleton
-from stand_ins import workspace
 
-from harness.build.patching import PatchReport, check, inputs, overlay, steps
+from harness.build.patching import PatchReport, check, inputs, overlay, steps, write_file
 from harness.build.source import KernelSource
 from harness.build.toolchain import tool_version
 from harness.build.tree_faults import is_sound, script_of
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import Target
+from harness.ui.workspace import Workspace
 
 # Debian's two differ in how they pass floating point numbers, of which there are none here.
 COMPILERS = [
@@ -58,15 +58,17 @@ PID_C = """\
 #include <linux/init_task.h>
 static unsigned int number = PROC_PID_INIT_INO;
 """
+PERL, MAKE, GCC = "kernel/timeconst.pl", "scripts/Kbuild.include", "include/linux/compiler-gcc.h"
+GOTO, PID, UACCESS = "scripts/gcc-goto.sh", "kernel/pid.c", "arch/arm/include/asm/uaccess.h"
 Files = Mapping[str, str]
 FAULTY: Files = {
-    "include/linux/compiler-gcc.h": GCC_HEADER,
+    GCC: GCC_HEADER,
     "include/linux/compiler-gcc4.h": "",
-    "arch/arm/include/asm/uaccess.h": PUT_USER,
-    "scripts/gcc-goto.sh": GOTO_SH,
-    "kernel/timeconst.pl": FAULTY_PERL,
-    "scripts/Kbuild.include": KBUILD,
-    "kernel/pid.c": PID_C,
+    UACCESS: PUT_USER,
+    GOTO: GOTO_SH,
+    PERL: FAULTY_PERL,
+    MAKE: KBUILD,
+    PID: PID_C,
     "include/linux/pid_namespace.h": "",
     "include/linux/init_task.h": "",
 }
@@ -80,8 +82,6 @@ def variant(name: str, text: str, *changes: tuple[str, str]) -> Files:
     return {name: text}
 
 
-PERL, MAKE, GCC = "kernel/timeconst.pl", "scripts/Kbuild.include", "include/linux/compiler-gcc.h"
-GOTO = "scripts/gcc-goto.sh"
 TEST = "if (!defined(@val)) {"
 UPSTREAM_PERL = """\
 	$cv = $canned_values{$hz};
@@ -114,10 +114,10 @@ MENDED: list[tuple[str, Files]] = [
             ("squote :=", "twice = $(subst $(pound),$$(pound),$(subst $$,$$$$,$1))\nsquote :="),
         ),
     ),
-    ("pid-proc-fs", variant("kernel/pid.c", PID_C, ("namespace.h>", f"namespace.h>{PROC_FS}"))),
+    ("pid-proc-fs", variant(PID, PID_C, ("namespace.h>", f"namespace.h>{PROC_FS}"))),
     ("pid-proc-fs", {"include/linux/pid_namespace.h": "#include <linux/proc_fs.h>\n"}),
     ("pid-proc-fs", {"include/linux/init_task.h": "enum {\n\tPROC_PID_INIT_INO\t= 1,\n};\n"}),
-    ("pid-proc-fs", variant("kernel/pid.c", PID_C, ("PROC_PID_INIT_INO", "0xEFFFFFFC"))),
+    ("pid-proc-fs", variant(PID, PID_C, ("PROC_PID_INIT_INO", "0xEFFFFFFC"))),
     ("gcc-goto", variant(GOTO, GOTO_SH, ("-x c -", "-x c -fno-PIE -"))),
     # The older question, whose answer is yes.
     ("gcc-goto", variant(GOTO, GOTO_SH, ('".long %c0" :: "i" (&word) ::', '"" ::::'))),
@@ -126,7 +126,7 @@ MENDED: list[tuple[str, Files]] = [
     (
         "put-user",
         variant(
-            "arch/arm/include/asm/uaccess.h",
+            UACCESS,
             PUT_USER,
             ('__r2 asm("r2") = (x);', '__r2 asm("r2") = v;'),
             ("register const typeof(*(p)) __r2", f"typeof(*(p)) v = (x);{GOES_ON}{NOT_CONST}"),
@@ -143,13 +143,8 @@ UNKNOWN: list[tuple[str, Files]] = [
     ),
     ("gcc-goto", variant(GOTO, GOTO_SH, ("int main(void)", "int other(void)"))),
     ("make-cmd", variant(MAKE, KBUILD, (OLD_MAKE_CMD, "$(subst  \\#,\\\\\\#,$(cmd_$(1)))"))),
-    ("pid-proc-fs", variant("kernel/pid.c", PID_C, ("#include <linux/init_task.h>\n", ""))),
-    (
-        "put-user",
-        variant(
-            "arch/arm/include/asm/uaccess.h", PUT_USER, ("typeof(*(p)) __r2 ", "typeof(*p) __r2 ")
-        ),
-    ),
+    ("pid-proc-fs", variant(PID, PID_C, ("#include <linux/init_task.h>\n", ""))),
+    ("put-user", variant(UACCESS, PUT_USER, ("typeof(*(p)) __r2 ", "typeof(*p) __r2 "))),
 ]
 
 
@@ -167,10 +162,17 @@ def target(prefix: str | None = None) -> Target:
     return replace(GOLDFISH_3_4, cross_compile=prefix or COMPILERS[0])
 
 
-def reports(folder: Path, changed: Files | None = None) -> dict[str, PatchReport]:
+def reports(ws: Workspace, source: KernelSource) -> dict[str, PatchReport]:
     """What becomes of each compat step, by the name of its first patch."""
-    found = check(workspace(folder / "cache"), tree(folder / "tree", changed))
+    found = check(ws, source)
     return {report.patch.removesuffix(".patch"): report for report in found[: len(STEPS)]}
+
+
+def mend(ws: Workspace, source: KernelSource) -> None:
+    """Patches a tree in its place."""
+    for path, file in overlay(ws, source).items():
+        assert file is not None
+        write_file(source.tree / path, file)
 
 
 def scripts() -> dict[str, Path]:
@@ -184,22 +186,23 @@ def test_every_step_looks_for_its_fault() -> None:
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_a_step_is_taken_where_the_fault_is_and_mends_it(tmp_path: Path, name: str) -> None:
-    source = tree(tmp_path / "tree")
+def test_a_step_is_taken_where_the_fault_is_and_mends_it(
+    ws: Workspace, tmp_path: Path, name: str
+) -> None:
+    source = tree(tmp_path)
     script = scripts()[name]
     if is_sound(source.target, script, source.tree):
         pytest.fail(f"this machine's tools do not stumble over {name} any more")
-    assert reports(tmp_path)[name].outcome == "applies"
-    for path, file in overlay(workspace(tmp_path / "cache"), source).items():
-        assert file is not None
-        (source.tree / path).parent.mkdir(parents=True, exist_ok=True)
-        (source.tree / path).write_bytes(file.data)
+    assert reports(ws, source)[name].outcome == "applies"
+    mend(ws, source)
     assert is_sound(source.target, script, source.tree)
 
 
 @pytest.mark.parametrize(("name", "changed"), MENDED)
-def test_a_tree_without_the_fault_is_left_alone(tmp_path: Path, name: str, changed: Files) -> None:
-    found = reports(tmp_path, changed)
+def test_a_tree_without_the_fault_is_left_alone(
+    ws: Workspace, tmp_path: Path, name: str, changed: Files
+) -> None:
+    found = reports(ws, tree(tmp_path, changed))
     assert {step: report.outcome for step, report in found.items() if step != name} == {
         step: "applies" for step in STEPS if step != name
     }
@@ -207,14 +210,16 @@ def test_a_tree_without_the_fault_is_left_alone(tmp_path: Path, name: str, chang
 
 
 @pytest.mark.parametrize(("name", "changed"), UNKNOWN)
-def test_a_fault_in_unknown_words_is_a_conflict(tmp_path: Path, name: str, changed: Files) -> None:
-    conflicts = [r for r in reports(tmp_path, changed).values() if r.outcome == "conflict"]
-    assert len(conflicts) == 1
-    assert name in conflicts[0].patch
+def test_a_fault_in_unknown_words_is_a_conflict(
+    ws: Workspace, tmp_path: Path, name: str, changed: Files
+) -> None:
+    found = reports(ws, tree(tmp_path, changed)).values()
+    (conflict,) = (report for report in found if report.outcome == "conflict")
+    assert name in conflict.patch
 
 
 def test_a_tree_that_has_no_such_script_needs_none(tmp_path: Path) -> None:
-    source = tree(tmp_path / "tree")
+    source = tree(tmp_path)
     for step, name in (("timeconst", PERL), ("gcc-goto", GOTO)):
         (source.tree / name).unlink()
         assert is_sound(source.target, scripts()[step], source.tree)
@@ -223,7 +228,7 @@ def test_a_tree_that_has_no_such_script_needs_none(tmp_path: Path) -> None:
 def test_looking_for_faults_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, temporary = tree(tmp_path / "tree"), tmp_path / "temporary"
+    source, temporary = tree(tmp_path), tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
@@ -232,24 +237,17 @@ def test_looking_for_faults_leaves_nothing_behind(
     assert list(temporary.iterdir()) == []
 
 
-def test_a_make_cmd_that_doubles_no_backslashes(tmp_path: Path) -> None:
+def test_a_make_cmd_that_doubles_no_backslashes(ws: Workspace, tmp_path: Path) -> None:
     shorter = r"$(subst \#,\\\#,$(subst $$,$$$$,$(call escsq,$(cmd_$(1)))))"
-    changed = variant(MAKE, KBUILD, (OLD_MAKE_CMD, shorter))
-    source = tree(tmp_path / "tree", changed)
-    found = [
-        report for report in check(workspace(tmp_path / "cache"), source) if "cmd" in report.patch
-    ]
-    assert [(r.patch, r.outcome) for r in found] == [
-        ("make-cmd-without-backslashes.patch", "applies")
-    ]
-    file = overlay(workspace(tmp_path / "cache"), source)[MAKE]
-    assert file is not None
-    (source.tree / MAKE).write_bytes(file.data)
+    source = tree(tmp_path, variant(MAKE, KBUILD, (OLD_MAKE_CMD, shorter)))
+    found = {name: report.outcome for name, report in reports(ws, source).items() if "cmd" in name}
+    assert found == {"make-cmd-without-backslashes": "applies"}
+    mend(ws, source)
     assert is_sound(source.target, scripts()["make-cmd"], source.tree)
 
 
 def test_a_compiler_that_is_not_there_says_nothing_of_the_tree(tmp_path: Path) -> None:
-    source = tree(tmp_path / "tree", ALL_GCC)
+    source = tree(tmp_path, ALL_GCC)
     other = replace(source.target, cross_compile="no-such-")
     for name in ("compiler-gcc", "put-user", "gcc-goto"):
         assert not is_sound(other, scripts()[name], source.tree)
@@ -311,12 +309,11 @@ BUILDS += [(prefix, level) for prefix in COMPILERS[:1] for level in ("-O1", "-O3
 
 
 @pytest.mark.parametrize(("prefix", "level"), BUILDS)
-def test_put_user_compiles(tmp_path: Path, prefix: str, level: str) -> None:
-    source = replace(tree(tmp_path / "tree"), target=target(prefix))
-    files = overlay(workspace(tmp_path / "cache"), source)
-    header = files["arch/arm/include/asm/uaccess.h"]
-    assert header is not None
-    (tmp_path / "put_user.c").write_text(HEAD + header.data.decode() + callers())
+def test_put_user_compiles(ws: Workspace, tmp_path: Path, prefix: str, level: str) -> None:
+    source = replace(tree(tmp_path), target=target(prefix))
+    mend(ws, source)
+    header = (source.tree / UACCESS).read_text()
+    (tmp_path / "put_user.c").write_text(HEAD + header + callers())
     flags = GOLDFISH_3_4.make_variables[0].removeprefix("KCFLAGS=").split()
     made = subprocess.run(
         # As 3.4 itself, whose code has no floating point numbers.

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,14 @@ import pytest
 from fakekernel import HOOK_PATCH, LIMITS_C, FakeRepository
 from stand_ins import script
 
-from harness.build.kernel import KernelBuild, KernelMake, build, patch, requested_config
+from harness.build.kernel import (
+    CCACHED,
+    KernelBuild,
+    KernelMake,
+    build,
+    patch,
+    requested_config,
+)
 from harness.build.patching import WorkTree
 from harness.core.errors import (
     BuildError,
@@ -155,19 +164,22 @@ def test_a_warning_in_our_files_stops_the_build_each_time(fake: FakeRepository) 
     build_it(fake)
 
 
-def test_a_warning_counts_though_the_build_was_stopped_behind_it(
-    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_limits(fake, UNUSED)
-    with monkeypatch.context() as patched:
-        patched.setattr("harness.build.kernel.Warnings.judge", lambda *_: stop())
+def interrupt(fake: FakeRepository, function: str) -> None:
+    """Builds until a function of the module is called."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(f"harness.build.kernel.{function}", stop)
         with pytest.raises(KeyboardInterrupt):
             build_it(fake)
+
+
+def test_a_warning_counts_though_the_build_was_stopped_behind_it(fake: FakeRepository) -> None:
+    write_limits(fake, UNUSED)
+    interrupt(fake, "Warnings.judge")
     refused(fake, "unused")
-
-
-def stop() -> None:
-    raise KeyboardInterrupt
 
 
 def test_a_warning_elsewhere_is_not_ours(fake: FakeRepository) -> None:
@@ -176,13 +188,8 @@ def test_a_warning_elsewhere_is_not_ours(fake: FakeRepository) -> None:
     assert "warning: unused variable" in log_of(fake)
 
 
-def test_an_interrupted_build_leaves_no_entry_and_goes_on(
-    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr("harness.build.kernel._collect", lambda *_: stop())
-        with pytest.raises(KeyboardInterrupt):
-            build_it(fake)
+def test_an_interrupted_build_leaves_no_entry_and_goes_on(fake: FakeRepository) -> None:
+    interrupt(fake, "_collect")
     assert entries(fake) == []
     build_it(fake)
     # Nothing was compiled a second time.
@@ -258,25 +265,12 @@ def test_an_error_stops_the_build_all_the_same(lenient: FakeRepository) -> None:
     refused(lenient, r"mm/limits\.c:5:16: error: ")
 
 
-def warn_in_pristine_line(fake: FakeRepository) -> None:
-    """Has a file that the series patches show a warning where it does not."""
+@pytest.mark.parametrize("stops", [True, False])
+def test_of_a_patched_file_only_our_lines_count(fake: FakeRepository, stops: bool) -> None:
+    fake = replace(fake, target=replace(fake.target, warnings_stop=stops))
     page_alloc = fake.pristine / "mm/page_alloc.c"
     text = page_alloc.read_text()
     page_alloc.write_text(text.replace("\tpages -= 1", "\tint theirs;\n\n\tpages -= 1"))
-
-
-def test_a_warning_in_a_line_that_is_not_ours_is_not_told(lenient: FakeRepository) -> None:
-    warn_in_pristine_line(lenient)
-    build_it(lenient)
-    assert "theirs" in log_of(lenient)
-    assert OURS not in lenient.said.getvalue()
-
-
-@pytest.mark.parametrize("stops", [True, False])
-def test_of_a_patched_file_only_our_lines_count(fake: FakeRepository, stops: bool) -> None:
-    target = replace(fake.target, warnings_stop=stops)
-    fake = replace(fake, target=target)
-    warn_in_pristine_line(fake)
     patch_text = HOOK_PATCH.replace("+\tcheck_limits();", "+\tint ours = check_limits();")
     (fake.patches / "b.patch").write_text(patch_text)
     if stops:
@@ -288,6 +282,7 @@ def test_of_a_patched_file_only_our_lines_count(fake: FakeRepository, stops: boo
         (told,) = (line for line in fake.said.getvalue().splitlines() if OURS in line)
     assert told.startswith(f"1 {OURS}mm/page_alloc.c:13:")
     assert "ours" in told
+    assert "theirs" in log_of(fake)
 
 
 # --- another compiler ----------------------------------------------------------------
@@ -316,6 +311,29 @@ def test_make_is_given_the_compiler_and_the_targets_variables(
     assert variables["LOCALVERSION"] == "-x"
     assert target.make_variables
     assert set(target.make_variables) <= set(argv)
+
+
+@pytest.mark.parametrize(
+    ("source", "cached"),
+    [
+        ("mm/oom_kill.c", True),
+        ("arch/arm/boot/compressed/piggy.S", False),
+        ("/a/tree/usr/initramfs_data.S", False),
+        ("/a/tree/kernel/configs.c", False),
+    ],
+)
+def test_what_incbin_takes_in_is_compiled_anew(tmp_path: Path, source: str, cached: bool) -> None:
+    for name in ("ccache", "gcc"):
+        script(tmp_path / name, f'echo {name} "$@"')
+    done = subprocess.run(
+        [CCACHED, "gcc", "-c", "-o", "x.o", source],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = f"gcc -c -o x.o {source}\n"
+    assert done.stdout == (f"ccache {expected}" if cached else expected)
 
 
 def test_a_kernel_is_built_by_the_compiler_that_was_given(

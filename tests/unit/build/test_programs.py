@@ -25,11 +25,6 @@ from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
 
-@pytest.fixture
-def ws(tmp_path: Path) -> Workspace:
-    return workspace(tmp_path / "cache")
-
-
 def entries(ws: Workspace) -> list[Path]:
     """All that a build has left in the cache, whole or not."""
     folder = ws.cache.root / "programs"
