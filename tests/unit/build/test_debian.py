@@ -94,25 +94,10 @@ def test_a_damaged_memory_is_no_memory(ws: Workspace, archive: Archive) -> None:
         assert debian.known(ws, PACKAGE, "bookworm") is None
 
 
-@pytest.mark.parametrize(
-    ("lines", "mirror"),
-    [
-        ([f"Debian|Debian|{MIRROR}/"], MIRROR),
-        # Security's archive has Debian's origin and not the suite that is wanted.
-        (["Debian|Debian-Security|http://s.example/debian/", f"Debian|Debian|{MIRROR}/"], MIRROR),
-        (["Vendor|Vendor|http://v.example/debian/", f"Debian|Debian|{MIRROR}/"], MIRROR),
-        # apt has not fetched its lists yet.
-        (["||http://v.example/apt/", f"||{MIRROR}/"], MIRROR),
-        (["Ubuntu|Ubuntu|http://u.example/ubuntu/"], None),
-        ([], None),
-    ],
-)
-def test_pick_mirror(lines: list[str], mirror: str | None) -> None:
-    assert debian.pick_mirror("\n".join(lines), "Debian", "/debian") == mirror
-
-
 SECURITY = "http://security.example/debian-security"
 ARCHIVE_LINE = f"deb {MIRROR} bookworm main"
+DEBIAN = [f"Debian|Debian|{MIRROR}/"]
+SECURITY_AT_S = ["deb http://s.example/debian bookworm-security main"]
 SECURITY_LINE = f"deb {SECURITY} bookworm-security main"
 
 
@@ -121,16 +106,28 @@ SECURITY_LINE = f"deb {SECURITY} bookworm-security main"
     ("said", "archive", "security"),
     [
         (
-            [f"Debian|Debian|{MIRROR}/", f"Debian|Debian-Security|{SECURITY}/"],
+            [*DEBIAN, f"Debian|Debian-Security|{SECURITY}/"],
             [ARCHIVE_LINE],
             [SECURITY_LINE],
         ),
-        ([f"Debian|Debian|{MIRROR}/"], [ARCHIVE_LINE], []),
+        (DEBIAN, [ARCHIVE_LINE], []),
         ([f"||{MIRROR}/", f"||{SECURITY}/"], [ARCHIVE_LINE], [SECURITY_LINE]),
         # mmdebstrap knows an archive of Debian's itself, with its security updates.
         (["Ubuntu|Ubuntu|http://u.example/ubuntu/"] * 3, [], []),
+        # Security's archive has Debian's origin, too, and here a mirror's ending.
+        (
+            ["Debian|Debian-Security|http://s.example/debian/", *DEBIAN],
+            [ARCHIVE_LINE],
+            SECURITY_AT_S,
+        ),
+        (["Vendor|Vendor|http://v.example/debian/", *DEBIAN], [ARCHIVE_LINE], []),
+        (["||http://v.example/apt/", f"||{MIRROR}/"], [ARCHIVE_LINE], []),
+        ([], [], []),
     ],
-    ids=["Debian 12", "Debian 13 by mmdebstrap", "Debian without lists", "Ubuntu"],
+    ids=[
+        *("Debian 12", "Debian 13 by mmdebstrap", "Debian without lists", "Ubuntu"),
+        *("security first", "a vendor", "a vendor without lists", "no archive"),
+    ],
 )
 def test_the_mirror_is_the_hosts(
     put_on_path: Callable[[str, str], Path],
@@ -141,3 +138,4 @@ def test_the_mirror_is_the_hosts(
     lines = "\n".join(said)
     put_on_path("apt-get", f"cat <<'END'\n{lines}\nEND")
     assert debian._sources("bookworm") == (archive, security)
+    assert debian.mirror() == (MIRROR if archive else None)

@@ -141,52 +141,42 @@ def test_a_text_compiles(tmp_path: Path, text: str, more: tuple[str, ...]) -> No
     assert compile_text(tmp_path, text, *more) == ""
 
 
-SCHED = "#include <linux/sched.h>\n#include <linux/signal.h>\n#include <linux/rculist.h>\n"
+SCHED = "sched signal rculist"
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("headers", "function", "complaint"),
     [
+        ("", "void f(void) { for (int i = 0; i < 3; i++) ; }", "C99"),
+        ("", "int f(int a) { a++; int b = a; return b; }", "mixed"),
+        ("uidgid", "", "No such file"),
+        ("sched/mm", "", "No such file"),
+        (SCHED, "int f(int *p) { return READ_ONCE(*p); }", "READ_ONCE"),
+        (SCHED, "kuid_t f(kuid_t owner) { return owner; }", "kuid_t"),
+        ("mm", "int f(void) { return current->flags; }", "curr"),
         (
-            "void f(void);\nvoid f(void)\n{\n\tfor (int i = 0; i < 3; i++)\n\t\t;\n}",
-            "C99",
-        ),
-        ("int f(int a);\nint f(int a)\n{\n\ta++;\n\tint b = a;\n\treturn b;\n}", "mixed"),
-        ("#include <linux/uidgid.h>", "No such file"),
-        ("#include <linux/sched/mm.h>", "No such file"),
-        (f"{SCHED}int f(int *p);\nint f(int *p)\n{{\n\treturn READ_ONCE(*p);\n}}", "READ_ONCE"),
-        (f"{SCHED}extern kuid_t owner;", "kuid_t"),
-        (
-            "#include <linux/mm.h>\nint f(void);\nint f(void)\n{\n\treturn current->flags;\n}",
-            "curr",
-        ),
-        (
-            (
-                f"{SCHED}void f(struct task_struct *p);\nvoid f(struct task_struct *p)\n"
-                "{\n\tdo_send_sig_info(SIGKILL, SEND_SIG_PRIV, p);\n}"
-            ),
+            SCHED,
+            "void f(struct task_struct *p) { do_send_sig_info(SIGKILL, SEND_SIG_PRIV, p); }",
             "too few arguments",
         ),
         (
-            (
-                f"{SCHED}struct s {{ struct hlist_node n; }};\nvoid f(struct hlist_head *h);\n"
-                "void f(struct hlist_head *h)\n{\n\tstruct s *p;\n"
-                "\thlist_for_each_entry_rcu(p, h, n)\n\t\t;\n}"
-            ),
+            SCHED,
+            "void f(struct hlist_head *h, void *p) { hlist_for_each_entry_rcu(p, h, n) ; }",
             "requires 4 arguments",
         ),
         (
-            (
-                "#include <linux/seq_file.h>\n#include <linux/proc_fs.h>\n"
-                "void f(void);\nvoid f(void)\n"
-                '{\n\tproc_create_seq("x", 0444, NULL, NULL);\n}'
-            ),
+            "seq_file proc_fs",
+            'void f(void) { proc_create_seq("x", 0444, NULL, NULL); }',
             "proc_create_seq",
         ),
     ],
 )
-def test_what_3_4_does_not_have_is_found(tmp_path: Path, text: str, complaint: str) -> None:
-    assert complaint in compile_text(tmp_path, text + "\n")
+def test_what_3_4_does_not_have_is_found(
+    tmp_path: Path, headers: str, function: str, complaint: str
+) -> None:
+    text = "".join(f"#include <linux/{name}.h>\n" for name in headers.split())
+    text += f"static inline {function}\n" if function else ""
+    assert complaint in compile_text(tmp_path, text)
 
 
 def test_the_modules_use_only_what_is_exported(tmp_path: Path) -> None:

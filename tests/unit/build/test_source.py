@@ -158,23 +158,20 @@ def test_a_directory_that_has_settled_is_read_once(
         assert directory_digest(fake.ws, fake.pristine) != key
 
 
-def test_the_leftovers_of_a_build_are_cleaned_in_the_copy(fake: FakeRepository) -> None:
+@pytest.mark.parametrize(
+    "more", ["", "\n$(error this make is too new)\n"], ids=["mrproper works", "mrproper fails"]
+)
+def test_the_leftovers_of_a_build_are_cleaned_in_the_copy(fake: FakeRepository, more: str) -> None:
+    (fake.pristine / "Makefile").open("a").write(more)
+    clean = files_of(fake.pristine)
     (fake.pristine / ".config").write_text("CONFIG_X=y\n")
-    (fake.pristine / "include/config").mkdir()
-    source = fetched(fake, fake.pristine)
-    assert files_of(source.tree) == files_of(TREE)
-    assert (fake.pristine / ".config").is_file()
-
-
-def test_leftovers_go_also_where_mrproper_fails(fake: FakeRepository) -> None:
-    (fake.pristine / ".config").write_text("CONFIG_X=y\n")
-    (fake.pristine / "include/generated").mkdir()
-    makefile = fake.pristine / "Makefile"
-    makefile.write_text(makefile.read_text() + "\n$(error this make is too new)\n")
+    folders = [fake.pristine / "include" / name for name in ("config", "generated")]
+    for folder in folders:
+        folder.mkdir()
     tree = fetched(fake, fake.pristine).tree
-    assert not (tree / ".config").exists()
-    assert not (tree / "include/generated").exists()
-    assert (fake.pristine / "include/generated").is_dir()
+    assert files_of(tree) == clean
+    assert [path.name for path in (tree / "include").iterdir()] == ["linux"]
+    assert all(path.exists() for path in (fake.pristine / ".config", *folders))
 
 
 def test_a_directory_of_another_version_is_refused(fake: FakeRepository) -> None:
