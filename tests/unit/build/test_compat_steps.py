@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from goldfish_skeleton import GOTO_SH, PUT_USER, write_skeleton
+from stand_ins import workspace
 
 from harness.build.patching import PatchReport, check, inputs, overlay, steps, write_file
 from harness.build.source import KernelSource
@@ -19,7 +20,6 @@ from harness.build.tree_faults import is_sound, script_of
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import Target
-from harness.ui.workspace import Workspace
 
 # Debian's two differ in how they pass floating point numbers, of which there are none here.
 COMPILERS = [
@@ -58,6 +58,8 @@ PID_C = """\
 #include <linux/init_task.h>
 static unsigned int number = PROC_PID_INIT_INO;
 """
+# No patching stores anything there.
+WS = workspace(Path("/nowhere"))
 PERL, MAKE, GCC = "kernel/timeconst.pl", "scripts/Kbuild.include", "include/linux/compiler-gcc.h"
 GOTO, PID, UACCESS = "scripts/gcc-goto.sh", "kernel/pid.c", "arch/arm/include/asm/uaccess.h"
 Files = Mapping[str, str]
@@ -162,15 +164,15 @@ def target(prefix: str | None = None) -> Target:
     return replace(GOLDFISH_3_4, cross_compile=prefix or COMPILERS[0])
 
 
-def reports(ws: Workspace, source: KernelSource) -> dict[str, PatchReport]:
+def reports(source: KernelSource) -> dict[str, PatchReport]:
     """What becomes of each compat step, by the name of its first patch."""
-    found = check(ws, source)
+    found = check(WS, source)
     return {report.patch.removesuffix(".patch"): report for report in found[: len(STEPS)]}
 
 
-def mend(ws: Workspace, source: KernelSource) -> None:
+def mend(source: KernelSource) -> None:
     """Patches a tree in its place."""
-    for path, file in overlay(ws, source).items():
+    for path, file in overlay(WS, source).items():
         assert file is not None
         write_file(source.tree / path, file)
 
@@ -186,23 +188,19 @@ def test_every_step_looks_for_its_fault() -> None:
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_a_step_is_taken_where_the_fault_is_and_mends_it(
-    ws: Workspace, tmp_path: Path, name: str
-) -> None:
+def test_a_step_is_taken_where_the_fault_is_and_mends_it(tmp_path: Path, name: str) -> None:
     source = tree(tmp_path)
     script = scripts()[name]
     if is_sound(source.target, script, source.tree):
         pytest.fail(f"this machine's tools do not stumble over {name} any more")
-    assert reports(ws, source)[name].outcome == "applies"
-    mend(ws, source)
+    assert reports(source)[name].outcome == "applies"
+    mend(source)
     assert is_sound(source.target, script, source.tree)
 
 
 @pytest.mark.parametrize(("name", "changed"), MENDED)
-def test_a_tree_without_the_fault_is_left_alone(
-    ws: Workspace, tmp_path: Path, name: str, changed: Files
-) -> None:
-    found = reports(ws, tree(tmp_path, changed))
+def test_a_tree_without_the_fault_is_left_alone(tmp_path: Path, name: str, changed: Files) -> None:
+    found = reports(tree(tmp_path, changed))
     assert {step: report.outcome for step, report in found.items() if step != name} == {
         step: "applies" for step in STEPS if step != name
     }
@@ -210,10 +208,8 @@ def test_a_tree_without_the_fault_is_left_alone(
 
 
 @pytest.mark.parametrize(("name", "changed"), UNKNOWN)
-def test_a_fault_in_unknown_words_is_a_conflict(
-    ws: Workspace, tmp_path: Path, name: str, changed: Files
-) -> None:
-    found = reports(ws, tree(tmp_path, changed)).values()
+def test_a_fault_in_unknown_words_is_a_conflict(tmp_path: Path, name: str, changed: Files) -> None:
+    found = reports(tree(tmp_path, changed)).values()
     (conflict,) = (report for report in found if report.outcome == "conflict")
     assert name in conflict.patch
 
@@ -237,12 +233,12 @@ def test_looking_for_faults_leaves_nothing_behind(
     assert list(temporary.iterdir()) == []
 
 
-def test_a_make_cmd_that_doubles_no_backslashes(ws: Workspace, tmp_path: Path) -> None:
+def test_a_make_cmd_that_doubles_no_backslashes(tmp_path: Path) -> None:
     shorter = r"$(subst \#,\\\#,$(subst $$,$$$$,$(call escsq,$(cmd_$(1)))))"
     source = tree(tmp_path, variant(MAKE, KBUILD, (OLD_MAKE_CMD, shorter)))
-    found = {name: report.outcome for name, report in reports(ws, source).items() if "cmd" in name}
+    found = {name: report.outcome for name, report in reports(source).items() if "cmd" in name}
     assert found == {"make-cmd-without-backslashes": "applies"}
-    mend(ws, source)
+    mend(source)
     assert is_sound(source.target, scripts()["make-cmd"], source.tree)
 
 
@@ -309,9 +305,9 @@ BUILDS += [(prefix, level) for prefix in COMPILERS[:1] for level in ("-O1", "-O3
 
 
 @pytest.mark.parametrize(("prefix", "level"), BUILDS)
-def test_put_user_compiles(ws: Workspace, tmp_path: Path, prefix: str, level: str) -> None:
+def test_put_user_compiles(tmp_path: Path, prefix: str, level: str) -> None:
     source = replace(tree(tmp_path), target=target(prefix))
-    mend(ws, source)
+    mend(source)
     header = (source.tree / UACCESS).read_text()
     (tmp_path / "put_user.c").write_text(HEAD + header + callers())
     flags = GOLDFISH_3_4.make_variables[0].removeprefix("KCFLAGS=").split()

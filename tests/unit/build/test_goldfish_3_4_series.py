@@ -22,8 +22,9 @@ from harness.build.source import KernelSource
 from harness.build.toolchain import tool_version
 from harness.core.errors import PatchError
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
-from harness.ui.workspace import Workspace
 
+# No patching stores anything there.
+WS = workspace(Path("/nowhere"))
 COMPILER = "arm-linux-gnueabihf-gcc"
 NEEDED = 11
 TABLES = {
@@ -55,9 +56,9 @@ def skeleton(folder: Path, tail: str, shift: int = 0) -> KernelSource:
     return KernelSource(GOLDFISH_3_4, folder, "skeleton", "3.4.67", "a skeleton")
 
 
-def patched_in_place(ws: Workspace, folder: Path, tail: str) -> None:
+def patched_in_place(folder: Path, tail: str) -> None:
     """Makes a skeleton, and writes what is patched below arch/ into it."""
-    for name, file in overlay(ws, skeleton(folder, tail)).items():
+    for name, file in overlay(WS, skeleton(folder, tail)).items():
         if file is not None and name.startswith("arch/"):
             (folder / name).write_bytes(file.data)
 
@@ -69,8 +70,8 @@ def text_of(files: Overlay, name: str) -> str:
 
 
 @pytest.mark.parametrize("tail", TABLE_TAILS)
-def test_every_patch_applies_where_it_says(ws: Workspace, tmp_path: Path, tail: str) -> None:
-    reports = check(ws, skeleton(tmp_path, tail))
+def test_every_patch_applies_where_it_says(tmp_path: Path, tail: str) -> None:
+    reports = check(WS, skeleton(tmp_path, tail))
     assert [(r.patch, r.outcome, r.detail) for r in reports if r.outcome != "applies"] == []
     assert [r.detail for r in reports if r.detail] == []
     assert len(reports) == NEEDED + 1
@@ -84,13 +85,13 @@ def test_a_tree_whose_lines_moved_gets_them_too(
     tmp_path_factory: pytest.TempPathFactory, shift: int, tail: str
 ) -> None:
     folder = tmp_path_factory.mktemp("moved")
-    reports = check(workspace(folder / "cache"), skeleton(folder, tail, shift))
+    reports = check(WS, skeleton(folder, tail, shift))
     assert {report.outcome for report in reports} == {"applies"}
     assert all(f"offset {shift} line" in report.detail for report in reports)
 
 
-def test_what_is_put_where(ws: Workspace, tmp_path: Path) -> None:
-    files = overlay(ws, skeleton(tmp_path, "with seccomp"))
+def test_what_is_put_where(tmp_path: Path) -> None:
+    files = overlay(WS, skeleton(tmp_path, "with seccomp"))
     assert '\nsource "mm/mm_limits/Kconfig"\n\nconfig KSM\n' in text_of(files, "mm/Kconfig")
     assert "__GFP_WAIT);\n\tmm_limits_alloc(gfp_mask);\n" in text_of(files, "mm/page_alloc.c")
     fork = text_of(files, "kernel/fork.c")
@@ -111,21 +112,19 @@ def test_what_is_put_where(ws: Workspace, tmp_path: Path) -> None:
     assert {name for name in files if name in SKELETON or "calls.S" in name} <= ours
 
 
-def test_a_tree_that_has_it_already_is_left_as_it_is(ws: Workspace, tmp_path: Path) -> None:
+def test_a_tree_that_has_it_already_is_left_as_it_is(tmp_path: Path) -> None:
     source = skeleton(tmp_path, "short")
     perl = tmp_path / "kernel/timeconst.pl"
     perl.write_text(perl.read_text().replace("!defined(@val)", "!@val"))
-    outcomes = {report.patch: report.outcome for report in check(ws, source)}
+    outcomes = {report.patch: report.outcome for report in check(WS, source)}
     assert outcomes["timeconst.patch"] == "in the tree"
     assert outcomes["compiler-gcc.patch"] == "applies"
 
 
-def test_old_tools_need_nothing(
-    ws: Workspace, tmp_path: Path, versions: dict[str, tuple[int, ...]]
-) -> None:
+def test_old_tools_need_nothing(tmp_path: Path, versions: dict[str, tuple[int, ...]]) -> None:
     versions |= {"gcc": (4, 8), "hostgcc": (4, 8), "binutils": (2, 22), "perl": (5, 14, 2)}
     versions["make"] = (3, 82)
-    reports = check(ws, skeleton(tmp_path, "short"))
+    reports = check(WS, skeleton(tmp_path, "short"))
     left_out = {r.patch: r.detail for r in reports if r.outcome == "not needed"}
     assert left_out == {
         "compiler-gcc.patch": "only for gcc>=5",
@@ -141,23 +140,23 @@ HELD_ON_TO = sorted({name for patch in OUR_OWN for name in touched(patch)} & set
 
 
 @pytest.mark.parametrize("name", HELD_ON_TO)
-def test_a_line_that_is_not_there_is_a_conflict(ws: Workspace, tmp_path: Path, name: str) -> None:
+def test_a_line_that_is_not_there_is_a_conflict(tmp_path: Path, name: str) -> None:
     source = skeleton(tmp_path, "with seccomp")
     (tmp_path / name).write_text("nothing that is known\n")
     with pytest.raises(PatchError, match=name):
-        overlay(ws, source)
+        overlay(WS, source)
 
 
-def test_a_number_that_somebody_else_has_taken_is_named(ws: Workspace, tmp_path: Path) -> None:
+def test_a_number_that_somebody_else_has_taken_is_named(tmp_path: Path) -> None:
     source = skeleton(tmp_path, "short")
     numbers = tmp_path / "arch/arm/include/asm/unistd.h"
     line = "#define __NR_set_mlimit    (__NR_SYSCALL_BASE+378)"
     numbers.write_text(numbers.read_text().replace("/* filler 407 */", line))
-    last = check(ws, source)[-1]
+    last = check(WS, source)[-1]
     assert (last.patch, last.outcome) == ("syscall set_mm_limits", "conflict")
     assert last.detail == "arch/arm/include/asm/unistd.h:407: 378 is set_mlimit already"
     with pytest.raises(PatchError, match="378 is set_mlimit already"):
-        overlay(ws, source)
+        overlay(WS, source)
 
 
 def test_no_hunk_shows_more_of_the_kernel_than_it_must() -> None:
@@ -203,8 +202,8 @@ def assembled_table(folder: Path) -> dict[int, str]:
 
 
 @pytest.mark.parametrize("tail", TABLE_TAILS)
-def test_the_table_that_comes_of_it(ws: Workspace, tmp_path: Path, tail: str) -> None:
-    patched_in_place(ws, tmp_path, tail)
+def test_the_table_that_comes_of_it(tmp_path: Path, tail: str) -> None:
+    patched_in_place(tmp_path, tail)
     table = assembled_table(tmp_path)
     numbers = GOLDFISH_3_4.syscalls
     assert table[numbers["set_mm_limits"]] == "sys_set_mm_limits"
@@ -219,8 +218,8 @@ def test_the_table_that_comes_of_it(ws: Workspace, tmp_path: Path, tail: str) ->
     assert [n for n in native if n < 384] == sorted(numbers.values())
 
 
-def test_a_table_with_no_place_for_them_stops_the_build(ws: Workspace, tmp_path: Path) -> None:
-    patched_in_place(ws, tmp_path, "with seccomp")
+def test_a_table_with_no_place_for_them_stops_the_build(tmp_path: Path) -> None:
+    patched_in_place(tmp_path, "with seccomp")
     calls = tmp_path / "arch/arm/kernel/calls.S"
     lines = calls.read_text().splitlines()
     calls.write_text(
@@ -250,8 +249,8 @@ FORCE:
 """
 
 
-def test_a_command_with_a_number_sign_is_not_run_again(ws: Workspace, tmp_path: Path) -> None:
-    files = overlay(ws, skeleton(tmp_path, "short"))
+def test_a_command_with_a_number_sign_is_not_run_again(tmp_path: Path) -> None:
+    files = overlay(WS, skeleton(tmp_path, "short"))
     macros = [
         line
         for line in text_of(files, "scripts/Kbuild.include").splitlines()

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 from fakekernel import patch_files
 from linux_6_1_skeleton import FORMS, files_of, write_6_1_skeleton
+from stand_ins import workspace
 
 from harness.build.patching import check, overlay
 from harness.build.series import touched_files
 from harness.build.source import KernelSource
 from harness.core.errors import PatchError
 from harness.targets.linux_6_1 import LINUX_6_1
-from harness.ui.workspace import Workspace
+
+# No patching stores anything there.
+WS = workspace(Path("/nowhere"))
 
 
 def skeleton(folder: Path, form: str, shift: int = 0) -> KernelSource:
@@ -24,8 +27,8 @@ def skeleton(folder: Path, form: str, shift: int = 0) -> KernelSource:
 
 @pytest.mark.parametrize("shift", [0, 1, 150])
 @pytest.mark.parametrize("form", FORMS)
-def test_every_patch_applies(ws: Workspace, tmp_path: Path, form: str, shift: int) -> None:
-    reports = check(ws, skeleton(tmp_path, form, shift))
+def test_every_patch_applies(tmp_path: Path, form: str, shift: int) -> None:
+    reports = check(WS, skeleton(tmp_path, form, shift))
     assert {report.patch: report.outcome for report in reports} == {
         patch.name: "applies" for patch in patch_files(LINUX_6_1)
     }
@@ -41,18 +44,16 @@ def test_the_skeleton_has_every_file_of_the_series() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_header_is_taken_in_before_the_first_counter(
-    ws: Workspace, tmp_path: Path, form: str
-) -> None:
-    file = overlay(ws, skeleton(tmp_path, form))["include/linux/mm.h"]
+def test_the_header_is_taken_in_before_the_first_counter(tmp_path: Path, form: str) -> None:
+    file = overlay(WS, skeleton(tmp_path, form))["include/linux/mm.h"]
     assert file is not None
     text = file.data.decode()
     assert 0 < text.index("#include <linux/mm_limits.h>") < text.index("mm_limits_rss(")
 
 
 @pytest.mark.parametrize("name", files_of("android14-6.1"))
-def test_a_line_that_is_not_there_is_a_conflict(ws: Workspace, tmp_path: Path, name: str) -> None:
+def test_a_line_that_is_not_there_is_a_conflict(tmp_path: Path, name: str) -> None:
     source = skeleton(tmp_path, "android14-6.1")
     (tmp_path / name).write_text("nothing that is known\n")
     with pytest.raises(PatchError, match=name):
-        overlay(ws, source)
+        overlay(WS, source)
