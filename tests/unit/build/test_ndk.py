@@ -70,15 +70,6 @@ def test_where_it_is_found(
     assert find() == expected
 
 
-@pytest.mark.parametrize(
-    ("named_by", "way"),
-    [("ANDROID_NDK_ROOT", "unset ANDROID_NDK_ROOT"), ("PATH", "take ndk-build off PATH")],
-)
-def test_how_to_do_without_it(named_by: str, way: str) -> None:
-    found = Ndk(Path("/ndk/ndk-build"), "11.2.2725575", None, named_by)
-    assert found.without == f"{way} to have Debian's compiler build the programs"
-
-
 @pytest.mark.parametrize("variable", ["ANDROID_NDK_HOME", "ANDROID_NDK_ROOT"])
 def test_a_folder_without_ndk_build_is_an_error(tmp_path: Path, variable: str) -> None:
     good = make_ndk(tmp_path / "good")

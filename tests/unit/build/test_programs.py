@@ -159,6 +159,9 @@ def test_the_make_file_says_what_it_needs(tmp_path: Path) -> None:
         assert f"{missing} must name the folder" in ended.stderr
 
 
+FOR_DEBIANS = "to have Debian's compiler build the programs"
+
+
 # --- by ndk-build ------------------------------------------------------------------
 
 
@@ -232,7 +235,7 @@ def test_the_hint_names_what_led_to_the_ndk(
     build = make_ndk(tmp_path / "ndk", "exit 1")
     monkeypatch.setenv("PATH", f"{build.parent}", prepend=":")
     error = refused(ws, GOLDFISH_3_4, "failed")
-    assert error.hint.startswith("this is NDK 27.0.12077973; take ndk-build off PATH ")
+    assert error.hint == f"this is NDK 27.0.12077973; take ndk-build off PATH {FOR_DEBIANS}"
 
 
 def test_an_ndk_is_nothing_to_a_target_that_is_not_for_one(
@@ -265,7 +268,7 @@ def test_an_ndk_build_that_fails_is_told_and_leaves_no_entry(
     fake_ndk.builds_by(fails + BUILDS)
     error = refused(ws, GOLDFISH_3_4, "ndk-build of oom_daemon failed")
     assert error.tail.splitlines()[-1] == "oom_daemon.c:1: error: no"
-    assert error.hint.startswith("this is NDK 11.2.2725575; unset ANDROID_NDK_HOME ")
+    assert error.hint == f"this is NDK 11.2.2725575; unset ANDROID_NDK_HOME {FOR_DEBIANS}"
     assert error.log is not None
     assert "error: no" in error.log.read_text()
 

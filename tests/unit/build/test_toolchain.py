@@ -110,11 +110,8 @@ def test_a_condition(target: Target, says: str, since: tuple[int, ...], needed: 
     assert is_needed(target, Condition("gcc", since)) == needed
 
 
-def test_without_a_condition_a_step_is_needed(target: Target) -> None:
+def test_without_a_condition_or_the_tool_a_step_is_needed(target: Target) -> None:
     assert is_needed(target, None)
-
-
-def test_a_step_for_a_tool_that_is_not_there_is_needed(target: Target) -> None:
     assert is_needed(target, Condition("binutils", (99,)))
 
 
