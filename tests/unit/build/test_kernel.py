@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from harness.core.errors import (
     ToolMissingError,
     UsageError,
 )
+from harness.core.process import run
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 
 
@@ -143,14 +143,18 @@ def test_a_compiler_error_is_shown_first(fake: FakeRepository) -> None:
     assert build_it(fake).image.is_file()
 
 
+def with_defconfig(fake: FakeRepository, command: str, text: str) -> FakeRepository:
+    """The repository for a board whose defconfig a command makes; `text` is in $(S)/board."""
+    (fake.pristine / "board").write_text(text)
+    (fake.pristine / "Makefile").open("a").write(f"\nx_defconfig:\n\t@{command}\n")
+    board = replace(fake.target.board, base_config="x_defconfig")
+    return replace(fake, target=replace(fake.target, boards={"qemu": board}))
+
+
 def test_a_tree_without_the_boards_configuration_is_told(fake: FakeRepository) -> None:
     missing = '*** Can\'t find default configuration "arch/arm/configs/x_defconfig"!'
-    (fake.pristine / "said").write_text(f"***\n{missing}\n***\n")
-    makefile = fake.pristine / "Makefile"
-    makefile.write_text(makefile.read_text() + "\nx_defconfig:\n\t@cat $(S)/said; exit 1\n")
-    board = replace(fake.target.board, base_config="x_defconfig")
-    fake = replace(fake, target=replace(fake.target, boards={"qemu": board}))
-    assert refused(fake, "x_defconfig").message == f"make x_defconfig failed: {missing}"
+    board = with_defconfig(fake, "cat $(S)/board; exit 1", f"***\n{missing}\n***\n")
+    assert refused(board, "x_defconfig").message == f"make x_defconfig failed: {missing}"
 
 
 UNUSED = "int check_limits(void)\n{\n\tint unused;\n\n\treturn 0;\n}\n"
@@ -322,18 +326,14 @@ def test_make_is_given_the_compiler_and_the_targets_variables(
         ("/a/tree/kernel/configs.c", False),
     ],
 )
-def test_what_incbin_takes_in_is_compiled_anew(tmp_path: Path, source: str, cached: bool) -> None:
+def test_what_incbin_takes_in_is_compiled_anew(
+    put_on_path: Callable[[str, str], Path], source: str, cached: bool
+) -> None:
     for name in ("ccache", "gcc"):
-        script(tmp_path / name, f'echo {name} "$@"')
-    done = subprocess.run(
-        [CCACHED, "gcc", "-c", "-o", "x.o", source],
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+        put_on_path(name, f'echo {name} "$@"')
+    said = run([CCACHED, "gcc", "-c", "-o", "x.o", source]).output
     expected = f"gcc -c -o x.o {source}\n"
-    assert done.stdout == (f"ccache {expected}" if cached else expected)
+    assert said == (f"ccache {expected}" if cached else expected)
 
 
 def test_a_kernel_is_built_by_the_compiler_that_was_given(
@@ -386,12 +386,9 @@ def test_a_users_member_of_a_choice_wins_over_the_fragments(fake: FakeRepository
 
 
 def test_a_users_member_of_a_choice_wins_over_a_defconfigs(fake: FakeRepository) -> None:
-    (fake.pristine / "board").write_text("CONFIG_MMU=y\nCONFIG_HZ_100=y\n")
-    makefile = fake.pristine / "Makefile"
-    makefile.write_text(makefile.read_text() + "\nx_defconfig:\n\t@cp $(S)/board $(O)/.config\n")
-    board = replace(fake.target.board, base_config="x_defconfig")
-    target = replace(fake.target, boards={"qemu": board})
-    kernel = build_it(replace(fake, target=target), config="CONFIG_HZ_1000=y\n")
+    text = "CONFIG_MMU=y\nCONFIG_HZ_100=y\n"
+    board = with_defconfig(fake, "cp $(S)/board $(O)/.config", text)
+    kernel = build_it(board, config="CONFIG_HZ_1000=y\n")
     assert hz_of(kernel) == ["# CONFIG_HZ_100 is not set", "CONFIG_HZ_1000=y"]
 
 

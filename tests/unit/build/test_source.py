@@ -34,6 +34,7 @@ from harness.build.source import (
     directory_digest,
     fetch,
     tree_version,
+    walk,
 )
 from harness.core.cache import digest
 from harness.core.errors import (
@@ -60,6 +61,12 @@ def files_of(folder: Path) -> dict[str, object]:
 def fetched(fake: FakeRepository, source: object = None) -> KernelSource:
     """The source of the target: its own, or what `source` names."""
     return fetch(fake.ws, fake.target, None if source is None else str(source))
+
+
+def key_of(fake: FakeRepository) -> str:
+    """The key over the tree's files."""
+    files = [file for file in walk(fake.pristine) if file.is_source]
+    return directory_digest(fake.ws, fake.pristine, files)
 
 
 def refused(
@@ -144,18 +151,18 @@ def test_a_directory_that_has_settled_is_read_once(
     fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.build.source._SETTLED_NS", -(10**12))
-    key = directory_digest(fake.ws, fake.pristine)
+    key = key_of(fake)
     with monkeypatch.context() as patched:
         patched.setattr("harness.build.source._content_digest", lambda *_: "read again")
-        assert directory_digest(fake.ws, fake.pristine) == key
+        assert key_of(fake) == key
         (fake.pristine / "mm/page_alloc.c").write_text("x")
-        assert directory_digest(fake.ws, fake.pristine) == "read again"
+        assert key_of(fake) == "read again"
     (memory,) = (fake.ws.cache.root / "directories").iterdir()
     known = json.loads(memory.read_text())
     del known["digest"]
     for text in ("damaged", json.dumps(known)):
         memory.write_text(text)
-        assert directory_digest(fake.ws, fake.pristine) != key
+        assert key_of(fake) != key
 
 
 @pytest.mark.parametrize(
@@ -183,10 +190,6 @@ def test_a_directory_of_another_version_is_refused(fake: FakeRepository) -> None
 # --- what else may be in a directory ---------------------------------------------
 
 
-def make_pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
 def make_socket(path: Path) -> None:
     # A socket's path is at most 107 bytes long.
     folder = os.open(path.parent, os.O_PATH)
@@ -195,11 +198,11 @@ def make_socket(path: Path) -> None:
     os.close(folder)
 
 
-@pytest.mark.parametrize("make", [make_pipe, make_socket])
+@pytest.mark.parametrize("make", [os.mkfifo, make_socket])
 def test_what_is_no_file_is_left_out_and_told(
     fake: FakeRepository, make: Callable[[Path], None]
 ) -> None:
-    before = directory_digest(fake.ws, fake.pristine)
+    before = key_of(fake)
     make(fake.pristine / "mm/odd")
     make(fake.pristine / "odd\n")
     source = fetched(fake, fake.pristine)
@@ -493,13 +496,13 @@ def test_a_changed_work_tree_is_named_and_built_as_it_is(
     fake: FakeRepository, repository: Path
 ) -> None:
     (repository / "Makefile").write_text((repository / "Makefile").read_text() + "# mine\n")
-    before = directory_digest(fake.ws, repository)
+    before = key_of(fake)
     source = fetched(fake, repository)
     assert source.changed == ("Makefile",)
     assert source.commit == git(repository, "rev-parse", "HEAD")
     assert "with 1 changed file(s): Makefile\n" in fake.said.getvalue()
     assert (source.tree / "Makefile").read_text().endswith("# mine\n")
-    assert directory_digest(fake.ws, repository) == before
+    assert key_of(fake) == before
     assert git(repository, "status", "--porcelain") == "M Makefile"
 
 
