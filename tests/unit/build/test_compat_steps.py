@@ -161,13 +161,13 @@ def tree(folder: Path, changed: Files | None = None) -> KernelSource:
 
 def target(prefix: str | None = None) -> Target:
     assert COMPILERS, "no cross compiler is installed: ./inv setup"
-    return replace(GOLDFISH_3_4, cross_compile=prefix or COMPILERS[0])
+    # An unpatched tree has only these steps.
+    return replace(GOLDFISH_3_4.stock(), cross_compile=prefix or COMPILERS[0])
 
 
 def reports(source: KernelSource) -> dict[str, PatchReport]:
     """What becomes of each compat step, by the name of its first patch."""
-    found = check(WS, source)
-    return {report.patch.removesuffix(".patch"): report for report in found[: len(STEPS)]}
+    return {report.patch.removesuffix(".patch"): report for report in check(WS, source)}
 
 
 def mend(source: KernelSource) -> None:

@@ -51,9 +51,10 @@ def test_without_an_ndk_there_is_none(tmp_path: Path, variables: dict[str, str])
             "ANDROID_NDK_HOME",
         ),
         ({"PATH": "/nowhere:{}/ndk"}, "ndk", "PATH"),
-        # A link; what the NDK states is read behind it.
+        # What the NDK states is read behind the link.
         ({"PATH": "{}/bin"}, "bin", "PATH"),
     ],
+    ids=["HOME before PATH", "ROOT before PATH", "HOME before ROOT", "PATH", "a link on PATH"],
 )
 def test_where_it_is_found(
     tmp_path: Path, env: dict[str, str], folder: str, named_by: str, monkeypatch: pytest.MonkeyPatch

@@ -264,10 +264,10 @@ def another_user() -> Iterator[None]:
         ("mm/page_alloc.c", "", "mm/page_alloc.c"),
         ("mm", "", "mm"),
         ("Makefile", "", "Makefile"),
-        # The source itself: a file that cannot be looked for, and an archive.
         ("", "x", "x"),
         ("Makefile", "Makefile", "Makefile"),
     ],
+    ids=["a file", "a folder", "the Makefile", "a source in a locked folder", "an archive"],
 )
 def test_what_cannot_be_read_is_named(
     fake: FakeRepository, locked: str, given_name: str, named: str
