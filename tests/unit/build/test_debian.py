@@ -95,33 +95,29 @@ def test_a_damaged_memory_is_no_memory(ws: Workspace, archive: Archive) -> None:
 
 
 SECURITY = "http://security.example/debian-security"
-ARCHIVE_LINE = f"deb {MIRROR} bookworm main"
 DEBIAN = [f"Debian|Debian|{MIRROR}/"]
-SECURITY_AT_S = ["deb http://s.example/debian bookworm-security main"]
-SECURITY_LINE = f"deb {SECURITY} bookworm-security main"
+ARCHIVE_LINES = [f"deb {MIRROR} bookworm main"]
+SECURITY_LINES = [f"deb {SECURITY} bookworm-security main"]
+OTHER_SECURITY_LINES = ["deb http://s.example/debian bookworm-security main"]
 
 
-# What `apt-get indextargets` says on systems that were looked at.
+# What `apt-get indextargets` says; the first four are systems that were looked at.
 @pytest.mark.parametrize(
     ("said", "archive", "security"),
     [
-        (
-            [*DEBIAN, f"Debian|Debian-Security|{SECURITY}/"],
-            [ARCHIVE_LINE],
-            [SECURITY_LINE],
-        ),
-        (DEBIAN, [ARCHIVE_LINE], []),
-        ([f"||{MIRROR}/", f"||{SECURITY}/"], [ARCHIVE_LINE], [SECURITY_LINE]),
+        ([*DEBIAN, f"Debian|Debian-Security|{SECURITY}/"], ARCHIVE_LINES, SECURITY_LINES),
+        (DEBIAN, ARCHIVE_LINES, []),
+        ([f"||{MIRROR}/", f"||{SECURITY}/"], ARCHIVE_LINES, SECURITY_LINES),
         # mmdebstrap knows an archive of Debian's itself, with its security updates.
         (["Ubuntu|Ubuntu|http://u.example/ubuntu/"] * 3, [], []),
         # Security's archive has Debian's origin, too, and here a mirror's ending.
         (
             ["Debian|Debian-Security|http://s.example/debian/", *DEBIAN],
-            [ARCHIVE_LINE],
-            SECURITY_AT_S,
+            ARCHIVE_LINES,
+            OTHER_SECURITY_LINES,
         ),
-        (["Vendor|Vendor|http://v.example/debian/", *DEBIAN], [ARCHIVE_LINE], []),
-        (["||http://v.example/apt/", f"||{MIRROR}/"], [ARCHIVE_LINE], []),
+        (["Vendor|Vendor|http://v.example/debian/", *DEBIAN], ARCHIVE_LINES, []),
+        (["||http://v.example/apt/", f"||{MIRROR}/"], ARCHIVE_LINES, []),
         ([], [], []),
     ],
     ids=[
