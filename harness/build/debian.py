@@ -14,7 +14,7 @@ import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +114,7 @@ def download(ws: Workspace, package: Package, folder: Path) -> None:
         run([_APT_HELPER, *options, *words], RunOptions(cwd=folder), log=log, error=DownloadError)
 
 
-def mmdebstrap(architecture: str, variant: str, form: str) -> list[str]:
+def mmdebstrap_argv(architecture: str, variant: str, form: str) -> list[str]:
     """Return the command for an apt of Debian that runs nothing from the packages it unpacks.
 
     It has this host's network settings (proxies, certificates). The mode "chrootless" needs
@@ -139,6 +139,16 @@ def mmdebstrap(architecture: str, variant: str, form: str) -> list[str]:
         # A name is no pattern: otherwise linux-source-6.1 would match linux-source-6.12, too.
         '--aptopt=APT::Cmd::Pattern-Only "true"',
     ]
+
+
+def run_mmdebstrap(argv: Sequence[str], failure: str, log: Path, what: str) -> str:
+    """Run mmdebstrap and return its output; SourceError says `failure`, with apt's error lines."""
+    # mmdebstrap's temporary folder is in this one, so it goes even if mmdebstrap is killed.
+    with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as scratch, explained(failure, log):
+        # apt drops root for its downloads, and then has to be able to enter the folder.
+        Path(scratch).chmod(0o755)
+        options = RunOptions(env={"TMPDIR": scratch})
+        return run(argv, options, log=log, error=SourceError, what=what).output
 
 
 def mirror() -> str | None:
@@ -180,23 +190,13 @@ def pick_mirror(targets: str, label: str, ending: str) -> str | None:
 
 def _answer(name: str, suite: str, architecture: str, sources: list[str], log: Path) -> str:
     """Return what apt prints about the package, with `sources` as its sources.list."""
-    with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as scratch:
-        # apt drops root for its downloads, and then has to be able to enter the folder.
-        Path(scratch).chmod(0o755)
-        with explained(f"Debian's {suite} could not be asked for {name}", log):
-            return run(
-                [
-                    *mmdebstrap(architecture, "custom", "null"),
-                    f"--customize-hook={_print_uri(name)}",
-                    *(suite, "-", *sources),
-                ],
-                # mmdebstrap's temporary folder is then removed with ours, even if mmdebstrap is
-                # killed.
-                RunOptions(env={"TMPDIR": scratch}),
-                log=log,
-                error=SourceError,
-                what=f"look for {name} in {suite}",
-            ).output
+    hook = f"--customize-hook={_print_uri(name)}"
+    return run_mmdebstrap(
+        [*mmdebstrap_argv(architecture, "custom", "null"), hook, suite, "-", *sources],
+        f"Debian's {suite} could not be asked for {name}",
+        log,
+        what=f"look for {name} in {suite}",
+    )
 
 
 def _package(name: str, suite: str, answer: str, log: Path) -> Package:

@@ -111,13 +111,12 @@ def _side_by_side(first: Callable[[], First], second: Callable[[], Second]) -> t
 def _assemble(bare: Bootable, folder: Path) -> None:
     """Make `folder`/ARCHIVE: the guest's archive, followed by one with programs and modules."""
     with tempfile.TemporaryDirectory(prefix="goldfish-oom-", dir=folder) as scratch:
-        inside = Path(scratch) / _IN_GUEST
-        inside.mkdir()
+        stage, more = Path(scratch) / "stage", Path(scratch) / "more.cpio.gz"
+        inside = stage / _IN_GUEST
+        inside.mkdir(parents=True)
         for path in bare.pushed:
             shutil.copy(path, inside)
             (inside / path.name).chmod(0o755)
-        rootfs.pack(Path(scratch), folder / "more.cpio.gz")
-    more = folder / "more.cpio.gz"
-    whole = bare.initramfs.read_bytes() + more.read_bytes()
+        rootfs.pack(stage, more)
+        whole = bare.initramfs.read_bytes() + more.read_bytes()
     (folder / rootfs.ARCHIVE).write_bytes(whole)
-    more.unlink()

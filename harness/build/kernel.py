@@ -14,7 +14,8 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 
@@ -105,14 +106,30 @@ class _Plan:
     """Everything that determines what a kernel will be."""
 
     source: KernelSource
-    extra_patches: tuple[Path, ...]
-    fragments: tuple[Fragment, ...]
-    # The inputs by name, for people; values are digests or short texts.
-    record: Mapping[str, str]
+    extra_patches: Sequence[Path]
+    fragments: Sequence[Fragment]
+    toolchain: str
 
     @property
     def target(self) -> Target:
         return self.source.target
+
+    @cached_property
+    def record(self) -> dict[str, str]:
+        """The inputs by name, for people; values are digests or short texts."""
+        target = self.target
+        how = (target.arch, target.board.base_config, target.update_config, *target.make_variables)
+        patching = inputs(target, self.extra_patches).items()
+        return {
+            "recipe": _RECIPE,
+            "target": target.name,
+            "source": self.source.key,
+            "version": self.source.version,
+            "toolchain": self.toolchain,
+            "make": shlex.join((target.cross_compile, *how)),
+            "configuration": digest(*(format_fragment(part.values) for part in self.fragments)),
+            **{name: digest(data) for name, data in patching},
+        }
 
     @property
     def key(self) -> str:
@@ -152,9 +169,7 @@ def build(
     """
     fragments = requested_config(target, extra_config)
     toolchain = toolchain_version(target)
-    pristine = fetch(ws, target, source)
-    record = _record(pristine, extra_patches, fragments, toolchain)
-    plan = _Plan(pristine, tuple(extra_patches), fragments, record)
+    plan = _Plan(fetch(ws, target, source), extra_patches, fragments, toolchain)
     if ws.cache.has("kernel", plan.key):
         with ws.reporter.phase("build kernel") as phase:
             phase.mark_cached()
@@ -168,7 +183,7 @@ def build(
         config=folder / "config",
         release=plan.release,
         toolchain=toolchain,
-        source=pristine,
+        source=plan.source,
     )
 
 
@@ -179,34 +194,11 @@ def requested_config(target: Target, extra: Path | None = None) -> tuple[Fragmen
     files = [*target.fragments, *([extra] if extra is not None else [])]
     fragments = [read_fragment(file) for file in files]
     if not target.patched:
-        fragments = [_without_ours(fragment) for fragment in fragments]
+        fragments = [
+            Fragment(part.name, {k: v for k, v in part.values.items() if not k.startswith(_OURS)})
+            for part in fragments
+        ]
     return tuple(fragment for fragment in fragments if fragment.values)
-
-
-def _without_ours(fragment: Fragment) -> Fragment:
-    """Return a fragment without the symbols that our files add."""
-    values = {name: text for name, text in fragment.values.items() if not name.startswith(_OURS)}
-    return replace(fragment, values=values)
-
-
-def _record(
-    source: KernelSource,
-    extra_patches: Sequence[Path],
-    fragments: Sequence[Fragment],
-    toolchain: str,
-) -> dict[str, str]:
-    target = source.target
-    how = (target.arch, target.board.base_config, target.update_config, *target.make_variables)
-    return {
-        "recipe": _RECIPE,
-        "target": target.name,
-        "source": source.key,
-        "version": source.version,
-        "toolchain": toolchain,
-        "make": shlex.join((target.cross_compile, *how)),
-        "configuration": digest(*(format_fragment(part.values) for part in fragments)),
-        **{name: digest(data) for name, data in inputs(target, extra_patches).items()},
-    }
 
 
 # --- the steps --------------------------------------------------------------
@@ -298,7 +290,7 @@ def _collect(make: KernelMake, plan: _Plan, files: Overlay, entry: Path) -> None
         "origin": plan.source.origin,
         "commit": plan.source.commit,
         "changed files": plan.source.changed,
-        "inputs": dict(plan.record),
+        "inputs": plan.record,
         "command": shlex.join(make.argv(Path(plan.target.image).name, "modules")),
     }
     (entry / "build.json").write_text(typed_json.to_text(record))

@@ -145,15 +145,9 @@ class Decoder:
             RunOptions(timeout=_ADDR2LINE_SECONDS),
         )
         frames = _frames(said.output)
-        top = next(
-            (
-                path.removesuffix(_LANDMARK_FILE)
-                for landmark in landmarks
-                for _, path, _ in frames.get(landmark, ())[-1:]
-                if path.endswith(f"/{_LANDMARK_FILE}")
-            ),
-            "",
-        )
+        files = [path for one in landmarks for _, path, _ in frames.get(one, ())[-1:]]
+        tops = [path for path in files if path.endswith(f"/{_LANDMARK_FILE}")]
+        top = tops[0].removesuffix(_LANDMARK_FILE) if tops else ""
         return {address: _shown(frames.get(address, ()), top) for address in asked}
 
 

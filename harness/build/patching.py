@@ -17,7 +17,7 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -59,15 +59,6 @@ class PatchReport:
 
 
 @dataclass(frozen=True)
-class PatchStep:
-    """A step of a series, and the files of its patches; `ours`: from `kernel_patches/`."""
-
-    files: tuple[Path, ...]
-    step: Step
-    ours: bool = True
-
-
-@dataclass(frozen=True)
 class TreeFile:
     """A file as it is in a tree; the data of a link is its target."""
 
@@ -95,7 +86,7 @@ def read_file(path: Path) -> TreeFile | None:
 # --- files and patches to apply ---------------------------------------------
 
 
-def steps(target: Target, extra: Sequence[Path] = ()) -> list[PatchStep]:
+def steps(target: Target, extra: Sequence[Path] = ()) -> list[Step]:
     """Return the steps of `target`'s series in their order, then those of `extra`.
 
     An unpatched target only has the optional steps of its series. Raises PatchError if the
@@ -110,10 +101,8 @@ def steps(target: Target, extra: Sequence[Path] = ()) -> list[PatchStep]:
             hint="an incomplete checkout? git status",
         ) from None
     found = [
-        PatchStep(tuple(target.patches / name for name in step.patches), step) for step in listed
+        replace(step, folder=target.patches) for step in listed if target.patched or step.optional
     ]
-    if not target.patched:
-        found = [step for step in found if step.step.optional]
     for step in found:
         for patch in step.files:
             if not patch.is_file():
@@ -121,7 +110,7 @@ def steps(target: Target, extra: Sequence[Path] = ()) -> list[PatchStep]:
     for patch in extra:
         if not patch.is_file():
             raise UsageError(f"no such patch: {patch}")
-    return [*found, *(PatchStep((patch,), Step((patch.name,)), ours=False) for patch in extra)]
+    return [*found, *(Step((one.name,), folder=one.parent, ours=False) for one in extra)]
 
 
 def common_files(target: Target) -> dict[str, TreeFile]:
@@ -141,7 +130,7 @@ def inputs(target: Target, extra: Sequence[Path] = ()) -> dict[str, bytes]:
     found = {f"common/{name}": file.data for name, file in common_files(target).items()}
     number = 0
     for step in steps(target, extra):
-        if is_needed(target, step.step.condition):
+        if is_needed(target, step.condition):
             for patch in step.files:
                 number += 1
                 found[f"patch {number}: {patch.name}"] = patch.read_bytes()
@@ -149,13 +138,13 @@ def inputs(target: Target, extra: Sequence[Path] = ()) -> dict[str, bytes]:
     return found
 
 
-def _fault_inputs(target: Target, step: PatchStep) -> dict[str, bytes]:
+def _fault_inputs(target: Target, step: Step) -> dict[str, bytes]:
     """Return what determines, besides the tree, whether a step finds its fault."""
     script = script_of(step.files[0])
     if script is None:
         return {}
     inputs = {f"fault: {script.name}": script.read_bytes()}
-    if (condition := step.step.condition) is not None:
+    if (condition := step.condition) is not None:
         version = tool_version(target, condition.tool)
         inputs[f"tool: {condition.tool}"] = repr(version).encode()
     return inputs
@@ -230,9 +219,9 @@ def _taken_syscalls(source: KernelSource) -> list[PatchReport]:
     return reports
 
 
-def _take(step: PatchStep, source: KernelSource, stage: Path, staged: set[str]) -> PatchReport:
+def _take(step: Step, source: KernelSource, stage: Path, staged: set[str]) -> PatchReport:
     """Apply one step in `stage`: the first of its patches that applies there."""
-    condition = step.step.condition
+    condition = step.condition
     if not is_needed(source.target, condition):
         return PatchReport(step.files[0].name, "not needed", f"only for {condition}")
     script = script_of(step.files[0])
@@ -247,7 +236,7 @@ def _take(step: PatchStep, source: KernelSource, stage: Path, staged: set[str]) 
         if tried.outcome == "applies":
             return PatchReport(patch.name, *_patch(patch, stage, "--fuzz=0"))
         conflicts.append(f"{patch.name}: {tried.detail}")
-    if step.step.optional:
+    if step.optional:
         backwards = _patch(last, stage, "--dry-run", "--fuzz=0", "--reverse")
         if backwards.outcome == "applies":
             return PatchReport(last.name, "in the tree", "")
@@ -377,14 +366,18 @@ class WorkTree:
         if state is None or not self.tree.is_dir():
             self._copy()
             state = _State(whole=False, files=())
-        doubtful = {*state.files, *files, *self._changed_by_others()}
-        wrong = [path for path in sorted(doubtful) if not self._is_right(path, files)]
+        doubtful = sorted({*state.files, *files, *self._changed_by_others()})
+        wanted = {
+            path: files[path] if path in files else read_file(self.pristine / path)
+            for path in doubtful
+        }
+        wrong = [path for path in doubtful if read_file(self.tree / path) != wanted[path]]
         target = _State(whole=True, files=tuple(sorted(files)))
         if wrong or state != target:
             # Until the tree is whole, all its old and new files are in doubt.
-            self._save(_State(whole=False, files=tuple(sorted(doubtful))))
+            self._save(_State(whole=False, files=tuple(doubtful)))
             for path in wrong:
-                self._put(path, self._wanted(path, files))
+                self._put(path, wanted[path])
             self._save(target)
         return wrong
 
@@ -422,12 +415,6 @@ class WorkTree:
         """Return the files changed after the last `sync`: the release does not cover them."""
         done = self._state_file.stat().st_ctime_ns
         return (file.name for file in walk(self.tree) if file.status.st_ctime_ns > done)
-
-    def _wanted(self, path: str, files: Overlay) -> TreeFile | None:
-        return files[path] if path in files else read_file(self.pristine / path)
-
-    def _is_right(self, path: str, files: Overlay) -> bool:
-        return read_file(self.tree / path) == self._wanted(path, files)
 
     def _put(self, path: str, file: TreeFile | None) -> None:
         place = self.tree / path

@@ -64,17 +64,11 @@ def syscall_header(syscalls: Mapping[str, int]) -> str:
     )
 
 
-def compile_programs(
-    folder: Path,
-    *,
-    syscalls: Mapping[str, int],
-    cross_compile: str,
-    jobs: int,
-    log: Path,
-    on_line: Callable[[str], None] | None = None,
+def _compile(
+    target: Target, folder: Path, jobs: int, log: Path, on_line: Callable[[str], None]
 ) -> None:
-    """Write the header and all programs to `folder`; BuildError if that fails."""
-    include = _write_header(folder, syscalls)
+    """Write all programs to `folder`, where the header is already; BuildError if that fails."""
+    prefix = target.programs_cross_compile
     try:
         run(
             [
@@ -82,8 +76,8 @@ def compile_programs(
                 f"--jobs={jobs}",
                 f"--file={NDK_TESTS / 'build' / 'Makefile'}",
                 f"OUT={folder}",
-                f"MM_LIMITS_INCLUDE={include}",
-                f"CROSS_COMPILE={cross_compile}",
+                f"MM_LIMITS_INCLUDE={folder / 'include'}",
+                f"CROSS_COMPILE={prefix}",
             ],
             RunOptions(cwd=folder, on_line=on_line),
             log=log,
@@ -92,9 +86,8 @@ def compile_programs(
         )
     except BuildError as error:
         if _NO_LIBC.search(error.tail):
-            error.hint = (
-                f"install the C library for {cross_compile}gcc: ./inv setup, with --kernel as here"
-            )
+            hint = f"install the C library for {prefix}gcc: ./inv setup, with --kernel as here"
+            error.hint = hint
         raise
     shutil.rmtree(folder / "obj")
 
@@ -135,18 +128,11 @@ def _key(target: Target, found: Ndk | None) -> str:
     )
 
 
-def compile_with_ndk(
-    folder: Path,
-    found: Ndk,
-    target: Target,
-    *,
-    jobs: int,
-    log: Path,
-    on_line: Callable[[str], None] | None = None,
+def _compile_with_ndk(
+    found: Ndk, target: Target, folder: Path, jobs: int, log: Path, on_line: Callable[[str], None]
 ) -> None:
-    """Do what `compile_programs` does, with `ndk-build`."""
+    """Do what `_compile` does, with `ndk-build`."""
     assert target.ndk_abi is not None
-    include = _write_header(folder, target.syscalls)
     for name in PROGRAMS:
         # Each is a project of its own, which knows nothing of the others.
         scratch = folder / "ndk" / name
@@ -155,7 +141,7 @@ def compile_with_ndk(
             project=NDK_TESTS / name,
             abi=target.ndk_abi,
             folder=scratch,
-            include=include,
+            include=folder / "include",
             jobs=jobs,
         )
         try:
@@ -171,28 +157,15 @@ def compile_with_ndk(
     shutil.rmtree(folder / "ndk")
 
 
-def _write_header(folder: Path, syscalls: Mapping[str, int]) -> Path:
-    """Write the header with the syscall numbers; return the folder that it is in."""
-    include = folder / "include"
-    include.mkdir(parents=True, exist_ok=True)
-    (include / HEADER).write_text(syscall_header(syscalls))
-    return include
-
-
 def _make(ws: Workspace, target: Target, found: Ndk | None, folder: Path, phase: Phase) -> None:
     phase.cached = False
     log = ws.logs / f"programs-{target.name}.log"
+    (folder / "include").mkdir()
+    (folder / "include" / HEADER).write_text(syscall_header(target.syscalls))
     if found is not None:
-        compile_with_ndk(folder, found, target, jobs=ws.jobs, log=log, on_line=phase.note)
+        _compile_with_ndk(found, target, folder, ws.jobs, log, phase.note)
     else:
-        compile_programs(
-            folder,
-            syscalls=target.syscalls,
-            cross_compile=target.programs_cross_compile,
-            jobs=ws.jobs,
-            log=log,
-            on_line=phase.note,
-        )
+        _compile(target, folder, ws.jobs, log, phase.note)
     for name in PROGRAMS:
         check_static_program(
             folder / name, target.elf, target.oldest_kernel, bionic=found is not None

@@ -79,7 +79,10 @@ def build(ws: Workspace, target: Target) -> Rootfs:
     ToolMissingError.
     """
     with ws.reporter.phase("build guest") as phase:
-        programs = _programs(ws, target)
+        packages = _packages_key(target)
+        programs = ws.cache.ensure(
+            "guest-packages", packages, lambda folder: _fetch(ws, target, folder)
+        )
         listing = (programs / "packages").read_text()
         key = digest(
             target.name,
@@ -152,21 +155,13 @@ def _packages_key(target: Target) -> str:
     return digest(*target.guest_suites, target.guest_arch, *PACKAGES, *KEPT, *DROPPED)
 
 
-def _programs(ws: Workspace, target: Target) -> Path:
-    """Return the cache entry with the packages' programs and their list."""
-    key = _packages_key(target)
-    return ws.cache.ensure("guest-packages", key, lambda folder: _fetch(ws, target, folder))
-
-
 def _fetch(ws: Workspace, target: Target, folder: Path) -> None:
     """Download the packages and unpack them into `folder`/root; write their list beside it."""
     require("mmdebstrap", "apt-get", "tar")
     log = ws.logs / "guest-packages.log"
+    best = target.guest_suites[0]
     with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as scratch:
-        # apt drops root for its downloads, and then has to be able to enter the folder.
-        Path(scratch).chmod(0o755)
         archive = Path(scratch) / "root.tar"
-        best = target.guest_suites[0]
 
         def download(suite: str) -> str:
             # An error points to the first suite's log.
@@ -188,36 +183,25 @@ def _fetch(ws: Workspace, target: Target, folder: Path) -> None:
             what="unpack the guest's packages",
         )
     names = {package_name(line) for line in said.splitlines() if line.endswith(".deb")}
-    (folder / "packages").write_text("".join(f"{name}\n" for name in sorted(names)))
+    _write(folder / "packages", sorted(names))
 
 
 def _download(target: Target, suite: str, archive: Path, log: Path) -> str:
     """Make `archive` from the guest's packages; return the list of their files."""
-    failure = f"apt could not get the guest's packages ({suite}, {target.guest_arch})"
-    with debian.explained(failure, log):
-        return run(
-            _mmdebstrap(target, suite, archive),
-            # mmdebstrap's temporary folder is then removed with ours, even if mmdebstrap is
-            # killed.
-            RunOptions(env={"TMPDIR": str(archive.parent)}),
-            log=log,
-            error=SourceError,
-            what="get the guest's packages",
-        ).output
-
-
-def _mmdebstrap(target: Target, suite: str, archive: Path) -> list[str]:
-    """Return the command that makes `archive` and lists the packages' files."""
     mirror = debian.mirror()
-    return [
-        *debian.mmdebstrap(target.guest_arch, "extract", "tar"),
-        f"--include={','.join(PACKAGES)}",
-        '--extract-hook=ls "$1/var/cache/apt/archives"',
-        suite,
-        str(archive),
-        # Without a mirror, mmdebstrap uses Debian's own for a Debian suite.
-        *([mirror] if mirror else []),
-    ]
+    return debian.run_mmdebstrap(
+        [
+            *debian.mmdebstrap_argv(target.guest_arch, "extract", "tar"),
+            f"--include={','.join(PACKAGES)}",
+            '--extract-hook=ls "$1/var/cache/apt/archives"',
+            *(suite, str(archive)),
+            # Without a mirror, mmdebstrap uses Debian's own for a Debian suite.
+            *([mirror] if mirror else []),
+        ],
+        f"apt could not get the guest's packages ({suite}, {target.guest_arch})",
+        log,
+        what="get the guest's packages",
+    )
 
 
 def _assemble(target: Target, programs: Path, folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple, get_args
 
 from unidiff.errors import UnidiffParseError
@@ -56,10 +56,20 @@ class Condition:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a series: the first of `patches` that applies."""
+    """One step of a series: the first of `patches` that applies.
+
+    They are names of files in `folder`; `ours`: from `kernel_patches/`.
+    """
 
     patches: tuple[str, ...]
     condition: Condition | None = None
+    folder: Path = Path()
+    ours: bool = True
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of the patches."""
+        return tuple(self.folder / name for name in self.patches)
 
     @property
     def optional(self) -> bool:

@@ -327,19 +327,19 @@ def _unpack_tar(archive: Path, tree: Path) -> None:
 @contextmanager
 def _plain_stream(archive: Path) -> Iterator[IO[bytes]]:
     """Yield the archive's content without its compression, whichever it is."""
-    with archive.open("rb") as plain:
-        magic = plain.read(6)
-    argv = next((tool for head, tool in _DECOMPRESSORS if magic.startswith(head)), None)
-    if argv is None:
-        with archive.open("rb") as plain:
-            yield plain
-        return
-    require(argv[0])
-    with archive.open("rb") as packed, tempfile.TemporaryFile() as said:
+    # Without a buffer, so that a decompressor, too, reads from the start again.
+    with archive.open("rb", buffering=0) as stream, tempfile.TemporaryFile() as said:
+        magic = stream.read(6)
+        stream.seek(0)
+        argv = next((tool for head, tool in _DECOMPRESSORS if magic.startswith(head)), None)
+        if argv is None:
+            yield stream
+            return
+        require(argv[0])
         process = subprocess.Popen(
             argv,
             env=environment_of(argv[0]),
-            stdin=packed,
+            stdin=stream,
             stdout=subprocess.PIPE,
             stderr=said,
             start_new_session=True,
@@ -364,17 +364,22 @@ def _from_directory(ws: Workspace, target: Target, path: Path, phase: Phase) -> 
     # Check this before 80,000 files are read.
     check_version(tree_version(path), target, str(path))
     phase.note(f"read {path}")
-    key = f"directory-{directory_digest(ws, path)}"
-    _tell_left_out(ws, path)
-    found = _entry(ws, target, key, str(path), phase, lambda tree: _copy_directory(path, tree))
+    with _unreadable_named():
+        found = list(walk(path))
+    files = [file for file in found if file.is_source]
+    key = f"directory-{directory_digest(ws, path, files)}"
+    if others := tuple(_shown(file.name) for file in found if not file.is_source):
+        what = f"{len(others)} pipe(s), socket(s) or device(s)"
+        ws.reporter.say(f"{path}: {what} left out: {_first(others)}")
+    source = _entry(ws, target, key, str(path), phase, lambda tree: _copy(path, files, tree))
     state = git_source.state_of(path)
     if state is None:
-        return found
+        return source
     if state.changed:
         # The changed tree is what gets built, and the commit alone does not reproduce it.
         count, names = len(state.changed), _first(state.changed)
         ws.reporter.say(f"{path} is at {state.commit[:12]} with {count} changed file(s): {names}")
-    return replace(found, commit=state.commit, changed=state.changed)
+    return replace(source, commit=state.commit, changed=state.changed)
 
 
 def _first(names: tuple[str, ...]) -> str:
@@ -382,28 +387,18 @@ def _first(names: tuple[str, ...]) -> str:
     return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
 
 
-def _tell_left_out(ws: Workspace, path: Path) -> None:
-    """Report the files of a directory that are no part of a kernel's source."""
-    names = tuple(_shown(found.name) for found in _found_in(path) if not found.is_source)
-    if names:
-        count = len(names)
-        ws.reporter.say(
-            f"{path}: {count} pipe(s), socket(s) or device(s) left out: {_first(names)}"
-        )
-
-
-def _copy_directory(path: Path, tree: Path) -> None:
-    """Copy the kernel's source from `path`, without git's own folder."""
+def _copy(path: Path, files: list[FoundFile], tree: Path) -> None:
+    """Copy the files of a directory to a new one."""
     tree.mkdir()
-    names = [found.name for found in _found_in(path) if found.is_source]
+    names = [file.name for file in files]
     copy = ["cp", "-a", "--reflink=auto", "--parents", "-t", str(tree), "--"]
     for first in range(0, len(names), _NAMES_AT_ONCE):
         some = names[first : first + _NAMES_AT_ONCE]
         run([*copy, *some], RunOptions(cwd=path), error=SourceError, what=f"copy of {path}")
 
 
-def directory_digest(ws: Workspace, path: Path) -> str:
-    """Return a key over names, kinds, modes and contents of a directory, without `.git`.
+def directory_digest(ws: Workspace, path: Path, files: list[FoundFile]) -> str:
+    """Return a key over names, kinds, modes and contents of a directory's files.
 
     Reading every file takes seconds. So the key is stored together with the files' sizes, times
     (also ctime, which no program can set) and inodes, as in git's index, and used again as long
@@ -412,23 +407,19 @@ def directory_digest(ws: Workspace, path: Path) -> str:
     began = time.time_ns()
     state = hashlib.sha256()
     newest = 0
-    names = []
-    for found in _found_in(path):
-        if not found.is_source:
-            continue
+    for found in files:
         status = found.status
         times = status.st_mtime_ns, status.st_ctime_ns
         fields = (status.st_mode, status.st_size, *times, status.st_ino)
         state.update(f"{found.name}\0{fields}\0".encode(errors="surrogateescape"))
         newest = max(newest, status.st_ctime_ns)
-        names.append(found.name)
     signature = state.hexdigest()
     about = ("directories", os.fsencode(path))
     known = ws.cache.noted(_Digested, *about)
     if known is not None and known.signature == signature:
         return known.digest
     with _unreadable_named():
-        result = _content_digest(path, names)
+        result = _content_digest(path, files)
     if newest < began - _SETTLED_NS:
         ws.cache.note(_Digested(signature, result), *about)
     return result
@@ -455,12 +446,6 @@ class FoundFile:
         return stat.S_ISREG(self.status.st_mode) or stat.S_ISLNK(self.status.st_mode)
 
 
-def _found_in(root: Path) -> list[FoundFile]:
-    """Return what `walk` yields; SourceError names what cannot be read."""
-    with _unreadable_named():
-        return list(walk(root))
-
-
 def walk(root: Path, folder: str = "") -> Iterator[FoundFile]:
     """Yield everything below `root` but folders and `.git`, sorted by name. Follows no link.
 
@@ -478,16 +463,16 @@ def walk(root: Path, folder: str = "") -> Iterator[FoundFile]:
             yield FoundFile(name, entry.stat(follow_symlinks=False))
 
 
-def _content_digest(root: Path, names: list[str]) -> str:
+def _content_digest(root: Path, files: list[FoundFile]) -> str:
     state = hashlib.sha256()
-    for name in names:
-        path = root / name
+    for file in files:
+        path = root / file.name
         mode = path.lstat().st_mode
         if path.is_symlink():
             kind, data = "link", os.fsencode(path.readlink())
         else:
             kind, data = ("program" if mode & 0o100 else "file"), path.read_bytes()
-        head = f"{name}\0{kind}\0{len(data)}\0".encode(errors="surrogateescape")
+        head = f"{file.name}\0{kind}\0{len(data)}\0".encode(errors="surrogateescape")
         state.update(head + data)
     return state.hexdigest()[:KEY_LENGTH]
 

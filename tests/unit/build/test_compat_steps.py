@@ -13,7 +13,7 @@ import pytest
 from goldfish_skeleton import GOTO_SH, PUT_USER, write_skeleton
 from stand_ins import workspace
 
-from harness.build.patching import PatchReport, check, inputs, overlay, steps
+from harness.build.patching import PatchReport, check, inputs, overlay, steps, write_file
 from harness.build.source import KernelSource
 from harness.build.toolchain import tool_version
 from harness.build.tree_faults import is_sound, script_of
@@ -58,15 +58,19 @@ PID_C = """\
 #include <linux/init_task.h>
 static unsigned int number = PROC_PID_INIT_INO;
 """
+# No patching stores anything there.
+WS = workspace(Path("/nowhere"))
+PERL, MAKE, GCC = "kernel/timeconst.pl", "scripts/Kbuild.include", "include/linux/compiler-gcc.h"
+GOTO, PID, UACCESS = "scripts/gcc-goto.sh", "kernel/pid.c", "arch/arm/include/asm/uaccess.h"
 Files = Mapping[str, str]
 FAULTY: Files = {
-    "include/linux/compiler-gcc.h": GCC_HEADER,
+    GCC: GCC_HEADER,
     "include/linux/compiler-gcc4.h": "",
-    "arch/arm/include/asm/uaccess.h": PUT_USER,
-    "scripts/gcc-goto.sh": GOTO_SH,
-    "kernel/timeconst.pl": FAULTY_PERL,
-    "scripts/Kbuild.include": KBUILD,
-    "kernel/pid.c": PID_C,
+    UACCESS: PUT_USER,
+    GOTO: GOTO_SH,
+    PERL: FAULTY_PERL,
+    MAKE: KBUILD,
+    PID: PID_C,
     "include/linux/pid_namespace.h": "",
     "include/linux/init_task.h": "",
 }
@@ -80,8 +84,6 @@ def variant(name: str, text: str, *changes: tuple[str, str]) -> Files:
     return {name: text}
 
 
-PERL, MAKE, GCC = "kernel/timeconst.pl", "scripts/Kbuild.include", "include/linux/compiler-gcc.h"
-GOTO = "scripts/gcc-goto.sh"
 TEST = "if (!defined(@val)) {"
 UPSTREAM_PERL = """\
 	$cv = $canned_values{$hz};
@@ -114,10 +116,10 @@ MENDED: list[tuple[str, Files]] = [
             ("squote :=", "twice = $(subst $(pound),$$(pound),$(subst $$,$$$$,$1))\nsquote :="),
         ),
     ),
-    ("pid-proc-fs", variant("kernel/pid.c", PID_C, ("namespace.h>", f"namespace.h>{PROC_FS}"))),
+    ("pid-proc-fs", variant(PID, PID_C, ("namespace.h>", f"namespace.h>{PROC_FS}"))),
     ("pid-proc-fs", {"include/linux/pid_namespace.h": "#include <linux/proc_fs.h>\n"}),
     ("pid-proc-fs", {"include/linux/init_task.h": "enum {\n\tPROC_PID_INIT_INO\t= 1,\n};\n"}),
-    ("pid-proc-fs", variant("kernel/pid.c", PID_C, ("PROC_PID_INIT_INO", "0xEFFFFFFC"))),
+    ("pid-proc-fs", variant(PID, PID_C, ("PROC_PID_INIT_INO", "0xEFFFFFFC"))),
     ("gcc-goto", variant(GOTO, GOTO_SH, ("-x c -", "-x c -fno-PIE -"))),
     # The older question, whose answer is yes.
     ("gcc-goto", variant(GOTO, GOTO_SH, ('".long %c0" :: "i" (&word) ::', '"" ::::'))),
@@ -126,7 +128,7 @@ MENDED: list[tuple[str, Files]] = [
     (
         "put-user",
         variant(
-            "arch/arm/include/asm/uaccess.h",
+            UACCESS,
             PUT_USER,
             ('__r2 asm("r2") = (x);', '__r2 asm("r2") = v;'),
             ("register const typeof(*(p)) __r2", f"typeof(*(p)) v = (x);{GOES_ON}{NOT_CONST}"),
@@ -143,13 +145,8 @@ UNKNOWN: list[tuple[str, Files]] = [
     ),
     ("gcc-goto", variant(GOTO, GOTO_SH, ("int main(void)", "int other(void)"))),
     ("make-cmd", variant(MAKE, KBUILD, (OLD_MAKE_CMD, "$(subst  \\#,\\\\\\#,$(cmd_$(1)))"))),
-    ("pid-proc-fs", variant("kernel/pid.c", PID_C, ("#include <linux/init_task.h>\n", ""))),
-    (
-        "put-user",
-        variant(
-            "arch/arm/include/asm/uaccess.h", PUT_USER, ("typeof(*(p)) __r2 ", "typeof(*p) __r2 ")
-        ),
-    ),
+    ("pid-proc-fs", variant(PID, PID_C, ("#include <linux/init_task.h>\n", ""))),
+    ("put-user", variant(UACCESS, PUT_USER, ("typeof(*(p)) __r2 ", "typeof(*p) __r2 "))),
 ]
 
 
@@ -164,18 +161,25 @@ def tree(folder: Path, changed: Files | None = None) -> KernelSource:
 
 def target(prefix: str | None = None) -> Target:
     assert COMPILERS, "no cross compiler is installed: ./inv setup"
-    return replace(GOLDFISH_3_4, cross_compile=prefix or COMPILERS[0])
+    # An unpatched tree has only these steps.
+    return replace(GOLDFISH_3_4.stock(), cross_compile=prefix or COMPILERS[0])
 
 
-def reports(folder: Path, changed: Files | None = None) -> dict[str, PatchReport]:
+def reports(source: KernelSource) -> dict[str, PatchReport]:
     """What becomes of each compat step, by the name of its first patch."""
-    found = check(workspace(folder / "cache"), tree(folder / "tree", changed))
-    return {report.patch.removesuffix(".patch"): report for report in found[: len(STEPS)]}
+    return {report.patch.removesuffix(".patch"): report for report in check(WS, source)}
+
+
+def mend(source: KernelSource) -> None:
+    """Patches a tree in its place."""
+    for path, file in overlay(WS, source).items():
+        assert file is not None
+        write_file(source.tree / path, file)
 
 
 def scripts() -> dict[str, Path]:
     """The scripts that look for the faults, by their step's name."""
-    found = (script_of(step.files[0]) for step in steps(GOLDFISH_3_4) if step.step.optional)
+    found = (script_of(step.files[0]) for step in steps(GOLDFISH_3_4) if step.optional)
     return {script.stem: script for script in found if script is not None}
 
 
@@ -185,21 +189,18 @@ def test_every_step_looks_for_its_fault() -> None:
 
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_is_taken_where_the_fault_is_and_mends_it(tmp_path: Path, name: str) -> None:
-    source = tree(tmp_path / "tree")
+    source = tree(tmp_path)
     script = scripts()[name]
     if is_sound(source.target, script, source.tree):
         pytest.fail(f"this machine's tools do not stumble over {name} any more")
-    assert reports(tmp_path)[name].outcome == "applies"
-    for path, file in overlay(workspace(tmp_path / "cache"), source).items():
-        assert file is not None
-        (source.tree / path).parent.mkdir(parents=True, exist_ok=True)
-        (source.tree / path).write_bytes(file.data)
+    assert reports(source)[name].outcome == "applies"
+    mend(source)
     assert is_sound(source.target, script, source.tree)
 
 
 @pytest.mark.parametrize(("name", "changed"), MENDED)
 def test_a_tree_without_the_fault_is_left_alone(tmp_path: Path, name: str, changed: Files) -> None:
-    found = reports(tmp_path, changed)
+    found = reports(tree(tmp_path, changed))
     assert {step: report.outcome for step, report in found.items() if step != name} == {
         step: "applies" for step in STEPS if step != name
     }
@@ -208,13 +209,13 @@ def test_a_tree_without_the_fault_is_left_alone(tmp_path: Path, name: str, chang
 
 @pytest.mark.parametrize(("name", "changed"), UNKNOWN)
 def test_a_fault_in_unknown_words_is_a_conflict(tmp_path: Path, name: str, changed: Files) -> None:
-    conflicts = [r for r in reports(tmp_path, changed).values() if r.outcome == "conflict"]
-    assert len(conflicts) == 1
-    assert name in conflicts[0].patch
+    found = reports(tree(tmp_path, changed)).values()
+    (conflict,) = (report for report in found if report.outcome == "conflict")
+    assert name in conflict.patch
 
 
 def test_a_tree_that_has_no_such_script_needs_none(tmp_path: Path) -> None:
-    source = tree(tmp_path / "tree")
+    source = tree(tmp_path)
     for step, name in (("timeconst", PERL), ("gcc-goto", GOTO)):
         (source.tree / name).unlink()
         assert is_sound(source.target, scripts()[step], source.tree)
@@ -223,7 +224,7 @@ def test_a_tree_that_has_no_such_script_needs_none(tmp_path: Path) -> None:
 def test_looking_for_faults_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, temporary = tree(tmp_path / "tree"), tmp_path / "temporary"
+    source, temporary = tree(tmp_path), tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
@@ -234,22 +235,15 @@ def test_looking_for_faults_leaves_nothing_behind(
 
 def test_a_make_cmd_that_doubles_no_backslashes(tmp_path: Path) -> None:
     shorter = r"$(subst \#,\\\#,$(subst $$,$$$$,$(call escsq,$(cmd_$(1)))))"
-    changed = variant(MAKE, KBUILD, (OLD_MAKE_CMD, shorter))
-    source = tree(tmp_path / "tree", changed)
-    found = [
-        report for report in check(workspace(tmp_path / "cache"), source) if "cmd" in report.patch
-    ]
-    assert [(r.patch, r.outcome) for r in found] == [
-        ("make-cmd-without-backslashes.patch", "applies")
-    ]
-    file = overlay(workspace(tmp_path / "cache"), source)[MAKE]
-    assert file is not None
-    (source.tree / MAKE).write_bytes(file.data)
+    source = tree(tmp_path, variant(MAKE, KBUILD, (OLD_MAKE_CMD, shorter)))
+    found = {name: report.outcome for name, report in reports(source).items() if "cmd" in name}
+    assert found == {"make-cmd-without-backslashes": "applies"}
+    mend(source)
     assert is_sound(source.target, scripts()["make-cmd"], source.tree)
 
 
 def test_a_compiler_that_is_not_there_says_nothing_of_the_tree(tmp_path: Path) -> None:
-    source = tree(tmp_path / "tree", ALL_GCC)
+    source = tree(tmp_path, ALL_GCC)
     other = replace(source.target, cross_compile="no-such-")
     for name in ("compiler-gcc", "put-user", "gcc-goto"):
         assert not is_sound(other, scripts()[name], source.tree)
@@ -312,11 +306,10 @@ BUILDS += [(prefix, level) for prefix in COMPILERS[:1] for level in ("-O1", "-O3
 
 @pytest.mark.parametrize(("prefix", "level"), BUILDS)
 def test_put_user_compiles(tmp_path: Path, prefix: str, level: str) -> None:
-    source = replace(tree(tmp_path / "tree"), target=target(prefix))
-    files = overlay(workspace(tmp_path / "cache"), source)
-    header = files["arch/arm/include/asm/uaccess.h"]
-    assert header is not None
-    (tmp_path / "put_user.c").write_text(HEAD + header.data.decode() + callers())
+    source = replace(tree(tmp_path), target=target(prefix))
+    mend(source)
+    header = (source.tree / UACCESS).read_text()
+    (tmp_path / "put_user.c").write_text(HEAD + header + callers())
     flags = GOLDFISH_3_4.make_variables[0].removeprefix("KCFLAGS=").split()
     made = subprocess.run(
         # As 3.4 itself, whose code has no floating point numbers.

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import io
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from archive import Archive, make_deb
-from stand_ins import script, workspace
+from stand_ins import workspace
 
 from harness.build import debian
 from harness.core.errors import SourceError
@@ -94,54 +94,44 @@ def test_a_damaged_memory_is_no_memory(ws: Workspace, archive: Archive) -> None:
         assert debian.known(ws, PACKAGE, "bookworm") is None
 
 
-@pytest.mark.parametrize(
-    ("lines", "mirror"),
-    [
-        ([f"Debian|Debian|{MIRROR}/"], MIRROR),
-        # Security's archive has Debian's origin and not the suite that is wanted.
-        (["Debian|Debian-Security|http://s.example/debian/", f"Debian|Debian|{MIRROR}/"], MIRROR),
-        (["Vendor|Vendor|http://v.example/debian/", f"Debian|Debian|{MIRROR}/"], MIRROR),
-        # apt has not fetched its lists yet.
-        (["||http://v.example/apt/", f"||{MIRROR}/"], MIRROR),
-        (["Ubuntu|Ubuntu|http://u.example/ubuntu/"], None),
-        ([], None),
-    ],
-)
-def test_pick_mirror(lines: list[str], mirror: str | None) -> None:
-    assert debian.pick_mirror("\n".join(lines), "Debian", "/debian") == mirror
-
-
 SECURITY = "http://security.example/debian-security"
-# What `apt-get indextargets` says on systems that were looked at.
-HOSTS = {
-    "Debian 12": [f"Debian|Debian|{MIRROR}/", f"Debian|Debian-Security|{SECURITY}/"],
-    "Debian 13 by mmdebstrap": [f"Debian|Debian|{MIRROR}/"],
-    "Debian without lists": [f"||{MIRROR}/", f"||{SECURITY}/"],
-    "Ubuntu": ["Ubuntu|Ubuntu|http://u.example/ubuntu/"] * 3,
-}
+DEBIAN = [f"Debian|Debian|{MIRROR}/"]
+ARCHIVE_LINES = [f"deb {MIRROR} bookworm main"]
+SECURITY_LINES = [f"deb {SECURITY} bookworm-security main"]
+OTHER_SECURITY_LINES = ["deb http://s.example/debian bookworm-security main"]
 
 
+# What `apt-get indextargets` says; the first four are systems that were looked at.
 @pytest.mark.parametrize(
-    ("host", "archive_line", "security_line"),
+    ("said", "archive", "security"),
     [
-        ("Debian 12", True, True),
-        ("Debian 13 by mmdebstrap", True, False),
-        ("Debian without lists", True, True),
+        ([*DEBIAN, f"Debian|Debian-Security|{SECURITY}/"], ARCHIVE_LINES, SECURITY_LINES),
+        (DEBIAN, ARCHIVE_LINES, []),
+        ([f"||{MIRROR}/", f"||{SECURITY}/"], ARCHIVE_LINES, SECURITY_LINES),
         # mmdebstrap knows an archive of Debian's itself, with its security updates.
-        ("Ubuntu", False, False),
+        (["Ubuntu|Ubuntu|http://u.example/ubuntu/"] * 3, [], []),
+        # Security's archive has Debian's origin, too, and here a mirror's ending.
+        (
+            ["Debian|Debian-Security|http://s.example/debian/", *DEBIAN],
+            ARCHIVE_LINES,
+            OTHER_SECURITY_LINES,
+        ),
+        (["Vendor|Vendor|http://v.example/debian/", *DEBIAN], ARCHIVE_LINES, []),
+        (["||http://v.example/apt/", f"||{MIRROR}/"], ARCHIVE_LINES, []),
+        ([], [], []),
+    ],
+    ids=[
+        *("Debian 12", "Debian 13 by mmdebstrap", "Debian without lists", "Ubuntu"),
+        *("security first", "a vendor", "a vendor without lists", "no archive"),
     ],
 )
 def test_the_mirror_is_the_hosts(
-    host: str,
-    archive_line: bool,
-    security_line: bool,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    put_on_path: Callable[[str, str], Path],
+    said: list[str],
+    archive: list[str],
+    security: list[str],
 ) -> None:
-    lines = "\n".join(HOSTS[host])
-    script(tmp_path / "apt-get", f"cat <<'END'\n{lines}\nEND")
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    archive, security = debian._sources("bookworm")
-    assert archive == ([f"deb {MIRROR} bookworm main"] if archive_line else [])
-    expected = [f"deb {SECURITY} bookworm-security main"] if security_line else []
-    assert security == expected
+    lines = "\n".join(said)
+    put_on_path("apt-get", f"cat <<'END'\n{lines}\nEND")
+    assert debian._sources("bookworm") == (archive, security)
+    assert debian.mirror() == (MIRROR if archive else None)

@@ -38,15 +38,11 @@ class Builds:
         self.guest_work: Callable[[], object] = lambda: None
         files = folder / "built"
         files.mkdir()
-        for name in ("zImage", "config", "vmlinux", "program", *MODULE_NAMES):
+        for name in ("image", "config", "vmlinux", "program", *MODULE_NAMES):
             (files / name).write_text(name)
         (files / "guest.gz").write_bytes(gzip.compress(b"guest"))
-        self.kernel: Any = SimpleNamespace(
-            release="6.1",
-            image=files / "zImage",
-            config=files / "config",
-            vmlinux=files / "vmlinux",
-        )
+        parts = {name: files / name for name in ("image", "config", "vmlinux")}
+        self.kernel: Any = SimpleNamespace(release="6.1", **parts)
         self.modules: Any = SimpleNamespace(key="m", path=lambda name: files / name)
         self.programs: Any = SimpleNamespace(
             key="p", names=("program",), path=lambda name: files / name

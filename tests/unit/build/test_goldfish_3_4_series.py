@@ -23,6 +23,8 @@ from harness.build.toolchain import tool_version
 from harness.core.errors import PatchError
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 
+# No patching stores anything there.
+WS = workspace(Path("/nowhere"))
 COMPILER = "arm-linux-gnueabihf-gcc"
 NEEDED = 11
 TABLES = {
@@ -41,21 +43,22 @@ OUR_OWN = [patch for patch in patch_files(GOLDFISH_3_4) if patch.parent.name != 
 
 
 @pytest.fixture(autouse=True)
-def new_tools(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tools that need all there is, whatever is installed here."""
-    versions = {"gcc": (12, 2, 0), "hostgcc": (12, 2, 0), "binutils": (2, 40), "perl": (5, 36)}
-    versions["make"] = (4, 3)
-    monkeypatch.setattr("harness.build.toolchain.tool_version", lambda _, tool: versions[tool])
+def versions(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, ...]]:
+    """The versions of tools that need all there is, whatever is installed here."""
+    found = {"gcc": (12, 2, 0), "hostgcc": (12, 2, 0), "binutils": (2, 40), "perl": (5, 36)}
+    found["make"] = (4, 3)
+    monkeypatch.setattr("harness.build.toolchain.tool_version", lambda _, tool: found[tool])
+    return found
 
 
-def source_of(folder: Path) -> KernelSource:
+def skeleton(folder: Path, tail: str, shift: int = 0) -> KernelSource:
+    write_skeleton(folder, tail, shift)
     return KernelSource(GOLDFISH_3_4, folder, "skeleton", "3.4.67", "a skeleton")
 
 
 def patched_in_place(folder: Path, tail: str) -> None:
     """Makes a skeleton, and writes what is patched below arch/ into it."""
-    write_skeleton(folder, tail)
-    for name, file in overlay(workspace(folder / "cache"), source_of(folder)).items():
+    for name, file in overlay(WS, skeleton(folder, tail)).items():
         if file is not None and name.startswith("arch/"):
             (folder / name).write_bytes(file.data)
 
@@ -68,8 +71,7 @@ def text_of(files: Overlay, name: str) -> str:
 
 @pytest.mark.parametrize("tail", TABLE_TAILS)
 def test_every_patch_applies_where_it_says(tmp_path: Path, tail: str) -> None:
-    write_skeleton(tmp_path / "tree", tail)
-    reports = check(workspace(tmp_path / "cache"), source_of(tmp_path / "tree"))
+    reports = check(WS, skeleton(tmp_path, tail))
     assert [(r.patch, r.outcome, r.detail) for r in reports if r.outcome != "applies"] == []
     assert [r.detail for r in reports if r.detail] == []
     assert len(reports) == NEEDED + 1
@@ -83,15 +85,13 @@ def test_a_tree_whose_lines_moved_gets_them_too(
     tmp_path_factory: pytest.TempPathFactory, shift: int, tail: str
 ) -> None:
     folder = tmp_path_factory.mktemp("moved")
-    write_skeleton(folder, tail, shift)
-    reports = check(workspace(folder / "cache"), source_of(folder))
+    reports = check(WS, skeleton(folder, tail, shift))
     assert {report.outcome for report in reports} == {"applies"}
     assert all(f"offset {shift} line" in report.detail for report in reports)
 
 
 def test_what_is_put_where(tmp_path: Path) -> None:
-    write_skeleton(tmp_path / "tree", "with seccomp")
-    files = overlay(workspace(tmp_path / "cache"), source_of(tmp_path / "tree"))
+    files = overlay(WS, skeleton(tmp_path, "with seccomp"))
     assert '\nsource "mm/mm_limits/Kconfig"\n\nconfig KSM\n' in text_of(files, "mm/Kconfig")
     assert "__GFP_WAIT);\n\tmm_limits_alloc(gfp_mask);\n" in text_of(files, "mm/page_alloc.c")
     fork = text_of(files, "kernel/fork.c")
@@ -113,21 +113,18 @@ def test_what_is_put_where(tmp_path: Path) -> None:
 
 
 def test_a_tree_that_has_it_already_is_left_as_it_is(tmp_path: Path) -> None:
-    write_skeleton(tmp_path / "tree", "short")
-    perl = tmp_path / "tree/kernel/timeconst.pl"
+    source = skeleton(tmp_path, "short")
+    perl = tmp_path / "kernel/timeconst.pl"
     perl.write_text(perl.read_text().replace("!defined(@val)", "!@val"))
-    reports = check(workspace(tmp_path / "cache"), source_of(tmp_path / "tree"))
-    outcomes = {report.patch: report.outcome for report in reports}
+    outcomes = {report.patch: report.outcome for report in check(WS, source)}
     assert outcomes["timeconst.patch"] == "in the tree"
     assert outcomes["compiler-gcc.patch"] == "applies"
 
 
-def test_old_tools_need_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    old = {"gcc": (4, 8), "hostgcc": (4, 8), "binutils": (2, 22), "perl": (5, 14, 2)}
-    old["make"] = (3, 82)
-    monkeypatch.setattr("harness.build.toolchain.tool_version", lambda _, tool: old[tool])
-    write_skeleton(tmp_path / "tree", "short")
-    reports = check(workspace(tmp_path / "cache"), source_of(tmp_path / "tree"))
+def test_old_tools_need_nothing(tmp_path: Path, versions: dict[str, tuple[int, ...]]) -> None:
+    versions |= {"gcc": (4, 8), "hostgcc": (4, 8), "binutils": (2, 22), "perl": (5, 14, 2)}
+    versions["make"] = (3, 82)
+    reports = check(WS, skeleton(tmp_path, "short"))
     left_out = {r.patch: r.detail for r in reports if r.outcome == "not needed"}
     assert left_out == {
         "compiler-gcc.patch": "only for gcc>=5",
@@ -144,33 +141,28 @@ HELD_ON_TO = sorted({name for patch in OUR_OWN for name in touched(patch)} & set
 
 @pytest.mark.parametrize("name", HELD_ON_TO)
 def test_a_line_that_is_not_there_is_a_conflict(tmp_path: Path, name: str) -> None:
-    write_skeleton(tmp_path / "tree", "with seccomp")
-    file = tmp_path / "tree" / name
-    file.write_text("nothing that is known\n")
+    source = skeleton(tmp_path, "with seccomp")
+    (tmp_path / name).write_text("nothing that is known\n")
     with pytest.raises(PatchError, match=name):
-        overlay(workspace(tmp_path / "cache"), source_of(tmp_path / "tree"))
+        overlay(WS, source)
 
 
 def test_a_number_that_somebody_else_has_taken_is_named(tmp_path: Path) -> None:
-    write_skeleton(tmp_path / "tree", "short")
-    numbers = tmp_path / "tree/arch/arm/include/asm/unistd.h"
+    source = skeleton(tmp_path, "short")
+    numbers = tmp_path / "arch/arm/include/asm/unistd.h"
     line = "#define __NR_set_mlimit    (__NR_SYSCALL_BASE+378)"
     numbers.write_text(numbers.read_text().replace("/* filler 407 */", line))
-    ws, source = workspace(tmp_path / "cache"), source_of(tmp_path / "tree")
-    last = check(ws, source)[-1]
+    last = check(WS, source)[-1]
     assert (last.patch, last.outcome) == ("syscall set_mm_limits", "conflict")
     assert last.detail == "arch/arm/include/asm/unistd.h:407: 378 is set_mlimit already"
     with pytest.raises(PatchError, match="378 is set_mlimit already"):
-        overlay(ws, source)
+        overlay(WS, source)
 
 
 def test_no_hunk_shows_more_of_the_kernel_than_it_must() -> None:
     for patch in patch_files(GOLDFISH_3_4):
-        lines = patch.read_text().split("\n@@ ", 1)[1].splitlines()
-        hunks = "\n".join(lines).split("\n@@ ")
-        for hunk in hunks:
-            body = [line for line in hunk.splitlines()[1:] if not line.startswith("diff ")]
-            context = [line for line in body if line.startswith(" ")]
+        for hunk in patch.read_text().split("\n@@ ")[1:]:
+            context = [line for line in hunk.splitlines()[1:] if line.startswith(" ")]
             assert len(context) <= 2, patch.name
 
 
@@ -184,23 +176,11 @@ def assembled_table(folder: Path) -> dict[int, str]:
     header = (folder / "arch/arm/include/asm/unistd.h").read_text().splitlines()
     numbers = [line for line in header if line.startswith("#define __NR_")]
     source = folder / "arch/arm/kernel/table.S"
-    source.write_text(
-        "\n".join(
-            [
-                "#define __NR_SYSCALL_BASE 0",
-                *numbers,
-                *lines,
-                "\t.global sys_call_table",
-                "sys_call_table:",
-                '#include "calls.S"',
-                # The table for the old ABI is made of the same file.
-                "\t.global sys_oabi_call_table",
-                "sys_oabi_call_table:",
-                '#include "calls.S"',
-                "",
-            ]
-        )
-    )
+    head = ["#define __NR_SYSCALL_BASE 0", *numbers, *lines]
+    # The table for the old ABI is made of the same file.
+    for table in ("sys_call_table", "sys_oabi_call_table"):
+        head += [f"\t.global {table}", f"{table}:", '#include "calls.S"']
+    source.write_text("\n".join([*head, ""]))
     made = subprocess.run(
         [COMPILER, "-c", "-DCONFIG_MM_LIMITS", "-o", "table.o", "table.S"],
         cwd=source.parent,
@@ -270,8 +250,7 @@ FORCE:
 
 
 def test_a_command_with_a_number_sign_is_not_run_again(tmp_path: Path) -> None:
-    write_skeleton(tmp_path, "short")
-    files = overlay(workspace(tmp_path / "cache"), source_of(tmp_path))
+    files = overlay(WS, skeleton(tmp_path, "short"))
     macros = [
         line
         for line in text_of(files, "scripts/Kbuild.include").splitlines()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,14 @@ import pytest
 from fakekernel import HOOK_PATCH, LIMITS_C, FakeRepository
 from stand_ins import script
 
-from harness.build.kernel import KernelBuild, KernelMake, build, patch, requested_config
+from harness.build.kernel import (
+    CCACHED,
+    KernelBuild,
+    KernelMake,
+    build,
+    patch,
+    requested_config,
+)
 from harness.build.patching import WorkTree
 from harness.core.errors import (
     BuildError,
@@ -20,6 +28,7 @@ from harness.core.errors import (
     ToolMissingError,
     UsageError,
 )
+from harness.core.process import run
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 
 
@@ -134,14 +143,18 @@ def test_a_compiler_error_is_shown_first(fake: FakeRepository) -> None:
     assert build_it(fake).image.is_file()
 
 
+def with_defconfig(fake: FakeRepository, command: str, text: str) -> FakeRepository:
+    """The repository for a board whose defconfig a command makes; `text` is in $(S)/board."""
+    (fake.pristine / "board").write_text(text)
+    (fake.pristine / "Makefile").open("a").write(f"\nx_defconfig:\n\t@{command}\n")
+    board = replace(fake.target.board, base_config="x_defconfig")
+    return replace(fake, target=replace(fake.target, boards={"qemu": board}))
+
+
 def test_a_tree_without_the_boards_configuration_is_told(fake: FakeRepository) -> None:
     missing = '*** Can\'t find default configuration "arch/arm/configs/x_defconfig"!'
-    (fake.pristine / "said").write_text(f"***\n{missing}\n***\n")
-    makefile = fake.pristine / "Makefile"
-    makefile.write_text(makefile.read_text() + "\nx_defconfig:\n\t@cat $(S)/said; exit 1\n")
-    board = replace(fake.target.board, base_config="x_defconfig")
-    fake = replace(fake, target=replace(fake.target, boards={"qemu": board}))
-    assert refused(fake, "x_defconfig").message == f"make x_defconfig failed: {missing}"
+    board = with_defconfig(fake, "cat $(S)/board; exit 1", f"***\n{missing}\n***\n")
+    assert refused(board, "x_defconfig").message == f"make x_defconfig failed: {missing}"
 
 
 UNUSED = "int check_limits(void)\n{\n\tint unused;\n\n\treturn 0;\n}\n"
@@ -155,19 +168,22 @@ def test_a_warning_in_our_files_stops_the_build_each_time(fake: FakeRepository) 
     build_it(fake)
 
 
-def test_a_warning_counts_though_the_build_was_stopped_behind_it(
-    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_limits(fake, UNUSED)
-    with monkeypatch.context() as patched:
-        patched.setattr("harness.build.kernel.Warnings.judge", lambda *_: stop())
+def interrupt(fake: FakeRepository, function: str) -> None:
+    """Builds until a function of the module is called."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(f"harness.build.kernel.{function}", stop)
         with pytest.raises(KeyboardInterrupt):
             build_it(fake)
+
+
+def test_a_warning_counts_though_the_build_was_stopped_behind_it(fake: FakeRepository) -> None:
+    write_limits(fake, UNUSED)
+    interrupt(fake, "Warnings.judge")
     refused(fake, "unused")
-
-
-def stop() -> None:
-    raise KeyboardInterrupt
 
 
 def test_a_warning_elsewhere_is_not_ours(fake: FakeRepository) -> None:
@@ -176,13 +192,8 @@ def test_a_warning_elsewhere_is_not_ours(fake: FakeRepository) -> None:
     assert "warning: unused variable" in log_of(fake)
 
 
-def test_an_interrupted_build_leaves_no_entry_and_goes_on(
-    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr("harness.build.kernel._collect", lambda *_: stop())
-        with pytest.raises(KeyboardInterrupt):
-            build_it(fake)
+def test_an_interrupted_build_leaves_no_entry_and_goes_on(fake: FakeRepository) -> None:
+    interrupt(fake, "_collect")
     assert entries(fake) == []
     build_it(fake)
     # Nothing was compiled a second time.
@@ -258,25 +269,12 @@ def test_an_error_stops_the_build_all_the_same(lenient: FakeRepository) -> None:
     refused(lenient, r"mm/limits\.c:5:16: error: ")
 
 
-def warn_in_pristine_line(fake: FakeRepository) -> None:
-    """Has a file that the series patches show a warning where it does not."""
+@pytest.mark.parametrize("stops", [True, False])
+def test_of_a_patched_file_only_our_lines_count(fake: FakeRepository, stops: bool) -> None:
+    fake = replace(fake, target=replace(fake.target, warnings_stop=stops))
     page_alloc = fake.pristine / "mm/page_alloc.c"
     text = page_alloc.read_text()
     page_alloc.write_text(text.replace("\tpages -= 1", "\tint theirs;\n\n\tpages -= 1"))
-
-
-def test_a_warning_in_a_line_that_is_not_ours_is_not_told(lenient: FakeRepository) -> None:
-    warn_in_pristine_line(lenient)
-    build_it(lenient)
-    assert "theirs" in log_of(lenient)
-    assert OURS not in lenient.said.getvalue()
-
-
-@pytest.mark.parametrize("stops", [True, False])
-def test_of_a_patched_file_only_our_lines_count(fake: FakeRepository, stops: bool) -> None:
-    target = replace(fake.target, warnings_stop=stops)
-    fake = replace(fake, target=target)
-    warn_in_pristine_line(fake)
     patch_text = HOOK_PATCH.replace("+\tcheck_limits();", "+\tint ours = check_limits();")
     (fake.patches / "b.patch").write_text(patch_text)
     if stops:
@@ -288,6 +286,7 @@ def test_of_a_patched_file_only_our_lines_count(fake: FakeRepository, stops: boo
         (told,) = (line for line in fake.said.getvalue().splitlines() if OURS in line)
     assert told.startswith(f"1 {OURS}mm/page_alloc.c:13:")
     assert "ours" in told
+    assert "theirs" in log_of(fake)
 
 
 # --- another compiler ----------------------------------------------------------------
@@ -316,6 +315,25 @@ def test_make_is_given_the_compiler_and_the_targets_variables(
     assert variables["LOCALVERSION"] == "-x"
     assert target.make_variables
     assert set(target.make_variables) <= set(argv)
+
+
+@pytest.mark.parametrize(
+    ("source", "cached"),
+    [
+        ("mm/oom_kill.c", True),
+        ("arch/arm/boot/compressed/piggy.S", False),
+        ("/a/tree/usr/initramfs_data.S", False),
+        ("/a/tree/kernel/configs.c", False),
+    ],
+)
+def test_what_incbin_takes_in_is_compiled_anew(
+    put_on_path: Callable[[str, str], Path], source: str, cached: bool
+) -> None:
+    for name in ("ccache", "gcc"):
+        put_on_path(name, f'echo {name} "$@"')
+    said = run([CCACHED, "gcc", "-c", "-o", "x.o", source]).output
+    expected = f"gcc -c -o x.o {source}\n"
+    assert said == (f"ccache {expected}" if cached else expected)
 
 
 def test_a_kernel_is_built_by_the_compiler_that_was_given(
@@ -368,12 +386,9 @@ def test_a_users_member_of_a_choice_wins_over_the_fragments(fake: FakeRepository
 
 
 def test_a_users_member_of_a_choice_wins_over_a_defconfigs(fake: FakeRepository) -> None:
-    (fake.pristine / "board").write_text("CONFIG_MMU=y\nCONFIG_HZ_100=y\n")
-    makefile = fake.pristine / "Makefile"
-    makefile.write_text(makefile.read_text() + "\nx_defconfig:\n\t@cp $(S)/board $(O)/.config\n")
-    board = replace(fake.target.board, base_config="x_defconfig")
-    target = replace(fake.target, boards={"qemu": board})
-    kernel = build_it(replace(fake, target=target), config="CONFIG_HZ_1000=y\n")
+    text = "CONFIG_MMU=y\nCONFIG_HZ_100=y\n"
+    board = with_defconfig(fake, "cp $(S)/board $(O)/.config", text)
+    kernel = build_it(board, config="CONFIG_HZ_1000=y\n")
     assert hz_of(kernel) == ["# CONFIG_HZ_100 is not set", "CONFIG_HZ_1000=y"]
 
 

@@ -71,6 +71,9 @@ class Built:
     def size(self, name: str) -> int:
         return self.functions[name][0][1]
 
+    def decode(self, text: str) -> str:
+        return Decoder(self.path, PREFIX).decode(text)
+
 
 def build(folder: Path, *flags: str) -> Built:
     """Links SOURCES as a kernel is linked: each file by its path below the top."""
@@ -117,19 +120,17 @@ def test_without_debug_information_the_file_is_named(plain: Built) -> None:
 
 
 def test_what_inlined_functions_do_is_told(debug: Built) -> None:
-    decoder = Decoder(debug.path, PREFIX)
     places = {
-        decoder.decode(f"PC is at {debug.at('mm_limits_scan', offset)}").split(" ", 4)[-1]
+        debug.decode(f"PC is at {debug.at('mm_limits_scan', offset)}").split(" ", 4)[-1]
         for offset in range(0, debug.size("mm_limits_scan"), 4)
     }
     assert "(mm/scan.c:2 in peek, mm/scan.c:7)" in places
 
 
 def test_a_return_address_is_in_the_line_of_the_call(debug: Built) -> None:
-    decoder = Decoder(debug.path, PREFIX)
     for offset in range(0, debug.size("mm_limits_round"), 4):
         place = debug.at("mm_limits_round", offset)
-        if (decoder.decode(f"PC is at {place}"), decoder.decode(f" x from {place}")) == (
+        if (debug.decode(f"PC is at {place}"), debug.decode(f" x from {place}")) == (
             f"PC is at {place} (mm/scan.c:13)",
             f" x from {place} (mm/scan.c:12)",
         ):
@@ -140,24 +141,22 @@ def test_a_return_address_is_in_the_line_of_the_call(debug: Built) -> None:
 
 def test_an_address_alone(debug: Built, plain: Built) -> None:
     (address, size), *_ = debug.functions["mm_limits_only"]
-    decoder = Decoder(debug.path, PREFIX)
     text = f"pc : [<{address:08x}>]    lr : [<{address + size - 1:08x}>]    psr: 20000013"
-    decoded = decoder.decode(text)
+    decoded = debug.decode(text)
     assert re.sub(r" \(mm/global\.c:[234]\)", "", decoded) == text
     assert decoded.count("(mm/global.c:") == 2
     # 3.4 has the function behind it, which is told then.
     place = debug.at("mm_limits_only", 4)
     form = "[<{0:08x}>] ({1}{2}) from [<{0:08x}>] ({1}{2})"
-    with_files = Decoder(plain.path, PREFIX).decode(form.format(address + 4, place, ""))
+    with_files = plain.decode(form.format(address + 4, place, ""))
     assert with_files == form.format(address + 4, place, " (global.c)")
 
 
 def test_namesakes_are_told_apart_by_their_size(plain: Built) -> None:
-    decoder = Decoder(plain.path, PREFIX)
-    found = {decoder.decode(plain.at("twin", 4, index)).split(" ")[-1] for index in (0, 1)}
+    found = {plain.decode(plain.at("twin", 4, index)).split(" ")[-1] for index in (0, 1)}
     assert found == {"(scan.c)", "(charge.c)"}
     assert plain.functions["same"][0][1] == plain.functions["same"][1][1]
-    assert decoder.decode(plain.at("same", 0)) == plain.at("same", 0)
+    assert plain.decode(plain.at("same", 0)) == plain.at("same", 0)
 
 
 @pytest.mark.parametrize(
@@ -172,12 +171,12 @@ def test_namesakes_are_told_apart_by_their_size(plain: Built) -> None:
     ],
 )
 def test_what_nobody_knows_is_left(debug: Built, text: str) -> None:
-    assert Decoder(debug.path, PREFIX).decode(text) == text
+    assert debug.decode(text) == text
 
 
 def test_a_modules_function_is_not_the_kernels(plain: Built) -> None:
     text = f"{plain.at('mm_limits_scan', 4)} [set_mm_limits]"
-    assert Decoder(plain.path, PREFIX).decode(text) == text
+    assert plain.decode(text) == text
 
 
 def test_the_tool_is_asked_once(debug: Built, tmp_path: Path) -> None:
@@ -236,7 +235,7 @@ def test_a_damaged_file_is_read_or_refused(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(text=st.text(), noise=st.from_regex(r"(\[<[0-9a-f]{8}>\]|\w\+0x[0-9a-f]/0x[0-9a-f]| )*"))
 def test_text_is_only_added_to(plain: Built, text: str, noise: str) -> None:
-    decoded = Decoder(plain.path, PREFIX).decode(text + noise)
+    decoded = plain.decode(text + noise)
     assert re.sub(r" \((?:scan|charge|global|main)\.c\)| \(entry\.S\.o\)", "", decoded) == (
         text + noise
     )

@@ -66,6 +66,13 @@ def write_module(fake: FakeRepository, text: str) -> None:
     (fake.module / "limiter.c").write_text(text)
 
 
+def refused(fake: FakeRepository, kernel: KernelBuild, message: str) -> None:
+    """The build fails, and leaves no entry."""
+    with pytest.raises(BuildError, match=message):
+        build(fake.ws, kernel)
+    assert list((fake.ws.cache.root / "modules").iterdir()) == []
+
+
 ABSENT = "int absent(void);\nint f(void) { int unused; return absent(); }\n"
 
 
@@ -83,9 +90,7 @@ def test_warnings_and_errors_stop_the_build(
     fake: FakeRepository, kernel: KernelBuild, text: str, message: str
 ) -> None:
     write_module(fake, text)
-    with pytest.raises(BuildError, match=message):
-        build(fake.ws, kernel)
-    assert list((fake.ws.cache.root / "modules").iterdir()) == []
+    refused(fake, kernel, message)
 
 
 def test_a_module_of_another_kernel_or_cpu_is_refused(
@@ -135,10 +140,8 @@ def test_a_symbol_that_the_kernel_lacks_stops_the_build_all_the_same(
     fake: FakeRepository, old_kernel: KernelBuild
 ) -> None:
     write_module(fake, ABSENT)
-    with pytest.raises(BuildError, match=r"^1 warning\(s\) in module/: .*absent.* undefined!"):
-        build(fake.ws, old_kernel)
+    refused(fake, old_kernel, r"^1 warning\(s\) in module/: .*absent.* undefined!")
     assert "unused variable" in fake.said.getvalue()
-    assert list((fake.ws.cache.root / "modules").iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -157,8 +160,7 @@ def test_what_modpost_of_3_4_says(fake: FakeRepository, said: str, stops: bool) 
     target = replace(fake.target, warnings_stop=False)
     old_kernel = build_kernel(fake.ws, target, str(fake.pristine))
     if stops:
-        with pytest.raises(BuildError, match=r"^1 warning\(s\) in module/: WARNING: "):
-            build(fake.ws, old_kernel)
+        refused(fake, old_kernel, r"^1 warning\(s\) in module/: WARNING: ")
     else:
         build(fake.ws, old_kernel)
     assert said in fake.said.getvalue()

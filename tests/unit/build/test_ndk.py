@@ -40,47 +40,35 @@ def test_without_an_ndk_there_is_none(tmp_path: Path, variables: dict[str, str])
     assert find({"PATH": str(tmp_path), **variables}) is None
 
 
-@pytest.mark.parametrize("variable", ["ANDROID_NDK_HOME", "ANDROID_NDK_ROOT"])
-def test_a_variable_names_it(tmp_path: Path, variable: str) -> None:
-    build = make_ndk(tmp_path / "ndk")
-    on_path = make_ndk(tmp_path / "other", properties=R11)
-    env = {"PATH": str(on_path.parent), variable: str(build.parent)}
-    assert find(env) == Ndk(build, "27.0.12077973", 35, variable)
-
-
-def test_the_environment_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    build = make_ndk(tmp_path / "ndk")
-    monkeypatch.setenv("ANDROID_NDK_HOME", str(build.parent))
-    assert find() == Ndk(build, "27.0.12077973", 35, "ANDROID_NDK_HOME")
-
-
-def test_of_two_variables_home_counts(tmp_path: Path) -> None:
-    home, root = make_ndk(tmp_path / "home"), make_ndk(tmp_path / "root")
-    env = {"ANDROID_NDK_HOME": str(home.parent), "ANDROID_NDK_ROOT": str(root.parent)}
-    found = find(env)
-    assert found is not None
-    assert found.build == home
-
-
-def test_ndk_build_on_the_path(tmp_path: Path) -> None:
-    build = make_ndk(tmp_path / "ndk")
-    assert find({"PATH": f"/nowhere:{build.parent}"}) == Ndk(build, "27.0.12077973", 35, "PATH")
-
-
-def test_what_it_states_is_read_behind_a_link_on_the_path(tmp_path: Path) -> None:
-    link = tmp_path / "bin" / "ndk-build"
-    link.parent.mkdir()
-    link.symlink_to(make_ndk(tmp_path / "ndk"))
-    assert find({"PATH": str(link.parent)}) == Ndk(link, "27.0.12077973", 35, "PATH")
-
-
 @pytest.mark.parametrize(
-    ("named_by", "way"),
-    [("ANDROID_NDK_ROOT", "unset ANDROID_NDK_ROOT"), ("PATH", "take ndk-build off PATH")],
+    ("env", "folder", "named_by"),
+    [
+        ({"ANDROID_NDK_HOME": "{}/ndk", "PATH": "{}/other"}, "ndk", "ANDROID_NDK_HOME"),
+        ({"ANDROID_NDK_ROOT": "{}/ndk", "PATH": "{}/other"}, "ndk", "ANDROID_NDK_ROOT"),
+        (
+            {"ANDROID_NDK_HOME": "{}/ndk", "ANDROID_NDK_ROOT": "{}/other"},
+            "ndk",
+            "ANDROID_NDK_HOME",
+        ),
+        ({"PATH": "/nowhere:{}/ndk"}, "ndk", "PATH"),
+        # What the NDK states is read behind the link.
+        ({"PATH": "{}/bin"}, "bin", "PATH"),
+    ],
+    ids=["HOME before PATH", "ROOT before PATH", "HOME before ROOT", "PATH", "a link on PATH"],
 )
-def test_how_to_do_without_it(named_by: str, way: str) -> None:
-    found = Ndk(Path("/ndk/ndk-build"), "11.2.2725575", None, named_by)
-    assert found.without == f"{way} to have Debian's compiler build the programs"
+def test_where_it_is_found(
+    tmp_path: Path, env: dict[str, str], folder: str, named_by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_ndk(tmp_path / "other", properties=R11)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ndk-build").symlink_to(make_ndk(tmp_path / "ndk"))
+    variables = {name: value.format(tmp_path) for name, value in env.items()}
+    expected = Ndk(tmp_path / folder / "ndk-build", "27.0.12077973", 35, named_by)
+    assert find(variables) == expected
+    # By default in the environment.
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert find() == expected
 
 
 @pytest.mark.parametrize("variable", ["ANDROID_NDK_HOME", "ANDROID_NDK_ROOT"])

@@ -6,17 +6,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_ndk import BUILDS, R11, arm_program, make_ndk
-from stand_ins import script, workspace
+from stand_ins import workspace
 
 from harness.build import programs
 from harness.build.elfcheck import read_elf
-from harness.build.programs import PROGRAMS
+from harness.build.programs import PROGRAMS, ProgramBuild
 from harness.core.errors import BuildError, ToolMissingError
 from harness.core.paths import NDK_TESTS
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
@@ -31,6 +31,14 @@ def entries(ws: Workspace) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
+def refused(ws: Workspace, target: Target, message: str) -> BuildError:
+    """The error of a build, which leaves no entry."""
+    with pytest.raises(BuildError, match=message) as caught:
+        programs.build(ws, target)
+    assert entries(ws) == []
+    return caught.value
+
+
 @pytest.fixture
 def own_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the sources that a test may spoil."""
@@ -41,7 +49,7 @@ def own_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 # In place of a compiler: whatever it is to make is a copy of one program.
-COPIES = """#!/bin/sh
+COPIES = """\
 [ "$1" != --version ] || exec echo "copies 1.0"
 while [ "$1" != -o ]; do shift; done
 exec cp {program} "$2"
@@ -49,62 +57,59 @@ exec cp {program} "$2"
 
 
 @pytest.fixture
-def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Target:
+def copied(tmp_path: Path, put_on_path: Callable[[str, str], Path]) -> Target:
     """A target whose programs are made at once; what they do is nothing to the test."""
     program = arm_program(tmp_path / "program", hard_float=True)
-    compiler = tmp_path / "bin" / "copying-gcc"
-    compiler.parent.mkdir()
-    compiler.write_text(COPIES.format(program=program))
-    compiler.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{compiler.parent}", prepend=":")
+    put_on_path("copying-gcc", COPIES.format(program=program))
     return replace(LINUX_6_1, programs_cross_compile="copying-")
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, programs.ProgramBuild]:
-    ws = workspace(tmp_path_factory.mktemp("cache"))
-    return ws, programs.build(ws, LINUX_6_1)
+def built(tmp_path_factory: pytest.TempPathFactory) -> ProgramBuild:
+    return programs.build(workspace(tmp_path_factory.mktemp("cache")), LINUX_6_1)
 
 
-def test_every_program_is_static_and_for_the_target(
-    built: tuple[Workspace, programs.ProgramBuild],
-) -> None:
-    _, build = built
-    assert {"oom_test_kernel", "oom_daemon", "watch_memory"} <= set(build.names)
-    for name in build.names:
-        facts = read_elf(build.path(name))
+def build_again(built: ProgramBuild) -> ProgramBuild:
+    """What a build with the same cache gives."""
+    return programs.build(workspace(built.folder.parent.parent), LINUX_6_1)
+
+
+def test_every_program_is_static_and_for_the_target(built: ProgramBuild) -> None:
+    assert {"oom_test_kernel", "oom_daemon", "watch_memory"} <= set(built.names)
+    for name in built.names:
+        facts = read_elf(built.path(name))
         assert (facts.machine, facts.interpreter, facts.needed) == ("EM_ARM", None, ())
         assert facts.hard_float is True
     with pytest.raises(KeyError):
-        build.path("oom_test_kernelARM")
+        built.path("oom_test_kernelARM")
 
 
-def test_nothing_is_built_twice_or_left_over(
-    built: tuple[Workspace, programs.ProgramBuild],
-) -> None:
-    ws, build = built
-    before = build.path("oom_daemon").stat().st_mtime_ns
-    assert programs.build(ws, LINUX_6_1) == build
-    assert build.path("oom_daemon").stat().st_mtime_ns == before
-    assert sorted(p.name for p in build.folder.iterdir()) == sorted(
-        [*build.names, "include", ".seal"]
-    )
+def files_of(build: ProgramBuild) -> set[str]:
+    return {path.name for path in build.folder.iterdir()}
 
 
-def test_other_numbers_make_other_programs(copied: Target, tmp_path: Path) -> None:
-    ws = workspace(tmp_path / "cache")
-    other = programs.build(
-        ws, replace(copied, syscalls={"set_mm_limits": 378, "my_oom_killer": 382})
-    )
-    assert other.key != programs.build(ws, copied).key
-    header = (other.folder / "include" / programs.HEADER).read_text()
+def test_nothing_is_built_twice_or_left_over(built: ProgramBuild) -> None:
+    before = built.path("oom_daemon").stat().st_mtime_ns
+    assert build_again(built) == built
+    assert built.path("oom_daemon").stat().st_mtime_ns == before
+    assert files_of(built) == {*built.names, "include", ".seal"}
+
+
+def check_header(build: ProgramBuild) -> None:
+    """The programs have the numbers of goldfish."""
+    header = (build.folder / "include" / programs.HEADER).read_text()
     assert "#define __NR_set_mm_limits 378\n#define __NR_my_oom_killer 382\n" in header
 
 
+def test_other_numbers_make_other_programs(ws: Workspace, copied: Target) -> None:
+    other = programs.build(ws, replace(copied, syscalls=GOLDFISH_3_4.syscalls))
+    assert other.key != programs.build(ws, copied).key
+    check_header(other)
+
+
 def test_a_changed_source_makes_another_key(
-    copied: Target, own_sources: Path, tmp_path: Path
+    ws: Workspace, copied: Target, own_sources: Path
 ) -> None:
-    ws = workspace(tmp_path / "cache")
     before = programs.build(ws, copied).key
     with (own_sources / "common" / "hog.c").open("a") as stream:
         stream.write("/* changed */\n")
@@ -114,48 +119,34 @@ def test_a_changed_source_makes_another_key(
     assert programs.build(ws, copied).key == changed
 
 
-def test_a_mistake_in_c_is_told_and_leaves_no_entry(own_sources: Path, tmp_path: Path) -> None:
+def test_a_mistake_in_c_is_told_and_leaves_no_entry(ws: Workspace, own_sources: Path) -> None:
     with (own_sources / "bench_work" / "jni" / "bench_work.c").open("a") as stream:
         stream.write("static int unused;\n")
-    ws = workspace(tmp_path / "cache")
-    with pytest.raises(BuildError, match="build of the test programs failed") as caught:
-        programs.build(ws, LINUX_6_1)
-    assert caught.value.log is not None
-    assert "unused" in caught.value.log.read_text()
-    assert entries(ws) == []
+    error = refused(ws, LINUX_6_1, "build of the test programs failed")
+    assert error.log is not None
+    assert "unused" in error.log.read_text()
 
 
-def test_a_program_that_would_not_run_leaves_no_entry(copied: Target, tmp_path: Path) -> None:
-    ws = workspace(tmp_path / "cache")
+def test_a_program_that_would_not_run_leaves_no_entry(ws: Workspace, copied: Target) -> None:
     soft = replace(copied, elf=replace(copied.elf, hard_float=False))
-    with pytest.raises(BuildError, match="float ABI is hard, not soft"):
-        programs.build(ws, soft)
-    assert entries(ws) == []
+    refused(ws, soft, "float ABI is hard, not soft")
 
 
 def test_a_program_that_is_not_built_is_missed(
-    copied: Target, own_sources: Path, tmp_path: Path
+    ws: Workspace, copied: Target, own_sources: Path
 ) -> None:
     (own_sources / "oom_daemon" / "jni" / "Android.mk").unlink()
-    with pytest.raises(BuildError, match="oom_daemon was not built"):
-        programs.build(workspace(tmp_path / "cache"), copied)
+    refused(ws, copied, "oom_daemon was not built")
 
 
-def test_a_missing_compiler_is_named_with_its_package(tmp_path: Path) -> None:
-    absent = replace(LINUX_6_1, programs_cross_compile="arm-none-such-")
-    with pytest.raises(ToolMissingError, match="arm-none-such-gcc"):
-        programs.build(workspace(tmp_path), absent)
-
-
-def test_a_missing_c_library_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_c_library_is_recognised(
+    ws: Workspace, put_on_path: Callable[[str, str], Path]
+) -> None:
     # A compiler without its library cannot be had here; its words can.
-    script(tmp_path / "bare-gcc", "echo 'ld: cannot find -lc: No such file' >&2; exit 1")
-    monkeypatch.setenv("PATH", f"{tmp_path}", prepend=":")
-    with pytest.raises(BuildError) as caught:
-        programs.compile_programs(
-            tmp_path / "out", syscalls={}, cross_compile="bare-", jobs=1, log=tmp_path / "log"
-        )
-    assert "C library" in caught.value.hint
+    words = "echo 'ld: cannot find -lc: No such file' >&2; exit 1"
+    put_on_path("bare-gcc", f'[ "$1" = --version ] || {{ {words}; }}')
+    error = refused(ws, replace(LINUX_6_1, programs_cross_compile="bare-"), "programs failed")
+    assert "C library" in error.hint
 
 
 def test_the_make_file_says_what_it_needs(tmp_path: Path) -> None:
@@ -168,6 +159,9 @@ def test_the_make_file_says_what_it_needs(tmp_path: Path) -> None:
         assert f"{missing} must name the folder" in ended.stderr
 
 
+FOR_DEBIANS = "to have Debian's compiler build the programs"
+
+
 # --- by ndk-build ------------------------------------------------------------------
 
 
@@ -177,33 +171,41 @@ def _no_ndk(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
+@dataclass(frozen=True)
+class FakeNdk:
+    """An NDK of r11 that ANDROID_NDK_HOME names; what it builds is a copy of `program`."""
+
+    root: Path
+    program: Path
+
+    def builds_by(self, script: str) -> None:
+        """Has another script as ndk-build, with the program's path in the place of {program}."""
+        build = self.root / "ndk-build"
+        build.write_text(f'#!/bin/sh\necho "$*" >>$0.words\n{script}'.format(program=self.program))
+
+    def calls(self) -> list[str]:
+        """The words of each call of ndk-build."""
+        return (self.root / "ndk-build.words").read_text().splitlines()
+
+
 @pytest.fixture
-def use_ndk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Has ANDROID_NDK_HOME name an NDK of r11 whose ndk-build is the script."""
-
-    def use(script: str) -> None:
-        build = make_ndk(tmp_path / "ndk", script, properties=R11, newest_api=None)
-        monkeypatch.setenv("ANDROID_NDK_HOME", str(build.parent))
-
-    return use
+def fake_ndk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNdk:
+    build = make_ndk(tmp_path / "ndk", properties=R11, newest_api=None)
+    monkeypatch.setenv("ANDROID_NDK_HOME", str(build.parent))
+    made = FakeNdk(build.parent, arm_program(tmp_path / "program"))
+    made.builds_by(BUILDS)
+    return made
 
 
 def test_an_ndk_builds_the_programs_and_no_compiler_is_looked_for(
-    tmp_path: Path, use_ndk: Callable[[str], None]
+    ws: Workspace, fake_ndk: FakeNdk
 ) -> None:
-    words = tmp_path / "words"
-    program = arm_program(tmp_path / "program")
-    use_ndk(f'echo "$*" >>{words}\n' + BUILDS.format(program=program))
-    ws = workspace(tmp_path / "cache")
     target = replace(GOLDFISH_3_4, programs_cross_compile="arm-none-such-")
     build = programs.build(ws, target)
-    assert sorted(p.name for p in build.folder.iterdir()) == sorted(
-        [*build.names, "include", ".seal"]
-    )
-    assert build.path("oom_daemon").read_bytes() == program.read_bytes()
-    header = (build.folder / "include" / programs.HEADER).read_text()
-    assert "#define __NR_set_mm_limits 378\n#define __NR_my_oom_killer 382\n" in header
-    called = words.read_text().splitlines()
+    assert files_of(build) == {*build.names, "include", ".seal"}
+    assert build.path("oom_daemon").read_bytes() == fake_ndk.program.read_bytes()
+    check_header(build)
+    called = fake_ndk.calls()
     projects = [line.split()[0].removeprefix("NDK_PROJECT_PATH=") for line in called]
     assert projects == [str(NDK_TESTS / name) for name in programs.PROGRAMS]
     assert all(" APP_ABI=armeabi-v7a " in line for line in called)
@@ -211,78 +213,64 @@ def test_an_ndk_builds_the_programs_and_no_compiler_is_looked_for(
     assert "[armeabi-v7a] Install : oom_daemon" in log
     # A second time there is nothing to do.
     assert programs.build(ws, target) == build
-    assert len(words.read_text().splitlines()) == len(called)
+    assert fake_ndk.calls() == called
 
 
-def test_another_ndk_builds_anew(tmp_path: Path, use_ndk: Callable[[str], None]) -> None:
-    words = tmp_path / "words"
-    program = arm_program(tmp_path / "program")
-    use_ndk(f'echo "$*" >>{words}\n' + BUILDS.format(program=program))
-    ws = workspace(tmp_path / "cache")
+def test_another_ndk_builds_anew(ws: Workspace, fake_ndk: FakeNdk) -> None:
     keys = {programs.build(ws, GOLDFISH_3_4).key}
-    (tmp_path / "ndk" / "source.properties").write_text("Pkg.Revision = 27.0.12077973\n")
+    (fake_ndk.root / "source.properties").write_text("Pkg.Revision = 27.0.12077973\n")
     keys.add(programs.build(ws, GOLDFISH_3_4).key)
-    assert "APP_PLATFORM" not in words.read_text()
-    (tmp_path / "ndk" / "meta").mkdir()
-    (tmp_path / "ndk" / "meta" / "platforms.json").write_text('{"min": 16, "max": 28}')
+    assert not any("APP_PLATFORM" in line for line in fake_ndk.calls())
+    (fake_ndk.root / "meta").mkdir()
+    (fake_ndk.root / "meta" / "platforms.json").write_text('{"min": 16, "max": 28}')
     keys.add(programs.build(ws, GOLDFISH_3_4).key)
-    assert words.read_text().count(" APP_PLATFORM=android-28 ") == len(programs.PROGRAMS)
+    newest = [line for line in fake_ndk.calls() if " APP_PLATFORM=android-28 " in line]
+    assert len(newest) == len(programs.PROGRAMS)
     assert len(keys) == len(entries(ws)) == 3
 
 
 def test_the_hint_names_what_led_to_the_ndk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build = make_ndk(tmp_path / "ndk", "exit 1")
     monkeypatch.setenv("PATH", f"{build.parent}", prepend=":")
-    with pytest.raises(BuildError) as caught:
-        programs.build(workspace(tmp_path / "cache"), GOLDFISH_3_4)
-    assert caught.value.hint.startswith("this is NDK 27.0.12077973; take ndk-build off PATH ")
+    error = refused(ws, GOLDFISH_3_4, "failed")
+    assert error.hint == f"this is NDK 27.0.12077973; take ndk-build off PATH {FOR_DEBIANS}"
 
 
 def test_an_ndk_is_nothing_to_a_target_that_is_not_for_one(
-    built: tuple[Workspace, programs.ProgramBuild],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    built: ProgramBuild, fake_ndk: FakeNdk
 ) -> None:
-    ws, build = built
-    monkeypatch.setenv("ANDROID_NDK_HOME", str(tmp_path / "none"))
-    assert programs.build(ws, LINUX_6_1) == build
+    (fake_ndk.root / "ndk-build").unlink()
+    assert build_again(built) == built
 
 
-def test_a_variable_that_names_no_ndk_stops_the_build(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ANDROID_NDK_HOME", str(tmp_path / "none"))
+def test_a_variable_that_names_no_ndk_stops_the_build(ws: Workspace, fake_ndk: FakeNdk) -> None:
+    (fake_ndk.root / "ndk-build").unlink()
     with pytest.raises(ToolMissingError, match="where there is no ndk-build"):
-        programs.build(workspace(tmp_path / "cache"), GOLDFISH_3_4)
+        programs.build(ws, GOLDFISH_3_4)
 
 
 def test_without_an_ndk_the_compiler_of_the_target_is_wanted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PATH", str(ws.cache.root))
     with pytest.raises(ToolMissingError) as caught:
-        programs.build(workspace(tmp_path / "cache"), GOLDFISH_3_4)
+        programs.build(ws, GOLDFISH_3_4)
     assert caught.value.message == "not installed: make, arm-linux-gnueabi-gcc"
     assert "gcc-arm-linux-gnueabi make" in caught.value.hint
 
 
 def test_an_ndk_build_that_fails_is_told_and_leaves_no_entry(
-    tmp_path: Path, use_ndk: Callable[[str], None]
+    ws: Workspace, fake_ndk: FakeNdk
 ) -> None:
-    use_ndk(
-        "case $* in */oom_daemon/*) echo 'oom_daemon.c:1: error: no'; exit 2 ;; esac\n"
-        + BUILDS.format(program=arm_program(tmp_path / "program"))
-    )
-    ws = workspace(tmp_path / "cache")
-    with pytest.raises(BuildError, match="ndk-build of oom_daemon failed") as caught:
-        programs.build(ws, GOLDFISH_3_4)
-    assert caught.value.tail.splitlines()[-1] == "oom_daemon.c:1: error: no"
-    assert caught.value.hint.startswith("this is NDK 11.2.2725575; unset ANDROID_NDK_HOME ")
-    assert caught.value.log is not None
-    assert "error: no" in caught.value.log.read_text()
-    assert entries(ws) == []
+    fails = "case $* in */oom_daemon/*) echo 'oom_daemon.c:1: error: no'; exit 2 ;; esac\n"
+    fake_ndk.builds_by(fails + BUILDS)
+    error = refused(ws, GOLDFISH_3_4, "ndk-build of oom_daemon failed")
+    assert error.tail.splitlines()[-1] == "oom_daemon.c:1: error: no"
+    assert error.hint == f"this is NDK 11.2.2725575; unset ANDROID_NDK_HOME {FOR_DEBIANS}"
+    assert error.log is not None
+    assert "error: no" in error.log.read_text()
 
 
 OTHER_ABI = BUILDS.replace("abi=${{word#*=}}", "abi=arm64-v8a")
@@ -290,14 +278,10 @@ OTHER_ABI = BUILDS.replace("abi=${{word#*=}}", "abi=arm64-v8a")
 
 @pytest.mark.parametrize("text", ["exit 0", OTHER_ABI], ids=["nothing", "another ABI"])
 def test_an_ndk_build_that_makes_nothing_of_use(
-    tmp_path: Path, use_ndk: Callable[[str], None], text: str
+    ws: Workspace, fake_ndk: FakeNdk, text: str
 ) -> None:
-    use_ndk(text.format(program=arm_program(tmp_path / "program")))
-    ws = workspace(tmp_path / "cache")
-    with pytest.raises(BuildError, match=f"left no {PROGRAMS[0]} for armeabi-v7a") as caught:
-        programs.build(ws, GOLDFISH_3_4)
-    assert caught.value.log is not None
-    assert entries(ws) == []
+    fake_ndk.builds_by(text)
+    assert refused(ws, GOLDFISH_3_4, f"left no {PROGRAMS[0]} for armeabi-v7a").log is not None
 
 
 @pytest.mark.parametrize(
@@ -310,13 +294,10 @@ def test_an_ndk_build_that_makes_nothing_of_use(
     ],
 )
 def test_a_program_of_an_ndk_that_would_not_run_leaves_no_entry(
-    tmp_path: Path, use_ndk: Callable[[str], None], options: dict[str, Any] | None, problem: str
+    ws: Workspace, fake_ndk: FakeNdk, options: dict[str, Any] | None, problem: str
 ) -> None:
-    program = arm_program(tmp_path / "program", **(options or {}))
     if options is None:
-        program.write_text("no ELF file\n")
-    use_ndk(BUILDS.format(program=program))
-    ws = workspace(tmp_path / "cache")
-    with pytest.raises(BuildError, match=problem):
-        programs.build(ws, GOLDFISH_3_4)
-    assert entries(ws) == []
+        fake_ndk.program.write_text("no ELF file\n")
+    else:
+        arm_program(fake_ndk.program, **options)
+    refused(ws, GOLDFISH_3_4, problem)

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""The guest's pure parts: mirror, users, package names, applet lists."""
+"""The guest: its packages, users and applets, and its archive."""
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stand_ins import script, workspace
+from stand_ins import workspace
 
 from harness.build import rootfs
 from harness.core.errors import SourceError
@@ -20,31 +23,19 @@ MMDEBSTRAP = r"""
 case " $* " in
 *\ {broken}\ *) echo "E: the lists do not fit" >&2; exit 25 ;;
 esac
+for word; do case $word in *.tar) archive=$word ;; esac; done
 cd "$TMPDIR" && mkdir -p t/usr/bin t/usr/lib/android-sdk/platform-tools t/usr/lib/arm || exit 1
 touch t/usr/bin/busybox t/usr/bin/mksh t/usr/bin/toybox t/usr/lib/arm/libc.so.6 \
     t/usr/lib/ld-linux.so.3 t/usr/lib/android-sdk/platform-tools/adbd
-tar -C t -cf root.tar . && echo adbd_34.0.5-13_armhf.deb
+tar -C t -cf "$archive" . && echo adbd_34.0.5-13_armhf.deb
 """
 
 
-@pytest.fixture
-def fake_mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Puts an mmdebstrap on PATH that fails for the suites that a shell pattern names."""
-
-    def make(broken: str) -> None:
-        for name, text in (
-            ("mmdebstrap", MMDEBSTRAP.replace("{broken}", broken)),
-            ("apt-get", ""),
-            ("apt-config", ""),
-        ):
-            script(tmp_path / name, text)
-
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    return make
-
-
-def fetch(tmp_path: Path) -> str:
-    """The packages of the guest, and what was said."""
+def fetch(tmp_path: Path, put_on_path: Callable[[str, str], Path], broken: str) -> str:
+    """The packages of the guest, and what was said; a shell pattern names the broken suites."""
+    put_on_path("mmdebstrap", MMDEBSTRAP.replace("{broken}", broken))
+    for name in ("apt-get", "apt-config"):
+        put_on_path(name, "")
     said = io.StringIO()
     folder = tmp_path / "entry"
     folder.mkdir()
@@ -53,26 +44,24 @@ def fetch(tmp_path: Path) -> str:
     return (folder / "packages").read_text() + said.getvalue()
 
 
-def test_packages_are_the_first_suites(
-    tmp_path: Path, fake_mmdebstrap: Callable[[str], None]
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("none", ""),
+        ("trixie", "the guest's packages are sid's: trixie's cannot be had now\n"),
+    ],
+)
+def test_the_second_suite_stands_in_for_the_first_and_it_is_said(
+    tmp_path: Path, put_on_path: Callable[[str, str], Path], broken: str, said: str
 ) -> None:
-    fake_mmdebstrap("none")
-    assert fetch(tmp_path) == "adbd=34.0.5-13\n"
-
-
-def test_the_second_suite_stands_in_and_it_is_said(
-    tmp_path: Path, fake_mmdebstrap: Callable[[str], None]
-) -> None:
-    fake_mmdebstrap("trixie")
-    assert "packages are sid's: trixie's cannot be had now" in fetch(tmp_path)
+    assert fetch(tmp_path, put_on_path, broken) == f"adbd=34.0.5-13\n{said}"
 
 
 def test_without_any_suite_the_first_ones_failure_is_told(
-    tmp_path: Path, fake_mmdebstrap: Callable[[str], None]
+    tmp_path: Path, put_on_path: Callable[[str, str], Path]
 ) -> None:
-    fake_mmdebstrap("[a-z]*")
     with pytest.raises(SourceError, match=r"\(trixie, armhf\)") as caught:
-        fetch(tmp_path)
+        fetch(tmp_path, put_on_path, "[a-z]*")
     assert "E: the lists do not fit" in caught.value.tail
     assert caught.value.log is not None
     assert caught.value.log.name == "guest-packages.log"
@@ -112,3 +101,50 @@ def test_applets_are_sorted_and_served_once() -> None:
     assert "insmod" in lists["busybox"]
     # Ours, in Android's form.
     assert "su" not in {*lists["toybox"], *lists["busybox"]}
+
+
+# --- archives for a kernel to unpack -------------------------------------------------
+
+
+def stage(folder: Path, name: str, mode: int) -> Path:
+    (folder / "etc").mkdir(parents=True)
+    path = folder / "etc" / name
+    path.write_text(f"{name}\n")
+    path.chmod(mode)
+    os.utime(path, (1e9, 1e9))
+    return folder
+
+
+def listing(archive: bytes) -> str:
+    assert shutil.which("cpio"), "cpio is one of the packages of ./inv setup"
+    done = subprocess.run(
+        ["cpio", "-tv", "--quiet"], input=archive, capture_output=True, check=True
+    )
+    return done.stdout.decode()
+
+
+def test_the_same_files_are_the_same_bytes(tmp_path: Path) -> None:
+    for number in (1, 2):
+        rootfs.pack(stage(tmp_path / str(number), "a", 0o640), tmp_path / f"{number}.gz")
+    assert (tmp_path / "1.gz").read_bytes() == (tmp_path / "2.gz").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "1.gz", "2", "2.gz"]
+
+
+def test_all_is_roots_and_for_everybody(tmp_path: Path) -> None:
+    archive = tmp_path / "x.gz"
+    rootfs.pack(stage(tmp_path / "stage", "run", 0o700), archive)
+    line = listing(gzip.decompress(archive.read_bytes())).splitlines()[-1].split()
+    assert line[0] == "-rwxr-xr-x"
+    assert line[2:4] == ["root", "root"]
+    assert line[-1] == "etc/run"
+
+
+def test_one_can_follow_another(tmp_path: Path) -> None:
+    both = b""
+    for name in ("a", "b"):
+        rootfs.pack(stage(tmp_path / name, name, 0o644), tmp_path / f"{name}.gz")
+        both += (tmp_path / f"{name}.gz").read_bytes()
+    # gzip's members in a row are one stream, as for the kernel.
+    whole = gzip.decompress(both)
+    assert "etc/a" in listing(whole)
+    assert whole.count(b"TRAILER!!!") == 2

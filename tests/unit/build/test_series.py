@@ -40,15 +40,23 @@ def test_alternatives_conditions_and_lines_that_go_on() -> None:
     assert (str(first.condition), str(third.condition)) == ("gcc>=5", "perl>=5.22")
 
 
-@pytest.mark.parametrize("line", ["a.patch gcc>=", "a.patch clang>=5", "a.patch >=5"])
-def test_a_line_with_no_condition_is_refused(line: str) -> None:
-    with pytest.raises(PatchError, match=r"^k/series:1: not a condition"):
-        parse_series(line, "k/series")
+NO_NAMES = ["a.patch -p0", "../a.patch", "sub/a.patch", "..", "a |", "| a", "a | | b", "compat/"]
 
 
-def test_a_series_that_goes_on_behind_its_end_is_refused() -> None:
-    with pytest.raises(PatchError, match="ends with a backslash"):
-        parse_series("a.patch | \\\n", "k/series")
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        *((line, ":2: not the name") for line in NO_NAMES),
+        ("a.patch gcc>=", ":2: not a condition"),
+        ("a.patch clang>=5", ":2: not a condition"),
+        ("a.patch >=5", ":2: not a condition"),
+        ("a.patch\nb.patch", ":3: b.patch is listed twice"),
+        ("a.patch | \\", ": the last line ends with a backslash"),
+    ],
+)
+def test_a_series_in_another_form_is_refused(line: str, message: str) -> None:
+    with pytest.raises(PatchError, match=f"^k/series{message}"):
+        parse_series(f"b.patch\n{line}\n", "k/series")
 
 
 @pytest.mark.parametrize(("context", "expected"), [(0, 0), (1, 0), (2, 1), (3, 2), (5, 2)])
@@ -58,30 +66,14 @@ def test_a_hunk_keeps_one_line_of_its_context(context: int, expected: int) -> No
     assert most_fuzz(head + "\n".join(lines) + "\n", "p") == expected
 
 
-@pytest.mark.parametrize(
-    "line", ["a.patch -p0", "../a.patch", "sub/a.patch", "..", "a |", "| a", "a | | b", "compat/"]
-)
-def test_a_line_that_is_no_name_is_refused(line: str) -> None:
-    with pytest.raises(PatchError, match=r"^k/series:2: not the name"):
-        parse_series(f"b.patch\n{line}\n", "k/series")
-
-
-def test_a_patch_twice_is_refused() -> None:
-    with pytest.raises(PatchError, match=r"k/series:3: a\.patch is listed twice"):
-        parse_series("a.patch\nb.patch\na.patch\n", "k/series")
-
-
 def test_the_files_of_a_patch() -> None:
-    assert touched_files(HOOK_PATCH, "b.patch") == ("mm/page_alloc.c",)
-
-
-def test_new_deleted_and_renamed_files_count() -> None:
-    text = (
+    text = HOOK_PATCH + (
         "--- /dev/null\n+++ b/new.c\n@@ -0,0 +1 @@\n+x\n"
         "--- a/old.c\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n"
         "--- a/from.c\n+++ b/to.c\n@@ -1 +1 @@\n-x\n+y\n"
     )
-    assert touched_files(text, "p") == ("new.c", "old.c", "from.c", "to.c")
+    names = ("mm/page_alloc.c", "new.c", "old.c", "from.c", "to.c")
+    assert touched_files(text, "p") == names
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ from archive import Archive, make_deb
 from fakekernel import TREE, FakeRepository
 from hypothesis import given
 from hypothesis import strategies as st
-from stand_ins import script
 
 from harness.build import debian, git_source
 from harness.build.git_source import checkout, fetch_argv, ls_remote_argv, parse_git_source
@@ -35,6 +34,7 @@ from harness.build.source import (
     directory_digest,
     fetch,
     tree_version,
+    walk,
 )
 from harness.core.cache import digest
 from harness.core.errors import (
@@ -46,6 +46,8 @@ from harness.core.errors import (
 )
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import GitSource
+
+PutOnPath = Callable[[str, str], Path]
 
 
 def files_of(folder: Path) -> dict[str, object]:
@@ -59,6 +61,12 @@ def files_of(folder: Path) -> dict[str, object]:
 def fetched(fake: FakeRepository, source: object = None) -> KernelSource:
     """The source of the target: its own, or what `source` names."""
     return fetch(fake.ws, fake.target, None if source is None else str(source))
+
+
+def key_of(fake: FakeRepository) -> str:
+    """The key over the tree's files."""
+    files = [file for file in walk(fake.pristine) if file.is_source]
+    return directory_digest(fake.ws, fake.pristine, files)
 
 
 def refused(
@@ -143,37 +151,34 @@ def test_a_directory_that_has_settled_is_read_once(
     fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.build.source._SETTLED_NS", -(10**12))
-    key = directory_digest(fake.ws, fake.pristine)
+    key = key_of(fake)
     with monkeypatch.context() as patched:
         patched.setattr("harness.build.source._content_digest", lambda *_: "read again")
-        assert directory_digest(fake.ws, fake.pristine) == key
+        assert key_of(fake) == key
         (fake.pristine / "mm/page_alloc.c").write_text("x")
-        assert directory_digest(fake.ws, fake.pristine) == "read again"
+        assert key_of(fake) == "read again"
     (memory,) = (fake.ws.cache.root / "directories").iterdir()
     known = json.loads(memory.read_text())
     del known["digest"]
     for text in ("damaged", json.dumps(known)):
         memory.write_text(text)
-        assert directory_digest(fake.ws, fake.pristine) != key
+        assert key_of(fake) != key
 
 
-def test_the_leftovers_of_a_build_are_cleaned_in_the_copy(fake: FakeRepository) -> None:
+@pytest.mark.parametrize(
+    "more", ["", "\n$(error this make is too new)\n"], ids=["mrproper works", "mrproper fails"]
+)
+def test_the_leftovers_of_a_build_are_cleaned_in_the_copy(fake: FakeRepository, more: str) -> None:
+    (fake.pristine / "Makefile").open("a").write(more)
+    clean = files_of(fake.pristine)
     (fake.pristine / ".config").write_text("CONFIG_X=y\n")
-    (fake.pristine / "include/config").mkdir()
-    source = fetched(fake, fake.pristine)
-    assert files_of(source.tree) == files_of(TREE)
-    assert (fake.pristine / ".config").is_file()
-
-
-def test_leftovers_go_also_where_mrproper_fails(fake: FakeRepository) -> None:
-    (fake.pristine / ".config").write_text("CONFIG_X=y\n")
-    (fake.pristine / "include/generated").mkdir()
-    makefile = fake.pristine / "Makefile"
-    makefile.write_text(makefile.read_text() + "\n$(error this make is too new)\n")
+    folders = [fake.pristine / "include" / name for name in ("config", "generated")]
+    for folder in folders:
+        folder.mkdir()
     tree = fetched(fake, fake.pristine).tree
-    assert not (tree / ".config").exists()
-    assert not (tree / "include/generated").exists()
-    assert (fake.pristine / "include/generated").is_dir()
+    assert files_of(tree) == clean
+    assert [path.name for path in (tree / "include").iterdir()] == ["linux"]
+    assert all(path.exists() for path in (fake.pristine / ".config", *folders))
 
 
 def test_a_directory_of_another_version_is_refused(fake: FakeRepository) -> None:
@@ -185,10 +190,6 @@ def test_a_directory_of_another_version_is_refused(fake: FakeRepository) -> None
 # --- what else may be in a directory ---------------------------------------------
 
 
-def make_pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
 def make_socket(path: Path) -> None:
     # A socket's path is at most 107 bytes long.
     folder = os.open(path.parent, os.O_PATH)
@@ -197,11 +198,11 @@ def make_socket(path: Path) -> None:
     os.close(folder)
 
 
-@pytest.mark.parametrize("make", [make_pipe, make_socket])
+@pytest.mark.parametrize("make", [os.mkfifo, make_socket])
 def test_what_is_no_file_is_left_out_and_told(
     fake: FakeRepository, make: Callable[[Path], None]
 ) -> None:
-    before = directory_digest(fake.ws, fake.pristine)
+    before = key_of(fake)
     make(fake.pristine / "mm/odd")
     make(fake.pristine / "odd\n")
     source = fetched(fake, fake.pristine)
@@ -246,45 +247,39 @@ def test_names_need_not_be_text(fake: FakeRepository) -> None:
     assert "left out: \\xff" in " ".join(fake.said.getvalue().split())
 
 
-@pytest.fixture
-def readable(fake: FakeRepository) -> Iterator[Path]:
-    """A copy of the tree where every user gets at it, and a test that is not run as root."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        shutil.copytree(TREE, folder / "tree")
-        is_root = os.geteuid() == 0
-        os.seteuid(65534 if is_root else os.geteuid())
-        try:
-            yield folder / "tree"
-        finally:
-            os.seteuid(0 if is_root else os.geteuid())
-
-
 @contextmanager
-def mode_of(path: Path, mode: int) -> Iterator[None]:
-    """Gives a file another mode, as its owner."""
-    status = path.stat()
-    for wanted in (mode, status.st_mode):
-        user = os.geteuid()
-        os.seteuid(status.st_uid)
-        path.chmod(wanted)
+def another_user() -> Iterator[None]:
+    """Has root, too, be a user who may not read everything."""
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        yield
+    finally:
         os.seteuid(user)
-        if wanted == mode:
-            yield
 
 
-@pytest.mark.parametrize("name", ["mm/page_alloc.c", "mm", "Makefile"])
-def test_what_cannot_be_read_is_named(fake: FakeRepository, readable: Path, name: str) -> None:
-    with mode_of(readable / name, 0), pytest.raises(SourceError) as caught:
-        fetched(fake, readable)
-    assert caught.value.message == f"{readable / name} cannot be read: Permission denied"
-
-
-def test_a_source_that_cannot_be_looked_for_is_named(fake: FakeRepository, readable: Path) -> None:
-    message = r"/tree/x cannot be read: Permission denied"
-    with mode_of(readable, 0), pytest.raises(SourceError, match=message):
-        fetched(fake, readable / "x")
+@pytest.mark.parametrize(
+    ("locked", "given_name", "named"),
+    [
+        ("mm/page_alloc.c", "", "mm/page_alloc.c"),
+        ("mm", "", "mm"),
+        ("Makefile", "", "Makefile"),
+        ("", "x", "x"),
+        ("Makefile", "Makefile", "Makefile"),
+    ],
+    ids=["a file", "a folder", "the Makefile", "a source in a locked folder", "an archive"],
+)
+def test_what_cannot_be_read_is_named(
+    fake: FakeRepository, locked: str, given_name: str, named: str
+) -> None:
+    # Not in the test's own folder, which is closed to other users.
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        tree = shutil.copytree(TREE, Path(name) / "tree")
+        (tree / locked).chmod(0)
+        with another_user(), pytest.raises(SourceError) as caught:
+            fetched(fake, tree / given_name)
+    assert caught.value.message == f"{tree / named} cannot be read: Permission denied"
 
 
 def test_a_file_that_vanishes_meanwhile_is_named(
@@ -301,20 +296,23 @@ def test_a_file_that_vanishes_meanwhile_is_named(
     refused(fake, fake.pristine, r"mm/page_alloc\.c was gone before it was read")
 
 
-def test_a_source_that_is_a_pipe_is_wrong_usage(fake: FakeRepository, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    refused(fake, tmp_path / "pipe", r"pipe: neither a folder nor a file", UsageError)
-
-
-@pytest.mark.parametrize("name", ["missing", "x" * 5000, "a\0b", "loop"])
+@pytest.mark.parametrize("name", ["missing", "x" * 5000, "a\0b", "loop", "pipe"])
 def test_a_source_that_is_not_there_or_can_be_no_file_is_wrong_usage(
-    fake: FakeRepository, tmp_path: Path, name: str
+    fake: FakeRepository, name: str
 ) -> None:
-    (tmp_path / "loop").symlink_to("loop")
-    refused(fake, f"{tmp_path}/{name}", "there is no such file or directory", UsageError)
+    (fake.folder / "loop").symlink_to("loop")
+    os.mkfifo(fake.folder / "pipe")
+    why = "neither a folder nor a file" if name == "pipe" else "there is no such file or directory"
+    refused(fake, f"{fake.folder}/{name}", f": {why}", UsageError)
 
 
 # --- a tar archive ----------------------------------------------------------
+
+
+def zstd(data: bytes) -> bytes:
+    if shutil.which("zstd") is None:
+        pytest.skip("an archive is made with zstd")
+    return subprocess.run(["zstd", "-q"], input=data, capture_output=True, check=True).stdout
 
 
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
@@ -322,6 +320,7 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "gz": gzip.compress,
     "bz2": bz2.compress,
     "xz": lzma.compress,
+    "zstd": zstd,
 }
 
 
@@ -334,37 +333,25 @@ def pack(path: Path, kind: str = "", top: str = "linux-6.1.99") -> Path:
 
 
 @pytest.mark.parametrize("kind", COMPRESSORS)
-def test_archives_of_each_kind(fake: FakeRepository, tmp_path: Path, kind: str) -> None:
+def test_archives_of_each_kind(fake: FakeRepository, kind: str) -> None:
     # The content tells what it is, not the name.
-    source = fetched(fake, pack(tmp_path / "kernel", kind))
+    source = fetched(fake, pack(fake.folder / "kernel", kind))
     assert files_of(source.tree) == files_of(TREE)
-    assert [path.name for path in source.tree.parent.iterdir() if path.name != "tree"] == [
-        "origin.json"
-    ]
-
-
-@pytest.mark.skipif(shutil.which("zstd") is None, reason="an archive is made with zstd")
-def test_an_archive_packed_with_zstd(fake: FakeRepository, tmp_path: Path) -> None:
-    plain = pack(tmp_path / "kernel.tar")
-    subprocess.run(["zstd", "-q", plain], check=True)
-    source = fetched(fake, plain.with_suffix(".tar.zst"))
-    assert files_of(source.tree) == files_of(TREE)
+    assert {path.name for path in source.tree.parent.iterdir()} == {"tree", "origin.json"}
 
 
 @pytest.mark.parametrize("kind", COMPRESSORS)
 @pytest.mark.parametrize("part", [0.3, 0.9])
-def test_a_truncated_archive_is_named(
-    fake: FakeRepository, tmp_path: Path, kind: str, part: float
-) -> None:
-    path = pack(tmp_path / "kernel.tar", kind)
+def test_a_truncated_archive_is_named(fake: FakeRepository, kind: str, part: float) -> None:
+    path = pack(fake.folder / "kernel.tar", kind)
     data = path.read_bytes().rstrip(b"\0")
     path.write_bytes(data[: int(len(data) * part)])
     refused(fake, path, r"kernel\.tar is truncated or not a tar archive")
 
 
-def test_a_file_that_is_no_archive_is_named(fake: FakeRepository, tmp_path: Path) -> None:
-    (tmp_path / "kernel.tar").write_text("<html>not found</html>\n" * 100)
-    refused(fake, tmp_path / "kernel.tar", r"kernel\.tar is truncated or not a tar archive")
+def test_a_file_that_is_no_archive_is_named(fake: FakeRepository) -> None:
+    (fake.folder / "kernel.tar").write_text("<html>not found</html>\n" * 100)
+    refused(fake, fake.folder / "kernel.tar", r"kernel\.tar is truncated or not a tar archive")
 
 
 def member(name: str, link: str = "", kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
@@ -375,9 +362,9 @@ def member(name: str, link: str = "", kind: bytes = tarfile.REGTYPE) -> tarfile.
     return info
 
 
-def pack_with(path: Path, *members: tarfile.TarInfo) -> Path:
+def pack_with(fake: FakeRepository, *members: tarfile.TarInfo) -> Path:
     """Packs the tree and `members`."""
-    pack(path)
+    path = pack(fake.folder / "kernel.tar")
     with tarfile.open(path, "a:") as tar:
         for one in members:
             tar.addfile(one, io.BytesIO(b"evil"))
@@ -397,11 +384,10 @@ def pack_with(path: Path, *members: tarfile.TarInfo) -> Path:
     ],
 )
 def test_a_member_that_leads_outside_or_is_no_file_is_refused(
-    fake: FakeRepository, tmp_path: Path, odd: tarfile.TarInfo
+    fake: FakeRepository, odd: tarfile.TarInfo
 ) -> None:
-    path = pack_with(tmp_path / "kernel.tar", odd)
-    refused(fake, path, rf"kernel\.tar is refused: .*{Path(odd.name).name}")
-    assert not list(tmp_path.rglob("outside"))
+    refused(fake, pack_with(fake, odd), rf"kernel\.tar is refused: .*{Path(odd.name).name}")
+    assert not list(fake.folder.rglob("outside"))
 
 
 @pytest.mark.parametrize(
@@ -413,43 +399,35 @@ def test_a_member_that_leads_outside_or_is_no_file_is_refused(
     ],
 )
 def test_members_that_are_in_each_others_way_are_named(
-    fake: FakeRepository, tmp_path: Path, members: list[tarfile.TarInfo]
+    fake: FakeRepository, members: list[tarfile.TarInfo]
 ) -> None:
-    path = pack_with(tmp_path / "kernel.tar", *members)
+    path = pack_with(fake, *members)
     refused(fake, path, r"kernel\.tar (?:cannot be unpacked|is refused): .*lin")
 
 
-def test_links_that_lead_nowhere_and_odd_names_are_unpacked(
-    fake: FakeRepository, tmp_path: Path
-) -> None:
+def test_links_that_lead_nowhere_and_odd_names_are_unpacked(fake: FakeRepository) -> None:
     odd = os.fsdecode(b"linux-6.1.99/\xff.c")
     links = member("linux-6.1.99/dangling", "nowhere")
-    path = pack_with(tmp_path / "kernel.tar", links, member(odd))
-    tree = fetched(fake, path).tree
+    tree = fetched(fake, pack_with(fake, links, member(odd))).tree
     assert str((tree / "dangling").readlink()) == "nowhere"
     assert (tree / Path(odd).name).read_bytes() == b"evil"
 
 
-def test_an_archive_that_cannot_be_read_is_named(fake: FakeRepository, readable: Path) -> None:
-    message = "Makefile cannot be read: Permission denied"
-    with mode_of(readable / "Makefile", 0), pytest.raises(SourceError, match=message):
-        fetched(fake, readable / "Makefile")
-
-
-def test_an_archive_without_a_kernel_is_refused(fake: FakeRepository, tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "x.tar", "w:") as tar:
+def test_an_archive_without_a_kernel_is_refused(fake: FakeRepository) -> None:
+    with tarfile.open(fake.folder / "x.tar", "w:") as tar:
         tar.addfile(member("a"), io.BytesIO(b"evil"))
-    refused(fake, tmp_path / "x.tar", "not a kernel tree")
+    refused(fake, fake.folder / "x.tar", "not a kernel tree")
 
 
 # --- git --------------------------------------------------------------------
 
 
-def git(folder: Path, *words: str) -> str:
+def git(folder: Path, *words: str, text: str = "") -> str:
+    """Runs git with `text` as its input; returns what it prints."""
     settings = ["-c", "user.name=x", "-c", "user.email=x@invalid", "-c", "commit.gpgsign=false"]
-    return subprocess.run(
-        ["git", *settings, *words], cwd=folder, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    command = ["git", "-C", str(folder), *settings, *words]
+    done = subprocess.run(command, input=text, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 @pytest.fixture
@@ -518,13 +496,13 @@ def test_a_changed_work_tree_is_named_and_built_as_it_is(
     fake: FakeRepository, repository: Path
 ) -> None:
     (repository / "Makefile").write_text((repository / "Makefile").read_text() + "# mine\n")
-    before = directory_digest(fake.ws, repository)
+    before = key_of(fake)
     source = fetched(fake, repository)
     assert source.changed == ("Makefile",)
     assert source.commit == git(repository, "rev-parse", "HEAD")
     assert "with 1 changed file(s): Makefile\n" in fake.said.getvalue()
     assert (source.tree / "Makefile").read_text().endswith("# mine\n")
-    assert directory_digest(fake.ws, repository) == before
+    assert key_of(fake) == before
     assert git(repository, "status", "--porcelain") == "M Makefile"
 
 
@@ -562,11 +540,10 @@ def test_the_repository_of_a_hook_is_left_alone(
     git(mine, "init", "-q")
     git(mine, "commit", "-q", "--allow-empty", "-m", "mine")
     before = files_of(mine)
+    places = {"DIR": ".git", "WORK_TREE": "", "INDEX_FILE": ".git/index"}
     with monkeypatch.context() as hook:
-        hook.setenv("GIT_DIR", str(mine / ".git"))
-        hook.setenv("GIT_WORK_TREE", str(mine))
-        hook.setenv("GIT_INDEX_FILE", str(mine / ".git" / "index"))
-        hook.setenv("GIT_OBJECT_DIRECTORY", str(mine / ".git" / "objects"))
+        for name, place in {**places, "OBJECT_DIRECTORY": ".git/objects"}.items():
+            hook.setenv(f"GIT_{name}", str(mine / place))
         source = fetched(fake, f"file://{repository}@{commit}")
         assert fetched(fake, repository).commit == commit
     assert files_of(source.tree) == files_of(TREE)
@@ -577,14 +554,8 @@ def test_malformed_objects_of_old_commits_do_not_stop_a_strict_git(
     fake: FakeRepository, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = git(repository, "cat-file", "commit", "HEAD").replace(" <x@invalid>", "<x@invalid>")
-    commit = subprocess.run(
-        ["git", "hash-object", "-t", "commit", "-w", "--stdin", "--literally"],
-        cwd=repository,
-        input=f"{raw}\n",
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
+    words = ["hash-object", "-t", "commit", "-w", "--stdin", "--literally"]
+    commit = git(repository, *words, text=f"{raw}\n")
     git(repository, "update-ref", "refs/heads/old", commit)
     strict = tmp_path / "strict"
     strict.write_text("[transfer]\n\tfsckObjects = true\n[fetch]\n\tfsckObjects = true\n")
@@ -603,16 +574,16 @@ def silent_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_server_that_never_answers_is_not_waited_for(
     fake: FakeRepository, repository: Path, silent_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(git_source, "_ASK_SECONDS", 1.0)
+    monkeypatch.setattr(git_source, "_ASK_SECONDS", 0.2)
     target = replace(fake.target, source=GitSource(silent_server, "b"))
-    with pytest.raises(CommandError, match=r"git ls-remote .* did not end within 1 s") as error:
+    with pytest.raises(CommandError, match=r"git ls-remote .* did not end within 0\.2 s") as error:
         fetch(fake.ws, target)
     assert "look at the network" in error.value.hint
     # What it told when it was asked last, by the time that it is silent.
     memory = fake.ws.cache.root / "branches" / f"{digest(silent_server, 'b')}.json"
     memory.parent.mkdir(parents=True)
     memory.write_text("{}")
-    with pytest.raises(CommandError, match="did not end within 1 s"):
+    with pytest.raises(CommandError, match=r"did not end within 0\.2 s"):
         git_source.commit_of(fake.ws, GitSource(silent_server, "b"))
     memory.write_text(json.dumps({"commit": HASH}))
     assert git_source.commit_of(fake.ws, GitSource(silent_server, "b")) == HASH
@@ -642,38 +613,28 @@ def test_the_commands_for_git(tmp_path: Path) -> None:
     ]
 
 
-def fake_git(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    script(folder / "git", text)
-    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-
-
 def test_a_server_that_gives_out_tips_only_is_told_of(
-    fake: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake: FakeRepository, put_on_path: PutOnPath
 ) -> None:
     refusal = "error: Server does not allow request for unadvertised object"
-    text = f'case "$*" in *" fetch "*) echo "{refusal}"; exit 128;; esac'
-    fake_git(tmp_path, text, monkeypatch)
+    put_on_path("git", f'case "$*" in *" fetch "*) echo "{refusal}"; exit 128;; esac')
     error = refused(fake, f"https://host.invalid/k@{HASH}", r"git fetch of https://host\.invalid/k")
     assert "clone the repository" in error.hint
 
 
-def test_what_git_warns_of_is_no_commit(
-    fake: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_git_warns_of_is_no_commit(fake: FakeRepository, put_on_path: PutOnPath) -> None:
     text = f"echo warning: redirecting to https://x/; printf '{HASH}\\trefs/heads/b\\n'"
-    fake_git(tmp_path, text, monkeypatch)
+    put_on_path("git", text)
     assert git_source.commit_of(fake.ws, GitSource("https://host.invalid/k", "b")) == HASH
 
 
-def test_a_clone_shows_how_far_it_is(
-    fake: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_clone_shows_how_far_it_is(fake: FakeRepository, put_on_path: PutOnPath) -> None:
     text = r"""case "$*" in *" fetch "*)
         printf 'Receiving objects:   7%% (1/14)\rReceiving objects: 100%% (14/14), done.\n';; esac
     mkdir -p "$6/.git" """
-    fake_git(tmp_path, text, monkeypatch)
+    put_on_path("git", text)
     notes: list[str] = []
-    checkout(fake.ws, "u", HASH, tmp_path / "tree", notes.append)
+    checkout(fake.ws, "u", HASH, fake.folder / "tree", notes.append)
     assert notes == ["receiving objects: 7 %", "receiving objects: 100 %"]
 
 

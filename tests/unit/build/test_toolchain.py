@@ -32,34 +32,30 @@ def target(tmp_path: Path) -> Target:
     return GOLDFISH_3_4.with_cross_compile(f"{tmp_path}/arm-eabi-")
 
 
-def write_tool(path: Path, says: str, status: int = 0) -> None:
-    script(path, f"cat <<'END'\n{says}\nEND\nexit {status}")
+def write_tool(target: Target, name: str, says: str, status: int = 0) -> None:
+    """Gives a target a tool of that name."""
+    script(Path(f"{target.cross_compile}{name}"), f"cat <<'END'\n{says}\nEND\nexit {status}")
 
 
 @pytest.mark.parametrize(
-    ("program", "tool", "says", "version"),
+    ("tool", "says", "version"),
     [
-        ("gcc", "gcc", "12.2.0", (12, 2, 0)),
+        ("gcc", "12.2.0", (12, 2, 0)),
         # AOSP's, and the NDK's last.
-        ("gcc", "gcc", "4.8", (4, 8)),
-        ("gcc", "gcc", "4.9.x 20150123 (prerelease)", (4, 9)),
-        ("gcc", "gcc", "4.9.4\nmore", (4, 9, 4)),
-        ("gcc", "gcc", "", None),
-        ("gcc", "gcc", "no number", None),
-        ("ld", "binutils", "GNU ld (GNU Binutils for Debian) 2.40\nCopyright (C) 2023", (2, 40)),
-        ("ld", "binutils", "GNU ld (GNU Binutils) 2.24.90\n", (2, 24, 90)),
-        ("ld", "binutils", "GNU ld (Linaro-2019.12) 2.28.2.20170706\n", (2, 28, 2, 20170706)),
+        ("gcc", "4.8", (4, 8)),
+        ("gcc", "4.9.x 20150123 (prerelease)", (4, 9)),
+        ("gcc", "4.9.4\nmore", (4, 9, 4)),
+        ("gcc", "", None),
+        ("gcc", "no number", None),
+        ("binutils", "GNU ld (GNU Binutils for Debian) 2.40\nCopyright (C) 2023", (2, 40)),
+        ("binutils", "GNU ld (GNU Binutils) 2.24.90\n", (2, 24, 90)),
+        ("binutils", "GNU ld (Linaro-2019.12) 2.28.2.20170706\n", (2, 28, 2, 20170706)),
     ],
 )
 def test_the_version_of_a_tool(
-    tmp_path: Path,
-    target: Target,
-    program: str,
-    tool: Tool,
-    says: str,
-    version: tuple[int, ...] | None,
+    target: Target, tool: Tool, says: str, version: tuple[int, ...] | None
 ) -> None:
-    write_tool(tmp_path / f"arm-eabi-{program}", says)
+    write_tool(target, "ld" if tool == "binutils" else tool, says)
     assert tool_version(target, tool) == version
 
 
@@ -82,16 +78,16 @@ def test_the_hosts_tools_are_those_of_the_path(
     assert tool_version(target, "gcc") is None
 
 
-def test_a_tool_that_is_not_there_or_fails_has_no_version(tmp_path: Path, target: Target) -> None:
+def test_a_tool_that_is_not_there_or_fails_has_no_version(target: Target) -> None:
     assert tool_version(target, "binutils") is None
-    write_tool(tmp_path / "arm-eabi-gcc", "arm-eabi-gcc: 4.8: no such option", status=1)
+    write_tool(target, "gcc", "arm-eabi-gcc: 4.8: no such option", status=1)
     assert tool_version(target, "gcc") is None
 
 
-def test_a_tool_is_asked_once(tmp_path: Path, target: Target) -> None:
-    write_tool(tmp_path / "arm-eabi-gcc", "4.8")
+def test_a_tool_is_asked_once(target: Target) -> None:
+    write_tool(target, "gcc", "4.8")
     assert tool_version(target, "gcc") == (4, 8)
-    write_tool(tmp_path / "arm-eabi-gcc", "5.0")
+    write_tool(target, "gcc", "5.0")
     assert tool_version(target, "gcc") == (4, 8)
 
 
@@ -109,34 +105,27 @@ def test_a_tool_is_asked_once(tmp_path: Path, target: Target) -> None:
         ("no number", (5,), True),
     ],
 )
-def test_a_condition(
-    tmp_path: Path, target: Target, says: str, since: tuple[int, ...], needed: bool
-) -> None:
-    write_tool(tmp_path / "arm-eabi-gcc", says)
+def test_a_condition(target: Target, says: str, since: tuple[int, ...], needed: bool) -> None:
+    write_tool(target, "gcc", says)
     assert is_needed(target, Condition("gcc", since)) == needed
 
 
-def test_without_a_condition_a_step_is_needed(target: Target) -> None:
+def test_without_a_condition_or_the_tool_a_step_is_needed(target: Target) -> None:
     assert is_needed(target, None)
-
-
-def test_a_step_for_a_tool_that_is_not_there_is_needed(target: Target) -> None:
     assert is_needed(target, Condition("binutils", (99,)))
 
 
 def test_conditions_look_at_the_compiler_that_was_given(tmp_path: Path, target: Target) -> None:
-    write_tool(tmp_path / "arm-eabi-gcc", "4.8")
-    write_tool(tmp_path / "arm-new-gcc", "12.2.0")
+    write_tool(target, "gcc", "4.8")
     new = target.with_cross_compile(f"{tmp_path}/arm-new-")
+    write_tool(new, "gcc", "12.2.0")
     condition = Condition("gcc", (5,))
     assert (is_needed(target, condition), is_needed(new, condition)) == (False, True)
 
 
-def test_the_toolchain_is_what_compiler_and_linker_say_first(
-    tmp_path: Path, target: Target
-) -> None:
-    write_tool(tmp_path / "arm-eabi-gcc", "arm-eabi-gcc (GCC) 4.8\nCopyright")
-    write_tool(tmp_path / "arm-eabi-ld", "GNU ld (GNU Binutils) 2.24\nCopyright")
+def test_the_toolchain_is_what_compiler_and_linker_say_first(target: Target) -> None:
+    write_tool(target, "gcc", "arm-eabi-gcc (GCC) 4.8\nCopyright")
+    write_tool(target, "ld", "GNU ld (GNU Binutils) 2.24\nCopyright")
     assert toolchain_version(target) == "arm-eabi-gcc (GCC) 4.8; GNU ld (GNU Binutils) 2.24"
 
 
@@ -163,7 +152,7 @@ def test_a_missing_compiler_of_somebody_elses_is_named(target: Target, tmp_path:
 
 
 def test_a_missing_linker_is_named(target: Target, tmp_path: Path) -> None:
-    write_tool(tmp_path / "arm-eabi-gcc", "arm-eabi-gcc (GCC) 4.8")
+    write_tool(target, "gcc", "arm-eabi-gcc (GCC) 4.8")
     with pytest.raises(ToolMissingError) as caught:
         toolchain_version(target)
     assert caught.value.message == f"not installed: {tmp_path}/arm-eabi-ld"
@@ -173,7 +162,7 @@ def test_a_missing_linker_is_named(target: Target, tmp_path: Path) -> None:
 def test_a_compiler_that_cannot_be_started_here(
     target: Target, tmp_path: Path, content: bytes
 ) -> None:
-    write_tool(tmp_path / "arm-eabi-ld", "GNU ld (GNU Binutils) 2.24")
+    write_tool(target, "ld", "GNU ld (GNU Binutils) 2.24")
     script(tmp_path / "arm-eabi-gcc", "").write_bytes(content)
     with pytest.raises(InfrastructureError, match="cannot be started here"):
         toolchain_version(target)
@@ -181,10 +170,10 @@ def test_a_compiler_that_cannot_be_started_here(
 
 
 def test_the_linker_is_bfds_where_it_has_its_own_name(target: Target, tmp_path: Path) -> None:
-    write_tool(tmp_path / "arm-eabi-gcc", "arm-eabi-gcc (GCC) 4.9")
-    write_tool(tmp_path / "arm-eabi-ld", "GNU gold (GNU Binutils 2.25) 1.11")
+    write_tool(target, "gcc", "arm-eabi-gcc (GCC) 4.9")
+    write_tool(target, "ld", "GNU gold (GNU Binutils 2.25) 1.11")
     assert linker(target) == f"{tmp_path}/arm-eabi-ld"
-    write_tool(tmp_path / "arm-eabi-ld.bfd", "GNU ld (GNU Binutils) 2.25")
+    write_tool(target, "ld.bfd", "GNU ld (GNU Binutils) 2.25")
     assert linker(target) == f"{tmp_path}/arm-eabi-ld.bfd"
     assert toolchain_version(target).endswith("; GNU ld (GNU Binutils) 2.25")
     assert tool_version(target, "binutils") == (2, 25)
@@ -193,5 +182,5 @@ def test_the_linker_is_bfds_where_it_has_its_own_name(target: Target, tmp_path: 
 def test_bfds_linker_is_found_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert linker(GOLDFISH_3_4) == "arm-linux-gnueabi-ld"
-    write_tool(tmp_path / "arm-linux-gnueabi-ld.bfd", "GNU ld (GNU Binutils for Debian) 2.40")
+    script(tmp_path / "arm-linux-gnueabi-ld.bfd", "")
     assert linker(GOLDFISH_3_4) == "arm-linux-gnueabi-ld.bfd"
