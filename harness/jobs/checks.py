@@ -65,13 +65,13 @@ def _beside_python(program: str) -> str:
 
 
 def _unit_tests(cpus: int) -> Sequence[str]:
-    """Return the command for the unit tests: a process of pytest for each CPU.
+    """Return the command for the unit tests: two processes of pytest for each CPU.
 
-    With `worksteal` each process begins with tests that are side by side, so that what the tests
-    of a file share is mostly made once.
+    Many tests wait for a program. With `worksteal` each process begins with tests that are side
+    by side, so that what the tests of a file share is mostly made once.
     """
-    processes = min(cpus, _MOST_PROCESSES)
-    side_by_side = ("-n", str(processes), "--dist", "worksteal") if processes > 1 else ()
+    processes = min(2 * cpus, _MOST_PROCESSES)
+    side_by_side = ("-n", str(processes), "--dist", "worksteal")
     return (sys.executable, "-m", "pytest", "tests/unit", *side_by_side)
 
 
