@@ -7,16 +7,11 @@ table, which is data, is imported here: the help names the kernels.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
-from invoke.tasks import Task, task
+from invoke.tasks import task
 
 from harness.targets.table import TARGETS, get_target
 
@@ -24,76 +19,24 @@ if TYPE_CHECKING:
     from harness.targets.model import Target
     from harness.ui.workspace import Workspace
 
-# The options that say which kernel a task is about, with their help.
-KERNEL_OPTIONS = {
-    "kernel": f"the kernel: {' or '.join(TARGETS)} (configuration: kernel)",
+KERNEL_HELP = {"kernel": f"the kernel: {' or '.join(TARGETS)} (configuration: kernel)"}
+SOURCE_HELP = {
     "source": "its source: a directory, a tarball or a git URL with @commit; "
-    "default: the kernel's own (configuration: source)",
-    "emulator": "what it boots on: qemu, or sdk for the Android Emulator (configuration: emulator)",
+    "default: the kernel's own (configuration: source)"
+}
+EMULATOR_HELP = {
+    "emulator": "what it boots on: qemu, or sdk for the Android Emulator (configuration: emulator)"
+}
+COMPILER_HELP = {
     "cross_compile": "the prefix of another cross compiler for kernel and modules "
-    "(configuration: cross_compile)",
-    "debug": "the variant that checks itself: KASAN, lockdep, fault injection, …",
+    "(configuration: cross_compile)"
 }
-TREE = ("kernel", "source")
-BOARD = ("kernel", "source", "emulator", "cross_compile")
-BUILD = (*BOARD, "debug")
-BOOT_HELP = {
-    "avd": "the virtual device for --emulator sdk (configuration: avd)",
-    "snapshot": "go on from a snapshot if there is one; --no-snapshot boots",
-}
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """The kernel that a task is about; its source is given as in --source."""
-
-    target: Target
-    source: str | None
-
-
-def _wanted(ctx: Context, options: Mapping[str, Any]) -> Wanted:
-    """Return the kernel that the options name, or else the configuration.
-
-    Only for a task with the option `emulator` does it matter what the kernel boots on.
-    """
-    defaults = ctx.goldfish_oom
-    name = options["kernel"] or defaults.kernel
-    if "emulator" not in options:
-        target = get_target(name)
-    else:
-        target = get_target(name, options["emulator"] or defaults.emulator)
-        if options.get("debug") or defaults.debug:
-            target = target.checking_itself()
-    prefix = options.get("cross_compile") or defaults.cross_compile
-    if prefix:
-        target = target.with_cross_compile(prefix)
-    return Wanted(target, options.get("source") or defaults.source or None)
-
-
-def kernel_task(
-    *options: str,
-    help: Mapping[str, str] = MappingProxyType({}),  # noqa: A002
-    iterable: Sequence[str] = (),
-) -> Callable[[Callable[..., None]], Task[Any]]:
-    """Make a task whose parameter `wanted` comes from `options`, which stand in its place."""
-
-    def decorate(body: Callable[..., None]) -> Task[Any]:
-        @wraps(body)
-        def run(ctx: Context, **given: object) -> None:
-            named = {name: given.pop(name, None) for name in options}
-            body(ctx, wanted=_wanted(ctx, named), **given)
-
-        parameters: list[inspect.Parameter] = []
-        for one in inspect.signature(body).parameters.values():
-            named = [one.replace(name=n, default=False if n == "debug" else None) for n in options]
-            parameters += named if one.name == "wanted" else [one]
-        # Invoke makes the task's options of this.
-        vars(run)["__signature__"] = inspect.Signature(parameters)
-        texts = {name: KERNEL_OPTIONS[name] for name in options}
-        made: Task[Any] = task(help={**help, **texts}, iterable=iterable)(run)
-        return made
-
-    return decorate
+TREE_HELP = {**KERNEL_HELP, **SOURCE_HELP}
+DEBUG_HELP = {"debug": "the variant that checks itself: KASAN, lockdep, fault injection, …"}
+BOARD_HELP = {**TREE_HELP, **EMULATOR_HELP, **COMPILER_HELP}
+BUILD_HELP = {**BOARD_HELP, **DEBUG_HELP}
+SNAPSHOT_HELP = {"snapshot": "go on from a snapshot if there is one; --no-snapshot boots"}
+AVD_HELP = {"avd": "the virtual device for --emulator sdk (configuration: avd)"}
 
 
 def _workspace(ctx: Context) -> Workspace:
@@ -103,85 +46,142 @@ def _workspace(ctx: Context) -> Workspace:
     return Workspace.telling(reporter_of(ctx.goldfish_oom.output), jobs=int(ctx.goldfish_oom.jobs))
 
 
-@kernel_task("kernel")
-def setup(ctx: Context, *, wanted: Wanted) -> None:
+def _target(ctx: Context, kernel: str | None, cross_compile: str | None = None) -> Target:
+    """Return the kernel, for tasks that do not depend on what it boots on."""
+    return _compiled(ctx, get_target(kernel or ctx.goldfish_oom.kernel), cross_compile)
+
+
+def _target_on(
+    ctx: Context,
+    kernel: str | None,
+    emulator: str | None,
+    cross_compile: str | None,
+    debug: bool = False,
+) -> Target:
+    """Return the kernel, with the board that it is to boot on."""
+    defaults = ctx.goldfish_oom
+    target = get_target(kernel or defaults.kernel, emulator or defaults.emulator)
+    if debug or defaults.debug:
+        target = target.checking_itself()
+    return _compiled(ctx, target, cross_compile)
+
+
+def _compiled(ctx: Context, target: Target, cross_compile: str | None) -> Target:
+    prefix = cross_compile or ctx.goldfish_oom.cross_compile
+    return target.with_cross_compile(prefix) if prefix else target
+
+
+def _source(ctx: Context, source: str | None) -> str | None:
+    return source or ctx.goldfish_oom.source or None
+
+
+@task(help=KERNEL_HELP)
+def setup(ctx: Context, kernel: str | None = None) -> None:
     """Install the Debian packages that are missing (as root, or with sudo)."""
     from harness.jobs import setup as job
 
-    job.run(_workspace(ctx), wanted.target)
+    job.run(_workspace(ctx), _target(ctx, kernel))
 
 
-@kernel_task(*BOARD, help={"json": "print it as JSON, for machines"})
-def doctor(ctx: Context, json: bool = False, *, wanted: Wanted) -> None:
+@task(help={"json": "print it as JSON, for machines", **BOARD_HELP})
+def doctor(
+    ctx: Context,
+    json: bool = False,
+    kernel: str | None = None,
+    source: str | None = None,
+    emulator: str | None = None,
+    cross_compile: str | None = None,
+) -> None:
     """Say what is here, what is missing and what to run."""
     from harness.jobs import cli
     from harness.jobs import doctor as job
 
-    cli.finish(job.run(_workspace(ctx), wanted.target, wanted.source, as_json=json))
+    target = _target_on(ctx, kernel, emulator, cross_compile)
+    cli.finish(job.run(_workspace(ctx), target, _source(ctx, source), as_json=json))
 
 
-@kernel_task(*TREE)
-def fetch_kernel(ctx: Context, *, wanted: Wanted) -> None:
+@task(help=TREE_HELP)
+def fetch_kernel(ctx: Context, kernel: str | None = None, source: str | None = None) -> None:
     """Get the kernel's source."""
     from harness.build import source as job
 
     ws = _workspace(ctx)
-    fetched = job.fetch(ws, wanted.target, wanted.source)
+    fetched = job.fetch(ws, _target(ctx, kernel), _source(ctx, source))
     ws.reporter.result(f"{fetched.version} from {fetched.origin}: {fetched.tree}")
 
 
-@kernel_task(
-    *(*TREE, "cross_compile"), help={"check": "only say for each patch whether it applies"}
-)
-def patch_kernel(ctx: Context, check: bool = False, *, wanted: Wanted) -> None:
+@task(help={"check": "only say for each patch whether it applies", **TREE_HELP, **COMPILER_HELP})
+def patch_kernel(
+    ctx: Context,
+    check: bool = False,
+    kernel: str | None = None,
+    source: str | None = None,
+    cross_compile: str | None = None,
+) -> None:
     """Patch a copy of the kernel's source."""
     from harness.build import kernel as job
     from harness.build import patching
 
-    ws, target = _workspace(ctx), wanted.target
+    ws, target = _workspace(ctx), _target(ctx, kernel, cross_compile)
     if check:
-        patching.report_check(ws, target, wanted.source)
+        patching.report_check(ws, target, _source(ctx, source))
     else:
-        ws.reporter.result(str(job.patch(ws, target, wanted.source)))
+        ws.reporter.result(str(job.patch(ws, target, _source(ctx, source))))
 
 
-@kernel_task(*BUILD)
-def build_kernel(ctx: Context, *, wanted: Wanted) -> None:
+@task(help=BUILD_HELP)
+def build_kernel(
+    ctx: Context,
+    kernel: str | None = None,
+    source: str | None = None,
+    emulator: str | None = None,
+    cross_compile: str | None = None,
+    debug: bool = False,
+) -> None:
     """Build the patched kernel."""
     from harness.build import kernel as job
 
     ws = _workspace(ctx)
-    built = job.build(ws, wanted.target, wanted.source)
+    target = _target_on(ctx, kernel, emulator, cross_compile, debug)
+    built = job.build(ws, target, _source(ctx, source))
     ws.reporter.result(f"{built.release}: {built.image}")
 
 
-@kernel_task(*BUILD)
-def build_modules(ctx: Context, *, wanted: Wanted) -> None:
+@task(help=BUILD_HELP)
+def build_modules(
+    ctx: Context,
+    kernel: str | None = None,
+    source: str | None = None,
+    emulator: str | None = None,
+    cross_compile: str | None = None,
+    debug: bool = False,
+) -> None:
     """Build set_mm_limits.ko and my_oom_killer.ko against the built kernel."""
     from harness.build import kernel as kernels
     from harness.build import modules as job
 
     ws = _workspace(ctx)
-    built = job.build(ws, kernels.build(ws, wanted.target, wanted.source))
+    target = _target_on(ctx, kernel, emulator, cross_compile, debug)
+    built = job.build(ws, kernels.build(ws, target, _source(ctx, source)))
     ws.reporter.result(str(built.folder))
 
 
-@kernel_task("kernel")
-def build_ndk_tests(ctx: Context, *, wanted: Wanted) -> None:
+@task(help=KERNEL_HELP)
+def build_ndk_tests(ctx: Context, kernel: str | None = None) -> None:
     """Build the programs that run on the device."""
     from harness.build import programs as job
 
     ws = _workspace(ctx)
-    ws.reporter.result(str(job.build(ws, wanted.target).folder))
+    ws.reporter.result(str(job.build(ws, _target(ctx, kernel)).folder))
 
 
-@kernel_task("kernel")
-def build_rootfs(ctx: Context, *, wanted: Wanted) -> None:
+@task(help=KERNEL_HELP)
+def build_rootfs(ctx: Context, kernel: str | None = None) -> None:
     """Build the guest: an initramfs with adbd and Android's layout."""
     from harness.build import rootfs as job
 
     ws = _workspace(ctx)
-    ws.reporter.result(str(job.build(ws, wanted.target).initramfs))
+    ws.reporter.result(str(job.build(ws, _target(ctx, kernel)).initramfs))
 
 
 @task(help={"cache": "everything that was downloaded or built as well"})
@@ -205,12 +205,22 @@ def cache(ctx: Context, prune: bool = False, days: str = "30") -> None:
     job.run(_workspace(ctx), prune=prune, days=days)
 
 
-@kernel_task(*BUILD, help={"user": "root, u0_a70, or a uid (configuration: user)", **BOOT_HELP})
+@task(
+    help={
+        "user": "root, u0_a70, or a uid (configuration: user)",
+        **BUILD_HELP,
+        **AVD_HELP,
+        **SNAPSHOT_HELP,
+    }
+)
 def boot(
     ctx: Context,
     user: str | None = None,
-    *,
-    wanted: Wanted,
+    kernel: str | None = None,
+    source: str | None = None,
+    emulator: str | None = None,
+    cross_compile: str | None = None,
+    debug: bool = False,
     avd: str | None = None,
     snapshot: bool = True,
 ) -> None:
@@ -218,20 +228,28 @@ def boot(
     from harness.jobs import boot as job
     from harness.jobs import cli
 
-    ws, defaults = _workspace(ctx), ctx.goldfish_oom
-    user, avd = user or defaults.user, avd or defaults.avd or None
-    cli.finish(job.run(ws, wanted.target, user, wanted.source, avd=avd, snapshot=snapshot))
+    defaults = ctx.goldfish_oom
+    status = job.run(
+        _workspace(ctx),
+        _target_on(ctx, kernel, emulator, cross_compile, debug),
+        user or defaults.user,
+        _source(ctx, source),
+        avd=avd or defaults.avd or None,
+        snapshot=snapshot,
+    )
+    cli.finish(status)
 
 
-@kernel_task(
-    *BUILD,
+@task(
     help={
         "policy": "who is killed: rss, runtime, badness or all (configuration: policy)",
         "trigger": "what starts the killer: alloc or daemon (configuration: trigger)",
         "scenario": "only this one (may be repeated); a wrong name lists them all",
         "patch": "a patch file to apply behind the series (may be repeated)",
         "config": "a file of Kconfig lines to use in place of, or besides, the fragment's",
-        **BOOT_HELP,
+        **BUILD_HELP,
+        **AVD_HELP,
+        **SNAPSHOT_HELP,
         "jobs": "how many guests side by side (default: by CPUs, free memory and scenarios)",
         "differential": "do the same on the source's own kernel, and say what differed",
     },
@@ -244,8 +262,11 @@ def emulator_test(
     scenario: list[str] | None = None,
     patch: list[str] | None = None,
     config: str | None = None,
-    *,
-    wanted: Wanted,
+    kernel: str | None = None,
+    source: str | None = None,
+    emulator: str | None = None,
+    cross_compile: str | None = None,
+    debug: bool = False,
     avd: str | None = None,
     snapshot: bool = True,
     jobs: str = "",
@@ -258,10 +279,10 @@ def emulator_test(
 
     defaults = ctx.goldfish_oom
     options = EmulatorTestOptions(
-        target=wanted.target,
+        target=_target_on(ctx, kernel, emulator, cross_compile, debug),
         policy=policy or defaults.policy,
         trigger=trigger or defaults.trigger,
-        source=wanted.source,
+        source=_source(ctx, source),
         scenarios=tuple(scenario) if scenario else None,
         patches=tuple(Path(name) for name in patch or ()),
         config=Path(config) if config else None,
@@ -274,14 +295,14 @@ def emulator_test(
     cli.finish(job.run(_workspace(ctx), options))
 
 
-@kernel_task(
-    *BUILD,
+@task(
     help={
         "seed": "where it begins (default: a new one, which is told)",
         "minutes": "for how long (default: 1)",
         "rounds": "how many rounds, in place of minutes",
         "jobs": "how many guests share them (default: by CPUs and free memory)",
         "patch": "a patch file to apply behind the series (may be repeated)",
+        **BUILD_HELP,
     },
     iterable=["patch"],
 )
@@ -292,8 +313,11 @@ def fuzz(
     rounds: int = 0,
     jobs: str = "",
     patch: list[str] | None = None,
-    *,
-    wanted: Wanted,
+    kernel: str | None = None,
+    source: str | None = None,
+    emulator: str | None = None,
+    cross_compile: str | None = None,
+    debug: bool = False,
 ) -> None:
     """Let random processes of several users loose on the kernel, and watch what must hold."""
     from harness.jobs import cli
@@ -301,12 +325,12 @@ def fuzz(
     from harness.jobs.options import FuzzOptions
 
     options = FuzzOptions(
-        target=wanted.target,
+        target=_target_on(ctx, kernel, emulator, cross_compile, debug),
         seed=job.seed_of(seed),
         minutes=job.minutes_of(minutes),
         rounds=rounds,
         jobs=jobs,
-        source=wanted.source,
+        source=_source(ctx, source),
         patches=tuple(Path(name) for name in patch or ()),
     )
     cli.finish(job.run(_workspace(ctx), options))
@@ -337,32 +361,49 @@ def replay(ctx: Context, file: str) -> None:
     cli.finish(job.run(_workspace(ctx), Path(file), kcidb_origin=origin))
 
 
-@kernel_task(
-    *(*TREE, "cross_compile"),
+@task(
     help={
         "quick": "only the main figures, in under five minutes",
         "part": "only counts, kills, crowds or times (may be repeated)",
+        **TREE_HELP,
+        **COMPILER_HELP,
     },
     iterable=["part"],
 )
 def bench(
-    ctx: Context, quick: bool = False, part: list[str] | None = None, *, wanted: Wanted
+    ctx: Context,
+    quick: bool = False,
+    part: list[str] | None = None,
+    kernel: str | None = None,
+    source: str | None = None,
+    cross_compile: str | None = None,
 ) -> None:
     """Measure what the limits cost and how far users get above them, beside the alternatives."""
     from harness.bench import run as job
     from harness.jobs import cli
 
-    ws, parts = _workspace(ctx), tuple(part or ())
-    cli.finish(job.run(ws, wanted.target, quick=quick, parts=parts, source=wanted.source))
+    status = job.run(
+        _workspace(ctx),
+        _target(ctx, kernel, cross_compile),
+        quick=quick,
+        parts=tuple(part or ()),
+        source=_source(ctx, source),
+    )
+    cli.finish(status)
 
 
-@kernel_task("kernel", help={"rounds": "how often each command is run (default: 5)"})
-def bench_harness(ctx: Context, rounds: int = 0, *, wanted: Wanted) -> None:
+@task(
+    help={
+        "rounds": "how often each command is run (default: 5)",
+        **KERNEL_HELP,
+    }
+)
+def bench_harness(ctx: Context, rounds: int = 0, kernel: str | None = None) -> None:
     """Measure how long the commands take that people type, with saved guests and without."""
     from harness.bench import harness as job
     from harness.jobs import cli
 
-    cli.finish(job.run(_workspace(ctx), wanted.target, rounds=rounds))
+    cli.finish(job.run(_workspace(ctx), _target(ctx, kernel), rounds=rounds))
 
 
 @task(help={"result": "the folder of a run in results/ (default: the last of the benchmark)"})
@@ -410,19 +451,25 @@ def browser_test(ctx: Context) -> None:
     checks.run(_workspace(ctx), checks.BROWSER_TESTS)
 
 
-@kernel_task(
-    *TREE,
+@task(
     help={
-        "debug": KERNEL_OPTIONS["debug"],
+        "debug": BUILD_HELP["debug"],
         "jobs": "how many guests side by side (default: by CPUs and free memory)",
-    },
+        **TREE_HELP,
+    }
 )
-def boot_test(ctx: Context, debug: bool = False, jobs: str = "", *, wanted: Wanted) -> None:
+def boot_test(
+    ctx: Context,
+    debug: bool = False,
+    jobs: str = "",
+    kernel: str | None = None,
+    source: str | None = None,
+) -> None:
     """Run the tests that boot a real kernel."""
     from harness.jobs import checks
 
     ws = _workspace(ctx)
-    target = checks.on_source(ws, wanted.target, wanted.source)
+    target = checks.on_source(ws, _target(ctx, kernel), _source(ctx, source))
     target = target.checking_itself() if debug else target
     checks.run(ws, checks.boot_tests(target, jobs))
 
@@ -433,7 +480,7 @@ def test(ctx: Context) -> None:
     from harness.bench import run as benchmark
     from harness.jobs import checks, cli
 
-    ws, target = _workspace(ctx), _wanted(ctx, {"kernel": "linux-6.1"}).target
+    ws, target = _workspace(ctx), _target(ctx, "linux-6.1")
     boot_tests = checks.boot_tests(target)
     checks.run(ws, checks.LINT, checks.UNIT_TESTS, checks.BROWSER_TESTS, boot_tests)
     cli.finish(benchmark.run(ws, target, quick=True))
