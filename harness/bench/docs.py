@@ -6,7 +6,9 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -128,15 +130,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _origin(result: BenchResult) -> str:
-    rows = [("command", f"`{_command(result)}`"), ("when", result.when), *result.machine.items()]
+    rows = [("command", f"`{result.command}`"), ("when", result.when), *result.machine.items()]
     rows += [(f"kernel: {name}", f"`{release}`") for name, release in result.kernels.items()]
     return "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows)
-
-
-def _command(result: BenchResult) -> str:
-    """Return the command, with DIR for a folder of this machine (a local source)."""
-    words = shlex.split(result.command)
-    return shlex.join("DIR" if word.startswith("/") else word for word in words)
 
 
 def _goals(judgements: Sequence[Judgement]) -> str:
@@ -254,6 +250,19 @@ def _crowds(measured: Measured) -> str:
     return table(("kernel", "within the limit again", "median ms", "worst ms", "killed"), rows)
 
 
+def _without_folders(result: BenchResult) -> BenchResult:
+    """Return the result with DIR for each folder of this machine (a local source)."""
+
+    def told(word: str) -> str:
+        return "DIR" if word.startswith("/") else word
+
+    return replace(
+        result,
+        command=shlex.join(map(told, shlex.split(result.command))),
+        machine={name: told(value) for name, value in result.machine.items()},
+    )
+
+
 def publish(
     ws: Workspace, result: Path | None, results: Path = RESULTS, docs: Path = REPO / "docs"
 ) -> Path:
@@ -265,17 +274,16 @@ def publish(
     folder = result or _last(results)
     written = docs / "benchmarks.md"
     try:
-        loaded = from_json((folder / JSON).read_text())
+        loaded = _without_folders(from_json((folder / JSON).read_text()))
         text = page(loaded, written.read_text() if written.is_file() else "")
     except OSError as error:
         raise UsageError(f"there is no {folder / JSON}", hint="./inv bench makes one") from error
     except ValueError as error:
         raise UsageError(f"{folder / JSON}: {error}", hint="./inv bench makes another") from error
-    drawn = folder / f"{plot.NAME}.svg"
-    if not drawn.is_file():
-        plot.draw(loaded, folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        plot.draw(loaded, Path(scratch))
+        shutil.copyfile(Path(scratch, f"{plot.NAME}.svg"), docs / picture(kernel_of(loaded)))
     written.write_text(text)
-    shutil.copyfile(drawn, docs / picture(kernel_of(loaded)))
     ws.reporter.result(f"{written}, from {folder}")
     return written
 

@@ -508,18 +508,23 @@ def test_the_last_run_is_shown(tmp_path: Path) -> None:
     docs.mkdir()
     with pytest.raises(UsageError, match="no results"):
         bench_docs.publish(Workspace(), None, results=tmp_path, docs=docs)
-    for number, command in ((1, "./inv bench --old"), (2, "./inv bench --new")):
+    for number, word in ((1, "--old"), (2, "--new")):
         folder = tmp_path / f"2026010{number}-000000-linux-6.1-bench"
         folder.mkdir()
-        (folder / "bench.json").write_text(to_json(replace(a_result(Measured()), command=command)))
+        command = f"./inv bench {word} --source '/some where/tree'"
+        machine = {"kernel source": "/some where/tree"}
+        result = replace(a_result(Measured()), command=command, machine=machine)
+        (folder / "bench.json").write_text(to_json(result))
     page = bench_docs.publish(Workspace(), None, results=tmp_path, docs=docs)
-    assert "./inv bench --new" in page.read_text()
-    # This run had no picture: it was drawn now.
-    assert "not measured" in (docs / "benchmarks-linux-6.1.svg").read_text()
+    assert "./inv bench --new --source DIR" in page.read_text()
+    picture = (docs / "benchmarks-linux-6.1.svg").read_text()
+    assert "not measured" in picture
+    # Folders of this machine mean nothing to others.
+    assert "some where" not in page.read_text() + picture
 
 
 def test_the_page_keeps_other_kernels() -> None:
-    command = "./inv bench --kernel goldfish-3.4 --source /x/tree"
+    command = "./inv bench --kernel goldfish-3.4 --source DIR"
     both = bench_docs.page(a_result())
     for size in ("first", "second"):
         result = replace(a_result(), command=command, machine={"host": size})
