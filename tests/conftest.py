@@ -6,14 +6,19 @@ Files are read as UTF-8, here and in the Pythons that tests start.
 
 from __future__ import annotations
 
+import io
 import locale
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 import pytest
 from hypothesis import HealthCheck, settings
+from stand_ins import workspace
+
+from harness.ui.workspace import Workspace
 
 # An example takes as long as the host is busy.
 _ANY_HOST = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -44,3 +49,14 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture
+def said() -> io.StringIO:
+    """What was said to the user."""
+    return io.StringIO()
+
+
+@pytest.fixture
+def ws(tmp_path: Path, said: io.StringIO) -> Workspace:
+    return workspace(tmp_path / "cache", said)

@@ -14,7 +14,7 @@ from harness.bundle import built
 from harness.bundle.agreement import compare
 from harness.bundle.manifest import PROGRAMS_FOLDER, Manifest, Original
 from harness.core import typed_json
-from harness.core.cache import disk_full_named, file_sha256
+from harness.core.cache import file_sha256
 from harness.core.errors import InfrastructureError, UsageError
 from harness.core.paths import RESULTS
 from harness.core.process import require
@@ -161,8 +161,7 @@ class _Again:
             "differences": found.differences,
             "original": self.manifest.original,
         }
-        with disk_full_named(folder.path):
-            folder.put(FILE, typed_json.to_text(told))
+        folder.put(FILE, typed_json.to_text(told))
         return found.line
 
 

@@ -77,37 +77,38 @@ class ResultFolder:
 
     def write(self, summary: RunResult, logs: Mapping[int, str]) -> None:
         """Write all files but consoles and evidence; `logs` are the kernel logs by guest."""
-        with disk_full_named(self.path):
-            self.put("command.txt", f"{shlex.join(summary.command)}\n")
-            for number in {1, *logs}:
-                self.of_guest(number).mkdir(exist_ok=True)
-                self.put(KERNEL_LOG, logs.get(number, ""), self.of_guest(number))
-            if summary.reports:
-                self.put(REPORTS, _reports(summary))
-            self.put(KILLS, kills_json(summary))
-            self.put(VERDICT, verdict_json(summary))
-            self.put("junit.xml", junit(summary))
-            self.put("results.ktap", ktap(summary))
-            self.put("kcidb.json", to_text(kcidb(summary)))
+        self.put("command.txt", f"{shlex.join(summary.command)}\n")
+        for number in {1, *logs}:
+            self.put(KERNEL_LOG, logs.get(number, ""), self.of_guest(number))
+        if summary.reports:
+            self.put(REPORTS, _reports(summary))
+        self.put(KILLS, kills_json(summary))
+        self.put(VERDICT, verdict_json(summary))
+        self.put("junit.xml", junit(summary))
+        self.put("results.ktap", ktap(summary))
+        self.put("kcidb.json", to_text(kcidb(summary)))
 
     def write_evidence(self, usage: Sequence[ScenarioUsage], decisions: Sequence[Decision]) -> None:
         """Write the memory use over time, and the kernels' choices of victims."""
-        with disk_full_named(self.path):
-            self.put(USAGE, to_text(usage))
-            self.put(DECISIONS, to_text(decisions))
+        self.put(USAGE, to_text(usage))
+        self.put(DECISIONS, to_text(decisions))
 
     def write_differences(self, found: Sequence[Difference]) -> None:
         """Write all cells of the comparison of the stock kernel with ours."""
         cells = [{**asdict(one), "differs": one.differs} for one in found]
-        with disk_full_named(self.path):
-            self.put(DIFFERENTIAL, to_text(cells))
+        self.put(DIFFERENTIAL, to_text(cells))
 
     def put(self, name: str, text: str, folder: Path | None = None) -> None:
-        """Replace a file atomically, in the run's folder or in `folder`."""
+        """Replace a file atomically, in the run's folder or in `folder`, which is made if needed.
+
+        Raise DiskFullError if there is no space for it.
+        """
         folder = folder or self.path
         partial = folder / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / name)
+        with disk_full_named(self.path):
+            folder.mkdir(exist_ok=True)
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(folder / name)
 
 
 def scenario_table(judged: Sequence[ScenarioResult]) -> Table:

@@ -9,20 +9,13 @@ from pathlib import Path
 
 import pytest
 from fakekernel import FakeRepository, make_repository
-from stand_ins import script, workspace
-
-from harness.ui.workspace import Workspace
+from stand_ins import script
 
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRepository:
     """A repository in miniature, with an empty cache."""
     return make_repository(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def ws(tmp_path: Path) -> Workspace:
-    return workspace(tmp_path / "cache")
 
 
 @pytest.fixture

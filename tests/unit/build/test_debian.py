@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from archive import Archive, make_deb
-from stand_ins import workspace
 
 from harness.build import debian
 from harness.core.errors import SourceError
@@ -17,16 +16,6 @@ from harness.ui.workspace import Workspace
 
 MIRROR = "http://archive.example/debian"
 PACKAGE = "linux-source-6.1"
-
-
-@pytest.fixture
-def said() -> io.StringIO:
-    return io.StringIO()
-
-
-@pytest.fixture
-def ws(tmp_path: Path, said: io.StringIO) -> Workspace:
-    return workspace(tmp_path / "cache", said)
 
 
 @pytest.fixture

@@ -9,20 +9,8 @@ from pathlib import Path
 import pytest
 from emulator_bench import Bench
 from fake_host import Machine
-from stand_ins import workspace
 
 from harness.ui.workspace import Workspace
-
-
-@pytest.fixture
-def said() -> io.StringIO:
-    """What was said to the user."""
-    return io.StringIO()
-
-
-@pytest.fixture
-def ws(tmp_path: Path, said: io.StringIO) -> Workspace:
-    return workspace(tmp_path / "cache", said)
 
 
 @pytest.fixture

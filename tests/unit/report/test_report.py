@@ -22,7 +22,6 @@ import pytest
 import report_results as results
 from hypothesis import given
 from report_results import judged, kill, run_of
-from stand_ins import workspace
 from summaries import summaries, texts
 from test_tasks import context
 
@@ -395,16 +394,6 @@ def test_a_name_without_a_time(name: str) -> None:
 
 
 # --- the task -------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def said() -> StringIO:
-    return StringIO()
-
-
-@pytest.fixture
-def ws(tmp_path: Path, said: StringIO) -> Workspace:
-    return workspace(tmp_path / "cache", said)
 
 
 def test_the_latest_result_is_the_default(tmp_path: Path, ws: Workspace, said: StringIO) -> None:

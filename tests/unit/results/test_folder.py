@@ -20,6 +20,7 @@ from rich.console import Console
 from schema_words import types_of
 from summaries import summary
 
+from harness.core.errors import DiskFullError
 from harness.core.paths import REPO
 from harness.kernel_output.records import KillRecord
 from harness.kernel_output.reports import GuestReport
@@ -167,3 +168,9 @@ def test_every_field_is_in_the_documentation(folder: ResultFolder) -> None:
         fields = names_in(json.loads((folder.path / f"{name}.json").read_text()))
         assert fields
         assert [field for field in fields if f"`{field}`" not in text] == []
+
+
+def test_a_full_disk_is_named_whoever_writes(tmp_path: Path) -> None:
+    (tmp_path / ".fuzz.json.partial").symlink_to("/dev/full")
+    with pytest.raises(DiskFullError, match=str(tmp_path)):
+        ResultFolder(tmp_path).put("fuzz.json", "{}")
