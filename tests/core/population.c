@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A scan of made-up processes with the kernel's own core.c, in the order and with the steps of
- * scan.c: who is a task there is an index here.
+ * A look at made-up processes with the kernel's own core.c, with the steps of look.c: what is a
+ * task there is an index here. The later processes are the younger ones.
  */
 #include <stddef.h>
 #include <string.h>
@@ -9,52 +9,55 @@
 #include "core.h"
 #include "population.h"
 
-static unsigned long notes_of(const struct core_process *p)
+/* What look.c sees of an mm. */
+struct view {
+	int owner;
+	_Bool live;
+	_Bool is_protected;
+};
+
+static struct view view_of(int mm, const struct core_process *processes, int count)
 {
-	return (p->is_protected ? MM_LIMITS_PROTECTED : 0) | (p->is_dying ? 0 : MM_LIMITS_LIVE);
+	struct view view = { .owner = -1 };
+	int i;
+
+	for (i = 0; i < count; i++) {
+		if (processes[i].mm != mm)
+			continue;
+		if (view.owner < 0)
+			view.owner = i;
+		view.live |= !processes[i].is_dying;
+		view.is_protected |= processes[i].is_protected;
+	}
+	return view;
 }
 
-static void note(struct core_mm *mm, unsigned long scan, unsigned long notes)
-{
-	mm->scan = scan | mm_limits_notes(mm->scan, scan) | notes;
-}
-
-void core_scan(unsigned long *scan, const struct core_process *processes, int count,
-	       struct core_mm *mms, unsigned int uid, unsigned long max, unsigned long now,
-	       unsigned long patience, struct core_result *result)
+void core_look(const struct core_process *processes, int count, struct core_mm *mms, int mm_count,
+	       const struct core_limit *limit, struct core_result *result)
 {
 	struct mm_limits_tally tally = { 0 };
 	int i;
 
 	memset(result, 0, sizeof(*result));
 	result->victim = -1;
-	*scan = mm_limits_next_scan(*scan);
-	for (i = 0; i < count; i++)
-		if (processes[i].mm >= 0)
-			note(&mms[processes[i].mm], *scan, notes_of(&processes[i]));
-	for (i = 0; i < count; i++) {
-		const struct core_process *p = &processes[i];
+	for (i = 0; i < mm_count; i++) {
+		struct view view = view_of(i, processes, count);
 		enum mm_limits_credit credit;
-		unsigned long notes;
-		struct core_mm *mm;
 
-		if (p->mm < 0)
+		if (view.owner < 0 || processes[view.owner].uid != limit->uid)
 			continue;
-		mm = &mms[p->mm];
-		notes = mm_limits_notes(mm->scan, *scan) | notes_of(p);
-		note(mm, *scan, notes | MM_LIMITS_COUNTED);
-		if (notes & MM_LIMITS_COUNTED || p->uid != uid)
-			continue;
-		credit = mm_limits_judge_dying(&mm->dying, notes & MM_LIMITS_LIVE, now, patience);
+		credit = mm_limits_judge_dying(&mms[i].dying, view.live, limit->now,
+					       limit->patience);
 		result->given_up += credit == MM_LIMITS_TOO_LATE;
-		mm_limits_tally_add(&tally, mm->rss, credit);
-		if (mm_limits_eligible(notes, mm->dying) &&
-		    mm_limits_tally_weigh(&tally, p->score, mm->rss))
-			result->victim = i;
+		mm_limits_tally_add(&tally, mms[i].rss, credit);
+		if (mm_limits_eligible(view.is_protected, mms[i].dying) &&
+		    mm_limits_tally_weigh(&tally, processes[view.owner].score, mms[i].rss,
+					  view.owner))
+			result->victim = view.owner;
 	}
 	result->usage = tally.usage;
 	result->dying = tally.dying;
-	result->is_over = mm_limits_exceeds(tally.usage, max, 12);
+	result->is_over = mm_limits_exceeds(tally.usage, limit->max, 12);
 }
 
 long long core_badness(unsigned long rss, unsigned long swap, unsigned long pgtables, _Bool admin,
@@ -77,13 +80,14 @@ _Bool core_exceeds(unsigned long pages, unsigned long max, unsigned int page_shi
 	return mm_limits_exceeds(pages, max, page_shift);
 }
 
-void core_mark(unsigned long usage, unsigned long dying, unsigned long max,
-	       unsigned long held_back, struct core_mark *mark)
+void core_mark(unsigned long usage, unsigned long dying, unsigned long max, unsigned long reserve,
+	       long held_back, struct core_mark *mark)
 {
 	const struct mm_limits_tally tally = { .usage = usage, .dying = dying };
-	struct mm_limits_mark found = mm_limits_mark(&tally, max, held_back);
+	long counted = usage + dying - held_back;
+	struct mm_limits_mark found = mm_limits_mark(&tally, max, reserve, held_back, counted);
 
-	mark->grow = found.grow;
-	mark->shrink = found.shrink;
+	mark->at = found.at;
+	mark->low = found.low;
 	mark->near = found.near;
 }

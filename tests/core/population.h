@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What a test hands to a scan, and gets back. No #include and no #define: cffi reads this, too. */
+/* What a test hands to a look, and gets back. No #include and no #define: cffi reads this, too. */
 
 struct core_mm {
 	unsigned long rss;	/* pages */
-	unsigned long scan;	/* as in mm_struct */
 	unsigned long dying;	/* as in mm_struct */
 };
 
@@ -15,25 +14,31 @@ struct core_process {
 	long long score;
 };
 
+struct core_limit {
+	unsigned int uid;
+	unsigned long max;	/* bytes */
+	unsigned long now;
+	unsigned long patience;
+};
+
 struct core_result {
 	unsigned long usage;
 	unsigned long dying;
 	int victim;		/* an index; -1: nobody */
-	int given_up;		/* how many were given up on in this scan */
+	int given_up;		/* how many were given up on in this look */
 	_Bool is_over;
 };
 
 struct core_mark {
-	unsigned long grow;
-	unsigned long shrink;
+	long at;
+	long low;
 	_Bool near;
 };
 
-void core_scan(unsigned long *scan, const struct core_process *processes, int count,
-	       struct core_mm *mms, unsigned int uid, unsigned long max, unsigned long now,
-	       unsigned long patience, struct core_result *result);
+void core_look(const struct core_process *processes, int count, struct core_mm *mms, int mm_count,
+	       const struct core_limit *limit, struct core_result *result);
 long long core_badness(unsigned long rss, unsigned long swap, unsigned long pgtables, _Bool admin,
 		       int adj, unsigned long total);
 _Bool core_exceeds(unsigned long pages, unsigned long max, unsigned int page_shift);
-void core_mark(unsigned long usage, unsigned long dying, unsigned long max,
-	       unsigned long held_back, struct core_mark *mark);
+void core_mark(unsigned long usage, unsigned long dying, unsigned long max, unsigned long reserve,
+	       long held_back, struct core_mark *mark);

@@ -20,7 +20,7 @@ FLAGS = ("-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wno-parenth
 
 
 def compile_core(library: Path, *flags: str) -> Path:
-    """Compile core.c and the scan of made-up processes into a shared library."""
+    """Compile core.c and the look at made-up processes into a shared library."""
     sources = [CORE, SHIM / "population.c"]
     include = [f"-I{SHIM}", f"-I{CORE.parent}"]
     words = [*FLAGS, *flags, *include, "-o", str(library), *map(str, sources)]
@@ -29,27 +29,26 @@ def compile_core(library: Path, *flags: str) -> Path:
 
 
 class Mark(NamedTuple):
-    """When the next scan is due: `grow` pages more, or `shrink` pages less (0: any number less).
+    """When the next look is due: above `at` pages in use, or down to `low` pages in all.
 
-    `near` says whether the user's threads have to fold at each fault, and hold nothing back.
+    `near` says whether the user's threads must hold nothing back.
     """
 
-    grow: int
-    shrink: int
+    at: int
+    low: int
     near: bool
 
 
 class Core:
-    """The library at `path`; its scans are numbered from `scan` on."""
+    """The library at `path`."""
 
-    def __init__(self, path: Path, scan: int = 0) -> None:
+    def __init__(self, path: Path) -> None:
         self._ffi = cffi.FFI()
         lines = HEADER.read_text().splitlines()
         self._ffi.cdef("\n".join(line for line in lines if not line.startswith("#")))
         self._library: Any = self._ffi.dlopen(str(path))
-        self._scan = self._ffi.new("unsigned long *", scan)
 
-    def scan(
+    def look(
         self,
         processes: Sequence[Process],
         mms: Sequence[Mm],
@@ -58,7 +57,7 @@ class Core:
         now: int,
         patience: int,
     ) -> Result:
-        """Do what core_model.scan() does."""
+        """Do what core_model.look() does."""
         theirs = self._ffi.new("struct core_mm[]", max(len(mms), 1))
         for mm, their in zip(mms, theirs, strict=False):
             their.rss = mm.rss
@@ -69,9 +68,8 @@ class Core:
         ]
         result = self._ffi.new("struct core_result *")
         everybody = self._ffi.new("struct core_process[]", rows)
-        self._library.core_scan(
-            self._scan, everybody, len(rows), theirs, uid, limit, now, patience, result
-        )
+        of = self._ffi.new("struct core_limit *", (uid, limit, now, patience))
+        self._library.core_look(everybody, len(rows), theirs, len(mms), of, result)
         for mm, their in zip(mms, theirs, strict=False):
             mm.dying = _dying_of(their.dying)
         return Result(
@@ -92,11 +90,14 @@ class Core:
         over: bool = self._library.core_exceeds(pages, limit, page_shift)
         return over
 
-    def mark(self, usage: int, dying: int, limit: int, held_back: int) -> Mark:
-        """Return how far a user with `usage` + `dying` pages may go until the next scan."""
+    def mark(self, usage: int, dying: int, limit: int, reserve: int, held_back: int) -> Mark:
+        """Return how far a user with `usage` + `dying` pages may go until the next look.
+
+        Its threads hold back `held_back` pages of them, and at most `reserve`.
+        """
         mark = self._ffi.new("struct core_mark *")
-        self._library.core_mark(usage, dying, limit, held_back, mark)
-        return Mark(mark.grow, mark.shrink, mark.near)
+        self._library.core_mark(usage, dying, limit, reserve, held_back, mark)
+        return Mark(mark.at, mark.low, mark.near)
 
 
 def _word_of(mm: Mm) -> int:

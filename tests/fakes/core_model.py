@@ -45,10 +45,10 @@ class Result:
     given_up: int = field(default=0)
 
 
-def scan(
+def look(
     processes: Sequence[Process], mms: Sequence[Mm], uid: int, limit: int, now: int, patience: int
 ) -> Result:
-    """Do one scan for `uid`; update the times in `mms`."""
+    """Look at `uid` once; update the times in `mms`."""
     users = {
         index: [number for number, process in enumerate(processes) if process.mm == index]
         for index in {process.mm for process in processes if process.mm is not None}

@@ -68,15 +68,15 @@ def populations(draw: st.DrawFn) -> tuple[list[Process], list[Mm], int]:
 
 @settings(max_examples=4 * settings().max_examples)
 @given(populations(), st.integers(4096, ULONG_MAX))
-def test_a_scan_is_what_the_contract_says(
+def test_a_look_is_what_the_contract_says(
     core: Core, population: tuple[list[Process], list[Mm], int], limit: int
 ) -> None:
     processes, mms, now = population
     theirs, ours = deepcopy(mms), deepcopy(mms)
     for moment in (now, (now + _PATIENCE) | 2):
         for uid in _UIDS:
-            expected = core_model.scan(processes, ours, uid, limit, moment, _PATIENCE)
-            assert core.scan(processes, theirs, uid, limit, moment, _PATIENCE) == expected
+            expected = core_model.look(processes, ours, uid, limit, moment, _PATIENCE)
+            assert core.look(processes, theirs, uid, limit, moment, _PATIENCE) == expected
             assert [mm.dying for mm in theirs] == [mm.dying for mm in ours]
 
 
@@ -105,43 +105,36 @@ def test_very_many_populations(core: Core) -> None:
         processes, mms = make_up(chance, now)
         theirs = deepcopy(mms)
         limit = chance.choice((4096, 2**20, 2**52, ULONG_MAX))
-        expected = core_model.scan(processes, mms, 10070, limit, now, _PATIENCE)
-        assert core.scan(processes, theirs, 10070, limit, now, _PATIENCE) == expected
+        expected = core_model.look(processes, mms, 10070, limit, now, _PATIENCE)
+        assert core.look(processes, theirs, 10070, limit, now, _PATIENCE) == expected
         assert theirs == mms
 
 
 def test_everything_dying_leaves_nobody_to_choose(core: Core) -> None:
     mms = [Mm(100), Mm(200)]
     processes = [Process(10070, 0, is_dying=True), Process(10070, 1, is_dying=True)]
-    result = core.scan(processes, mms, 10070, 4096, 2, _PATIENCE)
+    result = core.look(processes, mms, 10070, 4096, 2, _PATIENCE)
     assert (result.usage, result.dying, result.victim, result.is_over) == (0, 300, None, False)
 
 
 def test_everybody_protected_leaves_nobody_to_choose(core: Core) -> None:
     mms = [Mm(100), Mm(200)]
     processes = [Process(10070, n, is_protected=True) for n in range(2)]
-    result = core.scan(processes, mms, 10070, 4096, 2, _PATIENCE)
+    result = core.look(processes, mms, 10070, 4096, 2, _PATIENCE)
     assert (result.usage, result.victim, result.is_over) == (300, None, True)
 
 
 def test_a_sharer_protects_and_the_oldest_pays(core: Core) -> None:
     shared = [Process(10070, 0), Process(10071, 0, is_protected=True)]
-    assert core.scan(shared, [Mm(9)], 10070, 4096, 2, _PATIENCE).victim is None
-    assert core.scan(shared, [Mm(9)], 10070, 4096, 2, _PATIENCE).usage == 9
-    assert core.scan(shared, [Mm(9)], 10071, 4096, 2, _PATIENCE).usage == 0
+    assert core.look(shared, [Mm(9)], 10070, 4096, 2, _PATIENCE).victim is None
+    assert core.look(shared, [Mm(9)], 10070, 4096, 2, _PATIENCE).usage == 9
+    assert core.look(shared, [Mm(9)], 10071, 4096, 2, _PATIENCE).usage == 0
 
 
 def test_ties_go_to_the_larger_then_the_younger(core: Core) -> None:
     mms = [Mm(5), Mm(7), Mm(7), Mm(6)]
     processes = [Process(10070, n, score=1) for n in range(4)]
-    assert core.scan(processes, mms, 10070, 4096, 2, _PATIENCE).victim == 2
-
-
-def test_numbers_of_scans_begin_again_without_confusion(library: Path) -> None:
-    core = Core(library, scan=ULONG_MAX - 7)
-    for _ in range(3):
-        result = core.scan([Process(10070, 0)], [Mm(5)], 10070, 4096, 2, _PATIENCE)
-        assert (result.usage, result.victim) == (5, 0)
+    assert core.look(processes, mms, 10070, 4096, 2, _PATIENCE).victim == 2
 
 
 def test_a_time_that_wraps_is_a_time_like_others(core: Core) -> None:
@@ -149,8 +142,8 @@ def test_a_time_that_wraps_is_a_time_like_others(core: Core) -> None:
     mms = [Mm(5, dying=begun)]
     dying = [Process(10070, 0, is_dying=True)]
     soon, late = (begun + 200) & ULONG_MAX, (begun + _PATIENCE) & ULONG_MAX
-    assert core.scan(dying, mms, 10070, 4096, soon, _PATIENCE).dying == 5
-    result = core.scan(dying, mms, 10070, 4096, late, _PATIENCE)
+    assert core.look(dying, mms, 10070, 4096, soon, _PATIENCE).dying == 5
+    result = core.look(dying, mms, 10070, 4096, late, _PATIENCE)
     assert (result.usage, result.dying, result.given_up) == (5, 0, 1)
 
 
@@ -176,35 +169,42 @@ def test_a_limit_is_compared_in_bytes(core: Core, some: int, limit: int, shift: 
 PAGES = st.integers(0, 2**52)
 
 
-@given(PAGES, PAGES, PAGES, st.integers(0, 2**20))
+@st.composite
+def users(draw: st.DrawFn) -> tuple[int, int, int, int, int]:
+    """What a user has and has dying, its limit, what its threads may and do hold back."""
+    usage, dying, limit = draw(PAGES), draw(PAGES), draw(PAGES)
+    reserve = draw(st.integers(0, 2**20))
+    return usage, dying, limit, reserve, draw(st.integers(0, min(reserve, usage)))
+
+
+@given(users())
 def test_a_user_is_looked_at_before_it_can_be_over_its_limit(
-    core: Core, usage: int, dying: int, limit: int, held_back: int
+    core: Core, user: tuple[int, int, int, int, int]
 ) -> None:
-    grow, shrink, near = core.mark(usage, dying, limit, held_back)
+    usage, dying, limit, reserve, held_back = user
+    mark = core.mark(*user)
     room = limit - usage - dying
-    if room >= 0:
-        assert shrink == 0
-        # Its threads fold at each fault where they could hide what is left.
-        assert near == (room <= 2 * held_back + 1)
-        # What it may grow by, and what they may hide until they fold, both fit.
-        assert 0 <= grow <= room - (0 if near else held_back)
-        assert grow >= room // 2
+    counted = usage + dying - held_back
+    if room < 0:
+        assert mark == (counted + (8 if usage <= limit else 64), limit, True)
+    elif mark.near:
+        # They hold nothing new back, so this is the very page.
+        assert room < reserve + reserve // 4
+        assert mark.at - counted == room
     else:
-        assert near
-        assert shrink == -room
-        assert grow == (8 if usage <= limit else 64)
+        # All that they could hold back counts on top of what is counted.
+        assert mark.at == limit
+        assert counted + reserve <= mark.at
 
 
-@given(PAGES, PAGES, st.integers(0, 2**20))
-def test_looking_again_and_again_comes_to_the_limit_and_not_beyond(
-    core: Core, usage: int, limit: int, held_back: int
+@given(users())
+def test_a_user_that_shrinks_away_from_its_limit_may_hold_back_again(
+    core: Core, user: tuple[int, int, int, int, int]
 ) -> None:
-    looks = 0
-    while usage <= limit:
-        usage += core.mark(usage, 0, limit, held_back).grow + 1
-        looks += 1
-    assert looks <= 60
-    assert usage <= limit + 1 or looks == 0
+    usage, dying, limit, reserve, _ = user
+    mark = core.mark(*user)
+    if usage + dying <= limit and mark.near and mark.low >= 0:
+        assert not core.mark(mark.low, 0, limit, reserve, 0).near
 
 
 @pytest.mark.skipif(_SANITIZED in os.environ, reason="this is the run that it starts")

@@ -40,19 +40,22 @@ SMP_OR_NOT = pytest.mark.parametrize(
 HEADERS = "#include <linux/sched.h>\n#include <linux/mm.h>\n"
 # A function that calls each hook of the series.
 HOOKS = """
-void hook(gfp_t gfp, struct mm_struct *mm, struct task_struct *p, struct cred *cred);
-void hook(gfp_t gfp, struct mm_struct *mm, struct task_struct *p, struct cred *cred)
+bool hook(struct mm_struct *mm, struct task_struct *p, struct cred *cred);
+bool hook(struct mm_struct *mm, struct task_struct *p, struct cred *cred)
 {
-	mm_limits_alloc(gfp);
-	mm_limits_rss(mm, MM_ANONPAGES, 1);
-	mm_limits_folded();
-	mm_limits_fault();
-	mm_limits_fault_around(16);
+	static const int rss[NR_MM_COUNTERS];
+
 	mm_limits_mm_init(mm, p);
-	mm_limits_mm_exit(mm);
-	mm_limits_mm_free(mm);
 	mm_limits_fork(p);
+	mm_limits_exec(mm);
+	mm_limits_leave(mm);
+	mm_limits_mm_free(mm);
 	mm_limits_cred(cred, cred);
+	mm_limits_fault_around(16);
+	mm_limits_resume();
+	if (mm_limits_rss(mm, MM_ANONPAGES, 1) || mm_limits_rss_vec(mm, rss))
+		return mm_limits_folded();
+	return mm_limits_copy() || mm_limits_fast_mm(p) == mm;
 }
 """
 

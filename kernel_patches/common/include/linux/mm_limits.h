@@ -9,7 +9,6 @@
 #ifndef _LINUX_MM_LIMITS_H
 #define _LINUX_MM_LIMITS_H
 
-#include <linux/gfp.h>
 #include <linux/linkage.h>
 #include <linux/list.h>
 #include <linux/mm_types.h>
@@ -18,6 +17,7 @@
 #include <linux/mm_limits_compat.h>
 #include <asm/current.h>
 
+struct cred;
 struct task_struct;
 
 #ifdef CONFIG_MM_LIMITS
@@ -131,45 +131,29 @@ asmlinkage long sys_set_mm_limits(uid_t uid, unsigned long mm_max);
 asmlinkage long sys_my_oom_killer(void);
 
 MM_LIMITS_DECLARE_KEY(mm_limits_key);
-void __mm_limits_alloc(gfp_t gfp);
 void __mm_limits_rss(struct mm_struct *mm, int member, long pages);
-void __mm_limits_folded(void);
-void __mm_limits_inherit(struct mm_struct *mm, bool fork);
-void __mm_limits_mm_exit(struct mm_struct *mm);
+void __mm_limits_rss_vec(struct mm_struct *mm, const int *rss);
+void __mm_limits_fold(struct mm_struct *mm);
+bool __mm_limits_folded(void);
+bool __mm_limits_copy(void);
+void __mm_limits_resume(void);
+void __mm_limits_cred(const struct cred *old, const struct cred *new);
 void __mm_limits_mm_free(struct mm_struct *mm);
-void __mm_limits_fork(struct task_struct *p);
-void __mm_limits_cred(kuid_t old, kuid_t new);
+void mm_limits_mm_init(struct mm_struct *mm, struct task_struct *p);
+void mm_limits_join(struct task_struct *p, struct mm_struct *mm);
+void mm_limits_leave(struct mm_struct *mm);
 
 /*
  * The hooks of the series. While no limit is set each is a jump that is not
- * taken (without CONFIG_JUMP_LABEL a test of one word), and where an mm begins or
- * ends a test or two. The macros are for files that know struct task_struct.
+ * taken (without CONFIG_JUMP_LABEL a test of one word); where a task begins or ends,
+ * it comes into a list of the mm or leaves it. The macros are for files that know
+ * struct task_struct.
  */
 
-/**
- * mm_limits_alloc - hold up an allocation for a user that may be over its limit
- * @gfp:	the allocation's flags
- *
- * For the page allocator's entry: what the kernel needs on behalf of a task, a
- * page table or a stack. The pages of user space come with faults, which look
- * themselves. Any context: where a check would not be safe, nothing happens.
- */
-#define mm_limits_alloc(gfp)							\
-do {										\
-	gfp_t flags = (gfp);							\
-										\
-	if (mm_limits_key_enabled(&mm_limits_key) &&				\
-	    mm_limits_accounts(flags) && current->mm_limits_due)		\
-		__mm_limits_alloc(flags);					\
-} while (0)
-
-/**
- * mm_limits_counts - whether an mm counts for somebody
- * @mm:		the mm
- */
-static inline bool mm_limits_counts(struct mm_struct *mm)
+/* Whether changes of the counters of @mm are to be told to the limit that it counts for. */
+static inline bool mm_limits_tells(struct mm_struct *mm)
 {
-	return mm_limits_key_enabled(&mm_limits_key) && READ_ONCE(mm->mm_limit);
+	return mm_limits_key_enabled(&mm_limits_key) && READ_ONCE(mm->mm_limits_tells);
 }
 
 /**
@@ -186,34 +170,72 @@ static inline bool mm_limits_counts(struct mm_struct *mm)
  */
 static inline bool mm_limits_rss(struct mm_struct *mm, int member, long pages)
 {
-	/* Not mm_limits_counts(): by GCC 12 that makes an instruction more for each page. */
-	if (!mm_limits_key_enabled(&mm_limits_key) || !READ_ONCE(mm->mm_limit))
+	/* Not mm_limits_tells(): by GCC 12 that makes an instruction more for each page. */
+	if (!mm_limits_key_enabled(&mm_limits_key) || !READ_ONCE(mm->mm_limits_tells))
 		return false;
 	__mm_limits_rss(mm, member, pages);
 	return true;
 }
 
 /**
- * mm_limits_folded - hold up a fault for a user that may be over its limit
+ * mm_limits_rss_vec - the same for all counters at once
+ * @mm:		the mm
+ * @rss:	by how many pages each changes
  *
- * For a fault that begins and has just added to the mm's counters what the
- * thread held back. Context: may sleep; an mmap_lock may be held.
+ * Context: any but an interrupt.
+ * Return: whether they have been changed.
  */
-static inline void mm_limits_folded(void)
+static inline bool mm_limits_rss_vec(struct mm_struct *mm, const int *rss)
 {
-	if (mm_limits_key_enabled(&mm_limits_key))
-		__mm_limits_folded();
+	if (!mm_limits_tells(mm))
+		return false;
+	__mm_limits_rss_vec(mm, rss);
+	return true;
 }
 
 /**
- * mm_limits_fault - the same for each fault, in a kernel whose threads hold nothing back
+ * mm_limits_fold - the current thread adds what it has held back to its mm's counters
+ * @mm:		the mm
+ *
+ * Context: process context.
+ * Return: whether that has been done.
  */
-#define mm_limits_fault()							\
+static inline bool mm_limits_fold(struct mm_struct *mm)
+{
+	if (!mm_limits_tells(mm))
+		return false;
+	__mm_limits_fold(mm);
+	return true;
+}
+
+/**
+ * mm_limits_folded - a fault begins, and what the thread held back has been counted
+ *
+ * Where its user is above its limit a process of it dies here. Nothing is waited for.
+ *
+ * Context: may sleep; any lock that sleeps may be held.
+ * Return: whether the fault has to fail.
+ */
+#define mm_limits_folded()							\
+	(mm_limits_key_enabled(&mm_limits_key) && current->mm_limits_due &&	\
+	 __mm_limits_folded())
+
+/**
+ * mm_limits_copy - the same for each page table that a fork copies
+ */
+#define mm_limits_copy()							\
+	(mm_limits_key_enabled(&mm_limits_key) && current->mm_limits_due &&	\
+	 __mm_limits_copy())
+
+/**
+ * mm_limits_resume - the current task is about to return to user space
+ *
+ * Where it has been told to come by it may wait here. Context: no lock held.
+ */
+#define mm_limits_resume()							\
 do {										\
-	if (!MM_LIMITS_HOLDS_BACK && mm_limits_key_enabled(&mm_limits_key) &&	\
-	    (current->mm_limits_due ||						\
-	     ++current->mm_limits_faults % MM_LIMITS_FAULTS == 0))		\
-		__mm_limits_folded();						\
+	if (mm_limits_key_enabled(&mm_limits_key) && current->mm_limits_due)	\
+		__mm_limits_resume();						\
 } while (0)
 
 /**
@@ -227,33 +249,6 @@ do {										\
 } while (0)
 
 /**
- * mm_limits_mm_init - an mm is new
- * @mm:	not in use yet, perhaps a copy of its parent's; counts for the same user
- * @p:	the child that it is for, or current, behind an exec
- */
-static inline void mm_limits_mm_init(struct mm_struct *mm, struct task_struct *p)
-{
-	mm->mm_limits_scan = 0;
-	mm->mm_limits_dying = 0;
-	mm->mm_limit = NULL;
-	INIT_LIST_HEAD(&mm->mm_limits_unborn);
-	if (mm_limits_key_enabled(&mm_limits_key))
-		__mm_limits_inherit(mm, p != get_current());
-}
-
-/**
- * mm_limits_mm_exit - nobody uses an mm any more
- * @mm:	not torn down yet
- *
- * Context: may sleep.
- */
-static inline void mm_limits_mm_exit(struct mm_struct *mm)
-{
-	if (mm->mm_limit)
-		__mm_limits_mm_exit(mm);
-}
-
-/**
  * mm_limits_mm_free - an mm is gone
  * @mm:	not in use any more
  *
@@ -261,7 +256,7 @@ static inline void mm_limits_mm_exit(struct mm_struct *mm)
  */
 static inline void mm_limits_mm_free(struct mm_struct *mm)
 {
-	if (mm->mm_limit || !list_empty(&mm->mm_limits_unborn))
+	if (mm->mm_limit)
 		__mm_limits_mm_free(mm);
 }
 
@@ -269,57 +264,79 @@ static inline void mm_limits_mm_free(struct mm_struct *mm)
  * mm_limits_fork - a task is there
  * @p:	in the list of tasks, and has not run yet
  *
- * The last limit may have gone since its mm was made. Context: may sleep.
+ * Context: may sleep.
  */
 #define mm_limits_fork(p)							\
 do {										\
 	struct task_struct *task = (p);						\
 										\
-	if (mm_limits_key_enabled(&mm_limits_key) ||				\
-	    (task->mm && !list_empty(&task->mm->mm_limits_unborn)))		\
-		__mm_limits_fork(task);						\
+	if (task->mm)								\
+		mm_limits_join(task, task->mm);					\
 } while (0)
 
 /**
- * mm_limits_cred - the current task has become somebody else, or something else
- * @old:	what its credentials were, still valid
- * @new:	what they are now; also behind an exec that leaves them as they were
+ * mm_limits_exec - the current task has another mm
+ * @old:	the one that it had, or NULL
  *
- * Context: process context.
+ * Context: may sleep.
+ */
+#define mm_limits_exec(old)							\
+do {										\
+	struct mm_struct *before = (old);					\
+										\
+	current->mm_limits_faults = 0;						\
+	if (before)								\
+		mm_limits_leave(before);					\
+	mm_limits_join(current, current->mm);					\
+} while (0)
+
+/**
+ * mm_limits_cred - the current task has become somebody else, perhaps
+ * @old:	what its credentials were, still valid
+ * @new:	what they are now
+ *
+ * Context: process context, may sleep.
  */
 #define mm_limits_cred(old, new)						\
 do {										\
 	if (mm_limits_key_enabled(&mm_limits_key))				\
-		__mm_limits_cred((old)->uid, (new)->uid);			\
+		__mm_limits_cred(old, new);					\
 } while (0)
+
+/* The mm for which a task may hold back what it counts. */
+#define mm_limits_fast_mm(task)		((task)->mm_limits_fast)
 
 #else /* !CONFIG_MM_LIMITS */
 
-#define mm_limits_alloc(gfp)		do { } while (0)
-#define mm_limits_fault()		do { } while (0)
+#define mm_limits_fast_mm(task)		((task)->mm)
+#define mm_limits_folded()		false
+#define mm_limits_copy()		false
+#define mm_limits_resume()		do { } while (0)
 #define mm_limits_fault_around(pages)	do { } while (0)
 #define mm_limits_cred(old, new)	do { } while (0)
 #define mm_limits_fork(p)		do { } while (0)
-
-static inline bool mm_limits_counts(struct mm_struct *mm)
-{
-	return false;
-}
+#define mm_limits_exec(old)		do { } while (0)
 
 static inline bool mm_limits_rss(struct mm_struct *mm, int member, long pages)
 {
 	return false;
 }
 
-static inline void mm_limits_folded(void)
+static inline bool mm_limits_rss_vec(struct mm_struct *mm, const int *rss)
 {
+	return false;
+}
+
+static inline bool mm_limits_fold(struct mm_struct *mm)
+{
+	return false;
 }
 
 static inline void mm_limits_mm_init(struct mm_struct *mm, struct task_struct *p)
 {
 }
 
-static inline void mm_limits_mm_exit(struct mm_struct *mm)
+static inline void mm_limits_leave(struct mm_struct *mm)
 {
 }
 

@@ -39,6 +39,17 @@
 	hlist_for_each_entry_rcu(pos, cursor, head, member)
 #endif
 
+/* 3.8: everybody may make a user namespace, and the kernel knows who made it. */
+#if MM_LIMITS_SINCE(3, 8)
+#define mm_limits_user_ns(cred)		((cred)->user_ns)
+#define mm_limits_outer_ns(ns)		((ns)->parent)
+#define mm_limits_maker_of(ns)		((ns)->owner)
+#else
+#define mm_limits_user_ns(cred)		(&init_user_ns)
+#define mm_limits_outer_ns(ns)		(&init_user_ns)
+#define mm_limits_maker_of(ns)		GLOBAL_ROOT_UID
+#endif
+
 /* 3.17: a number of ns since the boot. */
 #if MM_LIMITS_SINCE(3, 17)
 #define mm_limits_start_time(p)		((p)->start_time)
@@ -78,26 +89,6 @@
 #define mm_limits_key_dec(key)		static_key_slow_dec(key)
 #endif
 
-/* 4.4: __GFP_WAIT went, and what it said has a function. */
-#if MM_LIMITS_SINCE(4, 4)
-#define mm_limits_may_sleep(gfp)	gfpflags_allow_blocking(gfp)
-#else
-#define mm_limits_may_sleep(gfp)	((gfp) & __GFP_WAIT)
-#endif
-
-/*
- * 4.5: what the kernel allocates on behalf of a task, for its memory cgroup to
- * pay, has a flag. Before, the pages of user space and the page cache had one,
- * for cpusets, and what the kernel needs itself had not: page tables and stacks.
- * A task that waited with each page, too, would be no better held up: pages of
- * user space only count once they are mapped, by a fault, which looks itself.
- */
-#if MM_LIMITS_SINCE(4, 5)
-#define mm_limits_accounts(gfp)		((gfp) & __GFP_ACCOUNT)
-#else
-#define mm_limits_accounts(gfp)		(!((gfp) & __GFP_HARDWALL))
-#endif
-
 /* 5.5: there is an event for each change of a counter. */
 #if MM_LIMITS_SINCE(5, 5)
 #define mm_limits_trace_rss(mm, member, count)	mm_trace_rss_stat(mm, member, count)
@@ -112,25 +103,32 @@
  * every page is counted at once.
  */
 #ifdef SPLIT_RSS_COUNTING
-#define MM_LIMITS_HOLDS_BACK		true
-#define mm_limits_held_back(t, counter)	((long)READ_ONCE((t)->rss_stat.count[counter]))
-#define MM_LIMITS_HELD_BACK		96UL
+#define mm_limits_kept(t, member)	((long)READ_ONCE((t)->rss_stat.count[member]))
+/* Not get_mm_counter(): it takes a counter for 0 that others' pages keep below that. */
+#define mm_limits_stat(mm, member)	atomic_long_read(&(mm)->rss_stat.count[member])
+#define MM_LIMITS_HELD_BACK		96L
 #define mm_limits_fold_soon(t)		((t)->rss_stat.events = 1 << 30)
 #define mm_limits_fold_after(t, pages)	((t)->rss_stat.events += (pages))
+/* The mm for which a thread holds back what it counts, or NULL. */
+#define mm_limits_count_fast(t, mm)	WRITE_ONCE((t)->mm_limits_fast, mm)
 #else
-#define MM_LIMITS_HOLDS_BACK		false
-#define mm_limits_held_back(t, counter)	0L
-#define MM_LIMITS_HELD_BACK		0UL
+#define mm_limits_kept(t, member)	0L
+#define mm_limits_stat(mm, member)	((long)get_mm_counter(mm, member))
+#define MM_LIMITS_HELD_BACK		0L
 #define mm_limits_fold_soon(t)		do { } while (0)
 #define mm_limits_fold_after(t, pages)	do { } while (0)
+#define mm_limits_count_fast(t, mm)	do { } while (0)
 #endif
-/* How often a kernel that holds nothing back looks whose memory a task uses. */
-#define MM_LIMITS_FAULTS		64
-/* 4.5: shared memory is counted apart. */
+/* Far from its limit, pages by which the counters of each mm may differ from what is known. */
+#define MM_LIMITS_SLACK			32L
+/* What has to be reserved for a task, with its mm, or for an mm without one. */
+#define MM_LIMITS_RESERVE		(MM_LIMITS_HELD_BACK + MM_LIMITS_SLACK)
+
+/* The counters of resident pages. 4.5: shared memory has its own. */
 #if MM_LIMITS_SINCE(4, 5)
-#define mm_limits_shmem_held_back(t)	mm_limits_held_back(t, MM_SHMEMPAGES)
+#define MM_LIMITS_RSS_MEMBERS		{ MM_FILEPAGES, MM_ANONPAGES, MM_SHMEMPAGES }
 #else
-#define mm_limits_shmem_held_back(t)	0L
+#define MM_LIMITS_RSS_MEMBERS		{ MM_FILEPAGES, MM_ANONPAGES }
 #endif
 
 /* 4.8: there is a flag for it that what a rate limit left out is not worth a line. */
@@ -232,6 +230,51 @@ static struct proc_dir_entry *name##_create(const char *path)		\
 #define mm_limits_is_dumping(p, mm)	((mm)->core_state)
 #else
 #define mm_limits_is_dumping(p, mm)	false
+#endif
+
+/* 5.8: a lock of an mm is no rwsem by name. */
+#if MM_LIMITS_SINCE(5, 8)
+#define mm_limits_try_to_read(mm)	mmap_read_trylock(mm)
+#define mm_limits_done_reading(mm)	mmap_read_unlock(mm)
+#else
+#define mm_limits_try_to_read(mm)	down_read_trylock(&(mm)->mmap_sem)
+#define mm_limits_done_reading(mm)	up_read(&(mm)->mmap_sem)
+#endif
+
+/* 6.1: zap_page_range() goes soon. Before 4.15 it had details. */
+#if MM_LIMITS_SINCE(6, 1)
+#define mm_limits_zap(vma, start, size)	zap_page_range_single(vma, start, size, NULL)
+#elif MM_LIMITS_SINCE(4, 15)
+#define mm_limits_zap(vma, start, size)	zap_page_range(vma, start, size)
+#else
+#define mm_limits_zap(vma, start, size)	zap_page_range(vma, start, size, NULL)
+#endif
+
+/* 5.18: pages that are locked into memory are unlocked where they are unmapped. */
+#if MM_LIMITS_SINCE(5, 18)
+#define MM_LIMITS_NOT_REAPED		(VM_HUGETLB | VM_PFNMAP | VM_SHARED)
+#else
+#define MM_LIMITS_NOT_REAPED		(VM_HUGETLB | VM_PFNMAP | VM_SHARED | VM_LOCKED)
+#endif
+
+/* 4.9: faults know that pages of an mm may have been taken away. */
+#if MM_LIMITS_SINCE(4, 9)
+#define mm_limits_set_unstable(mm)	set_bit(MMF_UNSTABLE, &(mm)->flags)
+#else
+#define mm_limits_set_unstable(mm)	do { } while (0)
+#endif
+
+/* 5.12: threads of a process that do its requests hold locks where others do not. */
+#ifdef PF_IO_WORKER
+#define mm_limits_is_of_io_uring(t)	((t)->flags & PF_IO_WORKER)
+#else
+#define mm_limits_is_of_io_uring(t)	false
+#endif
+
+#ifdef CONFIG_FUTEX
+#define mm_limits_robust_list(t)	((t)->robust_list)
+#else
+#define mm_limits_robust_list(t)	NULL
 #endif
 
 #endif /* _LINUX_MM_LIMITS_COMPAT_H */

@@ -10,35 +10,11 @@
  * What a user above its limit may grow by until somebody looks again: while a
  * victim is dying, and where nothing is to be done about it.
  */
-#define MM_LIMITS_STEP_DYING	8UL
-#define MM_LIMITS_STEP_OVER	64UL
+#define MM_LIMITS_STEP_DYING	8
+#define MM_LIMITS_STEP_OVER	64
 
 /* What stock kernels before 4.17 gave CAP_SYS_ADMIN, in percent of all memory. */
 #define MM_LIMITS_ADMIN_BONUS	3
-
-/**
- * mm_limits_notes - what a scan has noted on an mm
- * @word:	the mm's
- * @scan:	number of the scan; its low bits are 0
- *
- * Return: MM_LIMITS_COUNTED and the others; 0 if the word is of another scan.
- */
-unsigned long mm_limits_notes(unsigned long word, unsigned long scan)
-{
-	return (word & ~MM_LIMITS_NOTES) == scan ? word & MM_LIMITS_NOTES : 0;
-}
-
-/**
- * mm_limits_next_scan - the number of the scan behind another
- * @scan:	the other's
- *
- * That numbers begin again does no harm: every scan gives its own to all that
- * there is, and a new mm has no notes, whatever the number.
- */
-unsigned long mm_limits_next_scan(unsigned long scan)
-{
-	return scan + MM_LIMITS_NOTES + 1;
-}
 
 /**
  * mm_limits_exceeds - whether a sum is over a limit
@@ -81,14 +57,14 @@ enum mm_limits_credit mm_limits_judge_dying(unsigned long *dying, bool live, uns
 
 /**
  * mm_limits_eligible - whether the owner of an mm may be a victim
- * @notes:	what the scan has noted on the mm, of all its users
- * @dying:	as in mm_limits_judge_dying(), after it
+ * @is_protected:	whether killing one of its users is forbidden, or frees nothing
+ * @dying:		as in mm_limits_judge_dying(), after it
  *
  * Who has been sent SIGKILL once is no victim again, also if it was given up on.
  */
-bool mm_limits_eligible(unsigned long notes, unsigned long dying)
+bool mm_limits_eligible(bool is_protected, unsigned long dying)
 {
-	return !(notes & MM_LIMITS_PROTECTED) && !dying;
+	return !is_protected && !dying;
 }
 
 static unsigned long mm_limits_sum(unsigned long left, unsigned long right)
@@ -130,51 +106,67 @@ void mm_limits_tally_add(struct mm_limits_tally *tally, unsigned long rss,
  * @tally:	the user's
  * @score:	what the policy gives the process
  * @rss:	its resident pages
+ * @start:	when it was started
  *
- * Equal scores are decided by the larger RSS, then for the later one, which in
- * the order of a scan is the younger.
+ * Equal scores are decided by the larger RSS, then for the younger process.
  *
  * Return: whether it is the victim now.
  */
-bool mm_limits_tally_weigh(struct mm_limits_tally *tally, s64 score, unsigned long rss)
+bool mm_limits_tally_weigh(struct mm_limits_tally *tally, s64 score, unsigned long rss,
+			   s64 start)
 {
-	if (tally->found &&
-	    (score < tally->score || (score == tally->score && rss < tally->rss)))
-		return false;
+	if (tally->found) {
+		if (score != tally->score ? score < tally->score :
+		    rss != tally->rss ? rss < tally->rss : start < tally->start)
+			return false;
+	}
 	tally->found = true;
 	tally->score = score;
 	tally->rss = rss;
+	tally->start = start;
 	return true;
 }
 
+static long mm_limits_clamp(unsigned long pages)
+{
+	const unsigned long most = ~0UL >> 2;
+
+	return pages < most ? pages : most;
+}
+
 /**
- * mm_limits_mark - how far a user may go until its usage is worked out again
+ * mm_limits_mark - how far a user may go until it is looked at again
  * @tally:	what it has
  * @max:	its limit in pages
- * @held_back:	what its threads can hold back at most, in pages
+ * @reserve:	what its threads can hold back at most, in pages
+ * @held_back:	what they do hold back
+ * @counted:	what the counters say
  *
- * Within its limit, until it may have reached it. Far from it there is room
- * enough for all that the threads may hold back. Near it they fold at each
- * fault, and half of the room is for those that have not noticed yet. So the
- * closer a user comes the closer it is looked at, and one that does not grow is
- * left alone.
+ * Far from its limit, until it may have reached it if all threads hold back all that
+ * they can. Near it they hold back nothing new, and what they did is known. So a user
+ * that does not grow is left alone.
  *
  * Above it, until it has grown some more, or shrunk to what is allowed.
  */
 struct mm_limits_mark mm_limits_mark(const struct mm_limits_tally *tally, unsigned long max,
-				     unsigned long held_back)
+				     unsigned long reserve, long held_back, long counted)
 {
 	unsigned long sum = mm_limits_total(tally);
 	struct mm_limits_mark mark = { .near = true };
 
 	if (sum > max) {
-		mark.grow = tally->usage > max ? MM_LIMITS_STEP_OVER : MM_LIMITS_STEP_DYING;
-		mark.shrink = sum - max;
-	} else if ((max - sum) / 2 > held_back) {
-		mark.grow = max - sum - held_back;
+		mark.at = counted + (tally->usage > max ? MM_LIMITS_STEP_OVER :
+							  MM_LIMITS_STEP_DYING);
+		mark.low = mm_limits_clamp(max);
+	} else if (max - sum >= reserve + reserve / 4) {
 		mark.near = false;
+		mark.at = mm_limits_clamp(max);
+		mark.low = MM_LIMITS_NEVER;
 	} else {
-		mark.grow = (max - sum) / 2;
+		mark.at = mm_limits_clamp(max) - held_back;
+		/* Some way off: to and fro across it costs a look at each of its tasks. */
+		mark.low = max / 4 > reserve ? mm_limits_clamp(max - 4 * reserve) :
+					       MM_LIMITS_NEVER;
 	}
 	return mark;
 }

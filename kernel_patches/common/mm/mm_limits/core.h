@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Eligibility, credit, scores and choice, on plain numbers.
+ * Eligibility, credit, scores, choice and marks, on plain numbers.
  *
  * Nothing here knows a task or takes a lock, so that the same code is compiled
  * for the host and compared with a model there (tests/core/).
@@ -10,14 +10,8 @@
 
 #include <linux/types.h>
 
-/*
- * What a scan has found out about an mm, in the low bits of a word whose other
- * bits are the scan's number: notes of earlier scans need no clearing.
- */
-#define MM_LIMITS_COUNTED	1UL	/* added to its owner's usage */
-#define MM_LIMITS_PROTECTED	2UL	/* killing its users is forbidden, or frees nothing */
-#define MM_LIMITS_LIVE		4UL	/* somebody who is not dying uses it */
-#define MM_LIMITS_NOTES		7UL
+/* No sum gets down to it. */
+#define MM_LIMITS_NEVER		(-(long)(~0UL >> 1))
 
 /* Since when an mm has been dying: 0, a time, or this. */
 #define MM_LIMITS_GIVEN_UP	1UL
@@ -38,6 +32,7 @@ enum mm_limits_credit {
  * @found:	whether there is a victim
  * @score:	the victim's
  * @rss:	the victim's resident pages
+ * @start:	when the victim was started
  */
 struct mm_limits_tally {
 	unsigned long usage;
@@ -45,17 +40,18 @@ struct mm_limits_tally {
 	bool found;
 	s64 score;
 	unsigned long rss;
+	s64 start;
 };
 
 /**
  * struct mm_limits_mark - how far a user may go until it is looked at again
- * @grow:	by how many pages more
- * @shrink:	or, 0 for any, by how many pages less
+ * @at:		pages above which it is looked at
+ * @low:	pages down to which it is looked at
  * @near:	whether its threads must not hold pages back meanwhile
  */
 struct mm_limits_mark {
-	unsigned long grow;
-	unsigned long shrink;
+	long at;
+	long low;
 	bool near;
 };
 
@@ -77,18 +73,17 @@ struct mm_limits_points {
 	unsigned long total;
 };
 
-unsigned long mm_limits_notes(unsigned long word, unsigned long scan);
-unsigned long mm_limits_next_scan(unsigned long scan);
 bool mm_limits_exceeds(unsigned long pages, unsigned long max, unsigned int page_shift);
 enum mm_limits_credit mm_limits_judge_dying(unsigned long *dying, bool live, unsigned long now,
 					    unsigned long patience);
-bool mm_limits_eligible(unsigned long notes, unsigned long dying);
+bool mm_limits_eligible(bool is_protected, unsigned long dying);
 unsigned long mm_limits_total(const struct mm_limits_tally *tally);
 void mm_limits_tally_add(struct mm_limits_tally *tally, unsigned long rss,
 			 enum mm_limits_credit credit);
-bool mm_limits_tally_weigh(struct mm_limits_tally *tally, s64 score, unsigned long rss);
+bool mm_limits_tally_weigh(struct mm_limits_tally *tally, s64 score, unsigned long rss,
+			   s64 start);
 struct mm_limits_mark mm_limits_mark(const struct mm_limits_tally *tally, unsigned long max,
-				     unsigned long held_back);
+				     unsigned long reserve, long held_back, long counted);
 s64 mm_limits_score_badness(const struct mm_limits_points *points);
 
 #endif /* _MM_LIMITS_CORE_H */

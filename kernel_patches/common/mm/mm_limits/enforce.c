@@ -2,22 +2,32 @@
 /*
  * When a user's limit is checked, and what happens until it is kept again.
  *
- * There are three triggers: growth of the user, which the task that causes it
- * answers for at its next allocation or fault (see charge.c); the syscall
- * my_oom_killer(); and a limit set below what is in use. All end in
- * mm_limits_enforce().
+ * There are three triggers: growth of the user, the syscall my_oom_killer(), and a
+ * limit set below what is in use. All end in mm_limits_enforce().
+ *
+ * A task whose user grows kills where it sees that: when it next begins a fault, also
+ * in the middle of a system call, or copies a page table in a fork. There it may hold
+ * any lock that sleeps, so it waits for nothing: it kills, gives the victim's memory
+ * back, and goes on, or fails. It waits, if the victim's memory cannot be had yet, on
+ * its way back to user space.
  */
 #include <linux/cred.h>
 #include <linux/export.h>
+#include <linux/init.h>
 #include <linux/jiffies.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
 
 #include "internal.h"
 
-/* How long an allocation waits for a dying victim, and how often it looks. */
+/* How long a task waits for a dying victim, and how often somebody looks. */
 #define MM_LIMITS_WAIT_MS	200
 #define MM_LIMITS_POLL_MS	10
+
+/* Faults that a system call may go on for while a victim's memory cannot be had. */
+#define MM_LIMITS_FAULTS	16
+
+static struct workqueue_struct *mm_limits_queue;
 
 /**
  * mm_limits_bytes - pages as bytes
@@ -28,6 +38,36 @@
 unsigned long mm_limits_bytes(unsigned long pages)
 {
 	return pages > ULONG_MAX / PAGE_SIZE ? ULONG_MAX : pages * PAGE_SIZE;
+}
+
+static void mm_limits_queue_later(struct mm_limit *limit, struct delayed_work *work,
+				  unsigned long delay)
+{
+	if (atomic_inc_not_zero(&limit->refs) && !queue_delayed_work(mm_limits_queue, work, delay))
+		mm_limits_put(limit);
+}
+
+/**
+ * mm_limits_queue_look - have a worker look at a user, if that is due then
+ * @limit:	the user's
+ *
+ * Context: any.
+ */
+void mm_limits_queue_look(struct mm_limit *limit)
+{
+	if (atomic_inc_not_zero(&limit->refs) && !queue_work(mm_limits_queue, &limit->look))
+		mm_limits_put(limit);
+}
+
+/**
+ * mm_limits_queue_poll - have a worker look at a user again soon
+ * @limit:	the user's: what could not be had yet, and who waits for it
+ *
+ * Context: any.
+ */
+void mm_limits_queue_poll(struct mm_limit *limit)
+{
+	mm_limits_queue_later(limit, &limit->later, msecs_to_jiffies(MM_LIMITS_POLL_MS));
 }
 
 static void mm_limits_say_stuck(struct mm_limit *limit, unsigned long max)
@@ -54,12 +94,12 @@ static void mm_limits_is_within(struct mm_limit *limit)
  * killed has been. One that goes over its limit and back again and again does
  * not fill the log with that.
  */
-static bool mm_limits_is_told(struct mm_limit *limit)
+static bool mm_limits_is_told(struct mm_limit *limit, bool dry_run)
 {
 	mm_limits_ratelimit_quietly(&limit->says);
-	if (limit->set.dry_run && !limit->told && !__ratelimit(&limit->says))
+	if (dry_run && !limit->told && !__ratelimit(&limit->says))
 		limit->told = true;
-	return limit->told;
+	return dry_run && limit->told;
 }
 
 /*
@@ -68,7 +108,7 @@ static bool mm_limits_is_told(struct mm_limit *limit)
  */
 static bool mm_limits_in_grace(struct mm_limit *limit)
 {
-	unsigned long grace = limit->set.grace * HZ;
+	unsigned long grace = READ_ONCE(limit->set.grace) * HZ;
 
 	if (!grace)
 		return false;
@@ -78,56 +118,59 @@ static bool mm_limits_in_grace(struct mm_limit *limit)
 	}
 	if (!time_before(jiffies, limit->over_since + grace))
 		return false;
-	atomic_inc(&limit->refs);
-	if (!schedule_delayed_work(&limit->grace_end, limit->over_since + grace - jiffies))
-		atomic_dec(&limit->refs);
+	/* It may have been longer. */
+	if (cancel_delayed_work(&limit->grace_end))
+		mm_limits_put(limit);
+	mm_limits_queue_later(limit, &limit->grace_end, limit->over_since + grace - jiffies);
 	return true;
 }
 
-/* For a request that names a policy, that one; else the user's own, while there is one. */
-static const struct mm_limits_policy *mm_limits_policy_for(struct mm_limit *limit,
-							   const char *name)
+/*
+ * One look and what follows from it, with the limit's mutex held. Adds to @killed.
+ * Returns whether there has to be another one.
+ */
+static bool mm_limits_round(struct mm_limit *limit, const char *name,
+			    enum mm_limits_trigger trigger, unsigned int *killed)
 {
-	const struct mm_limits_policy *policy;
+	struct mm_limits_choice choice;
+	struct mm_limits_victim victim;
+	bool again = false;
 
-	if (name)
-		return mm_limits_find_policy(name);
-	policy = *limit->set.policy ? mm_limits_find_policy(limit->set.policy) : NULL;
-	return policy ? policy : mm_limits_policy;
+	if (!mm_limits_choose(limit, name, &choice))
+		return false;
+	switch (mm_limits_look(limit, &choice, &victim)) {
+	case MM_LIMITS_WITHIN:
+		mm_limits_is_within(limit);
+		break;
+	case MM_LIMITS_NOBODY:
+		mm_limits_say_stuck(limit, victim.max);
+		break;
+	case MM_LIMITS_AGAIN:
+		again = true;
+		break;
+	case MM_LIMITS_VICTIM:
+		again = !mm_limits_in_grace(limit) && !mm_limits_is_told(limit, choice.dry_run);
+		/* None of the user's goes on meanwhile. */
+		if (again)
+			WRITE_ONCE(limit->mark, MM_LIMITS_NEVER);
+		/* Nobody dies for a limit that is no more. */
+		if (again && READ_ONCE(limit->max) == victim.max &&
+		    READ_ONCE(victim.mm->mm_limit) == limit)
+			*killed += mm_limits_kill(limit, &choice, &victim, trigger);
+		break;
+	}
+	mm_limits_forget_victim(&victim);
+	return again;
 }
 
 /*
- * One scan and what follows from it, with mm_limits_mutex held. Adds to @killed.
- * Returns whether there has to be another one.
+ * Whether there is something to do, with the limit's mutex held. Of many tasks that
+ * waited for it one has looked for all; a worker comes for the sake of a victim, too.
  */
-static bool mm_limits_round(struct mm_limit *limit, const struct mm_limits_policy *policy,
-			    enum mm_limits_trigger trigger, unsigned int *killed)
+static bool mm_limits_is_needed(struct mm_limit *limit, enum mm_limits_trigger trigger)
 {
-	struct mm_limits_victim victim;
-	bool again;
-
-	switch (mm_limits_scan(limit, policy, &victim)) {
-	case MM_LIMITS_WITHIN:
-		mm_limits_is_within(limit);
-		return false;
-	case MM_LIMITS_NOBODY:
-		mm_limits_say_stuck(limit, victim.max);
-		return false;
-	case MM_LIMITS_AGAIN:
-		return true;
-	case MM_LIMITS_VICTIM:
-		break;
-	}
-	again = !mm_limits_in_grace(limit) && !mm_limits_is_told(limit);
-	/* None of the user's goes on meanwhile, and whoever comes next looks what is left. */
-	if (again)
-		WRITE_ONCE(limit->anew, true);
-	/* Nobody dies for a limit that is no more. */
-	if (again && READ_ONCE(limit->max) == victim.max)
-		*killed += mm_limits_kill(limit, policy, &victim, trigger);
-	put_task_struct(victim.task);
-	mmdrop(victim.mm);
-	return again;
+	return trigger != MM_LIMITS_BY_ALLOC || mm_limits_is_due(limit) ||
+	       (!current->mm && READ_ONCE(limit->crowded));
 }
 
 /**
@@ -137,31 +180,35 @@ static bool mm_limits_round(struct mm_limit *limit, const struct mm_limits_polic
  * @trigger:	why this is called
  *
  * Ends because every kill makes one more mm ineligible, and what is dying is
- * credited. A request can be given up by killing who made it: a user whose
- * processes fork without end, with nothing to stop them, could make it last.
+ * credited. Who is killed meanwhile gives it up: its own memory is some of what
+ * has to go, and a user whose processes fork without end, with nothing to stop
+ * them, could make a request last.
  * With nobody left to kill it says so once, and again only after the user was
  * within its limit.
  *
- * Context: process context that may sleep; no mm_limits_mutex, siglock,
- * task_lock or tasklist_lock held. Allocates nothing.
+ * Context: process context that may sleep; no lock of mm_limits held. Allocates nothing.
  * Return: how many processes were killed.
  */
 unsigned int mm_limits_enforce(struct mm_limit *limit, const char *name,
 			       enum mm_limits_trigger trigger)
 {
-	const struct mm_limits_policy *policy;
 	unsigned int killed = 0;
 	bool more;
 
 	do {
 		/* Dropped in between, for whoever else waits. */
-		mutex_lock(&mm_limits_mutex);
-		policy = mm_limits_policy_for(limit, name);
-		more = policy && mm_limits_round(limit, policy, trigger, &killed);
-		mutex_unlock(&mm_limits_mutex);
-		cond_resched();
-		if (trigger == MM_LIMITS_BY_SYSCALL && fatal_signal_pending(current))
+		if (mutex_lock_killable(&limit->mutex))
 			break;
+		more = mm_limits_is_needed(limit, trigger);
+		if (more && !fatal_signal_pending(current))
+			more = mm_limits_round(limit, name, trigger, &killed);
+		mutex_unlock(&limit->mutex);
+		cond_resched();
+		/* Killed, perhaps by itself, it comes to its end first, and a worker goes on. */
+		if (more && fatal_signal_pending(current)) {
+			mm_limits_queue_look(limit);
+			break;
+		}
 	} while (more);
 	return killed;
 }
@@ -178,13 +225,8 @@ void mm_limits_enforce_set(struct mm_limit *limit)
 		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_SET);
 }
 
-/**
- * mm_limits_grace_ended - enforce a limit that may not be exceeded any longer
- * @work:	the limit's; comes with a reference to it
- *
- * Context: a worker.
- */
-void mm_limits_grace_ended(struct work_struct *work)
+/* Each of these comes with a reference to the limit. */
+static void mm_limits_grace_ended(struct work_struct *work)
 {
 	struct mm_limit *limit = container_of(to_delayed_work(work), struct mm_limit, grace_end);
 
@@ -193,30 +235,54 @@ void mm_limits_grace_ended(struct work_struct *work)
 	mm_limits_put(limit);
 }
 
-/*
- * The next user over its limit that the request @turn has not seen to, with a
- * reference; NULL if there is none. Newer requests do this one's work.
- */
-static struct mm_limit *mm_limits_next_exceeded(unsigned long turn)
+static void mm_limits_look_later(struct work_struct *work)
 {
-	struct mm_limit *limit, *found = NULL;
+	struct mm_limit *limit = container_of(to_delayed_work(work), struct mm_limit, later);
+
+	if (READ_ONCE(mm_limits_on_alloc))
+		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
+	mm_limits_put(limit);
+}
+
+static void mm_limits_look_now(struct work_struct *work)
+{
+	struct mm_limit *limit = container_of(work, struct mm_limit, look);
+
+	if (READ_ONCE(mm_limits_on_alloc) && mm_limits_is_due(limit))
+		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
+	mm_limits_put(limit);
+}
+
+/**
+ * mm_limits_init_works - set up what workers do for a limit
+ * @limit:	a new one
+ */
+void mm_limits_init_works(struct mm_limit *limit)
+{
+	INIT_WORK(&limit->look, mm_limits_look_now);
+	INIT_DELAYED_WORK(&limit->later, mm_limits_look_later);
+	INIT_DELAYED_WORK(&limit->grace_end, mm_limits_grace_ended);
+}
+
+/*
+ * The next user that the request @turn has not seen to, with a reference; NULL if
+ * there is none. Newer requests do this one's work.
+ */
+static struct mm_limit *mm_limits_next_in_turn(unsigned long turn)
+{
+	struct mm_limit *limit;
 
 	mutex_lock(&my_mm_limits.lock);
-	mutex_lock(&mm_limits_mutex);
-	mm_limits_scan_all();
 	list_for_each_entry(limit, &my_mm_limits.entries, list) {
-		if (!mm_limits_is_over(limit->tally.usage, limit->max)) {
-			mm_limits_is_within(limit);
-		} else if ((long)(limit->turn - turn) < 0) {
+		if ((long)(limit->turn - turn) < 0) {
 			limit->turn = turn;
 			atomic_inc(&limit->refs);
-			found = limit;
-			break;
+			mutex_unlock(&my_mm_limits.lock);
+			return limit;
 		}
 	}
-	mutex_unlock(&mm_limits_mutex);
 	mutex_unlock(&my_mm_limits.lock);
-	return found;
+	return NULL;
 }
 
 /**
@@ -236,7 +302,7 @@ long mm_limits_enforce_all(const char *name)
 	if (name && !mm_limits_policy_exists(name))
 		return -EINVAL;
 	while (!fatal_signal_pending(current)) {
-		limit = mm_limits_next_exceeded(turn);
+		limit = mm_limits_next_in_turn(turn);
 		if (!limit)
 			break;
 		killed += mm_limits_enforce(limit, name, MM_LIMITS_BY_SYSCALL);
@@ -246,119 +312,148 @@ long mm_limits_enforce_all(const char *name)
 }
 EXPORT_SYMBOL_GPL(mm_limits_enforce_all);
 
-/**
- * mm_limits_look - work out the usage of a user that may be over its limit
- * @work:	the limit's; comes with a reference to it
- *
- * For growth without an allocation, or a fault, behind it, and for a user that
- * has come back to what is allowed.
- *
- * Context: a worker.
+/*
+ * Somebody will have to die, as far as can be told without a look: as long as somebody
+ * else decides that, who may get no CPU for it, nobody is to go on as if all was well.
  */
-void mm_limits_look(struct work_struct *work)
+static void mm_limits_expect_victim(struct mm_limit *limit)
 {
-	struct mm_limit *limit = container_of(work, struct mm_limit, look);
+	unsigned long usage = max(atomic_long_read(&limit->usage), 0L);
 
-	if (READ_ONCE(mm_limits_on_alloc) && mm_limits_is_due(limit))
-		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
-	mm_limits_put(limit);
+	if (READ_ONCE(limit->crowded) || limit->stuck || limit->set.grace || limit->set.dry_run ||
+	    !mm_limits_is_over(usage, READ_ONCE(limit->max)))
+		return;
+	WRITE_ONCE(limit->crowded, true);
+	/* That may have been decided meanwhile. */
+	mm_limits_queue_poll(limit);
 }
 
 /*
- * Whether the current task may stop here to look for a victim. An allocation
- * that may not sleep can have any lock held, siglock among them. One for
- * reclaim or by somebody who is dying anyway must not be held up.
+ * Kills for @limit where any lock may be held. Whoever else looks at it now does this
+ * one's work.
  */
-static bool mm_limits_may_check(gfp_t gfp)
-{
-	return mm_limits_may_sleep(gfp) && current->mm &&
-	       !(current->flags & (PF_KTHREAD | PF_EXITING | PF_MEMALLOC)) &&
-	       !fatal_signal_pending(current);
-}
-
-/*
- * Waits for whoever looks at any user's usage now, and looks unless another
- * thread of this user has by then. It stays due meanwhile, so that all of the
- * user's threads wait here for as long as that takes, and none goes on. Who gets
- * killed while it waits has to go, not to look.
- * Returns whether there has to be another look.
- */
-static bool mm_limits_look_in_turn(struct mm_limit *limit)
+static void mm_limits_enforce_at_once(struct mm_limit *limit)
 {
 	unsigned int killed = 0;
-	bool more = false;
+	bool more = true;
 
-	if (mutex_lock_killable(&mm_limits_mutex))
-		return false;
-	if (mm_limits_is_due(limit))
-		more = mm_limits_round(limit, mm_limits_policy_for(limit, NULL),
-				       MM_LIMITS_BY_ALLOC, &killed);
-	mutex_unlock(&mm_limits_mutex);
-	return more;
-}
-
-/*
- * Keeps a task that wants memory while what its user has is over the limit for
- * no other reason than that a victim has not let go of its own yet: a user that
- * went on allocating meanwhile could get anywhere. The victim may wait for
- * something that this task holds, so this ends, too.
- */
-static void mm_limits_wait(struct mm_limit *limit)
-{
-	unsigned long end = jiffies + msecs_to_jiffies(MM_LIMITS_WAIT_MS);
-
-	while (READ_ONCE(limit->crowded) && READ_ONCE(mm_limits_on_alloc) &&
-	       time_before(jiffies, end)) {
-		schedule_timeout_killable(msecs_to_jiffies(MM_LIMITS_POLL_MS));
-		if (fatal_signal_pending(current))
-			break;
-		/* One of those that wait is enough to look. */
-		if (time_after(jiffies, READ_ONCE(limit->scanned)))
-			mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
+	if (READ_ONCE(mm_limits_on_alloc) && mm_limits_is_due(limit))
+		mm_limits_expect_victim(limit);
+	while (more && READ_ONCE(mm_limits_on_alloc) && mm_limits_is_due(limit) &&
+	       !fatal_signal_pending(current) && mutex_trylock(&limit->mutex)) {
+		more = mm_limits_round(limit, NULL, MM_LIMITS_BY_ALLOC, &killed);
+		mutex_unlock(&limit->mutex);
 	}
+	/* It has killed itself: others are not to wait until somebody polls. */
+	if (killed && fatal_signal_pending(current))
+		mm_limits_queue_look(limit);
 }
 
-/* What the current task, which may check, owes to the limit that it counts for. */
-static void mm_limits_check(void)
+/* Whether the current task, in the middle of anything, has to do without more memory. */
+static bool mm_limits_has_to_fail(struct mm_limit *limit, unsigned int faults)
+{
+	unsigned int killed = 0;
+
+	/* It would only make its user larger, and its end later. */
+	if (fatal_signal_pending(current))
+		return true;
+	if (!READ_ONCE(limit->crowded) || !READ_ONCE(mm_limits_on_alloc))
+		return false;
+	mm_limits_hold(current);
+	current->mm_limits_faults += faults;
+	if (current->mm_limits_faults <= MM_LIMITS_FAULTS)
+		return false;
+	/* What comes behind this system call, such as a signal's frame, begins anew. */
+	current->mm_limits_faults = 0;
+	/* The victim may have let go since somebody looked: that is no reason to fail. */
+	if (mutex_trylock(&limit->mutex)) {
+		mm_limits_round(limit, NULL, MM_LIMITS_BY_ALLOC, &killed);
+		mutex_unlock(&limit->mutex);
+	}
+	return READ_ONCE(limit->crowded) || fatal_signal_pending(current);
+}
+
+static bool mm_limits_check(unsigned int faults)
 {
 	struct mm_limit *limit;
+	bool fails;
 
-	current->mm_limits_due = false;
-	limit = mm_limits_resolve(current, current->mm);
-	if (!limit)
-		return;
-	if (READ_ONCE(mm_limits_on_alloc) && mm_limits_is_due(limit) &&
-	    mm_limits_look_in_turn(limit))
-		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
-	mm_limits_wait(limit);
-	if (READ_ONCE(limit->near))
-		mm_limits_fold_soon(current);
+	if (!current->mm ||
+	    current->flags & (PF_KTHREAD | PF_EXITING | PF_MEMALLOC | PF_DUMPCORE))
+		return false;
+	limit = mm_limits_of(current->mm);
+	if (!limit) {
+		mm_limits_hold_back();
+		return false;
+	}
+	mm_limits_enforce_at_once(limit);
+	fails = mm_limits_has_to_fail(limit, faults);
+	mm_limits_hold_back();
 	mm_limits_put(limit);
-}
-
-/**
- * __mm_limits_alloc - the slow part of mm_limits_alloc()
- * @gfp:	the allocation's flags
- *
- * Context: any; acts only where mm_limits_may_check() allows it. There it may
- * take mm_limits_mutex and sleep for MM_LIMITS_WAIT_MS.
- */
-void __mm_limits_alloc(gfp_t gfp)
-{
-	if (mm_limits_may_check(gfp))
-		mm_limits_check();
+	return fails;
 }
 
 /**
  * __mm_limits_folded - the slow part of mm_limits_folded()
  *
- * Context: may sleep, as __mm_limits_alloc() may; an mmap_lock may be held.
+ * Context: a fault that begins; any lock that sleeps may be held.
+ * Return: whether the fault has to fail.
  */
-void __mm_limits_folded(void)
+bool __mm_limits_folded(void)
 {
-	/* First what is true of most. */
-	if (!current->mm || (!current->mm_limits_due && mm_limits_has_none()))
-		return;
-	if (mm_limits_may_check(GFP_KERNEL))
-		mm_limits_check();
+	return mm_limits_check(1);
 }
+
+/**
+ * __mm_limits_copy - the slow part of mm_limits_copy()
+ *
+ * Context: a fork that copies a page table.
+ * Return: whether the fork has to fail.
+ */
+bool __mm_limits_copy(void)
+{
+	/* A table is as much as a fault of each kind together. */
+	return mm_limits_check(MM_LIMITS_FAULTS + 1);
+}
+
+/**
+ * __mm_limits_resume - the slow part of mm_limits_resume()
+ *
+ * Keeps a task from going on while what its user has is over the limit for no other
+ * reason than that a victim has not let go of its own yet: a user that went on
+ * allocating meanwhile could get anywhere. A worker looks until it has.
+ *
+ * Context: on the way to user space; no lock held.
+ */
+void __mm_limits_resume(void)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(MM_LIMITS_WAIT_MS);
+	struct mm_limit *limit;
+
+	current->mm_limits_due = false;
+	current->mm_limits_faults = 0;
+	if (!current->mm)
+		return;
+	mm_limits_settle_for_good(current->mm, current);
+	/* There was no memory for an entry: it does not go on without one. */
+	if (current->mm_limits_due)
+		schedule_timeout_killable(msecs_to_jiffies(MM_LIMITS_POLL_MS));
+	limit = mm_limits_of(current->mm);
+	if (!limit)
+		return;
+	if (READ_ONCE(mm_limits_on_alloc) && mm_limits_is_due(limit))
+		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
+	while (READ_ONCE(limit->crowded) && READ_ONCE(mm_limits_on_alloc) &&
+	       !mm_limits_is_of_io_uring(current) && time_before(jiffies, end) &&
+	       !fatal_signal_pending(current))
+		schedule_timeout_killable(msecs_to_jiffies(MM_LIMITS_POLL_MS));
+	mm_limits_put(limit);
+}
+
+/* Before any limit can be set. With a rescuer, so that it goes on without memory. */
+static int __init mm_limits_queue_init(void)
+{
+	mm_limits_queue = alloc_workqueue("mm_limits", WQ_HIGHPRI | WQ_MEM_RECLAIM, 0);
+	return mm_limits_queue ? 0 : -ENOMEM;
+}
+core_initcall(mm_limits_queue_init);

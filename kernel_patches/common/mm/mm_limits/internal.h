@@ -5,11 +5,13 @@
  * Locks, outermost first:
  *   the provider's rw_semaphore	syscalls.c: a module may not go away
  *   my_mm_limits.lock			the table or the ranges change, or are walked
- *   mm_limits_mutex			one scan, decision or kill at a time
- *   RCU, task_lock, siglock		inside a scan or a kill
+ *   limit->mutex			one look, decision or kill for a user at a time
+ *   RCU, task_lock
+ *   mm->mm_limits_lock			what the mm counts for, and who uses it
+ *   limit->mms_lock, siglock		(the first one with interrupts off)
  *
- * A memory allocation that may sleep can end in mm_limits_mutex, so nobody
- * allocates that way while holding it; the two outer locks may be held.
+ * A fault can end in limit->mutex, but does not wait for it. Nobody allocates memory
+ * while holding it.
  */
 #ifndef _MM_LIMITS_INTERNAL_H
 #define _MM_LIMITS_INTERNAL_H
@@ -93,37 +95,37 @@ struct mm_limits_settings {
  * @refs:		the table's own reference, and one for each user of it
  * @uid:		whose limit it is
  * @adopted:		not set for this user, but for a range of users; takes no slot
- * @max:		bytes; read without a lock
- * @grown:		pages by which what counts for it has grown, since ever; what the
- *			end of an mm frees is left out
- * @freed:		pages that were given back, since ever
- * @mark:		above this @grown, and
- * @low:		above this @freed, its usage is worked out again, and
- * @anew:		in any case; read without a lock
- * @watched:		whether @freed counts: while it is above its limit, or is scanned;
- *			read without a lock
+ * @rooted:		whether root has set it
+ * @given:		bytes that root, or a range, gives the user
+ * @own:		bytes that the user has set itself
+ * @max:		the smaller of both; read without a lock
+ * @usage:		pages of the mms that count for it, as far as counters know
+ * @dying:		the same of those that are as good as free
+ * @tasks:		tasks that use these mms, and mms that none uses
+ * @mark:		above this sum of both it has to be looked at; read without a lock
+ * @low:		and down to this one
  * @near:		whether its threads hold nothing back; read without a lock
- * @look:		has a worker do that; has a reference then
  * @crowded:		whether only what is dying keeps it above its limit; read
  *			without a lock
- *
- * The rest belongs to whoever holds mm_limits_mutex.
- *
- * @tally:		resident pages at the last scan, and the choice of a victim
- * @threads:		threads of the user's processes at the last scan
- * @base, @freed_base:	@grown and @freed when that began
- * @peak:		the largest sum of both ever seen, in pages
+ * @look:		has a worker look now; has a reference then
+ * @later:		and later
+ * @grace_end:		and when the period of grace ends
+ * @mms_lock:		for @mms, @gone and @set
+ * @mms:		the mms that count for it
+ * @gone:		it has been removed, and nothing more may count for it
+ * @set:		the other settings
+ * @mutex:		for the rest
+ * @tally:		what the last look found
+ * @peak:		the largest sum ever seen, in pages
  * @overshoot:		the most that the sum was ever seen above the limit, in pages
  * @kills:		processes killed
- * @set:		the other settings
  * @over:		whether it is above its limit, in its period of grace
  * @over_since:		since when, in jiffies
- * @grace_end:		looks again when the period ends; has a reference then
  * @says:		how often it is told what nobody dies for
  * @told:		a kill that is only to be recorded has been
- * @turn:		the last request to enforce all limits that saw to it
+ * @turn:		the last request to enforce all limits that saw to it; under
+ *			my_mm_limits.lock
  * @stuck:		it has been said that nobody is left to kill
- * @scanned:		when its usage was last worked out, in jiffies
  * @last_pid:		the last victim
  * @last_comm:		its name, escaped
  */
@@ -134,40 +136,60 @@ struct mm_limit {
 	atomic_t refs;
 	kuid_t uid;
 	bool adopted;
+	bool rooted;
+	unsigned long given;
+	unsigned long own;
 	unsigned long max;
-	atomic_long_t grown;
-	atomic_long_t freed;
+	atomic_long_t usage;
+	atomic_long_t dying;
+	atomic_long_t tasks;
 	long mark;
 	long low;
-	bool anew;
-	bool watched;
 	bool near;
-	struct work_struct look;
 	bool crowded;
+	struct work_struct look;
+	struct delayed_work later;
+	struct delayed_work grace_end;
 
+	spinlock_t mms_lock;	/* see above */
+	struct list_head mms;
+	bool gone;
+	struct mm_limits_settings set;
+
+	struct mutex mutex;	/* see above */
 	struct mm_limits_tally tally;
-	unsigned long threads;
-	long base;
-	long freed_base;
 	unsigned long peak;
 	unsigned long overshoot;
 	unsigned long kills;
-	struct mm_limits_settings set;
 	bool over;
 	unsigned long over_since;
-	struct delayed_work grace_end;
 	struct ratelimit_state says;
 	bool told;
 	unsigned long turn;
 	bool stuck;
-	unsigned long scanned;
 	pid_t last_pid;
 	char last_comm[MM_LIMITS_COMM_LEN];
 };
 
 /**
- * struct mm_limits_victim - a process that a scan chose
- * @task:	leader of its thread group, with a reference
+ * struct mm_limits_choice - how a victim is chosen
+ * @gone:	how many policies had gone: the rest is good while that stays
+ * @score:	the policy's
+ * @name:	its name
+ * @figure:	what it calls its score, or empty
+ * @dry_run:	whether the kill is only recorded
+ */
+struct mm_limits_choice {
+	unsigned long gone;
+	s64 (*score)(struct task_struct *p, const struct mm_limits_usage *usage);
+	char name[MM_LIMITS_POLICY_LEN];
+	char figure[MM_LIMITS_POLICY_LEN];
+	bool dry_run;
+};
+
+/**
+ * struct mm_limits_victim - a process that a look chose
+ * @task:	leader of its thread group, with a reference, or NULL
  * @mm:		its memory, pinned: only good to be compared
  * @rss:	resident pages of @mm
  * @score:	what the policy gave it
@@ -192,15 +214,13 @@ struct mm_limits_range {
 	struct mm_limits_settings set;
 };
 
-/* What a scan of one user comes to. */
+/* What a look at one user comes to. */
 enum mm_limits_found {
 	MM_LIMITS_WITHIN,	/* it is within its limit */
 	MM_LIMITS_VICTIM,	/* it is not, and there is a victim */
 	MM_LIMITS_NOBODY,	/* it is not, and nobody is left to kill */
-	MM_LIMITS_AGAIN,	/* the victim, or the limit, went meanwhile */
+	MM_LIMITS_AGAIN,	/* something has changed meanwhile */
 };
-
-extern struct mutex mm_limits_mutex;
 
 /* An entry that was removed under somebody's hands has ULONG_MAX, and no limit. */
 static inline bool mm_limits_is_over(unsigned long pages, unsigned long max)
@@ -208,68 +228,83 @@ static inline bool mm_limits_is_over(unsigned long pages, unsigned long max)
 	return mm_limits_exceeds(pages, max, PAGE_SHIFT);
 }
 
+/* Whether @mm, whose lock is held, is taken for free. */
+static inline bool mm_limits_is_credited(const struct mm_struct *mm)
+{
+	return mm->mm_limits_dying && mm->mm_limits_dying != MM_LIMITS_GIVEN_UP;
+}
+
 /* table.c */
+extern atomic_long_t mm_limits_changes;
+extern unsigned int mm_limits_range_count;
+
+/* A number that has changed where what was found before may be wrong. */
+static inline long mm_limits_count_changes(void)
+{
+	long count = atomic_long_read(&mm_limits_changes);
+
+	/* Before anything is looked for. Pairs with mm_limits_settle_all(). */
+	smp_rmb();
+	return count;
+}
+
 struct mm_limit *mm_limits_find(kuid_t uid);
 struct mm_limit *mm_limits_get(kuid_t uid);
 void mm_limits_put(struct mm_limit *limit);
-struct mm_limit *mm_limits_adopt(kuid_t uid);
+bool mm_limits_adopt(kuid_t uid);
+struct mm_limit *mm_limits_entry(loff_t place);
+bool mm_limits_settings_of(struct mm_limit *limit, char *policy);
 int mm_limits_apply(kuid_t uid, const struct mm_limits_settings *set, bool privileged);
 int mm_limits_apply_range(uid_t first, uid_t last, const struct mm_limits_settings *set);
 bool mm_limits_in_range(kuid_t uid);
 const struct mm_limits_range *mm_limits_range(unsigned int index);
 
-/* charge.c */
+/* account.c */
+long mm_limits_counted(struct mm_struct *mm);
+long mm_limits_charge(struct mm_struct *mm);
+void mm_limits_let_all_hold_back(struct mm_struct *mm);
+long mm_limits_held_back(struct task_struct *t);
+long mm_limits_sum(struct mm_limit *limit);
 bool mm_limits_is_due(struct mm_limit *limit);
-void mm_limits_set_mark(struct mm_limit *limit, bool decides);
-void mm_limits_attach(struct mm_struct *mm, struct mm_limit *limit, bool scanned);
-struct mm_limit *mm_limits_resolve(struct task_struct *p, struct mm_struct *mm);
-void mm_limits_spread_news(void);
-bool mm_limits_has_none(void);
-void mm_limits_show_unborn(void (*show)(struct mm_struct *mm, void *data), void *data);
+void mm_limits_hold(struct task_struct *p);
+void mm_limits_hold_back(void);
+void mm_limits_credit(struct mm_struct *mm, unsigned long dying);
+kuid_t mm_limits_payer(struct task_struct *p);
+kuid_t mm_limits_settle(struct mm_struct *mm);
+void mm_limits_settle_for_good(struct mm_struct *mm, struct task_struct *p);
+struct mm_limit *mm_limits_of(struct mm_struct *mm);
 
-/* scan.c */
-void mm_limits_scan_all(void);
-enum mm_limits_found mm_limits_scan(struct mm_limit *limit, const struct mm_limits_policy *policy,
+/* look.c */
+enum mm_limits_found mm_limits_look(struct mm_limit *limit, const struct mm_limits_choice *choice,
 				    struct mm_limits_victim *victim);
+struct mm_struct *mm_limits_next_mm(struct mm_limit *limit, struct mm_struct *mm, bool *moved);
+unsigned long mm_limits_measure(struct mm_limit *limit);
 bool mm_limits_protected(struct task_struct *p);
-struct task_struct *__mm_limits_lock_mm(struct task_struct *p);
-
-/**
- * mm_limits_lock_mm - find a thread that has an mm
- * @p:	leader of its thread group, perhaps without an mm
- *
- * Context: under rcu_read_lock().
- * Return: the thread, task_lock() held, or NULL if no thread has an mm.
- */
-static inline struct task_struct *mm_limits_lock_mm(struct task_struct *p)
-{
-	struct task_struct *t = __mm_limits_lock_mm(p);
-
-	(void)__cond_lock(&t->alloc_lock, t);
-	return t;
-}
-
-void mm_limits_mark_dying(struct mm_struct *mm);
 
 /* control.c */
 ssize_t mm_limits_control(struct file *file, const char __user *buffer, size_t count,
 			  loff_t *pos);
 
 /* kill.c */
-unsigned int mm_limits_kill(struct mm_limit *limit, const struct mm_limits_policy *policy,
+unsigned int mm_limits_kill(struct mm_limit *limit, const struct mm_limits_choice *choice,
 			    struct mm_limits_victim *victim, enum mm_limits_trigger trigger);
+void mm_limits_reap(struct mm_struct *mm);
+void mm_limits_forget_victim(struct mm_limits_victim *victim);
 
 /* enforce.c */
 unsigned int mm_limits_enforce(struct mm_limit *limit, const char *policy,
 			       enum mm_limits_trigger trigger);
 void mm_limits_enforce_set(struct mm_limit *limit);
-void mm_limits_grace_ended(struct work_struct *work);
-void mm_limits_look(struct work_struct *work);
+void mm_limits_queue_look(struct mm_limit *limit);
+void mm_limits_queue_poll(struct mm_limit *limit);
+void mm_limits_init_works(struct mm_limit *limit);
 unsigned long mm_limits_bytes(unsigned long pages);
 
 /* policy.c */
-const struct mm_limits_policy *mm_limits_find_policy(const char *name);
-extern const struct mm_limits_policy *mm_limits_policy;
+bool mm_limits_choose(struct mm_limit *limit, const char *name, struct mm_limits_choice *choice);
+bool mm_limits_policy_stays(const struct mm_limits_choice *choice);
+void mm_limits_current_policy(char *name);
+int mm_limits_use_policy(const char *name);
 
 /* kernel/sys_ni.c; not every linux/syscalls.h has it */
 asmlinkage long sys_ni_syscall(void);

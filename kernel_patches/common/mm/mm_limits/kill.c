@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Killing a victim, with everybody who shares its memory, and the record of it.
+ * Killing a victim, with everybody who shares its memory, giving that memory back, and
+ * the record of it.
  */
 #include <linux/kernel.h>
 #include <linux/mm.h>
@@ -14,10 +15,13 @@
 #define CREATE_TRACE_POINTS
 #include <trace/events/mm_limits.h>
 
+/* Bytes that are given back before others get to them: the first ones soon. */
+#define MM_LIMITS_AT_ONCE	(2UL << 20)
+
 /* What the records of one decision have in common. */
 struct mm_limits_kill {
 	struct mm_limit *limit;
-	const struct mm_limits_policy *policy;
+	const struct mm_limits_choice *choice;
 	const struct mm_limits_victim *victim;
 	enum mm_limits_trigger trigger;
 };
@@ -80,9 +84,9 @@ static void mm_limits_record(const struct mm_limits_kill *kill, struct task_stru
 		.score		= victim->score,
 		.sharer_of	= same_thread_group(p, victim->task) ? 0 :
 				  task_tgid_nr(victim->task),
-		.dry_run	= limit->set.dry_run,
-		.figure		= kill->policy->figure,
-		.policy		= kill->policy->name,
+		.dry_run	= kill->choice->dry_run,
+		.figure		= *kill->choice->figure ? kill->choice->figure : NULL,
+		.policy		= kill->choice->name,
 		.trigger	= mm_limits_trigger_names[kill->trigger],
 		.comm		= comm,
 	};
@@ -102,7 +106,7 @@ static unsigned int mm_limits_kill_one(const struct mm_limits_kill *kill, struct
 		return 0;
 	get_task_comm(comm, p);
 	mm_limits_escape(escaped, comm);
-	if (limit->set.dry_run) {
+	if (kill->choice->dry_run) {
 		mm_limits_record(kill, p, escaped);
 		return 0;
 	}
@@ -117,86 +121,206 @@ static unsigned int mm_limits_kill_one(const struct mm_limits_kill *kill, struct
 	return 1;
 }
 
-/* Whether @p has to die because it uses @mm. */
-static bool mm_limits_shares(struct task_struct *p, const struct mm_struct *mm)
+/*
+ * The next process of @mm that this decision, @number, has not seen, with a reference.
+ * @behind is the last one, or NULL: it saves the way from the first while it is still there.
+ */
+static struct task_struct *mm_limits_next_user(struct mm_struct *mm, struct task_struct *behind,
+					       unsigned int number)
 {
-	struct task_struct *t;
-	bool same;
+	struct task_struct *t, *found = NULL;
 
-	if (mm_limits_protected(p))
-		return false;
-	t = mm_limits_lock_mm(p);
-	if (!t)
-		return false;
-	same = t->mm == mm;
-	task_unlock(t);
-	return same;
+	rcu_read_lock();
+	spin_lock(&mm->mm_limits_lock);
+	/* It leaves the list after it has left the mm. */
+	if (behind && READ_ONCE(behind->mm) != mm)
+		behind = NULL;
+	t = list_prepare_entry(behind, &mm->mm_limits_tasks, mm_limits_node);
+	list_for_each_entry_continue(t, &mm->mm_limits_tasks, mm_limits_node) {
+		/* The threads of a process are side by side. */
+		if (found && !same_thread_group(t, found))
+			break;
+		if (!found && t->mm_limits_seen != number) {
+			found = t->group_leader;
+			get_task_struct(found);
+		}
+		t->mm_limits_seen = number;
+	}
+	spin_unlock(&mm->mm_limits_lock);
+	rcu_read_unlock();
+	return found;
 }
 
 /*
- * One record can take long on a slow console, and there can be thousands, so
- * RCU is left for each.
+ * Has the threads of @mm fail in their next faults, wherever they are. Again once they
+ * have been sent SIGKILL: a thread's own count of its faults can get in the way.
  */
-static unsigned int mm_limits_kill_sharers(const struct mm_limits_kill *kill)
+static void mm_limits_doom(struct mm_struct *mm)
 {
-	unsigned int killed = 0;
-	struct task_struct *p;
+	struct task_struct *t;
 
-	rcu_read_lock();
-	for_each_process(p) {
-		bool alive;
+	spin_lock(&mm->mm_limits_lock);
+	list_for_each_entry(t, &mm->mm_limits_tasks, mm_limits_node)
+		mm_limits_hold(t);
+	mm->mm_limits_doomed = true;
+	if (!mm->mm_limits_dying)
+		mm_limits_credit(mm, jiffies | MM_LIMITS_STAMPED);
+	spin_unlock(&mm->mm_limits_lock);
+}
 
-		if (same_thread_group(p, kill->victim->task) ||
-		    !mm_limits_shares(p, kill->victim->mm))
-			continue;
-		get_task_struct(p);
-		rcu_read_unlock();
-		killed += mm_limits_kill_one(kill, p);
-		cond_resched();
-		rcu_read_lock();
-		alive = pid_alive(p);
-		/* This can free it, but not while it is alive and RCU is held. */
-		put_task_struct(p);
-		/* If it is off the list there is no next one: from the start again. */
-		if (!alive)
-			p = &init_task;
+/* Those that only a reaper still kept, whose end takes many locks. */
+static struct mm_struct *mm_limits_to_put;
+static DEFINE_SPINLOCK(mm_limits_to_put_lock);
+
+static void mm_limits_put_mms(struct work_struct *work)
+{
+	struct mm_struct *mm, *next;
+
+	spin_lock(&mm_limits_to_put_lock);
+	mm = mm_limits_to_put;
+	mm_limits_to_put = NULL;
+	spin_unlock(&mm_limits_to_put_lock);
+	for (; mm; mm = next) {
+		next = mm->mm_limits_put;
+		mmput(mm);
 	}
-	rcu_read_unlock();
-	return killed;
+}
+
+static DECLARE_WORK(mm_limits_put_work, mm_limits_put_mms);
+
+static void mm_limits_put_mm_later(struct mm_struct *mm)
+{
+	if (atomic_add_unless(&mm->mm_users, -1, 1))
+		return;
+	spin_lock(&mm_limits_to_put_lock);
+	mm->mm_limits_put = mm_limits_to_put;
+	mm_limits_to_put = mm;
+	spin_unlock(&mm_limits_to_put_lock);
+	schedule_work(&mm_limits_put_work);
+}
+
+/*
+ * The first page from @start on that a thread's list of robust futexes begins in, or
+ * @end. Who ends tells others by it that a lock in shared memory is free.
+ */
+static unsigned long mm_limits_next_kept(struct mm_struct *mm, unsigned long start,
+					 unsigned long end)
+{
+	struct task_struct *t;
+	unsigned long page;
+
+	spin_lock(&mm->mm_limits_lock);
+	list_for_each_entry(t, &mm->mm_limits_tasks, mm_limits_node) {
+		page = (unsigned long)mm_limits_robust_list(t) & PAGE_MASK;
+		if (page >= start && page < end)
+			end = page;
+	}
+	spin_unlock(&mm->mm_limits_lock);
+	return end;
+}
+
+static void mm_limits_reap_vma(struct mm_struct *mm, struct vm_area_struct *vma)
+{
+	unsigned long start, end, most;
+
+	for (start = vma->vm_start; start < vma->vm_end;) {
+		most = min(vma->vm_end, start + MM_LIMITS_AT_ONCE);
+		end = mm_limits_next_kept(mm, start, most);
+		if (end > start)
+			mm_limits_zap(vma, start, end - start);
+		/* Behind the page that is kept. */
+		start = end < most ? end + PAGE_SIZE : end;
+	}
+}
+
+/**
+ * mm_limits_reap - give back the memory of an mm all of whose users have been killed
+ * @mm:	the mm
+ *
+ * As process_mrelease(2) does it. Not while somebody changes the mm.
+ *
+ * Context: process context, any lock that sleeps may be held.
+ */
+void mm_limits_reap(struct mm_struct *mm)
+{
+	struct vm_area_struct *vma;
+
+	if (!atomic_inc_not_zero(&mm->mm_users))
+		return;
+	if (mm_limits_try_to_read(mm)) {
+		mm_limits_set_unstable(mm);
+		for (vma = find_vma(mm, 0); vma; vma = find_vma(mm, vma->vm_end))
+			if (!(vma->vm_flags & MM_LIMITS_NOT_REAPED))
+				mm_limits_reap_vma(mm, vma);
+		mm_limits_done_reading(mm);
+	}
+	mm_limits_put_mm_later(mm);
 }
 
 /**
  * mm_limits_kill - kill a victim and all processes that share its memory
  * @limit:	of the user who pays
- * @policy:	who chose
- * @victim:	from mm_limits_scan()
- * @trigger:	why there was a scan
+ * @choice:	how it was chosen
+ * @victim:	from mm_limits_look()
+ * @trigger:	why somebody looked
  *
  * Sharers go too, whoever's they are: otherwise nothing would be freed. The
- * scan has made sure that no protected process is among them.
+ * look has made sure that no protected process is among them. Who is made by one of
+ * them meanwhile dies in mm_limits_join().
  *
  * In a dry run all of them have their records, and nothing else is done; again
  * only after the user was within its limit.
  *
- * Context: process context, mm_limits_mutex held, no siglock held.
+ * Context: process context, the limit's mutex held, no siglock held.
  * Return: how many processes were killed.
  */
-unsigned int mm_limits_kill(struct mm_limit *limit, const struct mm_limits_policy *policy,
+unsigned int mm_limits_kill(struct mm_limit *limit, const struct mm_limits_choice *choice,
 			    struct mm_limits_victim *victim, enum mm_limits_trigger trigger)
 {
+	static atomic_t numbers = ATOMIC_INIT(0);
 	struct mm_limits_kill kill = {
 		.limit = limit,
-		.policy = policy,
+		.choice = choice,
 		.victim = victim,
 		.trigger = trigger,
 	};
-	unsigned int killed;
+	unsigned int number = atomic_inc_return(&numbers);
+	unsigned int killed = 0;
+	struct task_struct *p, *last = NULL;
 
-	killed = mm_limits_kill_one(&kill, victim->task);
-	killed += mm_limits_kill_sharers(&kill);
-	if (limit->set.dry_run)
+	if (choice->dry_run) {
 		limit->told = true;
-	else
-		mm_limits_mark_dying(victim->mm);
+	} else {
+		/* Until somebody has looked again. */
+		WRITE_ONCE(limit->crowded, true);
+		mm_limits_queue_poll(limit);
+		mm_limits_doom(victim->mm);
+	}
+	while ((p = mm_limits_next_user(victim->mm, last, number))) {
+		killed += mm_limits_kill_one(&kill, p);
+		if (last)
+			put_task_struct(last);
+		last = p;
+		cond_resched();
+	}
+	if (last)
+		put_task_struct(last);
+	if (!choice->dry_run) {
+		mm_limits_doom(victim->mm);
+		mm_limits_reap(victim->mm);
+	}
 	return killed;
+}
+
+/**
+ * mm_limits_forget_victim - let go of a victim
+ * @victim:	from mm_limits_look(), or empty
+ */
+void mm_limits_forget_victim(struct mm_limits_victim *victim)
+{
+	if (!victim->task)
+		return;
+	put_task_struct(victim->task);
+	mmdrop(victim->mm);
+	victim->task = NULL;
 }

@@ -11,6 +11,7 @@
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/rculist.h>
 #include <linux/string.h>
 #include <linux/swap.h>
 
@@ -68,22 +69,17 @@ static struct mm_limits_policy mm_limits_by_badness = {
 	.score	= oom_killer_worst,
 };
 
-/* Both under mm_limits_mutex. */
+/* Both under the mutex. A look uses a policy under RCU, and only while the number stays. */
+static DEFINE_MUTEX(mm_limits_policy_lock);
 static LIST_HEAD(mm_limits_policies);
-const struct mm_limits_policy *mm_limits_policy = &mm_limits_by_rss;
+static const struct mm_limits_policy *mm_limits_policy = &mm_limits_by_rss;
+static unsigned long mm_limits_policies_gone;
 
-/**
- * mm_limits_find_policy - a registered policy
- * @name:	its name
- *
- * Context: mm_limits_mutex held, for as long as the answer is used.
- * Return: the policy, or NULL.
- */
-const struct mm_limits_policy *mm_limits_find_policy(const char *name)
+static const struct mm_limits_policy *mm_limits_find_policy(const char *name)
 {
 	const struct mm_limits_policy *policy;
 
-	list_for_each_entry(policy, &mm_limits_policies, list)
+	list_for_each_entry_rcu(policy, &mm_limits_policies, list)
 		if (!strcmp(policy->name, name))
 			return policy;
 	return NULL;
@@ -99,12 +95,91 @@ bool mm_limits_policy_exists(const char *name)
 {
 	bool exists;
 
-	mutex_lock(&mm_limits_mutex);
+	mutex_lock(&mm_limits_policy_lock);
 	exists = mm_limits_find_policy(name);
-	mutex_unlock(&mm_limits_mutex);
+	mutex_unlock(&mm_limits_policy_lock);
 	return exists;
 }
 EXPORT_SYMBOL_GPL(mm_limits_policy_exists);
+
+/**
+ * mm_limits_choose - how to choose among a user's processes
+ * @limit:	the user's
+ * @name:	of a policy, or NULL for the user's own while there is one, or the current one
+ * @choice:	the answer; stays good while mm_limits_policy_stays() says so
+ *
+ * Context: process context; any lock may be held, for nobody waits with this one.
+ * Return: whether there is such a policy.
+ */
+bool mm_limits_choose(struct mm_limit *limit, const char *name,
+		      struct mm_limits_choice *choice)
+{
+	const struct mm_limits_policy *policy = NULL;
+	char own[MM_LIMITS_POLICY_LEN];
+
+	choice->dry_run = mm_limits_settings_of(limit, own);
+	rcu_read_lock();
+	choice->gone = READ_ONCE(mm_limits_policies_gone);
+	/* Whoever goes from here on changes the number first. */
+	smp_rmb();
+	if (name)
+		policy = mm_limits_find_policy(name);
+	else if (*own)
+		policy = mm_limits_find_policy(own);
+	if (!policy && !name)
+		policy = READ_ONCE(mm_limits_policy);
+	if (policy) {
+		choice->score = policy->score;
+		snprintf(choice->name, sizeof(choice->name), "%s", policy->name);
+		snprintf(choice->figure, sizeof(choice->figure), "%s",
+			 policy->figure ? policy->figure : "");
+	}
+	rcu_read_unlock();
+	return policy;
+}
+
+/**
+ * mm_limits_policy_stays - whether a policy may be asked
+ * @choice:	from mm_limits_choose()
+ *
+ * Context: under rcu_read_lock(), which is held while it is asked.
+ */
+bool mm_limits_policy_stays(const struct mm_limits_choice *choice)
+{
+	return READ_ONCE(mm_limits_policies_gone) == choice->gone;
+}
+
+/**
+ * mm_limits_current_policy - the name of the policy of users without one of their own
+ * @name:	MM_LIMITS_POLICY_LEN bytes for it
+ *
+ * Context: process context, may sleep.
+ */
+void mm_limits_current_policy(char *name)
+{
+	mutex_lock(&mm_limits_policy_lock);
+	snprintf(name, MM_LIMITS_POLICY_LEN, "%s", mm_limits_policy->name);
+	mutex_unlock(&mm_limits_policy_lock);
+}
+
+/**
+ * mm_limits_use_policy - have another policy choose from now on
+ * @name:	its name
+ *
+ * Context: process context, may sleep.
+ * Return: 0, or -EINVAL if there is no such policy.
+ */
+int mm_limits_use_policy(const char *name)
+{
+	const struct mm_limits_policy *policy;
+
+	mutex_lock(&mm_limits_policy_lock);
+	policy = mm_limits_find_policy(name);
+	if (policy)
+		WRITE_ONCE(mm_limits_policy, policy);
+	mutex_unlock(&mm_limits_policy_lock);
+	return policy ? 0 : -EINVAL;
+}
 
 /* A name goes into a record and a one-word file. */
 static bool mm_limits_good_name(const char *name)
@@ -133,12 +208,12 @@ int mm_limits_register_policy(struct mm_limits_policy *policy)
 		return -EINVAL;
 	if (policy->figure && !mm_limits_good_name(policy->figure))
 		return -EINVAL;
-	mutex_lock(&mm_limits_mutex);
+	mutex_lock(&mm_limits_policy_lock);
 	if (mm_limits_find_policy(policy->name))
 		ret = -EEXIST;
 	else
-		list_add_tail(&policy->list, &mm_limits_policies);
-	mutex_unlock(&mm_limits_mutex);
+		list_add_tail_rcu(&policy->list, &mm_limits_policies);
+	mutex_unlock(&mm_limits_policy_lock);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(mm_limits_register_policy);
@@ -153,14 +228,18 @@ EXPORT_SYMBOL_GPL(mm_limits_register_policy);
  */
 void mm_limits_unregister_policy(struct mm_limits_policy *policy)
 {
-	mutex_lock(&mm_limits_mutex);
-	list_del(&policy->list);
+	mutex_lock(&mm_limits_policy_lock);
+	list_del_rcu(&policy->list);
 	if (mm_limits_policy == policy) {
-		mm_limits_policy = &mm_limits_by_rss;
+		WRITE_ONCE(mm_limits_policy, &mm_limits_by_rss);
 		pr_info("mm_limits: policy %s is gone: %s from now on\n", policy->name,
 			mm_limits_policy->name);
 	}
-	mutex_unlock(&mm_limits_mutex);
+	/* First it cannot be found, then no choice of it is good, then nobody asks it. */
+	smp_wmb();
+	WRITE_ONCE(mm_limits_policies_gone, mm_limits_policies_gone + 1);
+	mutex_unlock(&mm_limits_policy_lock);
+	synchronize_rcu();
 }
 EXPORT_SYMBOL_GPL(mm_limits_unregister_policy);
 
@@ -170,9 +249,6 @@ static int __init mm_limits_policy_init(void)
 	mm_limits_register_policy(&mm_limits_by_rss);
 	mm_limits_register_policy(&mm_limits_by_runtime);
 	mm_limits_register_policy(&mm_limits_by_badness);
-	mutex_lock(&mm_limits_mutex);
-	mm_limits_policy = mm_limits_find_policy(CONFIG_MM_LIMITS_DEFAULT_POLICY);
-	mutex_unlock(&mm_limits_mutex);
-	return 0;
+	return mm_limits_use_policy(CONFIG_MM_LIMITS_DEFAULT_POLICY);
 }
 core_initcall(mm_limits_policy_init);

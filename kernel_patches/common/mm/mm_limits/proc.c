@@ -10,26 +10,23 @@
 
 #include "internal.h"
 
+/* The table is not held meanwhile: anybody may read, and slowly. */
 static void *mm_limits_seq_start(struct seq_file *m, loff_t *pos)
 {
-	mutex_lock(&my_mm_limits.lock);
-	/* Once for each reading from the start, not for each piece of it. */
-	if (!*pos) {
-		mutex_lock(&mm_limits_mutex);
-		mm_limits_scan_all();
-		mutex_unlock(&mm_limits_mutex);
-	}
-	return seq_list_start_head(&my_mm_limits.entries, *pos);
-}
-
-static void *mm_limits_seq_next(struct seq_file *m, void *v, loff_t *pos)
-{
-	return seq_list_next(v, &my_mm_limits.entries, pos);
+	return *pos ? mm_limits_entry(*pos - 1) : SEQ_START_TOKEN;
 }
 
 static void mm_limits_seq_stop(struct seq_file *m, void *v)
 {
-	mutex_unlock(&my_mm_limits.lock);
+	if (v && v != SEQ_START_TOKEN)
+		mm_limits_put(v);
+}
+
+static void *mm_limits_seq_next(struct seq_file *m, void *v, loff_t *pos)
+{
+	mm_limits_seq_stop(m, v);
+	++*pos;
+	return mm_limits_seq_start(m, pos);
 }
 
 /* Never empty, so that every line has all columns; no name can hold \x00. */
@@ -58,24 +55,24 @@ static void mm_limits_show_ranges(struct seq_file *m)
 
 static int mm_limits_seq_show(struct seq_file *m, void *v)
 {
-	struct mm_limit *limit;
+	struct mm_limit *limit = v;
+	unsigned long sum;
 
-	if (v == &my_mm_limits.entries) {
+	if (v == SEQ_START_TOKEN) {
 		seq_puts(m, "uid mm_max rss peak_rss overshoot kills ");
 		seq_puts(m, "grace policy dry_run last_pid last_comm\n");
+		mutex_lock(&my_mm_limits.lock);
 		mm_limits_show_ranges(m);
+		mutex_unlock(&my_mm_limits.lock);
 		return 0;
 	}
-	limit = list_entry(v, struct mm_limit, list);
-	mutex_lock(&mm_limits_mutex);
+	sum = mm_limits_measure(limit);
 	seq_printf(m, "%u %lu %lu %lu %lu %lu %u %s %d %d %s\n",
 		   from_kuid_munged(current_user_ns(), limit->uid), limit->max,
-		   mm_limits_bytes(mm_limits_total(&limit->tally)),
-		   mm_limits_bytes(limit->peak),
+		   mm_limits_bytes(sum), mm_limits_bytes(max(limit->peak, sum)),
 		   mm_limits_bytes(limit->overshoot), limit->kills, limit->set.grace,
 		   mm_limits_policy_name(&limit->set), limit->set.dry_run, limit->last_pid,
 		   mm_limits_last_comm(limit));
-	mutex_unlock(&mm_limits_mutex);
 	return 0;
 }
 

@@ -37,25 +37,14 @@ static int mm_limits_do_word(struct ctl_table *table, int write, MM_LIMITS_SYSCT
 static int mm_limits_do_policy(struct ctl_table *table, int write, MM_LIMITS_SYSCTL_BUFFER *buffer,
 			       size_t *lenp, loff_t *ppos)
 {
-	const struct mm_limits_policy *policy;
 	char word[MM_LIMITS_WORD_LEN];
 	int ret;
 
-	mutex_lock(&mm_limits_mutex);
-	snprintf(word, sizeof(word), "%s", mm_limits_policy->name);
-	mutex_unlock(&mm_limits_mutex);
+	mm_limits_current_policy(word);
 	ret = mm_limits_do_word(table, write, buffer, lenp, ppos, word);
 	if (ret || !write)
 		return ret;
-
-	mutex_lock(&mm_limits_mutex);
-	policy = mm_limits_find_policy(strim(word));
-	if (policy)
-		mm_limits_policy = policy;
-	else
-		ret = -EINVAL;
-	mutex_unlock(&mm_limits_mutex);
-	return ret;
+	return mm_limits_use_policy(strim(word));
 }
 
 static int mm_limits_do_trigger(struct ctl_table *table, int write, MM_LIMITS_SYSCTL_BUFFER *buffer,

@@ -98,7 +98,20 @@ static void mm_limits_insert(struct mm_limit *limit)
 	hlist_add_head_rcu(&limit->hash, mm_limits_chain(limit->uid));
 	list_add_tail(&limit->list, &my_mm_limits.entries);
 	++*mm_limits_counter(limit);
-	mm_limits_spread_news();
+}
+
+/* Has what counts for a limit that is gone count for whom it should. */
+static void mm_limits_unsettle(struct mm_limit *limit)
+{
+	struct mm_struct *mm;
+	bool moved;
+
+	/* Each leaves the list, so the next one is the first. */
+	while ((mm = mm_limits_next_mm(limit, NULL, &moved))) {
+		mm_limits_settle(mm);
+		mmdrop(mm);
+		cond_resched();
+	}
 }
 
 static void mm_limits_remove(struct mm_limit *limit)
@@ -108,15 +121,35 @@ static void mm_limits_remove(struct mm_limit *limit)
 	--*mm_limits_counter(limit);
 	/* Whoever still holds it finds that nothing exceeds it any more. */
 	WRITE_ONCE(limit->max, ULONG_MAX);
-	WRITE_ONCE(limit->near, false);
+	WRITE_ONCE(limit->crowded, false);
+	spin_lock_irq(&limit->mms_lock);
+	limit->gone = true;
+	spin_unlock_irq(&limit->mms_lock);
+	mm_limits_unsettle(limit);
 	mm_limits_put(limit);
 }
 
-/* Puts what @set gives into an entry that is new, or that mm_limits_mutex holds still. */
+/* What a user has that neither root nor a range gives anything. */
+static const struct mm_limits_settings mm_limits_nothing = {
+	.given	= MM_LIMITS_MAX | MM_LIMITS_GRACE | MM_LIMITS_POLICY | MM_LIMITS_DRY_RUN,
+	.max	= ULONG_MAX,
+};
+
+static void mm_limits_combine(struct mm_limit *limit)
+{
+	WRITE_ONCE(limit->max, min(limit->given, limit->own));
+	/* Pairs with mm_limits_remember(). */
+	smp_mb();
+	/* It has to be looked at. */
+	WRITE_ONCE(limit->mark, MM_LIMITS_NEVER);
+}
+
+/* Puts what @set gives into an entry. */
 static void mm_limits_take_over(struct mm_limit *limit, const struct mm_limits_settings *set)
 {
 	if (set->given & MM_LIMITS_MAX)
-		WRITE_ONCE(limit->max, set->max);
+		limit->given = set->max;
+	spin_lock_irq(&limit->mms_lock);
 	if (set->given & MM_LIMITS_GRACE) {
 		limit->set.grace = set->grace;
 		/* Not for less: a user that sets its own limit anew gets no new period. */
@@ -128,23 +161,30 @@ static void mm_limits_take_over(struct mm_limit *limit, const struct mm_limits_s
 		limit->set.dry_run = set->dry_run;
 		limit->told = false;
 	}
-	/* Nobody knows what counts for it before the next scan. */
-	WRITE_ONCE(limit->anew, true);
+	spin_unlock_irq(&limit->mms_lock);
+	mm_limits_combine(limit);
 }
 
-/* Who may not evict may not decide either who is evicted next. */
-static void mm_limits_update(struct mm_limit *limit, const struct mm_limits_settings *set,
-			     bool privileged)
+/**
+ * mm_limits_settings_of - how a user's victims are chosen
+ * @limit:	the user's
+ * @policy:	MM_LIMITS_POLICY_LEN bytes for the name of its own policy, or an empty one
+ *
+ * Return: whether kills are only recorded.
+ */
+bool mm_limits_settings_of(struct mm_limit *limit, char *policy)
 {
-	mutex_lock(&mm_limits_mutex);
-	mm_limits_take_over(limit, set);
-	mutex_unlock(&mm_limits_mutex);
-	if (privileged)
-		list_move_tail(&limit->list, &my_mm_limits.entries);
+	unsigned long flags;
+	bool dry_run;
+
+	spin_lock_irqsave(&limit->mms_lock, flags);
+	memcpy(policy, limit->set.policy, MM_LIMITS_POLICY_LEN);
+	dry_run = limit->set.dry_run;
+	spin_unlock_irqrestore(&limit->mms_lock, flags);
+	return dry_run;
 }
 
-static struct mm_limit *mm_limits_alloc_entry(kuid_t uid, const struct mm_limits_settings *set,
-					      gfp_t gfp)
+static struct mm_limit *mm_limits_alloc_entry(kuid_t uid, gfp_t gfp)
 {
 	struct mm_limit *limit = kzalloc(sizeof(*limit), gfp);
 
@@ -152,12 +192,16 @@ static struct mm_limit *mm_limits_alloc_entry(kuid_t uid, const struct mm_limits
 		return NULL;
 	atomic_set(&limit->refs, 1);
 	limit->uid = uid;
-	limit->low = LONG_MAX / 2;
+	limit->given = ULONG_MAX;
+	limit->own = ULONG_MAX;
+	limit->mark = MM_LIMITS_NEVER;
+	limit->low = MM_LIMITS_NEVER;
+	mutex_init(&limit->mutex);
+	spin_lock_init(&limit->mms_lock);
+	INIT_LIST_HEAD(&limit->mms);
 	ratelimit_state_init(&limit->says, MM_LIMITS_SAYS_INTERVAL, MM_LIMITS_SAYS);
 	mm_limits_ratelimit_quietly(&limit->says);
-	INIT_WORK(&limit->look, mm_limits_look);
-	INIT_DELAYED_WORK(&limit->grace_end, mm_limits_grace_ended);
-	mm_limits_take_over(limit, set);
+	mm_limits_init_works(limit);
 	return limit;
 }
 
@@ -168,7 +212,7 @@ static struct mm_limit *mm_limits_alloc_entry(kuid_t uid, const struct mm_limits
 #define MM_LIMITS_RANGES	8
 
 static struct mm_limits_range mm_limits_ranges[MM_LIMITS_RANGES];
-static unsigned int mm_limits_range_count;
+unsigned int mm_limits_range_count;
 
 static const struct mm_limits_range *mm_limits_find_range(uid_t uid)
 {
@@ -189,14 +233,38 @@ static bool mm_limits_may_set(kuid_t uid, unsigned long mm_max)
 {
 	const struct mm_limits_range *range;
 	const struct mm_limit *limit;
+	bool own;
 
-	if (!uid_eq(uid, current_uid()) || mm_max == ULONG_MAX)
+	rcu_read_lock();
+	/* Not for a uid that its memory does not count for: each would take a slot. */
+	own = uid_eq(uid, current_uid()) && uid_eq(uid, mm_limits_payer(current));
+	rcu_read_unlock();
+	if (!own || mm_max == ULONG_MAX)
 		return false;
 	limit = mm_limits_find(uid);
 	if (limit)
 		return mm_max <= limit->max;
 	range = mm_limits_find_range(__kuid_val(uid));
 	return !range || mm_max <= range->set.max;
+}
+
+/*
+ * Who goes from a full table: what users have set themselves before what was set
+ * for one, and of those the least recently set.
+ */
+static struct mm_limit *mm_limits_least_needed(void)
+{
+	struct mm_limit *limit, *oldest = NULL;
+
+	list_for_each_entry(limit, &my_mm_limits.entries, list) {
+		if (limit->adopted)
+			continue;
+		if (!limit->rooted)
+			return limit;
+		if (!oldest)
+			oldest = limit;
+	}
+	return oldest;
 }
 
 static int mm_limits_add(struct mm_limit *limit, bool privileged)
@@ -209,9 +277,7 @@ static int mm_limits_add(struct mm_limit *limit, bool privileged)
 	}
 	if (!privileged)
 		return -ENOSPC;
-	list_for_each_entry(oldest, &my_mm_limits.entries, list)
-		if (!oldest->adopted)
-			break;
+	oldest = mm_limits_least_needed();
 	pr_err("mm_limits: table full: dropped uid=%u, mm_max=%lu\n",
 	       from_kuid(&init_user_ns, oldest->uid), oldest->max);
 	mm_limits_remove(oldest);
@@ -229,35 +295,58 @@ static bool mm_limits_may_set_locked(kuid_t uid, unsigned long mm_max)
 	return may;
 }
 
-/*
- * What a range gives @uid, whose entry @limit may be the range's, stays its own
- * when it lowers its limit: all but that. With the lock held.
- */
-static int mm_limits_lower(kuid_t uid, struct mm_limit *limit, const struct mm_limits_settings *set,
-			   struct mm_limit **fresh)
+/* What a user has that root has set nothing for. With the lock held. */
+static const struct mm_limits_settings *mm_limits_given_to(kuid_t uid)
 {
 	const struct mm_limits_range *range = mm_limits_find_range(__kuid_val(uid));
+
+	return range ? &range->set : &mm_limits_nothing;
+}
+
+/*
+ * Has a user set its own limit, which lowers what it is given, and no more. An
+ * entry of its range's becomes its own. With the lock held; @fresh as in
+ * mm_limits_change().
+ */
+static int mm_limits_lower(kuid_t uid, struct mm_limit *limit, unsigned long max,
+			   struct mm_limit **fresh)
+{
 	int ret;
 
-	if (limit && my_mm_limits.count >= CONFIG_MM_LIMITS_SLOTS)
-		return -ENOSPC;
-	if (limit) {
+	if (limit && limit->adopted) {
+		if (my_mm_limits.count >= CONFIG_MM_LIMITS_SLOTS)
+			return -ENOSPC;
 		my_mm_limits.adopted--;
 		my_mm_limits.count++;
 		limit->adopted = false;
-		mm_limits_update(limit, set, true);
+		list_move_tail(&limit->list, &my_mm_limits.entries);
 		kfree(*fresh);
 		*fresh = NULL;
+	}
+	if (limit) {
+		/* Who may not evict may not decide either who is evicted next. */
+		limit->own = max;
+		mm_limits_combine(limit);
 		return 0;
 	}
-	if (range) {
-		mm_limits_take_over(*fresh, &range->set);
-		mm_limits_take_over(*fresh, set);
-	}
+	(*fresh)->own = max;
+	mm_limits_take_over(*fresh, mm_limits_given_to(uid));
 	ret = mm_limits_add(*fresh, false);
 	if (ret >= 0)
 		*fresh = NULL;
 	return ret;
+}
+
+/* Takes away what was set for a user; what it has set itself goes only if that was all. */
+static void mm_limits_drop(struct mm_limit *limit, unsigned int *removed)
+{
+	if (limit->rooted && limit->own != ULONG_MAX) {
+		limit->rooted = false;
+		mm_limits_take_over(limit, mm_limits_given_to(limit->uid));
+	} else {
+		mm_limits_remove(limit);
+		*removed = 1;
+	}
 }
 
 /*
@@ -274,32 +363,157 @@ static int mm_limits_change(kuid_t uid, const struct mm_limits_settings *set, bo
 	if (!privileged && !mm_limits_may_set(uid, set->max))
 		return -EPERM;
 	limit = mm_limits_find(uid);
+	if (!privileged)
+		return mm_limits_lower(uid, limit, set->max, fresh);
 	if ((!limit || limit->adopted) && !(set->given & MM_LIMITS_MAX))
 		return -ENOENT;
-	if (!privileged && (!limit || limit->adopted))
-		return mm_limits_lower(uid, limit, set, fresh);
+	/* As with a user that has no limit: nothing to take away is no error. */
+	if (limit && limit->adopted && set->max == ULONG_MAX)
+		return 0;
 	if (limit && limit->adopted) {
-		/* It gets an entry of its own, or, without one, the range's again. */
+		/* It gets an entry of its own. */
 		mm_limits_remove(limit);
 		limit = NULL;
 	}
 	if (set->given & MM_LIMITS_MAX && set->max == ULONG_MAX) {
-		if (limit) {
-			mm_limits_remove(limit);
-			*removed = 1;
-		}
+		if (limit)
+			mm_limits_drop(limit, removed);
 		return 0;
 	}
 	if (limit) {
-		mm_limits_update(limit, set, privileged);
+		limit->rooted |= !!(set->given & MM_LIMITS_MAX);
+		mm_limits_take_over(limit, set);
+		list_move_tail(&limit->list, &my_mm_limits.entries);
 		return 0;
 	}
+	(*fresh)->rooted = true;
+	mm_limits_take_over(*fresh, set);
 	ret = mm_limits_add(*fresh, true);
 	if (ret >= 0)
 		*fresh = NULL;
 	if (ret > 0)
 		*removed = 1;
 	return ret;
+}
+
+/*
+ * Users come and go: those of whom nothing is left are let go of when the number
+ * has doubled. With the lock held.
+ */
+static void mm_limits_sweep(void)
+{
+	static unsigned int most = 64;
+	struct mm_limit *limit, *next;
+
+	if (my_mm_limits.adopted < most)
+		return;
+	list_for_each_entry_safe(limit, next, &my_mm_limits.entries, list)
+		if (limit->adopted && list_empty(&limit->mms))
+			mm_limits_remove(limit);
+	most = max(64U, 2 * my_mm_limits.adopted);
+}
+
+/**
+ * mm_limits_adopt - give a user the limit of the range that it is in
+ * @uid:	had none when somebody looked
+ *
+ * Context: process context, may sleep; no lock of mm_limits held.
+ * Return: whether it is done: not where there is no memory.
+ */
+bool mm_limits_adopt(kuid_t uid)
+{
+	struct mm_limit *limit = mm_limits_alloc_entry(uid, GFP_KERNEL);
+	const struct mm_limits_range *range;
+
+	if (!limit)
+		return false;
+	mutex_lock(&my_mm_limits.lock);
+	range = mm_limits_find_range(__kuid_val(uid));
+	if (range && !mm_limits_find(uid)) {
+		mm_limits_sweep();
+		mm_limits_take_over(limit, &range->set);
+		limit->adopted = true;
+		mm_limits_insert(limit);
+		limit = NULL;
+	}
+	mutex_unlock(&my_mm_limits.lock);
+	kfree(limit);
+	return true;
+}
+
+/**
+ * mm_limits_entry - an entry of the table, by its place
+ * @place:	from 0 on
+ *
+ * Context: process context, may sleep.
+ * Return: it, with a reference, or NULL behind the last one.
+ */
+struct mm_limit *mm_limits_entry(loff_t place)
+{
+	struct mm_limit *limit, *found = NULL;
+
+	mutex_lock(&my_mm_limits.lock);
+	list_for_each_entry(limit, &my_mm_limits.entries, list) {
+		if (!place--) {
+			atomic_inc(&limit->refs);
+			found = limit;
+			break;
+		}
+	}
+	mutex_unlock(&my_mm_limits.lock);
+	return found;
+}
+
+/* How often limits have come or gone. */
+atomic_long_t mm_limits_changes = ATOMIC_LONG_INIT(0);
+
+/* What mm_limits_settle() returns for the mm of @p. Under RCU. */
+static kuid_t mm_limits_settle_process(struct task_struct *p)
+{
+	kuid_t wants = GLOBAL_ROOT_UID;
+	struct task_struct *t = p;
+	bool found = false;
+
+	if (p->flags & PF_KTHREAD)
+		return wants;
+	/* Once @p is out of the ring, as after an exec, none comes back to it. */
+	do {
+		task_lock(t);
+		found = t->mm;
+		if (found)
+			wants = mm_limits_settle(t->mm);
+		task_unlock(t);
+		t = next_thread(t);
+	} while (!found && t != p && pid_alive(p));
+	return wants;
+}
+
+/*
+ * Has all that there is count for whom it should, because limits have changed. Whoever
+ * comes meanwhile finds them as they are now.
+ */
+static void mm_limits_settle_all(void)
+{
+	bool adopts = true;
+	struct task_struct *p;
+	kuid_t uid;
+
+	atomic_long_inc(&mm_limits_changes);
+	/* Pairs with mm_limits_join(): it finds the limits, or this finds the task. */
+	smp_mb();
+	rcu_read_lock();
+	for_each_process(p) {
+		uid = mm_limits_settle_process(p);
+		if (!adopts || uid_eq(uid, GLOBAL_ROOT_UID))
+			continue;
+		rcu_read_unlock();
+		/* Without memory it is left to the user's next task. */
+		adopts = mm_limits_adopt(uid);
+		rcu_read_lock();
+		/* The list may have changed. Who has got one is not found again. */
+		p = &init_task;
+	}
+	rcu_read_unlock();
 }
 
 /**
@@ -326,7 +540,7 @@ int mm_limits_apply(kuid_t uid, const struct mm_limits_settings *set, bool privi
 	if (!privileged && !mm_limits_may_set_locked(uid, set->max))
 		return -EPERM;
 
-	fresh = mm_limits_alloc_entry(uid, set, GFP_KERNEL);
+	fresh = mm_limits_alloc_entry(uid, GFP_KERNEL);
 	if (!fresh)
 		return -ENOMEM;
 
@@ -339,6 +553,9 @@ int mm_limits_apply(kuid_t uid, const struct mm_limits_settings *set, bool privi
 	mutex_lock(&my_mm_limits.lock);
 	ret = mm_limits_change(uid, set, privileged, &fresh, &removed);
 	mutex_unlock(&my_mm_limits.lock);
+	/* Where there is another entry, or one less. */
+	if (ret >= 0 && (!fresh || removed))
+		mm_limits_settle_all();
 	if (fresh)
 		removed++;
 	kfree(fresh);
@@ -393,63 +610,25 @@ const struct mm_limits_range *mm_limits_range(unsigned int index)
 }
 
 /*
- * Users come and go: those of whom nothing is left are let go of when the number
- * has doubled, so that each costs its share of one scan. With the lock held.
+ * Users of a range that has changed are adopted anew. What a user has set itself
+ * stays, and lowers what it is given now.
  */
-static void mm_limits_sweep(void)
-{
-	static unsigned int most = 64;
-	struct mm_limit *limit, *next;
-
-	if (my_mm_limits.adopted < most || !mutex_trylock(&mm_limits_mutex))
-		return;
-	mm_limits_scan_all();
-	mutex_unlock(&mm_limits_mutex);
-	list_for_each_entry_safe(limit, next, &my_mm_limits.entries, list)
-		if (limit->adopted && !limit->tally.usage && !limit->tally.dying)
-			mm_limits_remove(limit);
-	most = max(64U, 2 * my_mm_limits.adopted);
-}
-
-/**
- * mm_limits_adopt - give a user the limit of the range that it is in
- * @uid:	has none of its own
- *
- * Where the lock is taken, perhaps by this very task, or no memory is at hand,
- * the user's next allocation tries again.
- *
- * Context: process context.
- * Return: the user's entry with a reference, or NULL.
- */
-struct mm_limit *mm_limits_adopt(kuid_t uid)
-{
-	const struct mm_limits_range *range;
-	struct mm_limit *limit = NULL;
-
-	if (!mm_limits_in_range(uid) || !mutex_trylock(&my_mm_limits.lock))
-		return NULL;
-	range = mm_limits_find_range(__kuid_val(uid));
-	if (range && !mm_limits_find(uid))
-		limit = mm_limits_alloc_entry(uid, &range->set, GFP_NOWAIT | __GFP_NOWARN);
-	if (limit) {
-		limit->adopted = true;
-		atomic_inc(&limit->refs);
-		mm_limits_insert(limit);
-		mm_limits_sweep();
-	}
-	mutex_unlock(&my_mm_limits.lock);
-	return limit;
-}
-
-/* Users of a range that has changed are adopted anew. */
 static void mm_limits_disown(uid_t first, uid_t last)
 {
 	struct mm_limit *limit, *next;
 
-	list_for_each_entry_safe(limit, next, &my_mm_limits.entries, list)
-		if (limit->adopted && __kuid_val(limit->uid) >= first &&
-		    __kuid_val(limit->uid) <= last)
+	list_for_each_entry_safe(limit, next, &my_mm_limits.entries, list) {
+		if (limit->rooted || __kuid_val(limit->uid) < first ||
+		    __kuid_val(limit->uid) > last)
+			continue;
+		if (limit->adopted) {
 			mm_limits_remove(limit);
+			continue;
+		}
+		mm_limits_take_over(limit, mm_limits_given_to(limit->uid));
+		/* It may not grow any more. */
+		mm_limits_queue_look(limit);
+	}
 }
 
 /* Where to put a range: over an equal one, or behind the last; -EBUSY if it cuts another. */
@@ -494,7 +673,6 @@ static int mm_limits_change_range(uid_t first, uid_t last, const struct mm_limit
 		};
 	}
 	WRITE_ONCE(mm_limits_range_count, mm_limits_range_count + *change);
-	mm_limits_spread_news();
 	mm_limits_disown(first, last);
 	return 0;
 }
@@ -505,7 +683,7 @@ static int mm_limits_change_range(uid_t first, uid_t last, const struct mm_limit
  * @last:	their last
  * @set:	what each of them gets; MM_LIMITS_MAX must be given
  *
- * A user gets its entry, which takes no slot, when it next allocates.
+ * A user's entry takes no slot.
  *
  * Context: process context, may sleep; no lock of a memory allocation.
  * Return: 0; -EBUSY if the range cuts another one; -ENOSPC if there are too
@@ -521,6 +699,8 @@ int mm_limits_apply_range(uid_t first, uid_t last, const struct mm_limits_settin
 	mutex_lock(&my_mm_limits.lock);
 	ret = mm_limits_change_range(first, last, set, &change);
 	mutex_unlock(&my_mm_limits.lock);
+	if (!ret)
+		mm_limits_settle_all();
 	if (change < 1)
 		mm_limits_key_dec(&mm_limits_key);
 	if (change < 0)

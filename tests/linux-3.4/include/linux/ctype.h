@@ -4,7 +4,6 @@
 
 extern const unsigned char _ctype[];
 #define isalnum(c) ((_ctype[(int)(unsigned char)(c)] & 7) != 0)
-#define isdigit(c) ((_ctype[(int)(unsigned char)(c)] & 4) != 0)
 #define isascii(c) (((unsigned char)(c)) <= 0x7f)
 #define isprint(c) ((_ctype[(int)(unsigned char)(c)] & 0x97) != 0)
 

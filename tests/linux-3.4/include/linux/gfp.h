@@ -4,9 +4,6 @@
 
 #include <linux/types.h>
 #define __GFP_WAIT ((gfp_t)0x10u)
-#define __GFP_NOWARN ((gfp_t)0x200u)
-#define __GFP_HARDWALL ((gfp_t)0x20000u)
-#define GFP_NOWAIT ((gfp_t)0u)
 #define GFP_KERNEL (__GFP_WAIT | 0xc0u)
 
 #endif

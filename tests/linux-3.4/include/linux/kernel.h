@@ -10,7 +10,6 @@
 
 #define ULONG_MAX (~0UL)
 #define LONG_MAX ((long)(~0UL >> 1))
-#define LONG_MIN (-LONG_MAX - 1)
 #define BUILD_BUG_ON(condition) ((void)sizeof(char[1 - 2 * !!(condition)]))
 #define ARRAY_SIZE(arr) (sizeof(arr) / sizeof((arr)[0]))
 #define container_of(ptr, type, member) ({ \
@@ -21,9 +20,6 @@
 	(void)(&_min1 == &_min2); _min1 < _min2 ? _min1 : _min2; })
 #define max(x, y) ({ typeof(x) _max1 = (x); typeof(y) _max2 = (y); \
 	(void)(&_max1 == &_max2); _max1 > _max2 ? _max1 : _max2; })
-#define clamp(val, lo, hi) ({ typeof(val) __val = (val); typeof(lo) __lo = (lo); \
-	typeof(hi) __hi = (hi); (void)(&__val == &__lo); (void)(&__val == &__hi); \
-	__val = __val < __lo ? __lo : __val; __val > __hi ? __hi : __val; })
 
 extern int __must_check kstrtouint(const char *s, unsigned int base, unsigned int *res);
 static inline int __must_check kstrtoul(const char *s, unsigned int base, unsigned long *res)

@@ -7,16 +7,21 @@
 
 #define LIST_HEAD_INIT(name) { &(name), &(name) }
 #define LIST_HEAD(name) struct list_head name = LIST_HEAD_INIT(name)
+extern void list_add(struct list_head *new, struct list_head *head);
 extern void list_add_tail(struct list_head *new, struct list_head *head);
 extern void INIT_LIST_HEAD(struct list_head *list);
 extern void list_del(struct list_head *entry);
-extern void list_del_init(struct list_head *entry);
 extern void list_move_tail(struct list_head *list, struct list_head *head);
 extern int list_empty(const struct list_head *head);
 #define list_entry(ptr, type, member) container_of(ptr, type, member)
 #define list_first_entry(ptr, type, member) list_entry((ptr)->next, type, member)
 #define list_for_each_entry(pos, head, member) \
 	for (pos = list_entry((head)->next, typeof(*pos), member); &pos->member != (head); \
+	     pos = list_entry(pos->member.next, typeof(*pos), member))
+#define list_prepare_entry(pos, head, member) \
+	((pos) ? : list_entry(head, typeof(*pos), member))
+#define list_for_each_entry_continue(pos, head, member) \
+	for (pos = list_entry(pos->member.next, typeof(*pos), member); &pos->member != (head); \
 	     pos = list_entry(pos->member.next, typeof(*pos), member))
 #define list_for_each_entry_safe(pos, n, head, member) \
 	for (pos = list_entry((head)->next, typeof(*pos), member), \

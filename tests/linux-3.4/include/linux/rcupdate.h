@@ -3,6 +3,7 @@
 #define _LINUX_RCUPDATE_H
 
 #include <linux/types.h>
+extern void synchronize_rcu(void);
 extern void rcu_read_lock(void);
 extern void rcu_read_unlock(void);
 extern void kfree_call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *rcu));

@@ -15,7 +15,9 @@
 #include <asm/current.h>
 
 #define TASK_COMM_LEN 16
+#define TIF_NOTIFY_RESUME 1
 #define PF_EXITING 0x00000004
+#define PF_DUMPCORE 0x00000200
 #define PF_MEMALLOC 0x00000800
 #define PF_KTHREAD 0x00200000
 #define SIGNAL_GROUP_EXIT 0x00000004
@@ -39,28 +41,32 @@ struct task_struct {
 #endif
 #ifdef CONFIG_MM_LIMITS
 	/* By the series. */
+	struct list_head mm_limits_node;
+	struct mm_struct *mm_limits_fast;
 	bool mm_limits_due;
 	unsigned int mm_limits_faults;
-	long mm_limits_news;
+	unsigned int mm_limits_seen;
 #endif
 	atomic_t usage;
 	unsigned int flags;
 	struct mm_struct *mm;
+	const struct cred *real_cred;
 	struct task_struct *group_leader;
 	struct list_head tasks;
 	struct list_head thread_group;
 	struct timespec start_time;
 	struct signal_struct *signal;
 	spinlock_t alloc_lock;
+	struct robust_list_head __user *robust_list;
 	char comm[TASK_COMM_LEN];
 };
 struct sighand_struct;
+struct robust_list_head;
 
 extern struct task_struct init_task;
 #define next_task(p) list_entry((p)->tasks.next, struct task_struct, tasks)
 #define for_each_process(p) for (p = &init_task; (p = next_task(p)) != &init_task;)
 extern struct task_struct *next_thread(const struct task_struct *p);
-extern int get_nr_threads(struct task_struct *tsk);
 extern int thread_group_empty(struct task_struct *p);
 extern int same_thread_group(struct task_struct *p1, struct task_struct *p2);
 extern int pid_alive(struct task_struct *p);
@@ -75,6 +81,8 @@ extern void put_task_struct(struct task_struct *t);
 extern void mmdrop(struct mm_struct *mm);
 extern char *get_task_comm(char *to, struct task_struct *tsk);
 extern void thread_group_cputime(struct task_struct *tsk, struct task_cputime *times);
+extern void set_tsk_thread_flag(struct task_struct *tsk, int flag);
+extern void mmput(struct mm_struct *mm);
 extern int fatal_signal_pending(struct task_struct *p);
 extern int _cond_resched(void);
 #define cond_resched() ({ _cond_resched(); })

@@ -8,6 +8,7 @@
 struct file;
 struct inode;
 struct seq_file;
+#define SEQ_START_TOKEN ((void *)1)
 struct seq_operations {
 	void *(*start)(struct seq_file *m, loff_t *pos);
 	void (*stop)(struct seq_file *m, void *v);
@@ -20,7 +21,5 @@ extern loff_t seq_lseek(struct file *, loff_t, int);
 extern int seq_release(struct inode *, struct file *);
 extern int seq_puts(struct seq_file *m, const char *s);
 extern __printf(2, 3) int seq_printf(struct seq_file *, const char *, ...);
-extern struct list_head *seq_list_start_head(struct list_head *head, loff_t pos);
-extern struct list_head *seq_list_next(void *v, struct list_head *head, loff_t *ppos);
 
 #endif

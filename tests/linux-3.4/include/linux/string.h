@@ -7,7 +7,6 @@ extern void *memset(void *s, int c, size_t n);
 extern void *memcpy(void *to, const void *from, size_t n);
 extern int strcmp(const char *a, const char *b);
 extern size_t strlen(const char *s);
-extern size_t strlcpy(char *to, const char *from, size_t n);
 extern char * __must_check skip_spaces(const char *s);
 extern char *strsep(char **s, const char *ct);
 extern char *strchr(const char *s, int c);

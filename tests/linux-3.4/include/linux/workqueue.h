@@ -12,9 +12,18 @@ static inline struct delayed_work *to_delayed_work(struct work_struct *work)
 {
 	return container_of(work, struct delayed_work, work);
 }
+#define DECLARE_WORK(n, f) struct work_struct n = { (f) }
 #define INIT_DELAYED_WORK(_work, _func) do { (_work)->work.func = (_func); } while (0)
 #define INIT_WORK(_work, _func) do { (_work)->func = (_func); } while (0)
+struct workqueue_struct;
+#define WQ_MEM_RECLAIM (1 << 3)
+#define WQ_HIGHPRI (1 << 4)
+/* A macro with a format in 3.4. */
+extern struct workqueue_struct *alloc_workqueue(const char *name, unsigned int flags, int most);
 extern int schedule_work(struct work_struct *work);
-extern int schedule_delayed_work(struct delayed_work *work, unsigned long delay);
+extern int queue_work(struct workqueue_struct *wq, struct work_struct *work);
+extern int queue_delayed_work(struct workqueue_struct *wq, struct delayed_work *work,
+			      unsigned long delay);
+extern bool cancel_delayed_work(struct delayed_work *work);
 
 #endif
