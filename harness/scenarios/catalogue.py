@@ -11,6 +11,11 @@ Touching memory takes CPU time, and how much depends on the host's load. Where t
 runtime must pick the child that crosses the limit, that child is several times larger than
 the others.
 
+A child may differ from the usual one, a process with one thread that touches what it has
+allocated: it may share the memory of the child before it, do its work in another thread, or
+take its memory in one read(). Where root starts a run, the children become the user's
+themselves; then one may become another user's, or only when it has its memory.
+
 A step or expectation holds for both triggers: with `alloc` the child that crosses the limit
 is stopped while it allocates; with `daemon` it has allocated everything when the daemon calls
 the killer. In both cases the same process must be the victim.
@@ -21,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Literal
 
 from harness.core.errors import UsageError
 from harness.kernel_output.records import FIGURE_OF_POLICY
@@ -52,6 +58,17 @@ class Child:
     adj: int | None = None
     # Its bytes as Latin-1 characters; None: the program's own name.
     name: str | None = None
+    # Another process that shares the memory of the child before it. It takes its part there
+    # before that child takes its own.
+    is_sharer: bool = False
+    # What its first thread does while another one does the child's work; None: it works itself.
+    leader: Literal["waits", "exits"] | None = None
+    # Whether it takes its memory in a single read(), in place of touching it.
+    reads: bool = False
+    # Only in runs by root: whose process it becomes (None: the run's user), and whether it does
+    # so only when it has its memory.
+    user: str | None = None
+    is_late: bool = False
 
     def cpu_time(self, policy: str) -> int:
         """Return the CPU time that it uses under this policy, in milliseconds."""
@@ -65,6 +82,7 @@ class Run:
     `limit` is the limit that the program sets for `user` (0: none). Root starts a shielded
     run with oom_score_adj -1000, before it becomes the user's; its children inherit
     that unless they have an `adj`. With `together` all children allocate at the same time.
+    With `by_root` the program stays root's, and each child becomes the user's.
     """
 
     name: str
@@ -73,6 +91,31 @@ class Run:
     limit: int = 0
     shielded: bool = False
     together: bool = False
+    by_root: bool = False
+
+    @property
+    def runner(self) -> str:
+        """The user that runs the program itself."""
+        return "root" if self.by_root else self.user
+
+    def user_of(self, child: Child) -> str:
+        """Return whose process a child of the run is in the end."""
+        return child.user or self.user
+
+    def taker_of(self, child: Child) -> str:
+        """Return whose process a child is when it takes its memory."""
+        return "root" if child.is_late else self.user_of(child)
+
+    def elder_of(self, index: int) -> int:
+        """Return the child whose memory child `index` shares: itself, if it is no sharer."""
+        return max(first for first in range(index + 1) if not self.children[first].is_sharer)
+
+    def shared(self, index: int) -> tuple[int, ...]:
+        """Return the children that share their memory with child `index`, and itself."""
+        elder = self.elder_of(index)
+        return tuple(
+            number for number in range(len(self.children)) if self.elder_of(number) == elder
+        )
 
 
 @dataclass(frozen=True)
@@ -184,6 +227,11 @@ def _always(expected: Expected) -> Mapping[str, Expected]:
 def _by_policy(**expected: Expected) -> Mapping[str, Expected]:
     """Return what is expected under each policy; a test checks that no policy is missing."""
     return MappingProxyType(expected)
+
+
+def _by_root(*children: Child, limit: int) -> Run:
+    """Build the offender's run, started by root, which has no limit: its parent is no victim."""
+    return Run("main", OFFENDER, children, limit=limit, by_root=True)
 
 
 NEIGHBOUR = "u0_a71"
@@ -330,6 +378,80 @@ SCENARIOS: tuple[Scenario, ...] = (
         limits={OFFENDER: 12 * MB},
     ),
     Scenario(
+        name="sharers",
+        title="a process shares the victim's memory: both die",
+        steps=(
+            _offence(
+                Child(1 * MB),
+                Child(6 * MB, sure_ms=_SURE_MS),
+                Child(3 * MB, is_sharer=True),
+                limit=8 * MB,
+            ),
+        ),
+        expected=_always(Victims("main", (1, 2))),
+        limits={OFFENDER: 8 * MB},
+    ),
+    Scenario(
+        name="sharers-of-two",
+        title="another user's process shares it: both die for the limit of the older one's user",
+        steps=(
+            # Its limit is below what its process shares, and not what that counts for.
+            Run("neighbour", NEIGHBOUR, _sizes(1 * MB), limit=4 * MB),
+            _by_root(
+                Child(1 * MB),
+                Child(4 * MB, sure_ms=_SURE_MS),
+                Child(5 * MB, is_sharer=True, user=NEIGHBOUR),
+                limit=8 * MB,
+            ),
+        ),
+        expected=_always(Victims("main", (1, 2))),
+        limits={OFFENDER: 8 * MB, NEIGHBOUR: 4 * MB},
+    ),
+    Scenario(
+        name="threads-time",
+        title="a small child's thread, not its leader, used much CPU time: only runtime picks it",
+        steps=(
+            _offence(
+                Child(3 * MB, cpu_ms=50, sure_ms=950, leader="waits"),
+                Child(9_800_000),
+                limit=12 * MB,
+            ),
+        ),
+        expected=_by_policy(
+            rss=Victims("main", (1,)), runtime=Victims("main", (0,)), badness=Victims("main", (1,))
+        ),
+        limits={OFFENDER: 12 * MB},
+    ),
+    Scenario(
+        name="exited-leader",
+        title="the largest process's leader has exited, its thread goes on: it dies",
+        steps=(
+            _offence(Child(1 * MB), Child(9 * MB, sure_ms=_SURE_MS, leader="exits"), limit=8 * MB),
+        ),
+        expected=_always(Victims("main", (1,))),
+        limits={OFFENDER: 8 * MB},
+    ),
+    Scenario(
+        name="setuid",
+        title="root's large process becomes the limited user's: over the limit at once",
+        steps=(
+            _by_root(Child(2_200_000, sure_ms=750), Child(6 * MB, is_late=True), limit=8_100_000),
+        ),
+        expected=_by_policy(
+            rss=Victims("main", (1,)), runtime=Victims("main", (0,)), badness=Victims("main", (1,))
+        ),
+        limits={OFFENDER: 8_100_000},
+    ),
+    Scenario(
+        name="read",
+        title="one read() goes beyond the limit: its process dies, and gets not far",
+        steps=(
+            _offence(Child(1 * MB), Child(14 * MB, sure_ms=_SURE_MS, reads=True), limit=8 * MB),
+        ),
+        expected=_always(Victims("main", (1,))),
+        limits={OFFENDER: 8 * MB},
+    ),
+    Scenario(
         name="privileges",
         title="who may set, lower, raise and remove which limit",
         steps=(
@@ -352,7 +474,8 @@ SCENARIOS: tuple[Scenario, ...] = (
         ),
         expected=_always(None),
         triggers=("alloc",),
-        limits={OFFENDER: 90 * MB, NEIGHBOUR: 3_000 * MB, BYSTANDER: None},
+        # What a user has set itself lowers what root gives it, whatever came first.
+        limits={OFFENDER: 80 * MB, NEIGHBOUR: 3_000 * MB, BYSTANDER: None},
     ),
     Scenario(
         name="table-full",
@@ -398,7 +521,7 @@ SCENARIOS: tuple[Scenario, ...] = (
 
 def _users(scenario: Scenario) -> set[str]:
     """Return all users of the scenario: of its processes, calls and limits."""
-    users = [run.user for run in scenario.runs]
+    users = [run.user_of(child) for run in scenario.runs for child in run.children]
     users += [user for step in scenario.settings for user in (step.caller, step.user)]
     return {*users, *scenario.limits}
 

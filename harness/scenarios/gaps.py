@@ -63,8 +63,8 @@ def _of_run(case: Case, run: Run, seen: ProgramRun) -> Iterator[str]:
         return
     checks = len(run.children) + bool(run.limit)
     yield from _of_program(run.name, PROGRAMS[case.trigger], checks, case.seen.nonce, seen)
-    if output.uid != uid_of(run.user):
-        yield f"{run.name} ran as uid {output.uid}, not as {run.user}"
+    if output.uid != uid_of(run.runner):
+        yield f"{run.name} ran as uid {output.uid}, not as {run.runner}"
     calls = {(call.uid, call.mm_max) for call in output.limits}
     if calls != ({(uid_of(run.user), run.limit)} if run.limit else set()):
         yield f"{run.name} did not set the limit {run.limit}"
@@ -74,7 +74,8 @@ def _of_run(case: Case, run: Run, seen: ProgramRun) -> Iterator[str]:
     if output.holding is None or output.holding.marker != case.seen.nonce:
         yield f"{run.name} never held its memory"
     for end in output.children:
-        yield from _of_child(case, run, end, seen)
+        if end.index < len(run.children):
+            yield from _of_child(case, run, end, seen)
 
 
 def _of_child(case: Case, run: Run, end: ChildEnd, seen: ProgramRun) -> Iterator[str]:
@@ -87,6 +88,7 @@ def _of_child(case: Case, run: Run, end: ChildEnd, seen: ProgramRun) -> Iterator
         yield f"{name} is said to have lived and ended with status {end.status}"
     if killed and end.status & 0x7F != signal.SIGKILL:
         yield f"{name} is said to have been killed and ended with status {end.status}"
+    taker = uid_of(run.taker_of(run.children[end.index]))
     # The daemon may kill at any time, even before the child has printed anything.
     speaks = case.trigger == "alloc" or case.has_finished(run, end.pid)
     for what, happened, needed in (
@@ -96,7 +98,7 @@ def _of_child(case: Case, run: Run, end: ChildEnd, seen: ProgramRun) -> Iterator
         times = [one for one in happened if one.pid == end.pid]
         if len(times) > 1 or (needed and not times):
             yield f"{name} said {len(times)} times that it did {what} to allocate"
-        if any((one.uid, one.mem) != (uid_of(run.user), end.mem) for one in times):
+        if any((one.uid, one.mem) != (taker, end.mem) for one in times):
             yield f"{name} did not {what} to allocate what it was told to"
 
 

@@ -97,6 +97,14 @@ class Case:
         """Return the child with this pid, or None."""
         return next(((run, end) for run, end in self.children() if end.pid == pid), None)
 
+    def elder_of(self, run: Run, end: ChildEnd) -> ChildEnd:
+        """Return the child whose memory a child shares: itself, if it is no sharer."""
+        if end.index >= len(run.children):
+            return end
+        elder = run.elder_of(end.index)
+        ends = self.seen.runs[run.name].output.children
+        return next((one for one in ends if one.index == elder), end)
+
     def has_finished(self, run: Run, pid: int) -> bool:
         """Return whether the child had allocated everything when it was killed."""
         return any(done.pid == pid for done in self.seen.runs[run.name].output.finished)

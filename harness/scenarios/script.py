@@ -164,6 +164,10 @@ class Script:
             told = f'print -r -- "$0 pid $$"; exec ./oom_daemon -v {_DAEMON_SECONDS:g}'
             command = f"exec sh -c {shlex.quote(told)} $token"
             yield from self._start(DAEMON, command, fds[DAEMON], "my_oom_killer: ")
+        longest = max((child.size for child in _readers(self.scenario)), default=0)
+        if longest:
+            # Nothing is in it, so it takes no memory.
+            yield f"busybox truncate -s {longest} {self.zeros} || exit"
         for step in self.scenario.steps:
             if isinstance(step, SetLimit):
                 yield from _in_part(SETTINGS, setting_command(step, self.nonce))
@@ -193,7 +197,9 @@ class Script:
         # Read all names first: to remove entries while reading would miss some.
         yield "users="
         yield f'while read -r user others; do users="$users $user"; done < {PROC}'
-        remove = f'print -r -- "uid=$user max=none" > {PROC} || exit'
+        # Twice: what root set, and what the user set itself.
+        once = f'print -r -- "uid=$user max=none" > {PROC} || exit'
+        remove = f"{{ {once}; {once}; }}"
         yield f"for user in $users; do [[ $user == {COLUMNS[0]} ]] || {remove}; done"
         by_daemon = self.policy if self.trigger == "daemon" else ""
         for word, file in (
@@ -220,6 +226,11 @@ class Script:
     def end_mark(self) -> str:
         """The marker that is written to the kernel log at the end."""
         return _NOTICE + marker("end", self.nonce)
+
+    @property
+    def zeros(self) -> str:
+        """The file that children read in place of touching memory."""
+        return f"{DEVICE_FOLDER}/zeros-{self.nonce}"
 
     @property
     def until(self) -> str:
@@ -264,9 +275,13 @@ class Script:
             # Use cat, not the shell: the shell only warns if the file is missing, and it reads in
             # small pieces, for each of which Linux 3.4 scans the trace from its beginning.
             yield from _in_part(DECISIONS, "cat $trace")
-        yield from _in_part(
-            LOG, f"rm {self.until}; print -r -- {end} > /dev/kmsg && busybox dmesg -r"
-        )
+        files = f"{self.until} {self.zeros}" if any(_readers(self.scenario)) else self.until
+        yield from _in_part(LOG, f"rm {files}; print -r -- {end} > /dev/kmsg && busybox dmesg -r")
+
+
+def _readers(scenario: Scenario) -> Iterator[Child]:
+    """Yield the children that take their memory in a read()."""
+    return (child for run in scenario.runs for child in run.children if child.reads)
 
 
 def _in_part(name: str, command: str) -> Iterator[str]:
@@ -302,9 +317,13 @@ def run_command(run: Run, script: Script) -> str:
         words += ["-w", f"{_KILL_WAIT_SECONDS if must_kill else _NO_KILL_WAIT_SECONDS:g}"]
     if run.together:
         words.append("-a")
+    if any(child.reads for child in run.children):
+        words += ["-f", script.zeros]
     words += [run.user, str(run.limit)]
-    words += [child_argument(child, policy) for child in run.children]
+    words += [child_argument(run, child, policy) for child in run.children]
     program = shlex.join(words)
+    if run.by_root:
+        return f"print -r -- 0 > /proc/self/oom_score_adj && exec {program}"
     if not run.shielded:
         return f"exec su {uid_of(run.user)} {program}"
     return (
@@ -322,8 +341,8 @@ def _letters(scenario: Scenario, run: Run, policy: str) -> str:
     return "".join("K" if index in dead else "L" for index in range(len(run.children)))
 
 
-def child_argument(child: Child, policy: str) -> str:
-    """Build the argument of an oom test program that describes a child."""
+def child_argument(run: Run, child: Child, policy: str) -> str:
+    """Build the argument of an oom test program that describes a child of `run`."""
     words = [str(child.size)]
     cpu_time = child.cpu_time(policy)
     if cpu_time:
@@ -332,6 +351,11 @@ def child_argument(child: Child, policy: str) -> str:
         words.append(f"adj={child.adj}")
     if child.name is not None:
         words.append("name=" + "".join(f"\\x{ord(character):02x}" for character in child.name))
+    if run.by_root:
+        words.append(f"{'then' if child.is_late else 'user'}={uid_of(run.user_of(child))}")
+    if child.leader is not None:
+        words.append(f"leader={child.leader}")
+    words += ["reads"] * child.reads + ["sharer"] * child.is_sharer
     return ",".join(words)
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from harness.kernel_output.klog import find_trouble
 from harness.kernel_output.proc_mm_limits import LimitEntry
+from harness.kernel_output.programs_output import ChildEnd
 from harness.kernel_output.records import (
     COMM_BYTES,
     FIGURE_OF_POLICY,
@@ -29,6 +30,7 @@ from harness.scenarios.catalogue import (
     SHIELD_ADJ,
     Enough,
     Modules,
+    Run,
     Scenario,
     Victims,
     uid_of,
@@ -55,6 +57,7 @@ class Outcome(enum.Enum):
     NOT_KILLED = "not killed"
     WRONG_VICTIM = "wrong victim"
     TOO_MANY_KILLED = "too many killed"
+    KILLED_LATE = "killed too late"
     WRONG_ANSWER = "wrong answer"
     RECORDS_DISAGREE = "records disagree"
     INFRASTRUCTURE_FAILED = "infrastructure failed"
@@ -131,6 +134,7 @@ def judge(
         checks: tuple[tuple[Outcome, Callable[[Case], Iterator[str]]], ...] = (
             (Outcome.ALLOCATION_FAILED, _allocations),
             (Outcome.WRONG_VICTIM, _decisions),
+            (Outcome.KILLED_LATE, _lateness),
             (Outcome.WRONG_ANSWER, _answers),
             (Outcome.WRONG_ANSWER, _limits),
             (Outcome.RECORDS_DISAGREE, _decided),
@@ -203,9 +207,11 @@ def _decisions(case: Case) -> Iterator[str]:
             if pid not in known:
                 yield f"{name} (pid {pid}) was no candidate when pid {chosen} was killed"
         for run, end in case.children():
+            name = child_name(run, end.index)
             if uid_of(run.user) != decision.uid and end.pid in known:
-                name = child_name(run, end.index)
                 yield f"{name} (pid {end.pid}) was a candidate for what uid {decision.uid} uses"
+            if case.elder_of(run, end) != end and end.pid in known:
+                yield f"{name} (pid {end.pid}) was a candidate, but shares an older one's memory"
         for pid in decision.misjudged:
             yield f"pid {pid} has another score by policy {decision.policy}"
 
@@ -224,6 +230,8 @@ def _must_be_candidates(case: Case, chosen: int) -> Iterator[tuple[str, int]]:
         if end.index >= min(killed.index, len(run.children)) or end.outcome != "lived":
             continue
         adj = run.children[end.index].adj
+        if case.elder_of(run, end) != end:
+            continue
         if adj != SHIELD_ADJ and not (run.shielded and adj is None):
             yield child_name(run, end.index), end.pid
 
@@ -326,8 +334,6 @@ def _own_flaws(case: Case, record: KillRecord) -> Iterator[str]:
         yield f"uRSS {record.user_rss} does not exceed mm_max {record.mm_max}"
     if record.rss > record.user_rss:
         yield f"pRSS {record.rss} exceeds uRSS {record.user_rss}"
-    if record.trigger == "alloc" and record.user_rss > record.mm_max + OVERSHOOT:
-        yield f"uRSS {record.user_rss} is far above mm_max {record.mm_max}: noticed late"
     if record.policy != case.policy:
         yield f"policy {record.policy}, not {case.policy}"
     if record.trigger not in _triggers(case):
@@ -336,8 +342,36 @@ def _own_flaws(case: Case, record: KillRecord) -> Iterator[str]:
         yield f"figure {record.figure}"
     if record.policy == "runtime" and record.figure is not None and record.figure <= 0:
         yield f"total_run_time {record.figure}"
-    if record.sharer_of is not None:
-        yield f"sharer of pid {record.sharer_of}, but nobody shares memory here"
+
+
+def _lateness(case: Case) -> Iterator[str]:
+    """Check that no user that grew got far beyond its limit, before a kill or behind it."""
+    for record in case.records:
+        most = OVERSHOOT + _brought_along(case, record.uid)
+        if record.trigger != "alloc" or record.mm_max not in _limits_of(case, record.uid):
+            continue
+        if record.user_rss > record.mm_max + most:
+            yield (
+                f"uRSS {record.user_rss} of the record of pid {record.pid} is far above mm_max"
+                f" {record.mm_max}: noticed late"
+            )
+    # A limit that is lowered, or that nothing can keep, is exceeded by any amount.
+    stuck = {uid_of(user) for user in case.scenario.nobody_left}
+    if case.trigger == "daemon" or case.scenario.settings:
+        return
+    for entry in case.seen.limits or ():
+        if entry.uid not in stuck and entry.overshoot > OVERSHOOT + _brought_along(case, entry.uid):
+            yield f"uid {entry.uid} got {entry.overshoot} bytes beyond its limit"
+
+
+def _brought_along(case: Case, uid: int) -> int:
+    """Return how much a user can get at once, by a process that becomes its with its memory."""
+    return sum(
+        child.size + CHILD_OVERHEAD
+        for run in case.scenario.runs
+        for child in run.children
+        if child.is_late and uid_of(run.user_of(child)) == uid
+    )
 
 
 def _triggers(case: Case) -> tuple[str, ...]:
@@ -357,20 +391,34 @@ def _flaws_of_victim(case: Case, record: KillRecord) -> Iterator[str]:
         yield f"{child_name(run, end.index)} {end.outcome} with status {end.status}"
     if record.uid != uid_of(run.user):
         yield f"uid {record.uid}, but it is a process of {run.user}"
-    steps = [step for step in case.scenario.steps if not isinstance(step, Modules)]
-    if record.mm_max not in {step.limit for step in steps if step.user == run.user}:
+    if record.mm_max not in _limits_of(case, uid_of(run.user)):
         yield f"mm_max {record.mm_max} was never the limit of {run.user}"
-    if record.rss > end.mem + CHILD_OVERHEAD:
-        yield f"pRSS {record.rss} of a child that allocated {end.mem}"
     if case.has_finished(run, end.pid) and record.rss < end.mem - HELD_BACK:
         yield f"pRSS {record.rss} of a child that has all of its {end.mem}"
-    if end.index >= len(run.children):
-        return
-    child = run.children[end.index]
-    name = PROGRAMS[case.trigger][:COMM_BYTES] if child.name is None else child.name
+    if end.index < len(run.children):
+        yield from _flaws_of_child(case, record, run, end)
+
+
+def _limits_of(case: Case, uid: int) -> set[int | str]:
+    """Return all limits that a user has had."""
+    steps = [step for step in case.scenario.steps if not isinstance(step, Modules)]
+    return {step.limit for step in steps if uid_of(step.user) == uid}
+
+
+def _flaws_of_child(case: Case, record: KillRecord, run: Run, end: ChildEnd) -> Iterator[str]:
+    """Yield what of one record does not fit what its victim was told to be."""
+    size = sum(run.children[index].size for index in run.shared(end.index))
+    if record.rss > size + CHILD_OVERHEAD:
+        yield f"pRSS {record.rss} of a child that allocated {size}"
+    elder = case.elder_of(run, end)
+    if record.sharer_of != (None if elder == end else elder.pid):
+        yield f"sharer of pid {record.sharer_of}, but its memory is child {elder.index}'s"
+    name = run.children[end.index].name
+    name = PROGRAMS[case.trigger][:COMM_BYTES] if name is None else name
     if record.comm != name:
         yield f"comm {record.comm!r}, but it is called {name!r}"
-    used = child.cpu_time(record.policy)
+    # A sharer's record has the figure of the child whose memory it shares.
+    used = run.children[elder.index].cpu_time(record.policy)
     if record.policy == "runtime" and (record.figure or 0) < used * 1_000_000:
         yield f"total_run_time {record.figure} of a child that used {used} ms"
 
@@ -414,7 +462,8 @@ def _entries(case: Case) -> Iterator[str]:
 def _entry_flaws(case: Case, entry: LimitEntry) -> Iterator[str]:
     """Yield what of one entry does not fit the records, and whether its user is over its limit."""
     records = [record for record in case.records if record.uid == entry.uid]
-    last_pid, last_comm = (records[-1].pid, records[-1].comm) if records else (0, "")
+    chosen = [record for record in records if record.sharer_of is None]
+    last_pid, last_comm = (chosen[-1].pid, chosen[-1].comm) if chosen else (0, "")
     if entry.kills != len(records):
         yield f"{entry.kills} kills, but there are {len(records)} records"
     if entry.last_pid != last_pid:

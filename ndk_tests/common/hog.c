@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The parent: starts the children, sees how each does, and ends them.
+ * The parent: starts the children, sees how each does, and ends them. Those that
+ * share a child's memory are started by it, and are children of the parent, too.
  *
  * Every child has a pipe to answer through; its end of file says that the child
  * died, at whatever point that was. Two pipes that all children read from say by
@@ -14,6 +15,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -46,7 +48,7 @@ struct hog {
 	const struct hog_spec *spec;
 	struct hog_result *result;
 	enum hog_state state;
-	int answer;			/* what it writes into; -1 once it is gone */
+	int answer;			/* what it writes into, to be read; -1 once it is gone */
 	bool ended_by_us;
 };
 
@@ -54,6 +56,8 @@ struct run {
 	const struct hog_options *options;
 	struct hog *hogs;
 	struct pollfd *polled;		/* the answers of those who are not gone */
+	int *writable;			/* what those write into who are being started */
+	pid_t *pids;			/* who they are; children write it, too */
 	int gate[2];
 	int end[2];
 	uint64_t deadline;
@@ -89,6 +93,16 @@ static void *allocate(size_t count, size_t size)
 	return memory;
 }
 
+/* Memory that children share with us. */
+static void *allocate_shared(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		give_up("mmap");
+	return memory;
+}
+
 static enum hog_outcome outcome_of(const struct hog *hog)
 {
 	int status = hog->result->status;
@@ -102,20 +116,24 @@ static enum hog_outcome outcome_of(const struct hog *hog)
 	return HOG_OTHER;
 }
 
-static void reap(struct hog *hog)
+static void reap(struct run *run, struct hog *hog)
 {
+	close(hog->answer);
+	hog->answer = -1;
+	hog->state = STATE_ENDED;
+	hog->result->pid = run->pids[hog - run->hogs];
+	/* The child that was to start it has died before that. */
+	if (hog->result->pid == 0)
+		return;
 	while (waitpid(hog->result->pid, &hog->result->status, 0) < 0) {
 		if (errno != EINTR)
 			give_up("waitpid");
 	}
-	close(hog->answer);
-	hog->answer = -1;
-	hog->state = STATE_ENDED;
 	hog->result->outcome = outcome_of(hog);
 }
 
 /* Takes in what a child wrote; returns whether it has died. */
-static bool hear(struct hog *hog)
+static bool hear(struct run *run, struct hog *hog)
 {
 	char message;
 	ssize_t got = read(hog->answer, &message, 1);
@@ -123,7 +141,7 @@ static bool hear(struct hog *hog)
 	if (got < 0 && errno == EINTR)
 		return false;
 	if (got <= 0) {
-		reap(hog);
+		reap(run, hog);
 		return true;
 	}
 	hog->state = message == HOG_FINISHED ? STATE_FINISHED : STATE_READY;
@@ -155,7 +173,7 @@ static bool listen_until(struct run *run, uint64_t until)
 	}
 	for (index = 0; next < count; index++) {
 		if (run->hogs[index].answer >= 0 && run->polled[next++].revents != 0)
-			died |= hear(&run->hogs[index]);
+			died |= hear(run, &run->hogs[index]);
 	}
 	return died;
 }
@@ -180,15 +198,20 @@ static void await(struct run *run, unsigned int first, unsigned int last,
 		listen_until(run, until);
 }
 
-/* Runs in the new child. */
-static void become_child(const struct run *run, unsigned int index, int answer, pid_t parent)
+/* Runs in the new child, the first of @count. */
+static void become_child(const struct run *run, unsigned int first, unsigned int count,
+			 pid_t parent)
 {
-	const struct hog_pipes pipes = {
-		.answer = answer,
+	const struct hog_family family = {
+		.options = run->options,
+		.specs = run->hogs[first].spec,
+		.count = count,
+		.answers = &run->writable[first],
+		.pids = &run->pids[first],
 		.gate = run->gate[READ_END],
 		.end = run->end[READ_END],
 	};
-	unsigned int other;
+	unsigned int index;
 
 	/* The parent may have died before it was asked for; then we have another. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -199,38 +222,68 @@ static void become_child(const struct run *run, unsigned int index, int answer, 
 	if (run->gate[WRITE_END] >= 0)
 		close(run->gate[WRITE_END]);
 	close(run->end[WRITE_END]);
-	for (other = 0; other < index; other++) {
-		if (run->hogs[other].answer >= 0)
-			close(run->hogs[other].answer);
+	for (index = 0; index < first + count; index++) {
+		if (run->hogs[index].answer >= 0)
+			close(run->hogs[index].answer);
 	}
-	hog_child(run->hogs[index].spec, &pipes);
+	hog_child(&family);
 }
 
-static void start(struct run *run, unsigned int index)
+/* How many there are from @first on that share the memory of the first. */
+static unsigned int family_of(const struct run *run, unsigned int first)
 {
-	struct hog *hog = &run->hogs[index];
-	pid_t parent = getpid();
-	int answer[2];
-	pid_t pid;
+	unsigned int next = first + 1;
 
-	if (pipe(answer) < 0) {
-		complain("child %u: pipe: %s", index, strerror(errno));
-		return;
+	while (next < run->options->count && run->hogs[next].spec->is_sharer)
+		next++;
+	return next - first;
+}
+
+static bool open_answers(struct run *run, unsigned int first, unsigned int count)
+{
+	unsigned int index;
+	int answer[2];
+
+	for (index = first; index < first + count; index++) {
+		if (pipe(answer) < 0) {
+			complain("child %u: pipe: %s", index, strerror(errno));
+			return false;
+		}
+		run->hogs[index].answer = answer[READ_END];
+		run->writable[index] = answer[WRITE_END];
 	}
-	pid = fork();
-	if (pid == 0) {
-		close(answer[READ_END]);
-		become_child(run, index, answer[WRITE_END], parent);
+	return true;
+}
+
+/* Starts a child, and so those behind it that share its memory. Returns how many. */
+static unsigned int start(struct run *run, unsigned int first)
+{
+	unsigned int index, count = family_of(run, first);
+	pid_t pid = -1, parent = getpid();
+
+	if (open_answers(run, first, count)) {
+		pid = fork();
+		if (pid == 0)
+			become_child(run, first, count, parent);
+		if (pid < 0)
+			complain("child %u: fork: %s", first, strerror(errno));
 	}
-	close(answer[WRITE_END]);
-	if (pid < 0) {
-		complain("child %u: fork: %s", index, strerror(errno));
-		close(answer[READ_END]);
-		return;
+	for (index = first; index < first + count; index++) {
+		struct hog *hog = &run->hogs[index];
+
+		if (hog->answer < 0)
+			break;
+		close(run->writable[index]);
+		hog->state = STATE_STARTED;
+		if (pid > 0)
+			continue;
+		close(hog->answer);
+		hog->answer = -1;
+		hog->state = STATE_ENDED;
 	}
-	hog->answer = answer[READ_END];
-	hog->state = STATE_STARTED;
-	hog->result->pid = pid;
+	if (pid > 0)
+		run->pids[first] = pid;
+	return count;
 }
 
 static void open_gate(struct run *run)
@@ -241,12 +294,12 @@ static void open_gate(struct run *run)
 
 static void allocate_in_turn(struct run *run)
 {
-	unsigned int index;
+	unsigned int index, count;
 
 	open_gate(run);
-	for (index = 0; index < run->options->count && now() < run->deadline; index++) {
-		start(run, index);
-		await(run, index, index, STATE_FINISHED, run->deadline);
+	for (index = 0; index < run->options->count && now() < run->deadline; index += count) {
+		count = start(run, index);
+		await(run, index, index + count - 1, STATE_FINISHED, run->deadline);
 	}
 }
 
@@ -340,8 +393,9 @@ static void end_all(struct run *run)
 		if (hog->state == STATE_ENDED)
 			continue;
 		hog->ended_by_us = true;
-		kill(hog->result->pid, SIGKILL);
-		reap(hog);
+		if (run->pids[index] != 0)
+			kill(run->pids[index], SIGKILL);
+		reap(run, hog);
 	}
 }
 
@@ -366,6 +420,8 @@ void hog_run(const struct hog_options *options, struct hog_result *results)
 	run.deadline = now() + options->timeout_ms;
 	run.hogs = allocate(options->count, sizeof(*run.hogs));
 	run.polled = allocate(options->count, sizeof(*run.polled));
+	run.writable = allocate(options->count, sizeof(*run.writable));
+	run.pids = allocate_shared(options->count * sizeof(*run.pids));
 	for (index = 0; index < options->count; index++) {
 		/* What stays so if the child cannot even be started. */
 		results[index] = (struct hog_result){ .outcome = HOG_OTHER };
@@ -386,6 +442,8 @@ void hog_run(const struct hog_options *options, struct hog_result *results)
 	settle(&run);
 	hold(&run);
 	end_all(&run);
+	munmap(run.pids, options->count * sizeof(*run.pids));
+	free(run.writable);
 	free(run.polled);
 	free(run.hogs);
 }

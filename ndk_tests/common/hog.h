@@ -14,10 +14,24 @@
 /* A process name's bytes, with its NUL: the kernel's TASK_COMM_LEN. */
 #define HOG_NAME_SIZE	16
 
+/* What the first thread of a child does while another one does the child's work. */
+enum hog_leader {
+	HOG_LEADER_WORKS,		/* itself: there is no other thread */
+	HOG_LEADER_WAITS,
+	HOG_LEADER_EXITS,
+};
+
 /* What one child is to do. */
 struct hog_spec {
 	unsigned long size;		/* bytes to allocate */
 	unsigned long cpu_ms;		/* CPU time to use up before that */
+	enum hog_leader leader;
+	bool is_sharer;			/* of the memory of the child before it */
+	bool reads;			/* its memory is what a single read() reads into */
+	bool has_uid;
+	uid_t uid;			/* who it is from its beginning on */
+	bool has_later_uid;
+	uid_t later_uid;		/* who it is once it has its memory */
 	bool has_adj;
 	int adj;			/* oom_score_adj */
 	bool has_name;
@@ -41,6 +55,7 @@ struct hog_options {
 	unsigned long settle_ms;
 	unsigned long wait_ms;		/* for the daemon's first kill */
 	unsigned long timeout_ms;	/* of the whole run */
+	const char *zeros;		/* the file for children that read */
 	const char *until;		/* hold until this file exists; NULL: don't */
 	const char *expected;		/* one of "LKF?" a child; NULL: see hog_main.c */
 	unsigned int count;

@@ -7,6 +7,7 @@ LOCAL_SRC_FILES += \
 	../../common/hog_child.c \
 	../../common/hog_main.c \
 	../../common/output.c \
-	../../common/set_limit.c
+	../../common/set_limit.c \
+	../../common/thread.c
 
 include $(LOCAL_PATH)/../../common/flags.mk

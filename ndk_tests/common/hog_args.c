@@ -42,6 +42,38 @@ static const char *value_of(const char *field, const char *key)
 	return field + length + 1;
 }
 
+static bool parse_leader(const char *text, enum hog_leader *leader)
+{
+	*leader = strcmp(text, "exits") == 0 ? HOG_LEADER_EXITS : HOG_LEADER_WAITS;
+	return *leader == HOG_LEADER_EXITS || strcmp(text, "waits") == 0;
+}
+
+/* Takes a field that says who the child is, or how it comes by its memory. */
+static bool parse_manner(const char *field, struct hog_spec *spec)
+{
+	const char *value;
+
+	value = value_of(field, "user");
+	if (value) {
+		spec->has_uid = true;
+		return parse_user(value, &spec->uid);
+	}
+	value = value_of(field, "then");
+	if (value) {
+		spec->has_later_uid = true;
+		return parse_user(value, &spec->later_uid);
+	}
+	value = value_of(field, "leader");
+	if (value)
+		return parse_leader(value, &spec->leader);
+	if (strcmp(field, "reads") == 0) {
+		spec->reads = true;
+		return true;
+	}
+	spec->is_sharer = strcmp(field, "sharer") == 0;
+	return spec->is_sharer;
+}
+
 static bool parse_extra(const char *field, struct hog_spec *spec)
 {
 	const char *value;
@@ -59,7 +91,7 @@ static bool parse_extra(const char *field, struct hog_spec *spec)
 		spec->has_name = true;
 		return parse_comm(value, spec->name, sizeof(spec->name));
 	}
-	return false;
+	return parse_manner(field, spec);
 }
 
 static bool parse_spec(const char *text, struct hog_spec *spec)
@@ -85,6 +117,9 @@ static bool take_option(int option, const char *value, struct hog_options *optio
 	case 'e':
 		options->expected = value;
 		return value[strspn(value, "LKF?")] == '\0';
+	case 'f':
+		options->zeros = value;
+		return true;
 	case 'm':
 		options->marker = value;
 		return parse_marker(value);
@@ -103,6 +138,24 @@ static bool take_option(int option, const char *value, struct hog_options *optio
 	default:
 		return false;
 	}
+}
+
+/* Whether what a child needs is there; says what is not. */
+static bool is_possible(const struct hog_options *options, unsigned int index)
+{
+	const struct hog_spec *spec = &options->specs[index];
+
+	if (spec->reads && !options->zeros)
+		complain("child %u has no file to read: -f", index);
+	else if (spec->is_sharer && index == 0)
+		complain("child 0 has no child before it to share with");
+	else if (spec->is_sharer && options->together)
+		complain("child %u shares memory, so -a is not possible", index);
+	else if (spec->is_sharer && (spec->leader != HOG_LEADER_WORKS || spec->has_later_uid))
+		complain("child %u shares memory: no leader= and no then=", index);
+	else
+		return true;
+	return false;
 }
 
 /* Reads USER, LIMIT and the SIZEs. */
@@ -134,10 +187,12 @@ static bool take_arguments(int count, char **words, struct hog_options *options)
 		return false;
 	}
 	for (index = 2; index < count; index++) {
-		if (parse_spec(words[index], &options->specs[index - 2]))
-			continue;
-		complain("not a child: %s", words[index]);
-		return false;
+		if (!parse_spec(words[index], &options->specs[index - 2])) {
+			complain("not a child: %s", words[index]);
+			return false;
+		}
+		if (!is_possible(options, (unsigned int)(index - 2)))
+			return false;
 	}
 	if (options->expected && strlen(options->expected) != options->count) {
 		complain("-e %s: one letter is needed for each of %u children",
@@ -150,7 +205,7 @@ static bool take_arguments(int count, char **words, struct hog_options *options)
 int hog_parse(const struct hog_flavour *flavour, int argc, char **argv,
 	      struct hog_options *options)
 {
-	const char *known = flavour->waits_for_daemon ? "+hae:m:ns:t:u:w:" : "+hae:m:ns:t:u:";
+	const char *known = flavour->waits_for_daemon ? "+hae:f:m:ns:t:u:w:" : "+hae:f:m:ns:t:u:";
 	int option;
 
 	*options = (struct hog_options){

@@ -12,16 +12,23 @@
 /* A child's exit statuses. */
 #define HOG_EXIT_ENDED	0	/* it was told to end */
 #define HOG_EXIT_MALLOC	3
-#define HOG_EXIT_SETUP	4	/* its name or its oom_score_adj could not be set */
+#define HOG_EXIT_SETUP	4	/* it could not become what it is to be */
 
-/* A child's ends of its pipes. The last two open and end at their end of file. */
-struct hog_pipes {
-	int answer;
+/*
+ * A child, and those behind it that share its memory and that it starts. The gate
+ * and the end open and end at their end of file.
+ */
+struct hog_family {
+	const struct hog_options *options;
+	const struct hog_spec *specs;
+	unsigned int count;
+	const int *answers;	/* what each of them writes into */
+	pid_t *pids;		/* whose they are; the program sees them, too */
 	int gate;
 	int end;
 };
 
-void hog_child(const struct hog_spec *spec, const struct hog_pipes *pipes)
-	__attribute__((noreturn));
+/* Runs in the new child. */
+void hog_child(const struct hog_family *family) __attribute__((noreturn));
 
 #endif

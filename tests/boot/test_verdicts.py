@@ -47,3 +47,44 @@ def test_a_wrong_kernel_does_not_pass(
     verdict = json.loads((tmp_path / LATEST / "verdict.json").read_text())
     outcomes = {one["outcome"] for one in verdict["scenarios"]}
     assert outcome.name in outcomes
+
+
+# Two kernels with three faults each, which different scenarios judge, and what becomes of those.
+WRONG: dict[str, tuple[tuple[str, ...], dict[str, Outcome]]] = {
+    "rss": (
+        ("sharers-live", "setuid-ignored", "killed-behind-a-read"),
+        {
+            "sharers": Outcome.NOT_KILLED,
+            # Both its processes become their users' by setuid.
+            "sharers-of-two": Outcome.NOT_KILLED,
+            "threads-time": Outcome.PASSED,
+            "exited-leader": Outcome.PASSED,
+            "setuid": Outcome.NOT_KILLED,
+            "read": Outcome.KILLED_LATE,
+        },
+    ),
+    "runtime": (
+        ("others-sharers-live", "threads-time-ignored", "exited-leader-ignored"),
+        {
+            "sharers": Outcome.PASSED,
+            "sharers-of-two": Outcome.NOT_KILLED,
+            "threads-time": Outcome.WRONG_VICTIM,
+            "exited-leader": Outcome.WRONG_VICTIM,
+            "setuid": Outcome.PASSED,
+            "read": Outcome.PASSED,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("policy", WRONG)
+def test_each_of_three_faults_is_seen_by_its_own_scenario(
+    emulate: Emulate, target: Target, tmp_path: Path, policy: str
+) -> None:
+    faults, outcomes = WRONG[policy]
+    patches = tuple(FAULTS / f"{fault}.patch" for fault in faults)
+    options = {"policy": policy, "scenarios": tuple(outcomes), "patches": patches}
+    assert emulate(target, tmp_path, **options) == EXIT_FAILED
+    verdict = json.loads((tmp_path / LATEST / "verdict.json").read_text())
+    seen = {one["scenario"]: one["outcome"] for one in verdict["scenarios"] if one["policy"]}
+    assert seen == {name: outcome.name for name, outcome in outcomes.items()}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness.kernel_output.klog import Section
@@ -110,11 +111,11 @@ class World:
 
     def run(self, run: Run) -> ProgramRun:
         parent = self.pid()
-        uid = uid_of(run.user)
         dead = self.victims(run)
         ends, started, finished = [], [], []
-        for index, child in enumerate(run.children):
-            pid = self.pid()
+        pids = [self.pid() for _ in run.children]
+        for index, (pid, child) in enumerate(zip(pids, run.children, strict=True)):
+            uid = uid_of(run.taker_of(child))
             killed = index in dead
             status = 9 if killed else 0
             ends.append(ChildEnd(index, pid, child.size, "killed" if killed else "lived", status))
@@ -122,13 +123,13 @@ class World:
             if not killed or self.trigger == "daemon":
                 finished.append(Allocation(pid, uid, child.size))
             if killed:
-                self.kill(run, index, pid)
+                self.kill(run, index, pids)
         checks = len(run.children) + bool(run.limit)
         output = ProgramOutput(
-            limit_uid=uid,
-            uid=uid,
+            limit_uid=uid_of(run.user),
+            uid=uid_of(run.runner),
             pid=parent,
-            limits=(LimitSet(uid, run.limit, 0, 0),) if run.limit else (),
+            limits=(LimitSet(uid_of(run.user), run.limit, 0, 0),) if run.limit else (),
             started=tuple(started),
             finished=tuple(finished),
             holding=Holding(NONCE, len(ends) - len(dead)),
@@ -137,13 +138,15 @@ class World:
         )
         return ProgramRun(0, output)
 
-    def kill(self, run: Run, index: int, pid: int) -> None:
-        child = run.children[index]
+    def kill(self, run: Run, index: int, pids: Sequence[int]) -> None:
+        elder = run.elder_of(index)
+        child = run.children[elder]
+        size = sum(run.children[number].size for number in run.shared(index))
         limit = self.scenario.limits[run.user]
         assert limit is not None
         figures = {"runtime": child.cpu_time("runtime") * 10**6 + 12345678}
         has_figure = FIGURE_OF_POLICY[self.policy] is not None
-        rss = child.size if self.trigger == "daemon" else min(child.size, limit)
+        rss = size if self.trigger == "daemon" else min(size, limit)
         by_alloc = "set" if self.scenario.settings else "alloc"
         self.records.append(
             KillRecord(
@@ -151,12 +154,12 @@ class World:
                 uid=uid_of(run.user),
                 user_rss=max(limit, rss) + 4096,
                 mm_max=limit,
-                pid=pid,
+                pid=pids[index],
                 rss=rss,
                 figure=figures.get(self.policy, 1234) if has_figure else None,
                 policy=self.policy,
                 trigger="syscall" if self.trigger == "daemon" else by_alloc,
-                sharer_of=None,
+                sharer_of=None if elder == index else pids[elder],
                 comm=PROGRAMS[self.trigger] if child.name is None else child.name,
             )
         )
@@ -177,6 +180,7 @@ class World:
             if limit is None:
                 continue
             records = [record for record in self.records if record.uid == uid_of(user)]
+            chosen = [record for record in records if record.sharer_of is None]
             over = user in self.scenario.nobody_left
             entries.append(
                 LimitEntry(
@@ -186,8 +190,8 @@ class World:
                     peak_rss=max((record.user_rss for record in records), default=limit),
                     overshoot=4096 if records else 0,
                     kills=len(records),
-                    last_pid=records[-1].pid if records else 0,
-                    last_comm=records[-1].comm if records else "",
+                    last_pid=chosen[-1].pid if chosen else 0,
+                    last_comm=chosen[-1].comm if chosen else "",
                 )
             )
         return tuple(entries)
@@ -199,17 +203,31 @@ def weighed(pid: int) -> Candidate:
 
 
 def told(seen: Observations) -> Observations:
-    """Return `seen` with the kernel's decisions, each among all children of the user."""
-    started = [one for run in seen.runs.values() for one in run.output.started]
+    """Return `seen` with the kernel's decisions, each among all children of the user's runs.
+
+    Those that died because they share a victim's memory were no candidates.
+    """
+    records = parse_log(seen.section.text, raw=True).records
+    sharers = {record.pid for record in records if record.sharer_of is not None}
+    candidates = {
+        uid: tuple(
+            weighed(end.pid)
+            for run in seen.runs.values()
+            for end in run.output.children
+            if run.output.limit_uid == uid and end.pid not in sharers
+        )
+        for uid in {record.uid for record in records}
+    }
     decisions = tuple(
         Decision(
             time=record.time or 0.0,
             uid=record.uid,
             policy=record.policy,
             chosen=record.pid,
-            candidates=tuple(weighed(one.pid) for one in started if one.uid == record.uid),
+            candidates=candidates[record.uid],
             expected=record.pid,
         )
-        for record in parse_log(seen.section.text, raw=True).records
+        for record in records
+        if record.pid not in sharers
     )
     return replace(seen, decisions=decisions)

@@ -8,14 +8,15 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cases.h"
 #include "output.h"
 #include "stage.h"
+#include "thread.h"
 
 #define READ_END	0
 #define WRITE_END	1
@@ -156,20 +157,6 @@ static void __attribute__((noreturn)) play_vfork(const struct who_args *args)
 	_exit(status == 0 ? EXIT_EXPECTED : EXIT_UNEXPECTED);
 }
 
-static bool leader_is_zombie(void)
-{
-	FILE *stat = fopen("/proc/self/stat", "re");
-	char line[256], *name_end;
-
-	if (!stat)
-		stage_fail("/proc/self/stat");
-	if (!fgets(line, sizeof(line), stat))
-		stage_fail("/proc/self/stat");
-	fclose(stat);
-	name_end = strrchr(line, ')');
-	return name_end && strncmp(name_end, ") Z", 3) == 0;
-}
-
 /* What the thread does that its leader leaves behind. */
 struct heir {
 	unsigned long size;
@@ -179,11 +166,10 @@ struct heir {
 
 static void *outlive_leader(void *arg)
 {
-	const struct timespec moment = { .tv_nsec = 1000000 };
 	const struct heir *heir = arg;
 
-	while (!leader_is_zombie())
-		nanosleep(&moment, NULL);
+	if (await_end_of_leader() < 0)
+		stage_fail("/proc/self/stat");
 	say("leader: pid=%d, tid=%d, state=Z", (int)stage_pid(), (int)syscall(__NR_gettid));
 	stage_hold(heir->size);
 	stage_wait(1);
@@ -202,9 +188,7 @@ static void __attribute__((noreturn)) exit_before(const struct heir *heir)
 	kept = *heir;
 	stage_say_process();
 	stage_thread(outlive_leader, &kept);
-	/* Of this thread alone; _exit() would end the process. */
-	for (;;)
-		syscall(__NR_exit, 0);
+	end_thread();
 }
 
 static void __attribute__((noreturn)) play_exited_leader(const struct who_args *args)
@@ -418,6 +402,55 @@ static void __attribute__((noreturn)) play_deltas_shared(const struct who_args *
 	meet(args, stage_hold_shared);
 }
 
+static int hold_for_all(void *arg)
+{
+	const struct meeting *meeting = arg;
+
+	stage_bind();
+	stage_hold_private(meeting->size);
+	stage_tell(meeting->ready[WRITE_END], 1);
+	/* Where the others are killed, this one must not end before. */
+	if (!stage_hear(meeting->go[READ_END], 1))
+		wait_for_ever(NULL);
+	_exit(EXIT_EXPECTED);
+}
+
+/* As with threads, but each is a process of its own that shares the memory. */
+static void __attribute__((noreturn)) play_deltas_sharers(const struct who_args *args)
+{
+	struct meeting meeting = { .size = args->size };
+	unsigned long i;
+
+	stage_say_process();
+	stage_pipe(meeting.ready);
+	stage_pipe(meeting.go);
+	for (i = 1; i < args->count; i++)
+		stage_share(hold_for_all, &meeting, CLONE_PARENT);
+	stage_hear(meeting.ready[READ_END], args->count - 1);
+	stage_wait(1);
+	stage_tell(meeting.go[WRITE_END], args->count - 1);
+	_exit(EXIT_EXPECTED);
+}
+
+/* A page table maps as much at least. */
+#define TABLE_SPAN	(2UL << 20)
+
+/* Reads what nobody has written: the same page of zeros everywhere, in a table each. */
+static void __attribute__((noreturn)) play_tables(const struct who_args *args)
+{
+	volatile char *memory = mmap(NULL, args->size, PROT_READ,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	unsigned long at;
+
+	if (memory == MAP_FAILED)
+		stage_fail("mmap");
+	stage_say_process();
+	for (at = 0; at < args->size; at += TABLE_SPAN)
+		(void)memory[at];
+	stage_wait(1);
+	_exit(EXIT_EXPECTED);
+}
+
 const struct who_case who_cases[] = {
 	{ "threads", "ns", 1, play_threads },
 	{ "clone-vm", "ns", 0, play_clone_vm },
@@ -431,9 +464,11 @@ const struct who_case who_cases[] = {
 	{ "setuid-up", "su", 1, play_setuid_up },
 	{ "forks", "ns", 1, play_forks },
 	{ "zombies", "n", 1, play_zombies },
+	{ "tables", "s", 1, play_tables },
 	{ "deltas", "ns", 1, play_deltas },
 	{ "deltas-unmapping", "ns", 1, play_deltas_unmapping },
 	{ "deltas-file", "ns", 1, play_deltas_file },
 	{ "deltas-shared", "ns", 1, play_deltas_shared },
+	{ "deltas-sharers", "ns", 0, play_deltas_sharers },
 	{ NULL, NULL, 0, NULL },
 };

@@ -15,6 +15,7 @@
 
 #include "output.h"
 #include "stage.h"
+#include "thread.h"
 
 /* For what it takes to print a line. */
 #define STACK_SIZE	(128UL * 1024)
@@ -22,13 +23,6 @@
 /* What one page table names, and less faults than a thread holds back. */
 #define BY_ONE_PAGE_TABLE	(2UL * 1024 * 1024)
 #define FAULTS_BETWEEN		60
-
-/* On 32-bit ARM the plain one takes uids of 16 bits. */
-#ifdef __NR_setresuid32
-#define NR_SETRESUID	__NR_setresuid32
-#else
-#define NR_SETRESUID	__NR_setresuid
-#endif
 
 static int stage_steps = -1;
 
@@ -154,11 +148,8 @@ void stage_bind(void)
 
 void stage_set_uids(uid_t real, uid_t effective, uid_t saved)
 {
-	/* The C library's function would change all threads. */
-	if (syscall(NR_SETRESUID, real, effective, saved) < 0)
+	if (set_thread_uids(real, effective, saved) < 0)
 		stage_fail("setresuid");
-	/* Which a change of the effective uid forgets. */
-	stage_bind();
 	say("uids: pid=%d, tid=%d, real=%u, effective=%u", (int)stage_pid(),
 	    (int)syscall(__NR_gettid), (unsigned int)getuid(), (unsigned int)geteuid());
 }

@@ -49,10 +49,12 @@ static const char usage[] =
 	"  setuid-up SIZE U          U's process; 2: it is root in effect; 3: it is root's\n"
 	"  forks N SIZE              a process of so much, and its N-1 children\n"
 	"  zombies N                 N zombies that had 1 MiB each, and their parent\n"
+	"  tables SIZE               a process with page tables for SIZE, and nothing in them\n"
 	"  deltas N SIZE             N threads touch SIZE each; 2: the mm's counters know it\n"
 	"  deltas-unmapping N SIZE   the same, giving back a page every few faults\n"
 	"  deltas-file N SIZE        the same, with pages of a file\n"
-	"  deltas-shared N SIZE      the same, with shared memory\n";
+	"  deltas-shared N SIZE      the same, with shared memory\n"
+	"  deltas-sharers N SIZE     N processes share an mm; all but the first touch SIZE each\n";
 
 struct options {
 	const struct who_case *play;

@@ -51,15 +51,31 @@ def test_the_victims_deaths_suffice_and_each_is_needed(scenario: Scenario, polic
         if limit is None or not runs or isinstance(expected, Enough):
             continue
         dead = {(expected.run, index) for index in expected.indexes} if expected else set()
+        # Sharers die together.
         sizes = {
-            (run.name, index): child.size
+            (run.name, index): sum(run.children[one].size for one in run.shared(index))
             for run in runs
             for index, child in enumerate(run.children)
+            if not child.is_sharer
         }
+        for run in runs:
+            for index in range(len(run.children)):
+                assert ((run.name, index) in dead) == ((run.name, run.elder_of(index)) in dead)
         alive = sum(size for child, size in sizes.items() if child not in dead)
         if user not in scenario.nobody_left:
             assert alive + ROOM * len(runs) < limit
         assert all(alive + sizes[victim] >= limit for victim in dead & sizes.keys())
+
+
+@each_scenario
+def test_children_are_what_the_programs_can_start(scenario: Scenario) -> None:
+    for run in scenario.runs:
+        assert not (run.by_root and run.shielded)
+        assert not run.children[0].is_sharer
+        for child in run.children:
+            # Only root can become somebody else.
+            assert run.by_root or (child.user is None and not child.is_late)
+            assert not (child.is_sharer and (run.together or child.leader or child.is_late))
 
 
 @each_scenario
@@ -72,7 +88,12 @@ def test_a_victim_is_the_largest_by_far_when_it_crosses_the_limit(
     if not isinstance(expected, Victims):
         return
     run = scenario.run(expected.run)
-    sizes = [child.size + overhead for child in run.children]
+    sizes = [
+        0
+        if child.is_sharer
+        else overhead + sum(run.children[one].size for one in run.shared(index))
+        for index, child in enumerate(run.children)
+    ]
     # A victim that crossed the limit before is gone.
     others = [size for number, size in enumerate(sizes) if number not in expected.indexes]
     same_user = [one for one in scenario.runs if one.user == run.user and one is not run]
@@ -82,8 +103,9 @@ def test_a_victim_is_the_largest_by_far_when_it_crosses_the_limit(
     limit = min(
         (step.limit for step in scenario.settings if isinstance(step.limit, int)), default=0
     )
-    for index in expected.indexes:
-        at_the_crossing = sizes[index] if limit else run.limit - sum_of_others
+    for index in {run.elder_of(index) for index in expected.indexes}:
+        at_once = limit or run.children[index].is_late
+        at_the_crossing = sizes[index] if at_once else run.limit - sum_of_others
         assert at_the_crossing > 1.5 * max([overhead, *others])
 
 

@@ -95,13 +95,44 @@ def test_a_runs_options(name: str, run: str, policy: str, trigger: str, option: 
         (Child(5, adj=0), "5,adj=0"),
         (Child(5, name="a,\n"), "5,name=\\x61\\x2c\\x0a"),
         (Child(5, cpu_ms=700, sure_ms=50), "5,cpu=700"),
+        (Child(5, cpu_ms=700, leader="waits"), "5,cpu=700,leader=waits"),
+        (Child(5, leader="exits", reads=True), "5,leader=exits,reads"),
+        (Child(5, is_sharer=True), "5,sharer"),
     ],
 )
 def test_a_childs_argument(child: Child, argument: str) -> None:
-    assert child_argument(child, "rss") == argument
-    assert child_argument(child, "badness") == argument
+    run = Run("main", "u0_a70", (child,))
+    assert child_argument(run, child, "rss") == argument
+    assert child_argument(run, child, "badness") == argument
     # Under runtime it uses more CPU time.
-    assert child_argument(child, "runtime") == argument.replace("700", str(700 + child.sure_ms))
+    assert child_argument(run, child, "runtime") == argument.replace(
+        "700", str(700 + child.sure_ms)
+    )
+
+
+@pytest.mark.parametrize(
+    ("child", "argument"),
+    [
+        (Child(5), "5,user=10070"),
+        (Child(5, is_late=True), "5,then=10070"),
+        (Child(5, is_sharer=True, user="u0_a71"), "5,user=10071,sharer"),
+    ],
+)
+def test_a_child_that_becomes_somebodys(child: Child, argument: str) -> None:
+    run = Run("main", "u0_a70", (Child(5), child), by_root=True)
+    assert child_argument(run, child, "rss") == argument
+    words = run_command(run, script("course"))
+    # Root's own shell may be protected, and its children too.
+    assert words.startswith("print -r -- 0 > /proc/self/oom_score_adj && exec ./oom_test_kernel ")
+
+
+def test_what_is_read_is_there_and_goes() -> None:
+    text = script("read").text
+    file = "/data/local/tmp/zeros-5f0c"
+    made, used, gone = (text.index(word) for word in (f" {file} ||", f"-f {file}", f" {file};"))
+    assert made < used < gone
+    assert "busybox truncate -s 14000000 " in text
+    assert "zeros" not in script("course").text
 
 
 def test_together() -> None:

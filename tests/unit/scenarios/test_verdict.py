@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -31,6 +32,15 @@ WITH_RUNS = [case for case in CASES if case[0].runs]
 NOBODY_DIES = [case for case in WITH_RUNS if case[0].expected[case[1]] is None]
 SETTING = [case for case in CASES if case[0].settings]
 LIMITED = [case for case in CASES if any(case[0].limits.values())]
+GROWN = [
+    case
+    for case in CASES
+    if case[2] == "alloc" and not case[0].settings and not case[0].nobody_left
+]
+GROWN_AND_KILLED = [case for case in GROWN if case in KILLING]
+SHARING = [
+    case for case in CASES if any(child.is_sharer for run in case[0].runs for child in run.children)
+]
 BY_DAEMON = [case for case in CASES if case[2] == "daemon"]
 
 Case = tuple[Scenario, str, str]
@@ -140,6 +150,22 @@ def victim_lives(case: Case, observations: Observations) -> Observations:
     return with_log(lived, "".join(line for line in lines if f"pid={pid}," not in line))
 
 
+def sharer_lives(case: Case, observations: Observations) -> Observations:
+    """Keep all that share the victim's memory alive, and without a record."""
+    run = case[0].run("main")
+    lines = observations.section.text.splitlines(keepends=True)
+    for index, child in enumerate(run.children):
+        if child.is_sharer:
+            observations = with_end(observations, "main", index, outcome="lived", status=0)
+    return with_log(observations, "".join(line for line in lines if "sharer_of=" not in line))
+
+
+def sharer_dies_for_itself(case: Case, observations: Observations) -> Observations:
+    """The kernel chose it, too, after its memory had not gone with the victim."""
+    text = re.sub(r"\tsharer_of=[0-9]+,", "", observations.section.text)
+    return with_log(observations, text)
+
+
 def another_dies_too(case: Case, observations: Observations) -> Observations:
     """A survivor of the last run died too, with a record that is flawed and the last."""
     name = case[0].runs[-1].name
@@ -212,6 +238,11 @@ FALSIFICATIONS: list[tuple[str, list[Case], Change, Outcome]] = [
     ("another dies too", WITH_SURVIVOR, another_dies_too, Outcome.TOO_MANY_KILLED),
     ("one dies where nobody should", NOBODY_DIES, another_dies_too, Outcome.TOO_MANY_KILLED),
     ("the victim lives", EXACT, victim_lives, Outcome.NOT_KILLED),
+    ("a sharer lives", SHARING, sharer_lives, Outcome.NOT_KILLED),
+    ("an overshoot", GROWN, entry_changed(overshoot=10**8), Outcome.KILLED_LATE),
+    ("a late kill", GROWN_AND_KILLED, edit_record("uRSS", "999000000"), Outcome.KILLED_LATE),
+    ("a sharer as a victim", SHARING, sharer_dies_for_itself, Outcome.RECORDS_DISAGREE),
+    ("another's sharer", SHARING, edit_record("sharer_of", "9999"), Outcome.RECORDS_DISAGREE),
     ("the parent is the victim", KILLING, parent_dies, Outcome.WRONG_VICTIM),
     ("a stranger is a victim", CASES, logged(RECORD), Outcome.WRONG_VICTIM),
     ("a syscall is refused", SETTING, setting_refused, Outcome.WRONG_ANSWER),
@@ -236,7 +267,7 @@ FALSIFICATIONS: list[tuple[str, list[Case], Change, Outcome]] = [
     ("a check failed", WITH_RUNS, done_changed(passed=0), Outcome.INFRASTRUCTURE_FAILED),
     ("another program", WITH_RUNS, done_changed(program="x"), Outcome.INFRASTRUCTURE_FAILED),
     ("a torn line", WITH_RUNS, run_changed(strange=("child e",)), Outcome.INFRASTRUCTURE_FAILED),
-    ("another user", WITH_RUNS, run_changed(uid=0), Outcome.INFRASTRUCTURE_FAILED),
+    ("another user", WITH_RUNS, run_changed(uid=10099), Outcome.INFRASTRUCTURE_FAILED),
     ("no ends", WITH_RUNS, run_changed(children=()), Outcome.INFRASTRUCTURE_FAILED),
     ("never held", WITH_RUNS, run_changed(holding=None), Outcome.INFRASTRUCTURE_FAILED),
     ("not started", WITH_RUNS, run_changed(started=()), Outcome.INFRASTRUCTURE_FAILED),
@@ -402,3 +433,24 @@ def test_another_users_process_is_no_candidate(case: Case) -> None:
     more = (*observations.decisions[-1].candidates, weighed(neighbour.pid))
     assert decided(case) is Outcome.PASSED
     assert decided(case, candidates=more) is Outcome.WRONG_VICTIM
+
+
+@pytest.mark.parametrize("case", SHARING)
+def test_who_shares_an_older_ones_memory_is_no_candidate(case: Case) -> None:
+    observations = told(seen(case))
+    assert observations.decisions is not None
+    children = case[0].run("main").children
+    sharer = next(index for index, child in enumerate(children) if child.is_sharer)
+    pid = observations.runs["main"].output.children[sharer].pid
+    more = (*observations.decisions[-1].candidates, weighed(pid))
+    assert decided(case) is Outcome.PASSED
+    assert decided(case, candidates=more) is Outcome.WRONG_VICTIM
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_user_may_get_beyond_its_limit_by_what_a_process_brings_along(policy: str) -> None:
+    case = case_of("setuid", policy)
+    brought = entry_changed(overshoot=7 * 10**6)(case, seen(case))
+    assert outcome(case, brought) is Outcome.PASSED
+    far = entry_changed(overshoot=2 * 10**7)(case, seen(case))
+    assert outcome(case, far) is Outcome.KILLED_LATE
