@@ -363,8 +363,8 @@ def replay(ctx: Context, file: str) -> None:
 
 @task(
     help={
-        "quick": "only the main figures, in under five minutes",
-        "part": "only counts, kills, crowds or times (may be repeated)",
+        "quick": "only the main figures, in about five minutes",
+        "part": "only counts, kills, crowds, bystanders or times (may be repeated)",
         **TREE_HELP,
         **COMPILER_HELP,
     },

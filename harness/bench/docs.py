@@ -10,11 +10,11 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 from harness.bench import plan as bench_plan
 from harness.bench import plot
-from harness.bench.baselines import BASELINES, STOCK
+from harness.bench.baselines import BASELINES, PATCHED, STOCK
 from harness.bench.goals import (
     AGREEMENT_PAGES,
     AGREEMENT_PAGES_EACH,
@@ -40,6 +40,7 @@ _HEAD = """\
 # Benchmarks
 """
 _KERNEL = re.compile(r"^<!-- (\S+): -->\n.*?^<!-- :\1 -->\n", re.MULTILINE | re.DOTALL)
+_KILLED = bench_plan.full().bystanders[PATCHED.name].processes
 _METHOD = f"""\
 ## How it is measured
 
@@ -60,8 +61,34 @@ tables. From outside the overshoot is their sum at the time that the kernel's lo
 kill, less the limit; from inside it is `uRSS` less `mm_max` of the kill's record. They agree if
 they differ by at most {AGREEMENT_PAGES} pages and {AGREEMENT_PAGES_EACH} for each process. The
 larger one counts. Processes stop to grow {bench_plan.MOST_ABOVE_MIB} MB above the limit: what is
-marked + would have got further. The latency is from the page that crossed the limit until the
-victim could be waited for, which is when its memory is free.
+marked + would have got further.
+
+The times of a kill are measured on the machine whose clock counts instructions, a nanosecond each
+("instructions" in the table of kills), because elsewhere a busy host would be measured. They begin
+with the page that crossed the limit. A process of real-time priority reads every 0.1 ms how much of
+the machine's memory is free, and adds what the processes have touched: only what is given back
+changes that sum. Memory is free again when the sum has risen by 2 MB, so that the user is within
+its limit. All of the victim's memory is free when the sum has risen by what the victim had touched,
+but for 5 MB that the allocator's lists for each CPU may keep (for half of it, if it had less than
+10 MB). The victim is gone when its parent could wait for it: this is what older sections call free
+memory, and latency. The interval of a median and of a p99 is the 95 % one by the binomial
+distribution.
+
+Other users' waits are measured by the same clock. The worst of each run counts: the figure is the
+median of the runs, "between" is the least and the most. While {_KILLED} processes of a user are
+killed (fewer with `--quick`), because it is given a limit of one page, or on the stock kernel by
+`kill(2)`, a bystander of another user touches fresh pages. It has a real-time priority, so it waits
+for locks alone. A second bystander has none: it also waits for its turn on the CPU, on which the
+killed processes end. Root reads, without blocking, from a pipe to which a user writes
+{bench_plan.PIPE_LIMIT_MIB * 3 // 8} MB of a file that it has mapped and not touched. In the middle
+of a `write()` it exceeds its limit of {bench_plan.PIPE_LIMIT_MIB} MB. The victim has
+{bench_plan.PIPE_LIMIT_MIB * 3 // 4} MB and is stuck in its exit, because another process of the
+user traces it.
+
+A user forks about 1.4 MB below its limit; the looks at it are the different numbers of scans in the
+kernel's trace events. What a look costs is counted in instructions: a user's limit is set to what
+it is already, 200 times, and each time the user is looked at. The system calls for that are in the
+figure.
 """
 
 
@@ -110,6 +137,7 @@ def _of_kernel(kernel: str, result: BenchResult) -> list[str]:
             f"of {bench_plan.CROWD_LIMIT_MIB} MB",
             _crowds(measured),
         ),
+        *_section("### What others feel, and looks", _felt(measured)),
         *_section("### What others have published", published),
         f"<!-- :{kernel} -->\n",
     ]
@@ -162,7 +190,11 @@ def _ratio(estimate: Estimate | None, form: str = "{:.4f}") -> str:
 def _instructions(measured: Measured) -> str:
     """Return a table with a row for each setting and work, and a column for each kernel."""
     names = _compared(measured.counts)
-    keys = dict.fromkeys((c.setting, c.work) for c in measured.counts if c.baseline in names)
+    keys = dict.fromkeys(
+        (c.setting, c.work)
+        for c in measured.counts
+        if c.baseline in names and c.work != bench_plan.LOOK.name
+    )
     return table(
         ("setting, work", *names),
         (
@@ -203,19 +235,20 @@ def _kills(measured: Measured) -> str:
     return table(
         (
             *("kernel, processes and limit", "kills", "mean overshoot", "worst", "agree"),
-            *("latency: median", "p99", "worst, ms"),
+            *("ms to free memory: median", "p99", "to all of it: median", "p99"),
+            *("until gone: median", "p99"),
         ),
         (_kill_row(case) for case in measured.kill_cases),
     )
 
 
 def _kill_row(case: KillCase) -> tuple[str, ...]:
-    title = f"{case.baseline}: {case.processes} at {case.limit_mib} MB"
+    clock = ", instructions" if case.counted else ""
+    title = f"{case.baseline}: {case.processes} at {case.limit_mib} MB{clock}"
     if not case.kills:
-        return (title, f"0 of {case.wanted}", *[""] * 6)
+        return (title, f"0 of {case.wanted}", *[""] * 9)
     pages = [over(kill) for kill in case.kills]
     capped = "+" if any(kill.capped for kill in case.kills) else ""
-    latencies = [kill.latency_us / 1000 for kill in case.kills]
     recorded = any(kill.inside is not None for kill in case.kills)
     agreeing = sum(agrees(case, kill) for kill in case.kills)
     return (
@@ -224,10 +257,18 @@ def _kill_row(case: KillCase) -> tuple[str, ...]:
         f"{mean_over(case).value:.1f}{capped}",
         f"{max(pages)}{capped}",
         f"{agreeing} of {len(case.kills)}" if recorded else "no record",
-        f"{median(latencies):.1f}",
-        f"{percentile(latencies, 0.99):.1f}",
-        f"{max(latencies):.1f}",
+        *_milliseconds([kill.free_us for kill in case.kills]),
+        *_milliseconds([kill.all_free_us for kill in case.kills]),
+        *_milliseconds([kill.latency_us for kill in case.kills]),
     )
+
+
+def _milliseconds(us: Sequence[int | None]) -> tuple[str, str]:
+    """Return the median and the p99 of times, in ms; nothing if one of them is not known."""
+    known = [one / 1000 for one in us if one is not None]
+    if len(known) < len(us):
+        return "", ""
+    return f"{median(known):.1f}", f"{percentile(known, 0.99):.1f}"
 
 
 def _crowds(measured: Measured) -> str:
@@ -248,6 +289,44 @@ def _crowds(measured: Measured) -> str:
                 )
             )
     return table(("kernel", "within the limit again", "median ms", "worst ms", "killed"), rows)
+
+
+def _felt(measured: Measured) -> str:
+    """Return a table of each run's waits and looks, and of what a look costs."""
+    rows = [
+        (
+            f"{one.baseline}: a bystander's worst fault beside {one.killed} kills, ms",
+            f"{one.worst_us / 1000:.1f}",
+            f"{one.faults} faults; an ordinary one's {one.ordinary_us / 1000:.1f} ms",
+        )
+        for one in measured.massacres
+    ]
+    rows += [
+        (
+            f"{one.baseline}: root's worst read of a pipe, ms",
+            f"{one.worst_us / 1000:.1f}",
+            f"{one.reads} reads",
+        )
+        for one in measured.pipes
+    ]
+    rows += [
+        (
+            f"{one.baseline}: looks for each fork+exit near the limit",
+            f"{one.looks / one.forks:.4f}",
+            f"{one.looks} looks, {one.forks} forks",
+        )
+        for one in measured.looks
+    ]
+    rows += [
+        (
+            f"{one.baseline}: instructions of a look, {bench_plan.SETTINGS[one.setting].text}",
+            f"{fmean(one.values):.0f}",
+            f"{min(one.values):.0f} … {max(one.values):.0f}",
+        )
+        for one in measured.counts
+        if one.work == bench_plan.LOOK.name
+    ]
+    return table(("what, in each run", "found", "of, or between"), rows)
 
 
 def _without_folders(result: BenchResult) -> BenchResult:

@@ -25,6 +25,8 @@ MIB = 1 << 20
 # The user whose memory is measured (u0_a70), and the first of those that only have a limit.
 UID = 10070
 FIRST_OTHER_UID = 20000
+# The first of those that only have processes.
+FIRST_STRANGER = 30000
 # Far above the usage of any work, even with the pages of 1000 idle processes.
 FAR_LIMIT = 900 * MIB
 OTHERS_LIMIT = 64 * MIB
@@ -39,6 +41,8 @@ class Setting:
     own_limit: bool = False
     others: int = 0
     processes: int = 0
+    # Idle processes of other users.
+    strangers: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Work:
     words: tuple[str, ...]
     # Runs of one program; the first is not counted, because its caches are cold.
     runs: int = 4
+    # Whether root does it, and not the measured user.
+    by_root: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,19 @@ class Overcommit:
     processes: int
     limit_mib: int
     kills: int
+
+
+@dataclass(frozen=True)
+class Bystanders:
+    """What others feel of a user that exceeds its limit, on one kernel: how often to measure it."""
+
+    # The processes that are killed at once beside a bystander.
+    processes: int
+    massacres: int
+    # Runs in which root reads what the user writes to a pipe.
+    pipes: int = 0
+    # Runs in which the user forks near its limit.
+    looks: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,6 +101,9 @@ class Plan:
     overcommits: Mapping[str, tuple[Overcommit, ...]]
     # The number of crowds for each kernel.
     crowds: Mapping[str, int]
+    # Over-commits whose times count, on the machine whose clock counts instructions.
+    freed: Mapping[str, tuple[Overcommit, ...]]
+    bystanders: Mapping[str, Bystanders]
     # Wall-clock: every work on every kernel, in turns, with the user's limit out of reach.
     timed: tuple[Baseline, ...] = ()
     timed_works: tuple[Work, ...] = ()
@@ -92,7 +114,8 @@ class Plan:
         """All kernels that the plan needs, in the order in which to build them."""
         names = {one.baseline.name for one in self.countings}
         names |= {one.name for one in self.timed}
-        names |= self.overcommits.keys() | self.crowds.keys()
+        for some in (self.overcommits, self.crowds, self.freed, self.bystanders):
+            names |= some.keys()
         return tuple(one for one in BASELINES.values() if one.name in names)
 
 
@@ -104,8 +127,21 @@ CROWDED = tuple(
     Setting(f"own-{count}", f"the same, {count} processes", own_limit=True, processes=count)
     for count in (10, 100, 1000)
 )
+# The user has some processes to look at, as often as not.
+BESIDE = tuple(
+    Setting(
+        f"beside-{count}",
+        f"the same, 10 processes, {count} of other users",
+        own_limit=True,
+        processes=10,
+        strangers=count,
+    )
+    for count in (10, 2000, 10000)
+)
+# No user may have more processes than half of what the machine's memory is good for.
+STRANGERS_EACH = 1000
 SETTINGS = MappingProxyType(
-    {one.name: one for one in (NONE, OTHERS_10, OTHERS_4096, OWN, *CROWDED)}
+    {one.name: one for one in (NONE, OTHERS_10, OTHERS_4096, OWN, *CROWDED, *BESIDE)}
 )
 
 TOUCH = Work("touch", ("touch", "32768"))
@@ -113,6 +149,8 @@ TOUCH = Work("touch", ("touch", "32768"))
 TOUCH_LESS = Work("touch-less", ("touch", "8192"))
 TOUCH_LEAST = Work("touch-less", ("touch", "8192"), runs=2)
 FORK = Work("fork", ("fork", "300"), runs=9)
+# Each time that the limit is set, the user is looked at.
+LOOK = Work("look", ("look", str(UID), str(FAR_LIMIT), "200"), by_root=True)
 STORM = Work("storm", ("storm", "4", "8192"))
 
 
@@ -137,6 +175,14 @@ REPORT_2020 = tuple(
 # Processes and limits (MiB) of the over-commit cases.
 OVERCOMMITS = tuple((processes, mib) for mib in (64, 128) for processes in (1, 4, 8))
 CROWD_PROCESSES, CROWD_MIB, CROWD_LIMIT_MIB = 64, 2, 64
+# Memory of the victim that is stuck beside a pipe: three quarters of this.
+PIPE_LIMIT_MIB = 60
+# What a massacre leaves its user. Each process has more.
+MASSACRE_LIMIT, MASSACRE_PAGES = PAGE, 16
+# What a user has that forks near its limit, but for the room that is left to it: about 1.4 MB,
+# and the pages of the process that forks and of its child.
+NEAR_PAGES, NEAR_LEFT, NEAR_FORKER = 2048, 350, 160
+NEAR = Work("fork", ("fork", "150"), runs=2)
 # The processes stop growing when they are this far above the limit: some alternatives would
 # otherwise let them take all of the machine's memory.
 MOST_ABOVE_MIB = 320
@@ -151,6 +197,7 @@ def _countings() -> tuple[Counting, ...]:
     found += [Counting(PATCHED_4096, setting, TOUCH) for setting in (NONE, OTHERS_10, OTHERS_4096)]
     for other in (SCAN_ALWAYS, TIMER, DAEMON_5, DAEMON_02, MEMCG):
         found += [Counting(other, OWN, work) for work in (TOUCH, FORK, STORM)]
+    found += [Counting(PATCHED, beside, LOOK) for beside in (BESIDE[0], BESIDE[-1])]
     few, some, many = CROWDED
     found += [Counting(SCAN_ALWAYS, crowded, TOUCH_LESS, programs=2) for crowded in (few, some)]
     found += [Counting(SCAN_ALWAYS, many, TOUCH_LEAST, programs=1)]
@@ -166,6 +213,7 @@ def full() -> Plan:
     """Return the plan for docs/benchmarks.md."""
     killing = (PATCHED, SCAN_ALWAYS, TIMER, DAEMON_02, MEMCG)
     thirty = tuple(Overcommit(processes, mib, 30) for processes, mib in OVERCOMMITS)
+    twenty = tuple(Overcommit(processes, mib, 20) for processes, mib in OVERCOMMITS)
     # Fewer, because a kill of DAEMON_5 takes up to 5 s.
     ten = tuple(Overcommit(processes, mib, 10) for processes, mib in OVERCOMMITS)
     return Plan(
@@ -175,11 +223,17 @@ def full() -> Plan:
         rounds=10,
         overcommits={**{one.name: thirty for one in killing}, DAEMON_5.name: ten},
         crowds={**{one.name: 10 for one in killing}, DAEMON_5.name: 5},
+        # Not DAEMON_5, whose seconds would all be counted.
+        freed={one.name: twenty if one is PATCHED else ten for one in killing},
+        bystanders={
+            STOCK.name: Bystanders(processes=2000, massacres=5),
+            PATCHED.name: Bystanders(processes=2000, massacres=5, pipes=10, looks=5),
+        },
     )
 
 
 def quick() -> Plan:
-    """Return a plan for the main figures that a busy host does not change, in five minutes."""
+    """Return a plan for the main figures, in about five minutes."""
     few, _, many = CROWDED
     works = (TOUCH, FORK, STORM)
     settings = (NONE, OTHERS_10, OWN)
@@ -188,6 +242,7 @@ def quick() -> Plan:
             *(Counting(STOCK, NONE, work, programs=3) for work in works),
             *(Counting(PATCHED, setting, w, programs=3) for setting in settings for w in works),
             *(Counting(PATCHED, crowded, TOUCH_LESS) for crowded in (few, many)),
+            *(Counting(PATCHED, beside, LOOK, programs=2) for beside in BESIDE[:2]),
             Counting(SCAN_ALWAYS, OWN, TOUCH, programs=2),
         ),
         overcommits={
@@ -195,4 +250,6 @@ def quick() -> Plan:
             TIMER.name: (Overcommit(4, 64, 5),),
         },
         crowds={PATCHED.name: 1},
+        freed={PATCHED.name: tuple(Overcommit(*case, 5) for case in OVERCOMMITS)},
+        bystanders={PATCHED.name: Bystanders(processes=300, massacres=3, pipes=3, looks=1)},
     )

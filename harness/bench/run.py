@@ -14,7 +14,7 @@ import secrets
 import shlex
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from harness.bench import plot as bench_plot
 from harness.bench.baselines import Baseline
 from harness.bench.goals import Judgement, Verdict
 from harness.bench.output import PROGRAM, BenchOutput, idle_pid, parse_bench
-from harness.bench.plan import MIB, UID, Overcommit, Plan, Setting, Work
+from harness.bench.plan import MIB, UID, Bystanders, Overcommit, Plan, Setting, Work
 from harness.bench.result import (
     JSON,
     BenchResult,
@@ -38,6 +38,9 @@ from harness.bench.result import (
     Crowd,
     Kill,
     KillCase,
+    Looks,
+    Massacre,
+    PipeReads,
     Timing,
     to_csv,
     to_json,
@@ -56,11 +59,12 @@ from harness.machine.adb import Device
 from harness.machine.session import Boot, open_session
 from harness.results.folder import ResultFolder
 from harness.scenarios.run import DEVICE_FOLDER, parse_limits
+from harness.scenarios.script import TRACING, events_command
 from harness.targets.model import PAGE, QemuMachine, Target
 from harness.ui.workspace import Workspace
 
 CSV = "bench.csv"
-PARTS = ("counts", "kills", "crowds", "times")
+PARTS = ("counts", "kills", "crowds", "bystanders", "times")
 
 _DAEMON = "oom_daemon"
 _DAEMON_MODULE = "my_oom_killer"
@@ -69,6 +73,9 @@ _DAEMON_MODULE = "my_oom_killer"
 _CONSOLE_LEVEL = 3
 # The layout of a program's address space decides how many page tables a fork copies.
 _RANDOM_LAYOUT = "/proc/sys/kernel/randomize_va_space"
+_FIND_TRACE = " || ".join(f"trace={folder}/trace; [ -e $trace ]" for folder in TRACING)
+_CLEAR_TRACE = f"{{ {_FIND_TRACE}; }} && : > $trace"
+_READ_TRACE = f"{{ {_FIND_TRACE}; }} && cat $trace"
 _SETTING_SECONDS = 300.0
 # An idle host executes and counts 200 million instructions per second; a busy one far fewer.
 _WORK_SECONDS = 900.0
@@ -76,6 +83,7 @@ _WORK_SECONDS = 900.0
 _KILL_SECONDS = 15.0
 # The rest of the time that a run takes, also on a busy host.
 _RUN_SECONDS = 15.0
+_PROCESS_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -129,7 +137,7 @@ class _Guest:
 
         The first run of a program does not count. Raises DeviceError unless all runs are there.
         """
-        become = f"su {UID} "
+        become = "" if work.by_root else f"su {UID} "
         if group := self.baseline.group_file(UID):
             become = f"{{ test ! -e {group} || echo $$ > {group}; }} && {become}"
         words = [*work.words, str(work.runs)]
@@ -143,12 +151,14 @@ class _Guest:
     def exceed(self, command: str, size: int, processes: int, pages: int, runs: int) -> BenchOutput:
         """Have processes of the measured user grow beyond its limit of `size` bytes, `runs` times.
 
-        Each touches up to `pages` pages; `command` is one of bench_work.
+        Each touches up to `pages` pages; `command` is one of bench_work, which has its own
+        processes if their number is 0.
         """
         group = self.baseline.group_file(UID)
         options = ["-t", f"{_KILL_SECONDS:g}", *(["-g", group] if group else [])]
-        words = [command, *map(str, (UID, size, processes, pages, runs))]
-        seconds = runs * (_KILL_SECONDS + _RUN_SECONDS)
+        numbers = (UID, size, *((processes, pages) if processes else ()), runs)
+        words = [command, *map(str, numbers)]
+        seconds = runs * (_KILL_SECONDS + _RUN_SECONDS + processes * _PROCESS_SECONDS)
         return self._bench(words, options=options, timeout=seconds, check=False)
 
     def _bench(
@@ -183,15 +193,21 @@ class _Guest:
         self.shell(_others_command(self.baseline, setting.others, bench_plan.OTHERS_LIMIT))
         if setting.own_limit:
             self.limit(bench_plan.FAR_LIMIT)
-        with self._processes(setting.processes) if setting.processes else nullcontext():
+        each = bench_plan.STRANGERS_EACH
+        with ExitStack() as stack:
+            for number, first in enumerate(range(0, setting.strangers, each)):
+                count = min(each, setting.strangers - first)
+                stack.enter_context(self.idle(bench_plan.FIRST_STRANGER + number, "idle", count))
+            if setting.processes:
+                stack.enter_context(self.idle(UID, "idle", setting.processes))
             yield
         self.limit(None)
         self.shell(_others_command(self.baseline, setting.others, None))
 
     @contextmanager
-    def _processes(self, count: int) -> Iterator[None]:
-        """Run idle processes of the measured user."""
-        command = f"cd {DEVICE_FOLDER} && exec su {UID} ./{PROGRAM} idle {count}"
+    def idle(self, uid: int, command: str, count: int) -> Iterator[None]:
+        """Run idle processes of a user: a command of bench_work that waits to be killed."""
+        command = f"cd {DEVICE_FOLDER} && exec su {uid} ./{PROGRAM} {command} {count}"
         running = self.device.start(command)
         pid = idle_pid(running.wait_line("idle: ", timeout=_SETTING_SECONDS))
         yield
@@ -231,6 +247,7 @@ def run(
     started = time.monotonic()
     _count(bench)
     _kill(bench)
+    _disturb(bench)
     _time(bench)
     bench.result = replace(
         bench.result,
@@ -263,7 +280,9 @@ def _only(plan: Plan, parts: Sequence[str]) -> Plan:
         plan,
         countings=plan.countings if "counts" in parts else (),
         overcommits=plan.overcommits if "kills" in parts else {},
+        freed=plan.freed if "kills" in parts else {},
         crowds=plan.crowds if "crowds" in parts else {},
+        bystanders=plan.bystanders if "bystanders" in parts else {},
         timed=plan.timed if "times" in parts else (),
     )
 
@@ -384,6 +403,15 @@ def _kill(bench: _Run) -> None:
     for baseline in plan.baselines:
         cases = plan.overcommits.get(baseline.name, ())
         crowds = plan.crowds.get(baseline.name, 0)
+        if freed := plan.freed.get(baseline.name, ()):
+            with (
+                bench.ws.reporter.phase(f"free memory: {baseline.name}") as phase,
+                _guest(bench, baseline, "kills") as guest,
+            ):
+                for case in freed:
+                    phase.note(f"{case.processes} processes, limit {case.limit_mib} MB")
+                    counted = replace(_overcommit(guest, case), counted=True)
+                    bench.add(kill_cases=(counted,))
         if not cases and not crowds:
             continue
         with (
@@ -434,6 +462,63 @@ def _crowd(guest: _Guest, runs: int) -> tuple[Crowd, ...]:
     guest.limit(size)
     output = guest.exceed("crowd", size, bench_plan.CROWD_PROCESSES, pages, runs)
     return tuple(Crowd(guest.baseline.name, one.us, one.kills, one.within) for one in output.crowds)
+
+
+# --- bystanders ---------------------------------------------------------------------
+
+
+def _disturb(bench: _Run) -> None:
+    """Measure what others feel of a user that exceeds its limit, and looks near it."""
+    for baseline in bench.plan.baselines:
+        if (wanted := bench.plan.bystanders.get(baseline.name)) is None:
+            continue
+        with (
+            bench.ws.reporter.phase(f"bystanders: {baseline.name}") as phase,
+            _guest(bench, baseline, "bystanders") as guest,
+        ):
+            if wanted.pipes:
+                phase.note("a pipe")
+                bench.add(pipes=_pipes(guest, wanted))
+            phase.note(f"{wanted.processes} processes are killed")
+            bench.add(massacres=_massacres(guest, wanted))
+            # Last, because the kernel tells of each candidate from then on.
+            phase.note("forks near the limit")
+            bench.add(looks=tuple(_looks(guest) for _ in range(wanted.looks)))
+
+
+def _looks(guest: _Guest) -> Looks:
+    """Count the looks at a user that forks near its limit: the scans in the kernel's events.
+
+    Each look weighs the process that holds the user's memory, so each has an event.
+    """
+    work = bench_plan.NEAR
+    with guest.idle(UID, "hold", bench_plan.NEAR_PAGES):
+        guest.limit(bench_plan.FAR_LIMIT)
+        usage = next(one.rss for one in parse_limits(guest.device) if one.uid == UID)
+        guest.limit(usage + (bench_plan.NEAR_LEFT + bench_plan.NEAR_FORKER) * PAGE)
+        guest.shell(f"{events_command()} && {_CLEAR_TRACE}")
+        guest.work(work)
+        trace = guest.device.shell(_READ_TRACE, timeout=_SETTING_SECONDS).output
+        guest.limit(None)
+    return Looks(guest.baseline.name, scans(trace, UID), int(work.words[-1]) * work.runs)
+
+
+def scans(trace: str, uid: int) -> int:
+    """Return how many looks at a user left events in a trace."""
+    return len(set(re.findall(rf" mm_limits_candidate: scan=(\d+) uid={uid} ", trace)))
+
+
+def _pipes(guest: _Guest, wanted: Bystanders) -> tuple[PipeReads, ...]:
+    size = bench_plan.PIPE_LIMIT_MIB * MIB
+    guest.limit(size)
+    output = guest.exceed("pipe", size, 0, 0, wanted.pipes)
+    return tuple(replace(one, baseline=guest.baseline.name) for one in output.pipes)
+
+
+def _massacres(guest: _Guest, wanted: Bystanders) -> tuple[Massacre, ...]:
+    size, pages = bench_plan.MASSACRE_LIMIT, bench_plan.MASSACRE_PAGES
+    output = guest.exceed("bystander", size, wanted.processes, pages, wanted.massacres)
+    return tuple(replace(one, baseline=guest.baseline.name) for one in output.massacres)
 
 
 # --- wall-clock ---------------------------------------------------------------------

@@ -91,6 +91,32 @@ def share(count: int, of: int) -> Estimate:
     return Estimate(found, max(low, 0.0), min(high, 1.0))
 
 
+def quantile(values: Sequence[float], share: float) -> Estimate:
+    """Return a percentile, with the values between which that of all may lie.
+
+    Each value is below it with the chance `share`, so the number of values below is binomial:
+    no distribution of the values is assumed. With few values the interval ends with the largest.
+    """
+    ordered, below = sorted(values), 0.0
+    low, high = 0, len(ordered) - 1
+    for number in range(len(ordered)):
+        below += _binomial(number, len(ordered), share)
+        if below <= (1 - _CONFIDENCE) / 2:
+            low = number
+        elif below >= (1 + _CONFIDENCE) / 2:
+            high = number
+            break
+    value = percentile(values, share)
+    # What was found is within the interval, also where there are few values.
+    return Estimate(value, min(ordered[low], value), max(ordered[high], value))
+
+
+def _binomial(number: int, of: int, chance: float) -> float:
+    """Return the chance that so many of so many happen, of which each has the same chance."""
+    ways = math.lgamma(of + 1) - math.lgamma(number + 1) - math.lgamma(of - number + 1)
+    return math.exp(ways + number * math.log(chance) + (of - number) * math.log(1 - chance))
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """Return the value below which that share of the values lies, with linear interpolation."""
     ordered = sorted(values)

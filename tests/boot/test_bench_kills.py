@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The benchmark's view of a kill, from outside, agrees with the kernel's own."""
+"""The benchmark's view of a kill, from outside, agrees with the kernel's own.
+
+What bystanders wait for, and what a user is looked at for, is there to be measured.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ import pytest
 from harness.bench.baselines import PATCHED
 from harness.bench.goals import AGREEMENT_PAGES, AGREEMENT_PAGES_EACH, agrees, over
 from harness.bench.output import PROGRAM, parse_bench
-from harness.bench.plan import MIB, UID
+from harness.bench.plan import FAR_LIMIT, MIB, PIPE_LIMIT_MIB, UID
 from harness.bench.result import KillCase
-from harness.bench.run import join_records
+from harness.bench.run import _CLEAR_TRACE, _READ_TRACE, _Guest, _looks, join_records, scans
 from harness.kernel_output.klog import Allowed
 from harness.kernel_output.records import parse_log
 from harness.machine.adb import Device
 from harness.scenarios.run import DEVICE_FOLDER
+from harness.scenarios.script import events_command
 from harness.targets.model import PAGE, Target
 
 LIMIT_MIB = 24
@@ -45,6 +49,9 @@ def test_inside_and_outside_agree(device: Device, processes: int, wanted: int) -
     # On a loaded host some kills are seen from outside a moment later than from inside.
     assert sum(agrees(case, kill) for kill in kills) >= wanted // 2
     assert max(over(kill) for kill in kills) < size // PAGE
+    # Memory comes back, and not before there is a kill or so: a look may see it a little later
+    # than the parent sees the end.
+    assert all(kill.free_us is not None and kill.free_us > 0 for kill in kills)
 
 
 def test_a_crowd_is_within_its_limit_again(device: Device) -> None:
@@ -55,3 +62,40 @@ def test_a_crowd_is_within_its_limit_again(device: Device) -> None:
     (crowd,) = parse_bench(done.output).crowds
     assert crowd.within
     assert 0 < crowd.kills < 16
+
+
+def test_bystanders_are_there_while_processes_are_killed(device: Device) -> None:
+    words = f"bystander {UID} {PAGE} 30 16 2"
+    before = len(parse_log(device.kernel_log(), raw=True).records)
+    done = device.shell(f"cd {DEVICE_FOLDER} && ./{PROGRAM} -t 300 {words}", timeout=SECONDS)
+    massacres = parse_bench(done.output).massacres
+    assert [one.killed for one in massacres] == [30, 30]
+    assert all(one.faults > 0 and one.worst_us > 0 for one in massacres)
+    assert len(parse_log(device.kernel_log(), raw=True).records) - before == 60
+
+
+def test_a_pipe_is_read_while_its_writer_is_over_its_limit(device: Device) -> None:
+    size = PIPE_LIMIT_MIB * MIB
+    device.shell(PATCHED.limit(UID, size))
+    words = f"pipe {UID} {size} 2"
+    done = device.shell(f"cd {DEVICE_FOLDER} && ./{PROGRAM} -t 300 {words}", timeout=SECONDS)
+    reads = parse_bench(done.output).pipes
+    assert [one.killer for one in reads] == ["mm_limits"] * 2
+    # The writer goes on: its user has room again, although the victim is stuck.
+    assert "bytes=23592960" in done.output
+    assert [one.reads > 0 for one in reads] == [True] * 2
+
+
+def test_each_look_is_counted(device: Device) -> None:
+    guest = _Guest(PATCHED, device)
+    with guest.idle(UID, "hold", 100):
+        guest.limit(FAR_LIMIT)
+        guest.shell(f"{events_command()} && {_CLEAR_TRACE}")
+        guest.shell(f"./{PROGRAM} look {UID} {FAR_LIMIT} 7 2")
+        assert scans(device.shell(_READ_TRACE).output, UID) == 14
+        assert scans(device.shell(_READ_TRACE).output, UID + 1) == 0
+
+
+def test_forks_near_the_limit_cost_few_looks(device: Device) -> None:
+    found = _looks(_Guest(PATCHED, device))
+    assert found.looks / found.forks <= 0.05

@@ -3,7 +3,8 @@ LOCAL_PATH := $(call my-dir)
 
 include $(CLEAR_VARS)
 LOCAL_MODULE := bench_work
-LOCAL_SRC_FILES := bench_work.c speed.c kills.c watch.c ../../common/args.c ../../common/output.c
+LOCAL_SRC_FILES := bench_work.c speed.c kills.c others.c watch.c \
+	../../common/args.c ../../common/output.c
 include $(LOCAL_PATH)/../../common/flags.mk
 LOCAL_CFLAGS += -pthread
 LOCAL_LDFLAGS += -pthread

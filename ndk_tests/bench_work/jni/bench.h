@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#define BENCH_MOST_PROCESSES	1000
+#define BENCH_MOST_PROCESSES	4000
 #define BENCH_MOST_THREADS	64
 #define BENCH_MOST_RUNS		1000
 #define BENCH_MOST_PAGES	(1UL << 18)
@@ -28,11 +28,19 @@ unsigned int bench_touch(const struct bench_options *options);
 unsigned int bench_storm(const struct bench_options *options);
 unsigned int bench_fork(const struct bench_options *options);
 unsigned int bench_work(const struct bench_options *options);
+unsigned int bench_look(const struct bench_options *options);
+
+/* These hold memory or processes until they are killed. */
+unsigned int bench_hold(const struct bench_options *options);
 unsigned int bench_idle(const struct bench_options *options);
 
 /* kills.c */
 unsigned int bench_overshoot(const struct bench_options *options);
 unsigned int bench_crowd(const struct bench_options *options);
+
+/* others.c: what others feel of it. */
+unsigned int bench_bystander(const struct bench_options *options);
+unsigned int bench_pipe(const struct bench_options *options);
 
 /* watch.c: looking on from outside. */
 
@@ -49,6 +57,19 @@ pid_t bench_child(void);
 
 /* Writes @text to the file @path in one go. */
 bool bench_write(const char *path, const char *text);
+
+/* Becomes @uid, whom a limit may be for, and nobody special; returns whether it is. */
+bool bench_become(const struct bench_options *options, uid_t uid);
+
+/* Who looks on is on a CPU as soon as there is something to see, and is never the victim. */
+void bench_look_on(void);
+
+/* Looks on, and returns how often @once went well. */
+unsigned int bench_repeat(const struct bench_options *options,
+			  bool (*once)(const struct bench_options *options, unsigned long number));
+
+/* Sets a user's limit in pages, or (0) removes it; only this project's kernels have it. */
+bool bench_limit(uid_t uid, unsigned long pages);
 
 /*
  * Resident pages of @pid, from its page tables: the counters that ps shows lag

@@ -16,12 +16,20 @@ static const char usage[] =
 	"  storm THREADS PAGES RUNS       so do threads, at the same time, with PAGES each\n"
 	"  fork COUNT RUNS                forks and buries COUNT processes, one by one\n"
 	"  work PROCESSES PAGES RUNS      until the last of several processes has touched PAGES\n"
+	"  look USER LIMIT COUNT RUNS     sets the limit COUNT times, with a look at the user each\n"
+	"  hold PAGES                     no time: holds memory until it is killed\n"
 	"  idle PROCESSES                 no time: holds processes until it is killed\n"
 	"  overshoot USER LIMIT PROCESSES PAGES RUNS\n"
 	"                                 processes of USER, whose limit of LIMIT bytes somebody\n"
 	"                                 else has set, grow to PAGES each until one is killed\n"
 	"  crowd USER LIMIT PROCESSES PAGES RUNS\n"
 	"                                 the same, until they are within the limit again\n"
+	"  bystander USER LIMIT PROCESSES PAGES RUNS\n"
+	"                                 sets the limit of processes that have PAGES each, or kills\n"
+	"                                 them where there are none: another user's longest page\n"
+	"                                 fault meanwhile\n"
+	"  pipe USER LIMIT RUNS           exceeds a limit that somebody else has set while it writes\n"
+	"                                 to a pipe, beside a victim that is stuck: the longest read\n"
 	"  -g FILE     each process of overshoot and crowd first writes itself to the group FILE\n"
 	"  -m MARKER   repeated in the last line (default: none)\n"
 	"  -t SECONDS  how long to wait for a kill (default: 10)\n";
@@ -40,9 +48,13 @@ static const struct command commands[] = {
 	{ "storm", "npr", BENCH_MOST_THREADS, bench_storm },
 	{ "fork", "nr", 100000, bench_fork },
 	{ "work", "npr", BENCH_MOST_PROCESSES, bench_work },
+	{ "look", "ulnr", 100000, bench_look },
+	{ "hold", "p", 0, bench_hold },
 	{ "idle", "n", BENCH_MOST_PROCESSES, bench_idle },
 	{ "overshoot", "ulnpr", BENCH_MOST_PROCESSES, bench_overshoot },
 	{ "crowd", "ulnpr", BENCH_MOST_PROCESSES, bench_crowd },
+	{ "bystander", "ulnpr", BENCH_MOST_PROCESSES, bench_bystander },
+	{ "pipe", "ulr", 0, bench_pipe },
 };
 
 static const struct command *find_command(const char *name)

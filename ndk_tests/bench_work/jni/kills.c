@@ -6,18 +6,21 @@
  * tables. So the user's sum is known for each moment, without the kernel's word
  * for it. The kernel's log tells only when the kill was.
  *
+ * When memory is free again is read from the machine's free memory, near the limit
+ * every 0.1 ms. What the children have touched is added to it: only what is given back
+ * changes that sum.
+ *
  * The parent must not be the victim: it runs as root, and is protected.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
+#include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,10 +33,16 @@
 /* Nothing that is to come comes later than this, behind the last that came. */
 #define QUIET_MS	300
 #define POLL_MS		2
-
-#ifndef SCHED_RESET_ON_FORK
-#define SCHED_RESET_ON_FORK 0x40000000
-#endif
+/* How often somebody looks, far from the limit and near it. */
+#define FAR_NS		1000000ULL
+#define NEAR_NS		100000ULL
+/* How long memory may stay away behind its owner, who has been waited for. */
+#define LATE_NS		300000000ULL
+/* So much has to come back before memory is free again: the page tables do less. */
+#define FREED		512U
+/* What the allocator's lists for each CPU may keep of it. */
+#define KEPT		1280U
+#define SAMPLES		4096U
 
 /* What a child says while it grows. 32 bits each: nobody reads half of one. */
 struct growth {
@@ -61,6 +70,20 @@ struct child {
 	unsigned int died;		/* when; 0 while it lives */
 };
 
+/* Memory that comes back: when, and how many pages by then. */
+struct sample {
+	unsigned int when;
+	unsigned int pages;
+};
+
+/* The samples begin when memory is free again. */
+struct freeing {
+	bool near;			/* whether somebody looks often */
+	unsigned long lowest;		/* free and touched pages */
+	unsigned int count;
+	struct sample samples[SAMPLES];
+};
+
 struct run {
 	const struct bench_options *options;
 	unsigned long long begin;
@@ -71,6 +94,7 @@ struct run {
 	unsigned long base;		/* pages of all before they grow */
 	unsigned long started;
 	struct bench_log log;
+	struct freeing freeing;
 };
 
 static unsigned int since(const struct run *run)
@@ -108,31 +132,13 @@ static void grow(struct run *run, unsigned long index, volatile char *memory, un
 	}
 }
 
-/* Becomes who the limit is for; returns whether it is. */
-static bool become(const struct bench_options *options)
-{
-	if (options->group && !bench_write(options->group, "0")) {
-		complain("%s: %s", options->group, strerror(errno));
-		return false;
-	}
-	/* Not protected any more, unlike its parent. */
-	bench_write("/proc/self/oom_score_adj", "0");
-	if (getuid() != options->uid && (setgid(options->uid) < 0 || setuid(options->uid) < 0)) {
-		complain("cannot become %u: %s", (unsigned int)options->uid, strerror(errno));
-		return false;
-	}
-	/* A change of the user undoes it. */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	return true;
-}
-
 static void __attribute__((noreturn)) be_child(struct run *run, unsigned long index, int answer,
 					       int gate)
 {
 	unsigned long stamp;
 	char *memory, byte;
 
-	if (!become(run->options))
+	if (!bench_become(run->options, run->options->uid))
 		_exit(EXIT_UNEXPECTED);
 	memory = bench_map(run->options->pages);
 	if (!memory)
@@ -272,6 +278,78 @@ static unsigned int wait_for_death(struct run *run, unsigned long milliseconds)
 	return count;
 }
 
+static unsigned long free_and_touched(const struct run *run)
+{
+	struct sysinfo info;
+	unsigned long index, pages;
+
+	sysinfo(&info);
+	pages = (unsigned long)((unsigned long long)info.freeram * info.mem_unit /
+				bench_page_size());
+	for (index = 0; index < run->started; index++)
+		pages += run->board->growths[index].touched;
+	return pages;
+}
+
+static void look_for_free_memory(struct run *run)
+{
+	struct freeing *freeing = &run->freeing;
+	unsigned long limit = run->options->limit;
+	unsigned long pages;
+
+	freeing->near |= sum_of(run) + limit / 16 >= limit;
+	if (!freeing->near || freeing->count == SAMPLES)
+		return;
+	pages = free_and_touched(run);
+	if (!freeing->count && (!freeing->lowest || pages < freeing->lowest))
+		freeing->lowest = pages;
+	if (pages < freeing->lowest + FREED)
+		return;
+	freeing->samples[freeing->count].when = since(run);
+	freeing->samples[freeing->count++].pages = (unsigned int)(pages - freeing->lowest);
+}
+
+/* When all of the victim's memory was free but what may be kept; 0: nobody has seen it. */
+static unsigned int all_free_at(const struct run *run, unsigned long victim)
+{
+	unsigned int touched = run->board->growths[victim].touched;
+	unsigned int wanted = touched / 2 > KEPT ? touched - KEPT : touched / 2;
+	unsigned int index;
+
+	for (index = 0; index < run->freeing.count; index++) {
+		if (run->freeing.samples[index].pages >= wanted)
+			return run->freeing.samples[index].when;
+	}
+	return 0;
+}
+
+/*
+ * Waits until a child has died and its memory is free again; returns whether one has
+ * died. Those that live stop then.
+ */
+static bool wait_for_kill(struct run *run)
+{
+	unsigned long long end = bench_ns() + run->options->timeout * 1000000ULL;
+	struct timespec time = { 0 };
+	unsigned long index, dead = run->started;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	while (bench_ns() < end && (dead == run->started || !all_free_at(run, dead))) {
+		time.tv_nsec = (long)(run->freeing.near ? NEAR_NS : FAR_NS);
+		sigtimedwait(&set, NULL, &time);
+		look_for_free_memory(run);
+		if (dead < run->started || !bury(run))
+			continue;
+		for (index = 0; index < run->started; index++)
+			dead = run->children[index].died ? index : dead;
+		run->board->stop = 1;
+		end = bench_ns() + LATE_NS;
+	}
+	return dead < run->started;
+}
+
 static void end_children(struct run *run)
 {
 	unsigned long index;
@@ -396,7 +474,7 @@ static bool overshoot_once(const struct bench_options *options, unsigned long nu
 	if (!begin_run(&run, options, &gate))
 		return false;
 	close(gate);
-	killed = wait_for_death(&run, options->timeout) > 0;
+	killed = wait_for_kill(&run);
 	run.board->stop = 1;
 	gone = since(&run);
 	if (killed && find_kill(&run, &record)) {
@@ -404,10 +482,12 @@ static bool overshoot_once(const struct bench_options *options, unsigned long nu
 		if (run.children[victim].died)
 			gone = run.children[victim].died;
 		when = record.ns ? (unsigned int)((record.ns - run.begin) / 1000) + 1 : gone;
-		say("kill: run=%lu, victim=%lu, pid=%d, killer=%s, base=%lu, over=%ld, crossed_us=%u, killed_us=%u, gone_us=%u, all=%d",
+		say("kill: run=%lu, victim=%lu, pid=%d, killer=%s, base=%lu, over=%ld, crossed_us=%u, killed_us=%u, free_us=%u, all_free_us=%u, gone_us=%u, all=%d",
 		    number, victim, (int)record.pid, record.killer,
 		    run.base, all_at(&run, when) - (long)options->limit,
-		    crossed_at(&run, victim), when, gone,
+		    crossed_at(&run, victim), when,
+		    run.freeing.count ? run.freeing.samples[0].when : 0,
+		    all_free_at(&run, victim), gone,
 		    run.board->growths[victim].finished);
 	} else {
 		say("no kill: run=%lu, over=%ld", number,
@@ -468,38 +548,12 @@ static bool crowd_once(const struct bench_options *options, unsigned long number
 	return within;
 }
 
-/* Who looks on is on a CPU as soon as there is something to see, and is never the victim. */
-static void look_on(void)
-{
-	struct sched_param param = { .sched_priority = 1 };
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	/* Neither is for everybody; a host's test does without. */
-	sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &param);
-	bench_write("/proc/self/oom_score_adj", "-1000");
-}
-
-static unsigned int repeat(const struct bench_options *options,
-			   bool (*once)(const struct bench_options *options, unsigned long number))
-{
-	unsigned int good = 0;
-	unsigned long run;
-
-	look_on();
-	for (run = 0; run < options->runs; run++)
-		good += once(options, run);
-	return good;
-}
-
 unsigned int bench_overshoot(const struct bench_options *options)
 {
-	return repeat(options, overshoot_once);
+	return bench_repeat(options, overshoot_once);
 }
 
 unsigned int bench_crowd(const struct bench_options *options)
 {
-	return repeat(options, crowd_once);
+	return bench_repeat(options, crowd_once);
 }

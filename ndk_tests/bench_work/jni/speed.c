@@ -249,6 +249,35 @@ unsigned int bench_work(const struct bench_options *options)
 	return say_times("work", options->runs, options->pages * options->processes);
 }
 
+/* A limit that is set has its user looked at. */
+unsigned int bench_look(const struct bench_options *options)
+{
+	unsigned long long begin;
+	unsigned long run, count;
+
+	for (run = 0; run < options->runs; run++) {
+		begin = bench_ns();
+		for (count = 0; count < options->processes; count++) {
+			if (!bench_limit(options->uid, options->limit))
+				return 0;
+		}
+		times[run] = bench_ns() - begin;
+	}
+	return say_times("look", options->runs, options->processes);
+}
+
+unsigned int bench_hold(const struct bench_options *options)
+{
+	char *memory = bench_map(options->pages);
+
+	if (!memory)
+		return 0;
+	touch(memory, options->pages);
+	say("idle: pid=%d, processes=1", (int)getpid());
+	for (;;)
+		pause();
+}
+
 /* Holds processes that do nothing until it is killed. */
 unsigned int bench_idle(const struct bench_options *options)
 {

@@ -2,6 +2,7 @@
 /* Looking on from outside; see bench.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,10 @@
 #define MARKS	5
 /* No record of /dev/kmsg is longer. */
 #define LINE_SIZE	8193
+
+#ifndef SCHED_RESET_ON_FORK
+#define SCHED_RESET_ON_FORK 0x40000000
+#endif
 
 unsigned long long bench_ns(void)
 {
@@ -69,6 +74,63 @@ bool bench_write(const char *path, const char *text)
 	good = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
 	close(fd);
 	return good;
+}
+
+bool bench_become(const struct bench_options *options, uid_t uid)
+{
+	if (options->group && !bench_write(options->group, "0")) {
+		complain("%s: %s", options->group, strerror(errno));
+		return false;
+	}
+	/* Not protected any more, unlike its parent. */
+	bench_write("/proc/self/oom_score_adj", "0");
+	if (getuid() != uid && (setgid(uid) < 0 || setuid(uid) < 0)) {
+		complain("cannot become %u: %s", (unsigned int)uid, strerror(errno));
+		return false;
+	}
+	/* A change of the user undoes it. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return true;
+}
+
+void bench_look_on(void)
+{
+	struct sched_param param = { .sched_priority = 1 };
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	/* Neither is for everybody; a host's test does without. */
+	sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &param);
+	bench_write("/proc/self/oom_score_adj", "-1000");
+}
+
+unsigned int bench_repeat(const struct bench_options *options,
+			  bool (*once)(const struct bench_options *options, unsigned long number))
+{
+	unsigned int good = 0;
+	unsigned long run;
+
+	bench_look_on();
+	for (run = 0; run < options->runs; run++)
+		good += once(options, run);
+	return good;
+}
+
+bool bench_limit(uid_t uid, unsigned long pages)
+{
+	char line[64];
+
+	if (pages)
+		snprintf(line, sizeof(line), "uid=%u max=%lu", (unsigned int)uid,
+			 pages * bench_page_size());
+	else
+		snprintf(line, sizeof(line), "uid=%u max=none", (unsigned int)uid);
+	if (bench_write("/proc/mm_limits", line))
+		return true;
+	complain("cannot set a limit: %s", strerror(errno));
+	return false;
 }
 
 unsigned long bench_resident(pid_t pid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -38,7 +38,10 @@ from harness.bench.result import (
     Crowd,
     Kill,
     KillCase,
+    Looks,
+    Massacre,
     Measured,
+    PipeReads,
     Timing,
     from_json,
     to_csv,
@@ -117,6 +120,23 @@ def test_percentiles() -> None:
     assert bench_stats.percentile([7], 0.99) == 7
 
 
+@given(VALUES, st.floats(0.01, 0.99))
+def test_a_quantile_is_within_its_interval(values: list[float], share: float) -> None:
+    found = bench_stats.quantile(values, share)
+    assert min(values) <= found.low <= found.value <= found.high <= max(values)
+
+
+def test_a_quantile_of_few_says_little_and_one_of_many_more() -> None:
+    # By the binomial distribution: of 20 values, 6 to 15 are below the median in 95 of 100 cases,
+    # and all or all but one are below the last hundredth.
+    few = [float(value) for value in range(1, 21)]
+    assert bench_stats.quantile(few, 0.5) == Estimate(10.5, 6.0, 15.0)
+    found = bench_stats.quantile(few, 0.99)
+    assert (found.low, found.high) == (19.0, 20.0)
+    many = bench_stats.quantile([float(value) for value in range(1, 2001)], 0.5)
+    assert (many.low, many.high) == pytest.approx((1000.5 - 44, 1000.5 + 44), abs=1.5)
+
+
 @given(VALUES)
 def test_a_mean_is_in_the_middle_of_its_interval(values: list[float]) -> None:
     found = bench_stats.mean(values)
@@ -131,11 +151,14 @@ time: what=touch, run=0, units=100, ns=200000
 time: what=touch, run=1, units=100, ns=190000
 done: program=bench_work, marker=cafe, checks=2/2
 kill: run=0, victim=2, pid=98, killer=mm_limits, base=331, over=7, crossed_us=102277, \
-killed_us=102386, gone_us=111690, all=0
+killed_us=102386, free_us=103277, all_free_us=106277, gone_us=111690, all=0
 kill: run=1, victim=0, pid=99, killer=memcg, base=331, over=-40, crossed_us=102277, \
-killed_us=102200, gone_us=103000, all=1
+killed_us=102200, free_us=0, all_free_us=0, gone_us=103000, all=1
 no kill: run=2, over=79962
 crowd: run=0, processes=64, kills=37, within=1, us=464492, left=-85
+bystander: run=0, killed=300, faults=25600, worst_us=7012, ordinary_faults=300, \
+ordinary_worst_us=40100, us=912345
+pipe: run=0, victim=123, killer=mm_limits, reads=411, bytes=23592960, worst_us=6100
 done: program=bench_work, marker=beef, checks=2/3
 """
 
@@ -144,11 +167,13 @@ def test_the_programs_output() -> None:
     found = parse_bench(OUTPUT)
     assert [time.per_unit for time in found.times] == [2000, 1900]
     assert found.kills == (
-        (98, Kill(7, None, 9413, "mm_limits", capped=False)),
+        (98, Kill(7, None, 9413, "mm_limits", False, free_us=1000, all_free_us=4000)),
         # The kill came before the page that would have crossed the limit.
         (99, Kill(-40, None, 800, "memcg", capped=True)),
     )
     assert found.crowds == (CrowdRun(37, True, 464492),)
+    assert found.massacres == (Massacre("", 300, 25600, 7012, 40100),)
+    assert found.pipes == (PipeReads("", "mm_limits", 411, 6100),)
     assert found.done == ("cafe", "beef")
 
 
@@ -199,20 +224,32 @@ def count(name: str, setting: str, work: str, *values: float) -> Count:
     return Count(name, setting, work, values)
 
 
-def a_run(
-    own: float = 1003.0,
-    over: int = 5,
-    *,
-    apart: int = 0,
-    many: float = 1003.0,
-    always: float = 2500.0,
-    late: int = 3000,
-) -> Measured:
-    """A whole run, whose figures reach the goals.
+@dataclass(frozen=True)
+class Figures:
+    """The figures of a run; these reach the goals.
 
     Instructions: `own` with a limit of one's own, `many` with the most processes, `always` of
-    scan-always. Pages of overshoot: `over`, from outside `apart` more, `late` of the timer.
+    scan-always, `beside` of a look beside many processes. Pages of overshoot: `over`, from
+    outside `apart` more, `late` of the timer. Microseconds: `free` from the limit to free memory,
+    `worst` of what bystanders wait for. `looks` of 300 forks.
     """
+
+    own: float = 1003.0
+    over: int = 5
+    apart: int = 0
+    many: float = 1003.0
+    always: float = 2500.0
+    late: int = 3000
+    free: int = 1500
+    worst: int = 9000
+    looks: int = 3
+    beside: float = 20000.0
+
+
+def a_run(**changes: Any) -> Measured:
+    """A whole run, whose figures reach the goals but for the changes."""
+    figures = Figures(**changes)
+    own, over, many, always = figures.own, figures.over, figures.many, figures.always
     counts = [
         count(STOCK.name, "none", work, 1000.0, 1000.2) for work in ("touch", "fork", "storm")
     ]
@@ -228,19 +265,40 @@ def a_run(
     counts += [count(STOCK.name, each, "touch-less", 1003.0, 1003.2) for each in (*fewer, most)]
     counts += [count(PATCHED.name, each, "touch-less", 1003.0, 1003.2) for each in fewer]
     counts += [count(PATCHED.name, most, "touch-less", many, many + 0.2)]
+    counts += [
+        count(PATCHED.name, bench_plan.BESIDE[0].name, "look", 20000.0, 20001.0),
+        count(PATCHED.name, bench_plan.BESIDE[-1].name, "look", figures.beside, figures.beside + 1),
+    ]
     kills = tuple(
-        Kill(over + apart + n % 3, over + n % 2, 9000 + n, "mm_limits", False) for n in range(30)
+        Kill(
+            over + figures.apart + n % 3,
+            over + n % 2,
+            9000 + n,
+            "mm_limits",
+            False,
+            figures.free + n,
+            5000 + n,
+        )
+        for n in range(30)
     )
-    kills_late = tuple(Kill(late + n, late + 1 + n, 90000, "mm_limits", n == 2) for n in range(5))
+    kills_late = tuple(
+        Kill(figures.late + n, figures.late + 1 + n, 90000, "mm_limits", n == 2) for n in range(5)
+    )
     cases = [KillCase(PATCHED.name, p, mib, 30, kills, 20) for p, mib in bench_plan.OVERCOMMITS]
+    counted = (replace(case, counted=True) for case in cases)
     return Measured(
         counts=tuple(counts),
         timings=(
             Timing(STOCK.name, "1x4", (10.0, 11.0, 12.0)),
             Timing(PATCHED.name, "1x4", (10.1, 11.0, 12.1)),
         ),
-        kill_cases=(*cases, KillCase(TIMER.name, 4, 64, 5, kills_late, None)),
+        kill_cases=(*cases, *counted, KillCase(TIMER.name, 4, 64, 5, kills_late, None)),
         crowds=(Crowd(PATCHED.name, 450000, 37, True), Crowd(PATCHED.name, 460000, 38, True)),
+        massacres=tuple(
+            Massacre(PATCHED.name, 2000, 9999, figures.worst + n, 50000) for n in range(3)
+        ),
+        pipes=tuple(PipeReads(PATCHED.name, "mm_limits", 400, figures.worst + n) for n in range(3)),
+        looks=tuple(Looks(PATCHED.name, figures.looks, 300) for _ in range(3)),
     )
 
 
@@ -261,7 +319,7 @@ def missed(measured: Measured) -> set[str]:
 def test_a_kill_that_did_not_come_or_is_not_by_a_limit_is_told(killer: str | None) -> None:
     measured = a_run()
     case, *others = measured.kill_cases
-    first = (Kill(5, 5, 9000, killer, False),) if killer else ()
+    first = (Kill(5, 5, 9000, killer, False, 1500, 5000),) if killer else ()
     cases = (replace(case, kills=(*first, *case.kills[1:])), *others)
     found = missed(replace(measured, kill_cases=cases))
     assert found == {"kills that came, of those wanted"}
@@ -291,14 +349,59 @@ def test_a_kill_that_did_not_come_or_is_not_by_a_limit_is_told(killer: str | Non
         ),
         ({"many": 1203.0}, {"how that grows from 10 to 1000 processes"}),
         (
+            {"free": 9000},
+            {"from the limit to free memory, ms: median", "from the limit to free memory, ms: p99"},
+        ),
+        (
+            {"worst": 20500},
+            {"a bystander's worst fault beside kills, ms", "root's worst read of a pipe, ms"},
+        ),
+        ({"looks": 300}, {"looks for each fork+exit near the limit"}),
+        ({"beside": 26000.0}, {"a look beside many of others, over one beside 10"}),
+        (
             {"always": 1003.0, "late": 3},
             {goal.figure for goal in GOALS if goal.figure.startswith("it tells")},
         ),
     ],
-    ids=["cost", "overshoot", "views that differ", "growth", "the benchmark cannot tell"],
+    ids=[
+        *("cost", "overshoot", "views that differ", "growth", "late", "bystanders", "looks"),
+        *("others", "the benchmark cannot tell"),
+    ],
 )
 def test_what_misses_its_goal_is_told(changes: dict[str, Any], figures: set[str]) -> None:
     assert missed(a_run(**changes)) == figures
+
+
+def test_where_memory_did_not_come_back_nothing_is_said_of_it() -> None:
+    measured = a_run()
+    first = replace(measured.kill_cases[0].kills[0], free_us=None)
+    cases = tuple(
+        replace(case, kills=(first, *case.kills[1:])) if case.counted else case
+        for case in measured.kill_cases
+    )
+    found = verdicts(replace(measured, kill_cases=cases))
+    unknown = {figure for figure, verdict in found.items() if verdict is Verdict.NOT_MEASURED}
+    assert unknown == {
+        *("from the limit to free memory, ms: median", "from the limit to free memory, ms: p99"),
+    }
+
+
+def test_a_run_whose_waits_differ_much_does_not_miss() -> None:
+    pipes = tuple(PipeReads(PATCHED.name, "mm_limits", 400, us) for us in (9000, 21000, 22000))
+    found = verdicts(replace(a_run(), pipes=pipes))
+    assert found["root's worst read of a pipe, ms"] is Verdict.WITHIN_SPREAD
+
+
+def test_looks_are_counted_once_each() -> None:
+    trace = """\
+# entries-in-buffer/entries-written: 5/5   #P:2
+ bench_work-97  [001] d..2.  1.2: mm_limits_candidate: scan=7 uid=10070 pid=97 score=9 rss=1
+ bench_work-97  [001] d..2.  1.3: mm_limits_candidate: scan=7 uid=10070 pid=98 score=9 rss=1
+ bench_work-97  [001] d..2.  1.4: mm_limits_candidate: scan=8 uid=20000 pid=99 score=9 rss=1
+ bench_work-97  [001] d..2.  1.5: mm_limits_candidate: scan=9 uid=10070 pid=97 score=9 rss=1
+"""
+    assert bench.scans(trace, 10070) == 2
+    assert bench.scans("", 10070) == 0
 
 
 def test_the_alternatives_stand_beside_the_goals() -> None:
@@ -319,7 +422,7 @@ def test_what_is_compared_was_measured_in_the_same_order(plan: bench_plan.Plan) 
         assert len(set(order)) == len(order)
     stock = orders[STOCK.name, "none"]
     for (_, setting), order in orders.items():
-        if not setting.startswith("own-"):
+        if not setting.startswith(("own-", "beside-")):
             assert order == stock[: len(order)]
 
 
@@ -328,14 +431,26 @@ def test_the_plan_measures_every_goal() -> None:
     counts = tuple(
         count(one.baseline.name, one.setting.name, one.work.name, 1.0) for one in plan.countings
     )
-    kill = Kill(1, 1, 1, "mm_limits", False)
+    kill = Kill(1, 1, 1, "mm_limits", False, 1, 1)
     cases = tuple(
         KillCase(name, case.processes, case.limit_mib, case.kills, (kill,))
         for name, cases in plan.overcommits.items()
         for case in cases
     )
+    cases += tuple(
+        KillCase(name, case.processes, case.limit_mib, case.kills, (kill,), counted=True)
+        for name, cases_of in plan.freed.items()
+        for case in cases_of
+    )
     crowds = tuple(Crowd(name, 1, 1, True) for name in plan.crowds)
-    measured = Measured(counts=counts, kill_cases=cases, crowds=crowds)
+    measured = Measured(
+        counts=counts,
+        kill_cases=cases,
+        crowds=crowds,
+        massacres=tuple(Massacre(name, 1, 1, 1, 1) for name in plan.bystanders),
+        pipes=tuple(PipeReads(name, "mm_limits", 1, 1) for name in plan.bystanders),
+        looks=tuple(Looks(name, 1, 300) for name in plan.bystanders),
+    )
     assert Verdict.NOT_MEASURED not in verdicts(measured).values()
     assert plan.baselines == tuple(BASELINES.values())
 
@@ -357,7 +472,8 @@ def test_the_issues_cases() -> None:
 def test_only_some_parts() -> None:
     plan = bench_plan.full()
     only = bench._only(plan, ["kills"])
-    assert (only.countings, only.timed, only.crowds) == ((), (), {})
+    assert (only.countings, only.timed, only.crowds, only.bystanders) == ((), (), {}, {})
+    assert bench._only(plan, ["bystanders"]).bystanders == plan.bystanders
     assert only.overcommits == plan.overcommits
     assert bench._only(plan, []) == plan
     with pytest.raises(UsageError, match="'times2'"):
@@ -451,6 +567,11 @@ def test_raw_values_as_csv() -> None:
     assert lines[0] == "what,baseline,setting,work,number,value,unit"
     assert "count,stock,none,touch,0,1000.000,instructions" in lines
     assert "over outside,timer,limit,4x64,4,3004,pages" in lines
+    assert "memory free,patched,limit,8x128 counted,0,1500,us" in lines
+    assert "ordinary bystander's worst fault,patched,limit,2000 killed,1,50000,us" in lines
+    assert "bystander's worst fault,patched,limit,2000 killed,1,9001,us" in lines
+    assert "worst read,patched,limit,pipe,2,9002,us" in lines
+    assert "looks,patched,limit,300 forks,0,3,looks" in lines
     assert {line.count(",") for line in lines} == {6}
 
 
@@ -483,9 +604,16 @@ def test_the_page() -> None:
     assert f"- **timer**: {TIMER.text}" in text
     # Which was not among the kernels.
     assert "- **memcg**" not in text
-    assert "| patched: 8 at 128 MB | 30 of 30 | 6.2 | 7 | 30 of 30 |" in text
+    kills = "| patched: 8 at 128 MB | 30 of 30 | 6.2 | 7 | 30 of 30 |"
+    assert f"{kills} 1.5 | 1.5 | 5.0 | 5.0 | 9.0 | 9.0 |" in text
     # Its processes had stopped to grow.
-    assert "| timer: 4 at 64 MB | 5 of 5 | 3003.0+ | 3005+ | 5 of 5 |" in text
+    assert "| timer: 4 at 64 MB | 5 of 5 | 3003.0+ | 3005+ | 5 of 5 |  |  |  |  | 90.0" in text
+    assert (
+        "worst fault beside 2000 kills, ms | 9.0 | 9999 faults; an ordinary one's 50.0 ms |" in text
+    )
+    assert "| patched: root's worst read of a pipe, ms | 9.0 | 400 reads |" in text
+    assert "fork+exit near the limit | 0.0100 | 3 looks, 300 forks |" in text
+    assert "10000 of other users | 20000 | 20000 … 20001 |" in text
     assert "| patched | 2 of 2 | 455 | 460 | 37 … 38 |" in text
 
 
