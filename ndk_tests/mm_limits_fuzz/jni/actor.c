@@ -290,6 +290,31 @@ static void do_files(struct actor *actor)
 	}
 }
 
+/* Whoever else uses the pipe waits for a fault in here, and must not wait for more. */
+static void do_pipe(struct actor *actor)
+{
+	struct region *region = &regions[pick(&actor->state, MOST_REGIONS)];
+	size_t size = SMALLEST;
+	char *memory;
+
+	count(&shared->pipes);
+	if (region->start) {
+		if (write(PIPE_IN, region->start, region->size) < 0 && errno != EAGAIN)
+			count(&shared->refused);
+		return;
+	}
+	if (told(&shared->quiet))
+		return;
+	/* Grows in a single call. */
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED || (read(PIPE_OUT, memory, size) < 0 && errno != EAGAIN))
+		count(&shared->refused);
+	if (memory != MAP_FAILED) {
+		region->start = memory;
+		region->size = size;
+	}
+}
+
 static void rename_itself(struct actor *actor)
 {
 	static const char *const names[] = {
@@ -301,7 +326,7 @@ static void rename_itself(struct actor *actor)
 
 static void act_once(struct actor *actor)
 {
-	switch (pick(&actor->state, 24)) {
+	switch (pick(&actor->state, 26)) {
 	case 0: case 1: case 2: case 3: case 4: case 5: case 6: case 7:
 		grow(actor);
 		break;
@@ -336,6 +361,9 @@ static void act_once(struct actor *actor)
 	case 21:
 		if (actor->depth && pick(&actor->state, 6) == 0)
 			_exit(0);
+		break;
+	case 22: case 23:
+		do_pipe(actor);
 		break;
 	default:
 		sleep_ms(pick(&actor->state, 8));

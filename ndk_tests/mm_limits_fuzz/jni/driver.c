@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -27,8 +29,29 @@
 #define END_SECONDS		15
 #define FAILSLAB		"/sys/kernel/debug/failslab/"
 #define MOST_FAULTS		1000000UL
+#define FREEZER			"/data/local/tmp/fuzz-freezer"
 
 static unsigned int deaths, odd_ends, mistakes;
+static unsigned int stops, traces, freezes;
+
+/* Those that it has started itself and not buried; the one that it traces. */
+static pid_t actors[ACTORS];
+static pid_t traced;
+
+/* How the kernel's freezer is used, if it has one. */
+struct freezer {
+	const char *type;	/* of the file system; version 2 of the cgroups, or 1 */
+	const char *options;
+	const char *file;
+	const char *frozen;
+	const char *thawed;
+};
+
+static const struct freezer freezers[] = {
+	{ "cgroup2", "", FREEZER "/actors/cgroup.freeze", "1", "0" },
+	{ "cgroup", "freezer", FREEZER "/actors/freezer.state", "FROZEN", "THAWED" },
+};
+static const struct freezer *freezer;
 
 static double now(void)
 {
@@ -88,6 +111,18 @@ static void tell_death(pid_t pid)
 	deaths++;
 }
 
+/* It is no actor any more, whoever gets its number. */
+static void forget(pid_t pid)
+{
+	unsigned int i;
+
+	for (i = 0; i < ACTORS; i++)
+		if (actors[i] == pid)
+			actors[i] = 0;
+	if (traced == pid)
+		traced = 0;
+}
+
 static void bury(void)
 {
 	siginfo_t info;
@@ -96,11 +131,17 @@ static void bury(void)
 		info.si_pid = 0;
 		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) || !info.si_pid)
 			return;
+		/* The one that is traced is told of here when it stops, too. */
+		if (info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED) {
+			waitid(P_PID, (id_t)info.si_pid, &info, WSTOPPED | WNOHANG);
+			continue;
+		}
 		if (info.si_code == CLD_KILLED && info.si_status == SIGKILL)
 			tell_death(info.si_pid);
 		else if (info.si_code != CLD_EXITED)
 			odd_ends++;
 		waitpid(info.si_pid, NULL, 0);
+		forget(info.si_pid);
 		__atomic_sub_fetch(&shared->processes, 1, __ATOMIC_RELAXED);
 	}
 }
@@ -115,7 +156,8 @@ static void start_actor(uint64_t seed, unsigned int number)
 	uid_t uid = actor.is_limited ? FIRST_LIMITED + number % LIMITED_USERS : UNLIMITED;
 
 	__atomic_add_fetch(&shared->processes, 1, __ATOMIC_RELAXED);
-	if (fork())
+	actors[number] = fork();
+	if (actors[number])
 		return;
 	/* Only root may say so; what comes of it does as it does. */
 	if (number % 2)
@@ -208,6 +250,98 @@ static void change_range(uint64_t *state)
 	write_file("/proc/mm_limits", line);
 }
 
+static void find_freezer(void)
+{
+	unsigned int i;
+
+	mkdir(FREEZER, 0700);
+	for (i = 0; !freezer && i < sizeof(freezers) / sizeof(freezers[0]); i++) {
+		if (mount("none", FREEZER, freezers[i].type, 0, freezers[i].options))
+			continue;
+		if (!mkdir(FREEZER "/actors", 0700) && write_file(freezers[i].file, freezers[i].thawed))
+			freezer = &freezers[i];
+		else
+			umount2(FREEZER, MNT_DETACH);
+	}
+}
+
+static void let_freezer_go(void)
+{
+	if (freezer && (rmdir(FREEZER "/actors") || umount2(FREEZER, 0))) {
+		complain("freezer: %s", strerror(errno));
+		mistakes++;
+	}
+	rmdir(FREEZER);
+}
+
+/* Only while it is stopped: until then, again and again. */
+static void let_traced_go(void)
+{
+	if (traced && !ptrace(PTRACE_DETACH, traced, NULL, NULL))
+		traced = 0;
+}
+
+static void freeze(pid_t pid)
+{
+	char text[16];
+
+	if (!freezer)
+		return;
+	snprintf(text, sizeof(text), "%d", pid);
+	write_file(FREEZER "/actors/cgroup.procs", text);
+	if (write_file(freezer->file, freezer->frozen))
+		freezes++;
+}
+
+/* What keeps an actor from running, or from ending, and others who use what it uses. */
+static void disturb(uint64_t *state)
+{
+	static char bytes[65536];
+	pid_t pid = actors[pick(state, ACTORS)];
+
+	let_traced_go();
+	if (pick(state, 2) && read(PIPE_OUT, bytes, sizeof(bytes)) < 0 && errno != EAGAIN)
+		mistakes++;
+	if (pick(state, 2) && write(PIPE_IN, bytes, sizeof(bytes)) < 0 && errno != EAGAIN)
+		mistakes++;
+	if (!pid)
+		return;
+	switch (pick(state, 8)) {
+	case 0:
+		stops += !kill(pid, SIGSTOP);
+		break;
+	case 1: case 2:
+		kill(pid, SIGCONT);
+		break;
+	case 3:
+		if (traced || ptrace(PTRACE_SEIZE, pid, NULL, NULL))
+			break;
+		traced = pid;
+		traces += !ptrace(PTRACE_INTERRUPT, pid, NULL, NULL);
+		break;
+	case 4:
+		freeze(pid);
+		break;
+	case 5: case 6:
+		if (freezer)
+			write_file(freezer->file, freezer->thawed);
+		break;
+	}
+}
+
+/* Everybody can run again, and end. */
+static void let_all_go(void)
+{
+	unsigned int i;
+
+	if (freezer)
+		write_file(freezer->file, freezer->thawed);
+	for (i = 0; i < ACTORS; i++)
+		if (actors[i])
+			kill(actors[i], SIGCONT);
+	let_traced_go();
+}
+
 static void change_something(uint64_t *state, const struct plan *plan)
 {
 	static const char *const policies[] = { "rss", "runtime", "badness", "nonsense" };
@@ -283,6 +417,7 @@ static bool settle(const struct plan *plan)
 	unsigned int i;
 
 	__atomic_store_n(&shared->quiet, 1, __ATOMIC_RELAXED);
+	let_all_go();
 	if (plan->modules) {
 		load_module(plan->modules, "set_mm_limits");
 		load_module(plan->modules, "my_oom_killer");
@@ -304,6 +439,7 @@ static bool settle(const struct plan *plan)
 			return false;
 		}
 		bury();
+		let_traced_go();
 		if (is_settled(text, sizeof(text)))
 			return true;
 		sleep_ms(50);
@@ -320,6 +456,7 @@ static bool end_all(void)
 	__atomic_store_n(&shared->end, 1, __ATOMIC_RELAXED);
 	while (now() < end) {
 		bury();
+		let_traced_go();
 		if (waitid(P_ALL, 0, &(siginfo_t){ 0 }, WEXITED | WNOHANG | WNOWAIT) &&
 		    errno == ECHILD)
 			return true;
@@ -338,6 +475,7 @@ static void clean_up(void)
 	for (i = 0; i < LIMITED_USERS; i++)
 		set_mm_limits(FIRST_LIMITED + i, ~0UL);
 	set_failing(0);
+	let_freezer_go();
 }
 
 bool drive(const struct plan *plan)
@@ -352,12 +490,14 @@ bool drive(const struct plan *plan)
 	for (i = 0; i < LIMITED_USERS; i++)
 		set_mm_limits(FIRST_LIMITED + i, (8UL + pick(&state, 32)) << 20);
 	set_failing(plan->failing);
+	find_freezer();
 	protected = start_protected();
 	for (i = 0; i < ACTORS; i++)
 		start_actor(plan->seed, i);
 	end = now() + (double)plan->milliseconds / 1000;
 	while (now() < end) {
 		change_something(&state, plan);
+		disturb(&state);
 		bury();
 		sleep_ms(5 + pick(&state, 30));
 	}
@@ -367,8 +507,9 @@ bool drive(const struct plan *plan)
 	faults = count_faults();
 	clean_up();
 	say("counts: calls=%u, forks=%u, threads=%u, shares=%u, execs=%u, switches=%u, refused=%u, "
-	    "deaths=%u, odd=%u, faults=%lu", shared->calls, shared->forks, shared->threads, shared->shares,
-	    shared->execs, shared->switches, shared->refused, deaths, odd_ends, faults);
+	    "pipes=%u, stops=%u, traces=%u, freezes=%u, deaths=%u, odd=%u, faults=%lu", shared->calls, shared->forks, shared->threads, shared->shares,
+	    shared->execs, shared->switches, shared->refused,
+	    shared->pipes, stops, traces, freezes, deaths, odd_ends, faults);
 	say("ends: settled=%d, ended=%d, protected=%d, mistakes=%u", settled, ended, alive, mistakes);
 	return settled && ended && alive && !mistakes;
 }

@@ -2,7 +2,8 @@
 /*
  * One round of a fuzz test. A driver (root) changes limits, policies and modules
  * while actors, processes of several users, take memory, give it back, multiply,
- * change users, execute themselves anew and make calls that make no sense. All
+ * change users, execute themselves anew and make calls that make no sense. The driver
+ * stops, traces and freezes some of them, and uses the pipe that they fill. All
  * that they do comes of one seed.
  */
 #ifndef MM_LIMITS_FUZZ_H
@@ -19,6 +20,9 @@
 
 /* The file descriptor of what they share; also behind an exec. */
 #define SHARED_FD	9
+/* And of a pipe: its end to read from, and the one to write to. */
+#define PIPE_OUT	10
+#define PIPE_IN		11
 #define MOST_PROCESSES	60
 
 struct shared {
@@ -31,6 +35,7 @@ struct shared {
 	unsigned int shares;	/* clone(CLONE_VM) and vfork() */
 	unsigned int execs;
 	unsigned int switches;	/* of user */
+	unsigned int pipes;	/* reads and writes of the pipe */
 	unsigned int refused;	/* allocations that were made to fail, or did */
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A round of fuzzing: arguments, random numbers, and what all processes share. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -57,6 +58,15 @@ static bool make_shared(void)
 	return map_shared();
 }
 
+/* Nobody waits until it is empty, or full. */
+static bool make_pipe(void)
+{
+	int ends[2];
+
+	return pipe2(ends, O_NONBLOCK) == 0 && dup2(ends[0], PIPE_OUT) >= 0 &&
+	       dup2(ends[1], PIPE_IN) >= 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct plan plan = { .milliseconds = 2000 };
@@ -109,8 +119,8 @@ int main(int argc, char **argv)
 		return refuse(usage);
 	}
 	plan.seed = seed;
-	if (!make_shared()) {
-		complain("no shared memory: %s", strerror(errno));
+	if (!make_shared() || !make_pipe()) {
+		complain("no shared memory, or no pipe: %s", strerror(errno));
 		return EXIT_UNEXPECTED;
 	}
 	good = drive(&plan);
