@@ -42,6 +42,7 @@ from harness.kernel_output.klog import Allowed, find_trouble, marker, section
 from harness.machine.adb import Device
 from harness.machine.session import Boot, Session, open_session
 from harness.scenarios.run import DEVICE_FOLDER, load_modules, parse_limits
+from harness.scenarios.script import TRACING, events_command
 from harness.targets.model import DEFAULT_TARGET, QemuMachine, Target
 from harness.targets.table import get_target
 from harness.ui.workspace import Workspace
@@ -190,7 +191,8 @@ def forget_limits(device: Device) -> None:
     # Not one by one: on the debug kernel each shell takes half a second.
     for first in range(0, len(left), 100):
         users = " ".join(left[first : first + 100])
-        device.shell(f"for user in {users}; do echo $user max=none > /proc/mm_limits; done")
+        # Twice: what root set, and what the user set itself.
+        device.shell(f"for user in {users} {users}; do echo $user max=none > /proc/mm_limits; done")
 
 
 @pytest.fixture
@@ -218,10 +220,25 @@ def device(equipped: Device, allowed: tuple[Allowed, ...]) -> Iterator[Device]:
     assert find_trouble(part.text, allowed) == ()
 
 
+@pytest.fixture
+def tracing(device: Device) -> Iterator[str]:
+    """Return the tracing folder; the trace is empty, and none of our events is on."""
+    device.shell(events_command())
+    found = [
+        folder
+        for folder in TRACING
+        if device.shell(f"test -e {folder}/trace", check=False).status == 0
+    ]
+    off = f"echo 0 > {found[0]}/events/mm_limits/enable; echo > {found[0]}/trace"
+    device.shell(off)
+    yield found[0]
+    device.shell(off)
+
+
 @pytest.fixture(scope="session")
-def uninterruptible(workspace: Workspace, kernel: KernelBuild) -> Path:
-    folder = Path(__file__).parent / "modules"
-    return module_builds.build(workspace, kernel, folder).path("uninterruptible")
+def testing_modules(workspace: Workspace, kernel: KernelBuild) -> ModuleBuild:
+    """Build the modules that are only for tests."""
+    return module_builds.build(workspace, kernel, Path(__file__).parent / "modules")
 
 
 @pytest.fixture
@@ -231,18 +248,21 @@ def room(device: Device) -> Device:
     return device
 
 
-Sticking = Callable[[], AbstractContextManager[Process]]
+Sticking = Callable[..., AbstractContextManager[Process]]
 
 
 @pytest.fixture
-def sticking(room: Device, uninterruptible: Path) -> Sticking:
-    """Return a context manager: within it a process of APP has STUCK MiB and cannot be killed."""
+def sticking(room: Device, testing_modules: ModuleBuild) -> Sticking:
+    """Return a context manager: within it a process of APP has STUCK MiB and cannot be killed.
+
+    Its memory cannot be given back, either, unless `keeps` is false.
+    """
     module = f"{DEVICE_FOLDER}/uninterruptible.ko"
 
     @contextmanager
-    def stick() -> Iterator[Process]:
-        room.push(uninterruptible, module, 0o644)
-        room.shell(f"insmod {module}")
+    def stick(keeps: bool = True) -> Iterator[Process]:
+        room.push(testing_modules.path("uninterruptible"), module, 0o644)
+        room.shell(f"insmod {module} lock_mm={int(keeps)}")
         try:
             room.shell(f"chmod 666 {UNINTERRUPTIBLE}")
             with holder(room, APP, STUCK, into=UNINTERRUPTIBLE) as held:

@@ -42,6 +42,8 @@ TRIES = 5
 # Commands are repeated until this file exists.
 CALM = "/tmp/calm"
 KILLED = 128 + 9
+# A pipe with the lines that lead a program to its next step.
+LINES = "/tmp/lines"
 
 Found = TypeVar("Found")
 
@@ -147,10 +149,9 @@ def holder(
 
 @contextmanager
 def climber(device: Device, uid: int, mib: int = 300) -> Iterator[Process]:
-    """Run a process that takes more and more memory, a page at a time."""
-    with process(
-        device, uid, f"busybox dd if=/dev/zero of=/dev/null bs={mib}M count=1"
-    ) as climbing:
+    """Run a process that takes more and more memory, a page at a time, outside system calls."""
+    touch = f"{DEVICE_FOLDER}/bench_work touch {mib * MIB // PAGE} 1"
+    with process(device, uid, touch) as climbing:
         yield climbing
 
 
@@ -217,6 +218,13 @@ def ahead(device: Device) -> float:
     log = Log(device)
     device.shell(uptime_command())
     return ahead_of_uptime(log.text)
+
+
+def last_time(device: Device) -> float:
+    """Return when the last line of the kernel log was written."""
+    time_of = split_prefix(device.kernel_log().rstrip("\n").rpartition("\n")[2]).time
+    assert time_of is not None
+    return time_of
 
 
 def first_record(log: Log) -> KillRecord:
@@ -295,3 +303,90 @@ def storm(
 def killed_of(records: Sequence[KillRecord], uid: int) -> Counter[int]:
     """Return how many records each process of the user has."""
     return Counter(record.pid for record in records if record.uid == uid)
+
+
+class Scene:
+    """A situation that `program` holds; `processes` are in the order of their output."""
+
+    def __init__(self, device: Device, program: str, running: RunningCommand) -> None:
+        self.device = device
+        self._running = running
+        self._step = 0
+        self.pid = int(self._running.wait_line(f"{program}: ", SECONDS).rpartition("=")[2])
+
+    def next_step(self) -> None:
+        """Lead to the next step, and wait until it is reached."""
+        if self._step > 0:
+            self._send_line()
+        self._step += 1
+        self._running.wait_line(f"waiting: step={self._step}", SECONDS)
+
+    def go_on(self) -> None:
+        """Lead beyond this step, without waiting."""
+        self._send_line()
+
+    def end(self) -> None:
+        """Lead beyond the last step; fail unless all went as the program was told."""
+        self._send_line()
+        self.ended()
+
+    def ended(self) -> None:
+        """Wait until the program has ended by itself."""
+        result = self._running.wait(SECONDS)
+        assert result.status == 0, result.output
+
+    def killed(self) -> None:
+        """Wait until the program has been killed."""
+        assert self._running.wait(SECONDS).status == KILLED
+
+    def said(self, line: str) -> str:
+        """Wait for a line that begins with this, and return it."""
+        return self._running.wait_line(line, SECONDS)
+
+    def _send_line(self) -> None:
+        self.device.shell(f"echo > {LINES}")
+
+    @property
+    def processes(self) -> list[int]:
+        return [int(pid) for pid in re.findall(r"^process: pid=(\d+)", self.output, re.M)]
+
+    @property
+    def process(self) -> int:
+        (pid,) = self.processes
+        return pid
+
+    @property
+    def output(self) -> str:
+        return self._running.output
+
+
+@contextmanager
+def play(
+    device: Device,
+    *words: str | int,
+    program: str = "who_pays",
+    user: int | None = None,
+    reach: bool = True,
+) -> Iterator[Scene]:
+    """Have the program build a situation; nothing of it is left afterwards.
+
+    Wait for its first step, unless `reach` is False. `user` starts the program, by default
+    root.
+    """
+    command = " ".join(map(str, (f"./{program}", *words)))
+    if user is not None:
+        command = f"su {user} {command}"
+    running = device.start(
+        f"rm -f {LINES}; mkfifo {LINES}; cd {DEVICE_FOLDER}"
+        # adbd's shell is protected, and so would be the program that it starts.
+        f" && echo 0 > /proc/$$/oom_score_adj && {command} <>{LINES}"
+    )
+    try:
+        scene = Scene(device, program, running)
+        if reach:
+            scene.next_step()
+        yield scene
+    finally:
+        if not running.ended:
+            device.shell(f"kill -9 {scene.pid}", check=False)
+        running.close()

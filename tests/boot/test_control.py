@@ -20,6 +20,7 @@ from device_work import (
     Log,
     entry_of,
     eventually,
+    last_time,
 )
 
 from harness.kernel_output.records import split_prefix
@@ -66,13 +67,6 @@ def hog(device: Device, uid: int, mib: int) -> Iterator[RunningCommand]:
 def wait_until_rss(device: Device, uid: int, least: int) -> None:
     # A user of a range has no entry before its first allocation.
     eventually(lambda: [one for one in parse_limits(device) if one.uid == uid and one.rss >= least])
-
-
-def last_time(device: Device) -> float:
-    """Return when the last line of the kernel log was written."""
-    time_of = split_prefix(device.kernel_log().rstrip("\n").rpartition("\n")[2]).time
-    assert time_of is not None
-    return time_of
 
 
 def test_everything_is_set_by_one_line_and_shown(device: Device) -> None:
@@ -388,6 +382,41 @@ def test_a_user_may_lower_what_its_range_gives_and_no_more(device: Device) -> No
         assert device.shell(f"{SET_LIMIT} -e EPERM {APP} {50 * MIB}", user=APP).status == 0
         assert device.shell(f"{SET_LIMIT} -e 0 {APP} {30 * MIB}", user=APP).status == 0
     assert entry_of(device, APP).mm_max == 30 * MIB
+
+
+def maximum_of(device: Device, uid: int) -> int | None:
+    entry = entry_of(device, uid)
+    return None if entry is None else entry.mm_max
+
+
+def test_a_users_own_limit_only_lowers_what_a_range_gives_whatever_came_first(
+    device: Device,
+) -> None:
+    device.shell(f"{SET_LIMIT} -e 0 {APP} {2**32 - 2}", user=APP)
+    write(device, "uid=10000-19999 max=16M")
+    assert maximum_of(device, APP) == 16 * MIB
+    log = Log(device)
+    device.shell("busybox dd if=/dev/zero of=/dev/null bs=100M count=1", user=APP, check=False)
+    assert [(one.uid, one.mm_max) for one in log.records] == [(APP, 16 * MIB)]
+    device.shell(f"{SET_LIMIT} -e 0 {APP} {10 * MIB}", user=APP)
+    for given, expected in (("40M", 10), ("8M", 8), ("40M", 10), ("none", 10)):
+        write(device, f"uid=10000-19999 max={given}")
+        assert maximum_of(device, APP) == expected * MIB, given
+
+
+def test_what_root_sets_for_a_user_holds_over_its_range(device: Device) -> None:
+    write(device, "uid=10000-19999 max=16M")
+    write(device, f"uid={APP} max=64M")
+    assert maximum_of(device, APP) == 64 * MIB
+    write(device, "uid=10000-19999 max=8M")
+    assert maximum_of(device, APP) == 64 * MIB
+    assert device.shell(f"{SET_LIMIT} -e 0 {APP} {32 * MIB}", user=APP).status == 0
+    assert maximum_of(device, APP) == 32 * MIB
+    # Without root's exception it has what its range gives, or its own where that is less.
+    write(device, f"uid={APP} max=none")
+    assert maximum_of(device, APP) == 8 * MIB
+    write(device, "uid=10000-19999 max=48M")
+    assert maximum_of(device, APP) == 32 * MIB
 
 
 def test_what_else_a_range_gives_stays_when_a_user_lowers_its_limit(device: Device) -> None:

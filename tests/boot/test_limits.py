@@ -92,8 +92,50 @@ def test_a_user_may_lower_its_own_limit_and_nothing_else(device: Device) -> None
     set_limit(device, APP, "max", expect="EPERM", user=APP)
     set_limit(device, OTHER, 16 * MIB, expect="EPERM", user=APP)
     assert limits(device) == {APP: 32 * MIB}
+
+
+def test_what_a_user_sets_only_lowers_what_root_sets(device: Device) -> None:
+    set_limit(device, APP, 32 * MIB, user=APP)
     set_limit(device, APP, 64 * MIB)
-    assert limits(device) == {APP: 64 * MIB}
+    assert limits(device) == {APP: 32 * MIB}
+    set_limit(device, APP, 16 * MIB)
+    assert limits(device) == {APP: 16 * MIB}
+    set_limit(device, APP, 64 * MIB)
+    assert limits(device) == {APP: 32 * MIB}
+    # What root set goes, what the user set stays; then that goes, too.
+    set_limit(device, APP, "max")
+    assert limits(device) == {APP: 32 * MIB}
+    set_limit(device, APP, "max")
+    assert limits(device) == {}
+
+
+def test_what_users_set_themselves_goes_first_from_a_full_table(device: Device) -> None:
+    uids = [10000 + number for number in range(SLOTS)]
+    rooted, own = uids[:2], uids[2:]
+    set_limit(device, rooted[0], 64 * MIB)
+    for uid in own:
+        set_limit(device, uid, 64 * MIB, user=uid)
+    set_limit(device, rooted[1], 64 * MIB)
+    for number in range(len(own)):
+        set_limit(device, 12000 + number, 64 * MIB, expect="1")
+        assert list(limits(device)) == [
+            *(rooted[0], *own[number + 1 :], rooted[1]),
+            *range(12000, 12001 + number),
+        ]
+    # Only root's are left: the least recently set one goes.
+    set_limit(device, 13000, 64 * MIB, expect="1")
+    assert rooted[0] not in limits(device)
+
+
+def test_what_a_user_set_before_root_did_is_roots_in_a_full_table(device: Device) -> None:
+    set_limit(device, APP, 32 * MIB, user=APP)
+    set_limit(device, APP, 64 * MIB)
+    set_limit(device, OTHER, 32 * MIB, user=OTHER)
+    for number in range(SLOTS - 2):
+        set_limit(device, 12000 + number, 64 * MIB)
+    set_limit(device, 13000, 64 * MIB, expect="1")
+    assert APP in limits(device)
+    assert OTHER not in limits(device)
 
 
 def test_an_unprivileged_user_evicts_nobody(device: Device) -> None:

@@ -2,7 +2,8 @@
 """No more kills than necessary, and no fewer: stuck victims, waiting tasks, fork bombs.
 
 A module that is only for these tests (modules/uninterruptible.c) makes a victim stuck: a process
-that writes to its file waits, and no signal ends it.
+that writes to its file waits, and no signal ends it. It may hold the lock of its address space
+meanwhile, so that its memory cannot be given back.
 """
 
 from __future__ import annotations
@@ -57,6 +58,21 @@ NOBODY = rf"mm_limits: uid={APP} is over its limit and has nobody left to kill: 
 @pytest.fixture
 def allowed() -> tuple[Allowed, ...]:
     return (Allowed(GIVEN_UP, "a victim was stuck; each test here counts these lines"),)
+
+
+def test_the_memory_of_a_victim_that_does_not_exit_is_given_back(
+    room: Device, sticking: Sticking
+) -> None:
+    set_limit(room, APP, LIMIT)
+    log = Log(room)
+    with sticking(keeps=False) as stuck:
+        with climber(room, APP, STUCK) as next_one:
+            # It has the room of the victim, which is still there.
+            assert next_one.running.wait(SECONDS).status == 0
+            assert rss(room, stuck.pid) < MIB
+        with climber(room, APP) as too_large:
+            too_large.running.wait(SECONDS)
+    assert [record.pid for record in log.records] == [stuck.pid, too_large.pid]
 
 
 def test_a_victim_that_does_not_exit_is_given_up_on_and_not_before(

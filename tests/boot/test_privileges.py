@@ -306,6 +306,36 @@ def test_in_a_namespace_the_file_names_whom_it_knows(device: Device) -> None:
     ]
 
 
+@pytest.mark.needs("user namespaces")
+@pytest.mark.parametrize(("maker", "payer"), [(APP, APP), (ROOT, OTHER)])
+def test_who_made_the_namespace_pays(device: Device, maker: int, payer: int) -> None:
+    """A user has the uids of many in its own namespace, and one limit."""
+    give(device, (APP, 24 * MIB), (OTHER, 24 * MIB))
+    log = Log(device)
+    names = f"-m 0={maker} -m 5={OTHER} -m 6={NOBODY}"
+    calls = (f"-u 5 {names} {maker} all touch {size * MIB}" for size in (16, 32))
+    fits, exceeds = (
+        device.shell(f"{PROGRAMS}/privileges {call}", check=False).output for call in calls
+    )
+    assert fits == "call: name=touch, ret=0, errno=0\n"
+    assert exceeds != fits
+    assert [(kill.uid, kill.mm_max) for kill in log.records] == [(payer, 24 * MIB)]
+    # Root is no user with a limit, whatever namespace it is in.
+    inside = device.shell(
+        f"{PROGRAMS}/privileges -u 0 -m 0=0 -m 5={OTHER} {ROOT} all touch {32 * MIB}"
+    )
+    assert inside.output == fits
+
+
+@pytest.mark.needs("user namespaces")
+def test_the_uids_of_a_namespace_take_no_slots(device: Device) -> None:
+    names = f"-m 5={OTHER} -m 6={APP}"
+    answers = [set_limit(device, APP, "all", 5, 64 * MIB, f"-u {user} {names}") for user in (5, 6)]
+    assert answers == [-errno.EPERM, -errno.EPERM]
+    assert set_limit(device, APP, "all", 6, 64 * MIB, f"-u 6 {names}") == 0
+    assert limits(device) == {APP: 64 * MIB}
+
+
 # The log
 
 CALLS = 4000

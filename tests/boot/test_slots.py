@@ -52,7 +52,7 @@ def table(
     boot = Boot(plain, kernel.image, rootfs.initramfs, kernel.release)
     with open_session(workspace, boot, folder) as session:
         device = session.device
-        equip(device, modules, programs, ["test_set_mm_limits"])
+        equip(device, modules, programs, ["test_set_mm_limits", "bench_work"])
         yield device
         levels_tell = plain.board.boot_levels_tell
         assert find_trouble(device.kernel_log(), levels_tell=levels_tell) == ()

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from device_work import APP, Log, holder
@@ -12,7 +11,6 @@ from device_work import APP, Log, holder
 from harness.kernel_output.records import KillRecord
 from harness.machine.adb import Device
 from harness.scenarios.oracle import parse_decisions
-from harness.scenarios.script import TRACING, events_command
 
 EVENT_LINE = re.compile(
     r"mm_limits_kill: uid=(?P<uid>\d+) uRSS=(?P<usage>\d+) mm_max=(?P<mm_max>\d+)"
@@ -21,21 +19,6 @@ EVENT_LINE = re.compile(
     r" comm=(?P<comm>\S*)$",
     re.MULTILINE,
 )
-
-
-@pytest.fixture
-def tracing(device: Device) -> Iterator[str]:
-    """Return the tracing folder; the trace is empty, and none of our events is on."""
-    device.shell(events_command())
-    found = [
-        folder
-        for folder in TRACING
-        if device.shell(f"test -e {folder}/trace", check=False).status == 0
-    ]
-    off = f"echo 0 > {found[0]}/events/mm_limits/enable; echo > {found[0]}/trace"
-    device.shell(off)
-    yield found[0]
-    device.shell(off)
 
 
 @pytest.fixture

@@ -6,23 +6,20 @@ that has no others, so that the usage in /proc/mm_limits is that of these proces
 really mapped is read from their page tables.
 
 No program here tests a kernel thread that borrows an mm. With a lazy TLB the thread has only an
-active_mm, which a scan does not look at; that happens on every switch to a kernel thread, and so
-in all of these tests. A thread that takes over an mm (kthread_use_mm(): vhost, USB gadgets) does
-not exist in this configuration; a scan counts nothing for a PF_KTHREAD, and a process that
-shares its mm with one is protected.
+active_mm, which a look does not look at; that happens on every switch to a kernel thread, and so
+in all of these tests. A thread that takes over an mm is in test_attacks.py.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import pytest
-from device_work import APP, MIB, OTHER, PAGE, SECONDS, Log, entry_of
+from device_work import APP, MIB, OTHER, PAGE, Log, Scene, entry_of, play
 
 from harness.kernel_output.records import KillRecord
-from harness.machine.adb import Device, RunningCommand
+from harness.machine.adb import Device
 from harness.scenarios.run import DEVICE_FOLDER
 from harness.targets.model import Target
 
@@ -31,83 +28,7 @@ SIZE, BESIDE = 16 * MIB, MIB
 # A thread adds its faults to the mm's counters when it has counted more than this many.
 HELD_BACK = 65
 NO_LIMIT_YET, TOO_LITTLE = 512 * MIB, 4 * MIB
-LINES = "/tmp/who_pays"
 CORE_PATTERN = "/proc/sys/kernel/core_pattern"
-
-
-class Scene:
-    """A situation that `who_pays` holds; `processes` are in the order of their output."""
-
-    def __init__(self, device: Device, running: RunningCommand) -> None:
-        self.device = device
-        self._running = running
-        self._step = 0
-        self.pid = int(self._running.wait_line("who_pays: ", SECONDS).rpartition("=")[2])
-
-    def next_step(self) -> None:
-        """Lead to the next step, and wait until it is reached."""
-        if self._step > 0:
-            self._send_line()
-        self._step += 1
-        self._running.wait_line(f"waiting: step={self._step}", SECONDS)
-
-    def go_on(self) -> None:
-        """Lead beyond this step, without waiting."""
-        self._send_line()
-
-    def end(self) -> None:
-        """Lead beyond the last step; fail unless all went as the program was told."""
-        self._send_line()
-        self.ended()
-
-    def ended(self) -> None:
-        """Wait until the program has ended by itself."""
-        result = self._running.wait(SECONDS)
-        assert result.status == 0, result.output
-
-    def _send_line(self) -> None:
-        self.device.shell(f"echo > {LINES}")
-
-    @property
-    def processes(self) -> list[int]:
-        return [int(pid) for pid in re.findall(r"^process: pid=(\d+)", self.output, re.M)]
-
-    @property
-    def process(self) -> int:
-        (pid,) = self.processes
-        return pid
-
-    @property
-    def output(self) -> str:
-        return self._running.output
-
-
-@contextmanager
-def play(
-    device: Device, *words: str | int, user: int | None = None, reach: bool = True
-) -> Iterator[Scene]:
-    """Have `who_pays` build a situation; nothing of it is left afterwards.
-
-    Wait for its first step, unless `reach` is False. `user` starts the program, by default
-    root.
-    """
-    program = " ".join(map(str, ("./who_pays", *words)))
-    if user is not None:
-        program = f"su {user} {program}"
-    running = device.start(
-        f"rm -f {LINES}; mkfifo {LINES}; cd {DEVICE_FOLDER}"
-        # adbd's shell is protected, and so would be the program that it starts.
-        f" && echo 0 > /proc/$$/oom_score_adj && {program} <>{LINES}"
-    )
-    try:
-        scene = Scene(device, running)
-        if reach:
-            scene.next_step()
-        yield scene
-    finally:
-        if not running.ended:
-            device.shell(f"kill -9 {scene.pid}", check=False)
-        running.close()
 
 
 @pytest.fixture
@@ -291,6 +212,18 @@ def test_zombies_pay_nothing(limited: Device) -> None:
             assert re.search(r"^State:\s+Z", limited.read_file(f"/proc/{pid}/status"), re.M)
         assert 0 < mapped(limited, scene.process) < BESIDE
         assert 0 < rss(limited, APP) <= mapped(limited, scene.process)
+        scene.end()
+
+
+def test_page_tables_are_nobodys(limited: Device) -> None:
+    """A page table of 2 MiB each, with the page of zeros: docs/design.md says how much that is."""
+    tables = 640
+    with play(limited, "-u", APP, "tables", tables * 2 * MIB) as scene:
+        status = limited.read_file(f"/proc/{scene.process}/status")
+        (size,) = re.findall(r"^VmPTE:\s+(\d+) kB$", status, re.M)
+        # Half a page each: what Linux itself has in it.
+        assert tables * PAGE <= 2 * 1024 * int(size) < (tables + 32) * PAGE
+        assert rss(limited, APP) < BESIDE
         scene.end()
 
 

@@ -182,11 +182,16 @@ NO_SPECS = (
     *("5000,adj=1001", "5000,adj=--5", "5000,adj=-", "5000,size=7", "5000,cpus=7"),
     *("5000,name=sixteen.letters!", "5000,name=\\", "5000,name=\\q", "5000,name=\\x4"),
     *("5000,name=\\x00", "5000,name=" + "n" * 500, "18446744073709551616"),
+    *("5000,leader=", "5000,leader=works", "5000,user=", "5000,then=nobody-is-called-so"),
+    *("5000,sharers", "5000,reads=1"),
 )
 BAD_HOGS = [
     *("", "root 0", "root x 5000", "root -5 5000", "root 0" + " 5000" * 1001),
     *(f"root 0 '{spec}'" for spec in NO_SPECS),
     *(f"-e {letters} root 0 5000" for letters in ("LL", "X", "''")),
+    # No file to read; no memory to share, or not one after the other.
+    *("root 0 5000,reads", "root 0 5000,sharer", "-a root 0 5000 5000,sharer"),
+    *("root 0 5000 5000,sharer,leader=waits", "root 0 5000 5000,sharer,then=root"),
     *("-s -1 root 0 5000", "-s 99999999999 root 0 5000", "-t soon root 0 5000"),
 ]
 BAD_CASES = [
@@ -209,10 +214,16 @@ BAD_TRIES = ["set root", "set x 1", "adopt root", "adopt nobody-is-called-so x",
 BAD_BENCH = [
     *("", "nothing", "-g", "-z touch 5 1", "-t 0 touch 5 1", "-m 'two words' touch 5 1"),
     *("touch", "touch 5", "touch 5 0", "touch 0 1", "touch 5 1001", "touch 262145 1"),
-    *("touch 5 1 1", "storm 65 5 1", "work 1001 5 1", "idle x", "overshoot root 5 1 1 1"),
+    *("touch 5 1 1", "storm 65 5 1", "work 4001 5 1", "idle x", "overshoot root 5 1 1 1"),
     "overshoot nobody-is-called-so 50000 1 1 1",
+    *("look root 5000 1", "hold", "hold 0", "bystander root 5000 4001 1 1", "pipe root 5 1"),
+]
+BAD_ATTACKS = [
+    *("", "nothing", "forks", "forks x", "forks 2001", "forks 1 1", "-z forks 1", "traced -1"),
+    *("large 1", "threads 1 1", "pipe-write nobody-is-called-so", "subuids root x 1"),
 ]
 BAD = {
+    "attack": BAD_ATTACKS,
     "test_set_mm_limits": BAD_LIMITS,
     "oom_daemon": BAD_INTERVALS,
     "watch_memory": BAD_INTERVALS,
@@ -494,6 +505,131 @@ def test_what_a_child_is_told_to_be(programs: Path, tmp_path: Path) -> None:
     assert parent_rss < 2 * MIB
 
 
+def one_status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+def test_children_that_share_memory(programs: Path, tmp_path: Path) -> None:
+    until = tmp_path / "until"
+    sizes = (30 * MIB, 20 * MIB, 10 * MIB, 5000)
+    words = [
+        f"{sizes[0]},cpu=1",
+        f"{sizes[1]},sharer,cpu=150",
+        f"{sizes[2]},sharer,name=x",
+        str(sizes[3]),
+    ]
+    with running(programs / "oom_test_kernel", "-u", f"{until}", "1", "0", *words) as process:
+        output = parse_output(read_until(process, "holding: "))
+        # Sharers take their part first; a child's own pid tells them apart.
+        second, third, first, last = output.finished
+        assert [one.mem for one in output.started] == [sizes[at] for at in (1, 2, 0, 3)]
+        rss = [psutil.Process(one.pid).memory_info().rss for one in (first, second, third)]
+        names = [psutil.Process(one.pid).name() for one in (first, third)]
+        parents = {psutil.Process(one.pid).ppid() for one in output.finished}
+        used = [sum(psutil.Process(one.pid).cpu_times()[:2]) for one in (first, second)]
+        # One of them alone is not noticed by the others.
+        os.kill(third.pid, signal.SIGKILL)
+        until.touch()
+        _, rest = finish(process)
+    assert all(60 * MIB <= each < 62 * MIB for each in rss)
+    assert names == ["oom_test_kernel"[:15], "x"]
+    assert parents == {process.pid}
+    assert used[1] >= 0.13
+    ends = {end.pid: end.outcome for end in parse_output(rest).children}
+    assert [ends[one.pid] for one in (first, second, third, last)] == [
+        *("lived", "lived", "killed", "lived"),
+    ]
+    assert last.pid != first.pid
+
+
+def test_a_child_that_is_killed_while_others_share_its_memory(
+    programs: Path, tmp_path: Path
+) -> None:
+    until = tmp_path / "until"
+    words = ["-u", f"{until}", "-e", "KLL", "1", "0", "5000", "6000,sharer", "7000,sharer"]
+    with running(programs / "oom_test_kernel", *words) as process:
+        output = parse_output(read_until(process, "holding: "))
+        os.kill(next(one.pid for one in output.finished if one.mem == 5000), signal.SIGKILL)
+        until.touch()
+        status, rest = finish(process)
+    assert (status, "checks=3/3\n" in rest) == (0, True), rest
+
+
+def test_a_child_goes_on_without_a_sharer_that_was_killed(programs: Path) -> None:
+    words = ["-e", "LLK", "1", "0", "5000", "6000,name=elder", "7000,sharer,cpu=1000000,name=burns"]
+    with running(programs / "oom_test_kernel", *words) as process:
+        parent = psutil.Process(process.pid)
+
+        def burning() -> list[psutil.Process]:
+            return [child for child in parent.children() if child.name() == "burns"]
+
+        eventually(lambda: bool(burning()))
+        burning()[0].kill()
+        out, _ = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, "checks=3/3\n" in out) == (0, True), out
+
+
+@pytest.mark.parametrize(("leader", "state"), [("waits", "S"), ("exits", "Z")])
+def test_a_child_whose_work_is_another_threads(
+    programs: Path, tmp_path: Path, leader: str, state: str
+) -> None:
+    until = tmp_path / "until"
+    words = ["-u", f"{until}", "1", "0", f"{20 * MIB},cpu=150,leader={leader}"]
+    with running(programs / "oom_test_kernel", *words) as process:
+        (child,) = parse_output(read_until(process, "holding: ")).finished
+        assert one_status(child.pid)["State"][0] == state
+        times = {one.id: one.user_time for one in psutil.Process(child.pid).threads()}
+        (other,) = times.keys() - {child.pid}
+        memory = Path(f"/proc/{child.pid}/task/{other}/statm").read_text().split()
+        until.touch()
+        status, rest = finish(process)
+    # /proc counts in hundredths.
+    assert times[other] >= 0.1 > times[child.pid]
+    assert int(memory[1]) * resource.getpagesize() >= 20 * MIB
+    assert [end.outcome for end in parse_output(rest).children] == ["lived"]
+    assert status == 0
+
+
+@pytest.mark.parametrize(("there", "letter"), [(20 * MIB, "L"), (20 * MIB - 1, "F"), (None, "F")])
+def test_a_child_that_reads(programs: Path, tmp_path: Path, there: int | None, letter: str) -> None:
+    """In one system call, or not at all."""
+    zeros = tmp_path / "zeros"
+    if there is not None:
+        zeros.touch()
+        os.truncate(zeros, there)
+    ended = run(
+        programs / "oom_test_kernel",
+        *("-s", "10", "-f", f"{zeros}", "-e", letter, "1", "0", f"{20 * MIB},reads"),
+    )
+    assert (ended.status, "checks=1/1\n" in ended.out) == (0, True), ended.out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_children_that_become_somebody_elses(programs: Path, tmp_path: Path) -> None:
+    until = tmp_path / "until"
+    words = ["5000,user=10070", "6000,sharer,user=10071", "7000,then=10072", "8000"]
+    tmp_path.chmod(0o755)
+    with running(programs / "oom_test_kernel", "-u", f"{until}", "1", "0", *words) as process:
+        output = parse_output(read_until(process, "holding: "))
+        by_size = {one.mem: one for one in output.finished}
+        uids = {size: one_status(one.pid)["Uid"].split() for size, one in by_size.items()}
+        until.touch()
+        assert finish(process)[0] == 0
+    assert {size: one.uid for size, one in by_size.items()} == {
+        5000: 10070,
+        6000: 10071,
+        7000: 0,
+        8000: 0,
+    }
+    assert uids == {
+        5000: ["10070"] * 4,
+        6000: ["10071"] * 4,
+        7000: ["10072"] * 4,
+        8000: ["0"] * 4,
+    }
+
+
 def test_the_daemons_test_waits_for_a_kill(willing: Path) -> None:
     words = ["-t", "3600", "-w", "3600", "-s", "50", "1", "1000", "5000", "6000"]
     with running(willing / "oom_test_daemon", *words) as process:
@@ -643,6 +779,43 @@ def test_a_case_ends_with_the_program(programs: Path) -> None:
 def test_a_fork_bomb_needs_a_limit(programs: Path, tmp_path: Path) -> None:
     ended = run(programs / "fork_bomb", "5000", str(tmp_path / "stop"))
     assert (ended.status, ended.out) == (1, "")
+    assert "has no limit" in ended.err
+
+
+# attack
+
+
+@pytest.mark.parametrize(
+    ("words", "steps"),
+    [
+        (["forks", "3"], 2),
+        (["traced", "90000"], 2),
+        (["large", "3", "90000"], 2),
+        (["copies", "3", "90000"], 2),
+        (["threads", "3", "3", "90000"], 2),
+        (["starved", "1", "1", "90000"], 2),
+    ],
+)
+def test_every_attack_goes_through_its_steps(
+    programs: Path, words: Sequence[str], steps: int
+) -> None:
+    with running(programs / "attack", *words) as process:
+        read_until(process, "waiting: step=1")
+        if words[0] == "traced":
+            # Its tracer sees it end.
+            (child,) = psutil.Process(process.pid).children()
+            child.kill()
+        status, rest = finish(process)
+    assert status == 0
+    assert [line for line in rest.splitlines() if line.startswith("waiting")] == [
+        f"waiting: step={step}" for step in range(2, steps + 1)
+    ]
+    assert rest.endswith("done: program=attack, marker=none, checks=1/1\n")
+
+
+def test_sharers_that_fork_without_end_need_a_limit(programs: Path) -> None:
+    ended = run(programs / "attack", "sharers", "10", "90000")
+    assert ended.status == 1
     assert "has no limit" in ended.err
 
 

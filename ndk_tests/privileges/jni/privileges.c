@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -30,12 +31,14 @@ static const char usage[] =
 	"       privileges [OPTION...] USER CAPS kill\n"
 	"       privileges [OPTION...] USER CAPS write FILE TEXT\n"
 	"       privileges [OPTION...] USER CAPS read FILE\n"
+	"       privileges [OPTION...] USER CAPS touch BYTES\n"
 	"Becomes USER with CAPS, makes the call, and prints what came of it.\n"
 	"CAPS: all (that whoever starts this has), none, NAME[,NAME...], or -NAME[,NAME...], which\n"
 	"is all but those. The NAMEs: dac_override, kill, sys_admin, sys_resource.\n"
 	"  -m IN=OUT  in a new user namespace, where user OUT is called IN; once for each\n"
 	"  -n COUNT   make the call so often; what came of it is printed when it changes\n"
-	"  -o         open FILE before becoming USER\n";
+	"  -o         open FILE before becoming USER\n"
+	"  -u IN      in that namespace, become its user IN\n";
 
 #define MOST_MAPPED	4
 #define MOST_CALLS	1000000UL
@@ -58,6 +61,7 @@ struct options {
 	bool caps_exact;		/* not having one of them is an error */
 	char map[MOST_MAPPED * 32];	/* as for uid_map; empty: no namespace */
 	unsigned int mapped;
+	unsigned long inside;		/* whom to become there; ULONG_MAX: nobody else */
 	unsigned long count;
 	bool open_first;
 };
@@ -129,6 +133,18 @@ static long call_read(struct request *request)
 			break;
 	close_file(request, fd);
 	return ret;
+}
+
+/* Memory of its own, of which every page is there afterwards. */
+static long call_touch(struct request *request)
+{
+	void *memory = mmap(NULL, request->size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return -1;
+	memset(memory, 1, request->size);
+	return 0;
 }
 
 static void make_calls(struct request *request, unsigned long count)
@@ -242,6 +258,14 @@ static bool become(const struct options *options)
 	return true;
 }
 
+static bool become_inside(unsigned long user)
+{
+	if (user == ULONG_MAX || setresuid((uid_t)user, (uid_t)user, (uid_t)user) == 0)
+		return true;
+	complain("cannot become user %lu of the namespace: %s", user, strerror(errno));
+	return false;
+}
+
 static int run(const struct options *options, struct request *request)
 {
 	pid_t mapper = -1;
@@ -261,7 +285,8 @@ static int run(const struct options *options, struct request *request)
 			return EXIT_UNEXPECTED;
 		}
 	}
-	if (!become(options) || (options->mapped && !enter_namespace(mapper, gate)))
+	if (!become(options) || (options->mapped && !enter_namespace(mapper, gate)) ||
+	    !become_inside(options->inside))
 		return EXIT_UNEXPECTED;
 	make_calls(request, options->count);
 	return EXIT_EXPECTED;
@@ -342,6 +367,11 @@ static bool parse_request(int count, char **words, struct request *request)
 		request->make = call_kill;
 		return true;
 	}
+	if (count == 2 && strcmp(words[0], "touch") == 0) {
+		request->name = "touch";
+		request->make = call_touch;
+		return parse_ulong(words[1], &request->size) && request->size;
+	}
 	if (count == 3 && strcmp(words[0], "write") == 0) {
 		request->make = call_write;
 		request->text = words[2];
@@ -358,12 +388,12 @@ static bool parse_request(int count, char **words, struct request *request)
 
 int main(int argc, char **argv)
 {
-	struct options options = { .count = 1 };
+	struct options options = { .inside = ULONG_MAX, .count = 1 };
 	struct request request = { };
 	int option;
 
 	program_name = "privileges";
-	while ((option = getopt(argc, argv, "+hm:n:o")) != -1) {
+	while ((option = getopt(argc, argv, "+hm:n:ou:")) != -1) {
 		switch (option) {
 		case 'h':
 			return show_help(usage);
@@ -380,6 +410,11 @@ int main(int argc, char **argv)
 		case 'o':
 			options.open_first = true;
 			continue;
+		case 'u':
+			if (parse_ulong_upto(optarg, UINT32_MAX, &options.inside))
+				continue;
+			complain("-u wants a user");
+			return refuse(usage);
 		default:
 			return refuse(usage);
 		}
@@ -392,6 +427,10 @@ int main(int argc, char **argv)
 	}
 	if (!parse_request(argc - 2, argv + 2, &request)) {
 		complain("the call is not understood: %s", argv[2]);
+		return refuse(usage);
+	}
+	if (options.inside != ULONG_MAX && !options.mapped) {
+		complain("-u is for a namespace: -m");
 		return refuse(usage);
 	}
 	if (options.open_first && !request.path) {

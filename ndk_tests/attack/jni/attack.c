@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Tries to get round a limit, or to have others pay for it.
+ *
+ * At each step the program says "waiting:", and a line on standard input leads on.
+ */
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "args.h"
+#include "output.h"
+#include "stage.h"
+#include "ways.h"
+
+#define COUNT_MOST	2000
+
+static const char usage[] =
+	"usage: attack WAY ARGUMENT...\n"
+	"Tries to get round a limit. At each step it waits for a line on standard input. SIZE in\n"
+	"bytes, U a user. For ways with a U the caller must be root.\n"
+	"  pipe-write U       U writes to a pipe from memory that faults; root reads it meanwhile,\n"
+	"  pipe-splice U      without waiting, and says how long that took: the same with\n"
+	"  pipe-read U        vmsplice(); U reads from the pipe, and root writes to it\n"
+	"  forks N            forks and buries N processes, one by one\n"
+	"  traced SIZE        a child holds SIZE, and its tracer does not let it end\n"
+	"  kthread SIZE       a kernel thread (tests/boot/modules/use_mm.c) takes SIZE of it\n"
+	"  sharers N SIZE     holds SIZE; forks processes that share its memory and do so, too,\n"
+	"                     without end, up to N at a time; the user must have a limit\n"
+	"  large N SIZE       N children hold a tenth of SIZE each; the process itself SIZE;\n"
+	"                     2: 200 pages more\n"
+	"  copies N SIZE      N threads map SIZE of a file each; one more copies all of it\n"
+	"  threads N M SIZE   M children; 2: N threads take SIZE each, all at once\n"
+	"  starved N M SIZE   M children, and N that keep the CPUs busy; 2: it takes SIZE, with\n"
+	"                     SCHED_IDLE\n"
+	"  subuids U N SIZE   N users of U's namespace, 100000 and so on, hold SIZE each\n";
+
+static const struct way *find_way(const char *name)
+{
+	const struct way *found;
+
+	for (found = ways; found->name; found++)
+		if (strcmp(found->name, name) == 0)
+			return found;
+	return NULL;
+}
+
+static bool parse_args(const char *takes, char **words, struct way_args *args)
+{
+	unsigned int counts = 0;
+
+	for (; *takes != '\0'; takes++, words++) {
+		bool good;
+
+		if (*takes == 'n')
+			good = parse_ulong_upto(*words, COUNT_MOST, &args->counts[counts++]);
+		else if (*takes == 's')
+			good = parse_ulong(*words, &args->size);
+		else
+			good = parse_user(*words, &args->uid);
+		if (!good) {
+			complain("not an argument: %s", *words);
+			return false;
+		}
+	}
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	struct way_args args = { };
+	const struct way *way;
+	int option;
+
+	program_name = "attack";
+	option = getopt(argc, argv, "+h");
+	if (option >= 0)
+		return option == 'h' ? show_help(usage) : refuse(usage);
+	if (optind >= argc) {
+		complain("wants a way");
+		return refuse(usage);
+	}
+	way = find_way(argv[optind]);
+	if (!way) {
+		complain("no such way: %s", argv[optind]);
+		return refuse(usage);
+	}
+	if ((size_t)(argc - optind - 1) != strlen(way->takes)) {
+		complain("not the arguments of %s", way->name);
+		return refuse(usage);
+	}
+	if (!parse_args(way->takes, argv + optind + 1, &args))
+		return refuse(usage);
+	/* A careless parent may have left others. */
+	signal(SIGCHLD, SIG_DFL);
+	signal(SIGPIPE, SIG_IGN);
+	stage_open(STDIN_FILENO);
+	say("attack: way=%s, pid=%d", way->name, (int)getpid());
+	way->attack(&args);
+	return say_done("none", 1, 1);
+}

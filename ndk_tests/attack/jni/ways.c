@@ -1,0 +1,503 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* See ways.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "limited.h"
+#include "output.h"
+#include "stage.h"
+#include "ways.h"
+
+#define READ_END	0
+#define WRITE_END	1
+
+static pid_t start_child(void)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		stage_fail("fork");
+	if (pid == 0)
+		stage_bind();
+	return pid;
+}
+
+static void __attribute__((noreturn)) wait_for_ever(void)
+{
+	for (;;)
+		pause();
+}
+
+static unsigned long page_size(void)
+{
+	return (unsigned long)sysconf(_SC_PAGESIZE);
+}
+
+/* Pipes */
+
+/* As large as an unprivileged user may have it: for very many faults. */
+#define PIPE_SIZE	(1L << 20)
+
+static char *map_shared(unsigned long size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		stage_fail("mmap");
+	return memory;
+}
+
+/* What the user does, each time with other memory. */
+static void use_write(const int fds[2])
+{
+	if (write(fds[WRITE_END], map_shared(PIPE_SIZE), PIPE_SIZE) < 0)
+		sched_yield();
+}
+
+static void use_splice(const int fds[2])
+{
+	const struct iovec vector = { .iov_base = map_shared(PIPE_SIZE), .iov_len = PIPE_SIZE };
+
+	if (vmsplice(fds[WRITE_END], &vector, 1, 0) < 0)
+		sched_yield();
+}
+
+static void use_read(const int fds[2])
+{
+	if (read(fds[READ_END], stage_map(PIPE_SIZE), PIPE_SIZE) < 0)
+		sched_yield();
+}
+
+static long milliseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000L + now.tv_nsec / 1000000;
+}
+
+/* Root's ends are files of their own, or the user's would not wait, either. */
+static int open_again(int fd, int flags)
+{
+	char path[32];
+	int other;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	other = open(path, flags | O_NONBLOCK);
+	if (other < 0)
+		stage_fail(path);
+	return other;
+}
+
+static void attack_pipe(const struct way_args *args, void (*use)(const int fds[2]), bool reads)
+{
+	const struct timespec moment = { .tv_nsec = 1000000 };
+	/* All that is there, so that the user writes on. */
+	static char bytes[PIPE_SIZE];
+	long calls = 0, longest = 0;
+	int fds[2], own;
+	pid_t child;
+
+	stage_pipe(fds);
+	if (fcntl(fds[WRITE_END], F_SETPIPE_SZ, PIPE_SIZE) < 0)
+		stage_fail("F_SETPIPE_SZ");
+	child = start_child();
+	if (child == 0) {
+		stage_become(args->uid);
+		for (;;)
+			use(fds);
+	}
+	own = reads ? open_again(fds[WRITE_END], O_WRONLY) : open_again(fds[READ_END], O_RDONLY);
+	while (waitpid(child, NULL, WNOHANG) == 0) {
+		long begun = milliseconds(), took;
+		ssize_t done = reads ? write(own, bytes, page_size()) :
+				       read(own, bytes, sizeof(bytes));
+
+		took = milliseconds() - begun;
+		if (done < 0 && errno != EAGAIN)
+			stage_fail("pipe");
+		if (took > longest)
+			longest = took;
+		if (++calls % 100 == 0)
+			say("calls: count=%ld, longest_ms=%ld", calls, longest);
+		if (done < 0 || !reads)
+			nanosleep(&moment, NULL);
+	}
+	say("calls: count=%ld, longest_ms=%ld", calls, longest);
+}
+
+static void attack_pipe_write(const struct way_args *args)
+{
+	attack_pipe(args, use_write, false);
+}
+
+static void attack_pipe_splice(const struct way_args *args)
+{
+	attack_pipe(args, use_splice, false);
+}
+
+static void attack_pipe_read(const struct way_args *args)
+{
+	attack_pipe(args, use_read, true);
+}
+
+/* Forks */
+
+static void attack_forks(const struct way_args *args)
+{
+	unsigned long i;
+
+	stage_wait(1);
+	for (i = 0; i < args->counts[0]; i++) {
+		pid_t pid = fork();
+
+		if (pid < 0)
+			stage_fail("fork");
+		if (pid == 0)
+			_exit(0);
+		if (waitpid(pid, NULL, 0) != pid)
+			stage_fail("waitpid");
+	}
+	stage_wait(2);
+}
+
+/* Tracers */
+
+static void attack_traced(const struct way_args *args)
+{
+	int ready[2], status;
+	pid_t child;
+
+	stage_pipe(ready);
+	child = start_child();
+	if (child == 0) {
+		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+			stage_fail("PTRACE_TRACEME");
+		raise(SIGSTOP);
+		stage_hold(args->size);
+		stage_tell(ready[WRITE_END], 1);
+		wait_for_ever();
+	}
+	if (waitpid(child, &status, 0) != child || !WIFSTOPPED(status) ||
+	    ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACEEXIT) < 0 ||
+	    ptrace(PTRACE_CONT, child, NULL, NULL) < 0)
+		stage_fail("ptrace");
+	if (!stage_hear(ready[READ_END], 1))
+		stage_fail("child");
+	/* From here on it stops when it begins to end, with all its memory. */
+	stage_wait(1);
+	if (waitpid(child, &status, 0) != child)
+		stage_fail("waitpid");
+	say("traced: pid=%d, ends=%d", (int)child,
+	    WIFSTOPPED(status) && status >> 8 == (SIGTRAP | PTRACE_EVENT_EXIT << 8));
+	stage_wait(2);
+	ptrace(PTRACE_CONT, child, NULL, NULL);
+	waitpid(child, &status, 0);
+}
+
+/* Kernel threads */
+
+#define USE_MM	"/proc/use_mm"
+
+static void attack_kthread(const struct way_args *args)
+{
+	int fd = open(USE_MM, O_WRONLY);
+
+	if (fd < 0)
+		stage_fail(USE_MM);
+	stage_wait(1);
+	/* The thread touches the memory, and this process none of it. */
+	if (write(fd, stage_map(args->size), args->size) < 0)
+		stage_fail(USE_MM);
+	stage_wait(2);
+}
+
+/* Sharers */
+
+#define SMALL_STACK	(16UL << 10)
+
+static int share_on(void *arg)
+{
+	(void)arg;
+	for (;;) {
+		char *stack = mmap(NULL, SMALL_STACK, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (stack == MAP_FAILED)
+			continue;
+		if (clone(share_on, stack + SMALL_STACK, CLONE_VM | SIGCHLD, NULL) < 0) {
+			munmap(stack, SMALL_STACK);
+			sched_yield();
+		}
+	}
+	return 0;
+}
+
+static void attack_sharers(const struct way_args *args)
+{
+	const struct rlimit most = { .rlim_cur = args->counts[0], .rlim_max = args->counts[0] };
+	char *stack = stage_map(SMALL_STACK);
+
+	if (!is_limited(getuid())) {
+		complain("the user %u has no limit", (unsigned int)getuid());
+		_exit(EXIT_UNEXPECTED);
+	}
+	if (setrlimit(RLIMIT_NPROC, &most) < 0)
+		stage_fail("RLIMIT_NPROC");
+	/* Nobody waits for the dead. */
+	signal(SIGCHLD, SIG_IGN);
+	stage_hold(args->size);
+	stage_wait(1);
+	if (clone(share_on, stack + SMALL_STACK, CLONE_VM | SIGCHLD, NULL) < 0)
+		stage_fail("clone");
+	share_on(NULL);
+}
+
+/* One that is far above the limit, and the largest */
+
+static void start_holders(unsigned long count, unsigned long size)
+{
+	int ready[2];
+	unsigned long i;
+
+	stage_pipe(ready);
+	for (i = 0; i < count; i++) {
+		if (start_child() == 0) {
+			stage_hold_private(size);
+			stage_tell(ready[WRITE_END], 1);
+			wait_for_ever();
+		}
+	}
+	if (!stage_hear(ready[READ_END], count))
+		stage_fail("children");
+}
+
+static void attack_large(const struct way_args *args)
+{
+	start_holders(args->counts[0], args->size / 10);
+	stage_hold(args->size);
+	stage_wait(1);
+	/* More than a thread holds back. */
+	stage_hold_private(200 * page_size());
+	stage_wait(2);
+}
+
+/* Pages of a file */
+
+struct reading {
+	const volatile char *file;
+	unsigned long size;
+	int ready;
+};
+
+static void *read_pages(void *arg)
+{
+	const struct reading *reading = arg;
+	unsigned long offset;
+
+	for (offset = 0; offset < reading->size; offset += page_size())
+		(void)reading->file[offset];
+	stage_tell(reading->ready, 1);
+	wait_for_ever();
+	return NULL;
+}
+
+static int make_file(unsigned long size)
+{
+	char name[] = "/tmp/attack-XXXXXX";
+	static char block[1 << 16];
+	int fd = mkstemp(name);
+
+	if (fd < 0)
+		stage_fail(name);
+	unlink(name);
+	while (size > 0) {
+		size_t part = size < sizeof(block) ? size : sizeof(block);
+
+		if (write(fd, block, part) != (ssize_t)part)
+			stage_fail("write");
+		size -= part;
+	}
+	return fd;
+}
+
+static void attack_copies(const struct way_args *args)
+{
+	unsigned long count = args->counts[0], whole = count * args->size, i;
+	int fd = make_file(whole), ready[2];
+	struct reading *readings = calloc(count, sizeof(*readings));
+	char *file = mmap(NULL, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+
+	if (!readings || file == MAP_FAILED)
+		stage_fail("mmap");
+	stage_pipe(ready);
+	for (i = 0; i < count; i++) {
+		readings[i] = (struct reading){
+			.file = file + i * args->size,
+			.size = args->size,
+			.ready = ready[WRITE_END],
+		};
+		stage_thread(read_pages, &readings[i]);
+	}
+	if (!stage_hear(ready[READ_END], count))
+		stage_fail("threads");
+	/* Each write makes a page of the process's own of one of the file's. */
+	stage_touch(file, whole);
+	stage_fold();
+	stage_wait(1);
+	stage_wait(2);
+}
+
+/* Threads that are over the limit at the same time */
+
+struct taking {
+	int go;
+	int done;
+	unsigned long size;
+};
+
+static void *take(void *arg)
+{
+	const struct taking *taking = arg;
+
+	stage_hear(taking->go, 1);
+	stage_hold_private(taking->size);
+	stage_tell(taking->done, 1);
+	wait_for_ever();
+	return NULL;
+}
+
+static void attack_threads(const struct way_args *args)
+{
+	unsigned long count = args->counts[0], i;
+	struct taking taking = { .size = args->size };
+	int go[2], done[2];
+
+	stage_pipe(go);
+	stage_pipe(done);
+	taking.go = go[READ_END];
+	taking.done = done[WRITE_END];
+	start_holders(args->counts[1], page_size());
+	for (i = 0; i < count; i++)
+		stage_thread(take, &taking);
+	stage_wait(1);
+	stage_tell(go[WRITE_END], count);
+	if (!stage_hear(done[READ_END], count))
+		stage_fail("threads");
+	stage_wait(2);
+}
+
+/* A task that gets hardly any CPU, and makes its user be looked at */
+
+#ifndef SCHED_IDLE
+#define SCHED_IDLE	5
+#endif
+
+static void attack_starved(const struct way_args *args)
+{
+	const struct sched_param none = { };
+	const unsigned long step = 70 * page_size();
+	unsigned long held, i;
+
+	start_holders(args->counts[1], page_size());
+	for (i = 0; i < args->counts[0]; i++) {
+		if (start_child() == 0) {
+			for (;;)
+				continue;
+		}
+	}
+	stage_wait(1);
+	if (sched_setscheduler(0, SCHED_IDLE, &none) < 0)
+		stage_fail("SCHED_IDLE");
+	for (held = 0; held < args->size; held += step)
+		stage_hold_private(step);
+	stage_wait(2);
+}
+
+/* User namespaces */
+
+#define FIRST_SUBUID	100000
+#define SUBUIDS		65536
+
+static void map_subuids(pid_t whose)
+{
+	char path[32], map[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)whose);
+	snprintf(map, sizeof(map), "0 %d %d\n", FIRST_SUBUID, SUBUIDS);
+	fd = open(path, O_WRONLY);
+	if (fd < 0 || write(fd, map, strlen(map)) != (ssize_t)strlen(map))
+		stage_fail(path);
+	close(fd);
+}
+
+static void __attribute__((noreturn)) be_subuids(const struct way_args *args, int ready,
+						int mapped)
+{
+	unsigned long i;
+
+	stage_become(args->uid);
+	if (unshare(CLONE_NEWUSER) < 0)
+		stage_fail("unshare");
+	stage_tell(ready, 1);
+	if (!stage_hear(mapped, 1))
+		_exit(EXIT_UNEXPECTED);
+	for (i = 0; i < args->counts[0]; i++) {
+		if (start_child() == 0) {
+			stage_become((uid_t)i);
+			stage_hold_private(args->size);
+			stage_tell(ready, 1);
+			wait_for_ever();
+		}
+	}
+	wait_for_ever();
+}
+
+static void attack_subuids(const struct way_args *args)
+{
+	int ready[2], mapped[2];
+	pid_t child;
+
+	stage_pipe(ready);
+	stage_pipe(mapped);
+	child = start_child();
+	if (child == 0)
+		be_subuids(args, ready[WRITE_END], mapped[READ_END]);
+	if (!stage_hear(ready[READ_END], 1))
+		stage_fail("namespace");
+	map_subuids(child);
+	stage_tell(mapped[WRITE_END], 1);
+	if (!stage_hear(ready[READ_END], args->counts[0]))
+		stage_fail("subuids");
+	stage_wait(1);
+}
+
+const struct way ways[] = {
+	{ "pipe-write", "u", attack_pipe_write },
+	{ "pipe-splice", "u", attack_pipe_splice },
+	{ "pipe-read", "u", attack_pipe_read },
+	{ "forks", "n", attack_forks },
+	{ "traced", "s", attack_traced },
+	{ "kthread", "s", attack_kthread },
+	{ "sharers", "ns", attack_sharers },
+	{ "large", "ns", attack_large },
+	{ "copies", "ns", attack_copies },
+	{ "threads", "nns", attack_threads },
+	{ "starved", "nns", attack_starved },
+	{ "subuids", "uns", attack_subuids },
+	{ NULL, NULL, NULL },
+};

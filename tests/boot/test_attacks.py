@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: MIT
+"""Attacks on a limit: a user that tries to get round it, or to have others pay for it.
+
+`attack` (in ndk_tests/) does what the device's own programs cannot.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from conftest import Sticking
+from device_work import (
+    APP,
+    EARLIER,
+    FREE,
+    GIVEN_UP,
+    KILLED,
+    MIB,
+    PAGE,
+    PATIENCE,
+    PROC,
+    SECONDS,
+    STUCK,
+    TRIGGER,
+    Log,
+    Process,
+    TooLateError,
+    climber,
+    entry_of,
+    eventually,
+    first_record,
+    holder,
+    in_time,
+    last_time,
+    play,
+    rss,
+    set_limit,
+    storm,
+)
+
+from harness.build.modules import ModuleBuild
+from harness.kernel_output.klog import Allowed
+from harness.machine.adb import Device
+from harness.scenarios.run import DEVICE_FOLDER, parse_limits
+
+LIMIT = 40
+# A user that has no limit reads all limits, again and again.
+READS = (
+    f"su {FREE} sh -c 'i=0; while [ $i -lt 50 ]; do"
+    f" while read line; do :; done < {PROC}; i=$((i+1)); done'"
+)
+READERS = 3
+FORKS = 300
+# Looks for each fork with its exit.
+LOOKS_OF_A_FORK = 0.05
+USE_MM = "/proc/use_mm"
+HOLDS_MM = "/sys/module/use_mm/parameters/hold"
+FIRST_SUBUID = 100000
+
+
+@pytest.fixture
+def allowed() -> tuple[Allowed, ...]:
+    return (Allowed(GIVEN_UP, "on a slow host, a victim that is made stuck"),)
+
+
+@contextmanager
+def looks(device: Device, tracing: str, pid: int) -> Iterator[Callable[[], int]]:
+    """Count looks at a user, by one of its processes: return how many there were."""
+    event = f"{tracing}/events/mm_limits/mm_limits_candidate"
+    device.shell(f"echo > {tracing}/trace; echo 'pid == {pid}' > {event}/filter")
+    device.shell(f"echo 1 > {event}/enable")
+
+    def count() -> int:
+        trace = device.read_file(f"{tracing}/trace")
+        return len(set(re.findall(r"mm_limits_candidate: scan=(\d+) ", trace)))
+
+    try:
+        yield count
+    finally:
+        device.shell(f"echo 0 > {event}/enable; echo 0 > {event}/filter; echo > {tracing}/trace")
+
+
+def set_bytes(device: Device, uid: int, size: int, more: str = "") -> None:
+    device.shell(f"echo uid={uid} max={size} {more} > {PROC}")
+
+
+def now(device: Device) -> float:
+    """Return the time by the kernel log's clock."""
+    device.mark_kernel_log("test: now")
+    return last_time(device)
+
+
+# Others pay
+
+
+@pytest.mark.parametrize("way", ["pipe-write", "pipe-splice", "pipe-read"])
+def test_no_pipe_is_held_while_its_user_waits_for_a_victim(
+    room: Device, sticking: Sticking, way: str
+) -> None:
+    set_limit(room, APP, LIMIT)
+    log = Log(room)
+    with sticking() as stuck, play(room, way, APP, program="attack", reach=False) as pipe:
+
+        def calls() -> list[str]:
+            return re.findall(r"^calls: count=\d+, longest_ms=(\d+)$", pipe.output, re.M)
+
+        assert first_record(log).pid == stuck.pid
+        before = len(calls())
+        # One has begun since then.
+        eventually(lambda: len(calls()) >= before + 2)
+        assert int(calls()[-1]) < (PATIENCE - EARLIER) * 1000
+
+
+@pytest.mark.parametrize("room_left", [1_400_000, 500_000])
+def test_forks_near_the_limit_lead_to_no_looks(
+    device: Device, tracing: str, room_left: int
+) -> None:
+    set_limit(device, APP, 500)
+    with play(device, "forks", FORKS, program="attack", user=APP) as forks:
+        with looks(device, tracing, forks.pid) as count:
+            set_bytes(device, APP, entry_of(device, APP).rss + room_left)
+            before = count()
+            forks.next_step()
+            assert count() - before <= LOOKS_OF_A_FORK * FORKS
+            # The look that a call asks for is counted.
+            set_bytes(device, APP, entry_of(device, APP).rss + room_left)
+            assert count() > before
+        forks.end()
+    assert entry_of(device, APP).kills == 0
+
+
+def test_a_task_without_cpu_time_holds_nobody_up(device: Device) -> None:
+    set_limit(device, APP, 900)
+    with play(device, "starved", 40, 300, 100 * MIB, program="attack", user=APP) as scene:
+        set_bytes(device, APP, entry_of(device, APP).rss, "dry_run=1")
+        scene.go_on()
+        asks = f"nice -n -20 {DEVICE_FOLDER}/oom_daemon -c 1 0.1"
+        said = device.shell(f"for i in 1 2 3; do busybox sleep 1; busybox time {asks}; done")
+        times = re.findall(r"real\s+(\d+)m\s*([\d.]+)s", said.output)
+        assert len(times) == 3
+        assert max(60 * int(minutes) + float(seconds) for minutes, seconds in times) < PATIENCE
+
+
+def test_threads_that_wait_do_not_look_one_after_the_other(room: Device, tracing: str) -> None:
+    threads = 200
+    set_limit(room, APP, 900)
+    with (
+        holder(room, APP, STUCK) as held,
+        play(room, "threads", threads, 300, 5 * PAGE, program="attack", user=APP) as scene,
+        looks(room, tracing, scene.pid) as count,
+    ):
+        set_bytes(room, APP, entry_of(room, APP).rss + 2 * MIB)
+        before = count()
+        log = Log(room)
+        # What all of them take fits into the victim's room.
+        scene.next_step()
+        assert [record.pid for record in log.records] == [held.pid]
+        assert count() - before <= threads // 8
+        scene.end()
+
+
+# Readers of /proc/mm_limits
+
+
+@contextmanager
+def readers(device: Device) -> Iterator[None]:
+    with storm(device, {}, beside=[READS] * READERS):
+        yield
+
+
+def test_readers_lose_no_record_of_a_dry_run(room: Device) -> None:
+    set_bytes(room, APP, 20 * MIB, "dry_run=1")
+    log = Log(room)
+    # Not more than the rate limit allows.
+    times = 8
+    with readers(room):
+        for _ in range(times):
+            with holder(room, APP, 21):
+                pass
+            eventually(lambda: entry_of(room, APP).rss == 0)
+    assert [record.dry_run for record in log.records] == [True] * times
+
+
+def test_readers_do_not_cut_a_period_of_grace_short(room: Device) -> None:
+    grace = 3
+    set_bytes(room, APP, 20 * MIB, f"grace={grace}")
+    with readers(room):
+        with holder(room, APP, 21):
+            pass
+        eventually(lambda: entry_of(room, APP).rss == 0)
+        log = Log(room)
+        begun = last_time(room)
+        with holder(room, APP, 21) as held:
+            held.running.wait(SECONDS)
+    (record,) = log.records
+    assert record.time is not None
+    assert (record.trigger, record.pid) == ("grace", held.pid)
+    assert record.time - begun > grace
+
+
+def test_readers_keep_no_user_of_a_range_from_its_limit(room: Device) -> None:
+    uids = range(10000, 10010)
+    device_range = f"{uids[0]}-{uids[-1]}"
+    log = Log(room)
+    with readers(room):
+        room.shell(f"echo uid={device_range} max=20M > {PROC}")
+        for uid in uids:
+            climb = "busybox dd if=/dev/zero of=/dev/null bs=30M count=1"
+            assert room.shell(climb, user=uid, check=False).status == KILLED
+    assert [record.uid for record in log.records] == list(uids)
+
+
+@pytest.mark.parametrize("room_left", [100 * MIB, MIB // 2, -MIB])
+def test_readers_force_no_looks(room: Device, tracing: str, room_left: int) -> None:
+    set_limit(room, APP, 500)
+    with holder(room, APP, 10) as held, looks(room, tracing, held.pid) as count:
+        set_bytes(room, APP, entry_of(room, APP).rss + room_left, "dry_run=1")
+        before = count()
+        assert before > 0
+        room.shell(READS)
+        assert count() == before
+
+
+# No more dies than must
+
+
+def stop(device: Device, pid: int) -> None:
+    device.shell(f"kill -STOP {pid}")
+    eventually(lambda: "State:\tT" in device.read_file(f"/proc/{pid}/status"))
+
+
+def test_a_stopped_victim_costs_nobody_else_its_life(room: Device) -> None:
+    set_limit(room, APP, LIMIT)
+    log = Log(room)
+    with holder(room, APP, STUCK) as held:
+        stop(room, held.pid)
+        with climber(room, APP, STUCK) as next_one:
+            assert next_one.running.wait(SECONDS).status == 0
+    assert [record.pid for record in log.records] == [held.pid]
+    assert log.said(GIVEN_UP) == []
+
+
+def test_a_victim_whose_tracer_keeps_it_costs_nobody_else_its_life(room: Device) -> None:
+    set_limit(room, APP, LIMIT)
+    log = Log(room)
+    with play(room, "traced", STUCK * MIB, program="attack", user=APP) as scene:
+        victim = int(re.findall(r"^holds: pid=(\d+)", scene.output, re.M)[0])
+        for _ in range(3):
+            with climber(room, APP, STUCK) as next_one:
+                assert next_one.running.wait(SECONDS).status == 0
+        # It has not ended yet.
+        scene.next_step()
+        assert f"traced: pid={victim}, ends=1" in scene.output
+        assert rss(room, victim) < MIB
+        scene.end()
+    assert [record.pid for record in log.records] == [victim]
+
+
+def test_a_task_that_has_killed_itself_kills_no_other(device: Device, tracing: str) -> None:
+    children = 40
+    device.shell(f"echo 1 > {tracing}/events/mm_limits/mm_limits_kill/enable")
+    for _ in range(4):
+        device.shell(f"echo none > {TRIGGER}; echo > {tracing}/trace")
+        set_limit(device, APP, 10)
+        with play(
+            device, "large", children, 20 * MIB, program="attack", user=APP, reach=False
+        ) as scene:
+            scene.next_step()
+            device.shell(f"echo alloc > {TRIGGER}")
+            scene.go_on()
+            scene.killed()
+        eventually(lambda: entry_of(device, APP).rss == 0)
+        trace = device.read_file(f"{tracing}/trace")
+        kills = re.findall(r"-(\d+) .* mm_limits_kill: uid=\d+ .* pid=(\d+) ", trace)
+        assert kills[0][1] == str(scene.pid)
+        dead = set[str]()
+        for killer, victim in kills:
+            assert killer not in dead
+            dead.add(victim)
+
+
+def test_sharers_that_fork_without_end_die_all(device: Device) -> None:
+    most = 400
+    set_limit(device, APP, 3)
+    log = Log(device)
+    with play(device, "sharers", most, 2 * MIB, program="attack", user=APP) as scene:
+        scene.go_on()
+        scene.killed()
+        eventually(lambda: device.shell(f"pgrep -u {APP}", check=False).status != 0)
+    first, *others = log.records
+    assert (first.pid, first.sharer_of) == (scene.pid, None)
+    assert {other.sharer_of for other in others} == {scene.pid}
+    pids = {record.pid for record in log.records}
+    assert len(pids) == len(log.records) == entry_of(device, APP).kills <= most
+    assert log.said(GIVEN_UP) == []
+
+
+def test_pages_of_a_file_that_a_thread_copies_count_once(device: Device) -> None:
+    threads, size = 100, 64 * PAGE
+    set_limit(device, APP, 500)
+    log = Log(device)
+    with play(device, "copies", threads, size, program="attack", user=APP) as scene:
+        pages = [line.split() for line in device.read_file(f"/proc/{scene.pid}/smaps").splitlines()]
+        mapped = sum(int(words[1]) << 10 for words in pages if words[0] == "Rss:")
+        assert threads * size < mapped < threads * size + 4 * MIB
+        assert entry_of(device, APP).rss == mapped
+        set_bytes(device, APP, mapped + MIB)
+        scene.next_step()
+        assert log.records == ()
+        scene.end()
+
+
+# Grace
+
+
+@contextmanager
+def over(device: Device, grace: int) -> Iterator[Process]:
+    """Run a process that puts its user over its limit, in a period of grace."""
+    set_bytes(device, APP, 20 * MIB, f"grace={grace}")
+    with holder(device, APP, 21) as held:
+        yield held
+
+
+def test_a_period_of_grace_that_is_shortened_ends_soon(room: Device) -> None:
+    log = Log(room)
+    with over(room, 86400) as held:
+        begun = now(room)
+        room.shell(f"echo uid={APP} grace=1 > {PROC}")
+        held.running.wait(SECONDS)
+    (record,) = log.records
+    assert record.time is not None
+    assert (record.trigger, record.pid) == ("grace", held.pid)
+    assert record.time - begun > 1
+
+
+def test_a_period_of_grace_that_is_made_longer_ends_late(room: Device) -> None:
+    in_time(lambda: makes_longer(room))
+
+
+def makes_longer(room: Device) -> None:
+    log = Log(room)
+    with over(room, 4) as held:
+        begun = now(room)
+        room.shell(f"echo uid={APP} grace=5 > {PROC}")
+        if list(log.records):
+            raise TooLateError
+        held.running.wait(SECONDS)
+    (record,) = log.records
+    assert record.time is not None
+    assert (record.trigger, record.pid) == ("grace", held.pid)
+    # A new one has begun.
+    assert record.time - begun > 5
+
+
+# Who pays
+
+
+@pytest.mark.needs("user namespaces")
+def test_a_user_of_many_uids_has_one_limit(device: Device) -> None:
+    """Whoever has made the namespace pays for all of its users, whatever range they are in."""
+    users = 8
+    set_limit(device, APP, 100)
+    device.shell(f"echo uid={FIRST_SUBUID}-{FIRST_SUBUID + 65535} max=4M > {PROC}")
+    log = Log(device)
+    with play(device, "subuids", APP, users, 5 * MIB, program="attack") as scene:
+        usage = {entry.uid: entry.rss for entry in parse_limits(device) if not entry.is_range}
+        assert users * 5 * MIB <= usage.pop(APP) < users * 6 * MIB
+        assert not any(usage.values())
+        assert not list(log.records)
+        set_limit(device, APP, 20)
+        eventually(lambda: entry_of(device, APP).rss <= 20 * MIB)
+        assert {record.uid for record in log.records} == {APP}
+        scene.end()
+
+
+def test_a_kernel_thread_in_a_users_memory_saves_no_process(
+    device: Device, testing_modules: ModuleBuild
+) -> None:
+    module = f"{DEVICE_FOLDER}/use_mm.ko"
+    device.push(testing_modules.path("use_mm"), module, 0o644)
+    device.shell(f"insmod {module} && chmod 666 {USE_MM}")
+    set_limit(device, APP, LIMIT)
+    log = Log(device)
+    try:
+        with play(device, "kthread", 2 * LIMIT * MIB, program="attack", user=APP) as scene:
+            scene.go_on()
+            scene.killed()
+            records = log.records
+            assert [record.pid for record in records] == [scene.pid]
+            # What the thread has taken counts, and is given back while it keeps the mm.
+            assert records[0].user_rss > LIMIT * MIB
+            eventually(lambda: entry_of(device, APP).rss < MIB)
+            assert device.shell("pgrep use_mm", check=False).status == 0
+    finally:
+        device.shell(f"echo 0 > {HOLDS_MM}")
+        eventually(lambda: device.shell("rmmod use_mm", check=False).status == 0)
