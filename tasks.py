@@ -39,11 +39,18 @@ SNAPSHOT_HELP = {"snapshot": "go on from a snapshot if there is one; --no-snapsh
 AVD_HELP = {"avd": "the virtual device for --emulator sdk (configuration: avd)"}
 
 
-def _workspace(ctx: Context) -> Workspace:
+def _workspace(ctx: Context, *, only_looks: bool = False) -> Workspace:
+    """Return the workspace. Unless the task only looks at the cache, it makes room at its end."""
+    from harness.jobs import cli, room
     from harness.ui.progress import reporter_of
     from harness.ui.workspace import Workspace
 
-    return Workspace.telling(reporter_of(ctx.goldfish_oom.output), jobs=int(ctx.goldfish_oom.jobs))
+    defaults = ctx.goldfish_oom
+    limit = room.limit_of(defaults.cache_gib)
+    ws = Workspace.telling(reporter_of(defaults.output), jobs=int(defaults.jobs))
+    if not only_looks:
+        cli.at_end(lambda say: room.keep_below(ws.cache, limit, say))
+    return ws
 
 
 def _target(ctx: Context, kernel: str | None, cross_compile: str | None = None) -> Target:
@@ -97,7 +104,8 @@ def doctor(
     from harness.jobs import doctor as job
 
     target = _target_on(ctx, kernel, emulator, cross_compile)
-    cli.finish(job.run(_workspace(ctx), target, _source(ctx, source), as_json=json))
+    ws = _workspace(ctx, only_looks=True)
+    cli.finish(job.run(ws, target, _source(ctx, source), as_json=json))
 
 
 @task(help=TREE_HELP)
@@ -189,20 +197,23 @@ def clean(ctx: Context, cache: bool = False) -> None:
     """Remove all results: of tests, benchmarks and shells."""
     from harness.jobs import stored as job
 
-    job.clean(_workspace(ctx), cache=cache)
+    job.clean(_workspace(ctx, only_looks=True), cache=cache)
 
 
 @task(
     help={
-        "prune": "remove what has not been used lately, and what killed runs left half-made",
+        "prune": "remove what has not been used lately, what killed runs left half-made, and what "
+        "is beyond the cache's size (configuration: cache_gib)",
         "days": "what that means (default: 30)",
     }
 )
 def cache(ctx: Context, prune: bool = False, days: str = "30") -> None:
-    """Say what is stored, how much and how old it is."""
+    """Say what is stored, how much, how old it is, and what a run uses now."""
+    from harness.jobs import room
     from harness.jobs import stored as job
 
-    job.run(_workspace(ctx), prune=prune, days=days)
+    limit = room.limit_of(ctx.goldfish_oom.cache_gib)
+    job.run(_workspace(ctx, only_looks=True), prune=prune, days=days, limit=limit)
 
 
 @task(
