@@ -58,6 +58,8 @@ class Trouble:
     line: str
     fatal: bool = False
     certain: bool = False
+    # Whether a healthy kernel writes it, too, when its clock jumps.
+    by_clock: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,4 +192,4 @@ def _trouble(line: str, explained: Sequence[re.Pattern[str]]) -> Trouble | None:
     if found is None:
         return Trouble(_UNEXPLAINED, line)
     kind = found.line.kind
-    return Trouble(kind.name, line, kind.fatal, kind.certain)
+    return Trouble(kind.name, line, kind.fatal, kind.certain, kind.by_clock)

@@ -32,6 +32,8 @@ class Kind:
     # Whether only a broken kernel writes it. A process may write into the log, too, and a
     # healthy kernel that is short of memory kills processes and refuses allocations.
     certain: bool = True
+    # Whether a healthy kernel writes it, too, when its clock jumps: its host stood still meanwhile.
+    by_clock: bool = False
     # Whether the report shows the registers of the place that it is about.
     registers: bool = False
     # Whether other CPUs write a part of the report.
@@ -87,13 +89,40 @@ _UBSAN = Kind("UBSAN report", goes_on=_GOES_ON, row_after="")
 _ATOMIC = Kind("scheduling while atomic", "kernel bug")
 _SLEEP = Kind("sleep in atomic context", "kernel bug")
 # A CPU that no longer schedules, or no longer takes interrupts.
-_SOFT = Kind("soft lockup", "soft lockup", registers=True, all_cpus=True, panics=r"softlockup: ")
-_HARD = Kind("hard lockup", "hard lockup", registers=True, all_cpus=True, panics=r"Hard LOCKUP")
+_SOFT = Kind(
+    "soft lockup",
+    "soft lockup",
+    registers=True,
+    all_cpus=True,
+    panics=r"softlockup: ",
+    by_clock=True,
+)
+_HARD = Kind(
+    "hard lockup",
+    "hard lockup",
+    registers=True,
+    all_cpus=True,
+    panics=r"Hard LOCKUP",
+    by_clock=True,
+)
 # A CPU that does not leave a read-side section, or spins with interrupts off.
-_STALL = Kind("RCU stall", "RCU stall", registers=True, all_cpus=True, panics=r"RCU Stall")
+_STALL = Kind(
+    "RCU stall",
+    "RCU stall",
+    registers=True,
+    all_cpus=True,
+    panics=r"RCU Stall",
+    by_clock=True,
+)
 # A task in an uninterruptible sleep that does not end: mostly a deadlock. If lockdep is built in,
 # the report ends with all held locks.
-_HUNG = Kind("hung task", "hung task", row_after="Showing all locks held", panics=r"hung_task: ")
+_HUNG = Kind(
+    "hung task",
+    "hung task",
+    row_after="Showing all locks held",
+    panics=r"hung_task: ",
+    by_clock=True,
+)
 _LOCKDEP = Kind("lockdep report", goes_on=_GOES_ON)
 _OBJECT = Kind("object error", goes_on=_GOES_ON)
 _WARNING = Kind("WARNING", goes_on=_GOES_ON, certain=False)

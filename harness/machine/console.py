@@ -36,6 +36,8 @@ _READ_SECONDS = 0.1
 _READ_BYTES = 1 << 16
 # How long a machine may take to end after a request, before it is killed.
 _GRACE_SECONDS = 2.0
+# How long a machine's process may be stopped before its session ends.
+_MOST_STOPPED_SECONDS = 600.0
 # How long the reader may take to copy the last output to the log.
 _READER_SECONDS = 30.0
 
@@ -205,6 +207,7 @@ class Console:
                 rest = self._take(rest + data)
             if rest:
                 self._take(rest + b"\n")
+        self.health.clock.end_beats()
         self._child.close(force=True)
         self._report_trouble()
         if not self._end_expected:
@@ -214,6 +217,7 @@ class Console:
 
     def _read(self) -> bytes | None:
         """Return new output, empty if none comes for a short while, None at the end."""
+        self._look_at_process()
         if self._trouble is not None and self.health.clock.now() > self._trace_end:
             self._report_trouble()
         try:
@@ -225,6 +229,14 @@ class Console:
         self._stream.write(data.replace(b"\r", b""))
         self._stream.flush()
         return data
+
+    def _look_at_process(self) -> None:
+        """Have the clock notice that the host stands still; end the session if it does for long."""
+        self.health.clock.beat()
+        if self.health.clock.stopped_for > _MOST_STOPPED_SECONDS:
+            stopped = f"the machine (QEMU) has been stopped for {_MOST_STOPPED_SECONDS:g} s"
+            hint = f"kill -CONT {self.pid} lets it go on"
+            self.health.fail(DeviceError(stopped, log=self.log, hint=hint))
 
     def _take(self, data: bytes) -> bytes:
         """Process the complete lines of `data`; return the rest."""

@@ -16,5 +16,8 @@ class FakeClock(MachineClock):
     def follow(self, pid: int) -> None:
         del pid
 
+    def beat(self) -> None:
+        """Notice nothing: only `time` counts."""
+
     def now(self) -> float:
         return self.time

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from filelock import FileLock
 
 from harness.core.errors import BootError, DeviceError, HarnessError, InfrastructureError
 from harness.core.lifetime import Health
+from harness.machine import console as console_module
 from harness.machine.console import _MOST_TRACE_SECONDS, _TRACE_SECONDS, Console
 from harness.machine.session import check_machine
 from harness.targets.linux_6_1 import LINUX_6_1
@@ -96,6 +98,38 @@ def test_a_boot_that_goes_on_for_ever_is_ended(start: Start) -> None:
     with pytest.raises(BootError, match=r"did not come up within 0\.5 s") as caught:
         console.wait_for(READY, timeout=0.5, silence=60)
     assert "again" in caught.value.tail
+
+
+def test_a_machine_that_is_stopped_is_not_silent(start: Start) -> None:
+    console = start("sleep 600")
+    os.kill(console.pid, signal.SIGSTOP)
+    caught: list[BootError] = []
+
+    def wait() -> None:
+        with pytest.raises(BootError, match=r"silent for 0\.5 s") as error:
+            console.wait_for(READY, timeout=600, silence=0.5)
+        caught.append(error.value)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    while console.health.clock.stopped_for < 2:
+        time.sleep(0.05)
+    assert not caught
+    os.kill(console.pid, signal.SIGCONT)
+    waiting.join(60)
+    assert caught
+    assert console.health.clock.stood_still_since(0) >= 2
+
+
+def test_a_machine_that_is_stopped_for_ever_is_given_up(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console_module, "_MOST_STOPPED_SECONDS", 0.5)
+    console = start("sleep 600")
+    os.kill(console.pid, signal.SIGSTOP)
+    with pytest.raises(DeviceError, match=r"has been stopped for 0\.5 s") as caught:
+        console.wait_for(READY, timeout=600, silence=600)
+    assert caught.value.hint == f"kill -CONT {console.pid} lets it go on"
 
 
 def test_a_panic_is_the_first_cause_and_its_trace_is_shown(start: Start) -> None:

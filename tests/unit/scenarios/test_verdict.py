@@ -402,3 +402,69 @@ def test_another_users_process_is_no_candidate(case: Case) -> None:
     more = (*observations.decisions[-1].candidates, weighed(neighbour.pid))
     assert decided(case) is Outcome.PASSED
     assert decided(case, candidates=more) is Outcome.WRONG_VICTIM
+
+
+# --- what a clock that jumped explains -----------------------------------------------------
+
+LOCKUP = "<4>[   12.000000] watchdog: BUG: soft lockup - CPU#0 stuck for 33s! [sh:1]\n"
+STALL = "<3>[   12.000000] rcu: INFO: rcu_sched self-detected stall on CPU\n"
+BUG = "<0>[   12.000000] kernel BUG at mm/mm_limits/scan.c:1!\n"
+
+
+def nobody_killed(case: Case, observations: Observations) -> Observations:
+    """The programs gave up before anybody was killed, with which all evidence agrees."""
+    change = entry_changed(rss=2 * 10**8, kills=0, last_pid=0, last_comm="")
+    return change(case, victim_lives(case, observations))
+
+
+@pytest.mark.parametrize(
+    ("change", "explained"),
+    [
+        (changed(problem="the guest does not answer any more", runs={}), True),
+        (nobody_killed, True),
+        (victim_lives, False),
+        (logged(LOCKUP), True),
+        (logged(STALL), True),
+        (logged(STALL + BUG), False),
+        (logged(BUG), False),
+        (changed(died="RCU stall: rcu: INFO: rcu_sched detected stalls on CPUs/tasks:"), True),
+        (changed(died="kernel panic: Kernel panic - not syncing: softlockup: hung tasks"), False),
+        (changed(died="kernel bug: BUG: scheduling while atomic: sh/1/0x2"), False),
+        (edit_record("policy", "runtime"), False),
+        (edit_record("uRSS", "1"), False),
+        (run_changed(strange=("torn",)), True),
+    ],
+)
+def test_what_a_clock_that_jumped_explains(change: Change, explained: bool) -> None:
+    case = case_of("course")
+    verdict = judge(*case, change(case, seen(case)))
+    assert not verdict.passed
+    assert verdict.by_clock == explained
+
+
+def test_a_pass_needs_no_explanation() -> None:
+    case = case_of("course")
+    assert not judge(*case, seen(case)).by_clock
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_only_cpu_time_depends_on_the_clock(policy: str) -> None:
+    """A task that runs when the guest is stopped has used CPU time until it goes on."""
+    case = case_of("runtime-pick", policy)
+    ends = seen(case).runs[first_run(case)].output.children
+    other = next(end.index for end in ends if end.outcome == "lived")
+    swapped = with_end(seen(case), first_run(case), other, outcome="killed", status=9)
+    swapped = with_end(
+        swapped, first_run(case), first_victim(case, seen(case)), outcome="lived", status=0
+    )
+    verdict = judge(*case, with_log(swapped, ""))
+    of_victim = [one for one in verdict.findings if one.outcome is Outcome.WRONG_VICTIM]
+    assert [one.by_clock for one in of_victim] == [policy == "runtime"]
+
+
+def test_a_verdict_that_is_withdrawn_keeps_what_was_found() -> None:
+    case = case_of("course")
+    verdict = judge(*case, victim_lives(case, seen(case)))
+    withdrawn = verdict.withdrawn("the host stood still")
+    assert withdrawn.outcome is Outcome.INFRASTRUCTURE_FAILED
+    assert withdrawn.reasons == ("the host stood still", *verdict.reasons)
