@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -83,11 +84,17 @@ class _Size:
 
 def entries(cache: Cache, *, fresh: bool = False) -> tuple[Stored, ...]:
     """Return all entries, the largest first; with `fresh`, the sizes that change are found anew."""
-    found = [_stored(path, status) for path, status in _folders(cache.root.glob("*/*"))]
-    found = [one for one in found if one.kind not in _NO_ENTRIES]
+    kinds = [path for path, _ in _folders(_listed(cache.root))]
+    found = [
+        _stored(path, status)
+        for kind in kinds
+        if kind.name not in _NO_ENTRIES
+        for path, status in _folders(_listed(kind))
+    ]
     found += [
         Stored(path.name, "", path, 0, status.st_mtime)
-        for path, status in _folders(cache.root / name for name in _WHOLE)
+        for path, status in _folders(kinds)
+        if path.name in _WHOLE
     ]
     sizes = _sizes(cache, [one.path for one in found], fresh)
     known = [
@@ -112,11 +119,23 @@ def removable(found: Iterable[Stored], now: float) -> list[Stored]:
 
 
 def _folders(paths: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield the folders among `paths`; another run may remove one meanwhile."""
+    """Yield the folders among `paths`; another run may remove one meanwhile.
+
+    A link to a folder leads out of the cache: to what another cache or another disk holds.
+    """
     for path in paths:
         with suppress(OSError):
-            if path.is_dir():
-                yield path, path.stat()
+            status = path.lstat()
+            if stat.S_ISDIR(status.st_mode):
+                yield path, status
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Return what is in a folder; nothing if it cannot be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _stored(path: Path, status: os.stat_result) -> Stored:

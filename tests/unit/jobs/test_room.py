@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from stand_ins import start_python, wait_for
 
 from harness.core.cache import Cache
 from harness.core.errors import UsageError
+from harness.core.paths import REPO
 from harness.jobs import entries as entries_module
 from harness.jobs.entries import entries
 from harness.jobs.room import keep_below, limit_of, make_room
@@ -273,6 +275,46 @@ def test_entries_of_another_version(cache: Cache, root: Path) -> None:
     assert names(cache) == ""
     assert not odd.exists()
     assert (root / "kernels2" / "a file").exists()
+
+
+def test_what_another_cache_lends_stays(cache: Cache, root: Path, tmp_path: Path) -> None:
+    """The lender's runs use it under the lender's locks."""
+    borrower = Cache(tmp_path / "borrower")
+    (borrower.root / "modules").mkdir(parents=True)
+    (borrower.root / "kernel").symlink_to(root / "kernel")
+    (borrower.root / "modules" / "a").symlink_to(root / "kernel" / "a")
+    make_room(borrower, 1)
+    assert names(cache) == "a b c d"
+    assert entries(borrower) == ()
+
+
+UNREADABLE = """
+import sys
+from pathlib import Path
+from harness.core.cache import Cache
+from harness.jobs.room import keep_below
+keep_below(Cache(Path(sys.argv[1])), 1, print)
+"""
+
+
+def test_a_folder_that_cannot_be_read(cache: Cache, root: Path) -> None:
+    """It is no error; the others go, and what could not be removed is in nobody's way."""
+    (root / "kernel" / "a").chmod(0)
+    # Root may read everything, but not without these capabilities.
+    powerless = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+    words = [*(powerless if os.geteuid() == 0 else []), sys.executable, "-c", UNREADABLE, str(root)]
+    done = subprocess.run(words, cwd=REPO, capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()
+    assert first.startswith("the cache: 3 entries removed, ")
+    assert second.startswith("the cache: cannot remove ")
+    assert "Permission denied" in second
+    assert done.stderr == ""
+    (left,) = names(cache).split()
+    assert left.startswith(".a.removed-")
+    cache.ensure("kernel", "a", fill)
+    (root / "kernel" / left).chmod(0o700)
+    make_room(Cache(root), 10 * SIZE)
+    assert names(cache) == "a"
 
 
 def test_what_cannot_be_removed_is_no_error(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
