@@ -18,6 +18,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+# The shortest standstill, in seconds, that may change what a kernel does, and how long after it a
+# kernel may still complain of it.
+NOTICEABLE, AFTERWARDS = 1.0, 15.0
 _PROC = Path("/proc")
 _NS = 1_000_000_000
 # The states of a process that was stopped by a signal or by a debugger.

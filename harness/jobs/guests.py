@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.core.errors import BootError, HarnessError
+from harness.core.patience import AFTERWARDS, NOTICEABLE
 from harness.jobs.pool import Pool, Setup, label_of
 from harness.kernel_output.klog import ahead_of_uptime, certain_lines
 from harness.kernel_output.programs_output import ProgramOutput, Usage, parse_usage
@@ -34,9 +35,6 @@ _WHOLE_LOG = "whole log"
 _PREPARE_SECONDS = 60.0
 # How often a scenario is attempted if the host stands still each time.
 _ATTEMPTS = 3
-# The shortest standstill, in seconds, that may change what a kernel does, and how long after it a
-# kernel may still complain of it.
-_NOTICEABLE, _AFTERWARDS = 1.0, 15.0
 # For fewer scenarios than this, a guest takes longer to start than it saves.
 WORTH_A_GUEST = 4
 
@@ -184,7 +182,7 @@ class _Attempt:
     def doubtful(self) -> str:
         """Why this is no verdict on the kernel; empty if it is one."""
         verdict = self.verdict
-        if self.disturbed < _NOTICEABLE or not verdict.by_clock:
+        if self.disturbed < NOTICEABLE or not verdict.by_clock:
             return ""
         found = ": ".join((verdict.outcome.value, *verdict.reasons[:1]))
         return f"the host stood still for {self.disturbed:.1f} s: {found}"
@@ -319,7 +317,7 @@ class Scenarios:
             self._pool.stop()
         return not guest.died
 
-    def _attempt(self, guest: _Guest, one: Work, since: float = _AFTERWARDS) -> _Attempt:
+    def _attempt(self, guest: _Guest, one: Work, since: float = AFTERWARDS) -> _Attempt:
         """Perform and judge a scenario; a standstill `since` seconds before may disturb it, too."""
         begun, started = time.monotonic(), datetime.now(UTC)
         seen = observe(guest.session, one.scenario, one.policy, self._trigger, stock=self._stock)

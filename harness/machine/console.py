@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ import pexpect
 from harness.core.environment import environment_of
 from harness.core.errors import BootError, DeviceError, HarnessError, InfrastructureError
 from harness.core.lifetime import Health, bound_to_us
+from harness.core.patience import AFTERWARDS, NOTICEABLE
 from harness.kernel_output.records import kernel_line
 from harness.kernel_output.troubles import trouble_in
 
@@ -262,7 +264,13 @@ class Console:
             return
         line, trouble, index = self._trouble
         tail = "\n".join(self._lines[index : index + 2 * TAIL_LINES])
-        self.health.fail(BootError(f"{trouble}: {_text_of(line)}", log=self.log, tail=tail))
+        message = f"{trouble}: {_text_of(line)}{self._stood_still()}"
+        self.health.fail(BootError(message, log=self.log, tail=tail))
+
+    def _stood_still(self) -> str:
+        """Return in words whether the host stood still lately, which may be why."""
+        seconds = self.health.clock.stood_still_since(time.monotonic() - AFTERWARDS)
+        return f" (the host stood still for {seconds:.1f} s)" if seconds >= NOTICEABLE else ""
 
     def _end_error(self) -> HarnessError:
         """Return the error for an unexpected end of the machine."""

@@ -121,6 +121,19 @@ def test_a_machine_that_is_stopped_is_not_silent(start: Start) -> None:
     assert console.health.clock.stood_still_since(0) >= 2
 
 
+def test_what_a_kernel_complains_of_after_a_standstill(start: Start, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    said = "[    1.000000] watchdog: BUG: soft lockup - CPU#0 stuck for 33s! [sh:1]"
+    console = start(f"while ! [ -e {go} ]; do sleep 0.05; done; echo '{said}'; sleep 600")
+    os.kill(console.pid, signal.SIGSTOP)
+    while console.health.clock.stopped_for < 1.5:
+        time.sleep(0.05)
+    os.kill(console.pid, signal.SIGCONT)
+    go.touch()
+    with pytest.raises(BootError, match=r"^soft lockup: .*\(the host stood still for \d+\.\d s\)"):
+        console.wait_for(READY, timeout=600, silence=600)
+
+
 def test_a_machine_that_is_stopped_for_ever_is_given_up(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
