@@ -312,6 +312,7 @@ def test_what_the_first_guest_did_wrong_before_is_not_forgotten(bench: Bench) ->
     assert bench.run() == 1
     assert course.judged["passed"]
     assert bench.verdict["result"] == "FAIL: kernel complained in whole log"
+    assert [one["scenario"] for one in bench.verdict["scenarios"]].count("whole log") == 1
 
 
 def test_each_process_has_the_name_that_the_kernel_knows() -> None:

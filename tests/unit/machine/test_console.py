@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import pexpect
 import pytest
 from fake_clock import FakeClock
 from filelock import FileLock
+from stand_ins import start_python
 
 from harness.core.errors import BootError, DeviceError, HarnessError, InfrastructureError
 from harness.core.lifetime import Health
@@ -119,6 +121,42 @@ def test_a_machine_that_is_stopped_is_not_silent(start: Start) -> None:
     waiting.join(60)
     assert caught
     assert console.health.clock.stood_still_since(0) >= 2
+
+
+HARNESS = """
+import os, sys
+from pathlib import Path
+from harness.core import patience
+from harness.core.lifetime import Health
+from harness.machine.console import Console
+
+# So short a standstill as this is none otherwise.
+patience._STILL = 1.0
+console = Console(["sleep", "600"], Path(sys.argv[1]), Health())
+begun = console.health.clock.now()
+print("ready", flush=True)
+sys.stdin.readline()
+clock = console.health.clock
+print(clock.stood_still_since(0), clock.now() - begun, flush=True)
+console.kill()
+os._exit(0)
+"""
+
+
+def test_a_harness_that_is_stopped_notices_it(tmp_path: Path) -> None:
+    """As by Ctrl-Z: the machine, which has a process group of its own, goes on."""
+    process = start_python(HARNESS, tmp_path / "log", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    begun = time.monotonic()
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(3)
+    process.send_signal(signal.SIGCONT)
+    output, _ = process.communicate("go on\n", timeout=120)
+    whole = time.monotonic() - begun
+    still, counted = map(float, output.split())
+    assert still >= 2.5
+    assert counted < whole - 1.5
 
 
 def test_what_a_kernel_complains_of_after_a_standstill(start: Start, tmp_path: Path) -> None:
