@@ -83,6 +83,8 @@ _DEADLY = (
 _PANIC = Kind("panic", "kernel panic", fatal=True)
 _OOPS = Kind("oops", "kernel oops", registers=True, panics=_DEADLY)
 _BUG = Kind("BUG", "kernel bug", registers=True, panics=_DEADLY)
+# Work that is not done for half a minute.
+_WORK = Kind("BUG", "kernel bug", registers=True, panics=_DEADLY, by_clock=True)
 _KASAN = Kind("KASAN report", "kernel bug", row_after="", panics=r"kasan\.fault=")
 _SANITIZER = Kind("sanitizer report", "kernel bug", row_after="")
 _UBSAN = Kind("UBSAN report", goes_on=_GOES_ON, row_after="")
@@ -147,7 +149,7 @@ _UNABLE_TITLE = "unable to handle kernel {what}"
 _CUT_OFF = "report cut off behind its first line"
 # The words of a BUG that are the same in every run.
 _STEADY = (
-    r"workqueue (?:lockup|leaked [^:]+)|Bad page (?:state|map)|Bad rss-counter state"
+    r"workqueue leaked [^:]+|Bad page (?:state|map)|Bad rss-counter state"
     r"|non-zero \w+ on freeing mm|(?:spin|rw)lock .*?(?= on CPU)"
 )
 _IN = rf"(?: in (?P<func>{FUNCTION})(?:(?:\+0x| / ).*)?)?$"
@@ -201,6 +203,7 @@ LINES = (
     Line(_BUG, r"usercopy: Kernel memory (?:exposure|overwrite)", "BUG: bad usercopy", step=1),
     Line(_BUG, r"[Kk]ernel BUG(?: at \S+:\d+|(?= at ))", "kernel BUG", step=3, alone="{0}"),
     Line(_BUG, r"BUG: using (?P<what>\S+) in preemptible", "BUG: using {what} in preemptible code"),
+    Line(_WORK, r"BUG: workqueue lockup"),
     Line(_BUG, rf"BUG: (?:{_STEADY})"),
     Line(_BUG, r"BUG: [^,]*"),
     # SLUB's debugging finds late, in an unrelated call trace, that memory was overwritten.
