@@ -26,7 +26,7 @@ from harness.scenarios.evidence import Decision, ScenarioUsage, UsageSample, sam
 from harness.scenarios.observations import Observations
 from harness.scenarios.run import observe
 from harness.scenarios.script import events_command, modules_command, uptime_command, watch_command
-from harness.scenarios.verdict import Outcome, ScenarioVerdict, judge, judge_log
+from harness.scenarios.verdict import Outcome, ScenarioVerdict, is_by_clock, judge, judge_log
 from harness.ui.events import Planned
 
 # The kernel log at two points in time; each is judged as a scenario is.
@@ -167,8 +167,8 @@ class _Guest:
 class _Attempt:
     """A scenario as it was performed: when it began, what was seen, and the verdict on it.
 
-    `stood_still` is for how many seconds the host stood still during the attempt, `disturbed` the
-    same, with what may still have an effect on it.
+    `stood_still` is for how many seconds the host stood still during the attempt. `lately` counts
+    the time before it, too, as far as a kernel may still complain of it.
     """
 
     begun: float
@@ -176,16 +176,21 @@ class _Attempt:
     seen: Observations
     verdict: ScenarioVerdict
     stood_still: float
-    disturbed: float
+    lately: float
 
     @property
     def doubtful(self) -> str:
         """Why this is no verdict on the kernel; empty if it is one."""
         verdict = self.verdict
-        if self.disturbed < NOTICEABLE or not verdict.by_clock:
+        still = self.lately if verdict.complained else self.stood_still
+        if still < NOTICEABLE or not verdict.by_clock:
             return ""
         found = ": ".join((verdict.outcome.value, *verdict.reasons[:1]))
-        return f"the host stood still for {self.disturbed:.1f} s: {found}"
+        return f"{_stood_still(still)}: {found}"
+
+
+def _stood_still(seconds: float) -> str:
+    return f"the host stood still for {seconds:.1f} s"
 
 
 class Scenarios:
@@ -251,7 +256,8 @@ class Scenarios:
         """
         guest.stop_watching()
         guest.machine.close()
-        if not (guest.log_failed or self._verdict_on_log(guest, _WHOLE_LOG).passed):
+        verdict = self._verdict_on_log(guest, _WHOLE_LOG)
+        if not (guest.log_failed or verdict.passed or verdict.by_clock):
             guest.log_failed = True
             self._judge_log(guest, (2, guest.number), _WHOLE_LOG)
         guest.restarts += 1
@@ -284,7 +290,7 @@ class Scenarios:
     def _do(self, guest: _Guest, work: tuple[int, Work]) -> bool:
         """Perform one scenario; return whether the kernel is still alive."""
         place, one = work
-        guest.session.check()
+        self._check(guest)
         stock = self._stock
         guest.limits = {
             uid_of(run.user): run.limit for run in one.scenario.runs if run.limit and not stock
@@ -296,12 +302,13 @@ class Scenarios:
             name = f"{one.scenario.name} {one.policy}{label_of(guest.number)}"
             again = len(set_aside) < _ATTEMPTS
             self._reporter.say(f"{name}: {why}; {'judged again' if again else 'no verdict'}")
-            if guest.gone:
+            # The console ends the session for such a complaint, if not yet, then soon.
+            if guest.gone or last.verdict.complained:
                 self._restart(guest)
             if not again:
                 last = replace(last, verdict=last.verdict.withdrawn(set_aside.pop()))
                 break
-            last = self._attempt(guest, one, since=0.0)
+            last = self._attempt(guest, one)
         seconds = time.monotonic() - last.begun
         judged = replace(
             ScenarioResult.of(last.verdict, seconds, last.started, guest.number),
@@ -309,16 +316,28 @@ class Scenarios:
             set_aside=tuple(set_aside),
         )
         if judged.passed and judged.stood_still:
-            still = f"the host stood still for {judged.stood_still:.1f} s meanwhile"
-            self._reporter.say(f"{one.scenario.name} {one.policy}: {still}, without effect")
+            still = f"{_stood_still(judged.stood_still)} meanwhile, without effect"
+            self._reporter.say(f"{one.scenario.name} {one.policy}: {still}")
         self._tell(guest, (1, place), judged, one.scenario, last.seen)
         guest.died = judged.outcome is Outcome.KERNEL_DIED
         if guest.died:
             self._pool.stop()
         return not guest.died
 
-    def _attempt(self, guest: _Guest, one: Work, since: float = AFTERWARDS) -> _Attempt:
-        """Perform and judge a scenario; a standstill `since` seconds before may disturb it, too."""
+    def _check(self, guest: _Guest) -> None:
+        """Raise the first cause if the session ended; start it anew if the host stood still."""
+        try:
+            guest.session.check()
+        except BootError as error:
+            still = guest.session.stood_still_since(time.monotonic() - AFTERWARDS)
+            if still < NOTICEABLE or not is_by_clock(error.message):
+                raise
+            where = label_of(guest.number).removeprefix(", ") or "the guest"
+            self._reporter.say(f"{where} is started anew: {error.message}")
+            self._restart(guest)
+
+    def _attempt(self, guest: _Guest, one: Work) -> _Attempt:
+        """Perform and judge a scenario."""
         begun, started = time.monotonic(), datetime.now(UTC)
         seen = observe(guest.session, one.scenario, one.policy, self._trigger, stock=self._stock)
         if self._pool.ended:
@@ -333,9 +352,9 @@ class Scenarios:
             decisions_tell=self._board.decisions_tell and not self._stock,
         )
         stood_still = guest.session.stood_still_since(begun)
-        disturbed = guest.session.stood_still_since(begun - since)
-        attempt = _Attempt(begun, started, seen, verdict, stood_still, disturbed)
-        if not (attempt.doubtful and guest.gone):
+        lately = guest.session.stood_still_since(begun - AFTERWARDS)
+        attempt = _Attempt(begun, started, seen, verdict, stood_still, lately)
+        if not (attempt.doubtful and (verdict.complained or guest.gone)):
             guest.log = seen.log or guest.log
         return attempt
 
@@ -359,6 +378,10 @@ class Scenarios:
         name += label_of(guest.number)
         self._begin(guest, name)
         verdict = self._verdict_on_log(guest, name, console, died)
+        still = guest.session.stood_still_since(0.0)
+        if verdict.by_clock and still >= NOTICEABLE:
+            # There is no scenario to repeat.
+            verdict = verdict.withdrawn(_stood_still(still))
         judged = ScenarioResult.of(verdict, 0.0, datetime.now(UTC), guest.number)
         self._tell(guest, place, judged)
 

@@ -229,6 +229,10 @@ _NAME_FIRST = re.compile(
     rf"{_COMM}(?:\[\d+\]: (?:segfault at|unhandled|bad frame)|: unhandled page fault"
     r"|/\d+: potentially unexpected| \(\d+\):? (?:drop_caches|used greatest|undefined|/proc/))"
 )
+# The names of the kinds all of whose lines a healthy kernel writes, too, when its clock jumps.
+BY_CLOCK = frozenset(line.kind.name for line in LINES if line.kind.by_clock) - frozenset(
+    line.kind.name for line in LINES if not line.kind.by_clock
+)
 _ROWS = tuple((line, re.compile(line.expression)) for line in LINES)
 # A quick check: most lines tell of no trouble.
 _ANY = re.compile("|".join(re.sub(r"\(\?P<\w+>", "(?:", line.expression) for line in LINES))

@@ -24,7 +24,7 @@ from harness.kernel_output.records import (
     parse_log,
     split_prefix,
 )
-from harness.kernel_output.troubles import trouble_in
+from harness.kernel_output.troubles import BY_CLOCK, trouble_in
 from harness.scenarios.catalogue import (
     PROGRAMS,
     SHIELD_ADJ,
@@ -107,6 +107,12 @@ class ScenarioVerdict:
         """Whether it is no pass, and all that is wrong may be due to a clock that jumped."""
         return not self.passed and all(finding.by_clock for finding in self.findings)
 
+    @property
+    def complained(self) -> bool:
+        """Whether the kernel died, or reports a trouble."""
+        gravest = (Outcome.KERNEL_DIED, Outcome.KERNEL_COMPLAINED)
+        return any(finding.outcome in gravest for finding in self.findings)
+
     def withdrawn(self, why: str) -> ScenarioVerdict:
         """Return that nothing is known of the kernel, with the reason; the findings are kept."""
         reason = Finding(Outcome.INFRASTRUCTURE_FAILED, why)
@@ -175,11 +181,15 @@ def judge_log(
 ) -> ScenarioVerdict:
     """Judge a kernel log that belongs to no scenario; the verdict has no policy.
 
-    `reports` are the kernel's reports of its mistakes from other sources, and `died` says
+    `reports` are the kernel's reports of its mistakes from other sources, each with its kind, a
+    colon and its title, and `died` says
     how it died. The reports count only if nothing else was found.
     """
     findings = _kernel(died, log, levels_tell)
-    findings = findings or [Finding(Outcome.KERNEL_COMPLAINED, text) for text in reports]
+    findings = findings or [
+        Finding(Outcome.KERNEL_COMPLAINED, text, text.partition(": ")[0] in BY_CLOCK)
+        for text in reports
+    ]
     findings.sort(key=lambda finding: finding.outcome.rank)
     outcome = findings[0].outcome if findings else Outcome.NOTHING_TO_KILL
     return ScenarioVerdict(name, "", trigger, outcome, tuple(findings), records=())
@@ -187,7 +197,7 @@ def judge_log(
 
 def _kernel(died: str, log: str, levels_tell: bool) -> list[Finding]:
     """Check that the kernel lives, and reports no trouble."""
-    findings = [Finding(Outcome.KERNEL_DIED, died, _is_by_clock(died))] if died else []
+    findings = [Finding(Outcome.KERNEL_DIED, died, is_by_clock(died))] if died else []
     for trouble in find_trouble(log, levels_tell=levels_tell):
         outcome = Outcome.KERNEL_DIED if trouble.fatal else Outcome.KERNEL_COMPLAINED
         text = f"{trouble.kind}: {trouble.line.strip()}"
@@ -195,8 +205,8 @@ def _kernel(died: str, log: str, levels_tell: bool) -> list[Finding]:
     return findings
 
 
-def _is_by_clock(died: str) -> bool:
-    """Return whether a kernel died of what is a trouble only if its clock has not jumped."""
+def is_by_clock(died: str) -> bool:
+    """Return whether a session ended for what is a trouble only if the clock has not jumped."""
     # The console's name of the trouble comes first, then the kernel's words.
     found = trouble_in(died.partition(": ")[2])
     return found is not None and found.line.kind.by_clock

@@ -155,7 +155,7 @@ class FakeGuests:
             device=device,
             check=self._check,
             folder=folder,
-            stood_still_since=lambda _moment: self.stood_still,
+            stood_still_since=lambda moment: self.stood_still,
         )
 
     def _check(self) -> None:

@@ -294,6 +294,59 @@ def test_a_guest_whose_session_ended_by_it_is_started_anew(bench: Bench) -> None
     ).read_text() == "of the first guest"
 
 
+def test_a_guest_whose_kernel_complained_is_started_anew(bench: Bench) -> None:
+    """Its session may end soon, and its log is no longer that of a healthy kernel."""
+
+    def complain(seen: Observations) -> Observations:
+        line = "<4>[   12.000000] watchdog: BUG: soft lockup - CPU#0 stuck for 33s! [sh:1]\n"
+        section = replace(seen.section, text=seen.section.text + line)
+        return replace(seen, section=section, log=BOOT_LOG + line)
+
+    course = Standing(bench, (30.0, complain))
+    assert bench.run() == 0
+    assert (course.count, len(bench.opened)) == (2, 2)
+
+
+LOCKED_UP = "soft lockup: watchdog: BUG: soft lockup - CPU#0 stuck for 33s! [sh:1]"
+
+
+@pytest.mark.parametrize(
+    ("still", "cause", "passes"),
+    [
+        (30.0, LOCKED_UP, True),
+        (0.0, LOCKED_UP, False),
+        (30.0, "kernel panic: Kernel panic - not syncing: x", False),
+    ],
+)
+def test_a_session_that_ends_between_two_scenarios(
+    bench: Bench, still: float, cause: str, passes: bool
+) -> None:
+    def end(seen: Observations) -> Observations:
+        bench.stood_still, bench.cause = still, BootError(cause)
+        return seen
+
+    bench.change = at("course", end)
+    bench.boot = lambda *_: setattr(bench, "cause", None)
+    assert bench.run() == (0 if passes else 1)
+    assert len(bench.opened) == (2 if passes else 1)
+    assert (f"the guest is started anew: {LOCKED_UP}" in bench.output.getvalue()) == passes
+
+
+@pytest.mark.parametrize("still", [30.0, 0.0])
+def test_a_session_that_ends_behind_the_last_scenario(bench: Bench, still: float) -> None:
+    def end(seen: Observations) -> Observations:
+        bench.stood_still, bench.cause = still, BootError(LOCKED_UP)
+        return seen
+
+    bench.change = at(SCENARIOS[-1].name, end)
+    if still:
+        with pytest.raises(InfrastructureError, match="whole log") as caught:
+            bench.run()
+        assert STILL in caught.value.tail
+    else:
+        assert bench.run() == 1
+
+
 def test_what_the_first_guest_did_wrong_before_is_not_forgotten(bench: Bench) -> None:
     def complain(seen: Observations) -> Observations:
         return replace(seen, log=f"{BOOT_LOG}<4>[    1.000000] WARNING: CPU: 0 PID: 1 at x\n")

@@ -442,6 +442,19 @@ def test_what_a_clock_that_jumped_explains(change: Change, explained: bool) -> N
     assert verdict.by_clock == explained
 
 
+@pytest.mark.parametrize(
+    ("report", "explained"),
+    [
+        ("soft lockup: BUG: soft lockup in x", True),
+        ("RCU stall: INFO: rcu detected stall in x", True),
+        ("BUG: BUG: workqueue lockup", False),
+        ("KASAN report: KASAN: use-after-free", False),
+    ],
+)
+def test_which_reports_a_clock_that_jumped_explains(report: str, explained: bool) -> None:
+    assert judge_log("whole log", "alloc", "", reports=[report]).by_clock == explained
+
+
 def test_a_pass_needs_no_explanation() -> None:
     case = case_of("course")
     assert not judge(*case, seen(case)).by_clock
