@@ -92,9 +92,8 @@ class MachineClock:
             return sum(seconds for _, end, seconds in self._stills if end > moment)
 
     def _look(self) -> float:
-        found, stopped, now, suspended = (
-            *(self._read(), self._is_stopped(), time.monotonic(), _suspended()),
-        )
+        found, stopped, now = self._read(), self._is_stopped(), time.monotonic()
+        suspended = max(self._suspended, _suspended())
         begun, since = self._looked, now - self._looked
         more = [waited - self._waited.get(thread, 0) for thread, waited in found.items()]
         # No thread can have waited for longer than the time since the last reading.
@@ -141,5 +140,11 @@ class MachineClock:
 
 
 def _suspended() -> float:
-    """Return for how many seconds the host has been suspended since it booted."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+    """Return for how many seconds the host has been suspended since it booted.
+
+    Time that goes by between the two readings makes it less, never more.
+    """
+    return max(
+        time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+        for _ in range(3)
+    )

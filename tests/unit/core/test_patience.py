@@ -24,8 +24,13 @@ class Machine:
         self.time = 100.0
         self.asleep = 0.0
         monkeypatch.setattr(time, "monotonic", lambda: self.time)
-        clocks = {time.CLOCK_MONOTONIC: lambda: self.time, time.CLOCK_BOOTTIME: self._boot_time}
+        # How late the second of two clocks is read, each time.
+        self.late: list[float] = []
+        clocks = {time.CLOCK_MONOTONIC: self._monotonic_late, time.CLOCK_BOOTTIME: self._boot_time}
         monkeypatch.setattr(time, "clock_gettime", lambda clock: clocks[clock]())
+
+    def _monotonic_late(self) -> float:
+        return self.time + (self.late.pop() if self.late else 0.0)
 
     def _boot_time(self) -> float:
         return self.time + self.asleep
@@ -188,6 +193,15 @@ def test_a_suspended_host_stood_still(machine: Machine) -> None:
     beaten(clock, machine, 1)
     assert clock.now() == pytest.approx(102)
     assert clock.stood_still_since(0) == pytest.approx(3600)
+
+
+def test_a_clock_that_is_read_late_is_no_suspension(machine: Machine) -> None:
+    machine.waited(a=1)
+    machine.late = [3.0, 3.0]
+    clock = machine.clock()
+    machine.late = [3.0] * 6
+    beaten(clock, machine, 1)
+    assert clock.stood_still_since(0) == 0
 
 
 def test_a_real_process_that_is_stopped() -> None:
