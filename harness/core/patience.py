@@ -25,6 +25,8 @@ _PROC = Path("/proc")
 _NS = 1_000_000_000
 # The states of a process that was stopped by a signal or by a debugger.
 _STOPPED = ("T", "t")
+# The shortest time between two looks because of a beat, in seconds.
+_BEAT = 0.05
 # How late a beat may be, in seconds, on a host that is only busy. What is beyond does not count.
 _LATE = 1.0
 # Without a beat for so long, the host stood still.
@@ -64,23 +66,19 @@ class MachineClock:
         with self._lock:
             return self._look()
 
-    def beat(self) -> None:
-        """Look at the process: see the class."""
+    def beat(self) -> float:
+        """Look at the process (see the class); return for how many seconds it has been stopped."""
         with self._lock:
             self._beats = True
-            self._look()
+            # Whoever reads a machine's console comes more often than that while there is output.
+            if time.monotonic() - self._looked >= _BEAT:
+                self._look()
+            return 0.0 if self._stopped is None else self._looked - self._stopped
 
     def end_beats(self) -> None:
         """Expect no further beats."""
         with self._lock:
             self._beats = False
-
-    @property
-    def stopped_for(self) -> float:
-        """For how many seconds the process has been stopped; 0 if it is not."""
-        with self._lock:
-            self._look()
-            return 0.0 if self._stopped is None else self._looked - self._stopped
 
     def stood_still_since(self, moment: float) -> float:
         """Return for how many seconds the host has stood still since `moment` (time.monotonic()).

@@ -234,8 +234,7 @@ class Console:
 
     def _look_at_process(self) -> None:
         """Have the clock notice that the host stands still; end the session if it does for long."""
-        self.health.clock.beat()
-        if self.health.clock.stopped_for > _MOST_STOPPED_SECONDS:
+        if self.health.clock.beat() > _MOST_STOPPED_SECONDS:
             stopped = f"the machine (QEMU) has been stopped for {_MOST_STOPPED_SECONDS:g} s"
             hint = f"kill -CONT {self.pid} lets it go on"
             self.health.fail(DeviceError(stopped, log=self.log, hint=hint))
