@@ -20,7 +20,7 @@ from pathlib import Path
 
 # The shortest standstill, in seconds, that may change what a kernel does, and how long after it a
 # kernel may still complain of it.
-NOTICEABLE, AFTERWARDS = 1.0, 15.0
+NOTICEABLE, AFTERWARDS = 1.0, 30.0
 _PROC = Path("/proc")
 _NS = 1_000_000_000
 # The states of a process that was stopped by a signal or by a debugger.

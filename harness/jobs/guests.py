@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.core.errors import BootError, HarnessError
 from harness.core.patience import AFTERWARDS, NOTICEABLE
 from harness.jobs.pool import Pool, Setup, label_of
-from harness.kernel_output.klog import ahead_of_uptime, certain_lines
+from harness.kernel_output.klog import ahead_of_uptime, certain_lines, find_trouble
 from harness.kernel_output.programs_output import ProgramOutput, Usage, parse_usage
 from harness.kernel_output.records import COMM_BYTES
 from harness.kernel_output.reports import find_reports
@@ -140,6 +140,8 @@ class _Guest:
     watch: RunningCommand | None = None
     restarts: int = 0
     log: str = ""
+    # The log up to the last attempt of which the kernel did not complain, and was not lost.
+    good_log: str = ""
     # Whether its log up to a restart was no pass, which has been told.
     log_failed: bool = False
     died: bool = False
@@ -187,6 +189,17 @@ class _Attempt:
             return ""
         found = ": ".join((verdict.outcome.value, *verdict.reasons[:1]))
         return f"{_stood_still(still)}: {found}"
+
+    @property
+    def complained(self) -> bool:
+        """Whether the guest's kernel complained because the host stood still.
+
+        Its log is then no longer that of a healthy kernel, and the console ends the session soon.
+        """
+        if self.lately < NOTICEABLE:
+            return False
+        found = find_trouble(self.seen.log, levels_tell=False)
+        return self.verdict.complained or any(trouble.by_clock for trouble in found)
 
 
 def _stood_still(seconds: float) -> str:
@@ -252,18 +265,21 @@ class Scenarios:
     def _restart(self, guest: _Guest) -> None:
         """Start the guest anew after the host stood still; its log up to then is judged first.
 
-        The log is complete up to the attempt that is repeated. The console of then is kept.
+        It is judged up to the last attempt of which the kernel did not complain. Log and console of
+        then are kept.
         """
         guest.stop_watching()
         guest.machine.close()
-        verdict = self._verdict_on_log(guest, _WHOLE_LOG)
-        if not (guest.log_failed or verdict.passed or verdict.by_clock):
+        log, guest.log = guest.log, guest.good_log
+        if not (guest.log_failed or self._verdict_on_log(guest, _WHOLE_LOG).passed):
             guest.log_failed = True
             self._judge_log(guest, (2, guest.number), _WHOLE_LOG)
         guest.restarts += 1
-        console = self._setup.folder.console_of(guest.number)
+        folder, then = self._setup.folder, f"stood-still-{guest.restarts}.log"
+        console = folder.console_of(guest.number)
         with suppress(FileNotFoundError):
-            console.rename(console.with_name(f"console.stood-still-{guest.restarts}.log"))
+            console.rename(console.with_name(f"console.{then}"))
+        folder.put(f"kernel.{then}", log, console.parent)
         guest.usage = []
         guest.session = guest.machine.enter_context(self._pool.session(guest.number))
         self._prepare(guest)
@@ -286,6 +302,7 @@ class Scenarios:
             "busybox dmesg -r",
         )
         guest.log = device.shell(" && ".join(commands), timeout=_PREPARE_SECONDS).output
+        guest.good_log = guest.log
 
     def _do(self, guest: _Guest, work: tuple[int, Work]) -> bool:
         """Perform one scenario; return whether the kernel is still alive."""
@@ -302,9 +319,9 @@ class Scenarios:
             name = f"{one.scenario.name} {one.policy}{label_of(guest.number)}"
             again = len(set_aside) < _ATTEMPTS
             self._reporter.say(f"{name}: {why}; {'judged again' if again else 'no verdict'}")
-            # The console ends the session for such a complaint, if not yet, then soon.
-            if guest.gone or last.verdict.complained:
+            if guest.gone or last.complained:
                 self._restart(guest)
+            guest.good_log = guest.log
             if not again:
                 last = replace(last, verdict=last.verdict.withdrawn(set_aside.pop()))
                 break
@@ -322,6 +339,9 @@ class Scenarios:
         guest.died = judged.outcome is Outcome.KERNEL_DIED
         if guest.died:
             self._pool.stop()
+        elif last.complained and judged.passed:
+            self._restart(guest)
+        guest.good_log = guest.log
         return not guest.died
 
     def _check(self, guest: _Guest) -> None:
@@ -343,6 +363,7 @@ class Scenarios:
         if self._pool.ended:
             # The run was ended meanwhile, so what was seen is not judged: this raises.
             guest.session.check()
+        guest.log = seen.log or guest.log
         verdict = judge(
             one.scenario,
             one.policy,
@@ -353,10 +374,7 @@ class Scenarios:
         )
         stood_still = guest.session.stood_still_since(begun)
         lately = guest.session.stood_still_since(begun - AFTERWARDS)
-        attempt = _Attempt(begun, started, seen, verdict, stood_still, lately)
-        if not (attempt.doubtful and (verdict.complained or guest.gone)):
-            guest.log = seen.log or guest.log
-        return attempt
+        return _Attempt(begun, started, seen, verdict, stood_still, lately)
 
     def _take_usage(self, guest: _Guest, line: str) -> None:
         """Take a line of watch_memory: keep its samples, and report them."""

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from harness.kernel_output.klog import find_trouble
+from harness.kernel_output.klog import UNEXPLAINED, find_trouble
 from harness.kernel_output.proc_mm_limits import LimitEntry
 from harness.kernel_output.records import (
     COMM_BYTES,
@@ -24,6 +24,7 @@ from harness.kernel_output.records import (
     parse_log,
     split_prefix,
 )
+from harness.kernel_output.reports import find_reports
 from harness.kernel_output.troubles import BY_CLOCK, trouble_in
 from harness.scenarios.catalogue import (
     PROGRAMS,
@@ -198,11 +199,20 @@ def judge_log(
 def _kernel(died: str, log: str, levels_tell: bool) -> list[Finding]:
     """Check that the kernel lives, and reports no trouble."""
     findings = [Finding(Outcome.KERNEL_DIED, died, is_by_clock(died))] if died else []
-    for trouble in find_trouble(log, levels_tell=levels_tell):
+    troubles = find_trouble(log, levels_tell=levels_tell)
+    told = _lines_by_clock(log) if any(trouble.by_clock for trouble in troubles) else set()
+    for trouble in troubles:
         outcome = Outcome.KERNEL_DIED if trouble.fatal else Outcome.KERNEL_COMPLAINED
         text = f"{trouble.kind}: {trouble.line.strip()}"
-        findings.append(Finding(outcome, text, trouble.by_clock))
+        in_report = trouble.kind == UNEXPLAINED and trouble.line in told
+        findings.append(Finding(outcome, text, trouble.by_clock or in_report))
     return findings
+
+
+def _lines_by_clock(log: str) -> set[str]:
+    """Return the lines of reports that a healthy kernel writes, too, when its clock jumps."""
+    reports = (report for report in find_reports(log) if report.kind in BY_CLOCK)
+    return {line for report in reports for line in report.text.splitlines()}
 
 
 def is_by_clock(died: str) -> bool:

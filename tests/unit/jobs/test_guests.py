@@ -307,6 +307,26 @@ def test_a_guest_whose_kernel_complained_is_started_anew(bench: Bench) -> None:
     assert (course.count, len(bench.opened)) == (2, 2)
 
 
+@pytest.mark.parametrize("still", [30.0, 0.0])
+def test_a_guest_whose_kernel_complained_between_two_scenarios_is_started_anew(
+    bench: Bench, still: float
+) -> None:
+    """As when QEMU was stopped before the scenario's script began."""
+    stall = "<3>[   12.000000] rcu: INFO: rcu_sched self-detected stall on CPU\n"
+
+    def complain(seen: Observations) -> Observations:
+        return replace(seen, log=BOOT_LOG + stall)
+
+    course = Standing(bench, (still, complain))
+    # The fake guest's log at the end is that of its boot.
+    assert bench.run() == 0
+    assert (course.count, len(bench.opened)) == (1, 2 if still else 1)
+    assert course.judged["passed"]
+    kept = bench.results / LATEST / "kernel.stood-still-1.log"
+    assert kept.exists() == bool(still)
+    assert not still or kept.read_text() == BOOT_LOG + stall
+
+
 LOCKED_UP = "soft lockup: watchdog: BUG: soft lockup - CPU#0 stuck for 33s! [sh:1]"
 
 

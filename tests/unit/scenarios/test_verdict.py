@@ -408,6 +408,16 @@ def test_another_users_process_is_no_candidate(case: Case) -> None:
 
 LOCKUP = "<4>[   12.000000] watchdog: BUG: soft lockup - CPU#0 stuck for 33s! [sh:1]\n"
 STALL = "<3>[   12.000000] rcu: INFO: rcu_sched self-detected stall on CPU\n"
+# The rest of a report counts with its first line.
+WHOLE_STALL = (
+    STALL.replace("self-detected stall on CPU", "detected stalls on CPUs/tasks:")
+    + "<4>[   12.000001] \t(detected by 1, t=7507 jiffies, g=501, q=48 ncpus=2)\n"
+    "<3>[   12.000002] rcu: rcu_sched kthread starved for 7504 jiffies! g501 f0x2\n"
+    "<6>[   12.000003]  __schedule from schedule+0x50/0xa0\n"
+    "<4>[   12.000004] CPU: 1 PID: 64 Comm: adbd Tainted: G           O       6.1.192 #1 \n"
+    "<4>[   12.000005] PC is at _raw_spin_lock_bh+0x38/0x50\n"
+)
+ODD = "<4>[   11.900000] an odd thing happened\n"
 BUG = "<0>[   12.000000] kernel BUG at mm/mm_limits/scan.c:1!\n"
 
 
@@ -425,6 +435,9 @@ def nobody_killed(case: Case, observations: Observations) -> Observations:
         (victim_lives, False),
         (logged(LOCKUP), True),
         (logged(STALL), True),
+        (logged(WHOLE_STALL), True),
+        (logged(ODD + WHOLE_STALL), False),
+        (logged(WHOLE_STALL + BUG), False),
         (logged(STALL + BUG), False),
         (logged(BUG), False),
         (changed(died="RCU stall: rcu: INFO: rcu_sched detected stalls on CPUs/tasks:"), True),
