@@ -29,8 +29,9 @@ SCENARIOS = ("many-small", "course", "report")
 class Stopped:
     """A run of emulator-test that is stopped for a while when it begins a scenario."""
 
-    def __init__(self, *whom: str) -> None:
+    def __init__(self, *whom: str, patch: Path | None = None) -> None:
         words = [word for name in SCENARIOS for word in ("--scenario", name)]
+        words += ["--patch", str(patch)] if patch else []
         self.process = subprocess.Popen(
             [sys.executable, "inv_program.py", "--json", "emulator-test", *words],
             cwd=REPO,
@@ -87,3 +88,12 @@ def test_a_host_that_stands_still(whom: tuple[str, ...]) -> None:
     assert len(noticed) == 1
     said = [one["text"] for one in run.events if "the host stood still for" in one.get("text", "")]
     assert any(line.startswith(noticed[0]["scenario"]) for line in said)
+
+
+def test_a_wrong_kernel_is_not_excused() -> None:
+    """It has another attempt at the scenario, and does the same again."""
+    run = Stopped("qemu", patch=Path(__file__).with_name("faults") / "limit-ignored.patch")
+    assert run.process.returncode == 1, run.events[-20:]
+    found = {one["scenario"]: one for one in run.verdict["scenarios"]}
+    assert found[SCENARIOS[0]]["outcome"] == "NOT_KILLED"
+    assert found[SCENARIOS[0]]["set_aside"]
