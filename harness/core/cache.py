@@ -282,18 +282,16 @@ class Cache:
 
     def leased(self, entry: Path) -> bool:
         """Return whether a run, this one included, has a lease on `entry`."""
+        if not self._lease_file(entry).exists():
+            return False
         with self._unleased(entry) as free:
             return not free
 
     @contextmanager
     def _unleased(self, entry: Path) -> Iterator[bool]:
         """Yield whether there is no lease on `entry`; meanwhile there will be none."""
-        try:
-            fd = os.open(self._lease_file(entry), os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            # Its maker has no lease yet if it is of an older version of the harness.
-            yield True
-            return
+        # Made if need be: a run may want the first lease meanwhile.
+        fd = os.open(self._lease_file(entry), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import math
 import os
 import shutil
@@ -144,6 +145,27 @@ def test_what_another_process_uses_stays_until_it_ends(
         user.communicate()
     make_room(cache, 1)
     assert names(cache) == ""
+
+
+def test_no_run_gets_a_lease_while_an_entry_is_moved(
+    cache: Cache, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even the first lease: an older version of the harness takes none."""
+    for file in (root / "locks").glob("*.use"):
+        file.unlink()
+    rename, refused = Path.rename, []
+
+    def tried(path: Path, target: Path) -> Path:
+        with (root / "locks" / f"kernel-{path.name}.use").open("a") as lease:
+            try:
+                fcntl.flock(lease, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                refused.append(path.name)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", tried)
+    make_room(cache, 1)
+    assert refused == ["a", "b", "c", "d"]
 
 
 # A run that uses entries, and finds each whole for as long as it uses it.
