@@ -29,8 +29,11 @@ EMULATOR_HELP = {
 }
 COMPILER_HELP = {
     "cross_compile": "the prefix of another cross compiler for kernel and modules "
-    "(configuration: cross_compile)"
+    "(configuration: cross_compile)",
+    "toolchain": "what compiles kernel and modules: gnu (gcc), or llvm (clang, lld) "
+    "(configuration: toolchain)",
 }
+TOOLCHAIN_HELP = {"toolchain": COMPILER_HELP["toolchain"]}
 TREE_HELP = {**KERNEL_HELP, **SOURCE_HELP}
 DEBUG_HELP = {"debug": "the variant that checks itself: KASAN, lockdep, fault injection, …"}
 BOARD_HELP = {**TREE_HELP, **EMULATOR_HELP, **COMPILER_HELP}
@@ -39,48 +42,67 @@ SNAPSHOT_HELP = {"snapshot": "go on from a snapshot if there is one; --no-snapsh
 AVD_HELP = {"avd": "the virtual device for --emulator sdk (configuration: avd)"}
 
 
-def _workspace(ctx: Context) -> Workspace:
+def _workspace(ctx: Context, *, only_looks: bool = False) -> Workspace:
+    """Return the workspace. Unless the task only looks at the cache, it makes room at its end."""
+    from harness.jobs import cli, room
     from harness.ui.progress import reporter_of
     from harness.ui.workspace import Workspace
 
-    return Workspace.telling(reporter_of(ctx.goldfish_oom.output), jobs=int(ctx.goldfish_oom.jobs))
+    defaults = ctx.goldfish_oom
+    limit = room.limit_of(defaults.cache_gib)
+    ws = Workspace.telling(reporter_of(defaults.output), jobs=int(defaults.jobs))
+    if not only_looks:
+        cli.at_end(lambda say: room.keep_below(ws.cache, limit, say))
+    return ws
 
 
-def _target(ctx: Context, kernel: str | None, cross_compile: str | None = None) -> Target:
+def _target(
+    ctx: Context,
+    kernel: str | None,
+    cross_compile: str | None = None,
+    toolchain: str | None = None,
+) -> Target:
     """Return the kernel, for tasks that do not depend on what it boots on."""
-    return _compiled(ctx, get_target(kernel or ctx.goldfish_oom.kernel), cross_compile)
+    target = get_target(kernel or ctx.goldfish_oom.kernel)
+    return _compiled(ctx, target, cross_compile, toolchain)
 
 
 def _target_on(
     ctx: Context,
     kernel: str | None,
     emulator: str | None,
-    cross_compile: str | None,
+    compiled: tuple[str | None, str | None],
     debug: bool = False,
 ) -> Target:
-    """Return the kernel, with the board that it is to boot on."""
+    """Return the kernel, with the board that it is to boot on.
+
+    `compiled` are the options --cross-compile and --toolchain.
+    """
     defaults = ctx.goldfish_oom
     target = get_target(kernel or defaults.kernel, emulator or defaults.emulator)
     if debug or defaults.debug:
         target = target.checking_itself()
-    return _compiled(ctx, target, cross_compile)
+    return _compiled(ctx, target, *compiled)
 
 
-def _compiled(ctx: Context, target: Target, cross_compile: str | None) -> Target:
+def _compiled(
+    ctx: Context, target: Target, cross_compile: str | None, toolchain: str | None
+) -> Target:
     prefix = cross_compile or ctx.goldfish_oom.cross_compile
-    return target.with_cross_compile(prefix) if prefix else target
+    target = target.with_cross_compile(prefix) if prefix else target
+    return target.with_toolchain(toolchain or ctx.goldfish_oom.toolchain)
 
 
 def _source(ctx: Context, source: str | None) -> str | None:
     return source or ctx.goldfish_oom.source or None
 
 
-@task(help=KERNEL_HELP)
-def setup(ctx: Context, kernel: str | None = None) -> None:
+@task(help={**KERNEL_HELP, **TOOLCHAIN_HELP})
+def setup(ctx: Context, kernel: str | None = None, toolchain: str | None = None) -> None:
     """Install the Debian packages that are missing (as root, or with sudo)."""
     from harness.jobs import setup as job
 
-    job.run(_workspace(ctx), _target(ctx, kernel))
+    job.run(_workspace(ctx), _target(ctx, kernel, toolchain=toolchain))
 
 
 @task(help={"json": "print it as JSON, for machines", **BOARD_HELP})
@@ -91,13 +113,15 @@ def doctor(
     source: str | None = None,
     emulator: str | None = None,
     cross_compile: str | None = None,
+    toolchain: str | None = None,
 ) -> None:
     """Say what is here, what is missing and what to run."""
     from harness.jobs import cli
     from harness.jobs import doctor as job
 
-    target = _target_on(ctx, kernel, emulator, cross_compile)
-    cli.finish(job.run(_workspace(ctx), target, _source(ctx, source), as_json=json))
+    target = _target_on(ctx, kernel, emulator, (cross_compile, toolchain))
+    ws = _workspace(ctx, only_looks=True)
+    cli.finish(job.run(ws, target, _source(ctx, source), as_json=json))
 
 
 @task(help=TREE_HELP)
@@ -117,12 +141,13 @@ def patch_kernel(
     kernel: str | None = None,
     source: str | None = None,
     cross_compile: str | None = None,
+    toolchain: str | None = None,
 ) -> None:
     """Patch a copy of the kernel's source."""
     from harness.build import kernel as job
     from harness.build import patching
 
-    ws, target = _workspace(ctx), _target(ctx, kernel, cross_compile)
+    ws, target = _workspace(ctx), _target(ctx, kernel, cross_compile, toolchain)
     if check:
         patching.report_check(ws, target, _source(ctx, source))
     else:
@@ -136,13 +161,14 @@ def build_kernel(
     source: str | None = None,
     emulator: str | None = None,
     cross_compile: str | None = None,
+    toolchain: str | None = None,
     debug: bool = False,
 ) -> None:
     """Build the patched kernel."""
     from harness.build import kernel as job
 
     ws = _workspace(ctx)
-    target = _target_on(ctx, kernel, emulator, cross_compile, debug)
+    target = _target_on(ctx, kernel, emulator, (cross_compile, toolchain), debug)
     built = job.build(ws, target, _source(ctx, source))
     ws.reporter.result(f"{built.release}: {built.image}")
 
@@ -154,6 +180,7 @@ def build_modules(
     source: str | None = None,
     emulator: str | None = None,
     cross_compile: str | None = None,
+    toolchain: str | None = None,
     debug: bool = False,
 ) -> None:
     """Build set_mm_limits.ko and my_oom_killer.ko against the built kernel."""
@@ -161,7 +188,7 @@ def build_modules(
     from harness.build import modules as job
 
     ws = _workspace(ctx)
-    target = _target_on(ctx, kernel, emulator, cross_compile, debug)
+    target = _target_on(ctx, kernel, emulator, (cross_compile, toolchain), debug)
     built = job.build(ws, kernels.build(ws, target, _source(ctx, source)))
     ws.reporter.result(str(built.folder))
 
@@ -189,20 +216,23 @@ def clean(ctx: Context, cache: bool = False) -> None:
     """Remove all results: of tests, benchmarks and shells."""
     from harness.jobs import stored as job
 
-    job.clean(_workspace(ctx), cache=cache)
+    job.clean(_workspace(ctx, only_looks=True), cache=cache)
 
 
 @task(
     help={
-        "prune": "remove what has not been used lately, and what killed runs left half-made",
+        "prune": "remove what has not been used lately, what killed runs left half-made, and what "
+        "is beyond the cache's size (configuration: cache_gib)",
         "days": "what that means (default: 30)",
     }
 )
 def cache(ctx: Context, prune: bool = False, days: str = "30") -> None:
-    """Say what is stored, how much and how old it is."""
+    """Say what is stored, how much, how old it is, and what a run uses now."""
+    from harness.jobs import room
     from harness.jobs import stored as job
 
-    job.run(_workspace(ctx), prune=prune, days=days)
+    limit = room.limit_of(ctx.goldfish_oom.cache_gib)
+    job.run(_workspace(ctx, only_looks=True), prune=prune, days=days, limit=limit)
 
 
 @task(
@@ -220,6 +250,7 @@ def boot(
     source: str | None = None,
     emulator: str | None = None,
     cross_compile: str | None = None,
+    toolchain: str | None = None,
     debug: bool = False,
     avd: str | None = None,
     snapshot: bool = True,
@@ -231,7 +262,7 @@ def boot(
     defaults = ctx.goldfish_oom
     status = job.run(
         _workspace(ctx),
-        _target_on(ctx, kernel, emulator, cross_compile, debug),
+        _target_on(ctx, kernel, emulator, (cross_compile, toolchain), debug),
         user or defaults.user,
         _source(ctx, source),
         avd=avd or defaults.avd or None,
@@ -266,6 +297,7 @@ def emulator_test(
     source: str | None = None,
     emulator: str | None = None,
     cross_compile: str | None = None,
+    toolchain: str | None = None,
     debug: bool = False,
     avd: str | None = None,
     snapshot: bool = True,
@@ -279,7 +311,7 @@ def emulator_test(
 
     defaults = ctx.goldfish_oom
     options = EmulatorTestOptions(
-        target=_target_on(ctx, kernel, emulator, cross_compile, debug),
+        target=_target_on(ctx, kernel, emulator, (cross_compile, toolchain), debug),
         policy=policy or defaults.policy,
         trigger=trigger or defaults.trigger,
         source=_source(ctx, source),
@@ -317,6 +349,7 @@ def fuzz(
     source: str | None = None,
     emulator: str | None = None,
     cross_compile: str | None = None,
+    toolchain: str | None = None,
     debug: bool = False,
 ) -> None:
     """Let random processes of several users loose on the kernel, and watch what must hold."""
@@ -325,7 +358,7 @@ def fuzz(
     from harness.jobs.options import FuzzOptions
 
     options = FuzzOptions(
-        target=_target_on(ctx, kernel, emulator, cross_compile, debug),
+        target=_target_on(ctx, kernel, emulator, (cross_compile, toolchain), debug),
         seed=job.seed_of(seed),
         minutes=job.minutes_of(minutes),
         rounds=rounds,
@@ -377,6 +410,7 @@ def bench(
     kernel: str | None = None,
     source: str | None = None,
     cross_compile: str | None = None,
+    toolchain: str | None = None,
 ) -> None:
     """Measure what the limits cost and how far users get above them, beside the alternatives."""
     from harness.bench import run as job
@@ -384,7 +418,7 @@ def bench(
 
     status = job.run(
         _workspace(ctx),
-        _target(ctx, kernel, cross_compile),
+        _target(ctx, kernel, cross_compile, toolchain),
         quick=quick,
         parts=tuple(part or ()),
         source=_source(ctx, source),
@@ -456,6 +490,7 @@ def browser_test(ctx: Context) -> None:
         "debug": BUILD_HELP["debug"],
         "jobs": "how many guests side by side (default: by CPUs and free memory)",
         **TREE_HELP,
+        **TOOLCHAIN_HELP,
     }
 )
 def boot_test(
@@ -464,12 +499,14 @@ def boot_test(
     jobs: str = "",
     kernel: str | None = None,
     source: str | None = None,
+    toolchain: str | None = None,
 ) -> None:
     """Run the tests that boot a real kernel."""
     from harness.jobs import checks
 
     ws = _workspace(ctx)
-    target = checks.on_source(ws, _target(ctx, kernel), _source(ctx, source))
+    target = _target(ctx, kernel, toolchain=toolchain)
+    target = checks.on_source(ws, target, _source(ctx, source))
     target = target.checking_itself() if debug else target
     checks.run(ws, checks.boot_tests(target, jobs))
 

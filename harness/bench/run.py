@@ -291,6 +291,7 @@ def _command(target: Target, quick: bool, parts: Sequence[str], source: str | No
     words = ["./inv", "bench", *(["--quick"] if quick else []), "--kernel", target.name]
     words += [word for part in parts for word in ("--part", part)]
     words += ["--source", source] if source else []
+    words += ["--toolchain", target.toolchain] if target.is_llvm else []
     words += ["--cross-compile", target.cross_compile] if target.is_cross_compile_changed else []
     return shlex.join(words)
 

@@ -41,11 +41,12 @@ from harness.build.patching import (
     save_overlay,
 )
 from harness.build.source import KernelSource, fetch
-from harness.build.toolchain import linker, toolchain_version
+from harness.build.toolchain import compiler, linker, make_words, toolchain_version
 from harness.core import typed_json
 from harness.core.cache import digest
 from harness.core.errors import BuildError, UsageError
 from harness.core.process import RunOptions, require, run
+from harness.core.tools import LLVM
 from harness.targets.model import Target
 from harness.ui.progress import Phase
 from harness.ui.workspace import Workspace
@@ -126,7 +127,7 @@ class _Plan:
             "source": self.source.key,
             "version": self.source.version,
             "toolchain": self.toolchain,
-            "make": shlex.join((target.cross_compile, *how)),
+            "make": shlex.join((LLVM if target.is_llvm else target.cross_compile, *how)),
             "configuration": digest(*(format_fragment(part.values) for part in self.fragments)),
             **{name: digest(data) for name, data in patching},
         }
@@ -321,9 +322,9 @@ class KernelMake:
 
     def argv(self, *goals: str) -> list[str]:
         """Return the command for `goals`, which may also set variables."""
-        compiler = f"{self.target.cross_compile}gcc"
+        words = compiler(self.target)
         if shutil.which("ccache"):
-            compiler = f"{self._ccached} {compiler}"
+            words = f"{self._ccached} {words}"
         return [
             "make",
             "-C",
@@ -331,8 +332,8 @@ class KernelMake:
             f"O={self.tree.build}",
             f"-j{self.ws.jobs}",
             f"ARCH={self.target.arch}",
-            f"CROSS_COMPILE={self.target.cross_compile}",
-            f"CC={compiler}",
+            *make_words(self.target),
+            f"CC={words}",
             f"LD={linker(self.target)}",
             f"LOCALVERSION={self.local_version}",
             *self.target.make_variables,

@@ -354,6 +354,8 @@ class WorkTree:
         with ws.cache.lock(f"tree-{self.folder.name}"), disk_full_named(ws.cache.root):
             self.folder.mkdir(parents=True, exist_ok=True)
             ws.cache.used(self.folder)
+            if not self.tree.is_dir():
+                ws.cache.grew()
             yield
 
     def sync(self, files: Overlay) -> list[str]:

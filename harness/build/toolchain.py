@@ -10,6 +10,7 @@ from functools import cache
 from harness.build.series import Condition, Tool
 from harness.core.errors import InfrastructureError
 from harness.core.process import require, run
+from harness.core.tools import LLVM_PACKAGES
 from harness.targets.model import Target
 
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
@@ -17,11 +18,26 @@ _VERSION = re.compile(r"\d+(?:\.\d+)+")
 _GCC_VERSION = ("-dumpfullversion", "-dumpversion")
 
 
+def compiler(target: Target) -> str:
+    """Return the compiler for the kernel of `target`."""
+    return "clang" if target.is_llvm else f"{target.cross_compile}gcc"
+
+
+def make_words(target: Target) -> tuple[str, ...]:
+    """Return the variables that tell the kernel's makefiles which toolchain to take."""
+    if target.is_llvm:
+        # Also for the programs that run on the host. clang knows the architecture by ARCH.
+        return ("LLVM=1",)
+    return (f"CROSS_COMPILE={target.cross_compile}",)
+
+
 def linker(target: Target) -> str:
     """Return the linker for the kernel of `target`: `ld.bfd` if there is one, else `ld`.
 
     The plain `ld` of an NDK is gold, for which old kernels' linker scripts are not made.
     """
+    if target.is_llvm:
+        return "ld.lld"
     bfd = f"{target.cross_compile}ld.bfd"
     return bfd if shutil.which(bfd) else f"{target.cross_compile}ld"
 
@@ -32,8 +48,8 @@ def toolchain_version(target: Target) -> str:
     Raises ToolMissingError if they are missing, and InfrastructureError if they cannot be
     started.
     """
-    tools = (f"{target.cross_compile}gcc", linker(target))
-    require(*tools)
+    tools = (compiler(target), linker(target))
+    require(*tools, *(LLVM_PACKAGES if target.is_llvm else ()))
     said = [run([tool, "--version"]).output for tool in tools]
     return "; ".join(text.splitlines()[0] for text in said)
 

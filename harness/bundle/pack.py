@@ -151,6 +151,7 @@ def _built(ws: Workspace, record: Record, original: _Original) -> dict[str, byte
     contents, gone = {}, []
     for part in record.parts:
         try:
+            ws.cache.lease(ws.cache.path(part.kind, part.key))
             contents[part.member] = part.path(ws.cache).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             gone.append(f"{part.kind}/{part.key}")

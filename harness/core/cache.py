@@ -7,12 +7,17 @@ later run would take for an entry, and two runs that want the same entry build i
 
 An entry has a seal unless its caller asks for none: the list of its files with their SHA-256. An
 entry that does not match its seal (a failed disk, a power loss, a manual change) is built again.
+
+A run that uses an entry has a lease on it for as long as its Cache lives: a shared lock, which is
+released however the process ends. An entry with a lease is not moved away.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +37,10 @@ T = TypeVar("T")
 # Long enough to make collisions practically impossible, short enough to read aloud.
 KEY_LENGTH = 16
 _SEAL = ".seal"
+# A file of the cache that is there if something was put in since the cache was last made to fit.
+_GREW = "grew"
+# In the name of an entry that is being removed.
+_REMOVED = ".removed-"
 # How often, in seconds, a run that waits for a lock checks whether it has been stopped.
 _LOCK_SECONDS = 0.3
 
@@ -129,6 +138,19 @@ def _damage(folder: Path) -> str | None:
     return None
 
 
+class _Lease:
+    """A shared lock on a lease file, held until the object is dropped or the process ends."""
+
+    def __init__(self, file: Path) -> None:
+        self._fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        # Waits at most while another process renames the entry.
+        fcntl.flock(self._fd, fcntl.LOCK_SH)
+
+    def __del__(self) -> None:
+        with suppress(AttributeError, OSError):
+            os.close(self._fd)
+
+
 @dataclass(frozen=True)
 class Cache:
     """The entries below `root`.
@@ -141,10 +163,15 @@ class Cache:
     say: Callable[[str], None] = field(default=lambda _: None, compare=False)
     # The entries that this process has already found undamaged.
     _whole: set[Path] = field(default_factory=set, init=False, repr=False, compare=False)
+    # By entry: the leases of this process.
+    _leases: dict[Path, _Lease] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def has(self, kind: str, key: str, *, seal: bool = True) -> bool:
-        """Return whether the entry exists and, with `seal`, matches its seal."""
+        """Return whether the entry exists and, with `seal`, matches its seal; if so, lease it."""
         entry = self.path(kind, key)
+        if entry.is_dir():
+            # Before the entry is looked at: it may just have been moved away.
+            self.lease(entry)
         return entry.is_dir() and (not seal or self._flaw(entry) is None)
 
     def _flaw(self, entry: Path) -> str | None:
@@ -207,6 +234,7 @@ class Cache:
         that matters.
         """
         entry = self.path(kind, key)
+        self.lease(entry)
         if self.has(kind, key, seal=seal):
             self.used(entry)
             return entry
@@ -226,16 +254,99 @@ class Cache:
                 if seal:
                     _seal(partial)
                 partial.rename(entry)
+                self.grew()
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
         return entry
 
     def used(self, entry: Path) -> None:
-        """Set the timestamp of the folder `entry` to now: its age counts from its last use."""
+        """Lease the folder `entry`, and set its timestamp to now: its age counts from then."""
+        self.lease(entry)
         # A read-only cache works as well.
         with suppress(OSError):
             os.utime(entry)
+
+    def lease(self, entry: Path) -> None:
+        """Keep other processes from moving `entry` away for as long as this Cache lives.
+
+        The folder need not exist yet.
+        """
+        if entry in self._leases:
+            return
+        # From a cache to which this user may not write, this user's runs remove nothing either.
+        with suppress(OSError):
+            file = self._lease_file(entry)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._leases[entry] = _Lease(file)
+
+    def leased(self, entry: Path) -> bool:
+        """Return whether a run, this one included, has a lease on `entry`."""
+        if not self._lease_file(entry).exists():
+            return False
+        with self._unleased(entry) as free:
+            return not free
+
+    @contextmanager
+    def _unleased(self, entry: Path) -> Iterator[bool]:
+        """Yield whether there is no lease on `entry`; meanwhile there will be none."""
+        # Made if need be: a run may want the first lease meanwhile.
+        fd = os.open(self._lease_file(entry), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(fd)
+
+    def _lease_file(self, entry: Path) -> Path:
+        return self.root / "locks" / f"{entry.parent.name}-{entry.name}.use"
+
+    def busy(self, name: str) -> bool:
+        """Return whether a run holds the lock `name`."""
+        lock = FileLock(self.root / "locks" / f"{name}.lock")
+        if not Path(lock.lock_file).exists():
+            return False
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
+    def move_away(self, entry: Path, lock: str) -> Path | None:
+        """Rename `entry`, so that it is no entry any more, and return its new path.
+
+        Return None if it is not there, or in use: a run has a lease on it, or holds its lock. An
+        interrupted removal thus leaves no half entry, nor anything in the way of a new one. Raises
+        OSError or InfrastructureError.
+        """
+        moved = entry.with_name(f".{entry.name.lstrip('.')}{_REMOVED}{secrets.token_hex(4)}")
+        with self.lock(lock, wait=False) as ours:
+            if not ours:
+                return None
+            with self._unleased(entry) as free, suppress(FileNotFoundError):
+                if free:
+                    entry.rename(moved)
+                    return moved
+        return None
+
+    def grew(self) -> None:
+        """Note that something was put in, so that at the end of a run room is made."""
+        with suppress(OSError):
+            (self.root / _GREW).touch()
+
+    def has_grown(self, *, forget: bool = False) -> bool:
+        """Return whether something was put in, by any run, since this was last forgotten."""
+        file = self.root / _GREW
+        found = file.exists()
+        if forget:
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+        return found
 
     def note(self, value: object, kind: str, *about: str | bytes) -> None:
         """Store a value for `noted`, in place of the last one: a server's answer, or the like."""
@@ -258,6 +369,11 @@ class Cache:
         """Remove the entry, if it exists, so that no other run sees half of it."""
         with self.lock(f"{kind}-{key}"):
             discard(self.path(kind, key))
+
+
+def is_moved_away(path: Path) -> bool:
+    """Return whether this is what `move_away` made of an entry."""
+    return path.name.startswith(".") and _REMOVED in path.name
 
 
 def discard(folder: Path) -> None:

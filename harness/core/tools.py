@@ -50,6 +50,16 @@ CROSS_COMPILERS: Mapping[str, str] = MappingProxyType(
         "arm-linux-gnueabi-": "libc6-dev-armel-cross",
     }
 )
+# In place of a prefix: LLVM's tools, which compile for any target; and their packages.
+LLVM = "llvm"
+LLVM_PACKAGES: Mapping[str, str] = MappingProxyType(
+    {
+        "clang": "clang",
+        "ld.lld": "lld",
+        **dict.fromkeys(("llvm-ar", "llvm-nm", "llvm-objcopy", "llvm-objdump"), "llvm"),
+        **dict.fromkeys(("llvm-readelf", "llvm-strip"), "llvm"),
+    }
+)
 # The tools of a cross compiler that a kernel's build calls by name, and how Debian calls the
 # package of each: for arm-linux-gnueabi-ld it is binutils-arm-linux-gnueabi.
 _CROSS_TOOLS = {"gcc": "gcc", "ld": "binutils"}
@@ -59,10 +69,15 @@ _CROSS_TOOL = re.compile(rf"(?P<prefix>(?:.*[-/])?)(?P<tool>{'|'.join(_CROSS_TOO
 def needed_tools(prefixes: Iterable[str]) -> dict[str, str | None]:
     """Return all programs that are needed with these cross compilers, and the package of each.
 
-    The package is None for the tools of a compiler that Debian does not have.
+    `prefixes` may contain LLVM. The package is None for the tools of a compiler that Debian does
+    not have.
     """
-    compilers = (f"{prefix}{name}" for prefix in prefixes for name in _CROSS_TOOLS)
+    compilers = (tool for prefix in prefixes for tool in _compiler_tools(prefix))
     return {**TOOL_PACKAGES, **{tool: package_of(tool) for tool in compilers}}
+
+
+def _compiler_tools(prefix: str) -> Iterable[str]:
+    return LLVM_PACKAGES if prefix == LLVM else [f"{prefix}{name}" for name in _CROSS_TOOLS]
 
 
 def needed_files(prefixes: Iterable[str]) -> dict[str, str]:
@@ -83,7 +98,7 @@ def package_of(tool: str) -> str | None:
     if found and found["prefix"] in CROSS_COMPILERS:
         triple = found["prefix"].removesuffix("-").replace("_", "-")
         return f"{_CROSS_TOOLS[found['tool']]}-{triple}"
-    return TOOL_PACKAGES.get(tool)
+    return TOOL_PACKAGES.get(tool) or LLVM_PACKAGES.get(tool)
 
 
 def is_foreign(tool: str) -> bool:

@@ -110,11 +110,13 @@ def boot_tests(target: Target, jobs: str = "") -> tuple[Check, ...]:
     words = ["pytest", _BOOT_TESTS, "--kernel", target.name]
     words += ["--source", target.given_source] if target.given_source else []
     words += ["--debug-kernel"] if target.debug else []
+    words += ["--toolchain", target.toolchain] if target.is_llvm else []
     # Name each test that does not apply to the kernel, with the reason.
     words += ["-rs"]
     words += ["-n", str(count), "--dist", "loadfile"] if count > 1 else []
     name = "boot tests"
     name += " on the kernel that checks itself" if target.debug else ""
+    name += " (clang)" if target.is_llvm else ""
     name += f", {count} guests" if count > 1 else ""
     return (Check(name, _python(*words), shown=True),)
 

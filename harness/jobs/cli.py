@@ -43,6 +43,10 @@ _UTF_8 = "utf-8"
 _IMPATIENT = 3
 
 
+# What is to be done when the tasks are over.
+_last_works: list[Callable[[Callable[[str], None]], None]] = []
+
+
 class Terminated(BaseException):
     """SIGTERM or SIGHUP arrived; like KeyboardInterrupt, it passes every `except Exception`."""
 
@@ -63,6 +67,19 @@ def finish(status: int) -> None:
     """End the run with `status` unless that is 0; later tasks then do not start."""
     if status != EXIT_PASSED:
         raise StatusError(status)
+
+
+def at_end(work: Callable[[Callable[[str], None]], None]) -> None:
+    """Have `work` done when the tasks are over, unless a signal ended them.
+
+    It gets a function that prints a line on stderr: a task's last line on stdout is its result.
+    """
+    _last_works.append(work)
+
+
+def _do_last_works() -> None:
+    while _last_works:
+        _last_works.pop()(_say)
 
 
 @contextmanager
@@ -237,7 +254,12 @@ def guarded(
     """
     try:
         with _signals_raised():
-            work()
+            try:
+                work()
+            except Exception:
+                _do_last_works()
+                raise
+            _do_last_works()
             if (listening := reporter()) is not None:
                 listening.close(EXIT_PASSED)
             # Here, so that a reader that has gone is noticed before Python's end.
@@ -251,5 +273,6 @@ def guarded(
             _say(f"{ending.label}{ending.error}")
         return ending.status
     finally:
+        _last_works.clear()
         _drop_unwritten()
     return EXIT_PASSED

@@ -24,6 +24,7 @@ from harness.bundle import built as built_files
 from harness.bundle.manifest import Kernel, Original, Rounds
 from harness.core import typed_json
 from harness.core.errors import EXIT_FAILED, EXIT_PASSED, BootError, UsageError
+from harness.core.patience import AFTERWARDS, NOTICEABLE
 from harness.jobs.options import FuzzOptions
 from harness.jobs.pool import MOST_GUESTS, Pool, Setup, boot_of, count_of
 from harness.kernel_output.klog import marker, section
@@ -172,8 +173,13 @@ class _Rounds:
 
     def _do(self, session: Session, seed: int) -> _Done:
         failing = 0 if _MAY_FAIL in self._lacks else _FAILING
+        begun = time.monotonic()
         counts, problems = _round(session, self._fuzz.folder, seed, failing)
         if problems:
+            still = session.stood_still_since(begun - AFTERWARDS)
+            if still >= NOTICEABLE:
+                why = f"the host stood still for {still:.1f} s, which may be why: repeat the round"
+                problems = (*problems, why)
             self._failed.set()
             self._pool.stop()
         return seed, counts, problems

@@ -6,17 +6,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.core.errors import BootError
+from harness.core.errors import BootError, HarnessError
+from harness.core.patience import AFTERWARDS, NOTICEABLE
 from harness.jobs.pool import Pool, Setup, label_of
-from harness.kernel_output.klog import ahead_of_uptime, certain_lines
+from harness.kernel_output.klog import ahead_of_uptime, certain_lines, find_trouble
 from harness.kernel_output.programs_output import ProgramOutput, Usage, parse_usage
 from harness.kernel_output.records import COMM_BYTES
 from harness.kernel_output.reports import find_reports
+from harness.machine.adb import RunningCommand
 from harness.machine.session import Session
 from harness.results.run_result import ScenarioResult
 from harness.scenarios.catalogue import PROGRAMS, Modules, Scenario, uid_of
@@ -24,13 +26,15 @@ from harness.scenarios.evidence import Decision, ScenarioUsage, UsageSample, sam
 from harness.scenarios.observations import Observations
 from harness.scenarios.run import observe
 from harness.scenarios.script import events_command, modules_command, uptime_command, watch_command
-from harness.scenarios.verdict import Outcome, judge, judge_log
+from harness.scenarios.verdict import Outcome, ScenarioVerdict, is_by_clock, judge, judge_log
 from harness.ui.events import Planned
 
 # The kernel log at two points in time; each is judged as a scenario is.
 _BOOT = "boot"
 _WHOLE_LOG = "whole log"
 _PREPARE_SECONDS = 60.0
+# How often a scenario is attempted if the host stands still each time.
+_ATTEMPTS = 3
 # For fewer scenarios than this, a guest takes longer to start than it saves.
 WORTH_A_GUEST = 4
 
@@ -128,15 +132,78 @@ def plan(work: Sequence[Work], count: int) -> tuple[Planned, ...]:
 
 @dataclass
 class _Guest:
-    """A running guest."""
+    """A running guest. `machine` ends its session; `restarts` counts further sessions."""
 
     number: int
+    machine: ExitStack
     session: Session
+    watch: RunningCommand | None = None
+    restarts: int = 0
     log: str = ""
+    # The log up to the last attempt of which the kernel did not complain, and was not lost.
+    good_log: str = ""
+    # Whether its log up to a restart was no pass, which has been told.
+    log_failed: bool = False
     died: bool = False
     usage: list[Usage] = field(default_factory=list)
     # By uid: the limits that the present scenario sets.
     limits: Mapping[int, int] = field(default_factory=dict)
+
+    def stop_watching(self) -> None:
+        """Stop to watch the memory of its users."""
+        if self.watch is not None:
+            self.watch.close()
+            self.watch = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether its session has ended."""
+        try:
+            self.session.check()
+        except HarnessError:
+            return True
+        return False
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A scenario as it was performed: when it began, what was seen, and the verdict on it.
+
+    `stood_still` is for how many seconds the host stood still during the attempt. `lately` counts
+    the time before it, too, as far as a kernel may still complain of it.
+    """
+
+    begun: float
+    started: datetime
+    seen: Observations
+    verdict: ScenarioVerdict
+    stood_still: float
+    lately: float
+
+    @property
+    def doubtful(self) -> str:
+        """Why this is no verdict on the kernel; empty if it is one."""
+        verdict = self.verdict
+        still = self.lately if verdict.complained else self.stood_still
+        if still < NOTICEABLE or not verdict.by_clock:
+            return ""
+        found = ": ".join((verdict.outcome.value, *verdict.reasons[:1]))
+        return f"{_stood_still(still)}: {found}"
+
+    @property
+    def complained(self) -> bool:
+        """Whether the guest's kernel complained because the host stood still.
+
+        Its log is then no longer that of a healthy kernel, and the console ends the session soon.
+        """
+        if self.lately < NOTICEABLE:
+            return False
+        found = find_trouble(self.seen.log, levels_tell=False)
+        return self.verdict.complained or any(trouble.by_clock for trouble in found)
+
+
+def _stood_still(seconds: float) -> str:
+    return f"the host stood still for {seconds:.1f} s"
 
 
 class Scenarios:
@@ -168,31 +235,61 @@ class Scenarios:
     @contextmanager
     def _open(self, number: int) -> Iterator[_Guest]:
         """Open a guest that is ready, and judge its boot; at its end, judge its whole log."""
-        with self._pool.session(number) as session:
-            guest = _Guest(number, session)
+        with ExitStack() as machine:
+            guest = _Guest(number, machine, machine.enter_context(self._pool.session(number)))
             self._prepare(guest)
             self._judge_log(guest, (0, number), _BOOT)
-            watch = session.device.start(
-                watch_command(), on_line=lambda line: self._take_usage(guest, line)
-            )
+            self._watch(guest)
             died = ""
             try:
-                with closing(watch):
+                try:
                     yield guest
-                    if watch.ended and not guest.died:
+                    if guest.watch is not None and guest.watch.ended and not guest.died:
                         self._reporter.say(f"memory was not watched to the end{label_of(number)}")
+                finally:
+                    guest.stop_watching()
                 if guest.died:
                     return
-                session.check()
-                guest.log = session.device.kernel_log()
+                guest.session.check()
+                guest.log = guest.session.device.kernel_log()
             except BootError as error:
                 # The kernel died outside the scenarios.
                 died = error.message
                 self._died.set()
                 self._pool.stop()
-        # The console also has what the kernel printed after the log was read.
-        console = self._setup.folder.console_of(number)
-        self._judge_log(guest, (2, number), _WHOLE_LOG, console, died)
+        if not guest.log_failed:
+            # The console also has what the kernel printed after the log was read.
+            console = self._setup.folder.console_of(number)
+            self._judge_log(guest, (2, number), _WHOLE_LOG, console, died)
+
+    def _restart(self, guest: _Guest) -> None:
+        """Start the guest anew after the host stood still; its log up to then is judged first.
+
+        It is judged up to the last attempt of which the kernel did not complain. Log and console of
+        then are kept.
+        """
+        guest.stop_watching()
+        guest.machine.close()
+        log, guest.log = guest.log, guest.good_log
+        if not (guest.log_failed or self._verdict_on_log(guest, _WHOLE_LOG).passed):
+            guest.log_failed = True
+            self._judge_log(guest, (2, guest.number), _WHOLE_LOG)
+        guest.restarts += 1
+        folder, then = self._setup.folder, f"stood-still-{guest.restarts}.log"
+        console = folder.console_of(guest.number)
+        with suppress(FileNotFoundError):
+            console.rename(console.with_name(f"console.{then}"))
+        folder.put(f"kernel.{then}", log, console.parent)
+        guest.usage = []
+        guest.session = guest.machine.enter_context(self._pool.session(guest.number))
+        self._prepare(guest)
+        self._watch(guest)
+
+    def _watch(self, guest: _Guest) -> None:
+        """Start to watch the memory of the guest's users."""
+        guest.watch = guest.session.device.start(
+            watch_command(), on_line=lambda line: self._take_usage(guest, line)
+        )
 
     def _prepare(self, guest: _Guest) -> None:
         """Load the modules, turn on the kernel's events, and keep the log of the boot."""
@@ -205,18 +302,64 @@ class Scenarios:
             "busybox dmesg -r",
         )
         guest.log = device.shell(" && ".join(commands), timeout=_PREPARE_SECONDS).output
+        guest.good_log = guest.log
 
     def _do(self, guest: _Guest, work: tuple[int, Work]) -> bool:
         """Perform one scenario; return whether the kernel is still alive."""
         place, one = work
-        guest.session.check()
-        trigger, stock = self._trigger, self._stock
+        self._check(guest)
+        stock = self._stock
         guest.limits = {
             uid_of(run.user): run.limit for run in one.scenario.runs if run.limit and not stock
         }
         self._begin(guest, one.scenario.name, one.policy, one.scenario.title)
+        last, set_aside = self._attempt(guest, one), []
+        while why := last.doubtful:
+            set_aside.append(why)
+            name = f"{one.scenario.name} {one.policy}{label_of(guest.number)}"
+            again = len(set_aside) < _ATTEMPTS
+            self._reporter.say(f"{name}: {why}; {'judged again' if again else 'no verdict'}")
+            if guest.gone or last.complained:
+                self._restart(guest)
+            guest.good_log = guest.log
+            if not again:
+                last = replace(last, verdict=last.verdict.withdrawn(set_aside.pop()))
+                break
+            last = self._attempt(guest, one)
+        seconds = time.monotonic() - last.begun
+        judged = replace(
+            ScenarioResult.of(last.verdict, seconds, last.started, guest.number),
+            stood_still=round(last.stood_still, 1),
+            set_aside=tuple(set_aside),
+        )
+        if judged.passed and judged.stood_still:
+            still = f"{_stood_still(judged.stood_still)} meanwhile, without effect"
+            self._reporter.say(f"{one.scenario.name} {one.policy}: {still}")
+        self._tell(guest, (1, place), judged, one.scenario, last.seen)
+        guest.died = judged.outcome is Outcome.KERNEL_DIED
+        if guest.died:
+            self._pool.stop()
+        elif last.complained and judged.passed:
+            self._restart(guest)
+        guest.good_log = guest.log
+        return not guest.died
+
+    def _check(self, guest: _Guest) -> None:
+        """Raise the first cause if the session ended; start it anew if the host stood still."""
+        try:
+            guest.session.check()
+        except BootError as error:
+            still = guest.session.stood_still_since(time.monotonic() - AFTERWARDS)
+            if still < NOTICEABLE or not is_by_clock(error.message):
+                raise
+            where = label_of(guest.number).removeprefix(", ") or "the guest"
+            self._reporter.say(f"{where} is started anew: {error.message}")
+            self._restart(guest)
+
+    def _attempt(self, guest: _Guest, one: Work) -> _Attempt:
+        """Perform and judge a scenario."""
         begun, started = time.monotonic(), datetime.now(UTC)
-        seen = observe(guest.session, one.scenario, one.policy, trigger, stock=stock)
+        seen = observe(guest.session, one.scenario, one.policy, self._trigger, stock=self._stock)
         if self._pool.ended:
             # The run was ended meanwhile, so what was seen is not judged: this raises.
             guest.session.check()
@@ -224,18 +367,14 @@ class Scenarios:
         verdict = judge(
             one.scenario,
             one.policy,
-            trigger,
+            self._trigger,
             seen,
             levels_tell=self._board.levels_tell,
-            decisions_tell=self._board.decisions_tell and not stock,
+            decisions_tell=self._board.decisions_tell and not self._stock,
         )
-        seconds = time.monotonic() - begun
-        judged = ScenarioResult.of(verdict, seconds, started, guest.number)
-        self._tell(guest, (1, place), judged, one.scenario, seen)
-        guest.died = verdict.outcome is Outcome.KERNEL_DIED
-        if guest.died:
-            self._pool.stop()
-        return not guest.died
+        stood_still = guest.session.stood_still_since(begun)
+        lately = guest.session.stood_still_since(begun - AFTERWARDS)
+        return _Attempt(begun, started, seen, verdict, stood_still, lately)
 
     def _take_usage(self, guest: _Guest, line: str) -> None:
         """Take a line of watch_memory: keep its samples, and report them."""
@@ -253,15 +392,26 @@ class Scenarios:
         console: Path | None = None,
         died: str = "",
     ) -> None:
-        """Judge the kernel log, which begins with the boot, and the console."""
-        board = self._board
+        """Judge the kernel log, which begins with the boot, and the console; report the verdict."""
         name += label_of(guest.number)
         self._begin(guest, name)
+        verdict = self._verdict_on_log(guest, name, console, died)
+        still = guest.session.stood_still_since(0.0)
+        if verdict.by_clock and still >= NOTICEABLE:
+            # There is no scenario to repeat.
+            verdict = verdict.withdrawn(_stood_still(still))
+        judged = ScenarioResult.of(verdict, 0.0, datetime.now(UTC), guest.number)
+        self._tell(guest, place, judged)
+
+    def _verdict_on_log(
+        self, guest: _Guest, name: str, console: Path | None = None, died: str = ""
+    ) -> ScenarioVerdict:
+        board = self._board
         log = guest.log if board.log_tells else certain_lines(guest.log)
         said = ""
         if board.log_tells and console is not None and console.is_file():
             said = console.read_text(encoding="utf-8", errors="replace")
-        verdict = judge_log(
+        return judge_log(
             name,
             self._trigger,
             log,
@@ -269,8 +419,6 @@ class Scenarios:
             reports=[f"{report.kind}: {report.title}" for report in find_reports(said)],
             died=died,
         )
-        judged = ScenarioResult.of(verdict, 0.0, datetime.now(UTC), guest.number)
-        self._tell(guest, place, judged)
 
     def _begin(self, guest: _Guest, name: str, policy: str = "", title: str = "") -> None:
         """Report that a scenario begins, except on the stock kernel."""

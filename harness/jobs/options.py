@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.core.paths import RESULTS
 from harness.results.run_result import KCIDB_ORIGIN
-from harness.targets.model import Target
+from harness.targets.model import DEFAULT_TOOLCHAIN, Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,7 @@ class Options:
             "emulator": target.emulator,
             "source": self.source,
             "debug": target.debug,
+            "toolchain": target.toolchain if target.toolchain != DEFAULT_TOOLCHAIN else None,
             "cross_compile": target.cross_compile if target.is_cross_compile_changed else None,
         }
 

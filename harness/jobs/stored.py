@@ -3,87 +3,55 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.filesize import decimal
 from rich.table import Table
 
-from harness.core.cache import Cache, discard, remove_partial
 from harness.core.errors import UsageError
 from harness.core.paths import RESULTS
-from harness.core.process import run as run_program
+from harness.jobs.entries import Stored, entries
+from harness.jobs.room import make_room
 from harness.ui.workspace import Workspace
 
 DEFAULT_DAYS = 30
-_DAY = 86400
-_TREES = "trees"
-# Folders without entries: they are small, or, as ccache's, limit their size themselves.
-_NO_ENTRIES = ("branches", "candidates", "ccache", "directories", "locks", "logs")
+_IN_USE = "in use"
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A cache entry: `size` is in bytes on the disk, `used` (last) in seconds since the epoch.
-
-    `partial` says that a run is making or removing it, or was killed while it did.
-    """
-
-    kind: str
-    key: str
-    path: Path
-    size: int
-    used: float
-    partial: bool = False
-
-    @property
-    def lock(self) -> str:
-        """The name of the lock that a run holds while it makes or changes the entry."""
-        return f"tree-{self.key}" if self.kind == _TREES else f"{self.kind}-{self.key}"
-
-    def days(self, now: float) -> float:
-        """Return for how many days the entry has not been used."""
-        return max(now - self.used, 0) / _DAY
-
-
-def entries(cache: Cache) -> tuple[Stored, ...]:
-    """Return all entries, the largest first."""
-    if not cache.root.is_dir():
-        return ()
-    sizes = _sizes(cache.root)
-    folders = (path for path in cache.root.glob("*/*") if path.is_dir())
-    found = [
-        _stored(path, sizes.get(path, 0)) for path in folders if path.parent.name not in _NO_ENTRIES
-    ]
-    return tuple(sorted(found, key=lambda one: (-one.size, one.kind, one.key, one.path)))
-
-
-def run(ws: Workspace, *, prune: bool = False, days: str = str(DEFAULT_DAYS)) -> None:
+def run(
+    ws: Workspace,
+    *,
+    prune: bool = False,
+    days: str = str(DEFAULT_DAYS),
+    limit: float = math.inf,
+) -> None:
     """Show the entries; with `prune` remove those unused for `days` days, and half-made ones.
 
-    An entry that another run is making stays. Raise UsageError if `days` is no number.
+    With `prune` the longest unused go, too, until the cache fits into `limit` bytes. What a run
+    uses stays. Raise UsageError if `days` is no number.
     """
-    limit = _days_of(days)
-    with ws.reporter.phase("look at the cache"):
-        found, now = entries(ws.cache), time.time()
+    most = _days_of(days)
     if prune:
-        old = [one for one in found if one.days(now) >= limit or one.partial]
-        removed = [one for one in old if _remove(ws.cache, one)]
-        for one in removed:
-            ws.reporter.say(f"remove {one.path}")
-        size = decimal(sum(one.size for one in removed))
-        ws.reporter.result(f"removed {len(removed)} entries, {size}")
+        _prune(ws, most, limit)
         return
-    ws.reporter.console.print(table(found, now))
-    size = decimal(sum(one.size for one in found))
-    ws.reporter.result(f"{len(found)} entries, {size} in {ws.cache.root}")
+    with ws.reporter.phase("look at the cache"):
+        found, now = entries(ws.cache, fresh=True), time.time()
+    in_use = {one.path for one in found if one.key and one.in_use(ws.cache)}
+    ws.reporter.console.print(table(found, in_use, now))
+    ws.reporter.console.print(kinds(found, in_use, now))
+    size = sum(one.size for one in found)
+    allowed = "no limit" if limit == math.inf else f"cache_gib allows {decimal(int(limit))}"
+    count = sum(bool(one.key) for one in found)
+    ws.reporter.result(f"{count} entries, {decimal(size)} in {ws.cache.root}; {allowed}")
 
 
-def table(found: tuple[Stored, ...], now: float) -> Table:
+def table(found: Iterable[Stored], in_use: set[Path], now: float) -> Table:
     """Return the table of the entries, with sizes and ages."""
     shown = Table(title="Cache", title_justify="left", box=SIMPLE_HEAD)
     shown.add_column("kind", no_wrap=True)
@@ -91,9 +59,52 @@ def table(found: tuple[Stored, ...], now: float) -> Table:
     for name in ("size", "unused for"):
         shown.add_column(name, justify="right", no_wrap=True)
     for one in found:
+        if not one.key:
+            continue
         key = f"{one.key} (half-made)" if one.partial else one.key
-        shown.add_row(one.kind, key, decimal(one.size), f"{one.days(now):.1f} d")
+        unused = _IN_USE if one.path in in_use else f"{one.days(now):.1f} d"
+        shown.add_row(one.kind, key, decimal(one.size), unused)
     return shown
+
+
+def kinds(found: Iterable[Stored], in_use: set[Path], now: float) -> Table:
+    """Return the table of the kinds of entries, the largest first."""
+    shown = Table(title="By kind", title_justify="left", box=SIMPLE_HEAD)
+    shown.add_column("kind", no_wrap=True)
+    for name in ("entries", "size", "used last", _IN_USE):
+        shown.add_column(name, justify="right", no_wrap=True)
+    by_kind: dict[str, list[Stored]] = {}
+    for one in found:
+        by_kind.setdefault(one.kind, []).append(one)
+    for kind, ones in sorted(by_kind.items(), key=lambda pair: -_size(pair[1])):
+        count = sum(bool(one.key) for one in ones)
+        busy = [one for one in ones if one.path in in_use]
+        shown.add_row(
+            kind,
+            str(count) if count else "",
+            decimal(_size(ones)),
+            f"{min(one.days(now) for one in ones):.1f} d ago",
+            f"{len(busy)}, {decimal(_size(busy))}" if busy else "",
+        )
+    return shown
+
+
+def _size(ones: Iterable[Stored]) -> int:
+    return sum(one.size for one in ones)
+
+
+def _prune(ws: Workspace, days: float, limit: float) -> None:
+    """Remove what was unused for `days` days, and more until the cache fits into `limit` bytes."""
+    now = time.time()
+    with ws.reporter.phase("look at the cache"):
+        made = make_room(ws.cache, limit, also=lambda one: one.days(now) >= days, wait=True)
+    if made is None:
+        return
+    for one in made.removed:
+        ws.reporter.say(f"remove {one.path}")
+    for refused in made.refused:
+        ws.reporter.say(f"cannot remove {refused}")
+    ws.reporter.result(f"removed {len(made.removed)} entries, {decimal(made.freed)}")
 
 
 def _days_of(text: str) -> float:
@@ -104,34 +115,6 @@ def _days_of(text: str) -> float:
     if not days >= 0:
         raise UsageError(f"{text!r} is no number of days", hint=f"--days {DEFAULT_DAYS}")
     return days
-
-
-def _stored(path: Path, size: int) -> Stored:
-    name, partial = path.name, False
-    if name.startswith(".") and name.endswith(".partial"):
-        name, partial = name[1:].removesuffix(".partial"), True
-    return Stored(path.parent.name, name, path, size, path.stat().st_mtime, partial)
-
-
-def _sizes(root: Path) -> dict[Path, int]:
-    """Return the bytes that each entry takes, by one walk over all of them."""
-    # The status is ignored: du fails if a file goes away meanwhile.
-    listed = run_program(
-        ["du", "--block-size=1", "--max-depth=2", "--null", str(root)], check=False, what="du"
-    )
-    rows = (row.split("\t", 1) for row in listed.output.split("\0") if "\t" in row)
-    return {Path(path): int(size) for size, path in rows}
-
-
-def _remove(cache: Cache, one: Stored) -> bool:
-    """Remove an entry, unless another run holds its lock; return whether it was removed."""
-    with cache.lock(one.lock, wait=False) as held:
-        if held and one.partial:
-            # Only the half-made one: there may be a whole entry as well.
-            remove_partial(one.path)
-        elif held:
-            discard(one.path)
-        return held
 
 
 def clean(ws: Workspace, *, cache: bool, results: Path = RESULTS) -> None:

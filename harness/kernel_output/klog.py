@@ -58,6 +58,8 @@ class Trouble:
     line: str
     fatal: bool = False
     certain: bool = False
+    # Whether a healthy kernel writes it, too, when its clock jumps.
+    by_clock: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class Allowed:
     reason: str
 
 
-_UNEXPLAINED = "warning"
+# The kind of a line at KERN_WARNING or worse that no table explains.
+UNEXPLAINED = "warning"
 
 # Written by our own code. The judge of a scenario decides whether the line belongs there.
 OWN_LINES: tuple[Allowed, ...] = (
@@ -166,7 +169,7 @@ def find_trouble(
     """
     explained = (*_ALLOWED, *(re.compile(line.expression) for line in allowed))
     found = (_trouble(line, explained) for line, _ in lines_of(log))
-    return tuple(one for one in found if one and (levels_tell or one.kind != _UNEXPLAINED))
+    return tuple(one for one in found if one and (levels_tell or one.kind != UNEXPLAINED))
 
 
 def certain_lines(log: str) -> str:
@@ -188,6 +191,6 @@ def _trouble(line: str, explained: Sequence[re.Pattern[str]]) -> Trouble | None:
     if parse_log(f"{line}\n") != ParsedRecords((), ()):
         return None
     if found is None:
-        return Trouble(_UNEXPLAINED, line)
+        return Trouble(UNEXPLAINED, line)
     kind = found.line.kind
-    return Trouble(kind.name, line, kind.fatal, kind.certain)
+    return Trouble(kind.name, line, kind.fatal, kind.certain, kind.by_clock)

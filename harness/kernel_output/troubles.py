@@ -32,6 +32,8 @@ class Kind:
     # Whether only a broken kernel writes it. A process may write into the log, too, and a
     # healthy kernel that is short of memory kills processes and refuses allocations.
     certain: bool = True
+    # Whether a healthy kernel writes it, too, when its clock jumps: its host stood still meanwhile.
+    by_clock: bool = False
     # Whether the report shows the registers of the place that it is about.
     registers: bool = False
     # Whether other CPUs write a part of the report.
@@ -81,19 +83,48 @@ _DEADLY = (
 _PANIC = Kind("panic", "kernel panic", fatal=True)
 _OOPS = Kind("oops", "kernel oops", registers=True, panics=_DEADLY)
 _BUG = Kind("BUG", "kernel bug", registers=True, panics=_DEADLY)
+# Work that is not done for half a minute.
+_WORK = Kind("BUG", "kernel bug", registers=True, panics=_DEADLY, by_clock=True)
 _KASAN = Kind("KASAN report", "kernel bug", row_after="", panics=r"kasan\.fault=")
 _SANITIZER = Kind("sanitizer report", "kernel bug", row_after="")
 _UBSAN = Kind("UBSAN report", goes_on=_GOES_ON, row_after="")
 _ATOMIC = Kind("scheduling while atomic", "kernel bug")
 _SLEEP = Kind("sleep in atomic context", "kernel bug")
 # A CPU that no longer schedules, or no longer takes interrupts.
-_SOFT = Kind("soft lockup", "soft lockup", registers=True, all_cpus=True, panics=r"softlockup: ")
-_HARD = Kind("hard lockup", "hard lockup", registers=True, all_cpus=True, panics=r"Hard LOCKUP")
+_SOFT = Kind(
+    "soft lockup",
+    "soft lockup",
+    registers=True,
+    all_cpus=True,
+    panics=r"softlockup: ",
+    by_clock=True,
+)
+_HARD = Kind(
+    "hard lockup",
+    "hard lockup",
+    registers=True,
+    all_cpus=True,
+    panics=r"Hard LOCKUP",
+    by_clock=True,
+)
 # A CPU that does not leave a read-side section, or spins with interrupts off.
-_STALL = Kind("RCU stall", "RCU stall", registers=True, all_cpus=True, panics=r"RCU Stall")
+_STALL = Kind(
+    "RCU stall",
+    "RCU stall",
+    registers=True,
+    all_cpus=True,
+    panics=r"RCU Stall",
+    by_clock=True,
+)
 # A task in an uninterruptible sleep that does not end: mostly a deadlock. If lockdep is built in,
 # the report ends with all held locks.
-_HUNG = Kind("hung task", "hung task", row_after="Showing all locks held", panics=r"hung_task: ")
+_HUNG = Kind(
+    "hung task",
+    "hung task",
+    row_after="Showing all locks held",
+    panics=r"hung_task: ",
+    by_clock=True,
+)
 _LOCKDEP = Kind("lockdep report", goes_on=_GOES_ON)
 _OBJECT = Kind("object error", goes_on=_GOES_ON)
 _WARNING = Kind("WARNING", goes_on=_GOES_ON, certain=False)
@@ -118,7 +149,7 @@ _UNABLE_TITLE = "unable to handle kernel {what}"
 _CUT_OFF = "report cut off behind its first line"
 # The words of a BUG that are the same in every run.
 _STEADY = (
-    r"workqueue (?:lockup|leaked [^:]+)|Bad page (?:state|map)|Bad rss-counter state"
+    r"workqueue leaked [^:]+|Bad page (?:state|map)|Bad rss-counter state"
     r"|non-zero \w+ on freeing mm|(?:spin|rw)lock .*?(?= on CPU)"
 )
 _IN = rf"(?: in (?P<func>{FUNCTION})(?:(?:\+0x| / ).*)?)?$"
@@ -172,6 +203,7 @@ LINES = (
     Line(_BUG, r"usercopy: Kernel memory (?:exposure|overwrite)", "BUG: bad usercopy", step=1),
     Line(_BUG, r"[Kk]ernel BUG(?: at \S+:\d+|(?= at ))", "kernel BUG", step=3, alone="{0}"),
     Line(_BUG, r"BUG: using (?P<what>\S+) in preemptible", "BUG: using {what} in preemptible code"),
+    Line(_WORK, r"BUG: workqueue lockup"),
     Line(_BUG, rf"BUG: (?:{_STEADY})"),
     Line(_BUG, r"BUG: [^,]*"),
     # SLUB's debugging finds late, in an unrelated call trace, that memory was overwritten.
@@ -196,6 +228,10 @@ LINES = (
 _NAME_FIRST = re.compile(
     rf"{_COMM}(?:\[\d+\]: (?:segfault at|unhandled|bad frame)|: unhandled page fault"
     r"|/\d+: potentially unexpected| \(\d+\):? (?:drop_caches|used greatest|undefined|/proc/))"
+)
+# The names of the kinds all of whose lines a healthy kernel writes, too, when its clock jumps.
+BY_CLOCK = frozenset(line.kind.name for line in LINES if line.kind.by_clock) - frozenset(
+    line.kind.name for line in LINES if not line.kind.by_clock
 )
 _ROWS = tuple((line, re.compile(line.expression)) for line in LINES)
 # A quick check: most lines tell of no trouble.

@@ -184,6 +184,7 @@ class RunningCommand:
         # How many lines are consumed: all up to the one that wait_line returned last.
         self._passed = 0
         self._connection: AdbConnection | None = None
+        self._closed = False
         device.health.listen(self._wake)
         threading.Thread(target=self._collect, name="adb-command", daemon=True).start()
 
@@ -240,6 +241,7 @@ class RunningCommand:
     def close(self) -> None:
         """Stop reading its output. On the device it gets SIGPIPE if it goes on writing."""
         self._device.health.unlisten(self._wake)
+        self._closed = True
         connection = self._connection
         if connection is not None and not connection.closed:
             # This wakes the thread, which then closes the connection.
@@ -289,10 +291,10 @@ class RunningCommand:
             if self._device.legacy_shell:
                 self._collect_legacy()
             else:
-                self._connection = self._device.open_shell(self._command)
+                connection = self._open(self._command)
                 while self._status is None:
-                    kind, length = _HEADER.unpack(self._connection.read_exact(_HEADER.size))
-                    self._accept(kind, self._connection.read_exact(length))
+                    kind, length = _HEADER.unpack(connection.read_exact(_HEADER.size))
+                    self._accept(kind, connection.read_exact(length))
         except (adbutils.AdbError, OSError, EOFError) as error:
             lost = str(error) or lost
         finally:
@@ -303,6 +305,13 @@ class RunningCommand:
             if self._connection is not None:
                 self._connection.close()
 
+    def _open(self, command: str) -> AdbConnection:
+        """Open the shell; raise EOFError if nobody wants its output any more."""
+        self._connection = connection = self._device.open_shell(command)
+        if self._closed:
+            raise EOFError
+        return connection
+
     def _collect_legacy(self) -> None:
         """Collect by the first shell protocol: a terminal's output, then a marker and the status.
 
@@ -310,9 +319,9 @@ class RunningCommand:
         """
         end = f"gfoom-{secrets.token_hex(8)}:"
         command = f"sh -c {shlex.quote(self._command)} </dev/null; echo {end[:9]}''{end[9:]}$?"
-        self._connection = self._device.open_shell(command)
+        connection = self._open(command)
         rest = b""
-        while data := self._connection.conn.recv(_RECEIVE_BYTES):
+        while data := connection.conn.recv(_RECEIVE_BYTES):
             # A terminal ends its lines with CR LF.
             whole = (rest + data).replace(b"\r\n", b"\n")
             rest = whole[-1:] if whole.endswith(b"\r") else b""
@@ -503,10 +512,12 @@ class Device:
         self.write_file("/dev/kmsg", f"<5>{text}\n")
 
     def open_shell(self, command: str) -> AdbConnection:
-        """Open a shell that runs `command`, by the newest protocol that adbd knows."""
-        # Opening needs an answer of the guest, which may take `echo_seconds`.
-        timeout = max(_OPEN_SECONDS, 2 * self.echo_seconds)
-        connection = self._device.open_transport(timeout=timeout)
+        """Open a shell that runs `command`, by the newest protocol that adbd knows.
+
+        It takes as long as the guest needs to answer. Time limits are those of whoever waits for
+        the command, by the machine's clock: a socket's would go on while the host stands still.
+        """
+        connection = self._device.open_transport(timeout=None)
         try:
             service = "shell" if self.legacy_shell else "shell,v2,raw"
             connection.send_command(f"{service}:{command}")

@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ import pexpect
 from harness.core.environment import environment_of
 from harness.core.errors import BootError, DeviceError, HarnessError, InfrastructureError
 from harness.core.lifetime import Health, bound_to_us
+from harness.core.patience import AFTERWARDS, NOTICEABLE
 from harness.kernel_output.records import kernel_line
 from harness.kernel_output.troubles import trouble_in
 
@@ -36,6 +38,8 @@ _READ_SECONDS = 0.1
 _READ_BYTES = 1 << 16
 # How long a machine may take to end after a request, before it is killed.
 _GRACE_SECONDS = 2.0
+# How long a machine's process may be stopped before its session ends.
+_MOST_STOPPED_SECONDS = 600.0
 # How long the reader may take to copy the last output to the log.
 _READER_SECONDS = 30.0
 
@@ -205,6 +209,7 @@ class Console:
                 rest = self._take(rest + data)
             if rest:
                 self._take(rest + b"\n")
+        self.health.clock.end_beats()
         self._child.close(force=True)
         self._report_trouble()
         if not self._end_expected:
@@ -214,6 +219,7 @@ class Console:
 
     def _read(self) -> bytes | None:
         """Return new output, empty if none comes for a short while, None at the end."""
+        self._look_at_process()
         if self._trouble is not None and self.health.clock.now() > self._trace_end:
             self._report_trouble()
         try:
@@ -225,6 +231,13 @@ class Console:
         self._stream.write(data.replace(b"\r", b""))
         self._stream.flush()
         return data
+
+    def _look_at_process(self) -> None:
+        """Have the clock notice that the host stands still; end the session if it does for long."""
+        if self.health.clock.beat() > _MOST_STOPPED_SECONDS:
+            stopped = f"the machine (QEMU) has been stopped for {_MOST_STOPPED_SECONDS:g} s"
+            hint = f"kill -CONT {self.pid} lets it go on"
+            self.health.fail(DeviceError(stopped, log=self.log, hint=hint))
 
     def _take(self, data: bytes) -> bytes:
         """Process the complete lines of `data`; return the rest."""
@@ -250,7 +263,13 @@ class Console:
             return
         line, trouble, index = self._trouble
         tail = "\n".join(self._lines[index : index + 2 * TAIL_LINES])
-        self.health.fail(BootError(f"{trouble}: {_text_of(line)}", log=self.log, tail=tail))
+        message = f"{trouble}: {_text_of(line)}{self._stood_still()}"
+        self.health.fail(BootError(message, log=self.log, tail=tail))
+
+    def _stood_still(self) -> str:
+        """Return in words whether the host stood still lately, which may be why."""
+        seconds = self.health.clock.stood_still_since(time.monotonic() - AFTERWARDS)
+        return f" (the host stood still for {seconds:.1f} s)" if seconds >= NOTICEABLE else ""
 
     def _end_error(self) -> HarnessError:
         """Return the error for an unexpected end of the machine."""

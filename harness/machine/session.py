@@ -70,6 +70,10 @@ class Session:
         """The file with all output of the console."""
         return self.machine.console.log
 
+    def stood_still_since(self, moment: float) -> float:
+        """Return for how many seconds the host stood still since `moment` (time.monotonic())."""
+        return self.machine.health.clock.stood_still_since(moment)
+
     def check(self) -> None:
         """Raise the first cause if the machine died, panicked or hung."""
         self.machine.health.check()

@@ -216,12 +216,20 @@ def _scenario(
         result=result,
         reasons=tuple(
             Reason(text, texts.get(text.partition(": ")[2].strip(), ""))
-            for text in (result.reasons if result else ())
+            for text in (_words_on(result) if result else ())
         ),
         kills=kills,
         users=tuple(_users(samples, kills, peaks)),
         decisions=tuple(sorted(decisions.get(key, ()), key=lambda found: found.time)),
     )
+
+
+def _words_on(result: ScenarioResult) -> Iterator[str]:
+    """Yield what there is to say of a verdict: first, why earlier attempts are none."""
+    yield from (f"judged again: {why}" for why in result.set_aside)
+    if result.stood_still:
+        yield f"the host stood still for {result.stood_still:.1f} s meanwhile"
+    yield from result.reasons
 
 
 def _kills(records: Iterable[KillRecord], places: Mapping[KillRecord, str]) -> tuple[KillView, ...]:

@@ -89,6 +89,7 @@ def _policy(number: int, scenarios: Sequence[_Entry]) -> Iterator[str]:
 def _verdict(number: int, one: ScenarioResult) -> Iterator[str]:
     """Yield the reasons against a scenario or a log as comments, then its result."""
     name = one.scenario
+    yield from (_comment(f"{name}: judged again: {why}") for why in one.set_aside)
     yield from (_comment(f"{name}: {reason}") for reason in one.reasons)
     yield _result(number, name, one.status, one.outcome.value)
 

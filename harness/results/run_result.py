@@ -60,7 +60,8 @@ class ScenarioResult:
     """A scenario or a log with its verdict; `policy` is empty for a log.
 
     `seconds` is how long it took, `started` when it began. `lost` is how many of its kills
-    have no record any more, because kills.json lacks them.
+    have no record any more, because kills.json lacks them. `stood_still` is for how many seconds
+    the host stood still meanwhile. `set_aside` says why earlier attempts at it are no verdict.
     """
 
     scenario: str
@@ -73,6 +74,8 @@ class ScenarioResult:
     started: datetime | None = None
     guest: Count = 1
     lost: int = 0
+    stood_still: float = 0.0
+    set_aside: tuple[str, ...] = ()
 
     @classmethod
     def of(

@@ -12,9 +12,9 @@ import enum
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from harness.kernel_output.klog import find_trouble
+from harness.kernel_output.klog import UNEXPLAINED, find_trouble
 from harness.kernel_output.proc_mm_limits import LimitEntry
 from harness.kernel_output.programs_output import ChildEnd
 from harness.kernel_output.records import (
@@ -25,6 +25,8 @@ from harness.kernel_output.records import (
     parse_log,
     split_prefix,
 )
+from harness.kernel_output.reports import find_reports
+from harness.kernel_output.troubles import BY_CLOCK, trouble_in
 from harness.scenarios.catalogue import (
     PROGRAMS,
     SHIELD_ADJ,
@@ -77,10 +79,15 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be, and the outcome to which it belongs."""
+    """One thing that is not as it should be, and the outcome to which it belongs.
+
+    `by_clock` says that a healthy kernel may have caused it, if its clock jumped meanwhile because
+    the host stood still.
+    """
 
     outcome: Outcome
     text: str
+    by_clock: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,23 @@ class ScenarioVerdict:
     def passed(self) -> bool:
         """Whether all evidence is there and agrees."""
         return self.outcome.passed
+
+    @property
+    def by_clock(self) -> bool:
+        """Whether it is no pass, and all that is wrong may be due to a clock that jumped."""
+        return not self.passed and all(finding.by_clock for finding in self.findings)
+
+    @property
+    def complained(self) -> bool:
+        """Whether the kernel died, or reports a trouble."""
+        gravest = (Outcome.KERNEL_DIED, Outcome.KERNEL_COMPLAINED)
+        return any(finding.outcome in gravest for finding in self.findings)
+
+    def withdrawn(self, why: str) -> ScenarioVerdict:
+        """Return that nothing is known of the kernel, with the reason; the findings are kept."""
+        reason = Finding(Outcome.INFRASTRUCTURE_FAILED, why)
+        findings = (reason, *self.findings)
+        return replace(self, outcome=Outcome.INFRASTRUCTURE_FAILED, findings=findings)
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -125,7 +149,7 @@ def judge(
     case = Case(scenario, policy, trigger, observations, parsed, decisions_tell)
     findings = _kernel(observations.died, log, levels_tell)
     findings += [Finding(Outcome.WRONG_VICTIM, text) for text in _strangers(case)]
-    findings += [Finding(Outcome.INFRASTRUCTURE_FAILED, text) for text in gaps(case)]
+    findings += [Finding(Outcome.INFRASTRUCTURE_FAILED, text, by_clock=True) for text in gaps(case)]
     if case.whole:
         if isinstance(expected, Enough):
             findings += _enough(case, expected)
@@ -143,6 +167,8 @@ def judge(
             (Outcome.RECORDS_DISAGREE, _entries),
         )
         findings += [Finding(outcome, text) for outcome, check in checks for text in check(case)]
+        disagree = Outcome.RECORDS_DISAGREE
+        findings += [Finding(disagree, text, by_clock=True) for text in _over(case)]
     findings.sort(key=lambda finding: finding.outcome.rank)
     passed = Outcome.NOTHING_TO_KILL if expected is None else Outcome.PASSED
     outcome = findings[0].outcome if findings else passed
@@ -160,11 +186,15 @@ def judge_log(
 ) -> ScenarioVerdict:
     """Judge a kernel log that belongs to no scenario; the verdict has no policy.
 
-    `reports` are the kernel's reports of its mistakes from other sources, and `died` says
+    `reports` are the kernel's reports of its mistakes from other sources, each with its kind, a
+    colon and its title, and `died` says
     how it died. The reports count only if nothing else was found.
     """
     findings = _kernel(died, log, levels_tell)
-    findings = findings or [Finding(Outcome.KERNEL_COMPLAINED, text) for text in reports]
+    findings = findings or [
+        Finding(Outcome.KERNEL_COMPLAINED, text, text.partition(": ")[0] in BY_CLOCK)
+        for text in reports
+    ]
     findings.sort(key=lambda finding: finding.outcome.rank)
     outcome = findings[0].outcome if findings else Outcome.NOTHING_TO_KILL
     return ScenarioVerdict(name, "", trigger, outcome, tuple(findings), records=())
@@ -172,11 +202,28 @@ def judge_log(
 
 def _kernel(died: str, log: str, levels_tell: bool) -> list[Finding]:
     """Check that the kernel lives, and reports no trouble."""
-    findings = [Finding(Outcome.KERNEL_DIED, died)] if died else []
-    for trouble in find_trouble(log, levels_tell=levels_tell):
+    findings = [Finding(Outcome.KERNEL_DIED, died, is_by_clock(died))] if died else []
+    troubles = find_trouble(log, levels_tell=levels_tell)
+    told = _lines_by_clock(log) if any(trouble.by_clock for trouble in troubles) else set()
+    for trouble in troubles:
         outcome = Outcome.KERNEL_DIED if trouble.fatal else Outcome.KERNEL_COMPLAINED
-        findings.append(Finding(outcome, f"{trouble.kind}: {trouble.line.strip()}"))
+        text = f"{trouble.kind}: {trouble.line.strip()}"
+        in_report = trouble.kind == UNEXPLAINED and trouble.line in told
+        findings.append(Finding(outcome, text, trouble.by_clock or in_report))
     return findings
+
+
+def _lines_by_clock(log: str) -> set[str]:
+    """Return the lines of reports that a healthy kernel writes, too, when its clock jumps."""
+    reports = (report for report in find_reports(log) if report.kind in BY_CLOCK)
+    return {line for report in reports for line in report.text.splitlines()}
+
+
+def is_by_clock(died: str) -> bool:
+    """Return whether a session ended for what is a trouble only if the clock has not jumped."""
+    # The console's name of the trouble comes first, then the kernel's words.
+    found = trouble_in(died.partition(": ")[2])
+    return found is not None and found.line.kind.by_clock
 
 
 def _allocations(case: Case) -> Iterator[str]:
@@ -260,16 +307,19 @@ def _exactly(case: Case, expected: Victims | None) -> Iterator[Finding]:
     if not killed and missing and not case.strangers():
         # If one's end is not known, that is another finding.
         if {(run.name, end.index) for run, end in case.children()}.issuperset(missing):
-            yield Finding(Outcome.NOT_KILLED, f"{_names(missing)} should have been killed")
+            text = f"{_names(missing)} should have been killed"
+            yield Finding(Outcome.NOT_KILLED, text, by_clock=True)
     elif extra and wanted and (missing or killed[0] not in wanted):
-        yield Finding(
-            Outcome.WRONG_VICTIM, f"{_names(killed)} died; {_names(wanted)} should have, alone"
-        )
+        # A task that runs while the guest is stopped has used CPU time all the while.
+        text = f"{_names(killed)} died; {_names(wanted)} should have, alone"
+        yield Finding(Outcome.WRONG_VICTIM, text, by_clock=case.policy == "runtime")
     elif missing and not case.strangers():
-        yield Finding(Outcome.NOT_KILLED, f"{_names(missing)} should have been killed too")
+        text = f"{_names(missing)} should have been killed too"
+        yield Finding(Outcome.NOT_KILLED, text, by_clock=True)
     elif extra:
         whom = f"only {_names(wanted)} should have" if wanted else "nobody should have"
-        yield Finding(Outcome.TOO_MANY_KILLED, f"{_names(killed)} died; {whom}")
+        # The kernel waits for a victim's end, but not for ever.
+        yield Finding(Outcome.TOO_MANY_KILLED, f"{_names(killed)} died; {whom}", by_clock=True)
 
 
 def _enough(case: Case, expected: Enough) -> Iterator[Finding]:
@@ -283,17 +333,19 @@ def _enough(case: Case, expected: Enough) -> Iterator[Finding]:
     entry = _entry(case, run.user)
     largest = max((record.rss for record in case.records), default=0)
     if not any(who is run for who, _ in case.killed()):
-        yield Finding(Outcome.NOT_KILLED, f"no child of {run.name} was killed")
+        yield Finding(Outcome.NOT_KILLED, f"no child of {run.name} was killed", by_clock=True)
     elif entry is not None and entry.rss > entry.mm_max:
         yield Finding(
             Outcome.NOT_KILLED,
             f"{run.user} still uses {entry.rss} bytes, over its limit of {entry.mm_max}",
+            by_clock=True,
         )
     elif entry is not None and entry.rss + largest + expected.slack <= entry.mm_max:
         yield Finding(
             Outcome.TOO_MANY_KILLED,
             f"{run.user} uses {entry.rss} bytes: with the largest victim ({largest}) alive it"
             f" would be within {entry.mm_max}",
+            by_clock=True,
         )
 
 
@@ -460,7 +512,7 @@ def _entries(case: Case) -> Iterator[str]:
 
 
 def _entry_flaws(case: Case, entry: LimitEntry) -> Iterator[str]:
-    """Yield what of one entry does not fit the records, and whether its user is over its limit."""
+    """Yield what of one entry does not fit the records."""
     records = [record for record in case.records if record.uid == entry.uid]
     chosen = [record for record in records if record.sharer_of is None]
     last_pid, last_comm = (chosen[-1].pid, chosen[-1].comm) if chosen else (0, "")
@@ -472,11 +524,18 @@ def _entry_flaws(case: Case, entry: LimitEntry) -> Iterator[str]:
         yield f"last_comm {entry.last_comm!r}"
     if entry.peak_rss < max((record.user_rss for record in records), default=0):
         yield f"peak_rss {entry.peak_rss} is below a record's uRSS"
+
+
+def _over(case: Case) -> Iterator[str]:
+    """Check that no user is over its limit at the end."""
     # For an Enough expectation, _enough() says so.
-    is_said = isinstance(case.scenario.expected[case.policy], Enough)
-    may_be_over = entry.uid in map(uid_of, case.scenario.nobody_left)
-    if case.scenario.runs and entry.rss > entry.mm_max and not may_be_over and not is_said:
-        yield f"rss {entry.rss} is still over the limit of {entry.mm_max}"
+    if not case.scenario.runs or isinstance(case.scenario.expected[case.policy], Enough):
+        return
+    may_be_over = {uid_of(user) for user in case.scenario.nobody_left}
+    for entry in case.seen.limits or ():
+        if entry.rss > entry.mm_max and entry.uid not in may_be_over:
+            over = f"rss {entry.rss} is still over the limit of {entry.mm_max}"
+            yield f"/proc/mm_limits, uid {entry.uid}: {over}"
 
 
 def _entry(case: Case, user: str) -> LimitEntry | None:

@@ -29,6 +29,7 @@ GOLDFISH_3_4 = Target(
     # which is why 3.7 renamed it.
     update_config="oldnoconfig",
     image="arch/arm/boot/zImage",
+    no_llvm="its makefiles and its assembler code are for GCC and binutils",
     boards=MappingProxyType(
         {
             "qemu": Board(

@@ -14,11 +14,15 @@ from types import MappingProxyType
 
 from harness.core.errors import UsageError
 from harness.core.paths import KERNEL_PATCHES
+from harness.core.tools import LLVM
 
 DEFAULT_TARGET = "linux-6.1"
 # What a kernel boots on: stock QEMU, or the Android Emulator of an SDK.
 DEFAULT_EMULATOR = "qemu"
 EMULATORS = ("qemu", "sdk")
+# What compiles and links a kernel: GCC and binutils, or clang and lld.
+DEFAULT_TOOLCHAIN = "gnu"
+TOOLCHAINS = (DEFAULT_TOOLCHAIN, LLVM)
 # Merged last for a debug kernel, which checks itself.
 DEBUG_FRAGMENT = "debug.config"
 # Where a device has our programs and modules; harness/build/guest/init makes it in our guest.
@@ -200,6 +204,10 @@ class Target:
     warnings_stop: bool = True
     # Whether the kernel is built by another compiler than the target's own.
     is_cross_compile_changed: bool = False
+    # Why clang and lld cannot build the kernel; empty if they can.
+    no_llvm: str = ""
+    # The chosen one of TOOLCHAINS, for kernel and modules.
+    toolchain: str = DEFAULT_TOOLCHAIN
     # The chosen one of `boards`.
     emulator: str = DEFAULT_EMULATOR
     # Whether this is the debug variant, which checks itself.
@@ -220,12 +228,21 @@ class Target:
     @property
     def setup_command(self) -> str:
         """The command that installs everything that the target needs."""
-        return "./inv setup" + ("" if self.name == DEFAULT_TARGET else f" --kernel {self.name}")
+        words = ["./inv setup"]
+        words += [] if self.name == DEFAULT_TARGET else ["--kernel", self.name]
+        words += ["--toolchain", LLVM] if self.is_llvm else []
+        return " ".join(words)
+
+    @property
+    def is_llvm(self) -> bool:
+        """Whether clang and lld build the kernel and its modules."""
+        return self.toolchain == LLVM
 
     @property
     def compilers(self) -> tuple[str, ...]:
-        """The prefixes of all cross compilers that the target uses."""
-        return tuple(dict.fromkeys((self.cross_compile, self.programs_cross_compile)))
+        """The prefixes of all cross compilers that the target uses, or LLVM for the kernel's."""
+        kernels = LLVM if self.is_llvm else self.cross_compile
+        return tuple(dict.fromkeys((kernels, self.programs_cross_compile)))
 
     @property
     def patches(self) -> Path:
@@ -260,6 +277,30 @@ class Target:
         changed = self.is_cross_compile_changed or prefix != self.cross_compile
         return replace(self, cross_compile=prefix, is_cross_compile_changed=changed)
 
+    def with_toolchain(self, name: str) -> Target:
+        """Return the target with another toolchain for kernel and modules, not for programs.
+
+        Raise UsageError if there is none of this name, or the kernel cannot be built with it.
+        """
+        if name not in TOOLCHAINS:
+            raise UsageError(
+                f"no such toolchain: {name!r}", hint=f"--toolchain {' or '.join(TOOLCHAINS)}"
+            )
+        if name != LLVM:
+            return replace(self, toolchain=name)
+        if self.no_llvm:
+            raise UsageError(
+                f"{self.name} cannot be built with clang: {self.no_llvm}",
+                hint="without --toolchain",
+            )
+        if self.is_cross_compile_changed:
+            raise UsageError(
+                "--cross-compile names a GCC, and --toolchain llvm takes clang",
+                hint="only one of them",
+            )
+        # Another compiler compiles everything anew.
+        return replace(self, toolchain=name).in_tree(self.tree)
+
     def checking_itself(self) -> Target:
         """Return the debug variant of the target, which finds its own bugs and is slower."""
         boards = {
@@ -274,11 +315,14 @@ class Target:
 
     def stock(self) -> Target:
         """Return the target without our patches, files and configuration."""
-        return replace(self, patched=False, tree="stock")
+        return replace(self, patched=False).in_tree("stock")
 
     def in_tree(self, name: str) -> Target:
-        """Return the target with a work tree of its own."""
-        return replace(self, tree=name)
+        """Return the target with a work tree of its own, which each toolchain has of its own."""
+        names = [name] if name else []
+        if self.is_llvm and name.rpartition("-")[2] != LLVM:
+            names.append(LLVM)
+        return replace(self, tree="-".join(names))
 
     def on_machine(self, machine: QemuMachine) -> Target:
         """Return the target on another machine of the same kind."""

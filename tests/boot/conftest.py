@@ -43,7 +43,7 @@ from harness.machine.adb import Device
 from harness.machine.session import Boot, Session, open_session
 from harness.scenarios.run import DEVICE_FOLDER, load_modules, parse_limits
 from harness.scenarios.script import TRACING, events_command
-from harness.targets.model import DEFAULT_TARGET, QemuMachine, Target
+from harness.targets.model import DEFAULT_TARGET, DEFAULT_TOOLCHAIN, QemuMachine, Target
 from harness.targets.table import get_target
 from harness.ui.workspace import Workspace
 
@@ -80,6 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Then it does not disturb the guests of the others.
     """
     os.environ["INVOKE_GOLDFISH_OOM_KERNEL"] = config.getoption("--kernel")
+    os.environ["INVOKE_GOLDFISH_OOM_TOOLCHAIN"] = config.getoption("--toolchain")
     os.environ["INVOKE_GOLDFISH_OOM_SOURCE"] = config.getoption("--source") or ""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
     if not worker:
@@ -96,13 +97,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--debug-kernel", action="store_true", help="on the kernel that checks itself")
     parser.addoption("--kernel", default=DEFAULT_TARGET, help="the kernel to test")
+    parser.addoption("--toolchain", default=DEFAULT_TOOLCHAIN, help="what compiles it")
     parser.addoption("--source", default=None, help="its source, as for ./inv")
 
 
 def plain_target(config: pytest.Config) -> Target:
     """Return the kernel to test, not as a debug kernel."""
     source = config.getoption("--source")
-    return replace(get_target(config.getoption("--kernel")), given_source=source)
+    target = get_target(config.getoption("--kernel"))
+    return replace(target, given_source=source).with_toolchain(config.getoption("--toolchain"))
 
 
 @pytest.fixture(scope="session")

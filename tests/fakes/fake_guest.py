@@ -106,6 +106,8 @@ class FakeGuests:
         self.boot: Callable[[str, Callable[[Health], None]], None] = lambda _name, _started: None
         # What a look at the machine raises.
         self.cause: HarnessError | None = None
+        # For how many seconds the host has stood still lately.
+        self.stood_still = 0.0
         # What is seen of a scenario, on our kernel and on the stock one.
         self.change: Change = lambda _, seen: seen
         self.change_stock: Change = lambda _, seen: seen
@@ -149,7 +151,12 @@ class FakeGuests:
         folder.mkdir(parents=True, exist_ok=True)
         self.boot(folder.name, started)
         device = FakeDevice(self, folder.name)
-        yield SimpleNamespace(device=device, check=self._check, folder=folder)
+        yield SimpleNamespace(
+            device=device,
+            check=self._check,
+            folder=folder,
+            stood_still_since=lambda moment: self.stood_still,
+        )
 
     def _check(self) -> None:
         if self.cause is not None:

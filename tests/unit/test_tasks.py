@@ -25,6 +25,7 @@ import tasks
 from harness.bench import run as bench
 from harness.build import kernel, programs, rootfs, source
 from harness.bundle import pack as bundle
+from harness.core.cache import Cache
 from harness.core.errors import UsageError
 from harness.core.paths import REPO
 from harness.jobs import checks, doctor, emulator_test, fuzz, replay, setup
@@ -231,6 +232,33 @@ def test_an_unknown_output_is_wrong_usage(inv: Inv) -> None:
     done = inv("doctor", INVOKE_GOLDFISH_OOM_OUTPUT="xml")
     assert (done.status, done.stdout) == (2, "")
     assert "auto, plain, quiet, json" in done.stderr
+
+
+def test_the_cache_keeps_itself_below_its_size(inv: Inv, tmp_path: Path) -> None:
+    """A run that failed puts things in, too; the task `cache` itself removes nothing."""
+    root = tmp_path / "goldfish-oom"
+    for key in ("old", "older"):
+        entry = Cache(root).ensure("kernel", key, lambda folder: None)
+        (entry / "file").write_bytes(b"x" * 4_000_000)
+    os.utime(entry, (0, 0))
+    where = {"XDG_CACHE_HOME": str(tmp_path), "INVOKE_GOLDFISH_OOM_CACHE_GIB": "0.005"}
+    shown = inv("cache", **where)
+    assert "2 entries, 8.0 MB" in shown.stdout
+    assert "cache_gib allows 5.4 MB" in shown.stdout
+    assert (root / "kernel" / "older").exists()
+    done = inv("report", "--result", str(tmp_path / "none"), **where)
+    assert done.status == 2
+    assert "kernel/older removed" in done.stderr
+    assert sorted(path.name for path in (root / "kernel").iterdir()) == ["old"]
+    assert "removed" not in inv("cache", "--prune", **where).stderr
+
+
+@pytest.mark.parametrize("size", ["-1", "much", ""])
+def test_a_size_of_the_cache_that_is_none(inv: Inv, size: str, tmp_path: Path) -> None:
+    for task in (("cache",), ("build-kernel", "--source", str(tmp_path / "none"))):
+        done = inv(*task, INVOKE_GOLDFISH_OOM_CACHE_GIB=size)
+        assert done.status == 2
+        assert "no number of GiB" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [("clean",), ("cache",)])

@@ -30,6 +30,7 @@ from harness.core.errors import (
 )
 from harness.core.process import run
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
+from harness.targets.linux_6_1 import LINUX_6_1
 
 
 def build_it(fake: FakeRepository, *extra: Path, config: str | None = None) -> KernelBuild:
@@ -315,6 +316,24 @@ def test_make_is_given_the_compiler_and_the_targets_variables(
     assert variables["LOCALVERSION"] == "-x"
     assert target.make_variables
     assert set(target.make_variables) <= set(argv)
+
+
+@pytest.mark.parametrize("ccache", [False, True])
+def test_make_is_told_to_take_clang(
+    fake: FakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ccache: bool
+) -> None:
+    if ccache:
+        (tmp_path / "ccache").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    target = LINUX_6_1.with_toolchain("llvm")
+    tree = WorkTree.of(fake.ws, replace(fake.source, target=target))
+    assert tree.folder.name.endswith("-llvm")
+    assert tree.folder != WorkTree.of(fake.ws, fake.source).folder
+    argv = KernelMake(fake.ws, target, tree, "", "-x", fake.ws.logs / "x.log").argv("zImage")
+    variables = dict(word.split("=", 1) for word in argv if "=" in word)
+    assert variables["CC"] == (f"{tree.folder}/ccached clang" if ccache else "clang")
+    assert (variables["LLVM"], variables["LD"]) == ("1", "ld.lld")
+    assert "CROSS_COMPILE" not in variables
 
 
 @pytest.mark.parametrize(

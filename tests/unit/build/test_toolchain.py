@@ -13,6 +13,7 @@ from harness.build import toolchain
 from harness.build.series import Condition, Tool
 from harness.build.toolchain import is_needed, linker, tool_version, toolchain_version
 from harness.core.errors import InfrastructureError, ToolMissingError
+from harness.core.tools import LLVM_PACKAGES
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import Target
@@ -184,3 +185,24 @@ def test_bfds_linker_is_found_on_the_path(tmp_path: Path, monkeypatch: pytest.Mo
     assert linker(GOLDFISH_3_4) == "arm-linux-gnueabi-ld"
     script(tmp_path / "arm-linux-gnueabi-ld.bfd", "")
     assert linker(GOLDFISH_3_4) == "arm-linux-gnueabi-ld.bfd"
+
+
+def test_clang_and_its_linker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clang = LINUX_6_1.with_toolchain("llvm")
+    says = {
+        "clang": "Debian clang version 14.0.6\nTarget: x86_64",
+        "ld.lld": "Debian LLD 14.0.6 (x)",
+    }
+    for tool in LLVM_PACKAGES:
+        script(tmp_path / tool, f"cat <<'END'\n{says.get(tool, '')}\nEND")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert toolchain_version(clang) == "Debian clang version 14.0.6; Debian LLD 14.0.6 (x)"
+    assert tool_version(clang, "binutils") == (14, 0, 6)
+    assert linker(clang) == "ld.lld"
+    assert toolchain.make_words(clang) == ("LLVM=1",)
+    assert toolchain.make_words(LINUX_6_1) == ("CROSS_COMPILE=arm-linux-gnueabihf-",)
+    (tmp_path / "llvm-nm").unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissingError) as caught:
+        toolchain_version(clang)
+    assert "llvm-nm" in caught.value.message

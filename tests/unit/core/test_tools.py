@@ -8,6 +8,7 @@ import pytest
 from harness.core.tools import (
     CROSS_COMPILERS,
     FILE_PACKAGES,
+    LLVM_PACKAGES,
     TOOL_PACKAGES,
     is_foreign,
     needed_files,
@@ -49,6 +50,16 @@ def test_a_compiler_that_was_given_is_tools_without_a_package(prefix: str) -> No
     assert needed_files(own.compilers) == needed_files(GOLDFISH_3_4.compilers)
 
 
+def test_clang_needs_its_own_tools() -> None:
+    clang = LINUX_6_1.with_toolchain("llvm")
+    more = needed_tools(clang.compilers).items() - needed_tools(LINUX_6_1.compilers).items()
+    assert dict(more) == LLVM_PACKAGES
+    assert set(LLVM_PACKAGES.values()) == {"clang", "lld", "llvm"}
+    # For the programs.
+    assert needed_files(clang.compilers) == needed_files(LINUX_6_1.compilers)
+    assert needed_tools(clang.compilers)["arm-linux-gnueabihf-gcc"] is not None
+
+
 @pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
 def test_debian_has_the_compilers_and_machines_of_every_target(target: Target) -> None:
     assert set(target.compilers) <= CROSS_COMPILERS.keys()
@@ -63,6 +74,7 @@ def test_debian_has_the_compilers_and_machines_of_every_target(target: Target) -
         ("arm-linux-gnueabi-gcc", "gcc-arm-linux-gnueabi"),
         ("arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf"),
         ("arm-linux-gnueabi-ld", "binutils-arm-linux-gnueabi"),
+        *(("clang", "clang"), ("ld.lld", "lld"), ("llvm-ar", "llvm")),
         *(("gcc", "gcc"), ("xz", "xz-utils"), ("unheard-of", None)),
         *((f"{foreign}gcc", None) for foreign in ("arm-eabi-", "/usr/bin/arm-linux-gnueabi-", "/")),
     ],

@@ -93,6 +93,12 @@ def test_boot_tests_side_by_side(jobs: str, name: str, words: list[str]) -> None
     assert "--debug-kernel" in check.argv()
 
 
+def test_boot_tests_of_a_kernel_by_clang() -> None:
+    (check,) = checks.boot_tests(LINUX_6_1.with_toolchain("llvm"), "1")
+    assert check.name == "boot tests (clang)"
+    assert " ".join(check.argv()).endswith("--kernel linux-6.1 --toolchain llvm -rs")
+
+
 def test_boot_tests_of_another_kernel_and_source() -> None:
     (check,) = checks.boot_tests(replace(GOLDFISH_3_4, given_source="/a/tree"), "1")
     words = " ".join(check.argv())

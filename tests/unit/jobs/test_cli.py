@@ -57,6 +57,32 @@ def test_a_status_is_passed_on_without_a_word(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("error", "done"),
+    [
+        (None, True),
+        (cli.StatusError(1), True),
+        (UsageError("what?"), True),
+        (KeyboardInterrupt(), False),
+        (cli.Terminated(signal.SIGTERM), False),
+    ],
+)
+def test_what_is_done_at_the_end(
+    error: BaseException | None, done: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        cli.at_end(lambda say: say("made room"))
+        sys.stdout.write("PASS\n")
+        if error is not None:
+            raise error
+
+    for _ in range(2):
+        cli.guarded(work)
+        said = capsys.readouterr()
+        assert said.err.splitlines().count("made room") == done
+        assert said.out == "PASS\n"
+
+
 def test_what_nobody_foresaw_is_one_line_and_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.guarded(raising(KeyError("a\nb"))) == 3
     first, second = capsys.readouterr().err.splitlines()

@@ -122,6 +122,18 @@ def test_a_round_that_fails_ends_those_of_all(guests: FakeGuests, tmp_path: Path
     assert len(guests.rounds) < 10
 
 
+def test_a_round_that_fails_says_that_the_host_stood_still(
+    guests: FakeGuests, tmp_path: Path
+) -> None:
+    guests.deaths[8] = [5]
+    guests.stood_still = 30.0
+    run = shared(tmp_path, 100, 1)
+    assert run.failed_seed == 8
+    first, second = run.problems
+    assert first == "pid 5 (uid 10070) was killed without a record"
+    assert second.startswith("the host stood still for 30.0 s, which may be why")
+
+
 def test_leaks_of_any_guest_fail(guests: FakeGuests, tmp_path: Path) -> None:
     guests.lost = ["0xbf8c1dc0"]
     run = shared(tmp_path, 4, 2)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import bundles
 import psutil
@@ -21,6 +22,7 @@ from harness.core.lifetime import Health
 from harness.jobs import pool
 from harness.jobs.guests import WORTH_A_GUEST, Work, names_in, plan
 from harness.jobs.pool import boot_of, count_of
+from harness.kernel_output.klog import Section
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import SCENARIOS, UIDS, Scenario
 from harness.scenarios.observations import Observations
@@ -170,6 +172,220 @@ def test_who_interrupts_does_not_wait_for_a_boot(bench: Bench) -> None:
     with pytest.raises(KeyboardInterrupt):
         bench.run(jobs="2")
     assert ended == ["the run was ended"]
+
+
+# --- a host that stands still ---------------------------------------------------
+
+
+def survives(seen: Observations) -> Observations:
+    """Have nobody killed, as if the programs had waited too short a time."""
+    (name, run), *_ = seen.runs.items()
+    ends = tuple(replace(end, outcome="lived", status=0) for end in run.output.children)
+    runs = {**seen.runs, name: replace(run, output=replace(run.output, children=ends))}
+    limits = tuple(replace(one, kills=0, last_pid=0, last_comm="") for one in seen.limits or ())
+    return replace(seen, runs=runs, section=Section("", True, True), decisions=(), limits=limits)
+
+
+def locked_up(seen: Observations) -> Observations:
+    """Have the kernel complain that a CPU stood still for long."""
+    died = "soft lockup: watchdog: BUG: soft lockup - CPU#0 stuck for 33s! [sh:1]"
+    return replace(seen, died=died, section=Section("", False, False))
+
+
+class Standing:
+    """What is seen of the scenario `course` on a host that stands still during some attempts."""
+
+    def __init__(self, bench: Bench, *attempts: tuple[float, Callable[..., Observations]]) -> None:
+        self.bench = bench
+        self.attempts = iter(attempts)
+        self.count = 0
+        bench.change = at("course", self._see)
+
+    def _see(self, seen: Observations) -> Observations:
+        self.count += 1
+        self.bench.cause = None
+        self.bench.stood_still, change = next(self.attempts, (0.0, lambda seen: seen))
+        return change(seen)
+
+    @property
+    def judged(self) -> dict[str, Any]:
+        found = [one for one in self.bench.verdict["scenarios"] if one["scenario"] == "course"]
+        assert len(found) == 1
+        return dict(found[0])
+
+
+STILL = "the host stood still for 30.0 s"
+
+
+def test_a_scenario_during_which_the_host_stood_still_is_judged_again(bench: Bench) -> None:
+    course = Standing(bench, (30.0, survives))
+    assert bench.run() == 0
+    assert course.count == 2
+    (why,) = course.judged["set_aside"]
+    assert why.startswith(f"{STILL}: not killed: ")
+    assert course.judged["stood_still"] == 0
+    assert f"course rss: {why}; judged again" in bench.output.getvalue()
+    assert len(bench.opened) == 1
+    assert (
+        f"# course: judged again: {STILL}" in (bench.results / LATEST / "results.ktap").read_text()
+    )
+    assert f"judged again: {STILL}" in (bench.results / LATEST / "report.html").read_text()
+
+
+def test_a_pass_is_a_pass_and_it_is_told(bench: Bench) -> None:
+    course = Standing(bench, (30.0, lambda seen: seen))
+    assert bench.run() == 0
+    assert course.count == 1
+    assert (course.judged["set_aside"], course.judged["stood_still"]) == ([], 30.0)
+    assert f"course rss: {STILL} meanwhile, without effect" in bench.output.getvalue()
+
+
+def test_a_wrong_kernel_fails_in_the_next_attempt(bench: Bench) -> None:
+    course = Standing(bench, (30.0, survives), (0.0, survives))
+    assert bench.run() == 1
+    assert course.count == 2
+    assert course.judged["outcome"] == "NOT_KILLED"
+
+
+@pytest.mark.parametrize("change", [without_record, panicked])
+def test_what_no_clock_explains_is_the_kernels_fault(
+    bench: Bench, change: Callable[[Observations], Observations]
+) -> None:
+    course = Standing(bench, (30.0, change))
+    assert bench.run() == 1
+    assert course.count == 1
+    assert course.judged["set_aside"] == []
+
+
+def test_without_a_standstill_nothing_is_repeated(bench: Bench) -> None:
+    course = Standing(bench, (0.9, survives))
+    assert bench.run() == 1
+    assert course.count == 1
+
+
+def test_a_host_that_always_stands_still_gives_no_verdict(bench: Bench) -> None:
+    course = Standing(bench, *[(30.0, survives)] * 9)
+    with pytest.raises(InfrastructureError, match="course") as caught:
+        bench.run()
+    assert course.count == 3
+    assert f"{STILL}: not killed" in caught.value.tail
+    assert course.judged["outcome"] == "INFRASTRUCTURE_FAILED"
+    assert len(course.judged["set_aside"]) == 2
+    # The others were performed.
+    assert bench.verdict["missing"] == []
+
+
+def test_a_guest_whose_session_ended_by_it_is_started_anew(bench: Bench) -> None:
+    def die(seen: Observations) -> Observations:
+        bench.cause = BootError("soft lockup: …")
+        (bench.results / LATEST / "console.log").write_text("of the first guest")
+        return locked_up(seen)
+
+    course = Standing(bench, (30.0, die))
+    # The session that is open then ends with the guest; the next one is healthy.
+    bench.boot = lambda *_: setattr(bench, "cause", None)
+    assert bench.run() == 0
+    assert (course.count, len(bench.opened)) == (2, 2)
+    assert "soft lockup" in course.judged["set_aside"][0]
+    names = [one["scenario"] for one in bench.verdict["scenarios"]]
+    assert (names[0], names[-1], len(names)) == ("boot", "whole log", len(SCENARIOS) + 2)
+    assert (
+        bench.results / LATEST / "console.stood-still-1.log"
+    ).read_text() == "of the first guest"
+
+
+def test_a_guest_whose_kernel_complained_is_started_anew(bench: Bench) -> None:
+    """Its session may end soon, and its log is no longer that of a healthy kernel."""
+
+    def complain(seen: Observations) -> Observations:
+        line = "<4>[   12.000000] watchdog: BUG: soft lockup - CPU#0 stuck for 33s! [sh:1]\n"
+        section = replace(seen.section, text=seen.section.text + line)
+        return replace(seen, section=section, log=BOOT_LOG + line)
+
+    course = Standing(bench, (30.0, complain))
+    assert bench.run() == 0
+    assert (course.count, len(bench.opened)) == (2, 2)
+
+
+@pytest.mark.parametrize("still", [30.0, 0.0])
+def test_a_guest_whose_kernel_complained_between_two_scenarios_is_started_anew(
+    bench: Bench, still: float
+) -> None:
+    """As when QEMU was stopped before the scenario's script began."""
+    stall = "<3>[   12.000000] rcu: INFO: rcu_sched self-detected stall on CPU\n"
+
+    def complain(seen: Observations) -> Observations:
+        return replace(seen, log=BOOT_LOG + stall)
+
+    course = Standing(bench, (still, complain))
+    # The fake guest's log at the end is that of its boot.
+    assert bench.run() == 0
+    assert (course.count, len(bench.opened)) == (1, 2 if still else 1)
+    assert course.judged["passed"]
+    kept = bench.results / LATEST / "kernel.stood-still-1.log"
+    assert kept.exists() == bool(still)
+    assert not still or kept.read_text() == BOOT_LOG + stall
+
+
+LOCKED_UP = "soft lockup: watchdog: BUG: soft lockup - CPU#0 stuck for 33s! [sh:1]"
+
+
+@pytest.mark.parametrize(
+    ("still", "cause", "passes"),
+    [
+        (30.0, LOCKED_UP, True),
+        (0.0, LOCKED_UP, False),
+        (30.0, "kernel panic: Kernel panic - not syncing: x", False),
+    ],
+)
+def test_a_session_that_ends_between_two_scenarios(
+    bench: Bench, still: float, cause: str, passes: bool
+) -> None:
+    def end(seen: Observations) -> Observations:
+        bench.stood_still, bench.cause = still, BootError(cause)
+        return seen
+
+    bench.change = at("course", end)
+    bench.boot = lambda *_: setattr(bench, "cause", None)
+    assert bench.run() == (0 if passes else 1)
+    assert len(bench.opened) == (2 if passes else 1)
+    assert (f"the guest is started anew: {LOCKED_UP}" in bench.output.getvalue()) == passes
+
+
+@pytest.mark.parametrize("still", [30.0, 0.0])
+def test_a_session_that_ends_behind_the_last_scenario(bench: Bench, still: float) -> None:
+    def end(seen: Observations) -> Observations:
+        bench.stood_still, bench.cause = still, BootError(LOCKED_UP)
+        return seen
+
+    bench.change = at(SCENARIOS[-1].name, end)
+    if still:
+        with pytest.raises(InfrastructureError, match="whole log") as caught:
+            bench.run()
+        assert STILL in caught.value.tail
+    else:
+        assert bench.run() == 1
+
+
+def test_what_the_first_guest_did_wrong_before_is_not_forgotten(bench: Bench) -> None:
+    def complain(seen: Observations) -> Observations:
+        return replace(seen, log=f"{BOOT_LOG}<4>[    1.000000] WARNING: CPU: 0 PID: 1 at x\n")
+
+    def die(seen: Observations) -> Observations:
+        bench.cause = BootError("soft lockup: …")
+        return locked_up(seen)
+
+    course = Standing(bench, (30.0, die))
+    in_course = bench.change
+    first = SCENARIOS[0].name
+    bench.change = lambda scenario, seen: (
+        complain(seen) if scenario.name == first else in_course(scenario, seen)
+    )
+    bench.boot = lambda *_: setattr(bench, "cause", None)
+    assert bench.run() == 1
+    assert course.judged["passed"]
+    assert bench.verdict["result"] == "FAIL: kernel complained in whole log"
+    assert [one["scenario"] for one in bench.verdict["scenarios"]].count("whole log") == 1
 
 
 def test_each_process_has_the_name_that_the_kernel_knows() -> None:

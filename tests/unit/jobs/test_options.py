@@ -19,6 +19,7 @@ from harness.targets.linux_6_1 import LINUX_6_1
 from inv_program import InvConfig, InvProgram
 
 CHANGED = LINUX_6_1.with_cross_compile("arm-x-").checking_itself()
+CLANG = LINUX_6_1.with_toolchain("llvm")
 BUILT = ("--kernel", "linux-6.1", "--emulator", "qemu")
 TEST = EmulatorTestOptions(target=LINUX_6_1, policy="rss", trigger="alloc")
 WHOLE_TEST = EmulatorTestOptions(
@@ -38,6 +39,8 @@ FUZZ = FuzzOptions(target=LINUX_6_1, seed=0)
 WHOLE_FUZZ = FuzzOptions(
     target=CHANGED, source="/tree", patches=(Path("a.patch"),), jobs="2", seed=7, minutes=0.5
 )
+# --cross-compile and --toolchain exclude each other.
+BY_CLANG, FUZZ_BY_CLANG = replace(TEST, target=CLANG), replace(FUZZ, target=CLANG)
 
 
 def test_the_command_of_a_test() -> None:
@@ -53,6 +56,10 @@ def test_the_command_of_a_test() -> None:
     )
 
 
+def test_the_command_of_a_test_by_clang() -> None:
+    assert BY_CLANG.command() == (*TEST.command(), "--toolchain", "llvm")
+
+
 def test_the_command_of_fuzzing() -> None:
     assert FUZZ.command() == ("./inv", "fuzz", *BUILT, "--seed", "0", "--minutes", "1")
     built = (
@@ -66,8 +73,11 @@ def test_the_command_of_fuzzing() -> None:
 @pytest.mark.parametrize(
     ("task", "commands"),
     [
-        (tasks.emulator_test, [WHOLE_TEST.command()]),
-        (tasks.fuzz, [WHOLE_FUZZ.command(), WHOLE_FUZZ.of_round(9).command()]),
+        (tasks.emulator_test, [WHOLE_TEST.command(), BY_CLANG.command()]),
+        (
+            tasks.fuzz,
+            [WHOLE_FUZZ.command(), WHOLE_FUZZ.of_round(9).command(), FUZZ_BY_CLANG.command()],
+        ),
     ],
     ids=["emulator-test", "fuzz"],
 )
@@ -77,7 +87,10 @@ def test_the_commands_name_every_option(task: Task[Any], commands: list[tuple[st
     assert {re.sub("^--(no-)?", "", word).replace("-", "_") for word in words} == options
 
 
-@pytest.mark.parametrize("options", [TEST, WHOLE_TEST, FUZZ, WHOLE_FUZZ, FUZZ.of_round(9)])
+@pytest.mark.parametrize(
+    "options",
+    [TEST, WHOLE_TEST, BY_CLANG, FUZZ, WHOLE_FUZZ, FUZZ.of_round(9), FUZZ_BY_CLANG],
+)
 def test_the_tasks_understand_the_command(
     monkeypatch: pytest.MonkeyPatch, options: EmulatorTestOptions | FuzzOptions
 ) -> None:

@@ -156,6 +156,13 @@ def test_the_compiler_of_the_target_alone_is_installed(
     assert command.endswith(f" --no-install-recommends gcc-{triple}")
 
 
+def test_clang_is_installed_where_it_is_asked_for(machine: Machine) -> None:
+    machine.host.lacks = {"clang", "ld.lld"}
+    assert run(machine, LINUX_6_1) == []
+    (command,) = run(machine, LINUX_6_1.with_toolchain("llvm"))
+    assert command.endswith(" --no-install-recommends clang lld")
+
+
 def test_a_source_in_git_is_nothing_to_apt(machine: Machine) -> None:
     machine.network.known, machine.host.lists = None, 2 * DAY
     assert run(machine, GOLDFISH_3_4) == []

@@ -11,15 +11,17 @@ from pathlib import Path
 import pytest
 from stand_ins import workspace
 
+from harness.core.cache import Cache
 from harness.core.errors import UsageError
 from harness.jobs import stored
+from harness.jobs.entries import entries
 from harness.ui.workspace import Workspace
 
 
 @pytest.fixture
 def ws(tmp_path: Path, said: io.StringIO) -> Workspace:
-    told = workspace(tmp_path / "cache", said)
-    cache = told.cache
+    # Another run has made them: what this one makes, it uses.
+    cache = Cache(tmp_path / "cache")
     cache.ensure("kernel", "old", lambda folder: make(folder, 200_000))
     cache.ensure("kernel", "new", lambda folder: make(folder, 100))
     make(tmp_path / "cache" / "kernel" / ".torn.partial", 100)
@@ -27,7 +29,7 @@ def ws(tmp_path: Path, said: io.StringIO) -> Workspace:
     make(tmp_path / "cache" / "ccache" / "a", 100)
     age(tmp_path / "cache" / "kernel" / "old", 40)
     age(tmp_path / "cache" / "trees" / "linux", 31)
-    return told
+    return workspace(tmp_path / "cache", said)
 
 
 def make(folder: Path, size: int) -> None:
@@ -41,21 +43,40 @@ def age(folder: Path, days: float) -> None:
 
 
 def names(ws: Workspace) -> set[str]:
-    return {f"{one.kind}/{one.path.name}" for one in stored.entries(ws.cache)}
+    return {f"{one.kind}/{one.path.name}" for one in entries(ws.cache) if one.key}
 
 
 ALL = {"kernel/old", "kernel/new", "kernel/.torn.partial", "trees/linux"}
 
 
 def test_all_is_listed_with_size_and_age(ws: Workspace, said: io.StringIO) -> None:
-    found = {one.path.name: one for one in stored.entries(ws.cache)}
+    found = {one.path.name: one for one in entries(ws.cache)}
     assert names(ws) == ALL
     assert found["old"].size >= 200_000 > found["new"].size
     assert found["old"].days(time.time()) == pytest.approx(40, abs=0.01)
     assert found[".torn.partial"].partial
     stored.run(ws)
-    for text in ("torn (half-made)", "40.0 d", "4 entries"):
+    for text in ("torn (half-made)", "40.0 d", "4 entries", "no limit", "By kind"):
         assert text in said.getvalue()
+    stored.run(ws, limit=2e9)
+    assert "cache_gib allows 2.0 GB" in said.getvalue()
+
+
+def test_it_says_what_is_in_use(ws: Workspace, said: io.StringIO) -> None:
+    ws.cache.ensure("kernel", "new", lambda _: pytest.fail("it is there"))
+    with ws.cache.lock("tree-linux"):
+        stored.run(ws)
+    rows = [line.split() for line in said.getvalue().splitlines() if line]
+    assert {tuple(row[:2]) for row in rows if row[-2:] == ["in", "use"]} == {
+        ("kernel", "new"),
+        ("trees", "linux"),
+        ("kind", "entries"),
+    }
+    by_kind = {row[0]: row[1:] for row in rows if "ago" in row}
+    assert by_kind["kernel"][0] == "3"
+    assert by_kind["kernel"][-3] == "1,"
+    assert by_kind["trees"][:1] == ["1"]
+    assert "ccache" in by_kind
 
 
 def test_what_nobody_used_goes(ws: Workspace) -> None:
@@ -77,6 +98,11 @@ def test_the_days_count(ws: Workspace) -> None:
     assert names(ws) == set()
 
 
+def test_prune_makes_room_as_well(ws: Workspace) -> None:
+    stored.run(ws, prune=True, days="100", limit=100_000)
+    assert names(ws) == {"kernel/new", "trees/linux"}
+
+
 def test_what_somebody_is_at_stays(ws: Workspace) -> None:
     with ws.cache.lock("kernel-old"), ws.cache.lock("kernel-torn"), ws.cache.lock("tree-linux"):
         stored.run(ws, prune=True)
@@ -91,7 +117,7 @@ def test_days_are_a_number(ws: Workspace, days: str) -> None:
 
 
 def test_an_empty_cache(tmp_path: Path) -> None:
-    assert stored.entries(workspace(tmp_path / "none").cache) == ()
+    assert entries(workspace(tmp_path / "none").cache) == ()
 
 
 @pytest.mark.parametrize("cache", [False, True])

@@ -127,6 +127,25 @@ def test_a_line_and_a_character_in_two_packets_and_the_status() -> None:
 
 
 @BOTH
+def test_a_command_that_was_given_up_before_it_began_is_not_read(legacy: bool) -> None:
+    """The guest may take its time to begin it: the host may stand still meanwhile."""
+    gate = threading.Event()
+
+    class Slow(FakeDevice):
+        def open_shell(self, command: str) -> adbutils.AdbConnection:
+            gate.wait(SOON)
+            return super().open_shell(command)
+
+    device = Slow(legacy=legacy)
+    device.start("command").close()
+    gate.set()
+    assert device.opened.acquire(timeout=SOON)
+    ours = device.wires[-1].ours
+    ours.settimeout(SOON)
+    assert ours.recv(1) == b""
+
+
+@BOTH
 def test_lines_are_returned_once_and_in_order(legacy: bool) -> None:
     command, wire = start(FakeDevice(legacy=legacy))
     wire.say("a 1\nb 1\na 2\na 3")

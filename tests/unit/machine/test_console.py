@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +17,11 @@ import pexpect
 import pytest
 from fake_clock import FakeClock
 from filelock import FileLock
+from stand_ins import start_python
 
 from harness.core.errors import BootError, DeviceError, HarnessError, InfrastructureError
 from harness.core.lifetime import Health
+from harness.machine import console as console_module
 from harness.machine.console import _MOST_TRACE_SECONDS, _TRACE_SECONDS, Console
 from harness.machine.session import check_machine
 from harness.targets.linux_6_1 import LINUX_6_1
@@ -96,6 +100,87 @@ def test_a_boot_that_goes_on_for_ever_is_ended(start: Start) -> None:
     with pytest.raises(BootError, match=r"did not come up within 0\.5 s") as caught:
         console.wait_for(READY, timeout=0.5, silence=60)
     assert "again" in caught.value.tail
+
+
+def test_a_machine_that_is_stopped_is_not_silent(start: Start) -> None:
+    console = start("sleep 600")
+    os.kill(console.pid, signal.SIGSTOP)
+    caught: list[BootError] = []
+
+    def wait() -> None:
+        with pytest.raises(BootError, match=r"silent for 0\.5 s") as error:
+            console.wait_for(READY, timeout=600, silence=0.5)
+        caught.append(error.value)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    while console.health.clock.beat() < 2:
+        time.sleep(0.05)
+    assert not caught
+    os.kill(console.pid, signal.SIGCONT)
+    waiting.join(60)
+    assert caught
+    assert console.health.clock.stood_still_since(0) >= 2
+
+
+HARNESS = """
+import os, sys
+from pathlib import Path
+from harness.core import patience
+from harness.core.lifetime import Health
+from harness.machine.console import Console
+
+# So short a standstill as this is none otherwise.
+patience._STILL = 1.0
+console = Console(["sleep", "600"], Path(sys.argv[1]), Health())
+begun = console.health.clock.now()
+print("ready", flush=True)
+sys.stdin.readline()
+clock = console.health.clock
+print(clock.stood_still_since(0), clock.now() - begun, flush=True)
+console.kill()
+os._exit(0)
+"""
+
+
+def test_a_harness_that_is_stopped_notices_it(tmp_path: Path) -> None:
+    """As by Ctrl-Z: the machine, which has a process group of its own, goes on."""
+    process = start_python(HARNESS, tmp_path / "log", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    begun = time.monotonic()
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(3)
+    process.send_signal(signal.SIGCONT)
+    output, _ = process.communicate("go on\n", timeout=120)
+    whole = time.monotonic() - begun
+    still, counted = map(float, output.split())
+    assert still >= 2.5
+    assert counted < whole - 1.5
+
+
+def test_what_a_kernel_complains_of_after_a_standstill(start: Start, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    said = "[    1.000000] watchdog: BUG: soft lockup - CPU#0 stuck for 33s! [sh:1]"
+    console = start(f"while ! [ -e {go} ]; do sleep 0.05; done; echo '{said}'; sleep 600")
+    os.kill(console.pid, signal.SIGSTOP)
+    while console.health.clock.beat() < 1.5:
+        time.sleep(0.05)
+    os.kill(console.pid, signal.SIGCONT)
+    go.touch()
+    with pytest.raises(BootError, match=r"^soft lockup: .*\(the host stood still for \d+\.\d s\)"):
+        console.wait_for(READY, timeout=600, silence=600)
+
+
+def test_a_machine_that_is_stopped_for_ever_is_given_up(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console_module, "_MOST_STOPPED_SECONDS", 0.5)
+    console = start("sleep 600")
+    os.kill(console.pid, signal.SIGSTOP)
+    with pytest.raises(DeviceError, match=r"has been stopped for 0\.5 s") as caught:
+        console.wait_for(READY, timeout=600, silence=600)
+    assert caught.value.hint == f"kill -CONT {console.pid} lets it go on"
 
 
 def test_a_panic_is_the_first_cause_and_its_trace_is_shown(start: Start) -> None:

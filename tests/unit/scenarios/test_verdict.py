@@ -454,3 +454,95 @@ def test_a_user_may_get_beyond_its_limit_by_what_a_process_brings_along(policy: 
     assert outcome(case, brought) is Outcome.PASSED
     far = entry_changed(overshoot=2 * 10**7)(case, seen(case))
     assert outcome(case, far) is Outcome.KILLED_LATE
+
+
+# --- what a clock that jumped explains -----------------------------------------------------
+
+LOCKUP = "<4>[   12.000000] watchdog: BUG: soft lockup - CPU#0 stuck for 33s! [sh:1]\n"
+STALL = "<3>[   12.000000] rcu: INFO: rcu_sched self-detected stall on CPU\n"
+# The rest of a report counts with its first line.
+WHOLE_STALL = (
+    STALL.replace("self-detected stall on CPU", "detected stalls on CPUs/tasks:")
+    + "<4>[   12.000001] \t(detected by 1, t=7507 jiffies, g=501, q=48 ncpus=2)\n"
+    "<3>[   12.000002] rcu: rcu_sched kthread starved for 7504 jiffies! g501 f0x2\n"
+    "<6>[   12.000003]  __schedule from schedule+0x50/0xa0\n"
+    "<4>[   12.000004] CPU: 1 PID: 64 Comm: adbd Tainted: G           O       6.1.192 #1 \n"
+    "<4>[   12.000005] PC is at _raw_spin_lock_bh+0x38/0x50\n"
+)
+ODD = "<4>[   11.900000] an odd thing happened\n"
+BUG = "<0>[   12.000000] kernel BUG at mm/mm_limits/scan.c:1!\n"
+
+
+def nobody_killed(case: Case, observations: Observations) -> Observations:
+    """The programs gave up before anybody was killed, with which all evidence agrees."""
+    change = entry_changed(rss=2 * 10**8, kills=0, last_pid=0, last_comm="")
+    return change(case, victim_lives(case, observations))
+
+
+@pytest.mark.parametrize(
+    ("change", "explained"),
+    [
+        (changed(problem="the guest does not answer any more", runs={}), True),
+        (nobody_killed, True),
+        (victim_lives, False),
+        (logged(LOCKUP), True),
+        (logged(STALL), True),
+        (logged(WHOLE_STALL), True),
+        (logged(ODD + WHOLE_STALL), False),
+        (logged(WHOLE_STALL + BUG), False),
+        (logged(STALL + BUG), False),
+        (logged(BUG), False),
+        (changed(died="RCU stall: rcu: INFO: rcu_sched detected stalls on CPUs/tasks:"), True),
+        (changed(died="kernel panic: Kernel panic - not syncing: softlockup: hung tasks"), False),
+        (changed(died="kernel bug: BUG: scheduling while atomic: sh/1/0x2"), False),
+        (edit_record("policy", "runtime"), False),
+        (edit_record("uRSS", "1"), False),
+        (run_changed(strange=("torn",)), True),
+    ],
+)
+def test_what_a_clock_that_jumped_explains(change: Change, explained: bool) -> None:
+    case = case_of("course")
+    verdict = judge(*case, change(case, seen(case)))
+    assert not verdict.passed
+    assert verdict.by_clock == explained
+
+
+@pytest.mark.parametrize(
+    ("report", "explained"),
+    [
+        ("soft lockup: BUG: soft lockup in x", True),
+        ("RCU stall: INFO: rcu detected stall in x", True),
+        ("BUG: BUG: workqueue lockup", False),
+        ("KASAN report: KASAN: use-after-free", False),
+    ],
+)
+def test_which_reports_a_clock_that_jumped_explains(report: str, explained: bool) -> None:
+    assert judge_log("whole log", "alloc", "", reports=[report]).by_clock == explained
+
+
+def test_a_pass_needs_no_explanation() -> None:
+    case = case_of("course")
+    assert not judge(*case, seen(case)).by_clock
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_only_cpu_time_depends_on_the_clock(policy: str) -> None:
+    """A task that runs when the guest is stopped has used CPU time until it goes on."""
+    case = case_of("runtime-pick", policy)
+    ends = seen(case).runs[first_run(case)].output.children
+    other = next(end.index for end in ends if end.outcome == "lived")
+    swapped = with_end(seen(case), first_run(case), other, outcome="killed", status=9)
+    swapped = with_end(
+        swapped, first_run(case), first_victim(case, seen(case)), outcome="lived", status=0
+    )
+    verdict = judge(*case, with_log(swapped, ""))
+    of_victim = [one for one in verdict.findings if one.outcome is Outcome.WRONG_VICTIM]
+    assert [one.by_clock for one in of_victim] == [policy == "runtime"]
+
+
+def test_a_verdict_that_is_withdrawn_keeps_what_was_found() -> None:
+    case = case_of("course")
+    verdict = judge(*case, victim_lives(case, seen(case)))
+    withdrawn = verdict.withdrawn("the host stood still")
+    assert withdrawn.outcome is Outcome.INFRASTRUCTURE_FAILED
+    assert withdrawn.reasons == ("the host stood still", *verdict.reasons)

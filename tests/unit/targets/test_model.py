@@ -85,6 +85,33 @@ def test_another_compiler_is_the_kernels_alone() -> None:
     assert LINUX_6_1.compilers == ("arm-linux-gnueabihf-",)
 
 
+def test_clang_builds_the_kernel_and_not_the_programs() -> None:
+    clang = LINUX_6_1.with_toolchain("llvm")
+    assert clang.is_llvm
+    assert clang.compilers == ("llvm", "arm-linux-gnueabihf-")
+    assert clang.programs_cross_compile == LINUX_6_1.programs_cross_compile
+    assert clang.setup_command == "./inv setup --toolchain llvm"
+    assert LINUX_6_1.with_toolchain("gnu") == LINUX_6_1
+
+
+def test_each_compiler_has_work_trees_of_its_own() -> None:
+    clang = LINUX_6_1.with_toolchain("llvm")
+    assert (LINUX_6_1.tree, clang.tree, clang.stock().tree) == ("", "llvm", "stock-llvm")
+    assert clang.in_tree("bench").tree == "bench-llvm"
+    assert LINUX_6_1.stock().with_toolchain("llvm").tree == "stock-llvm"
+    assert clang.with_toolchain("llvm") == clang
+
+
+def test_what_clang_cannot_build_is_said() -> None:
+    with pytest.raises(UsageError, match=r"goldfish-3\.4 cannot be built with clang: its make"):
+        GOLDFISH_3_4.with_toolchain("llvm")
+    with pytest.raises(UsageError, match="no such toolchain: 'icc'") as caught:
+        LINUX_6_1.with_toolchain("icc")
+    assert caught.value.hint == "--toolchain gnu or llvm"
+    with pytest.raises(UsageError, match="--cross-compile names a GCC"):
+        LINUX_6_1.with_cross_compile("/opt/arm-").with_toolchain("llvm")
+
+
 @pytest.mark.parametrize(
     ("given", "taken"),
     [
