@@ -13,11 +13,12 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 from harness.build.elfcheck import read_elf
 from harness.build.kconfig import (
@@ -31,29 +32,29 @@ from harness.build.kconfig import (
     settle,
     unchosen,
 )
-from harness.build.patching import (
-    Overlay,
-    WorkTree,
-    inputs,
-    load_overlay,
-    overlay,
-    read_file,
-    save_overlay,
-)
+from harness.build.patching import inputs, load_overlay, overlay, save_overlay
 from harness.build.source import KernelSource, fetch
 from harness.build.toolchain import linker, toolchain_version
+from harness.build.tree_file import Overlay
+from harness.build.work_tree import WorkTree
 from harness.core import typed_json
 from harness.core.cache import digest
-from harness.core.errors import BuildError, UsageError
+from harness.core.errors import BuildError, PatchError, SourceMovedError, UsageError
 from harness.core.process import RunOptions, require, run
 from harness.targets.model import Target
 from harness.ui.progress import Phase
 from harness.ui.workspace import Workspace
 
+Result = TypeVar("Result")
+
 # Part of every key: change it when the way in which kernels are made changes.
 _RECIPE = "2"
 _RELEASE_DIGITS = 12
 _ERROR_LINES = 6
+# How often a source is read that changes while it is read.
+_ATTEMPTS = 5
+# make removes half-made objects when it is ended; otherwise it would take them for whole ones.
+_GRACE_SECONDS = 20.0
 _HOST_TOOLS = ("make", "gcc", "bc", "bison", "flex", "perl")
 # The same input gives the same bytes, independent of user and time.
 _REPRODUCIBLE = {
@@ -82,7 +83,8 @@ _ERROR = re.compile(
 class KernelBuild:
     """A built kernel. `folder` is its cache entry; `release` is what `uname -r` must print.
 
-    `toolchain` is the version that compiler and linker print.
+    `toolchain` is the version that compiler and linker print. `is_new` says that it was not in
+    the cache.
     """
 
     target: Target
@@ -94,6 +96,7 @@ class KernelBuild:
     release: str
     toolchain: str
     source: KernelSource
+    is_new: bool = field(default=False, compare=False)
 
     @property
     def overlay(self) -> Overlay:
@@ -146,11 +149,15 @@ class _Plan:
 
 def patch(ws: Workspace, target: Target, source: str | None = None) -> Path:
     """Return the work tree of `target`, patched; `source` is as for `fetch`."""
-    pristine = fetch(ws, target, source)
-    tree = WorkTree.of(ws, pristine)
-    with tree.lock(ws):
-        _patch(ws, tree, pristine, ())
-    return tree.tree
+
+    def patched() -> Path:
+        pristine = fetch(ws, target, source)
+        tree = WorkTree.of(ws, pristine)
+        with tree.lock(ws):
+            _patch(ws, tree, pristine, ())
+        return tree.tree
+
+    return _of_a_moment(ws, patched)
 
 
 def build(
@@ -159,6 +166,7 @@ def build(
     source: str | None = None,
     extra_patches: Sequence[Path] = (),
     extra_config: Path | None = None,
+    held: ExitStack | None = None,
 ) -> KernelBuild:
     """Return the kernel of `target`; it is built if the cache does not have it.
 
@@ -166,14 +174,42 @@ def build(
     `extra_config` replace those of the fragments, a Kconfig choice as a whole. Raises
     PatchError, KconfigError, or BuildError: for an error of the compiler, for a warning in our
     own lines unless the target allows it, and for a kernel that is not the requested one.
+
+    If the kernel is built, no other run changes its tree until `held` is closed: its modules need
+    the tree as it is, and a user's folder may have changed by then.
     """
     fragments = requested_config(target, extra_config)
     toolchain = toolchain_version(target)
-    plan = _Plan(fetch(ws, target, source), extra_patches, fragments, toolchain)
-    if ws.cache.has("kernel", plan.key):
+    with ExitStack() as own:
+
+        def built() -> KernelBuild:
+            plan = _Plan(fetch(ws, target, source), extra_patches, fragments, toolchain)
+            return _built(ws, plan, own if held is None else held)
+
+        return _of_a_moment(ws, built)
+
+
+def _of_a_moment(ws: Workspace, work: Callable[[], Result]) -> Result:
+    """Return what `work` returns; do it again if the source changed meanwhile."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return work()
+        except SourceMovedError as moved:
+            ws.reporter.say(f"{moved.message}; it is read again")
+    return work()
+
+
+def _built(ws: Workspace, plan: _Plan, held: ExitStack) -> KernelBuild:
+    """Return the kernel; build it if the cache does not have it."""
+    is_new = not ws.cache.has("kernel", plan.key)
+    if is_new:
+        # Before the entry's own lock, as wherever both are held.
+        held.enter_context(WorkTree.of(ws, plan.source).lock(ws))
+    else:
         with ws.reporter.phase("build kernel") as phase:
             phase.mark_cached()
     folder = ws.cache.ensure("kernel", plan.key, lambda entry: _make_entry(ws, plan, entry))
+    target = plan.target
     return KernelBuild(
         target=target,
         key=plan.key,
@@ -182,8 +218,9 @@ def build(
         vmlinux=folder / "vmlinux",
         config=folder / "config",
         release=plan.release,
-        toolchain=toolchain,
+        toolchain=plan.toolchain,
         source=plan.source,
+        is_new=is_new,
     )
 
 
@@ -212,27 +249,43 @@ def _make_entry(ws: Workspace, plan: _Plan, entry: Path) -> None:
     log.unlink(missing_ok=True)
     make = KernelMake(ws, plan.target, tree, plan.release, plan.local_version, log)
     with tree.lock(ws):
-        files = _patch(ws, tree, plan.source, plan.extra_patches)
+        patched = _patch(ws, tree, plan.source, plan.extra_patches)
         make.forget()
+        make.compile_with(plan.toolchain)
         with ws.reporter.phase("configure kernel"):
             _configure(make, plan.fragments)
         with ws.reporter.phase("build kernel") as phase:
-            _compile(make, files, phase)
-        _collect(make, plan, files, entry)
+            _compile(make, patched, phase)
+        _collect(make, plan, patched.files, entry)
         make.remember(plan.key)
+
+
+@dataclass(frozen=True)
+class _Patched:
+    """The overlay of a work tree, and the pristine files that it replaces."""
+
+    files: Overlay
+    before: Overlay
 
 
 def _patch(
     ws: Workspace, tree: WorkTree, source: KernelSource, extra_patches: Sequence[Path]
-) -> Overlay:
+) -> _Patched:
+    """Bring a work tree in step with its source and the patches."""
     with ws.reporter.phase("patch kernel") as phase:
-        files = overlay(ws, source, extra_patches)
+        try:
+            files = overlay(ws, source, extra_patches)
+        except PatchError:
+            # It may be due to a file that is just being saved.
+            tree.pristine.check_unmoved()
+            raise
+        before = {path: tree.pristine.read(path) for path in files}
         if tree.half_applied():
             ws.reporter.say("the tree was left half-patched; it is done again")
         phase.note("bring the tree in step")
         if not tree.sync(files):
             phase.mark_cached()
-    return files
+    return _Patched(files, before)
 
 
 def _configure(make: KernelMake, fragments: Sequence[Fragment]) -> None:
@@ -253,8 +306,8 @@ def _configure(make: KernelMake, fragments: Sequence[Fragment]) -> None:
     check_survived(requested, config.read_text(), fragments, symbols)
 
 
-def _compile(make: KernelMake, files: Overlay, phase: Phase) -> None:
-    warnings = Warnings(make, files)
+def _compile(make: KernelMake, patched: _Patched, phase: Phase) -> None:
+    warnings = Warnings(make, patched.files, patched.before)
     warnings.redo()
     numbers = count(1)
 
@@ -351,6 +404,8 @@ class KernelMake:
             # than without ccache. Files that .incbin includes are not on the list: see
             # harness/build/ccached.
             "CCACHE_DEPEND": "1",
+            # Nor is a new header on it that hides one that is.
+            "CCACHE_NAMESPACE": self.tree.pristine.namespace,
         }
         return {**_REPRODUCIBLE, **ccache}
 
@@ -374,7 +429,9 @@ class KernelMake:
         try:
             return run(
                 self.argv(*goals),
-                RunOptions(env={**self.environment(), **(env or {})}, on_line=watch),
+                RunOptions(
+                    env={**self.environment(), **(env or {})}, on_line=watch, grace=_GRACE_SECONDS
+                ),
                 log=self.log,
                 error=BuildError,
                 what=f"make {goals[-1]}",
@@ -406,6 +463,13 @@ class KernelMake:
     def release_built(self) -> str:
         """Return the release of the kernel in the build folder."""
         return (self.tree.build / "include/config/kernel.release").read_text().strip()
+
+    def compile_with(self, toolchain: str) -> None:
+        """Empty the build folder if another compiler filled it: an old kernel has no such rule."""
+        known = self.tree.folder / "toolchain"
+        if known.is_file() and known.read_text() != toolchain:
+            shutil.rmtree(self.tree.build, ignore_errors=True)
+        known.write_text(toolchain)
 
     def forget(self) -> None:
         """Forget which kernel the build folder has; call it before the folder is changed."""
@@ -463,6 +527,8 @@ def prepared(ws: Workspace, kernel: KernelBuild, log: Path) -> Iterator[KernelMa
 class Warnings:
     """Compiler warnings in the files of an overlay, which a kernel may not have.
 
+    `before` are the pristine files that it replaces.
+
     make compiles a file once, and so shows its warnings once. They are therefore recorded as
     they come, and a file with warnings is compiled again in the next build, whether this one
     succeeds or not.
@@ -470,6 +536,7 @@ class Warnings:
 
     make: KernelMake
     files: Overlay
+    before: Overlay
 
     @property
     def _memory(self) -> Path:
@@ -502,7 +569,7 @@ class Warnings:
         file = self.files.get(name)
         if file is None:
             return False
-        before = read_file(self.make.tree.pristine / name)
+        before = self.before.get(name)
         old = set(before.data.splitlines()) if before is not None else set()
         lines = file.data.splitlines()
         return not 0 < line <= len(lines) or lines[line - 1] not in old

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from elftools.elf.elffile import ELFFile
 
 from harness.build.elfcheck import read_elf
 from harness.build.kernel import KernelBuild, KernelMake, prepared
+from harness.build.work_tree import WorkTree
 from harness.core.cache import digest
 from harness.core.errors import BuildError
 from harness.core.paths import MODULES
@@ -52,9 +54,12 @@ def build(ws: Workspace, kernel: KernelBuild, source: Path | None = None) -> Mod
     sources = module_sources(source)
     parts = [part for path in sources for part in (path.name, path.read_bytes())]
     key = digest(kernel.key, *parts)
-    with ws.reporter.phase("build modules") as phase:
+    with ws.reporter.phase("build modules") as phase, ExitStack() as held:
         if ws.cache.has("modules", key):
             phase.mark_cached()
+        else:
+            # Before the entry's own lock, as wherever both are held.
+            held.enter_context(WorkTree.of(ws, kernel.source).lock(ws))
         folder = ws.cache.ensure(
             "modules", key, lambda entry: _make(ws, kernel, key, entry, source)
         )

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -161,13 +162,14 @@ class Cache:
         return self.root / kind / key
 
     @contextmanager
-    def lock(self, name: str, *, wait: bool = True) -> Iterator[bool]:
+    def lock(self, name: str, *, wait: bool = True, again: bool = False) -> Iterator[bool]:
         """Hold a lock that other runs on this machine respect; yield whether this run holds it.
 
-        Without `wait`, take it only if it is free.
+        Without `wait`, take it only if it is free. With `again`, a thread that holds it already
+        takes it once more.
         """
         folder = self.root / "locks"
-        lock, ours = FileLock(folder / f"{name}.lock"), True
+        lock, ours = FileLock(folder / f"{name}.lock", is_singleton=again), True
         try:
             with disk_full_named(self.root):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -237,12 +239,18 @@ class Cache:
         with suppress(OSError):
             os.utime(entry)
 
-    def note(self, value: object, kind: str, *about: str | bytes) -> None:
-        """Store a value for `noted`, in place of the last one: a server's answer, or the like."""
+    def note(self, value: object, kind: str, *about: str | bytes, exact: bool = False) -> None:
+        """Store a value for `noted`, in place of the last one: a server's answer, or the like.
+
+        With `exact`, texts may be such as paths are (see typed_json.to_text).
+        """
         path = self.note_path(kind, *about)
         with disk_full_named(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(typed_json.to_text(value))
+            # Another run may be reading it.
+            new = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+            new.write_text(typed_json.to_text(value, None if exact else 2, exact=exact))
+            new.replace(path)
 
     def noted(self, form: type[T], kind: str, *about: str | bytes) -> T | None:
         """Return the value that `note` stored last; None if there is none that can be read."""

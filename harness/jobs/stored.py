@@ -23,7 +23,7 @@ DEFAULT_DAYS = 30
 _DAY = 86400
 _TREES = "trees"
 # Folders without entries: they are small, or, as ccache's, limit their size themselves.
-_NO_ENTRIES = ("branches", "candidates", "ccache", "directories", "locks", "logs")
+_NO_ENTRIES = ("branches", "built", "candidates", "ccache", "directories", "locks", "logs")
 
 
 @dataclass(frozen=True)

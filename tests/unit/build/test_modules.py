@@ -12,7 +12,7 @@ from fakekernel import LIMITS_C, MODULE_C, FakeRepository
 from harness.build.kernel import KernelBuild
 from harness.build.kernel import build as build_kernel
 from harness.build.modules import build, check_module, module_info
-from harness.build.patching import WorkTree
+from harness.build.work_tree import WorkTree
 from harness.core.errors import BuildError
 from harness.targets.model import ElfAbi
 

@@ -21,19 +21,17 @@ from hypothesis import strategies as st
 
 from harness.build import patching, source
 from harness.build.patching import (
-    Overlay,
     PatchReport,
-    TreeFile,
-    WorkTree,
     check,
     inputs,
     load_overlay,
     overlay,
-    read_file,
     save_overlay,
     steps,
-    write_file,
 )
+from harness.build.pristine import FixedTree
+from harness.build.tree_file import Overlay, TreeFile, read_file, write_file
+from harness.build.work_tree import WorkTree
 from harness.core.errors import PatchError, UsageError, VerdictError
 
 # The second hunk takes away a line that the file does not have.
@@ -154,7 +152,7 @@ def test_kinds_of_files_are_kept(fake: FakeRepository, tree: WorkTree) -> None:
 def test_any_overlay_follows_any_other(tmp_path: Path, overlays: list[Overlay]) -> None:
     folder = tmp_path / "any"
     folder.mkdir(exist_ok=True)
-    tree = WorkTree(folder, TREE)
+    tree = WorkTree(folder, FixedTree(TREE))
     for files in overlays:
         tree.sync(files)
         assert contents(tree.tree) == expected(TREE, files)
@@ -176,7 +174,7 @@ def test_a_half_applied_tree_is_seen_and_mended(
         write_file(path, file, scratch)
 
     with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
-        patched.setattr("harness.build.patching.write_file", killed)
+        patched.setattr("harness.build.work_tree.write_file", killed)
         tree.sync(files)
     assert len(done) == writes
     assert tree.half_applied() == (writes < len(files))
