@@ -8,11 +8,9 @@ says which build it is.
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,27 +18,24 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
+from harness.build.compiler_warnings import Warnings
+from harness.build.configure import configure, made_from
 from harness.build.elfcheck import read_elf
 from harness.build.kconfig import (
     Fragment,
-    check_survived,
     format_fragment,
-    merge,
-    parse_config,
     read_fragment,
-    read_symbols,
-    settle,
-    unchosen,
 )
+from harness.build.kernel_make import KernelMake
 from harness.build.patching import inputs, load_overlay, overlay, save_overlay
 from harness.build.source import KernelSource, fetch
-from harness.build.toolchain import linker, toolchain_version
+from harness.build.toolchain import toolchain_version
 from harness.build.tree_file import Overlay
 from harness.build.work_tree import WorkTree
 from harness.core import typed_json
 from harness.core.cache import digest
 from harness.core.errors import BuildError, PatchError, SourceMovedError, UsageError
-from harness.core.process import RunOptions, require, run
+from harness.core.process import require
 from harness.targets.model import Target
 from harness.ui.progress import Phase
 from harness.ui.workspace import Workspace
@@ -50,33 +45,11 @@ Result = TypeVar("Result")
 # Part of every key: change it when the way in which kernels are made changes.
 _RECIPE = "2"
 _RELEASE_DIGITS = 12
-_ERROR_LINES = 6
 # How often a source is read that changes while it is read.
 _ATTEMPTS = 5
-# make removes half-made objects when it is ended; otherwise it would take them for whole ones.
-_GRACE_SECONDS = 20.0
 _HOST_TOOLS = ("make", "gcc", "bc", "bison", "flex", "perl")
-# The same input gives the same bytes, independent of user and time.
-_REPRODUCIBLE = {
-    "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
-    "KBUILD_BUILD_USER": "goldfish-oom",
-    "KBUILD_BUILD_HOST": "goldfish-oom",
-    "KBUILD_BUILD_VERSION": "1",
-}
-_CCACHE_SIZE = "2G"
 # The beginning of the Kconfig symbols that our files add.
 _OURS = "CONFIG_MM_LIMITS"
-CCACHED = Path(__file__).with_name("ccached")
-
-_DIAGNOSTIC = re.compile(
-    r"(?P<file>[^\s:]+):(?P<line>\d+)(?::\d+)?: (?P<kind>warning|(?:fatal )?error): .*"
-)
-_ERROR = re.compile(
-    r"(?:.*: )?(?:fatal )?error: .*|.*: undefined reference to .*|ERROR: .*|.*\bError: .*"
-    r"|.*: syntax error.*|make(?:\[\d+\])?: \*\*\* .*"
-    # Kconfig's message for a tree without the board's configuration.
-    r"|\*\*\* Can't find .*"
-)
 
 
 @dataclass(frozen=True)
@@ -252,8 +225,14 @@ def _make_entry(ws: Workspace, plan: _Plan, entry: Path) -> None:
         patched = _patch(ws, tree, plan.source, plan.extra_patches)
         make.forget()
         make.compile_with(plan.toolchain)
-        with ws.reporter.phase("configure kernel"):
-            _configure(make, plan.fragments)
+        with ws.reporter.phase("configure kernel") as phase:
+            how = (plan.record[name] for name in ("recipe", "toolchain", "make", "configuration"))
+            source = made_from(make, patched.files, *how)
+            if make.is_configured(source):
+                phase.mark_cached()
+            else:
+                configure(make, plan.fragments)
+                make.configured(source)
         with ws.reporter.phase("build kernel") as phase:
             _compile(make, patched, phase)
         _collect(make, plan, patched.files, entry)
@@ -286,24 +265,6 @@ def _patch(
         if not tree.sync(files):
             phase.mark_cached()
     return _Patched(files, before)
-
-
-def _configure(make: KernelMake, fragments: Sequence[Fragment]) -> None:
-    """Write `.config`, and check that every requested line survived."""
-    symbols = read_symbols(make.tree.tree, make.target.arch)
-    requested = settle(fragments, symbols)
-    fragment = make.tree.folder / "requested.config"
-    fragment.write_text(format_fragment(requested))
-    # allnoconfig and the like read the fragment themselves, so that symbols which become visible
-    # by it stay off unless requested. Over a defconfig the fragment is merged.
-    make(make.target.board.base_config, env={"KCONFIG_ALLCONFIG": str(fragment)})
-    config = make.tree.build / ".config"
-    text = config.read_text()
-    merged = merge(text, {**unchosen(requested, text, symbols), **requested})
-    if parse_config(merged) != parse_config(text):
-        config.write_text(merged)
-    make(make.target.update_config)
-    check_survived(requested, config.read_text(), fragments, symbols)
 
 
 def _compile(make: KernelMake, patched: _Patched, phase: Phase) -> None:
@@ -358,141 +319,6 @@ def _check_vmlinux(vmlinux: Path, plan: _Plan) -> None:
         raise BuildError(f"vmlinux does not call itself {plan.release}")
 
 
-# --- make -------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class KernelMake:
-    """A `make` for one kernel, in its work tree; call it under the tree's lock."""
-
-    ws: Workspace
-    target: Target
-    tree: WorkTree
-    release: str
-    local_version: str
-    log: Path
-
-    def argv(self, *goals: str) -> list[str]:
-        """Return the command for `goals`, which may also set variables."""
-        compiler = f"{self.target.cross_compile}gcc"
-        if shutil.which("ccache"):
-            compiler = f"{self._ccached} {compiler}"
-        return [
-            "make",
-            "-C",
-            str(self.tree.tree),
-            f"O={self.tree.build}",
-            f"-j{self.ws.jobs}",
-            f"ARCH={self.target.arch}",
-            f"CROSS_COMPILE={self.target.cross_compile}",
-            f"CC={compiler}",
-            f"LD={linker(self.target)}",
-            f"LOCALVERSION={self.local_version}",
-            *self.target.make_variables,
-            *goals,
-        ]
-
-    def environment(self) -> dict[str, str]:
-        """Return the variables that `make` gets besides those that every program gets."""
-        ccache = {
-            "CCACHE_DIR": str(self.ws.cache.root / "ccache"),
-            "CCACHE_MAXSIZE": _CCACHE_SIZE,
-            # An object that was compiled in one tree also serves a tree elsewhere.
-            "CCACHE_BASEDIR": str(self.tree.folder),
-            "CCACHE_NOHASHDIR": "1",
-            # The compiler lists the headers as it compiles, so a first build costs little more
-            # than without ccache. Files that .incbin includes are not on the list: see
-            # harness/build/ccached.
-            "CCACHE_DEPEND": "1",
-            # Nor is a new header on it that hides one that is.
-            "CCACHE_NAMESPACE": self.tree.pristine.namespace,
-        }
-        return {**_REPRODUCIBLE, **ccache}
-
-    def __call__(
-        self,
-        *goals: str,
-        env: Mapping[str, str] | None = None,
-        on_line: Callable[[str], None] | None = None,
-    ) -> str:
-        """Make `goals` and return the output; BuildError names the first errors in it."""
-        self.tree.build.mkdir(parents=True, exist_ok=True)
-        shutil.copy(CCACHED, self._ccached)
-        errors: list[str] = []
-
-        def watch(line: str) -> None:
-            if _ERROR.fullmatch(line):
-                errors.append(self.shorten(line))
-            if on_line is not None:
-                on_line(line)
-
-        try:
-            return run(
-                self.argv(*goals),
-                RunOptions(
-                    env={**self.environment(), **(env or {})}, on_line=watch, grace=_GRACE_SECONDS
-                ),
-                log=self.log,
-                error=BuildError,
-                what=f"make {goals[-1]}",
-            ).output
-        except BuildError as failed:
-            if not errors:
-                raise
-            raise BuildError(
-                f"make {goals[-1]} failed: {errors[0].strip()}",
-                log=self.log,
-                tail="\n".join(errors[1:_ERROR_LINES]),
-            ) from failed
-
-    def shorten(self, line: str) -> str:
-        """Return a line of output with its paths relative to the kernel tree."""
-        for prefix in (f"{self.tree.tree}/", "../source/"):
-            line = line.replace(prefix, "")
-        return line
-
-    def files_named(self, path: str) -> list[str]:
-        """Return the files of the kernel tree that a compiler's message may mean by `path`.
-
-        It is absolute, or relative to the compiler's directory: ccache makes it so.
-        """
-        tree = self.tree.tree
-        places = [Path(os.path.normpath(folder / path)) for folder in (self.tree.build, tree)]
-        return [place.relative_to(tree).as_posix() for place in places if tree in place.parents]
-
-    def release_built(self) -> str:
-        """Return the release of the kernel in the build folder."""
-        return (self.tree.build / "include/config/kernel.release").read_text().strip()
-
-    def compile_with(self, toolchain: str) -> None:
-        """Empty the build folder if another compiler filled it: an old kernel has no such rule."""
-        known = self.tree.folder / "toolchain"
-        if known.is_file() and known.read_text() != toolchain:
-            shutil.rmtree(self.tree.build, ignore_errors=True)
-        known.write_text(toolchain)
-
-    def forget(self) -> None:
-        """Forget which kernel the build folder has; call it before the folder is changed."""
-        self._marker.unlink(missing_ok=True)
-
-    def remember(self, key: str) -> None:
-        """Record that the build folder has the kernel `key`, ready for modules."""
-        self._marker.write_text(key)
-
-    def is_at(self, key: str) -> bool:
-        """Return whether the build folder has the kernel `key`."""
-        return self._marker.is_file() and self._marker.read_text() == key
-
-    @property
-    def _ccached(self) -> Path:
-        """A copy of the script, so that make records no path of the repository."""
-        return self.tree.folder / CCACHED.name
-
-    @property
-    def _marker(self) -> Path:
-        return self.tree.folder / "built"
-
-
 @contextmanager
 def prepared(ws: Workspace, kernel: KernelBuild, log: Path) -> Iterator[KernelMake]:
     """Yield `make` with the kernel's tree and build folder locked and ready for its modules.
@@ -518,69 +344,3 @@ def prepared(ws: Workspace, kernel: KernelBuild, log: Path) -> Iterator[KernelMa
                 )
             make.remember(kernel.key)
         yield make
-
-
-# --- warnings ---------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Warnings:
-    """Compiler warnings in the files of an overlay, which a kernel may not have.
-
-    `before` are the pristine files that it replaces.
-
-    make compiles a file once, and so shows its warnings once. They are therefore recorded as
-    they come, and a file with warnings is compiled again in the next build, whether this one
-    succeeds or not.
-    """
-
-    make: KernelMake
-    files: Overlay
-    before: Overlay
-
-    @property
-    def _memory(self) -> Path:
-        return self.make.tree.folder / "warnings.txt"
-
-    def _lines(self) -> list[str]:
-        return self._memory.read_text().splitlines() if self._memory.is_file() else []
-
-    def redo(self) -> None:
-        """Have the files compiled again that had warnings last time."""
-        for line in self._lines():
-            file = self.make.tree.tree / line.split(":", 1)[0]
-            if file.is_file():
-                os.utime(file)
-        self._memory.unlink(missing_ok=True)
-
-    def see(self, line: str) -> None:
-        """Record the line if it is a warning in a line of ours."""
-        found = _DIAGNOSTIC.fullmatch(line)
-        if found is None or found["kind"] != "warning":
-            return
-        for name in self.make.files_named(found["file"]):
-            if self.is_ours(name, int(found["line"])):
-                with self._memory.open("a") as memory:
-                    memory.write(name + line[len(found["file"]) :] + "\n")
-                return
-
-    def is_ours(self, name: str, line: int) -> bool:
-        """Return whether the line is one that the pristine file does not have."""
-        file = self.files.get(name)
-        if file is None:
-            return False
-        before = self.before.get(name)
-        old = set(before.data.splitlines()) if before is not None else set()
-        lines = file.data.splitlines()
-        return not 0 < line <= len(lines) or lines[line - 1] not in old
-
-    def judge(self) -> None:
-        """Raise BuildError if there were warnings; only report them if the target allows them."""
-        lines = list(dict.fromkeys(self._lines()))
-        if not lines:
-            return
-        message = f"{len(lines)} compiler warning(s) in our own files: {lines[0]}"
-        if not self.make.target.warnings_stop:
-            self.make.ws.reporter.say(message)
-            return
-        raise BuildError(message, log=self.make.log, tail="\n".join(lines[1:_ERROR_LINES]))

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from harness.build.editors import is_temporary
 from harness.build.tree_file import TreeFile, content_id, read_file
 from harness.core.cache import digest
 from harness.core.errors import SourceError, SourceMovedError
@@ -65,6 +66,12 @@ def walk(root: Path, folder: str = "") -> Iterator[FoundFile]:
             yield FoundFile(name, entry.stat(follow_symlinks=False))
 
 
+def walk_sources(root: Path) -> list[FoundFile]:
+    """Return what walk() finds below a user's folder, without what editors keep there."""
+    with unreadable_named():
+        return [file for file in walk(root) if not is_temporary(file.name)]
+
+
 @dataclass(frozen=True)
 class Listing:
     """The files of a folder at one moment: a content_id() for each name.
@@ -98,8 +105,7 @@ class Listing:
 
     def moved(self) -> list[str]:
         """Return the files that were written to, added or removed since they were listed."""
-        with unreadable_named():
-            now = {file.name: file for file in walk(self.root) if file.is_source}
+        now = {file.name: file for file in walk_sources(self.root) if file.is_source}
         names = now.keys() | self.files.keys()
         return sorted(name for name in names if self._has_moved(name, now.get(name)))
 

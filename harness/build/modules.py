@@ -12,7 +12,8 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 
 from harness.build.elfcheck import read_elf
-from harness.build.kernel import KernelBuild, KernelMake, prepared
+from harness.build.kernel import KernelBuild, prepared
+from harness.build.kernel_make import KernelMake
 from harness.build.work_tree import WorkTree
 from harness.core.cache import digest
 from harness.core.errors import BuildError

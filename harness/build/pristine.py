@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from harness.build.listing import Listing
 from harness.build.stale_objects import ambiguous_headers
 from harness.build.tree_file import TreeFile, read_file
 from harness.core import typed_json
+from harness.core.cache import digest
 from harness.core.errors import SourceError
 from harness.core.process import RunOptions, run
 
@@ -30,6 +32,9 @@ class Pristine(Protocol):
     @property
     def namespace(self) -> str:
         """What ccache knows holds for trees with the same one."""
+
+    def digest_without(self, endings: tuple[str, ...]) -> str:
+        """Return a digest that stays if only files with these endings change."""
 
     def read(self, name: str) -> TreeFile | None:
         """Return a file, or None if there is none."""
@@ -57,6 +62,10 @@ class FixedTree:
     root: Path
     key: str = ""
     namespace: str = ""
+
+    def digest_without(self, endings: tuple[str, ...]) -> str:
+        """Return the key: nothing changes."""
+        return self.key
 
     def read(self, name: str) -> TreeFile | None:
         """Return a file, or None if there is none."""
@@ -96,6 +105,11 @@ class UserFolder:
     def namespace(self) -> str:
         """A digest of the headers that may hide each other."""
         return ambiguous_headers(self.listing.files)
+
+    def digest_without(self, endings: tuple[str, ...]) -> str:
+        """Return a digest over the other files."""
+        others = [pair for pair in self.listing.files.items() if not pair[0].endswith(endings)]
+        return digest(*(os.fsencode(text) for pair in sorted(others) for text in pair))
 
     def read(self, name: str) -> TreeFile | None:
         """Return a file as it was listed."""

@@ -25,7 +25,14 @@ from backports import tarfile
 from harness.build import debian, git_source
 from harness.build.built_in import built_in
 from harness.build.git_source import OTHER_SOURCE
-from harness.build.listing import Listing, list_folder, shown, unreadable, unreadable_named, walk
+from harness.build.listing import (
+    Listing,
+    list_folder,
+    shown,
+    unreadable,
+    unreadable_named,
+    walk_sources,
+)
 from harness.core import typed_json
 from harness.core.cache import KEY_LENGTH, file_sha256
 from harness.core.environment import environment_of
@@ -337,8 +344,7 @@ def _from_directory(ws: Workspace, target: Target, path: Path, phase: Phase) -> 
     version = tree_version(path)
     check_version(version, target, str(path))
     phase.note(f"read {path}")
-    with unreadable_named():
-        found = list(walk(path))
+    found = walk_sources(path)
     listing, read = list_folder(ws, path, found, built_in(ws, target, path, found))
     if not read:
         phase.mark_cached()

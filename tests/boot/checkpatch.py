@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.build.kernel import KernelBuild, KernelMake, Warnings, prepared
+from harness.build.compiler_warnings import Warnings
+from harness.build.kernel import KernelBuild, prepared
+from harness.build.kernel_make import KernelMake
 from harness.build.modules import copy_sources, module_sources
 from harness.build.patching import steps
 from harness.build.source import KernelSource

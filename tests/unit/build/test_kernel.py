@@ -16,14 +16,13 @@ from fakekernel import HOOK_PATCH, LIMITS_C, FakeRepository
 from stand_ins import script
 
 from harness.build.kernel import (
-    CCACHED,
     KernelBuild,
-    KernelMake,
     build,
     patch,
     prepared,
     requested_config,
 )
+from harness.build.kernel_make import CCACHED, KernelMake
 from harness.build.patching import overlay
 from harness.build.tree_file import Overlay
 from harness.build.work_tree import WorkTree
@@ -403,6 +402,33 @@ def test_modules_of_a_state_that_is_gone_are_refused(fake: FakeRepository) -> No
         prepared(fake.ws, kernel, fake.ws.logs / "x.log"),
     ):
         pytest.fail("its tree is gone")
+
+
+def configured(fake: FakeRepository) -> bool:
+    """Whether the last kernel was configured anew."""
+    phases = [line for line in fake.said.getvalue().splitlines() if "configure kernel:" in line]
+    return "up to date" not in phases[-1]
+
+
+def test_it_is_configured_only_if_something_may_ask_for_it(fake: FakeRepository) -> None:
+    build_it(fake)
+    assert configured(fake)
+    edit(fake, "pages -= 1 << order;", "pages -= 1 << order + 0;")
+    build_it(fake)
+    assert not configured(fake)
+    build_it(fake, config="CONFIG_MODULES=y\n")
+    assert configured(fake)
+    # With the configuration of the user's file gone, too.
+    (fake.common / "mm/limits.c").write_text(LIMITS_C + "/* more */\n")
+    build_it(fake)
+    assert configured(fake)
+    (fake.pristine / "Kconfig").open("a").write("# more\n")
+    build_it(fake)
+    assert configured(fake)
+    (WorkTree.of(fake.ws, build_it(fake).source).build / ".config").open("a").write("# by hand\n")
+    write_limits(fake, LIMITS_C)
+    build_it(fake)
+    assert configured(fake)
 
 
 def test_what_another_compiler_made_is_made_anew(

@@ -235,6 +235,20 @@ class killed:  # noqa: N801
         return kind is Killed
 
 
+def test_a_link_in_a_folders_place_leads_to_nobody_elses_files(mine: Folder) -> None:
+    mine.write(foo__a="1", bar__a="1")
+    mine.sync()
+    shutil.rmtree(mine.root / "foo")
+    (mine.root / "foo").symlink_to("bar")
+    mine.write(z="1")
+    with killed(1) as was_killed:
+        mine.work.sync({})
+    assert was_killed
+    # The link is there, and foo/a in doubt: it is not bar/a.
+    assert (mine.work.tree / "foo").is_symlink()
+    mine.sync()
+
+
 # --- what happens in a kernel's tree -------------------------------------------------
 
 
