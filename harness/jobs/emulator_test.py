@@ -102,10 +102,14 @@ class Run:
             self.ws.reporter.scenario_end(judged.end, judged.kills)
 
 
-def run(ws: Workspace, options: EmulatorTestOptions) -> int:
-    """Test a kernel; return the exit status.
+def run(
+    ws: Workspace,
+    options: EmulatorTestOptions,
+    seen: Callable[[RunResult], object] = lambda _: None,
+) -> int:
+    """Test a kernel; return the exit status. Pass what is known at the end to `seen`.
 
-    That is 0 if every scenario passed, and 1 if the kernel did something wrong.
+    The status is 0 if every scenario passed, and 1 if the kernel did something wrong.
 
     Raise UsageError for an unknown policy, trigger or scenario, and other HarnessErrors if
     nothing is known about the kernel. In every case the results up to then are in a folder
@@ -135,6 +139,8 @@ def run(ws: Workspace, options: EmulatorTestOptions) -> int:
         if test.summary.status is not Status.FAILED:
             raise
         return EXIT_FAILED
+    finally:
+        seen(test.summary)
     return finish(test)
 
 

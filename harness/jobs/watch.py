@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""`emulator-test --watch`: the test again at each save, with what changed since the last time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.core.errors import HarnessError, UsageError
+from harness.jobs import cli, emulator_test
+from harness.jobs.inputs import Inputs, places_of, read_inputs
+from harness.jobs.options import EmulatorTestOptions
+from harness.jobs.saves import Abandoned, Saves
+from harness.results.run_result import RunResult
+from harness.ui.workspace import Workspace
+
+# A verdict, by policy and scenario.
+Verdicts = Mapping[tuple[str, str], str]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A run that came to its end: what it was made from, and its verdicts."""
+
+    inputs: Inputs
+    verdicts: Verdicts
+
+
+def run(ws: Workspace, options: EmulatorTestOptions) -> None:
+    """Test the kernel, and test it again at each save, until the user interrupts.
+
+    A save during a test ends that test, and another one begins. Raise UsageError for a wrong
+    option; other errors end only one test.
+    """
+    places = places_of(options)
+    now: Inputs | None = None
+    last: Tested | None = None
+
+    def is_save(path: Path) -> bool:
+        # While they are read, anything may be one.
+        return (now or Inputs({})).differs(path)
+
+    with Saves([place.path for place in places], is_save) as saves:
+        while True:
+            now = None
+            saves.forget()
+            now = read_inputs(ws, options, places)
+            if last is None or now != last.inputs:
+                try:
+                    with saves.giving_up():
+                        last = _test(ws, options, now, last)
+                except Abandoned:
+                    ws.reporter.say("a file was saved: the test begins again")
+                    continue
+            folders = ", ".join(str(place.path) for place in places)
+            ws.reporter.say(f"waiting for a save in {folders}; Ctrl-C ends it")
+            saves.wait()
+
+
+def _test(
+    ws: Workspace, options: EmulatorTestOptions, inputs: Inputs, last: Tested | None
+) -> Tested:
+    """Run one test, and report what has changed since the last one."""
+    seen: list[RunResult] = []
+    status, failure = 0, None
+    try:
+        status = emulator_test.run(ws, options, seen.append)
+    except UsageError:
+        raise
+    except HarnessError as error:
+        failure = error
+    verdicts = verdicts_of(seen[-1]) if seen else {}
+    if last is not None:
+        for line in (
+            *(f"changed: {line}" for line in inputs.changes_since(last.inputs)),
+            *(f"verdict: {line}" for line in differences(last.verdicts, verdicts)),
+        ):
+            ws.reporter.say(line)
+    if failure is not None:
+        cli.report(failure, ws.reporter)
+        # What is compared next time is the last run that has verdicts.
+        return Tested(inputs, verdicts or (last.verdicts if last is not None else {}))
+    ws.reporter.close(status)
+    return Tested(inputs, verdicts)
+
+
+def verdicts_of(result: RunResult) -> Verdicts:
+    """Return all verdicts of a run."""
+    return {(one.policy, one.scenario): one.outcome.value for one in result.judged}
+
+
+def differences(before: Verdicts, now: Verdicts) -> list[str]:
+    """Return a line for each verdict that differs, and if none does, one that says so."""
+    if not now:
+        return ["none"]
+    lines = []
+    for place in dict.fromkeys((*now, *before)):
+        old, new = before.get(place, "none"), now.get(place, "none")
+        if old != new:
+            policy, scenario = place
+            name = f"{scenario} {policy}".strip()
+            lines.append(f"{name}: {old} → {new}")
+    return lines or ["the same as before"]
