@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from harness.build.editors import is_temporary
 from harness.build.tree_file import TreeFile, content_id, read_file
 from harness.core.cache import digest
+from harness.core.editors import is_temporary
 from harness.core.errors import SourceError, SourceMovedError
 from harness.ui.workspace import Workspace
 

@@ -16,6 +16,7 @@ from harness.build.kernel import KernelBuild, prepared
 from harness.build.kernel_make import KernelMake
 from harness.build.work_tree import WorkTree
 from harness.core.cache import digest
+from harness.core.editors import is_temporary
 from harness.core.errors import BuildError
 from harness.core.paths import MODULES
 from harness.ui.workspace import Workspace
@@ -70,13 +71,17 @@ def build(ws: Workspace, kernel: KernelBuild, source: Path | None = None) -> Mod
 def module_sources(source: Path | None = None) -> list[Path]:
     """Return the files that the modules of `source` (default: `module/`) are built from.
 
-    Files that a build in that folder left are not among them.
+    Files that a build in that folder left, or an editor keeps there, are not among them.
     """
     return [
         path
         for path in sorted((source or MODULES).iterdir())
         if path.name in ("Kbuild", "Makefile")
-        or (path.suffix in (".c", ".h") and not path.name.endswith(".mod.c"))
+        or (
+            path.suffix in (".c", ".h")
+            and not path.name.endswith(".mod.c")
+            and not is_temporary(path.name)
+        )
     ]
 
 

@@ -29,14 +29,15 @@ from harness.build.toolchain import is_needed, tool_version
 from harness.build.tree_faults import is_sound, script_of
 from harness.build.tree_file import Overlay, TreeFile, read_file, write_file
 from harness.core import typed_json
+from harness.core.editors import is_temporary
 from harness.core.errors import PatchError, UsageError, VerdictError
 from harness.core.paths import COMMON
 from harness.core.process import RunOptions, require, run
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
-# Endings of the files that editors and failed patches leave beside a file.
-_LEFTOVERS = ("~", ".orig", ".rej", ".swp")
+# Endings of the files that failed patches leave beside a file.
+_LEFTOVERS = (".orig", ".rej")
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def common_files(target: Target) -> dict[str, TreeFile]:
         return files
     for path in sorted(COMMON.rglob("*")):
         hidden = path.name.startswith(".") or path.name.endswith(_LEFTOVERS)
-        if not hidden and (file := read_file(path)) is not None:
+        if not (hidden or is_temporary(path.name)) and (file := read_file(path)) is not None:
             files[path.relative_to(COMMON).as_posix()] = file
     return files
 

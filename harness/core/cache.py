@@ -24,6 +24,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 from harness.core import typed_json
+from harness.core.editors import is_temporary
 from harness.core.errors import NO_PLACE, NOT_ALLOWED, DiskFullError, InfrastructureError
 from harness.core.lifetime import check_stopped
 from harness.core.paths import CACHE_HINT
@@ -56,13 +57,13 @@ def file_sha256(path: Path) -> str:
 def tree_digest(*roots: Path) -> str:
     """Return a key over the names and contents of all files below `roots`.
 
-    Files in `__pycache__` do not count.
+    Files in `__pycache__`, and those that editors keep beside a file, do not count.
     """
     parts: list[str | bytes] = []
     for root in roots:
         files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
         for path in files:
-            if "__pycache__" in path.parts:
+            if "__pycache__" in path.parts or is_temporary(path.name):
                 continue
             parts += [str(path.relative_to(root.parent)), path.read_bytes()]
     return digest(*parts)

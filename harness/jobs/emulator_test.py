@@ -17,7 +17,13 @@ from harness.build.kernel import KernelBuild
 from harness.build.kernel_symbols import find_decoded
 from harness.bundle import built
 from harness.bundle.manifest import Kernel, Scenarios
-from harness.core.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
+from harness.core.errors import (
+    EXIT_FAILED,
+    EXIT_PASSED,
+    HarnessError,
+    InfrastructureError,
+    SourceMovedError,
+)
 from harness.core.text import visible
 from harness.jobs import guests
 from harness.jobs.guests import Found, Work
@@ -130,6 +136,7 @@ def run(
             stock = None
             if options.differential:
                 stock = equipment.build(ws, target.stock(), source, (), config)
+                _check_same_source(equipped.kernel, stock.kernel)
             note_built(test, built.kernel_of(equipped.kernel), equipped.bootable)
             perform_built(test, equipped.bootable)
             if stock is not None and test.summary.finished:
@@ -142,6 +149,14 @@ def run(
     finally:
         seen(test.summary)
     return finish(test)
+
+
+def _check_same_source(ours: KernelBuild, stock: KernelBuild) -> None:
+    """Raise SourceMovedError if somebody changed the source between the builds of two kernels."""
+    if ours.source.key != stock.source.key:
+        raise SourceMovedError(
+            f"{ours.source.origin} changed between the builds of both kernels", hint="try it again"
+        )
 
 
 def work_of(options: EmulatorTestOptions) -> list[Work]:

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.build import built_in
-from harness.build.editors import is_temporary
 from harness.build.listing import list_folder, unreadable_named, walk, walk_sources
 from harness.build.tree_file import content_id, read_file
+from harness.core.editors import is_temporary
 from harness.core.paths import COMMON, MODULES, NDK_TESTS, REPO
 from harness.jobs.options import EmulatorTestOptions
 from harness.ui.workspace import Workspace

@@ -88,9 +88,10 @@ def test_the_pristine_tree_stays_as_it_is(fake: FakeRepository, tree: WorkTree) 
 
 
 def test_leftovers_of_editors_are_no_part_of_it(fake: FakeRepository) -> None:
-    for name in ("limits.c~", "limits.c.orig", ".limits.c.swp"):
+    for name in ("limits.c~", "limits.c.orig", ".limits.c.swp", "#limits.c#", "4913"):
         (fake.common / "mm" / name).write_text("x")
-    assert [name for name in overlay(fake.ws, fake.source) if "limits" in name] == ["mm/limits.c"]
+    found = [name for name in overlay(fake.ws, fake.source) if name.startswith("mm/")]
+    assert found == ["mm/limits.c", "mm/page_alloc.c"]
 
 
 def test_only_what_differs_is_written(fake: FakeRepository, tree: WorkTree) -> None:

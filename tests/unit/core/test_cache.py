@@ -117,6 +117,16 @@ def test_a_cache_that_cannot_be_read_is_not_called_damaged(
     assert (entry / "file").exists()
 
 
+def test_what_editors_keep_beside_a_file_is_in_no_digest(tmp_path: Path) -> None:
+    (tmp_path / "x.c").touch()
+    before = tree_digest(tmp_path)
+    for name in (".x.c.swp", "x.c~", "#x.c#", "4913"):
+        (tmp_path / name).write_text("x")
+    assert tree_digest(tmp_path) == before
+    (tmp_path / "y.c").touch()
+    assert tree_digest(tmp_path) != before
+
+
 def test_a_thread_may_take_a_lock_again_that_it_holds(tmp_path: Path) -> None:
     other: list[bool] = []
 
