@@ -155,6 +155,7 @@ def test_a_save_that_is_taken_back_is_not_tested(watched: Watched) -> None:
     ]
     watched.run(judged(PASS), judged(PASS), saves_and_takes_back)
     assert watched.tests == 4
+    assert not watched.when_idle
 
 
 def test_a_build_that_fails_is_told_and_the_next_save_tested(
