@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.core.errors import HarnessError, UsageError
+from harness.core.errors import EXIT_INTERRUPTED, HarnessError, UsageError
 from harness.jobs import cli, emulator_test
 from harness.jobs.inputs import Inputs, places_of, read_inputs
 from harness.jobs.options import EmulatorTestOptions
@@ -34,6 +34,8 @@ def run(ws: Workspace, options: EmulatorTestOptions) -> None:
     option; other errors end only one test.
     """
     places = places_of(options)
+    folders = ", ".join(str(place.path) for place in places)
+    waiting = f"waiting for a save in {folders}; Ctrl-C ends it"
     now: Inputs | None = None
     last: Tested | None = None
 
@@ -49,27 +51,33 @@ def run(ws: Workspace, options: EmulatorTestOptions) -> None:
             if last is None or now != last.inputs:
                 try:
                     with saves.giving_up():
-                        last = _test(ws, options, now, last)
+                        last, end = _test(ws, options, now, last)
                 except Abandoned:
                     ws.reporter.say("a file was saved: the test begins again")
+                    ws.reporter.close(EXIT_INTERRUPTED)
                     continue
-            folders = ", ".join(str(place.path) for place in places)
-            ws.reporter.say(f"waiting for a save in {folders}; Ctrl-C ends it")
+                ws.reporter.say(waiting)
+                _report_end(ws, end)
+            else:
+                ws.reporter.say(f"all is as it was at the last test; {waiting}")
             saves.wait()
 
 
 def _test(
     ws: Workspace, options: EmulatorTestOptions, inputs: Inputs, last: Tested | None
-) -> Tested:
-    """Run one test, and report what has changed since the last one."""
+) -> tuple[Tested, int | HarnessError]:
+    """Run one test, and say what has changed since the last one.
+
+    Return it with its exit status, or the error that ended it.
+    """
     seen: list[RunResult] = []
-    status, failure = 0, None
+    end: int | HarnessError
     try:
-        status = emulator_test.run(ws, options, seen.append)
+        end = emulator_test.run(ws, options, seen.append)
     except UsageError:
         raise
     except HarnessError as error:
-        failure = error
+        end = error
     verdicts = verdicts_of(seen[-1]) if seen else {}
     if last is not None:
         for line in (
@@ -77,12 +85,16 @@ def _test(
             *(f"verdict: {line}" for line in differences(last.verdicts, verdicts)),
         ):
             ws.reporter.say(line)
-    if failure is not None:
-        cli.report(failure, ws.reporter)
-        # What is compared next time is the last run that has verdicts.
-        return Tested(inputs, verdicts or (last.verdicts if last is not None else {}))
-    ws.reporter.close(status)
-    return Tested(inputs, verdicts)
+    # What is compared next time is the last run that has verdicts.
+    return Tested(inputs, verdicts or (last.verdicts if last is not None else {})), end
+
+
+def _report_end(ws: Workspace, end: int | HarnessError) -> None:
+    """Report the end of one test, as that of a task is reported."""
+    if isinstance(end, HarnessError):
+        cli.report(end, ws.reporter)
+    else:
+        ws.reporter.close(end)
 
 
 def verdicts_of(result: RunResult) -> Verdicts:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import json
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from harness.jobs.saves import Abandoned, Saves
 from harness.results.run_result import RunResult
 from harness.scenarios.verdict import Outcome
 from harness.targets.linux_6_1 import LINUX_6_1
+from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 
 # Much longer than anything here takes; without a failure it is never waited for.
@@ -135,6 +137,32 @@ def test_a_save_during_a_test_gives_it_up(watched: Watched) -> None:
     assert ended == ["cleaned up"]
     assert said.count("a file was saved: the test begins again") == 1
     assert watched.tests == 3
+
+
+def test_each_test_is_a_run_with_its_own_status(
+    watched: Watched, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watched.ws = replace(watched.ws, reporter=Reporter(mode="json"))
+    begun = threading.Event()
+
+    def saves_and_goes_on(_seen: Seen) -> int:
+        watched.ws.reporter.run_begin(("test",))
+        watched.save("2")
+        begun.wait(LONG)
+        pytest.fail("nobody ended it")
+
+    def wrong(_seen: Seen) -> int:
+        watched.ws.reporter.run_begin(("test",))
+        return 1
+
+    watched.when_idle = [
+        lambda: watched.save("1"),
+        lambda: watched.save("3"),
+        lambda: watched.save("4"),
+    ]
+    watched.run(wrong, saves_and_goes_on, fails, judged(PASS))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["status"] for one in lines if one["event"] == "run_end"] == [1, 130, 3, 0]
 
 
 def test_a_save_that_is_taken_back_is_not_tested(watched: Watched) -> None:
