@@ -49,21 +49,26 @@ class FoundFile:
         return f"{status.st_mode} {status.st_size} {times} {status.st_ino}"
 
 
-def walk(root: Path, folder: str = "") -> Iterator[FoundFile]:
-    """Yield everything below `root` but folders and `.git`, sorted by name. Follows no link.
+def walk(root: Path) -> list[FoundFile]:
+    """Return everything below `root` but folders and `.git`, sorted by name. Follows no link."""
+    found: list[FoundFile] = []
+    _walk(f"{root}/", "", found)
+    return found
 
-    With `folder`, a path below `root` that ends with a slash, only what is in that folder.
-    """
-    with os.scandir(root / folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        name = f"{folder}{entry.name}"
+
+def _walk(root: str, folder: str, found: list[FoundFile]) -> None:
+    """Add what is in a folder, a path below `root` that is empty or ends with a slash."""
+    # Without the slash: an error names the folder.
+    with os.scandir((root + folder).rstrip("/") or "/") as entries:
+        here = sorted((entry.name, entry) for entry in entries)
+    for last, entry in here:
+        name = folder + last
         if name == ".git":
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from walk(root, f"{name}/")
+            _walk(root, f"{name}/", found)
         else:
-            yield FoundFile(name, entry.stat(follow_symlinks=False))
+            found.append(FoundFile(name, entry.stat(follow_symlinks=False)))
 
 
 def walk_sources(root: Path) -> list[FoundFile]:
