@@ -356,6 +356,8 @@ def _from_directory(ws: Workspace, target: Target, path: Path, phase: Phase) -> 
     state = git_source.state_of(path)
     if state is None:
         return source
+    # What git says has to be about the files that were listed.
+    listing.check_unmoved()
     if state.changed:
         # The changed tree is what gets built, and the commit alone does not reproduce it.
         count, names = len(state.changed), _first(state.changed)

@@ -41,6 +41,7 @@ from harness.core.errors import (
     DownloadError,
     HarnessError,
     SourceError,
+    SourceMovedError,
     UsageError,
 )
 from harness.targets.linux_6_1 import LINUX_6_1
@@ -530,6 +531,19 @@ def test_a_changed_work_tree_is_named_and_built_as_it_is(
     assert (copied(fake, source) / "Makefile").read_text().endswith("# mine\n")
     assert key_of(fake) == before
     assert git(repository, "status", "--porcelain") == "M Makefile"
+
+
+def test_what_git_says_is_about_the_files_that_are_built(
+    fake: FakeRepository, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = git_source.state_of
+
+    def late(path: Path) -> git_source.TreeState | None:
+        (repository / "Makefile").open("a").write("# mine\n")
+        return real(path)
+
+    monkeypatch.setattr(git_source, "state_of", late)
+    refused(fake, repository, "changed while it was read: Makefile", SourceMovedError)
 
 
 def test_new_files_in_a_work_tree_are_named_and_built(
