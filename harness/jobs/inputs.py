@@ -48,7 +48,9 @@ class Inputs:
         """
         if path in self.built or is_temporary(path.name) or path.name.endswith(_MADE):
             return False
-        if ".git" in path.parts:
+        # Beside a given file there may be anything.
+        inside = not self.files or any(path.is_relative_to(place.path) for place in self.files)
+        if ".git" in path.parts or not inside:
             return False
         known = next((files[path] for files in self.files.values() if path in files), None)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator
@@ -34,8 +35,8 @@ HARMLESS = """\
 # Both kernels have it, and little depends on it.
 EDITED = "lib/ctype.c"
 WRONG = """
+#include <linux/bug.h>
 #include <linux/init.h>
-#include <linux/kernel.h>
 static int __init wrong_kernel(void)
 {
 	WARN(1, "this kernel is wrong");
@@ -54,6 +55,8 @@ def edited(
     """A folder with the kernel's source, to edit; it goes afterwards, with all built of it."""
     folder = tmp_path_factory.mktemp("edited") / "linux"
     run(["cp", "-a", "--reflink=auto", fetch(workspace, plain).tree, folder])
+    # A kernel that has never been built.
+    save(folder / EDITED, (folder / EDITED).read_text() + f"/* {secrets.token_hex()} */\n")
     yield folder
     work = WorkTree.of(workspace, fetch(workspace, plain, str(folder))).folder
     shutil.rmtree(folder)

@@ -15,6 +15,7 @@ import pytest
 from stand_ins import workspace
 from summaries import summary, verdict
 
+from harness.build.tree_file import TreeFile, content_id
 from harness.core import paths
 from harness.core.errors import BuildError, InfrastructureError, UsageError
 from harness.jobs import emulator_test, watch
@@ -276,6 +277,18 @@ def test_only_another_content_is_a_save(place: Place, title: str) -> None:
     assert before.differs(place.path / "mm/b.c")
     assert read(place).changes_since(before) == [f"{title}: mm/a.c, mm/b.c, new.c"]
     assert read(place).changes_since(read(place)) == []
+
+
+def test_what_is_beside_a_given_file_is_no_save(place: Place) -> None:
+    given = Place("given file", place.path / "mm/a.c")
+    before = read(given)
+    assert before.files == {given: {given.path: content_id(TreeFile(b"mm/a.c", "file"))}}
+    for name in ("mm/b.c", "mm/log"):
+        (place.path / name).write_text("x")
+        assert not before.differs(place.path / name)
+    given.path.write_text("x")
+    assert before.differs(given.path)
+    assert read(given).changes_since(before) == ["given file: a.c"]
 
 
 def test_a_folder_that_is_renamed_is_a_save(place: Place) -> None:
