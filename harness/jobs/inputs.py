@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,11 +46,7 @@ class Inputs:
 
         So may the files of a folder that came, went, or was renamed.
         """
-        if path in self.built or is_temporary(path.name) or path.name.endswith(_MADE):
-            return False
-        # Beside a given file there may be anything.
-        inside = not self.files or any(path.is_relative_to(place.path) for place in self.files)
-        if ".git" in path.parts or not inside:
+        if path in self.built or not concerns(self.files, path):
             return False
         known = next((files[path] for files in self.files.values() if path in files), None)
         try:
@@ -82,6 +78,17 @@ class Inputs:
                 more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
                 lines.append(f"{place.title}: {', '.join(names)}{more}")
         return lines
+
+
+def concerns(places: Iterable[Place], path: Path) -> bool:
+    """Return whether the path may be that of an input.
+
+    Beside a given file there may be anything, and in each folder what editors, builds and git
+    keep there.
+    """
+    if is_temporary(path.name) or path.name.endswith(_MADE) or ".git" in path.parts:
+        return False
+    return any(path.is_relative_to(place.path) for place in places)
 
 
 def _shown(place: Place, path: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.core.errors import EXIT_INTERRUPTED, HarnessError, UsageError
 from harness.jobs import cli, emulator_test
-from harness.jobs.inputs import Inputs, places_of, read_inputs
+from harness.jobs.inputs import Inputs, concerns, places_of, read_inputs
 from harness.jobs.options import EmulatorTestOptions
 from harness.jobs.saves import Abandoned, Saves
 from harness.results.run_result import RunResult
@@ -40,8 +40,8 @@ def run(ws: Workspace, options: EmulatorTestOptions) -> None:
     last: Tested | None = None
 
     def is_save(path: Path) -> bool:
-        # While they are read, anything may be one.
-        return (now or Inputs({})).differs(path)
+        # While they are read, anything that happens to one may be a save.
+        return concerns(places, path) if now is None else now.differs(path)
 
     with Saves([place.path for place in places], is_save) as saves:
         while True:

@@ -19,7 +19,7 @@ from harness.build.tree_file import TreeFile, content_id
 from harness.core import paths
 from harness.core.errors import BuildError, InfrastructureError, UsageError
 from harness.jobs import emulator_test, watch
-from harness.jobs.inputs import Inputs, Place, places_of, read_inputs
+from harness.jobs.inputs import Inputs, Place, concerns, places_of, read_inputs
 from harness.jobs.options import EmulatorTestOptions
 from harness.jobs.saves import Abandoned, Saves
 from harness.results.run_result import RunResult
@@ -277,6 +277,21 @@ def test_only_another_content_is_a_save(place: Place, title: str) -> None:
     assert before.differs(place.path / "mm/b.c")
     assert read(place).changes_since(before) == [f"{title}: mm/a.c, mm/b.c, new.c"]
     assert read(place).changes_since(read(place)) == []
+
+
+def test_only_what_may_be_an_input_counts_while_the_inputs_are_read(place: Place) -> None:
+    """What was in the files is not known then."""
+    given = Place("given file", place.path.parent / "my.patch")
+    for path, counts in (
+        (place.path / "mm/a.c", True),
+        (place.path / "none.c", True),
+        (given.path, True),
+        (given.path.with_name("log"), False),
+        (place.path / "mm/.a.c.swp", False),
+        (place.path / "mm/a.o", False),
+        (place.path / ".git/index", False),
+    ):
+        assert concerns([place, given], path) == counts
 
 
 def test_what_is_beside_a_given_file_is_no_save(place: Place) -> None:
