@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.core.errors import EXIT_INTERRUPTED, HarnessError, UsageError
+from harness.core.errors import EXIT_INTERRUPTED, HarnessError, SourceError, UsageError
 from harness.jobs import cli, emulator_test
 from harness.jobs.inputs import Inputs, concerns, places_of, read_inputs
 from harness.jobs.options import EmulatorTestOptions
@@ -47,7 +47,13 @@ def run(ws: Workspace, options: EmulatorTestOptions) -> None:
         while True:
             now = None
             saves.forget()
-            now = read_inputs(ws, options, places)
+            try:
+                now = read_inputs(ws, options, places)
+            except SourceError as error:
+                # Mostly a file that went away meanwhile, which is a save.
+                cli.report(error, ws.reporter)
+                saves.wait()
+                continue
             if last is None or now != last.inputs:
                 try:
                     with saves.giving_up():

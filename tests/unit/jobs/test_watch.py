@@ -17,7 +17,7 @@ from summaries import summary, verdict
 
 from harness.build.tree_file import TreeFile, content_id
 from harness.core import paths
-from harness.core.errors import BuildError, InfrastructureError, UsageError
+from harness.core.errors import BuildError, InfrastructureError, SourceMovedError, UsageError
 from harness.jobs import emulator_test, watch
 from harness.jobs.inputs import Inputs, Place, concerns, places_of, read_inputs
 from harness.jobs.options import EmulatorTestOptions
@@ -201,6 +201,25 @@ def test_a_build_that_fails_is_told_and_the_next_save_tested(
     assert "changed: our C: x.c verdict: none" in second
     # Compared with the last kernel that had verdicts.
     assert f"{PASS.value} → {WRONG.value}" in third
+
+
+def test_a_file_that_goes_away_while_it_is_read_ends_nothing(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, read = read_inputs, []
+
+    def vanishing(ws: Workspace, options: EmulatorTestOptions, places: Sequence[Place]) -> Inputs:
+        read.append(1)
+        if len(read) == 1:
+            watched.save("1")
+            raise SourceMovedError("x.c was gone before it was read")
+        return real(ws, options, places)
+
+    monkeypatch.setattr(watch, "read_inputs", vanishing)
+    watched.when_idle = [lambda: None, lambda: watched.save("2")]
+    watched.run(judged(PASS))
+    assert "x.c was gone" in capsys.readouterr().err
+    assert watched.tests == 2
 
 
 def test_wrong_usage_ends_it(watched: Watched) -> None:
