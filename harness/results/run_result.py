@@ -32,7 +32,7 @@ _ENDED_BY: Mapping[str, str] = MappingProxyType(
     {
         "KeyboardInterrupt": "ended by Ctrl-C",
         "Terminated": "ended by a signal",
-        "Abandoned": "given up, as a file was saved",
+        "Abandoned": "ended by a save",
     }
 )
 
