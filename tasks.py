@@ -283,6 +283,7 @@ def boot(
         **SNAPSHOT_HELP,
         "jobs": "how many guests side by side (default: by CPUs, free memory and scenarios)",
         "differential": "do the same on the source's own kernel, and say what differed",
+        "watch": "test again at each save of a file that the test is made from, until Ctrl-C",
     },
     iterable=["scenario", "patch"],
 )
@@ -303,10 +304,12 @@ def emulator_test(
     snapshot: bool = True,
     jobs: str = "",
     differential: bool = False,
+    watch: bool = False,
 ) -> None:
     """Patch, build and boot the kernel, let users exceed their limits, and judge it."""
     from harness.jobs import cli
     from harness.jobs import emulator_test as job
+    from harness.jobs import watch as watching
     from harness.jobs.options import EmulatorTestOptions
 
     defaults = ctx.goldfish_oom
@@ -324,6 +327,8 @@ def emulator_test(
         differential=differential,
         kcidb_origin=defaults.kcidb_origin,
     )
+    if watch:
+        watching.run(_workspace(ctx), options)
     cli.finish(job.run(_workspace(ctx), options))
 
 

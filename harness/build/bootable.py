@@ -12,7 +12,8 @@ class Bootable:
     """All files that a run needs; `release` is what `uname -r` must print.
 
     `tools` are for a device that boots a system of its own. `packages` are the Debian packages
-    in the guest, as `name=version`.
+    in the guest, as `name=version`. `is_edit` says that the kernel was just built from a folder
+    that somebody works in: the next edit will replace it.
     """
 
     release: str
@@ -25,6 +26,7 @@ class Bootable:
     packages: tuple[str, ...] = ()
     # For decoding the kernel's reports about its own bugs; it is not put into a bundle.
     vmlinux: Path | None = None
+    is_edit: bool = False
 
     @property
     def pushed(self) -> tuple[Path, ...]:

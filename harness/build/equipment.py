@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar, cast
@@ -56,9 +56,10 @@ def build(
     """
 
     def build_kernel() -> tuple[KernelBuild, ModuleBuild | None]:
-        built = kernel.build(ws, target, source, extra_patches, extra_config)
-        # An unpatched kernel could not load them.
-        return built, modules.build(ws, built) if target.patched else None
+        with ExitStack() as held:
+            built = kernel.build(ws, target, source, extra_patches, extra_config, held)
+            # An unpatched kernel could not load them.
+            return built, modules.build(ws, built) if target.patched else None
 
     def build_guest() -> tuple[ProgramBuild, Rootfs]:
         return programs.build(ws, target), rootfs.build(ws, target)
@@ -74,6 +75,7 @@ def build(
         tools=guest.tools,
         packages=guest.packages,
         vmlinux=built.vmlinux,
+        is_edit=built.is_new and built.source.listing is not None,
     )
     if isinstance(target.machine, SdkMachine):
         return Equipment(built, bare)

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
 from harness.build.elfcheck import read_elf
-from harness.build.kernel import KernelBuild, KernelMake, prepared
+from harness.build.kernel import KernelBuild, prepared
+from harness.build.kernel_make import KernelMake
+from harness.build.work_tree import WorkTree
 from harness.core.cache import digest
+from harness.core.editors import is_temporary
 from harness.core.errors import BuildError
 from harness.core.paths import MODULES
 from harness.ui.workspace import Workspace
@@ -52,9 +56,12 @@ def build(ws: Workspace, kernel: KernelBuild, source: Path | None = None) -> Mod
     sources = module_sources(source)
     parts = [part for path in sources for part in (path.name, path.read_bytes())]
     key = digest(kernel.key, *parts)
-    with ws.reporter.phase("build modules") as phase:
+    with ws.reporter.phase("build modules") as phase, ExitStack() as held:
         if ws.cache.has("modules", key):
             phase.mark_cached()
+        else:
+            # Before the entry's own lock, as wherever both are held.
+            held.enter_context(WorkTree.of(ws, kernel.source).lock(ws))
         folder = ws.cache.ensure(
             "modules", key, lambda entry: _make(ws, kernel, key, entry, source)
         )
@@ -64,13 +71,17 @@ def build(ws: Workspace, kernel: KernelBuild, source: Path | None = None) -> Mod
 def module_sources(source: Path | None = None) -> list[Path]:
     """Return the files that the modules of `source` (default: `module/`) are built from.
 
-    Files that a build in that folder left are not among them.
+    Files that a build in that folder left, or an editor keeps there, are not among them.
     """
     return [
         path
         for path in sorted((source or MODULES).iterdir())
         if path.name in ("Kbuild", "Makefile")
-        or (path.suffix in (".c", ".h") and not path.name.endswith(".mod.c"))
+        or (
+            path.suffix in (".c", ".h")
+            and not path.name.endswith(".mod.c")
+            and not is_temporary(path.name)
+        )
     ]
 
 

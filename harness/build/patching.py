@@ -2,24 +2,16 @@
 """Patched kernel trees.
 
 The difference between a patched tree and the pristine one is computed as an overlay: the files
-of `kernel_patches/common/` and the patched copies of the files that the patches touch. A work
-tree is a copy of the pristine tree; to synchronise it with an overlay, only the files that
-differ are written. So all other files keep their times and make rebuilds only what changed, a
-repetition changes nothing, and a tree that a killed run left half-applied is repaired.
+of `kernel_patches/common/` and the patched copies of the files that the patches touch.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import stat
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from harness.build import source
 from harness.build.series import (
@@ -32,21 +24,20 @@ from harness.build.series import (
     strip_level,
     touched_files,
 )
-from harness.build.source import KernelSource, walk
+from harness.build.source import KernelSource
 from harness.build.toolchain import is_needed, tool_version
 from harness.build.tree_faults import is_sound, script_of
+from harness.build.tree_file import Overlay, TreeFile, read_file, write_file
 from harness.core import typed_json
-from harness.core.cache import digest, disk_full_named
+from harness.core.editors import is_temporary
 from harness.core.errors import PatchError, UsageError, VerdictError
-from harness.core.paths import COMMON, REPO
+from harness.core.paths import COMMON
 from harness.core.process import RunOptions, require, run
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
-Kind = Literal["file", "program", "link"]
-
-# Endings of the files that editors and failed patches leave beside a file.
-_LEFTOVERS = ("~", ".orig", ".rej", ".swp")
+# Endings of the files that failed patches leave beside a file.
+_LEFTOVERS = (".orig", ".rej")
 
 
 @dataclass(frozen=True)
@@ -56,31 +47,6 @@ class PatchReport:
     patch: str
     outcome: Outcome
     detail: str
-
-
-@dataclass(frozen=True)
-class TreeFile:
-    """A file as it is in a tree; the data of a link is its target."""
-
-    data: bytes
-    kind: Kind
-
-
-# A map from a path in the tree to the file there; None if the file is deleted.
-Overlay = Mapping[str, TreeFile | None]
-
-
-def read_file(path: Path) -> TreeFile | None:
-    """Return the file at `path`, or None if there is none."""
-    try:
-        status = path.lstat()
-        if stat.S_ISLNK(status.st_mode):
-            return TreeFile(os.fsencode(path.readlink()), "link")
-        if stat.S_ISREG(status.st_mode):
-            return TreeFile(path.read_bytes(), "program" if status.st_mode & 0o100 else "file")
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    return None
 
 
 # --- files and patches to apply ---------------------------------------------
@@ -120,7 +86,7 @@ def common_files(target: Target) -> dict[str, TreeFile]:
         return files
     for path in sorted(COMMON.rglob("*")):
         hidden = path.name.startswith(".") or path.name.endswith(_LEFTOVERS)
-        if not hidden and (file := read_file(path)) is not None:
+        if not (hidden or is_temporary(path.name)) and (file := read_file(path)) is not None:
             files[path.relative_to(COMMON).as_posix()] = file
     return files
 
@@ -277,20 +243,6 @@ def _patch(patch: Path, stage: Path, *options: str) -> Applied:
     return classify(done.status, done.output)
 
 
-def write_file(path: Path, file: TreeFile, scratch: Path | None = None) -> None:
-    """Write `file` to `path`; atomically if `scratch` is given, a path on the same disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = scratch or path
-    new.unlink(missing_ok=True)
-    if file.kind == "link":
-        new.symlink_to(os.fsdecode(file.data))
-    else:
-        new.write_bytes(file.data)
-        new.chmod(0o755 if file.kind == "program" else 0o644)
-    if scratch is not None:
-        scratch.replace(path)
-
-
 def save_overlay(files: Overlay, folder: Path) -> None:
     """Write an overlay into a new folder, for `load_overlay`."""
     folder.mkdir()
@@ -307,131 +259,6 @@ def load_overlay(folder: Path) -> dict[str, TreeFile | None]:
     return {
         path: read_file(folder / "tree" / path) if kind else None for path, kind in kinds.items()
     }
-
-
-# --- the work tree ----------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _State:
-    """The files of a tree that are not pristine; without `whole` they are only in doubt."""
-
-    whole: bool
-    files: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class WorkTree:
-    """A kernel tree to build in: one for each source, repository, and `Target.tree`.
-
-    `folder` holds the tree, the build folder, and what is recorded about both. Use it under
-    `lock`.
-    """
-
-    folder: Path
-    pristine: Path
-
-    @classmethod
-    def of(cls, ws: Workspace, source: KernelSource) -> WorkTree:
-        """Return the work tree for `source` in this repository; nothing is made yet."""
-        name = f"{source.target.name}-{source.key}-{digest(str(REPO))[:8]}"
-        name += f"-{source.target.tree}" if source.target.tree else ""
-        return cls(ws.cache.root / "trees" / name, source.tree)
-
-    @property
-    def tree(self) -> Path:
-        """The patched tree."""
-        return self.folder / "source"
-
-    @property
-    def build(self) -> Path:
-        """The folder for `make O=`. Its path has the same length for every repository."""
-        return self.folder / "build"
-
-    @contextmanager
-    def lock(self, ws: Workspace) -> Iterator[None]:
-        """Keep other runs away from the tree and the build folder."""
-        with ws.cache.lock(f"tree-{self.folder.name}"), disk_full_named(ws.cache.root):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            ws.cache.used(self.folder)
-            if not self.tree.is_dir():
-                ws.cache.grew()
-            yield
-
-    def sync(self, files: Overlay) -> list[str]:
-        """Synchronise the tree with an overlay; return the paths that were written.
-
-        Files that only an earlier overlay had, and files that were changed by hand, become
-        pristine again.
-        """
-        state = self._load()
-        if state is None or not self.tree.is_dir():
-            self._copy()
-            state = _State(whole=False, files=())
-        doubtful = sorted({*state.files, *files, *self._changed_by_others()})
-        wanted = {
-            path: files[path] if path in files else read_file(self.pristine / path)
-            for path in doubtful
-        }
-        wrong = [path for path in doubtful if read_file(self.tree / path) != wanted[path]]
-        target = _State(whole=True, files=tuple(sorted(files)))
-        if wrong or state != target:
-            # Until the tree is whole, all its old and new files are in doubt.
-            self._save(_State(whole=False, files=tuple(doubtful)))
-            for path in wrong:
-                self._put(path, wanted[path])
-            self._save(target)
-        return wrong
-
-    def half_applied(self) -> bool:
-        """Return whether a run was stopped between the first and the last file."""
-        state = self._load()
-        return state is not None and not state.whole
-
-    @property
-    def _state_file(self) -> Path:
-        return self.folder / "state.json"
-
-    def _load(self) -> _State | None:
-        try:
-            return typed_json.read(_State, self._state_file.read_text())
-        except (OSError, ValueError):
-            return None
-
-    def _save(self, state: _State) -> None:
-        new = self.folder / "state.new"
-        new.write_text(typed_json.to_text(state, exact=True))
-        new.replace(self._state_file)
-
-    def _copy(self) -> None:
-        """Make the tree anew, without a build folder: the times of old objects prove nothing."""
-        for path in (self.tree, self.build):
-            shutil.rmtree(path, ignore_errors=True)
-        new = self.folder / "source.new"
-        shutil.rmtree(new, ignore_errors=True)
-        run(["cp", "-a", "--reflink=auto", self.pristine, new], what="copy of the kernel tree")
-        self._save(_State(whole=False, files=()))
-        new.rename(self.tree)
-
-    def _changed_by_others(self) -> Iterator[str]:
-        """Return the files changed after the last `sync`: the release does not cover them."""
-        done = self._state_file.stat().st_ctime_ns
-        return (file.name for file in walk(self.tree) if file.status.st_ctime_ns > done)
-
-    def _put(self, path: str, file: TreeFile | None) -> None:
-        place = self.tree / path
-        if file is not None:
-            # It gets the current time even if it becomes pristine again: make has to notice it.
-            write_file(place, file, scratch=self.folder / "file.new")
-            return
-        place.unlink(missing_ok=True)
-        for folder in place.relative_to(self.tree).parents:
-            if (self.pristine / folder).is_dir():
-                break
-            with os.scandir(self.tree / folder) as entries:
-                if any(entries):
-                    break
-            (self.tree / folder).rmdir()
 
 
 def report_check(ws: Workspace, target: Target, source_name: str | None = None) -> None:

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Kernel sources: Debian's package, a directory, a tar archive or a git commit.
 
-The result is always a pristine tree in the cache, keyed by its content. Nothing writes to that
-tree afterwards, and nothing ever writes to what `--source` names.
+The result is a pristine tree, keyed by its content. A directory is left where it is, and listed;
+anything else is unpacked into the cache. Nothing writes to either afterwards.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
-import os
 import re
 import shutil
 import stat
@@ -25,12 +23,21 @@ from typing import IO, Literal
 from backports import tarfile
 
 from harness.build import debian, git_source
+from harness.build.built_in import built_in
 from harness.build.git_source import OTHER_SOURCE
+from harness.build.listing import (
+    Listing,
+    list_folder,
+    shown,
+    unreadable,
+    unreadable_named,
+    walk_sources,
+)
 from harness.core import typed_json
 from harness.core.cache import KEY_LENGTH, file_sha256
 from harness.core.environment import environment_of
 from harness.core.errors import CommandError, DownloadError, SourceError, UsageError
-from harness.core.process import RunOptions, end_group, require, run
+from harness.core.process import end_group, require, run
 from harness.targets.model import DebianSource, Target
 from harness.ui.progress import Phase
 from harness.ui.workspace import Workspace
@@ -44,20 +51,16 @@ _DECOMPRESSORS = (
     (b"BZh", ("bzip2", "-dc")),
     (b"\x28\xb5\x2f\xfd", ("zstd", "-dcq")),
 )
-# A file that was changed less than this before it is looked at may change again without a sign
-# in its times (their granularity is a few milliseconds).
-_SETTLED_NS = 2_000_000_000
 _MIB = 1 << 20
 # How many changed files a message names.
 _NAMED = 5
-# How many files one command copies. A name is up to 4 KiB, a command line 2 MiB.
-_NAMES_AT_ONCE = 400
 
 
 @dataclass(frozen=True)
 class KernelSource:
     """A pristine kernel tree. `tree` is never written to; `origin` is for people.
 
+    If it is a user's directory, which may change at any time, `listing` says what was in it.
     `commit` is the tree's commit in git, `changed` are the files that the user had changed or
     added since that commit, and `url` is where it was fetched from.
     """
@@ -70,6 +73,7 @@ class KernelSource:
     commit: str | None = field(default=None, compare=False)
     changed: tuple[str, ...] = field(default=(), compare=False)
     url: str | None = field(default=None, compare=False)
+    listing: Listing | None = field(default=None, compare=False)
 
 
 def fetch(ws: Workspace, target: Target, source: str | None = None) -> KernelSource:
@@ -104,7 +108,7 @@ def _kind_of(path: Path) -> Literal["directory", "file", "none"]:
     try:
         mode = path.stat().st_mode
     except PermissionError as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
     except (OSError, ValueError):
         # Missing, a link to itself, or longer than a name may be: no path in any case.
         return "none"
@@ -115,31 +119,6 @@ def _kind_of(path: Path) -> Literal["directory", "file", "none"]:
     raise UsageError(f"--source {path}: neither a folder nor a file", hint=OTHER_SOURCE)
 
 
-@contextmanager
-def _unreadable_named() -> Iterator[None]:
-    """Turn the failure to read a file of the user into an error that names the file."""
-    try:
-        yield
-    except (PermissionError, FileNotFoundError) as error:
-        raise _unreadable(error) from error
-
-
-def _unreadable(error: OSError) -> SourceError:
-    """Return the error for a file that is unreadable or no longer there, with its name."""
-    name = _shown(error.filename)
-    if isinstance(error, PermissionError):
-        hint = "run it as the user whose file it is, or let others read it"
-        return SourceError(f"{name} cannot be read: {error.strerror}", hint=hint)
-    hint = "is somebody at work there? try it again"
-    return SourceError(f"{name} was gone before it was read", hint=hint)
-
-
-def _shown(name: object) -> str:
-    """Return a path for people, with unprintable characters escaped."""
-    text = os.fsencode(str(name)).decode(errors="backslashreplace")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def tree_version(tree: Path) -> str:
     """Return the version that the Makefile of a kernel tree states, such as `6.1.192`.
 
@@ -148,7 +127,7 @@ def tree_version(tree: Path) -> str:
     makefile = tree / "Makefile"
     head = ""
     if makefile.is_file():
-        with _unreadable_named(), makefile.open(errors="replace") as stream:
+        with unreadable_named(), makefile.open(errors="replace") as stream:
             # In every kernel, the four lines come first in the file.
             head = stream.read(4096)
     found: dict[str, str] = dict(_MAKE_VARIABLE.findall(head))
@@ -286,7 +265,7 @@ def _download(ws: Workspace, package: debian.Package, phase: Phase) -> Path:
 
 def _from_tarball(ws: Workspace, target: Target, path: Path, phase: Phase) -> KernelSource:
     phase.note(f"hash {path.name}")
-    with _unreadable_named():
+    with unreadable_named():
         key = f"tarball-{file_sha256(path)[:KEY_LENGTH]}"
     return _entry(ws, target, key, str(path), phase, lambda tree: _unpack_tar(path, tree))
 
@@ -305,13 +284,13 @@ def _unpack_tar(archive: Path, tree: Path) -> None:
                 while stream.read(_MIB):
                     pass
         except tarfile.FilterError as error:
-            raise SourceError(f"{archive} is refused: {_shown(error)}") from error
+            raise SourceError(f"{archive} is refused: {shown(error)}") from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
             # For example two members of one name and different kinds, or a member below a
             # dangling link.
-            raise SourceError(f"{archive} cannot be unpacked: {_shown(error)}") from error
+            raise SourceError(f"{archive} cannot be unpacked: {shown(error)}") from error
         except (tarfile.TarError, EOFError, CommandError) as error:
             raise SourceError(
                 f"{archive} is truncated or not a tar archive ({error})", hint="fetch it again"
@@ -362,19 +341,23 @@ def _plain_stream(archive: Path) -> Iterator[IO[bytes]]:
 
 def _from_directory(ws: Workspace, target: Target, path: Path, phase: Phase) -> KernelSource:
     # Check this before 80,000 files are read.
-    check_version(tree_version(path), target, str(path))
+    version = tree_version(path)
+    check_version(version, target, str(path))
     phase.note(f"read {path}")
-    with _unreadable_named():
-        found = list(walk(path))
-    files = [file for file in found if file.is_source]
-    key = f"directory-{directory_digest(ws, path, files)}"
-    if others := tuple(_shown(file.name) for file in found if not file.is_source):
+    found = walk_sources(path)
+    listing, read = list_folder(ws, path, found, built_in(ws, target, path, found))
+    if not read:
+        phase.mark_cached()
+    if others := tuple(shown(file.name) for file in found if not file.is_source):
         what = f"{len(others)} pipe(s), socket(s) or device(s)"
         ws.reporter.say(f"{path}: {what} left out: {_first(others)}")
-    source = _entry(ws, target, key, str(path), phase, lambda tree: _copy(path, files, tree))
+    key = f"directory-{listing.key}"
+    source = KernelSource(target, path, key, version, str(path), listing=listing)
     state = git_source.state_of(path)
     if state is None:
         return source
+    # What git says has to be about the files that were listed.
+    listing.check_unmoved()
     if state.changed:
         # The changed tree is what gets built, and the commit alone does not reproduce it.
         count, names = len(state.changed), _first(state.changed)
@@ -385,96 +368,6 @@ def _from_directory(ws: Workspace, target: Target, path: Path, phase: Phase) -> 
 def _first(names: tuple[str, ...]) -> str:
     """Return the first of `names`, with a sign that there are more."""
     return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
-
-
-def _copy(path: Path, files: list[FoundFile], tree: Path) -> None:
-    """Copy the files of a directory to a new one."""
-    tree.mkdir()
-    names = [file.name for file in files]
-    copy = ["cp", "-a", "--reflink=auto", "--parents", "-t", str(tree), "--"]
-    for first in range(0, len(names), _NAMES_AT_ONCE):
-        some = names[first : first + _NAMES_AT_ONCE]
-        run([*copy, *some], RunOptions(cwd=path), error=SourceError, what=f"copy of {path}")
-
-
-def directory_digest(ws: Workspace, path: Path, files: list[FoundFile]) -> str:
-    """Return a key over names, kinds, modes and contents of a directory's files.
-
-    Reading every file takes seconds. So the key is stored together with the files' sizes, times
-    (also ctime, which no program can set) and inodes, as in git's index, and used again as long
-    as these are the same.
-    """
-    began = time.time_ns()
-    state = hashlib.sha256()
-    newest = 0
-    for found in files:
-        status = found.status
-        times = status.st_mtime_ns, status.st_ctime_ns
-        fields = (status.st_mode, status.st_size, *times, status.st_ino)
-        state.update(f"{found.name}\0{fields}\0".encode(errors="surrogateescape"))
-        newest = max(newest, status.st_ctime_ns)
-    signature = state.hexdigest()
-    about = ("directories", os.fsencode(path))
-    known = ws.cache.noted(_Digested, *about)
-    if known is not None and known.signature == signature:
-        return known.digest
-    with _unreadable_named():
-        result = _content_digest(path, files)
-    if newest < began - _SETTLED_NS:
-        ws.cache.note(_Digested(signature, result), *about)
-    return result
-
-
-@dataclass(frozen=True)
-class _Digested:
-    """The digest of a directory, and the signature by which it is known to be the same."""
-
-    signature: str
-    digest: str
-
-
-@dataclass(frozen=True)
-class FoundFile:
-    """A file, link, pipe or device below a directory: its name there, and its status."""
-
-    name: str
-    status: os.stat_result
-
-    @property
-    def is_source(self) -> bool:
-        """Whether it is a file or a link: reading a pipe, or a device, may never end."""
-        return stat.S_ISREG(self.status.st_mode) or stat.S_ISLNK(self.status.st_mode)
-
-
-def walk(root: Path, folder: str = "") -> Iterator[FoundFile]:
-    """Yield everything below `root` but folders and `.git`, sorted by name. Follows no link.
-
-    With `folder`, a path below `root` that ends with a slash, only what is in that folder.
-    """
-    with os.scandir(root / folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        name = f"{folder}{entry.name}"
-        if name == ".git":
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from walk(root, f"{name}/")
-        else:
-            yield FoundFile(name, entry.stat(follow_symlinks=False))
-
-
-def _content_digest(root: Path, files: list[FoundFile]) -> str:
-    state = hashlib.sha256()
-    for file in files:
-        path = root / file.name
-        mode = path.lstat().st_mode
-        if path.is_symlink():
-            kind, data = "link", os.fsencode(path.readlink())
-        else:
-            kind, data = ("program" if mode & 0o100 else "file"), path.read_bytes()
-        head = f"{file.name}\0{kind}\0{len(data)}\0".encode(errors="surrogateescape")
-        state.update(head + data)
-    return state.hexdigest()[:KEY_LENGTH]
 
 
 # --- a git commit ----------------------------------------------------------

@@ -19,6 +19,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 from harness.core import typed_json
+from harness.core.editors import is_temporary
 from harness.core.errors import NO_PLACE, NOT_ALLOWED, DiskFullError, InfrastructureError
 from harness.core.lifetime import check_stopped
 from harness.core.paths import CACHE_HINT
@@ -64,13 +66,13 @@ def file_sha256(path: Path) -> str:
 def tree_digest(*roots: Path) -> str:
     """Return a key over the names and contents of all files below `roots`.
 
-    Files in `__pycache__` do not count.
+    Files in `__pycache__`, and those that editors keep beside a file, do not count.
     """
     parts: list[str | bytes] = []
     for root in roots:
         files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
         for path in files:
-            if "__pycache__" in path.parts:
+            if "__pycache__" in path.parts or is_temporary(path.name):
                 continue
             parts += [str(path.relative_to(root.parent)), path.read_bytes()]
     return digest(*parts)
@@ -188,13 +190,14 @@ class Cache:
         return self.root / kind / key
 
     @contextmanager
-    def lock(self, name: str, *, wait: bool = True) -> Iterator[bool]:
+    def lock(self, name: str, *, wait: bool = True, again: bool = False) -> Iterator[bool]:
         """Hold a lock that other runs on this machine respect; yield whether this run holds it.
 
-        Without `wait`, take it only if it is free.
+        Without `wait`, take it only if it is free. With `again`, a thread that holds it already
+        takes it once more.
         """
         folder = self.root / "locks"
-        lock, ours = FileLock(folder / f"{name}.lock"), True
+        lock, ours = FileLock(folder / f"{name}.lock", is_singleton=again), True
         try:
             with disk_full_named(self.root):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -348,12 +351,18 @@ class Cache:
                 file.unlink(missing_ok=True)
         return found
 
-    def note(self, value: object, kind: str, *about: str | bytes) -> None:
-        """Store a value for `noted`, in place of the last one: a server's answer, or the like."""
+    def note(self, value: object, kind: str, *about: str | bytes, exact: bool = False) -> None:
+        """Store a value for `noted`, in place of the last one: a server's answer, or the like.
+
+        With `exact`, texts may be such as paths are (see typed_json.to_text).
+        """
         path = self.note_path(kind, *about)
         with disk_full_named(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(typed_json.to_text(value))
+            # Another run may be reading it.
+            new = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+            new.write_text(typed_json.to_text(value, None if exact else 2, exact=exact))
+            new.replace(path)
 
     def noted(self, form: type[T], kind: str, *about: str | bytes) -> T | None:
         """Return the value that `note` stored last; None if there is none that can be read."""

@@ -91,6 +91,10 @@ class SourceError(InfrastructureError):
     """A kernel source or a package could not be obtained, or is not what it should be."""
 
 
+class SourceMovedError(SourceError):
+    """A folder that a source is taken from was changed while it was read."""
+
+
 class DownloadError(SourceError):
     """A file from an archive could not be downloaded, or differs from what the archive lists."""
 

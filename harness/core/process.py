@@ -194,7 +194,7 @@ def _signals_held() -> Iterator[None]:
     came: list[int] = []
     previous = {
         number: signal.signal(number, lambda number, _frame: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
         if callable(signal.getsignal(number))
     }
     try:

@@ -191,6 +191,13 @@ def _tell(ending: _Ending, reporter: Reporter | None) -> None:
         _flush()
 
 
+def report(error: HarnessError, reporter: Reporter) -> None:
+    """Report an error after which the task goes on, as the error at a task's end is reported."""
+    ending = _ending(error, debug=False)
+    _tell(ending, reporter)
+    _say(f"{ending.label}{error}")
+
+
 def _flush() -> None:
     """Flush stdout; it is None if it was closed at the start."""
     if sys.stdout is not None:

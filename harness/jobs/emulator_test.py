@@ -17,7 +17,13 @@ from harness.build.kernel import KernelBuild
 from harness.build.kernel_symbols import find_decoded
 from harness.bundle import built
 from harness.bundle.manifest import Kernel, Scenarios
-from harness.core.errors import EXIT_FAILED, EXIT_PASSED, HarnessError, InfrastructureError
+from harness.core.errors import (
+    EXIT_FAILED,
+    EXIT_PASSED,
+    HarnessError,
+    InfrastructureError,
+    SourceMovedError,
+)
 from harness.core.text import visible
 from harness.jobs import guests
 from harness.jobs.guests import Found, Work
@@ -102,10 +108,14 @@ class Run:
             self.ws.reporter.scenario_end(judged.end, judged.kills)
 
 
-def run(ws: Workspace, options: EmulatorTestOptions) -> int:
-    """Test a kernel; return the exit status.
+def run(
+    ws: Workspace,
+    options: EmulatorTestOptions,
+    seen: Callable[[RunResult], object] = lambda _: None,
+) -> int:
+    """Test a kernel; return the exit status. Pass what is known at the end to `seen`.
 
-    That is 0 if every scenario passed, and 1 if the kernel did something wrong.
+    The status is 0 if every scenario passed, and 1 if the kernel did something wrong.
 
     Raise UsageError for an unknown policy, trigger or scenario, and other HarnessErrors if
     nothing is known about the kernel. In every case the results up to then are in a folder
@@ -126,6 +136,7 @@ def run(ws: Workspace, options: EmulatorTestOptions) -> int:
             stock = None
             if options.differential:
                 stock = equipment.build(ws, target.stock(), source, (), config)
+                _check_same_source(equipped.kernel, stock.kernel)
             note_built(test, built.kernel_of(equipped.kernel), equipped.bootable)
             perform_built(test, equipped.bootable)
             if stock is not None and test.summary.finished:
@@ -135,7 +146,17 @@ def run(ws: Workspace, options: EmulatorTestOptions) -> int:
         if test.summary.status is not Status.FAILED:
             raise
         return EXIT_FAILED
+    finally:
+        seen(test.summary)
     return finish(test)
+
+
+def _check_same_source(ours: KernelBuild, stock: KernelBuild) -> None:
+    """Raise SourceMovedError if somebody changed the source between the builds of two kernels."""
+    if ours.source.key != stock.source.key:
+        raise SourceMovedError(
+            f"{ours.source.origin} changed between the builds of both kernels", hint="try it again"
+        )
 
 
 def work_of(options: EmulatorTestOptions) -> list[Work]:

@@ -26,7 +26,7 @@ DAY = 86400.0
 _TREES = "trees"
 # Folders without entries. The second ones are small; ccache limits its size itself.
 _WHOLE = ("ccache", "logs")
-_NO_ENTRIES = (*_WHOLE, "branches", "candidates", "directories", "locks")
+_NO_ENTRIES = (*_WHOLE, "branches", "built", "candidates", "directories", "locks")
 _SIZES = "sizes.json"
 
 

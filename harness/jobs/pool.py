@@ -83,13 +83,17 @@ def _free_memory() -> int:
 def boot_of(
     target: Target, files: Bootable, snapshot: bool = False, avd: str | None = None
 ) -> Boot:
-    """Return how to boot a guest from the files that were built for it; see Boot."""
+    """Return how to boot a guest from the files that were built for it; see Boot.
+
+    The first guest of an edit is not saved: that would take 50 MB and a second, and few edits are
+    booted twice.
+    """
     return Boot(
         target,
         files.image,
         files.initramfs,
         files.release,
-        snapshot=snapshot,
+        snapshot=snapshot and not files.is_edit,
         avd=avd,
         uids=UIDS,
         tools=files.tools,

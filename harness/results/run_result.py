@@ -27,9 +27,13 @@ from harness.ui.events import Planned, ScenarioEnd
 VERDICT = "verdict.json"
 KILLS = "kills.json"
 KCIDB_ORIGIN = "goldfish_oom"
-# The exceptions that end a run by a Ctrl-C or a signal.
+# The exceptions that end a run by a Ctrl-C, a signal, or a save under --watch.
 _ENDED_BY: Mapping[str, str] = MappingProxyType(
-    {"KeyboardInterrupt": "ended by Ctrl-C", "Terminated": "ended by a signal"}
+    {
+        "KeyboardInterrupt": "ended by Ctrl-C",
+        "Terminated": "ended by a signal",
+        "Abandoned": "ended by a save",
+    }
 )
 
 

@@ -7,10 +7,13 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.build.kernel import KernelBuild, KernelMake, Warnings, prepared
+from harness.build.compiler_warnings import Warnings
+from harness.build.kernel import KernelBuild, prepared
+from harness.build.kernel_make import KernelMake
 from harness.build.modules import copy_sources, module_sources
-from harness.build.patching import Overlay, steps
+from harness.build.patching import steps
 from harness.build.source import KernelSource
+from harness.build.tree_file import Overlay
 from harness.core.errors import VerdictError
 from harness.core.paths import COMMON
 from harness.core.process import require, run
@@ -72,7 +75,7 @@ def run_sparse(ws: Workspace, kernel: KernelBuild) -> int:
 
 def _new_findings(make: KernelMake, files: Overlay, said: Iterable[str]) -> Iterable[str]:
     """Yield the findings in `said` that are about lines of our own."""
-    warnings = Warnings(make, files)
+    warnings = Warnings(make, files, {path: make.tree.pristine.read(path) for path in files})
     for line in said:
         if found := _FINDING.fullmatch(line):
             number = int(found["line"])

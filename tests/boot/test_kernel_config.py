@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.build.configure import configure as configure_kernel
 from harness.build.kconfig import parse_config
-from harness.build.kernel import KernelBuild, _configure, prepared, requested_config
+from harness.build.kernel import KernelBuild, prepared, requested_config
 from harness.core.errors import KconfigError
 from harness.ui.workspace import Workspace
 
@@ -26,7 +27,7 @@ def configure(workspace: Workspace, kernel: KernelBuild, tmp_path: Path) -> Conf
         file.write_text(lines)
         with prepared(workspace, kernel, tmp_path / "make.log") as make:
             make.forget()
-            _configure(make, requested_config(kernel.target, file))
+            configure_kernel(make, requested_config(kernel.target, file))
             return parse_config((make.tree.build / ".config").read_text())
 
     return configured
@@ -44,7 +45,7 @@ def configure(workspace: Workspace, kernel: KernelBuild, tmp_path: Path) -> Conf
 def test_another_member_of_a_choice(configure: Configure, ours: str, users: str) -> None:
     config = configure(f"{users}=y\n")
     assert (config[ours], config[users]) == ("n", "y")
-    # The other lines of the fragment are there: _configure() checks that.
+    # The other lines of the fragment are there: configure() checks that.
     assert config["CONFIG_MM_LIMITS"] == "y"
 
 

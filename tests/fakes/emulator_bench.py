@@ -38,15 +38,15 @@ class Bench(FakeGuests):
             release=files.release,
             toolchain="arm-gcc 12; ld 2.40",
             source=SimpleNamespace(
-                origin="the fake kernel", commit=COMMIT, changed=("a.c",), url=None
+                key="k", origin="the fake kernel", commit=COMMIT, changed=("a.c",), url=None
             ),
         )
-        self._built = equipment.Equipment(kernel, files)
+        self.built = equipment.Equipment(kernel, files)
 
     def build(self, *_: object) -> equipment.Equipment:
         if self.build_error is not None:
             raise self.build_error
-        return self._built
+        return self.built
 
     def run(self, policy: str = "rss", **options: Any) -> int:
         options = {"target": LINUX_6_1, "trigger": "alloc", "jobs": "1", **options}

@@ -13,10 +13,11 @@ import pytest
 from goldfish_skeleton import GOTO_SH, PUT_USER, write_skeleton
 from stand_ins import workspace
 
-from harness.build.patching import PatchReport, check, inputs, overlay, steps, write_file
+from harness.build.patching import PatchReport, check, inputs, overlay, steps
 from harness.build.source import KernelSource
 from harness.build.toolchain import tool_version
 from harness.build.tree_faults import is_sound, script_of
+from harness.build.tree_file import write_file
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import Target

@@ -42,7 +42,9 @@ class Builds:
             (files / name).write_text(name)
         (files / "guest.gz").write_bytes(gzip.compress(b"guest"))
         parts = {name: files / name for name in ("image", "config", "vmlinux")}
-        self.kernel: Any = SimpleNamespace(release="6.1", **parts)
+        self.kernel: Any = SimpleNamespace(
+            release="6.1", is_new=False, source=SimpleNamespace(listing=None), **parts
+        )
         self.modules: Any = SimpleNamespace(key="m", path=lambda name: files / name)
         self.programs: Any = SimpleNamespace(
             key="p", names=("program",), path=lambda name: files / name
@@ -80,6 +82,14 @@ def test_kernel_and_guest_are_built_side_by_side_and_equipped(builds: Builds) ->
     assert equipment.build(builds.ws, LINUX_6_1).bootable.initramfs == made.bootable.initramfs
     builds.programs.key = "another"
     assert equipment.build(builds.ws, LINUX_6_1).bootable.initramfs != made.bootable.initramfs
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+@pytest.mark.parametrize("listing", ["of a folder", None])
+def test_a_new_kernel_of_a_folder_is_an_edit(builds: Builds, is_new: bool, listing: object) -> None:
+    builds.kernel.is_new, builds.kernel.source.listing = is_new, listing
+    made = equipment.build(builds.ws, LINUX_6_1)
+    assert made.bootable.is_edit == (is_new and listing is not None)
 
 
 def test_a_stock_kernel_has_no_modules_of_ours(builds: Builds) -> None:

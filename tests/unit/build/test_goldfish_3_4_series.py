@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stand_ins import workspace
 
-from harness.build.patching import Overlay, check, overlay
+from harness.build.patching import check, overlay
 from harness.build.series import touched_files
 from harness.build.source import KernelSource
 from harness.build.toolchain import tool_version
+from harness.build.tree_file import Overlay
 from harness.core.errors import PatchError
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 

@@ -4,27 +4,34 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakekernel import HOOK_PATCH, LIMITS_C, FakeRepository
 from stand_ins import script
 
 from harness.build.kernel import (
-    CCACHED,
     KernelBuild,
-    KernelMake,
     build,
     patch,
+    prepared,
     requested_config,
 )
-from harness.build.patching import WorkTree
+from harness.build.kernel_make import CCACHED, KernelMake
+from harness.build.patching import overlay
+from harness.build.tree_file import Overlay
+from harness.build.work_tree import WorkTree
 from harness.core.errors import (
     BuildError,
     HarnessError,
     KconfigError,
+    PatchError,
+    SourceMovedError,
     ToolMissingError,
     UsageError,
 )
@@ -237,6 +244,205 @@ def test_paths_in_messages_are_those_of_the_kernel(fake: FakeRepository) -> None
     make = KernelMake(fake.ws, fake.target, tree, "", "", fake.ws.logs / "x.log")
     assert make.shorten(f"{tree.tree}/mm/x.c:1: error: a") == "mm/x.c:1: error: a"
     assert make.shorten("../source/mm/x.c:1: error: a") == "mm/x.c:1: error: a"
+
+
+# --- a folder that somebody works in -------------------------------------------------
+
+
+def edit(fake: FakeRepository, old: str, new: str, name: str = "mm/page_alloc.c") -> None:
+    """Save a file of the user's as an editor does, by another one that takes its place."""
+    file = fake.pristine / name
+    text = file.read_text()
+    assert old in text
+    (fake.pristine / ".new").write_text(text.replace(old, new))
+    (fake.pristine / ".new").rename(file)
+
+
+def trees(fake: FakeRepository) -> list[Path]:
+    return list((fake.ws.cache.root / "trees").iterdir())
+
+
+def test_an_edit_is_built_in_the_same_tree(fake: FakeRepository) -> None:
+    first = build_it(fake)
+    old = {path: path.stat().st_mtime_ns for path in trees(fake)[0].rglob("source/**/*.[ch]")}
+    edit(fake, "pages -= 1 << order;", "pages -= 1 << order + 0;")
+    second = build_it(fake)
+    assert second.key != first.key
+    assert len(trees(fake)) == 1
+    assert not (fake.ws.cache.root / "sources").exists()
+    changed = [path.name for path, time in old.items() if path.stat().st_mtime_ns != time]
+    assert changed == ["page_alloc.c"]
+    assert (first.is_new, second.is_new) == (True, True)
+
+
+def test_an_edit_that_is_taken_back_gives_the_first_kernel(fake: FakeRepository) -> None:
+    first = build_it(fake)
+    edit(fake, "pages -= 1 << order;", "pages -= 1 << order + 0;")
+    build_it(fake)
+    edit(fake, "pages -= 1 << order + 0;", "pages -= 1 << order;")
+    logs = len(list(fake.ws.logs.iterdir()))
+    third = build_it(fake)
+    assert (third, third.is_new) == (first, False)
+    assert len(list(fake.ws.logs.iterdir())) == logs
+    # And the tree, which is still at the other edit, is brought back for modules.
+    with prepared(fake.ws, third, fake.ws.logs / "x.log") as make:
+        assert "1 << order;" in (make.tree.tree / "mm/page_alloc.c").read_text()
+
+
+# What our patch adds a line to, and what is left if somebody is in the middle of a change.
+HOOKED = "\tint taken = pages << order;\n\n\tpages += taken;\n\treturn taken;\n"
+HALF = "\tint ta\n"
+
+
+def test_a_patch_that_no_longer_applies_is_told_and_the_next_edit_works(
+    fake: FakeRepository,
+) -> None:
+    first = build_it(fake)
+    edit(fake, HOOKED, HALF)
+    refused(fake, r"b\.patch does not apply to .*mm/page_alloc\.c", PatchError)
+    edit(fake, HALF, HOOKED)
+    assert build_it(fake) == first
+    edit(fake, "pages -= 1 << order;", "pages -= 1 << order + 0;")
+    assert build_it(fake).is_new
+
+
+def test_a_new_file_of_the_user_is_built_and_a_removed_one_is_not(fake: FakeRepository) -> None:
+    file = fake.pristine / "mm/mine.c"
+    file.write_text("int mine;\n")
+    assert "mine" in (build_it(fake).folder / "System.map").read_text()
+    file.rename(file.with_name("yours.c"))
+    symbols = (build_it(fake).folder / "System.map").read_text()
+    assert "mine" in symbols
+    assert not list(trees(fake)[0].rglob("mine.*"))
+    file.with_name("yours.c").unlink()
+    assert "mine" not in (build_it(fake).folder / "System.map").read_text()
+
+
+def during(monkeypatch: pytest.MonkeyPatch, work: Callable[[], None], times: int) -> list[int]:
+    """Do `work` at the end of each of the next patchings, before the tree is in step."""
+    real = overlay
+    done: list[int] = []
+
+    def slow(*arguments: Any) -> Overlay:
+        files = real(*arguments)
+        if len(done) < times:
+            done.append(1)
+            work()
+        return files
+
+    monkeypatch.setattr("harness.build.kernel.overlay", slow)
+    return done
+
+
+def test_a_save_while_it_is_read_is_not_lost(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = during(monkeypatch, lambda: edit(fake, "1 << order", "1 << order + 0"), 2)
+    kernel = build_it(fake)
+    assert len(done) == 2
+    assert fake.said.getvalue().count("it is read again") == 2
+    assert build_it(fake) == kernel
+    assert "1 << order + 0 + 0;" in (trees(fake)[0] / "source/mm/page_alloc.c").read_text()
+
+
+def test_a_patch_that_fails_on_half_a_save_is_tried_again(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = build_it(fake)
+    edit(fake, HOOKED, HALF)
+    real = overlay
+
+    def patch_then_save(*arguments: Any) -> Overlay:
+        try:
+            return real(*arguments)
+        except PatchError:
+            edit(fake, HALF, HOOKED)
+            raise
+
+    monkeypatch.setattr("harness.build.kernel.overlay", patch_then_save)
+    assert build_it(fake) == good
+
+
+def test_a_folder_that_never_rests_is_an_error(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = during(monkeypatch, lambda: edit(fake, "1 << order", "1 << order + 0"), 1000)
+    refused(fake, "pristine changed while it was read: mm/page_alloc.c", SourceMovedError)
+    assert len(done) == 5
+
+
+def test_a_tree_is_kept_for_the_modules_while_another_run_waits(fake: FakeRepository) -> None:
+    with ExitStack() as held:
+        kernel = build(fake.ws, fake.target, str(fake.pristine), held=held)
+        edit(fake, "pages -= 1 << order;", "pages -= 1 << order + 0;")
+        taken: list[bool] = []
+
+        def other() -> None:
+            name = f"tree-{WorkTree.of(fake.ws, kernel.source).folder.name}"
+            with fake.ws.cache.lock(name, wait=False, again=True) as ours:
+                taken.append(ours)
+
+        def at_once() -> None:
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join()
+
+        at_once()
+        with prepared(fake.ws, kernel, fake.ws.logs / "x.log") as make:
+            assert "1 << order;" in (make.tree.tree / "mm/page_alloc.c").read_text()
+    at_once()
+    assert taken == [False, True]
+
+
+def test_modules_of_a_state_that_is_gone_are_refused(fake: FakeRepository) -> None:
+    kernel = build_it(fake)
+    edit(fake, "pages -= 1 << order;", "pages -= 1 << order + 0;")
+    build_it(fake)
+    with (
+        pytest.raises(SourceMovedError, match="pristine changed while it was read"),
+        prepared(fake.ws, kernel, fake.ws.logs / "x.log"),
+    ):
+        pytest.fail("its tree is gone")
+
+
+def configured(fake: FakeRepository) -> bool:
+    """Whether the last kernel was configured anew."""
+    phases = [line for line in fake.said.getvalue().splitlines() if "configure kernel:" in line]
+    return "up to date" not in phases[-1]
+
+
+def test_it_is_configured_only_if_something_may_ask_for_it(fake: FakeRepository) -> None:
+    build_it(fake)
+    assert configured(fake)
+    edit(fake, "pages -= 1 << order;", "pages -= 1 << order + 0;")
+    build_it(fake)
+    assert not configured(fake)
+    build_it(fake, config="CONFIG_MODULES=y\n")
+    assert configured(fake)
+    # With the configuration of the user's file gone, too.
+    (fake.common / "mm/limits.c").write_text(LIMITS_C + "/* more */\n")
+    build_it(fake)
+    assert configured(fake)
+    (fake.pristine / "Kconfig").open("a").write("# more\n")
+    build_it(fake)
+    assert configured(fake)
+    (WorkTree.of(fake.ws, build_it(fake).source).build / ".config").open("a").write("# by hand\n")
+    write_limits(fake, LIMITS_C)
+    build_it(fake)
+    assert configured(fake)
+
+
+def test_what_another_compiler_made_is_made_anew(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_it(fake)
+    stray = WorkTree.of(fake.ws, build_it(fake).source).build / "stray.o"
+    stray.touch()
+    build_it(fake, config="CONFIG_MODULES=y\n")
+    assert stray.exists()
+    monkeypatch.setattr("harness.build.kernel.toolchain_version", lambda _: "gcc 99")
+    build_it(fake)
+    assert not stray.exists()
 
 
 # --- a target whose warnings are only told -------------------------------------------

@@ -12,7 +12,7 @@ from fakekernel import LIMITS_C, MODULE_C, FakeRepository
 from harness.build.kernel import KernelBuild
 from harness.build.kernel import build as build_kernel
 from harness.build.modules import build, check_module, module_info
-from harness.build.patching import WorkTree
+from harness.build.work_tree import WorkTree
 from harness.core.errors import BuildError
 from harness.targets.model import ElfAbi
 
@@ -40,6 +40,8 @@ def test_what_a_build_in_the_folder_left_is_ignored(
     key = build(fake.ws, kernel).key
     for name in ("limiter.ko", "limiter.o", "limiter.mod.c", ".limiter.o.cmd", "Module.symvers"):
         (fake.module / name).write_text("x")
+    # Emacs, while it edits the file.
+    (fake.module / ".#limiter.c").symlink_to("me@host.1234")
     assert build(fake.ws, kernel).key == key
 
 

@@ -21,19 +21,17 @@ from hypothesis import strategies as st
 
 from harness.build import patching, source
 from harness.build.patching import (
-    Overlay,
     PatchReport,
-    TreeFile,
-    WorkTree,
     check,
     inputs,
     load_overlay,
     overlay,
-    read_file,
     save_overlay,
     steps,
-    write_file,
 )
+from harness.build.pristine import FixedTree
+from harness.build.tree_file import Overlay, TreeFile, read_file, write_file
+from harness.build.work_tree import WorkTree
 from harness.core.errors import PatchError, UsageError, VerdictError
 
 # The second hunk takes away a line that the file does not have.
@@ -90,9 +88,10 @@ def test_the_pristine_tree_stays_as_it_is(fake: FakeRepository, tree: WorkTree) 
 
 
 def test_leftovers_of_editors_are_no_part_of_it(fake: FakeRepository) -> None:
-    for name in ("limits.c~", "limits.c.orig", ".limits.c.swp"):
+    for name in ("limits.c~", "limits.c.orig", ".limits.c.swp", "#limits.c#", "4913"):
         (fake.common / "mm" / name).write_text("x")
-    assert [name for name in overlay(fake.ws, fake.source) if "limits" in name] == ["mm/limits.c"]
+    found = [name for name in overlay(fake.ws, fake.source) if name.startswith("mm/")]
+    assert found == ["mm/limits.c", "mm/page_alloc.c"]
 
 
 def test_only_what_differs_is_written(fake: FakeRepository, tree: WorkTree) -> None:
@@ -154,7 +153,7 @@ def test_kinds_of_files_are_kept(fake: FakeRepository, tree: WorkTree) -> None:
 def test_any_overlay_follows_any_other(tmp_path: Path, overlays: list[Overlay]) -> None:
     folder = tmp_path / "any"
     folder.mkdir(exist_ok=True)
-    tree = WorkTree(folder, TREE)
+    tree = WorkTree(folder, FixedTree(TREE))
     for files in overlays:
         tree.sync(files)
         assert contents(tree.tree) == expected(TREE, files)
@@ -176,7 +175,7 @@ def test_a_half_applied_tree_is_seen_and_mended(
         write_file(path, file, scratch)
 
     with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
-        patched.setattr("harness.build.patching.write_file", killed)
+        patched.setattr("harness.build.work_tree.write_file", killed)
         tree.sync(files)
     assert len(done) == writes
     assert tree.half_applied() == (writes < len(files))

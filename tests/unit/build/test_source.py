@@ -27,21 +27,21 @@ from hypothesis import strategies as st
 
 from harness.build import debian, git_source
 from harness.build.git_source import checkout, fetch_argv, ls_remote_argv, parse_git_source
-from harness.build.patching import read_file
 from harness.build.source import (
     KernelSource,
     check_version,
-    directory_digest,
     fetch,
     tree_version,
-    walk,
 )
+from harness.build.tree_file import read_file
+from harness.build.work_tree import WorkTree
 from harness.core.cache import digest
 from harness.core.errors import (
     CommandError,
     DownloadError,
     HarnessError,
     SourceError,
+    SourceMovedError,
     UsageError,
 )
 from harness.targets.linux_6_1 import LINUX_6_1
@@ -64,9 +64,16 @@ def fetched(fake: FakeRepository, source: object = None) -> KernelSource:
 
 
 def key_of(fake: FakeRepository) -> str:
-    """The key over the tree's files."""
-    files = [file for file in walk(fake.pristine) if file.is_source]
-    return directory_digest(fake.ws, fake.pristine, files)
+    """The key of the tree in the repository."""
+    return fetched(fake, fake.pristine).key
+
+
+def copied(fake: FakeRepository, source: KernelSource) -> Path:
+    """The unpatched copy of a directory."""
+    tree = WorkTree.of(fake.ws, source)
+    with tree.lock(fake.ws):
+        tree.sync({})
+    return tree.tree
 
 
 def refused(
@@ -118,16 +125,19 @@ def test_other_versions_are_named_together_with_the_right_one(version: str) -> N
 # --- a directory ------------------------------------------------------------
 
 
-def test_a_directory_is_copied_without_git_and_left_alone(fake: FakeRepository) -> None:
+def test_a_directory_is_copied_without_git_and_left_alone(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.build.listing._SETTLED_NS", -(10**12))
     given_tree = fake.pristine
     (given_tree / ".git").mkdir()
     (given_tree / ".git" / "config").write_text("x")
     before = files_of(given_tree)
     source = fetched(fake, given_tree)
     assert source.version == "6.1.99"
-    assert files_of(source.tree) == files_of(TREE)
+    assert files_of(copied(fake, source)) == files_of(TREE)
     assert files_of(given_tree) == before
-    assert source.tree.is_relative_to(fake.ws.cache.root)
+    assert copied(fake, source).is_relative_to(fake.ws.cache.root)
     assert fetched(fake, given_tree) == source
     assert "fetch kernel source: up to date" in fake.said.getvalue()
 
@@ -150,19 +160,35 @@ def test_a_changed_directory_is_another_source(fake: FakeRepository) -> None:
 def test_a_directory_that_has_settled_is_read_once(
     fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.build.source._SETTLED_NS", -(10**12))
+    monkeypatch.setattr("harness.build.listing._SETTLED_NS", -(10**12))
     key = key_of(fake)
-    with monkeypatch.context() as patched:
-        patched.setattr("harness.build.source._content_digest", lambda *_: "read again")
-        assert key_of(fake) == key
-        (fake.pristine / "mm/page_alloc.c").write_text("x")
-        assert key_of(fake) == "read again"
     (memory,) = (fake.ws.cache.root / "directories").iterdir()
     known = json.loads(memory.read_text())
-    del known["digest"]
-    for text in ("damaged", json.dumps(known)):
-        memory.write_text(text)
+    read: list[Path] = []
+
+    def content(root: Path, name: str) -> str:
+        read.append(root / name)
+        return "file changed"
+
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.build.listing._content", content)
+        assert (key_of(fake), read) == (key, [])
+        (fake.pristine / "mm/page_alloc.c").write_text("x")
         assert key_of(fake) != key
+        assert read == [fake.pristine / "mm/page_alloc.c"]
+    (fake.pristine / "mm/page_alloc.c").write_bytes((TREE / "mm/page_alloc.c").read_bytes())
+    for text in ("damaged", "[]", json.dumps(dict.fromkeys(known, "x"))):
+        memory.write_text(text)
+        assert key_of(fake) == key
+
+
+def test_a_file_that_was_just_written_is_read_each_time(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = key_of(fake)
+    # It may be written to again within the grain of the clock.
+    monkeypatch.setattr("harness.build.listing._content", lambda *_: "file changed")
+    assert key_of(fake) != key
 
 
 @pytest.mark.parametrize(
@@ -175,7 +201,7 @@ def test_the_leftovers_of_a_build_are_cleaned_in_the_copy(fake: FakeRepository, 
     folders = [fake.pristine / "include" / name for name in ("config", "generated")]
     for folder in folders:
         folder.mkdir()
-    tree = fetched(fake, fake.pristine).tree
+    tree = copied(fake, fetched(fake, fake.pristine))
     assert files_of(tree) == clean
     assert [path.name for path in (tree / "include").iterdir()] == ["linux"]
     assert all(path.exists() for path in (fake.pristine / ".config", *folders))
@@ -206,8 +232,8 @@ def test_what_is_no_file_is_left_out_and_told(
     make(fake.pristine / "mm/odd")
     make(fake.pristine / "odd\n")
     source = fetched(fake, fake.pristine)
-    assert files_of(source.tree) == files_of(TREE)
-    assert source.key == f"directory-{before}"
+    assert files_of(copied(fake, source)) == files_of(TREE)
+    assert source.key == before
     told = "2 pipe(s), socket(s) or device(s) left out: mm/odd, odd\\n"
     assert told in " ".join(fake.said.getvalue().split())
 
@@ -225,8 +251,9 @@ def test_links_are_copied_and_not_followed(fake: FakeRepository, tmp_path: Path)
     for name, goal in links.items():
         (fake.pristine / name).symlink_to(goal)
     source = fetched(fake, fake.pristine)
+    tree = copied(fake, source)
     for name, goal in links.items():
-        assert str((source.tree / name).readlink()) == goal
+        assert str((tree / name).readlink()) == goal
     assert "left out" not in fake.said.getvalue()
     (tmp_path / "elsewhere/more").touch()
     assert fetched(fake, fake.pristine) == source
@@ -243,7 +270,7 @@ def test_names_need_not_be_text(fake: FakeRepository) -> None:
     (fake.pristine / odd).write_text("int x;\n")
     os.mkfifo(fake.pristine / os.fsdecode(b"\xff"))
     source = fetched(fake, fake.pristine)
-    assert (source.tree / odd).read_text() == "int x;\n"
+    assert (copied(fake, source) / odd).read_text() == "int x;\n"
     assert "left out: \\xff" in " ".join(fake.said.getvalue().split())
 
 
@@ -501,9 +528,22 @@ def test_a_changed_work_tree_is_named_and_built_as_it_is(
     assert source.changed == ("Makefile",)
     assert source.commit == git(repository, "rev-parse", "HEAD")
     assert "with 1 changed file(s): Makefile\n" in fake.said.getvalue()
-    assert (source.tree / "Makefile").read_text().endswith("# mine\n")
+    assert (copied(fake, source) / "Makefile").read_text().endswith("# mine\n")
     assert key_of(fake) == before
     assert git(repository, "status", "--porcelain") == "M Makefile"
+
+
+def test_what_git_says_is_about_the_files_that_are_built(
+    fake: FakeRepository, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = git_source.state_of
+
+    def late(path: Path) -> git_source.TreeState | None:
+        (repository / "Makefile").open("a").write("# mine\n")
+        return real(path)
+
+    monkeypatch.setattr(git_source, "state_of", late)
+    refused(fake, repository, "changed while it was read: Makefile", SourceMovedError)
 
 
 def test_new_files_in_a_work_tree_are_named_and_built(
@@ -520,7 +560,7 @@ def test_new_files_in_a_work_tree_are_named_and_built(
     said = " ".join(fake.said.getvalue().split())
     assert 'with 7 changed file(s): .gitignore, "drivers/ä 0.c", ' in said
     assert '"drivers/ä 3.c", … ' in f"{said} "
-    assert (source.tree / names[5]).is_file()
+    assert (copied(fake, source) / names[5]).is_file()
 
 
 def test_a_work_tree_as_it_was_committed_has_no_changes(

@@ -117,6 +117,37 @@ def test_a_cache_that_cannot_be_read_is_not_called_damaged(
     assert (entry / "file").exists()
 
 
+def test_what_editors_keep_beside_a_file_is_in_no_digest(tmp_path: Path) -> None:
+    (tmp_path / "x.c").touch()
+    before = tree_digest(tmp_path)
+    for name in (".x.c.swp", "x.c~", "#x.c#", "4913"):
+        (tmp_path / name).write_text("x")
+    assert tree_digest(tmp_path) == before
+    (tmp_path / "y.c").touch()
+    assert tree_digest(tmp_path) != before
+
+
+def test_a_thread_may_take_a_lock_again_that_it_holds(tmp_path: Path) -> None:
+    other: list[bool] = []
+
+    def take() -> None:
+        with Cache(tmp_path).lock("a-lock", wait=False, again=True) as ours:
+            other.append(ours)
+
+    with Cache(tmp_path).lock("a-lock", again=True):
+        with Cache(tmp_path).lock("a-lock", again=True) as ours:
+            assert ours
+        # It is held still: neither another thread gets it, nor somebody who does not say "again".
+        thread = threading.Thread(target=take)
+        thread.start()
+        thread.join()
+        with Cache(tmp_path).lock("a-lock", wait=False) as ours:
+            assert not ours
+    assert other == [False]
+    with Cache(tmp_path).lock("a-lock", wait=False) as ours:
+        assert ours
+
+
 def test_who_is_ended_waits_for_no_other_run(tmp_path: Path) -> None:
     said: list[str] = []
     event = threading.Event()

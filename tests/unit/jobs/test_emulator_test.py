@@ -10,6 +10,7 @@ import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import bundles
@@ -19,7 +20,13 @@ from fake_guest import BOOT_LOG, QEMU, at, ctrl_c, panicked, without_record
 from rich.console import Console
 
 from harness.bundle import built
-from harness.core.errors import BootError, BuildError, InfrastructureError, UsageError
+from harness.core.errors import (
+    BootError,
+    BuildError,
+    InfrastructureError,
+    SourceMovedError,
+    UsageError,
+)
 from harness.kernel_output.reports import find_reports
 from harness.results.folder import LATEST
 from harness.scenarios.catalogue import POLICIES, Scenario
@@ -220,6 +227,19 @@ def test_a_stock_kernel_that_fails_tells_nothing_of_ours(bench: Bench) -> None:
         bench.run(scenarios=("report",), differential=True)
     assert bench.verdict["scenarios"][1]["outcome"] == "PASSED"
     assert bench.verdict["passed"] is False
+
+
+def test_kernels_of_two_sources_are_not_compared(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = bench.built
+    source = SimpleNamespace(**{**vars(ours.kernel.source), "key": "another"})
+    kernel: Any = SimpleNamespace(**{**vars(ours.kernel), "source": source})
+    edited = replace(ours, kernel=kernel)
+    builds = iter((ours, edited))
+    monkeypatch.setattr("harness.build.equipment.build", lambda *_: next(builds))
+    with pytest.raises(SourceMovedError, match="the fake kernel changed between the builds"):
+        bench.run(scenarios=("report",), differential=True)
 
 
 def test_our_kernel_is_not_compared_where_it_died(bench: Bench) -> None:

@@ -82,6 +82,12 @@ def test_an_android_gets_all_that_its_system_lacks(tmp_path: Path) -> None:
     assert (boot.uids, boot.snapshot, boot.avd) == (UIDS, True, "gfoom")
 
 
+def test_the_guest_of_an_edit_is_not_saved(tmp_path: Path) -> None:
+    files = bundles.cached(Cache(tmp_path))
+    assert boot_of(LINUX_6_1, files, snapshot=True).snapshot
+    assert not boot_of(LINUX_6_1, replace(files, is_edit=True), snapshot=True).snapshot
+
+
 def test_the_plan_has_each_guests_logs() -> None:
     names = [planned.scenario for planned in plan(WORK[:2], 2)]
     assert names == [

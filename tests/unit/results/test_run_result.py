@@ -50,7 +50,7 @@ def test_every_run_reads_back(run: RunResult) -> None:
     assert (run.reason == "") == run.passed
 
 
-@pytest.mark.parametrize("problem", ["KeyboardInterrupt", "Terminated"])
+@pytest.mark.parametrize("problem", ["KeyboardInterrupt", "Terminated", "Abandoned"])
 def test_who_ends_a_run_says_nothing_about_it(problem: str) -> None:
     found = read(summary(verdict(), finished=False, problem=problem))
     assert found.status is Status.MISSING
