@@ -238,6 +238,19 @@ def test_what_threads_hold_back_counts(limited: Device, pages: int) -> None:
         scene.end()
 
 
+def test_threads_hold_back_again_far_from_the_limit(limited: Device) -> None:
+    """Near the limit each page is counted at once, which costs; threads do so no longer then."""
+    threads = 20
+    words = ("threads", threads, 1, 5 * PAGE)
+    with play(limited, *words, program="attack", user=APP) as scene:
+        set_limit(limited, APP, rss(limited, APP) + MIB)
+        set_limit(limited, APP, NO_LIMIT_YET)
+        scene.next_step()
+        known = PAGE * int(limited.read_file(f"/proc/{scene.pid}/statm").split()[1])
+        assert mapped(limited, scene.pid) - known >= threads * 4 * PAGE
+        scene.end()
+
+
 def test_what_threads_hold_back_of_files_counts(limited: Device) -> None:
     """Threads count faults, and a fault maps up to 16 pages of the page cache."""
     threads = 8

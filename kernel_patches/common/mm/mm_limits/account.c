@@ -163,6 +163,14 @@ static void mm_limits_sync(struct mm_struct *mm, long slack)
 		mm_limits_notice(mm->mm_limit);
 }
 
+/* With the lock of @mm held. */
+static void mm_limits_add(struct mm_struct *mm, int member, long pages)
+{
+	long count = atomic_long_add_return(pages, &mm->rss_stat.count[member]);
+
+	mm_limits_trace_rss(mm, member, count);
+}
+
 /**
  * __mm_limits_rss - change a counter of an mm that counts for somebody, perhaps
  * @mm:		the mm
@@ -173,22 +181,11 @@ static void mm_limits_sync(struct mm_struct *mm, long slack)
  */
 void __mm_limits_rss(struct mm_struct *mm, int member, long pages)
 {
-	long count;
-
 	spin_lock(&mm->mm_limits_lock);
-	count = atomic_long_add_return(pages, &mm->rss_stat.count[member]);
+	mm_limits_add(mm, member, pages);
 	if (mm->mm_limit)
 		mm_limits_sync(mm, MM_LIMITS_SLACK);
 	spin_unlock(&mm->mm_limits_lock);
-	mm_limits_trace_rss(mm, member, count);
-}
-
-/* With the lock of @mm held. */
-static void mm_limits_add(struct mm_struct *mm, int member, long pages)
-{
-	long count = atomic_long_add_return(pages, &mm->rss_stat.count[member]);
-
-	mm_limits_trace_rss(mm, member, count);
 }
 
 /**
@@ -618,7 +615,7 @@ void mm_limits_leave(struct mm_struct *mm)
  * @mm:	not in use yet, perhaps a copy of its parent's
  * @p:	the child that it is for, which has its credentials, or current in an exec
  *
- * What a fork copies counts at once, though no task uses it before it is done.
+ * What a fork copies counts though no task uses it before it is done.
  *
  * Context: process context.
  */

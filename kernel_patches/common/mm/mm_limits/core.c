@@ -155,8 +155,13 @@ struct mm_limits_mark mm_limits_mark(const struct mm_limits_tally *tally, unsign
 	struct mm_limits_mark mark = { .near = true };
 
 	if (sum > max) {
-		mark.at = counted + (tally->usage > max ? MM_LIMITS_STEP_OVER :
-							  MM_LIMITS_STEP_DYING);
+		/* What is dying leaves no more room than there is to the limit. */
+		if (tally->usage > max)
+			mark.at = counted + MM_LIMITS_STEP_OVER;
+		else if (max - tally->usage < MM_LIMITS_STEP_DYING)
+			mark.at = counted + (long)(max - tally->usage);
+		else
+			mark.at = counted + MM_LIMITS_STEP_DYING;
 		mark.low = mm_limits_clamp(max);
 	} else if (max - sum >= reserve + reserve / 4) {
 		mark.near = false;

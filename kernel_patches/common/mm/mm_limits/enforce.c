@@ -349,6 +349,15 @@ static void mm_limits_enforce_at_once(struct mm_limit *limit)
 		mm_limits_queue_look(limit);
 }
 
+/* Whether only what is dying keeps the user above its limit: some may have gone meanwhile. */
+static bool mm_limits_is_crowded(struct mm_limit *limit)
+{
+	unsigned long sum = max(mm_limits_sum(limit), 0L);
+
+	return READ_ONCE(limit->crowded) && READ_ONCE(mm_limits_on_alloc) &&
+	       mm_limits_is_over(sum, READ_ONCE(limit->max));
+}
+
 /* Whether the current task, in the middle of anything, has to do without more memory. */
 static bool mm_limits_has_to_fail(struct mm_limit *limit, unsigned int faults)
 {
@@ -357,7 +366,7 @@ static bool mm_limits_has_to_fail(struct mm_limit *limit, unsigned int faults)
 	/* It would only make its user larger, and its end later. */
 	if (fatal_signal_pending(current))
 		return true;
-	if (!READ_ONCE(limit->crowded) || !READ_ONCE(mm_limits_on_alloc))
+	if (!mm_limits_is_crowded(limit))
 		return false;
 	mm_limits_hold(current);
 	current->mm_limits_faults += faults;
@@ -370,7 +379,7 @@ static bool mm_limits_has_to_fail(struct mm_limit *limit, unsigned int faults)
 		mm_limits_round(limit, NULL, MM_LIMITS_BY_ALLOC, &killed);
 		mutex_unlock(&limit->mutex);
 	}
-	return READ_ONCE(limit->crowded) || fatal_signal_pending(current);
+	return mm_limits_is_crowded(limit) || fatal_signal_pending(current);
 }
 
 static bool mm_limits_check(unsigned int faults)
@@ -443,8 +452,8 @@ void __mm_limits_resume(void)
 		return;
 	if (READ_ONCE(mm_limits_on_alloc) && mm_limits_is_due(limit))
 		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
-	while (READ_ONCE(limit->crowded) && READ_ONCE(mm_limits_on_alloc) &&
-	       !mm_limits_is_of_io_uring(current) && time_before(jiffies, end) &&
+	while (mm_limits_is_crowded(limit) && !mm_limits_is_of_io_uring(current) &&
+	       time_before(jiffies, end) &&
 	       !fatal_signal_pending(current))
 		schedule_timeout_killable(msecs_to_jiffies(MM_LIMITS_POLL_MS));
 	mm_limits_put(limit);

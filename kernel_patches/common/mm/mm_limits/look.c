@@ -324,10 +324,10 @@ enum mm_limits_found mm_limits_look(struct mm_limit *limit, const struct mm_limi
 			return MM_LIMITS_AGAIN;
 		}
 		mm_limits_remember(&walk, victim->max);
-		if (near || !limit->near)
+		if (near == limit->near)
 			break;
-		/* Its threads have to be told, and counted once more. */
-		near = true;
+		/* Its threads have to be told that this has changed, and counted once more. */
+		near = limit->near;
 		mm_limits_forget_victim(victim);
 	}
 	if (!mm_limits_is_over(walk.tally.usage, victim->max))
