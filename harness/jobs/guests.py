@@ -301,7 +301,7 @@ class Scenarios:
             f"{{ {uptime_command()}; }}",
             "busybox dmesg -r",
         )
-        guest.log = device.shell(" && ".join(commands), timeout=_PREPARE_SECONDS).output
+        guest.log = device.shell(" && ".join(commands), timeout=_PREPARE_SECONDS, kept=True).output
         guest.good_log = guest.log
 
     def _do(self, guest: _Guest, work: tuple[int, Work]) -> bool:

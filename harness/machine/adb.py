@@ -10,14 +10,15 @@ from __future__ import annotations
 import codecs
 import re
 import secrets
+import select
 import shlex
 import socket
 import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -54,7 +55,15 @@ _EMULATOR = re.compile(r"emulator-(\d+)")
 _RECEIVE_BYTES = 1 << 16
 # The shell protocol's packets (adb's docs call it "shell,v2"): kind, length.
 _HEADER = struct.Struct("<BI")
-_STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = 1, 2, 3, 4
+_STDIN, _STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = 0, 1, 2, 3, 4
+# The kept shell: a loop that reads a marker, a number of bytes and so much of a script. It has the
+# script done by a process of its own, and prints the marker and the status. To fork this shell
+# takes a few milliseconds, and a command by adbd, which starts `sh`, ten times as long.
+_STATIC_SHELL = "/system/bin/mksh-static"
+_KEEP = (
+    'while IFS= read -r end && IFS= read -r size && IFS= read -r -N "$size" text; do'
+    ' (eval "$text") </dev/null 2>&1; print -r -- "$end$?"; done'
+)
 
 
 @dataclass(frozen=True)
@@ -170,8 +179,10 @@ class RunningCommand:
         command: str,
         name: str,
         on_line: Callable[[str], None] = lambda _: None,
+        kept: bool = False,
     ) -> None:
         self.name = name
+        self._kept = kept
         self._on_line = on_line
         self._device = device
         self._command = command
@@ -290,6 +301,8 @@ class RunningCommand:
         try:
             if self._device.legacy_shell:
                 self._collect_legacy()
+            elif self._kept:
+                self._collect_kept()
             else:
                 connection = self._open(self._command)
                 while self._status is None:
@@ -312,12 +325,34 @@ class RunningCommand:
             raise EOFError
         return connection
 
+    def _collect_kept(self) -> None:
+        """Collect what the kept shell prints, up to the marker and the status."""
+        with self._device.kept_shell() as connection:
+            self._connection = connection
+            if self._closed:
+                raise EOFError
+            end, text = _marker(), self._command.encode()
+            data = f"{end}\n{len(text)}\n".encode() + text
+            connection.conn.sendall(_HEADER.pack(_STDIN, len(data)) + data)
+            while True:
+                kind, length = _HEADER.unpack(connection.read_exact(_HEADER.size))
+                data = connection.read_exact(length)
+                if kind == _EXIT:
+                    raise EOFError("the kept shell ended")
+                # Under one lock: when the status is known, the connection is no longer ours.
+                with self._changed:
+                    known = len(self._lines)
+                    self._accept(kind, data)
+                    if self._find_status(end, known):
+                        self._connection = None
+                        return
+
     def _collect_legacy(self) -> None:
         """Collect by the first shell protocol: a terminal's output, then a marker and the status.
 
         The command runs in a shell of its own, so that its `exit` ends only that shell.
         """
-        end = f"gfoom-{secrets.token_hex(8)}:"
+        end = _marker()
         command = f"sh -c {shlex.quote(self._command)} </dev/null; echo {end[:9]}''{end[9:]}$?"
         connection = self._open(command)
         rest = b""
@@ -360,6 +395,11 @@ class RunningCommand:
             self._on_line(line)
 
 
+def _marker() -> str:
+    """Return a fresh marker, which comes before a command's status."""
+    return f"gfoom-{secrets.token_hex(8)}:"
+
+
 class Device:
     """The machine's Android side. The session's first cause ends every wait.
 
@@ -386,6 +426,9 @@ class Device:
         # Whether adbd knows only the first shell protocol, which reports no exit status. It is so
         # before API 24; connect() finds it out.
         self.legacy_shell = False
+        # The connection to the kept shell, if there is one; whoever uses it holds the lock.
+        self._kept: AdbConnection | None = None
+        self._kept_lock = threading.Lock()
 
     def connect(self, timeout: float) -> None:
         """Connect the server to the device, and wait until its shell echoes a marker.
@@ -410,13 +453,20 @@ class Device:
             raise DeviceError(f"the device's shell does not echo: {answer[:80]!r}")
 
     def shell(
-        self, command: str, *, user: int | None = None, timeout: float = 30, check: bool = True
+        self,
+        command: str,
+        *,
+        user: int | None = None,
+        timeout: float = 30,
+        check: bool = True,
+        kept: bool = False,
     ) -> ShellResult:
         """Run `command` in a shell on the device, as root or as `user` (a uid), to its end.
 
-        With `check` a status other than 0 raises DeviceError. `timeout` is in seconds.
+        With `check` a status other than 0 raises DeviceError. `timeout` is in seconds. For `kept`
+        see start().
         """
-        with closing(self.start(command, user=user)) as running:
+        with closing(self.start(command, user=user, kept=kept)) as running:
             result = running.wait(timeout)
         if check and result.status != 0:
             raise DeviceError(
@@ -432,14 +482,37 @@ class Device:
         user: int | None = None,
         on_line: Callable[[str], None] = lambda _: None,
         name: str = "",
+        kept: bool = False,
     ) -> RunningCommand:
         """Start `command` as `shell` does, and return at once; `on_line` gets its lines.
 
-        Error messages show `name`, or the command if it is empty.
+        Error messages show `name`, or the command if it is empty. With `kept` the command is done
+        in a shell that is kept for further commands, which takes less time: one command after the
+        other, none of which may leave a process that goes on printing. A command that is given up
+        takes that shell with it. An adbd that knows only the first shell protocol keeps none.
         """
         self.health.check()
         whole = command if user is None else f"su {user} sh -c {shlex.quote(command)}"
-        return RunningCommand(self, self.prelude + whole, name or command, on_line)
+        return RunningCommand(self, self.prelude + whole, name or command, on_line, kept)
+
+    @contextmanager
+    def kept_shell(self) -> Iterator[AdbConnection]:
+        """Yield the connection to the kept shell, a new one if need be; an error closes it."""
+        with self._kept_lock:
+            connection, self._kept = self._kept, None
+            # It says nothing by itself: it has ended, or a process that was left behind prints.
+            if connection is not None and select.select([connection.conn], [], [], 0)[0]:
+                connection.close()
+                connection = None
+            if connection is None:
+                static = f"[ -x {_STATIC_SHELL} ] && exec {_STATIC_SHELL} -c {shlex.quote(_KEEP)}"
+                connection = self.open_shell(f"{static}; {_KEEP}", keeps_input=True)
+            try:
+                yield connection
+            except BaseException:
+                connection.close()
+                raise
+            self._kept = connection
 
     def become_root(self, timeout: float) -> None:
         """Make adbd run as root. Raises DeviceError if it does not, at once if it refuses."""
@@ -505,14 +578,16 @@ class Device:
 
         Uses busybox: toybox reads /dev/kmsg, which escapes the tabs of kill records.
         """
-        return self.shell("busybox dmesg -r").output
+        return self.shell("busybox dmesg -r", kept=True).output
 
     def mark_kernel_log(self, text: str) -> None:
         """Write a line to the kernel log."""
         self.write_file("/dev/kmsg", f"<5>{text}\n")
 
-    def open_shell(self, command: str) -> AdbConnection:
+    def open_shell(self, command: str, *, keeps_input: bool = False) -> AdbConnection:
         """Open a shell that runs `command`, by the newest protocol that adbd knows.
+
+        Its standard input is empty, or with `keeps_input` stays open, by the newer protocol.
 
         It takes as long as the guest needs to answer. Time limits are those of whoever waits for
         the command, by the machine's clock: a socket's would go on while the host stands still.
@@ -523,7 +598,7 @@ class Device:
             connection.send_command(f"{service}:{command}")
             connection.check_okay()
             connection.conn.settimeout(None)
-            if not self.legacy_shell:
+            if not (self.legacy_shell or keeps_input):
                 connection.conn.sendall(_HEADER.pack(_CLOSE_STDIN, 0))
         except BaseException:
             connection.close()

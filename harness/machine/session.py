@@ -332,12 +332,12 @@ def _prove(session: Session, boot: Boot) -> None:
     commands = [
         _clock_command(),
         f"echo {secrets.token_hex(32)} > /dev/urandom",
-        "cat /proc/sys/kernel/osrelease",
-        "date +%s",
+        "busybox cat /proc/sys/kernel/osrelease",
+        "busybox date +%s",
         "busybox dmesg -r",
     ]
     begun = time.time()
-    found, clock, *log = session.device.shell(" && ".join(commands)).output.split("\n")
+    found, clock, *log = session.device.shell(" && ".join(commands), kept=True).output.split("\n")
     if found != boot.release:
         raise BootError(f"its kernel is {found}, not {boot.release}")
     # Setting and reading the clock may have taken all the time since `begun`.

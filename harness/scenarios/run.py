@@ -123,7 +123,7 @@ def _perform(device: Device, script: Script, seen: Observations) -> None:
     steps = len(script.scenario.steps)
     timeout = _SHELL_SECONDS + steps * _STEP_SECONDS
     timeout += 2 * PROGRAM_SECONDS * len(script.scenario.runs)
-    running = device.start(script.text, name="the scenario's script")
+    running = device.start(script.text, name="the scenario's script", kept=True)
     try:
         running.wait(timeout)
     finally:

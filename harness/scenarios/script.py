@@ -272,11 +272,13 @@ class Script:
         end = shlex.quote(self.end_mark)
         # The log is read by busybox: see Device.kernel_log().
         if not self.stock:
-            # Use cat, not the shell: the shell only warns if the file is missing, and it reads in
-            # small pieces, for each of which Linux 3.4 scans the trace from its beginning.
-            yield from _in_part(DECISIONS, "cat $trace")
+            # Use busybox, which is static and so starts soon; not the shell: it only warns if the
+            # file is missing, and it reads in small pieces, for each of which Linux 3.4 scans the
+            # trace from its beginning.
+            yield from _in_part(DECISIONS, "busybox cat $trace")
         files = f"{self.until} {self.zeros}" if any(_readers(self.scenario)) else self.until
-        yield from _in_part(LOG, f"rm {files}; print -r -- {end} > /dev/kmsg && busybox dmesg -r")
+        mark = f"print -r -- {end} > /dev/kmsg"
+        yield from _in_part(LOG, f"busybox rm {files}; {mark} && busybox dmesg -r")
 
 
 def _readers(scenario: Scenario) -> Iterator[Child]:
@@ -370,7 +372,7 @@ def modules_command(step: Modules) -> str:
     """Build the device's shell command, for root, that loads or unloads the modules."""
     if step.loaded:
         return " && ".join(f"insmod {DEVICE_FOLDER}/{name}.ko" for name in MODULE_NAMES)
-    return " && ".join(f"rmmod {name}" for name in reversed(MODULE_NAMES))
+    return " && ".join(f"busybox rmmod {name}" for name in reversed(MODULE_NAMES))
 
 
 def events_command() -> str:
@@ -380,8 +382,8 @@ def events_command() -> str:
     """
     switches = " ".join(f"{folder}/events/mm_limits/enable" for folder in TRACING)
     return (
-        f"mount -t tracefs tracefs {_TRACEFS} 2>/dev/null"
-        f" || mount -t debugfs debugfs {_DEBUGFS} 2>/dev/null;"
+        f"busybox mount -t tracefs tracefs {_TRACEFS} 2>/dev/null"
+        f" || busybox mount -t debugfs debugfs {_DEBUGFS} 2>/dev/null;"
         f" for switch in {switches}; do"
         " if [ -e $switch ]; then echo 1 > $switch; break; fi; done"
     )

@@ -24,7 +24,9 @@ case " $* " in
 *\ {broken}\ *) echo "E: the lists do not fit" >&2; exit 25 ;;
 esac
 for word; do case $word in *.tar) archive=$word ;; esac; done
-cd "$TMPDIR" && mkdir -p t/usr/bin t/usr/lib/android-sdk/platform-tools t/usr/lib/arm || exit 1
+cd "$TMPDIR" && mkdir -p t/usr/bin t/usr/lib/android-sdk/platform-tools t/usr/lib/arm \
+    t/usr/lib/diet/bin t/usr/lib/klibc/bin || exit 1
+touch t/usr/lib/diet/bin/mksh t/usr/lib/klibc/bin/mksh
 touch t/usr/bin/busybox t/usr/bin/mksh t/usr/bin/toybox t/usr/lib/arm/libc.so.6 \
     t/usr/lib/ld-linux.so.3 t/usr/lib/android-sdk/platform-tools/adbd
 tar -C t -cf "$archive" . && echo adbd_34.0.5-13_armhf.deb
@@ -41,6 +43,7 @@ def fetch(tmp_path: Path, put_on_path: Callable[[str, str], Path], broken: str) 
     folder.mkdir()
     rootfs._fetch(workspace(tmp_path / "cache", said), LINUX_6_1, folder)
     assert (folder / "root/usr/lib/android-sdk/platform-tools/adbd").is_file()
+    assert (folder / "root/usr/lib/diet/bin/mksh").is_file()
     return (folder / "packages").read_text() + said.getvalue()
 
 
@@ -101,6 +104,24 @@ def test_applets_are_sorted_and_served_once() -> None:
     assert "insmod" in lists["busybox"]
     # Ours, in Android's form.
     assert "su" not in {*lists["toybox"], *lists["busybox"]}
+
+
+@pytest.mark.parametrize("has_diet", [True, False])
+def test_the_static_shell_is_dietlibcs(tmp_path: Path, has_diet: bool) -> None:
+    commands, libraries = tmp_path / "system/bin", tmp_path / "usr/lib"
+    for folder in (commands, tmp_path / "usr/bin", libraries / "android-sdk/platform-tools"):
+        folder.mkdir(parents=True)
+    for name in rootfs.PROGRAMS:
+        (tmp_path / "usr/bin" / name).touch()
+    (libraries / "android-sdk/platform-tools/adbd").touch()
+    for library in ("diet", "klibc") if has_diet else ("klibc",):
+        (libraries / library / "bin").mkdir(parents=True)
+        (libraries / library / "bin/mksh").write_text(library)
+    rootfs._commands(tmp_path)
+    assert not list(libraries.glob("*/bin"))
+    shell = commands / rootfs.STATIC_SHELL
+    assert (shell.read_text() if shell.exists() else None) == ("diet" if has_diet else None)
+    assert (commands / "sh").readlink() == Path("mksh")
 
 
 # --- archives for a kernel to unpack -------------------------------------------------

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import socket
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ from harness.core.lifetime import Health
 from harness.machine import adb
 from harness.machine.adb import AdbServer, Device, RunningCommand
 
-STDOUT, STDERR, EXIT = 1, 2, 3
+STDIN, STDOUT, STDERR, EXIT = 0, 1, 2, 3
 
 
 def answers(port: int) -> bool:
@@ -80,12 +82,14 @@ class FakeDevice(Device):
         # One that answers may take its time.
         self.echo_seconds = SOON if answers else 0.3
         self.legacy_shell = legacy
+        self._kept, self._kept_lock = None, threading.Lock()
         self.server = KnownServer()
         self._answers = answers
         self.wires: list[Wire] = []
         self.opened = threading.Semaphore(0)
 
-    def open_shell(self, command: str) -> adbutils.AdbConnection:
+    def open_shell(self, command: str, *, keeps_input: bool = False) -> adbutils.AdbConnection:
+        assert keeps_input == command.endswith("done")
         wire = Wire()
         self.wires.append(wire)
         if self.legacy_shell:
@@ -132,9 +136,9 @@ def test_a_command_that_was_given_up_before_it_began_is_not_read(legacy: bool) -
     gate = threading.Event()
 
     class Slow(FakeDevice):
-        def open_shell(self, command: str) -> adbutils.AdbConnection:
+        def open_shell(self, command: str, **options: bool) -> adbutils.AdbConnection:
             gate.wait(SOON)
-            return super().open_shell(command)
+            return super().open_shell(command, **options)
 
     device = Slow(legacy=legacy)
     device.start("command").close()
@@ -213,6 +217,90 @@ def server(tmp_path: Path) -> Iterator[AdbServer]:
         yield server
 
 
+def take(wire: Wire) -> tuple[str, str]:
+    """Read a command as the kept shell does: the marker, and the script."""
+    kind, length = struct.unpack("<BI", wire.ours.recv(5, socket.MSG_WAITALL))
+    assert kind == STDIN
+    end, size, text = wire.ours.recv(length, socket.MSG_WAITALL).decode().split("\n", 2)
+    assert int(size) == len(text.encode())
+    return end, text
+
+
+def test_commands_share_the_kept_shell() -> None:
+    device = FakeDevice()
+    for number, text in enumerate(("echo ä", "exit 7\n#")):
+        with closing(device.start(text, kept=True)) as command:
+            if not number:
+                assert device.opened.acquire(timeout=SOON)
+            (wire,) = device.wires
+            end, script = take(wire)
+            assert script == text
+            # The marker may come behind an unfinished line, and in pieces.
+            wire.send(STDOUT, f"one\ntwo{end[:9]}".encode())
+            wire.send(STDOUT, f"{end[9:]}{number}\n".encode())
+            result = command.wait(SOON)
+        assert (result.status, result.output) == (number, "one\ntwo")
+
+
+def test_a_command_that_is_given_up_takes_the_kept_shell_with_it() -> None:
+    device = FakeDevice()
+    command = device.start("sleep", kept=True)
+    assert device.opened.acquire(timeout=SOON)
+    take(device.wires[0])
+    command.close()
+    assert device.wires[0].ours.recv(1) == b""
+    again = device.start("true", kept=True)
+    assert device.opened.acquire(timeout=SOON)
+    end, _ = take(device.wires[1])
+    device.wires[1].say(f"{end}0\n")
+    assert again.wait(SOON).status == 0
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_kept_shell_that_ended_or_prints_by_itself_is_kept_no_longer(ended: bool) -> None:
+    device = FakeDevice()
+    for number in range(2):
+        with closing(device.start("true", kept=True)) as command:
+            assert device.opened.acquire(timeout=SOON)
+            wire = device.wires[number]
+            end, _ = take(wire)
+            wire.say(f"{end}0\n")
+            assert command.wait(SOON).output == ""
+        # Wait until the shell is given back.
+        with device._kept_lock:
+            wire.ours.close() if ended else wire.say("from a process that was left behind\n")
+
+
+def test_the_kept_shell_ends_within_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = FakeDevice()
+    with closing(device.start("kill $PPID", kept=True)) as command:
+        assert device.opened.acquire(timeout=SOON)
+        take(device.wires[0])
+        device.wires[0].exit(0)
+        with pytest.raises(DeviceError, match="the kept shell ended"):
+            command.wait(SOON)
+
+
+def test_the_first_shell_protocol_keeps_no_shell() -> None:
+    device = FakeDevice(legacy=True)
+    with closing(device.start("true", kept=True)) as command:
+        assert device.opened.acquire(timeout=SOON)
+        device.wires[0].exit(0)
+        assert command.wait(SOON).status == 0
+
+
+def test_the_loop_of_the_kept_shell_does_one_script_after_another() -> None:
+    shell = shutil.which("mksh") or shutil.which("ksh") or shutil.which("bash")
+    assert shell is not None
+    loop = adb._KEEP
+    if shell.endswith("bash"):
+        loop = loop.replace("print -r --", "printf '%s\\n'")
+    scripts = {"echo x; exit 3": "x\nm3\n", "cat; echo y >&2": "y\nm0\n", "cd /; pwd": "/\nm0\n"}
+    wanted = "".join(f"m\n{len(text)}\n{text}" for text in scripts)
+    done = subprocess.run([shell, "-c", loop], input=wanted.encode(), capture_output=True)
+    assert done.stdout.decode() == "".join(scripts.values())
+
+
 def test_a_server_of_our_own(server: AdbServer, tmp_path: Path) -> None:
     assert server.port != 5037
     assert server.alive
@@ -261,7 +349,7 @@ def test_a_server_that_never_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("text", ["", "one\n\nzwei ä\n", "no line end"])
 def test_the_status_is_read_out_of_a_text_in_any_pieces(text: str, status: int, size: int) -> None:
     class InPieces(FakeDevice):
-        def open_shell(self, command: str) -> Any:
+        def open_shell(self, command: str, **_options: bool) -> Any:
             marker = MARKER.fullmatch(command)
             assert marker is not None
             whole = f"{text}{marker['a']}{marker['b']}{status}\n".replace("\n", "\r\n").encode()

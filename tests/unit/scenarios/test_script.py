@@ -202,7 +202,7 @@ def test_a_kernel_that_tells_of_no_decisions_says_so() -> None:
     lines = script("course").text.splitlines()
     (line,) = [one for one in lines if "'(decisions)'" in one]
     # By a program whose status tells, and which reads in large pieces.
-    assert "{ cat $trace; } 2>&1; status $?" in line
+    assert "{ busybox cat $trace; } 2>&1; status $?" in line
     # Before 4.1 they are in debugfs.
     (where,) = [one for one in lines if one.startswith("trace=")]
     assert where == (
