@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
@@ -22,6 +22,10 @@ _SIGNAL_SECONDS = 0.5
 class SideBySide(Generic[Own, Work, Result]):
     """`count` threads, each of which opens a resource of its own and then works with it.
 
+    `choose` takes a thread's number, from 0, and the work that nobody has taken yet, and returns
+    the index of what the thread takes next; None if it takes none of it. By default that is the
+    first.
+
     A process that is bound to a thread's life may be started here: each thread lives until it
     has closed its resource.
     """
@@ -31,12 +35,16 @@ class SideBySide(Generic[Own, Work, Result]):
         opened: Callable[[int], AbstractContextManager[Own]],
         do: Callable[[Own, Work], Result],
         count: int,
+        choose: Callable[[int, Sequence[Work]], int | None] | None = None,
     ) -> None:
         self._opened = opened
         self._do = do
         self._count = count
+        self._choose = choose
         self._lock = threading.Lock()
         self._todo: Iterator[tuple[int, Work]] = iter(())
+        # The same, if there is a choice.
+        self._left: list[tuple[int, Work]] = []
         self._stopped = threading.Event()
         # None means that a thread has ended.
         self._said: SimpleQueue[tuple[int, Result] | BaseException | None] = SimpleQueue()
@@ -56,7 +64,7 @@ class SideBySide(Generic[Own, Work, Result]):
         the caller stops iterating, or is interrupted, `interrupt` is called, which has to end
         what the threads are waiting for.
         """
-        self._todo = iter(enumerate(work))
+        self._lay_out(work)
         # Daemon threads, so that a caller who does not want to wait for them can still exit.
         threads = [
             threading.Thread(
@@ -95,10 +103,16 @@ class SideBySide(Generic[Own, Work, Result]):
         if first is not None:
             raise first
 
+    def _lay_out(self, work: Iterable[Work]) -> None:
+        if self._choose is None:
+            self._todo = iter(enumerate(work))
+        else:
+            self._left = list(enumerate(work))
+
     def _work(self, number: int) -> None:
         try:
             with self._opened(number) as own:
-                while (item := self._next()) is not None:
+                while (item := self._next(number)) is not None:
                     self._said.put((item[0], self._do(own, item[1])))
         except BaseException as error:
             # It is raised again where the results are taken.
@@ -106,7 +120,12 @@ class SideBySide(Generic[Own, Work, Result]):
         finally:
             self._said.put(None)
 
-    def _next(self) -> tuple[int, Work] | None:
+    def _next(self, number: int) -> tuple[int, Work] | None:
         """Return the next work with its index; None if there is none or the threads are to stop."""
         with self._lock:
-            return None if self._stopped.is_set() else next(self._todo, None)
+            if self._stopped.is_set():
+                return None
+            if self._choose is None:
+                return next(self._todo, None)
+            index = self._choose(number, [work for _, work in self._left])
+            return None if index is None else self._left.pop(index)

@@ -122,7 +122,7 @@ def run(
     below `options.results`.
     """
     target, source, config = options.target, options.source, options.config
-    count = count_of(options.jobs, target, len(work_of(options)), guests.WORTH_A_GUEST)
+    count = _count_of_guests(options)
     if count > 1 or options.jobs:
         # A repetition must have as many guests: on a smaller machine the default would be fewer.
         options = replace(options, jobs=str(count))
@@ -157,6 +157,14 @@ def _check_same_source(ours: KernelBuild, stock: KernelBuild) -> None:
         raise SourceMovedError(
             f"{ours.source.origin} changed between the builds of both kernels", hint="try it again"
         )
+
+
+def _count_of_guests(options: EmulatorTestOptions) -> int:
+    """Return how many guests share the work; UsageError as for pool.count_of()."""
+    work, alone = work_of(options), options.target.with_one_cpu()
+    # Besides those with one CPU, which have one of the host's each: it has little to do.
+    more = int(alone is not options.target and any(one.scenario.two_cpus for one in work))
+    return count_of(options.jobs, alone, len(work), guests.WORTH_A_GUEST, more)
 
 
 def work_of(options: EmulatorTestOptions) -> list[Work]:
@@ -213,7 +221,9 @@ def perform_built(test: Run, files: Bootable) -> None:
     side_by_side = f", {test.count} guests" if test.count > 1 else ""
     name = f"{which}policy {options.policy}, trigger {options.trigger}{side_by_side}"
     boot = boot_of(target, files, options.snapshot, options.avd)
-    setup = Setup(test.ws, boot, test.folder, test.count)
+    alone = target.with_one_cpu()
+    further = None if alone is target else replace(boot, target=alone)
+    setup = Setup(test.ws, boot, test.folder, test.count, further)
     try:
         with test.ws.reporter.phase(f"scenarios, {name}"):
             done = guests.Scenarios(setup, options.trigger, test.add).run(test.work)

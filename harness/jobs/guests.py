@@ -221,7 +221,9 @@ class Scenarios:
         self._found = found
         self._lock = threading.Lock()
         self._died = threading.Event()
-        self._pool = Pool(setup, self._open, self._do)
+        # Whether some of the work is only for the first guest, and all else only for the others.
+        self._has_two_kinds = False
+        self._pool = Pool(setup, self._open, self._do, self._choose)
 
     def run(self, work: Sequence[Work]) -> bool:
         """Perform the work; return whether all of it was done: a kernel that died ends it.
@@ -229,8 +231,22 @@ class Scenarios:
         Errors of booting pass through. Raise DeviceError if a machine went away.
         """
         lived: list[bool] = []
+        needs = {one.scenario.two_cpus for one in work}
+        self._has_two_kinds = self._setup.has_two_kinds and len(needs) > 1
         self._pool.run(enumerate(work), lived.append)
         return len(lived) == len(work) and all(lived) and not self._died.is_set()
+
+    def _choose(self, number: int, left: Sequence[tuple[int, Work]]) -> int | None:
+        """Return the index of the work that a guest takes next; None if there is none for it.
+
+        The first guest may have more CPUs than the others. Then it does only what needs them, if
+        there is such work: for all else it takes longer.
+        """
+        is_first = self._setup.boot_of(number) is self._setup.boot
+        if not self._has_two_kinds:
+            return 0 if left else None
+        fit = (index for index, (_, one) in enumerate(left) if one.scenario.two_cpus == is_first)
+        return next(fit, None)
 
     @contextmanager
     def _open(self, number: int) -> Iterator[_Guest]:

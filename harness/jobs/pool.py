@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,20 +36,33 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class Setup:
-    """What all guests boot, the folder for their logs, and how many there are."""
+    """What the guests boot, the folder for their logs, and how many there are.
+
+    The first guest boots `boot`; `further` is what all others boot, if it is something else.
+    """
 
     ws: Workspace
     boot: Boot
     folder: ResultFolder
     count: int
+    further: Boot | None = None
+
+    @property
+    def has_two_kinds(self) -> bool:
+        """Whether the first guest differs from the others."""
+        return self.count > 1 and self.further is not None
+
+    def boot_of(self, number: int) -> Boot:
+        """Return what a guest boots; guests are numbered from 1."""
+        return self.boot if number == 1 or self.further is None else self.further
 
 
-def count_of(text: str, target: Target, most: int, each: int = 1) -> int:
+def count_of(text: str, target: Target, most: int, each: int = 1, more: int = 0) -> int:
     """Return the number of guests in `text`; for "" or "0", as many as make sense here.
 
-    That is as many as have CPUs of their own, free memory, and at least `each` pieces of the
-    work; `most` is all of the work. Raise UsageError if `text` is no number, or the number is
-    too high.
+    That is as many as have CPUs of their own, and `more`, if there is free memory, and for each of
+    them at least `each` pieces of the work; `most` is all of the work. Raise UsageError if `text`
+    is no number, or the number is too high.
     """
     if not (text.isascii() and (text.isdigit() or not text)):
         raise UsageError(f"not a number of guests: {text}", hint="--jobs 1")
@@ -66,8 +79,8 @@ def count_of(text: str, target: Target, most: int, each: int = 1) -> int:
         return wanted
     free = _free_memory() // _MIB - _SPARED_MIB
     by_memory = free // (target.machine.memory_mib + _BESIDES_MIB)
-    # Two guests on the same CPUs take longer than one: one guest's CPU spins while another runs.
-    by_cpus = usable_cpus() // target.machine.smp
+    # Two guests on the same CPUs take longer than one: a guest's CPUs wait for each other.
+    by_cpus = usable_cpus() // target.machine.smp + more
     return max(1, min(by_cpus, by_memory, most // each, MOST_GUESTS))
 
 
@@ -105,7 +118,8 @@ class Pool(Generic[Own, Item, Result]):
     """The guests of a run: each takes the next item of the work when it is free.
 
     `opened` takes the number of a guest, from 1, opens its session by session(), and yields what
-    `do` needs of it; `do` performs an item. Both are called in the guest's own thread.
+    `do` needs of it; `do` performs an item. Both are called in the guest's own thread. `choose`
+    says which of the remaining items a guest takes next, by its index, or None: see SideBySide.
     """
 
     def __init__(
@@ -113,16 +127,18 @@ class Pool(Generic[Own, Item, Result]):
         setup: Setup,
         opened: Callable[[int], AbstractContextManager[Own]],
         do: Callable[[Own, Item], Result],
+        choose: Callable[[int, Sequence[Item]], int | None] | None = None,
     ) -> None:
         self._setup = setup
         self._healths = Healths()
-        self._side = SideBySide(lambda index: opened(index + 1), do, setup.count)
+        chosen = None if choose is None else lambda index, left: choose(index + 1, left)
+        self._side = SideBySide(lambda index: opened(index + 1), do, setup.count, chosen)
 
     def session(self, number: int) -> AbstractContextManager[Session]:
         """Start a guest, and yield its session."""
         return open_session(
             self._setup.ws,
-            self._setup.boot,
+            self._setup.boot_of(number),
             self._setup.folder.of_guest(number),
             started=self._healths.add,
             label=label_of(number),

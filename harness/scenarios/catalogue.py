@@ -16,6 +16,9 @@ allocated: it may share the memory of the child before it, do its work in anothe
 take its memory in one read(). Where root starts a run, the children become the user's
 themselves; then one may become another user's, or only when it has its memory.
 
+Some scenarios have `two_cpus`: a process kills another one, which ends while the first goes on, or
+two processes that share their memory end together. All others are as good on one CPU.
+
 A step or expectation holds for both triggers: with `alloc` the child that crosses the limit
 is stopped while it allocates; with `daemon` it has allocated everything when the daemon calls
 the killer. In both cases the same process must be the victim.
@@ -178,6 +181,8 @@ class Scenario:
     nobody_left: tuple[str, ...] = ()
     # Users whose entry the kernel must log as dropped from the full table.
     dropped: tuple[str, ...] = ()
+    # Whether it is to run on two CPUs.
+    two_cpus: bool = False
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -369,6 +374,7 @@ SCENARIOS: tuple[Scenario, ...] = (
             rss=Victims("main", (2,)), runtime=Victims("main", (2,)), badness=Victims("main", (0,))
         ),
         limits={OFFENDER: 22 * MB},
+        two_cpus=True,
     ),
     Scenario(
         name="hostile-name",
@@ -390,6 +396,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         ),
         expected=_always(Victims("main", (1, 2))),
         limits={OFFENDER: 8 * MB},
+        two_cpus=True,
     ),
     Scenario(
         name="sharers-of-two",
@@ -406,6 +413,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         ),
         expected=_always(Victims("main", (1, 2))),
         limits={OFFENDER: 8 * MB, NEIGHBOUR: 4 * MB},
+        two_cpus=True,
     ),
     Scenario(
         name="threads-time",

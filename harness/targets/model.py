@@ -63,11 +63,17 @@ class QemuMachine:
     console: str
     # The arguments that attach the netdev "net0", and others that the board needs.
     devices: tuple[str, ...]
+    # Whether it also works with one CPU.
+    works_alone: bool = False
 
     @property
     def title(self) -> str:
         """The machine, described for people."""
         return f"QEMU's {self.machine}, {self.cpu}, {self.smp} CPUs, {self.memory_mib} MiB"
+
+    def alone(self) -> QemuMachine:
+        """Return the machine with one CPU."""
+        return replace(self, smp=1)
 
     def counting_instructions(self) -> QemuMachine:
         """Return the machine with one CPU whose clock counts instructions, one per nanosecond."""
@@ -316,6 +322,17 @@ class Target:
     def stock(self) -> Target:
         """Return the target without our patches, files and configuration."""
         return replace(self, patched=False).in_tree("stock")
+
+    def with_one_cpu(self) -> Target:
+        """Return the target for guests that need only one CPU; itself if it always has more.
+
+        An emulated CPU takes less than half of the host's time if it is the only one: it need not
+        wait for others to forget a page. The debug kernel looks for races, and keeps its CPUs.
+        """
+        machine = self.machine
+        if self.debug or not (isinstance(machine, QemuMachine) and machine.works_alone):
+            return self
+        return self.on_machine(machine.alone())
 
     def in_tree(self, name: str) -> Target:
         """Return the target with a work tree of its own, which each toolchain has of its own."""

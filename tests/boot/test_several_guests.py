@@ -31,16 +31,19 @@ def read(results: Path, name: str) -> Any:
     return json.loads((results / LATEST / name).read_text())
 
 
-def test_two_guests_share_the_scenarios(emulate: Emulate, target: Target, tmp_path: Path) -> None:
-    assert emulate(target, tmp_path, jobs="2") == EXIT_PASSED
+def test_guests_share_the_scenarios(emulate: Emulate, target: Target, tmp_path: Path) -> None:
+    assert emulate(target, tmp_path, jobs="3") == EXIT_PASSED
     told = read(tmp_path, "verdict.json")
     names = [one["scenario"] for one in told["scenarios"]]
     assert names == [
-        *("boot", "boot, guest 2"),
+        *("boot", "boot, guest 2", "boot, guest 3"),
         *(scenario.name for scenario in SCENARIOS),
-        *("whole log", "whole log, guest 2"),
+        *("whole log", "whole log, guest 2", "whole log, guest 3"),
     ]
-    for folder in (tmp_path / LATEST, tmp_path / LATEST / "guest2"):
+    cpus = "1" if target.with_one_cpu() is not target else "2"
+    for name, smp in {"": "2", "guest2": cpus, "guest3": cpus}.items():
+        folder = tmp_path / LATEST / name
+        assert f" -smp {smp} " in (folder / "qemu-command.txt").read_text()
         # Each guest has done some of the work.
         assert "goldfish-oom: begin" in (folder / "kernel.log").read_text()
         assert (folder / "console.log").stat().st_size > 0

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -49,6 +49,23 @@ def test_they_work_at_the_same_time() -> None:
 
     assert len(dict(SideBySide(pool.opened, meet, 3).run([1, 2, 3]))) == 3
     assert pool.most == 3
+
+
+def test_each_takes_what_is_chosen_for_it() -> None:
+    pool, taken = Pool(), []
+
+    def choose(number: int, left: Sequence[int]) -> int | None:
+        return next((place for place, what in enumerate(left) if what % 2 == number), None)
+
+    def do(own: int, what: int) -> int:
+        taken.append((own % 2, what))
+        return what
+
+    assert dict(SideBySide(pool.opened, do, 2, choose).run([4, 1, 3, 2])) == dict(
+        enumerate([4, 1, 3, 2])
+    )
+    assert [what for own, what in taken if own == 0] == [4, 2]
+    assert [what for own, what in taken if own == 1] == [1, 3]
 
 
 def test_the_first_error_ends_it() -> None:

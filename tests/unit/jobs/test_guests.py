@@ -28,6 +28,7 @@ from harness.scenarios.catalogue import SCENARIOS, UIDS, Scenario
 from harness.scenarios.observations import Observations
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
+from harness.targets.model import QemuMachine
 
 WORK = [Work("rss", scenario) for scenario in SCENARIOS]
 GIB = 1 << 30
@@ -57,6 +58,39 @@ def test_as_many_guests_as_make_sense(
     assert count_of("0", LINUX_6_1, 16, WORTH_A_GUEST) == count
     assert count_of("3", LINUX_6_1, 16, WORTH_A_GUEST) == 3
     assert count_of("", LINUX_6_1, 1, WORTH_A_GUEST) == 1
+
+
+@pytest.mark.parametrize(
+    ("cpus", "free", "count"),
+    # One guest with two CPUs, and others with one.
+    [(1, 64 * GIB, 2), (2, 64 * GIB, 3), (4, 64 * GIB, 5), (64, 64 * GIB, 5), (2, 2 * GIB, 1)],
+)
+def test_most_guests_have_one_cpu_and_as_many_as_there_are_make_sense(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, cpus: int, free: int, count: int
+) -> None:
+    machine(monkeypatch, cpus, free)
+    assert bench.run(jobs="") == 0
+    assert len(bench.opened) == count
+    machines = [one.boot.target.machine for one in bench.opened]
+    found = sorted(one.smp for one in machines if isinstance(one, QemuMachine))
+    assert found == [*[1] * (count - 1), 2]
+    needs = {scenario.name: scenario.two_cpus for scenario in SCENARIOS}
+    for one in bench.verdict["scenarios"]:
+        if count > 1 and one["scenario"] in needs:
+            assert (one["guest"] == 1) == needs[one["scenario"]]
+
+
+def test_where_nothing_needs_two_cpus_the_first_guest_does_its_share(bench: Bench) -> None:
+    meet = together(2)
+
+    def change(_scenario: Scenario, seen: Observations) -> Observations:
+        meet()
+        return seen
+
+    bench.change = change
+    assert bench.run(jobs="2", scenarios=("report", "course")) == 0
+    judged = bench.verdict["scenarios"]
+    assert {one["guest"] for one in judged if one["policy"]} == {1, 2}
 
 
 @pytest.mark.parametrize("text", ["x", "-1", "1.5", "\u0661", "17"])

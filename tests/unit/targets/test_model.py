@@ -11,7 +11,7 @@ import pytest
 from harness.core.errors import UsageError
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
-from harness.targets.model import EMULATORS, GitSource, SdkMachine, Target
+from harness.targets.model import EMULATORS, GitSource, QemuMachine, SdkMachine, Target
 from harness.targets.table import TARGETS, get_target
 
 
@@ -35,6 +35,16 @@ def test_a_wrong_word_says_which_there_are() -> None:
     with pytest.raises(UsageError, match=r"linux-6\.1 does not run on the emulator") as caught:
         get_target("linux-6.1", "sdk")
     assert "--emulator qemu" in caught.value.hint
+
+
+def test_only_some_machines_work_with_one_cpu() -> None:
+    alone = LINUX_6_1.with_one_cpu()
+    assert isinstance(alone.machine, QemuMachine)
+    assert alone.machine.smp == 1
+    # It looks for races.
+    assert LINUX_6_1.checking_itself().with_one_cpu().machine.title.count("2 CPUs")
+    for target in (GOLDFISH_3_4, GOLDFISH_3_4.on("sdk")):
+        assert target.with_one_cpu() is target
 
 
 def test_goldfish_is_what_the_contract_says() -> None:
