@@ -16,8 +16,8 @@ allocated: it may share the memory of the child before it, do its work in anothe
 take its memory in one read(). Where root starts a run, the children become the user's
 themselves; then one may become another user's, or only when it has its memory.
 
-Some scenarios have `two_cpus`: a process kills another one, which ends while the first goes on, or
-two processes that share their memory end together. All others are as good on one CPU.
+Some scenarios have `two_cpus`: one after the other dies while the others go on, or two processes
+that share their memory die together. All others are as good on one CPU.
 
 A step or expectation holds for both triggers: with `alloc` the child that crosses the limit
 is stopped while it allocates; with `daemon` it has allocated everything when the daemon calls
@@ -286,6 +286,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         # Up to 64 pages of each process's RSS may not be in the kernel's sum yet.
         expected=_always(Enough("main", slack=1 * MB)),
         limits={OFFENDER: 56 * MB},
+        two_cpus=True,
     ),
     Scenario(
         name="two-users",
@@ -374,7 +375,6 @@ SCENARIOS: tuple[Scenario, ...] = (
             rss=Victims("main", (2,)), runtime=Victims("main", (2,)), badness=Victims("main", (0,))
         ),
         limits={OFFENDER: 22 * MB},
-        two_cpus=True,
     ),
     Scenario(
         name="hostile-name",
