@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +15,8 @@ from stand_ins import workspace
 
 from harness.bench import harness as bench_harness
 from harness.bench.harness import CASES, JSON, table_of
-from harness.build import equipment
-from harness.core.errors import UsageError
+from harness.build import equipment, source
+from harness.core.errors import InfrastructureError, UsageError
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import Target
@@ -29,7 +30,8 @@ def test_ratios_are_of_the_same_round() -> None:
     assert (row.seconds.low, row.seconds.value, row.seconds.high) == (2.0, 5.0, 8.0)
     assert row.ratio is not None
     assert (row.ratio.low, row.ratio.value, row.ratio.high) == (0.1, 0.2, 0.5)
-    assert row.reached is False
+    assert row.reached is True
+    assert rows["all"].reached is False
     assert rows["rss, cold"].ratio is None
     assert rows["rss, cold"].reached is None
 
@@ -50,15 +52,70 @@ def test_the_first_round_does_not_count(tmp_path: Path, monkeypatch: pytest.Monk
         return float(next(clock))
 
     monkeypatch.setattr(equipment, "build", lambda *_: SimpleNamespace(bootable=None))
+    monkeypatch.setattr(bench_harness, "_compared", lambda *_: None)
     monkeypatch.setattr(bench_harness, "_once", once)
     monkeypatch.setattr(bench_harness, "_guest", once)
     output = io.StringIO()
     ws = workspace(tmp_path, output)
     assert bench_harness.run(ws, LINUX_6_1, rounds=1, results=tmp_path / "r") == 0
-    assert ran == [case.name for case in CASES] * 2
+    quick = [case.name for case in CASES if not case.slow]
+    assert ran == quick + [case.name for case in CASES]
     (row, *_) = json.loads((tmp_path / "r" / "latest" / JSON).read_text())
-    assert row["seconds"]["value"] == len(CASES) + 1
+    assert row["seconds"]["value"] == len(quick) + 1
     assert "emulator-test --policy all" in output.getvalue()
+
+
+def repository(folder: Path) -> Path:
+    """Make a repository with the files that are edited, and the commit to compare with."""
+    (folder / "kernel_patches/common/mm/mm_limits").mkdir(parents=True)
+    (folder / bench_harness._EDITED["ours"]).write_text("old\n")
+    git = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"], ["tag", "then"]):
+        subprocess.run([*git, *words], check=True)
+    (folder / bench_harness._EDITED["ours"]).write_text("new\n")
+    subprocess.run([*git, "commit", "-q", "-a", "-m", "y"], check=True)
+    return folder
+
+
+def test_clones_and_a_copy_are_edited_and_not_the_users_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo, tree = repository(tmp_path / "repo"), tmp_path / "tree"
+    (tree / "mm").mkdir(parents=True)
+    (tree / bench_harness._EDITED["source"]).write_text("kernel\n")
+    monkeypatch.setattr(bench_harness, "REPO", repo)
+    monkeypatch.setattr(bench_harness, "BASELINE", "then")
+    monkeypatch.setattr(source, "fetch", lambda *_: SimpleNamespace(tree=tree))
+    cases = {case.name: case for case in CASES}
+    ws = workspace(tmp_path / "cache")
+    for _ in range(2):
+        # The second time they are there already, and brought up to date.
+        places = bench_harness._compared(ws, LINUX_6_1)
+        where, more = places.prepare(cases["line of ours, then"])
+        assert (where / bench_harness._EDITED["ours"]).read_text().startswith("old\n/* ")
+        assert (where, more) == (places.then, ())
+        where, _ = places.prepare(cases["line of ours"])
+        text = (where / bench_harness._EDITED["ours"]).read_text()
+        assert text.startswith("new\n/* ")
+        assert text.count("\n") == 2
+    for name, clone in {"line of DIR, then": places.then, "line of DIR": places.now}.items():
+        before = (places.source / bench_harness._EDITED["source"]).read_text()
+        assert places.prepare(cases[name]) == (clone, ("--source", str(places.source)))
+        assert (places.source / bench_harness._EDITED["source"]).read_text().startswith(before)
+    assert places.prepare(cases["rss, then"]) == (places.then, ())
+    assert places.prepare(cases["rss"]) == (repo, ())
+    assert (repo / bench_harness._EDITED["ours"]).read_text() == "new\n"
+    assert (tree / bench_harness._EDITED["source"]).read_text() == "kernel\n"
+
+
+def test_without_the_commit_to_compare_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_harness, "REPO", repository(tmp_path / "repo"))
+    monkeypatch.setattr(source, "fetch", lambda *_: SimpleNamespace(tree=tmp_path))
+    with pytest.raises(InfrastructureError) as caught:
+        bench_harness._compared(workspace(tmp_path / "cache"), LINUX_6_1)
+    assert "--unshallow" in caught.value.hint
 
 
 @pytest.mark.parametrize(
