@@ -131,3 +131,19 @@ def test_anything_else_is_a_value_error(value: object) -> None:
     except ValueError:
         return
     assert typed_json.read(Outer, typed_json.to_text(found)) == found
+
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(_JSON)
+def test_it_is_indented_as_pythons_own(value: object) -> None:
+    assert typed_json.to_text(value) == json.dumps(value, indent=2) + "\n"
