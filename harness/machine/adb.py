@@ -12,6 +12,7 @@ import re
 import secrets
 import select
 import shlex
+import shutil
 import socket
 import struct
 import subprocess
@@ -31,10 +32,12 @@ from harness.core.environment import environment_of
 from harness.core.errors import DeviceError
 from harness.core.lifetime import Health, bound_to_us
 from harness.core.ports import LOOPBACK, PORT_ATTEMPTS, free_port
-from harness.core.process import end_group, require
+from harness.core.process import RunOptions, end_group, require, run
 from harness.core.text import last_lines
 
 _ADB = "adb"
+# Below its home.
+_KEY_FOLDER, _KEY = ".android", "adbkey"
 # The start includes generating the server's key: 0.2 s, on a loaded host several seconds.
 _SERVER_SECONDS = 60.0
 _POLL_SECONDS = 0.05
@@ -90,15 +93,29 @@ class _Client(adbutils.AdbClient):  # type: ignore[misc]  # adbutils has no type
         return connection
 
 
+def make_key(folder: Path) -> None:
+    """Make a key for servers in an empty folder: `adbkey` and `adbkey.pub`."""
+    home = {"HOME": str(folder)}
+    run([_ADB, "keygen", str(folder / _KEY)], RunOptions(env=home), what="adb keygen")
+
+
 class AdbServer:
     """An adb server of the harness. `scratch` becomes its home, `log` gets its output.
+
+    With `keys`, a folder that make_key() has filled, it needs not make a key of its own.
 
     Raises DeviceError if it does not come up, ToolMissingError without adb.
     """
 
-    def __init__(self, scratch: Path, log: Path) -> None:
+    def __init__(self, scratch: Path, log: Path, keys: Path | None = None) -> None:
         require(_ADB, "setpriv")
         self.log = log
+        if keys is not None:
+            (scratch / _KEY_FOLDER).mkdir(mode=0o700, exist_ok=True)
+            # Without them it makes its own.
+            with suppress(OSError):
+                for name in (f"{_KEY}.pub", _KEY):
+                    shutil.copy(keys / name, scratch / _KEY_FOLDER)
         for _ in range(PORT_ATTEMPTS):
             self.port = free_port()
             self._process = self._start(scratch)

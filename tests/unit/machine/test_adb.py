@@ -313,6 +313,22 @@ def test_a_server_of_our_own(server: AdbServer, tmp_path: Path) -> None:
     assert not answers(server.port)
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_server_takes_the_key_that_it_is_given(tmp_path: Path, there: bool) -> None:
+    keys, home = tmp_path / "keys", tmp_path / "home"
+    for folder in (keys, home):
+        folder.mkdir()
+    if there:
+        adb.make_key(keys)
+        assert sorted(path.name for path in keys.iterdir()) == ["adbkey", "adbkey.pub"]
+    with closing(AdbServer(home, tmp_path / "adb.log", keys)) as server:
+        assert server.client().server_version() > 30
+        # The server has read its key, or made one, before it listens.
+        key = (home / ".android/adbkey").read_bytes()
+    assert (there and key == (keys / "adbkey").read_bytes()) or (not there and key)
+    assert ("generate_key" in (tmp_path / "adb.log").read_text()) is not there
+
+
 def test_a_dead_server_is_not_replaced_by_the_users(server: AdbServer) -> None:
     client = server.client()
     server.close()
