@@ -16,8 +16,8 @@ allocated: it may share the memory of the child before it, do its work in anothe
 take its memory in one read(). Where root starts a run, the children become the user's
 themselves; then one may become another user's, or only when it has its memory.
 
-Some scenarios have `two_cpus`: one after the other dies while the others go on, or two processes
-that share their memory die together. All others are as good on one CPU.
+Two scenarios have `two_cpus`: in one, process after process dies while the others go on; in the
+other, two processes that share their memory die together. All others are as good on one CPU.
 
 A step or expectation holds for both triggers: with `alloc` the child that crosses the limit
 is stopped while it allocates; with `daemon` it has allocated everything when the daemon calls
@@ -413,7 +413,6 @@ SCENARIOS: tuple[Scenario, ...] = (
         ),
         expected=_always(Victims("main", (1, 2))),
         limits={OFFENDER: 8 * MB, NEIGHBOUR: 4 * MB},
-        two_cpus=True,
     ),
     Scenario(
         name="threads-time",
