@@ -17,6 +17,7 @@ from harness.bench import harness as bench_harness
 from harness.bench.harness import CASES, JSON, table_of
 from harness.build import equipment, source
 from harness.core.errors import InfrastructureError, UsageError
+from harness.results.folder import ResultFolder
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import Target
@@ -106,6 +107,20 @@ def test_clones_and_a_copy_are_edited_and_not_the_users_files(
     assert places.prepare(cases["rss"]) == (repo, ())
     assert (repo / bench_harness._EDITED["ours"]).read_text() == "new\n"
     assert (tree / bench_harness._EDITED["source"]).read_text() == "kernel\n"
+
+
+def test_no_command_makes_room_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INVOKE_GOLDFISH_OOM_CACHE_GIB", "1")
+    text = "import os; print('gib', os.environ['INVOKE_GOLDFISH_OOM_CACHE_GIB'])\n"
+    (tmp_path / "inv_program.py").write_text(text)
+    monkeypatch.setattr(bench_harness, "REPO", tmp_path)
+    folder = ResultFolder(tmp_path)
+    places = bench_harness._Compared(tmp_path)
+    case = next(case for case in CASES if case.name == "rss")
+    assert bench_harness._once(case, LINUX_6_1, folder, places) > 0
+    assert "gib 0\n" in (tmp_path / "commands.log").read_text()
 
 
 def test_without_the_commit_to_compare_with(
