@@ -29,7 +29,7 @@ static const char usage[] =
 	"  sharers N SIZE     holds SIZE; forks processes that share its memory and do so, too,\n"
 	"                     without end, up to N at a time; the user must have a limit\n"
 	"  large N SIZE       N children hold a tenth of SIZE each; the process itself SIZE;\n"
-	"                     2: 200 pages more\n"
+	"                     2: it takes and gives back 200 pages more all the time\n"
 	"  copies N SIZE      N threads map SIZE of a file each; one more copies all of it\n"
 	"  threads N M SIZE   M children; 2: N threads take SIZE each, all at once\n"
 	"  starved N M SIZE   M children, and N that keep the CPUs busy; 2: it takes SIZE, with\n"

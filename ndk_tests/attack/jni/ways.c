@@ -290,9 +290,14 @@ static void attack_large(const struct way_args *args)
 	start_holders(args->counts[0], args->size / 10);
 	stage_hold(args->size);
 	stage_wait(1);
-	/* More than a thread holds back. */
-	stage_hold_private(200 * page_size());
-	stage_wait(2);
+	for (;;) {
+		/* More than a thread holds back. */
+		char *memory = stage_map(200 * page_size());
+
+		stage_touch(memory, 200 * page_size());
+		if (munmap(memory, 200 * page_size()) < 0)
+			stage_fail("munmap");
+	}
 }
 
 /* Pages of a file */

@@ -276,6 +276,7 @@ static void mm_limits_remember(const struct mm_limits_walk *walk, unsigned long 
 		limit->overshoot = max(limit->overshoot, sum - max / PAGE_SIZE);
 	WRITE_ONCE(limit->crowded,
 		   mm_limits_is_over(sum, max) && !mm_limits_is_over(walk->tally.usage, max));
+	WRITE_ONCE(limit->held_back, walk->held_back);
 	WRITE_ONCE(limit->near, mark.near);
 	WRITE_ONCE(limit->low, mark.low);
 	WRITE_ONCE(limit->mark, mark.at);
@@ -339,7 +340,7 @@ enum mm_limits_found mm_limits_look(struct mm_limit *limit, const struct mm_limi
  * mm_limits_measure - what a user has, with what its threads hold back
  * @limit:	the user's
  *
- * Decides nothing, and changes nothing.
+ * Decides nothing, and needs no mutex.
  *
  * Context: process context, may sleep.
  * Return: resident pages, also of what is dying.
@@ -353,6 +354,7 @@ unsigned long mm_limits_measure(struct mm_limit *limit)
 
 	while ((mm = mm_limits_next_mm(limit, mm, &moved))) {
 		spin_lock(&mm->mm_limits_lock);
+		mm_limits_tune(mm);
 		pages = mm_limits_counted(mm);
 		pages += mm_limits_held_back_from(mm);
 		spin_unlock(&mm->mm_limits_lock);
@@ -360,4 +362,19 @@ unsigned long mm_limits_measure(struct mm_limit *limit)
 		cond_resched();
 	}
 	return sum;
+}
+
+/**
+ * mm_limits_go_near - have every page of a user count, until somebody has looked
+ * @limit:	the user's
+ *
+ * Context: process context, may sleep.
+ */
+void mm_limits_go_near(struct mm_limit *limit)
+{
+	if (READ_ONCE(limit->near))
+		return;
+	WRITE_ONCE(limit->mark, MM_LIMITS_NEVER);
+	WRITE_ONCE(limit->near, true);
+	mm_limits_measure(limit);
 }
