@@ -55,6 +55,8 @@ READS = (
 )
 READERS = 3
 FORKS = 300
+# What a system call may take while a victim's memory cannot be had.
+FAULTS = 17
 # Looks for each fork with its exit.
 LOOKS_OF_A_FORK = 0.05
 # Records of one kill in the log.
@@ -175,7 +177,59 @@ def test_threads_that_wait_do_not_look_one_after_the_other(room: Device, tracing
         scene.end()
 
 
+def test_one_call_that_tries_again_takes_no_more(room: Device, sticking: Sticking) -> None:
+    in_time(lambda: populates(room, sticking))
+
+
+def anonymous(device: Device, pid: int) -> int:
+    """Return the number of a process's pages that are of no file."""
+    _, resident, shared, *_ = map(int, device.read_file(f"/proc/{pid}/statm").split())
+    return resident - shared
+
+
+def populates(room: Device, sticking: Sticking) -> None:
+    set_limit(room, APP, LIMIT)
+    log = Log(room)
+    size = LIMIT * MIB // 2
+    with (
+        sticking() as stuck,
+        play(room, "populate", size, program="attack", user=APP) as scene,
+        climber(room, APP),
+    ):
+        assert first_record(log).pid == stuck.pid
+        before = anonymous(room, scene.pid)
+        scene.next_step()
+        taken = anonymous(room, scene.pid) - before
+        if log.said(GIVEN_UP):
+            raise TooLateError
+        # In the call, and what the program needs around it.
+        assert taken <= 2 * FAULTS
+        scene.end()
+
+
+def test_memory_that_moves_between_processes_counts_once(device: Device) -> None:
+    others, size = 1500, 64 * PAGE
+    set_limit(device, APP, 900)
+    with play(device, "passes", others, size, program="attack", user=APP) as scene:
+        # The first process holds as much for good as both do in turn.
+        set_bytes(device, APP, entry_of(device, APP).rss + size + 8 * PAGE)
+        scene.go_on()
+        device.shell(f"{DEVICE_FOLDER}/oom_daemon -c 300 0.01", timeout=SECONDS)
+        assert entry_of(device, APP).kills == 0
+        assert entry_of(device, APP).overshoot == 0
+
+
 # Readers of /proc/mm_limits
+
+
+def test_no_growth_slips_by_while_limits_are_read(device: Device) -> None:
+    set_limit(device, APP, LIMIT)
+    log = Log(device)
+    with play(device, "slips", 2 * LIMIT * MIB, program="attack", user=APP) as scene:
+        scene.go_on()
+        scene.killed()
+    assert [record.pid for record in log.records] == [scene.pid]
+    assert entry_of(device, APP).overshoot <= 2 * PAGE
 
 
 @contextmanager

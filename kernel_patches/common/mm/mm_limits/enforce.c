@@ -286,7 +286,7 @@ static struct mm_limit *mm_limits_next_in_turn(unsigned long turn)
 }
 
 /**
- * mm_limits_queue_all - have workers look at all users that are due
+ * mm_limits_queue_all - have workers look at all users
  *
  * Context: process context, may sleep; no lock of mm_limits held.
  */
@@ -295,8 +295,11 @@ void mm_limits_queue_all(void)
 	struct mm_limit *limit;
 
 	mutex_lock(&my_mm_limits.lock);
-	list_for_each_entry(limit, &my_mm_limits.entries, list)
+	list_for_each_entry(limit, &my_mm_limits.entries, list) {
+		/* Also at who was above its limit already, for whatever was to come then. */
+		WRITE_ONCE(limit->mark, MM_LIMITS_NEVER);
 		mm_limits_queue_look(limit);
+	}
 	mutex_unlock(&my_mm_limits.lock);
 }
 
@@ -389,16 +392,19 @@ static bool mm_limits_has_to_fail(struct mm_limit *limit, unsigned int faults)
 	current->mm_limits_faults += faults;
 	if (current->mm_limits_faults <= MM_LIMITS_FAULTS)
 		return false;
-	/* What comes behind this system call, such as a signal's frame, begins anew. */
-	current->mm_limits_faults = 0;
 	/* The victim may have let go since somebody looked: nobody fails without need. */
 	if (mutex_trylock(&limit->mutex)) {
 		mm_limits_round(limit, NULL, MM_LIMITS_BY_ALLOC, &killed);
 		mutex_unlock(&limit->mutex);
 	}
-	return fatal_signal_pending(current) ||
-	       (READ_ONCE(limit->crowded) &&
-		mm_limits_is_over(mm_limits_measure(limit), READ_ONCE(limit->max)));
+	if (fatal_signal_pending(current))
+		return true;
+	/* All faults do until this system call is over: some calls try again. */
+	if (READ_ONCE(limit->crowded) &&
+	    mm_limits_is_over(mm_limits_measure(limit), READ_ONCE(limit->max)))
+		return true;
+	current->mm_limits_faults = 0;
+	return false;
 }
 
 static bool mm_limits_check(unsigned int faults)

@@ -106,6 +106,7 @@ struct mm_limits_settings {
  * @low:		and down to this one
  * @held_back:		pages that threads held back when it was looked at last
  * @near:		whether its threads hold nothing back; read without a lock
+ * @told_near:		and whether all of them know; read without a lock
  * @crowded:		whether only what is dying keeps it above its limit; read
  *			without a lock
  * @look:		has a worker look now; has a reference then
@@ -148,6 +149,7 @@ struct mm_limit {
 	long low;
 	long held_back;
 	bool near;
+	bool told_near;
 	bool crowded;
 	struct work_struct look;
 	struct delayed_work later;
