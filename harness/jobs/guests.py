@@ -328,8 +328,10 @@ class Scenarios:
         guest.limits = {
             uid_of(run.user): run.limit for run in one.scenario.runs if run.limit and not stock
         }
+        # From before it is told: whoever sees the event may stop this harness at once.
+        begun = time.monotonic()
         self._begin(guest, one.scenario.name, one.policy, one.scenario.title)
-        last, set_aside = self._attempt(guest, one), []
+        last, set_aside = self._attempt(guest, one, begun), []
         while why := last.doubtful:
             set_aside.append(why)
             name = f"{one.scenario.name} {one.policy}{label_of(guest.number)}"
@@ -341,7 +343,7 @@ class Scenarios:
             if not again:
                 last = replace(last, verdict=last.verdict.withdrawn(set_aside.pop()))
                 break
-            last = self._attempt(guest, one)
+            last = self._attempt(guest, one, time.monotonic())
         seconds = time.monotonic() - last.begun
         judged = replace(
             ScenarioResult.of(last.verdict, seconds, last.started, guest.number),
@@ -372,9 +374,9 @@ class Scenarios:
             self._reporter.say(f"{where} is started anew: {error.message}")
             self._restart(guest)
 
-    def _attempt(self, guest: _Guest, one: Work) -> _Attempt:
-        """Perform and judge a scenario."""
-        begun, started = time.monotonic(), datetime.now(UTC)
+    def _attempt(self, guest: _Guest, one: Work, begun: float) -> _Attempt:
+        """Perform and judge a scenario, which has begun at `begun` (time.monotonic())."""
+        started = datetime.now(UTC)
         seen = observe(guest.session, one.scenario, one.policy, self._trigger, stock=self._stock)
         if self._pool.ended:
             # The run was ended meanwhile, so what was seen is not judged: this raises.

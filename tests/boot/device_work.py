@@ -33,6 +33,7 @@ HOLD = "/sys/module/uninterruptible/parameters/hold"
 # A pipe that no process reads: a process that writes more than fits into it waits.
 FULL = "/tmp/full"
 PROTECTED_SU = "echo -1000 > /proc/$$/oom_score_adj; su --keep-oom-score"
+MORE_SHARERS = r"mm_limits: pid=\d+ shared its memory with (\d+) processes more"
 GIVEN_UP = r"mm_limits: pid=(\d+) has not exited within 5000 ms; going on without it"
 # The kernel waits PATIENCE s for a victim; a reaction must be over EARLIER s before that ends.
 PATIENCE, EARLIER = 5.0, 1.5

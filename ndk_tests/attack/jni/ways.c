@@ -290,9 +290,92 @@ static void attack_large(const struct way_args *args)
 	start_holders(args->counts[0], args->size / 10);
 	stage_hold(args->size);
 	stage_wait(1);
-	/* More than a thread holds back. */
-	stage_hold_private(200 * page_size());
+	for (;;) {
+		/* More than a thread holds back. */
+		char *memory = stage_map(200 * page_size());
+
+		stage_touch(memory, 200 * page_size());
+		if (munmap(memory, 200 * page_size()) < 0)
+			stage_fail("munmap");
+	}
+}
+
+/* Growth by less than is told at once, and a read of the limits in between */
+
+#define LIMITS		"/proc/mm_limits"
+#define FEW_PAGES	20
+
+static void read_limits(void)
+{
+	char text[4096];
+	int fd = open(LIMITS, O_RDONLY);
+	ssize_t size;
+
+	if (fd < 0)
+		stage_fail(LIMITS);
+	do
+		size = read(fd, text, sizeof(text));
+	while (size > 0);
+	if (size < 0)
+		stage_fail(LIMITS);
+	close(fd);
+}
+
+static void attack_slips(const struct way_args *args)
+{
+	unsigned long step = FEW_PAGES * page_size(), held;
+
+	stage_wait(1);
+	for (held = 0; held < args->size; held += step) {
+		stage_hold_private(step);
+		stage_fold();
+		read_limits();
+	}
 	stage_wait(2);
+}
+
+/* One system call that tries again and again to take it all */
+
+static void attack_populate(const struct way_args *args)
+{
+	stage_wait(1);
+	if (mmap(NULL, args->size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0) == MAP_FAILED)
+		stage_fail("mmap");
+	stage_wait(2);
+}
+
+/* Memory that is given back in one process before it is taken in another one */
+
+static void take_in_turn(unsigned long size, int turn, int others_turn)
+{
+	while (stage_hear(turn, 1)) {
+		char *memory = stage_map(size);
+
+		stage_touch(memory, size);
+		if (munmap(memory, size) < 0)
+			stage_fail("munmap");
+		stage_tell(others_turn, 1);
+	}
+}
+
+static void attack_passes(const struct way_args *args)
+{
+	int first[2], last[2];
+
+	stage_pipe(first);
+	stage_pipe(last);
+	/* It comes long behind this one in the list of the user's mms. */
+	start_holders(args->counts[0], page_size());
+	if (start_child() == 0)
+		take_in_turn(args->size, last[READ_END], first[WRITE_END]);
+	stage_tell(last[WRITE_END], 1);
+	if (!stage_hear(first[READ_END], 1))
+		stage_fail("child");
+	stage_hold_private(args->size);
+	stage_wait(1);
+	stage_tell(last[WRITE_END], 1);
+	take_in_turn(args->size, first[READ_END], last[WRITE_END]);
 }
 
 /* Pages of a file */
@@ -495,6 +578,9 @@ const struct way ways[] = {
 	{ "kthread", "s", attack_kthread },
 	{ "sharers", "ns", attack_sharers },
 	{ "large", "ns", attack_large },
+	{ "slips", "s", attack_slips },
+	{ "populate", "s", attack_populate },
+	{ "passes", "ns", attack_passes },
 	{ "copies", "ns", attack_copies },
 	{ "threads", "nns", attack_threads },
 	{ "starved", "nns", attack_starved },

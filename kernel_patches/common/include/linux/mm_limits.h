@@ -239,6 +239,17 @@ do {										\
 } while (0)
 
 /**
+ * mm_limits_signal - the current task is about to be told of a signal
+ *
+ * A fault that fails for its frame would kill it: the system call before is over.
+ */
+#define mm_limits_signal()							\
+do {										\
+	if (mm_limits_key_enabled(&mm_limits_key))				\
+		current->mm_limits_faults = 0;					\
+} while (0)
+
+/**
  * mm_limits_fault_around - a fault is about to map so many pages at once
  * @pages:	at most
  */
@@ -312,6 +323,7 @@ do {										\
 #define mm_limits_folded()		false
 #define mm_limits_copy()		false
 #define mm_limits_resume()		do { } while (0)
+#define mm_limits_signal()		do { } while (0)
 #define mm_limits_fault_around(pages)	do { } while (0)
 #define mm_limits_cred(old, new)	do { } while (0)
 #define mm_limits_fork(p)		do { } while (0)

@@ -286,6 +286,24 @@ static struct mm_limit *mm_limits_next_in_turn(unsigned long turn)
 }
 
 /**
+ * mm_limits_queue_all - have workers look at all users
+ *
+ * Context: process context, may sleep; no lock of mm_limits held.
+ */
+void mm_limits_queue_all(void)
+{
+	struct mm_limit *limit;
+
+	mutex_lock(&my_mm_limits.lock);
+	list_for_each_entry(limit, &my_mm_limits.entries, list) {
+		/* Also at who was above its limit already, for whatever was to come then. */
+		WRITE_ONCE(limit->mark, MM_LIMITS_NEVER);
+		mm_limits_queue_look(limit);
+	}
+	mutex_unlock(&my_mm_limits.lock);
+}
+
+/**
  * mm_limits_enforce_all - enforce the limit of every user, on request
  * @name:	of the policy, or NULL for the current one
  *
@@ -313,15 +331,15 @@ long mm_limits_enforce_all(const char *name)
 EXPORT_SYMBOL_GPL(mm_limits_enforce_all);
 
 /*
- * Somebody will have to die, as far as can be told without a look: as long as somebody
- * else decides that, who may get no CPU for it, nobody is to go on as if all was well.
+ * Somebody may have to die, and somebody else decides that, who may get no CPU for it:
+ * meanwhile every page counts, and nobody is to go on as if all was well.
  */
 static void mm_limits_expect_victim(struct mm_limit *limit)
 {
-	unsigned long usage = max(atomic_long_read(&limit->usage), 0L);
-
-	if (READ_ONCE(limit->crowded) || limit->stuck || limit->set.grace || limit->set.dry_run ||
-	    !mm_limits_is_over(usage, READ_ONCE(limit->max)))
+	if (limit->stuck || limit->set.grace || limit->set.dry_run)
+		return;
+	mm_limits_go_near(limit);
+	if (READ_ONCE(limit->crowded))
 		return;
 	WRITE_ONCE(limit->crowded, true);
 	/* That may have been decided meanwhile. */
@@ -337,10 +355,12 @@ static void mm_limits_enforce_at_once(struct mm_limit *limit)
 	unsigned int killed = 0;
 	bool more = true;
 
-	if (READ_ONCE(mm_limits_on_alloc) && mm_limits_is_due(limit))
-		mm_limits_expect_victim(limit);
 	while (more && READ_ONCE(mm_limits_on_alloc) && mm_limits_is_due(limit) &&
-	       !fatal_signal_pending(current) && mutex_trylock(&limit->mutex)) {
+	       !fatal_signal_pending(current)) {
+		if (!mutex_trylock(&limit->mutex)) {
+			mm_limits_expect_victim(limit);
+			break;
+		}
 		more = mm_limits_round(limit, NULL, MM_LIMITS_BY_ALLOC, &killed);
 		mutex_unlock(&limit->mutex);
 	}
@@ -352,7 +372,7 @@ static void mm_limits_enforce_at_once(struct mm_limit *limit)
 /* Whether only what is dying keeps the user above its limit: some may have gone meanwhile. */
 static bool mm_limits_is_crowded(struct mm_limit *limit)
 {
-	unsigned long sum = max(mm_limits_sum(limit), 0L);
+	unsigned long sum = max(mm_limits_sum(limit) + READ_ONCE(limit->held_back), 0L);
 
 	return READ_ONCE(limit->crowded) && READ_ONCE(mm_limits_on_alloc) &&
 	       mm_limits_is_over(sum, READ_ONCE(limit->max));
@@ -366,20 +386,25 @@ static bool mm_limits_has_to_fail(struct mm_limit *limit, unsigned int faults)
 	/* It would only make its user larger, and its end later. */
 	if (fatal_signal_pending(current))
 		return true;
-	if (!mm_limits_is_crowded(limit))
+	if (!READ_ONCE(limit->crowded) || !READ_ONCE(mm_limits_on_alloc))
 		return false;
 	mm_limits_hold(current);
 	current->mm_limits_faults += faults;
 	if (current->mm_limits_faults <= MM_LIMITS_FAULTS)
 		return false;
-	/* What comes behind this system call, such as a signal's frame, begins anew. */
-	current->mm_limits_faults = 0;
-	/* The victim may have let go since somebody looked: that is no reason to fail. */
+	/* The victim may have let go since somebody looked: nobody fails without need. */
 	if (mutex_trylock(&limit->mutex)) {
 		mm_limits_round(limit, NULL, MM_LIMITS_BY_ALLOC, &killed);
 		mutex_unlock(&limit->mutex);
 	}
-	return mm_limits_is_crowded(limit) || fatal_signal_pending(current);
+	if (fatal_signal_pending(current))
+		return true;
+	/* All faults do until this system call is over: some calls try again. */
+	if (READ_ONCE(limit->crowded) &&
+	    mm_limits_is_over(mm_limits_measure(limit), READ_ONCE(limit->max)))
+		return true;
+	current->mm_limits_faults = 0;
+	return false;
 }
 
 static bool mm_limits_check(unsigned int faults)

@@ -104,7 +104,9 @@ struct mm_limits_settings {
  * @tasks:		tasks that use these mms, and mms that none uses
  * @mark:		above this sum of both it has to be looked at; read without a lock
  * @low:		and down to this one
+ * @held_back:		pages that threads held back when it was looked at last
  * @near:		whether its threads hold nothing back; read without a lock
+ * @told_near:		and whether all of them know; read without a lock
  * @crowded:		whether only what is dying keeps it above its limit; read
  *			without a lock
  * @look:		has a worker look now; has a reference then
@@ -145,7 +147,9 @@ struct mm_limit {
 	atomic_long_t tasks;
 	long mark;
 	long low;
+	long held_back;
 	bool near;
+	bool told_near;
 	bool crowded;
 	struct work_struct look;
 	struct delayed_work later;
@@ -279,6 +283,7 @@ enum mm_limits_found mm_limits_look(struct mm_limit *limit, const struct mm_limi
 				    struct mm_limits_victim *victim);
 struct mm_struct *mm_limits_next_mm(struct mm_limit *limit, struct mm_struct *mm, bool *moved);
 unsigned long mm_limits_measure(struct mm_limit *limit);
+void mm_limits_go_near(struct mm_limit *limit);
 bool mm_limits_protected(struct task_struct *p);
 
 /* control.c */
@@ -296,6 +301,7 @@ unsigned int mm_limits_enforce(struct mm_limit *limit, const char *policy,
 			       enum mm_limits_trigger trigger);
 void mm_limits_enforce_set(struct mm_limit *limit);
 void mm_limits_queue_look(struct mm_limit *limit);
+void mm_limits_queue_all(void);
 void mm_limits_queue_poll(struct mm_limit *limit);
 void mm_limits_init_works(struct mm_limit *limit);
 unsigned long mm_limits_bytes(unsigned long pages);

@@ -18,12 +18,16 @@
 /* Bytes that are given back before others get to them: the first ones soon. */
 #define MM_LIMITS_AT_ONCE	(2UL << 20)
 
-/* What the records of one decision have in common. */
+/* Records of one decision in the log: any number would push those of others out of it. */
+#define MM_LIMITS_RECORDS	100
+
+/* What the records of one decision have in common, and how many there are. */
 struct mm_limits_kill {
 	struct mm_limit *limit;
 	const struct mm_limits_choice *choice;
 	const struct mm_limits_victim *victim;
 	enum mm_limits_trigger trigger;
+	unsigned int records;
 };
 
 static const char mm_limits_trigger_names[][MM_LIMITS_TRIGGER_LEN] = {
@@ -52,8 +56,8 @@ static void mm_limits_escape(char out[MM_LIMITS_COMM_LEN], const char *comm)
 	*out = '\0';
 }
 
-/* Into the log, where it can be found later, and to who follows events. */
-static void mm_limits_tell(const struct mm_limits_record *record)
+/* Into the log, where it can be found later. */
+static void mm_limits_log(const struct mm_limits_record *record)
 {
 	char figure[48] = "";
 	char sharer[32] = "";
@@ -67,10 +71,9 @@ static void mm_limits_tell(const struct mm_limits_record *record)
 	       record->uid, record->usage, record->mm_max, record->pid, record->rss, figure,
 	       record->policy, record->trigger, record->dry_run ? ",\tdry_run=1" : "", sharer,
 	       record->comm);
-	trace_mm_limits_kill(record);
 }
 
-static void mm_limits_record(const struct mm_limits_kill *kill, struct task_struct *p,
+static void mm_limits_record(struct mm_limits_kill *kill, struct task_struct *p,
 			     const char *comm)
 {
 	const struct mm_limit *limit = kill->limit;
@@ -91,11 +94,13 @@ static void mm_limits_record(const struct mm_limits_kill *kill, struct task_stru
 		.comm		= comm,
 	};
 
-	mm_limits_tell(&record);
+	if (kill->records++ < MM_LIMITS_RECORDS)
+		mm_limits_log(&record);
+	trace_mm_limits_kill(&record);
 }
 
 /* Returns the number of processes killed, which is 0 if @p was dying already. */
-static unsigned int mm_limits_kill_one(const struct mm_limits_kill *kill, struct task_struct *p)
+static unsigned int mm_limits_kill_one(struct mm_limits_kill *kill, struct task_struct *p)
 {
 	struct mm_limit *limit = kill->limit;
 	char escaped[MM_LIMITS_COMM_LEN];
@@ -305,6 +310,9 @@ unsigned int mm_limits_kill(struct mm_limit *limit, const struct mm_limits_choic
 	}
 	if (last)
 		put_task_struct(last);
+	if (kill.records > MM_LIMITS_RECORDS)
+		pr_err("mm_limits: pid=%d shared its memory with %u processes more\n",
+		       task_tgid_nr(victim->task), kill.records - MM_LIMITS_RECORDS);
 	if (!choice->dry_run) {
 		mm_limits_doom(victim->mm);
 		mm_limits_reap(victim->mm);

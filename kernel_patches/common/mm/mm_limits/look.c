@@ -23,6 +23,9 @@
 /* How long a dying process is taken for memory that is as good as free. */
 #define MM_LIMITS_PATIENCE_MS	5000
 
+/* How often a sum is worked out anew of which something has gone meanwhile. */
+#define MM_LIMITS_TRIES		4
+
 struct mm_limits_walk {
 	struct mm_limit *limit;
 	const struct mm_limits_choice *choice;
@@ -31,6 +34,8 @@ struct mm_limits_walk {
 	struct mm_limits_tally tally;
 	long held_back;
 	unsigned long number;
+	/* Whether every page counted at once, at the beginning. */
+	bool near;
 };
 
 /* An mm, as it was under its lock. */
@@ -242,6 +247,18 @@ static bool mm_limits_visit(struct mm_limits_walk *walk, struct mm_struct *mm)
 	return true;
 }
 
+/*
+ * A page that was freed in one mm and taken in another one during the walk may have been
+ * counted in both. Counters know of it once, and near the limit of every page.
+ */
+static void mm_limits_count_once(struct mm_limits_walk *walk)
+{
+	long known = atomic_long_read(&walk->limit->usage) + walk->held_back;
+
+	if (walk->near && READ_ONCE(walk->limit->near))
+		walk->tally.usage = min(walk->tally.usage, (unsigned long)max(known, 0L));
+}
+
 /* Returns false if it has not come to its end. */
 static bool mm_limits_walk(struct mm_limits_walk *walk)
 {
@@ -257,15 +274,20 @@ static bool mm_limits_walk(struct mm_limits_walk *walk)
 		}
 		cond_resched();
 	}
+	mm_limits_count_once(walk);
 	return !moved;
 }
 
-/* Says when to look again, and how the threads count until then. */
-static void mm_limits_remember(const struct mm_limits_walk *walk, unsigned long max)
+/*
+ * Says when to look again, and how the threads count until then. Returns whether they have
+ * to be told that this has changed, and counted once more.
+ */
+static bool mm_limits_remember(const struct mm_limits_walk *walk, unsigned long max)
 {
 	struct mm_limit *limit = walk->limit;
 	unsigned long sum = mm_limits_total(&walk->tally);
 	struct mm_limits_mark mark;
+	bool again;
 
 	mark = mm_limits_mark(&walk->tally, max / PAGE_SIZE,
 			      MM_LIMITS_RESERVE * atomic_long_read(&limit->tasks),
@@ -276,18 +298,24 @@ static void mm_limits_remember(const struct mm_limits_walk *walk, unsigned long 
 		limit->overshoot = max(limit->overshoot, sum - max / PAGE_SIZE);
 	WRITE_ONCE(limit->crowded,
 		   mm_limits_is_over(sum, max) && !mm_limits_is_over(walk->tally.usage, max));
+	WRITE_ONCE(limit->held_back, walk->held_back);
+	/* Somebody may have told them meanwhile, in mm_limits_go_near(). */
+	again = walk->near != mark.near || READ_ONCE(limit->near) != mark.near;
+	WRITE_ONCE(limit->told_near, mark.near && !again);
 	WRITE_ONCE(limit->near, mark.near);
 	WRITE_ONCE(limit->low, mark.low);
-	WRITE_ONCE(limit->mark, mark.at);
+	/* Until all have been told, nobody goes by a mark for which they hold nothing back. */
+	WRITE_ONCE(limit->mark, mark.near && again ? MM_LIMITS_NEVER : mark.at);
 	/* Pairs with mm_limits_combine(): what was found may be of a limit that is no more. */
 	smp_mb();
 	if (READ_ONCE(limit->max) != max)
 		WRITE_ONCE(limit->mark, MM_LIMITS_NEVER);
 	/* What has grown meanwhile was compared with what the mark was before. */
-	if (mm_limits_is_due(limit))
+	if (!again && mm_limits_is_due(limit))
 		mm_limits_queue_look(limit);
 	if (limit->crowded)
 		mm_limits_queue_poll(limit);
+	return again;
 }
 
 /**
@@ -309,7 +337,7 @@ enum mm_limits_found mm_limits_look(struct mm_limit *limit, const struct mm_limi
 		.victim	= victim,
 		.number	= atomic_long_inc_return(&numbers),
 	};
-	bool near = limit->near;
+	bool again = true;
 
 	memset(victim, 0, sizeof(*victim));
 	victim->max = READ_ONCE(limit->max);
@@ -318,21 +346,42 @@ enum mm_limits_found mm_limits_look(struct mm_limit *limit, const struct mm_limi
 		WRITE_ONCE(limit->crowded, false);
 		return MM_LIMITS_WITHIN;
 	}
-	for (;;) {
+	while (again) {
+		mm_limits_forget_victim(victim);
+		walk.near = READ_ONCE(limit->near);
 		if (!mm_limits_walk(&walk)) {
 			WRITE_ONCE(limit->mark, MM_LIMITS_NEVER);
 			return MM_LIMITS_AGAIN;
 		}
-		mm_limits_remember(&walk, victim->max);
-		if (near == limit->near)
-			break;
-		/* Its threads have to be told that this has changed, and counted once more. */
-		near = limit->near;
-		mm_limits_forget_victim(victim);
+		again = mm_limits_remember(&walk, victim->max);
 	}
 	if (!mm_limits_is_over(walk.tally.usage, victim->max))
 		return MM_LIMITS_WITHIN;
 	return victim->task ? MM_LIMITS_VICTIM : MM_LIMITS_NOBODY;
+}
+
+/*
+ * Adds up what a user has; also tells its threads how they have to count, with @tunes.
+ * Returns whether none of its mms was left out.
+ */
+static bool mm_limits_add_up(struct mm_limit *limit, bool tunes, unsigned long *sum)
+{
+	struct mm_struct *mm = NULL;
+	bool moved = false;
+	long pages;
+
+	*sum = 0;
+	while ((mm = mm_limits_next_mm(limit, mm, &moved))) {
+		spin_lock(&mm->mm_limits_lock);
+		if (tunes)
+			mm_limits_tune(mm);
+		pages = mm_limits_counted(mm);
+		pages += mm_limits_held_back_from(mm);
+		spin_unlock(&mm->mm_limits_lock);
+		*sum += max(pages, 0L);
+		cond_resched();
+	}
+	return !moved;
 }
 
 /**
@@ -346,18 +395,31 @@ enum mm_limits_found mm_limits_look(struct mm_limit *limit, const struct mm_limi
  */
 unsigned long mm_limits_measure(struct mm_limit *limit)
 {
-	struct mm_struct *mm = NULL;
-	unsigned long sum = 0;
-	bool moved = false;
-	long pages;
+	unsigned long sum;
+	int tries = 0;
 
-	while ((mm = mm_limits_next_mm(limit, mm, &moved))) {
-		spin_lock(&mm->mm_limits_lock);
-		pages = mm_limits_counted(mm);
-		pages += mm_limits_held_back_from(mm);
-		spin_unlock(&mm->mm_limits_lock);
-		sum += max(pages, 0L);
-		cond_resched();
-	}
+	/* Processes that become other users' can go on for ever. */
+	while (!mm_limits_add_up(limit, false, &sum) && ++tries < MM_LIMITS_TRIES)
+		continue;
 	return sum;
+}
+
+/**
+ * mm_limits_go_near - have every page of a user count, until somebody has looked
+ * @limit:	the user's
+ *
+ * Context: process context, may sleep; without the limit's mutex.
+ */
+void mm_limits_go_near(struct mm_limit *limit)
+{
+	unsigned long sum;
+
+	if (READ_ONCE(limit->near) && READ_ONCE(limit->told_near))
+		return;
+	WRITE_ONCE(limit->told_near, false);
+	WRITE_ONCE(limit->near, true);
+	/* Behind it: a look that is just over may have found a mark for being far. */
+	WRITE_ONCE(limit->mark, MM_LIMITS_NEVER);
+	if (mm_limits_add_up(limit, true, &sum) && READ_ONCE(limit->near))
+		WRITE_ONCE(limit->told_near, true);
 }

@@ -58,12 +58,15 @@ static int mm_limits_do_trigger(struct ctl_table *table, int write, MM_LIMITS_SY
 	if (ret || !write)
 		return ret;
 
-	if (!strcmp(strim(word), "alloc"))
-		WRITE_ONCE(mm_limits_on_alloc, true);
-	else if (!strcmp(strim(word), "none"))
+	if (!strcmp(strim(word), "none")) {
 		WRITE_ONCE(mm_limits_on_alloc, false);
-	else
+	} else if (!strcmp(strim(word), "alloc")) {
+		WRITE_ONCE(mm_limits_on_alloc, true);
+		/* Nobody noticed who has grown meanwhile. */
+		mm_limits_queue_all();
+	} else {
 		return -EINVAL;
+	}
 	return 0;
 }
 
