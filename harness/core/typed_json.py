@@ -36,10 +36,13 @@ def to_text(value: object, indent: int | None = 2, *, exact: bool = False) -> st
     """
     told = msgspec.to_builtins(value)
     text = json.dumps(told, allow_nan=False)
-    if not exact and _SURROGATE.search(text):
-        text = json.dumps(_valid(told), allow_nan=False)
-    # json indents in Python, which takes several times as long as all else.
-    return text if indent is None else f"{msgspec.json.format(text, indent=indent)}\n"
+    if _SURROGATE.search(text):
+        # msgspec refuses half a pair.
+        text = json.dumps(told if exact else _valid(told), indent=indent, allow_nan=False)
+    elif indent is not None:
+        # json indents in Python, which takes several times as long as all else.
+        text = msgspec.json.format(text, indent=indent)
+    return text if indent is None else f"{text}\n"
 
 
 def _valid(value: object) -> object:
