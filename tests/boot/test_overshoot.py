@@ -74,6 +74,8 @@ WAYS = (
     Way("sharers", f"./who_pays deltas-sharers 500 {60 * PAGE}", 500),
     Way("read", READ),
     Way("reads", f"sh -c 'for i in 1 2 3 4; do {READ} & done; wait'", 4, DECIDED, often=20),
+    Way("feeble-read", f"nice -n 19 {CLIMB}", 1, DECIDED),
+    Way("feeble", f"nice -n 19 ./bench_work touch {2 * LIMIT * MIB // PAGE} 1", 1, DECIDED),
     Way("one-fork", f"./who_pays forks 2 {20 * MIB}", 2, beside=TABLE),
 )
 

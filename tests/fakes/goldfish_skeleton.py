@@ -192,6 +192,7 @@ SKELETON: Mapping[str, Lines] = {
         693: "\ttask_unlock(tsk);",
         694: "\tmm_update_next_owner(mm);",
     },
+    "kernel/signal.c": {2206: "", 2207: "relock:"},
 }
 
 # How the table of syscalls goes on after 377, in different trees.

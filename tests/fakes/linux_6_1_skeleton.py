@@ -120,6 +120,14 @@ _DEBIAN: Mapping[str, Lines] = {
         570: "\tmmap_read_unlock(mm);",
         571: "\tmm_update_next_owner(mm);",
     },
+    "kernel/signal.c": {
+        17: "#include <linux/sched/mm.h>",
+        18: "#include <linux/sched/user.h>",
+        2657: "\tint signr;",
+        2658: "",
+        2659: "\tclear_notify_signal();",
+        2660: "\tif (unlikely(task_work_pending(current)))",
+    },
 }
 # The files in which another tree has a line elsewhere, or another line beside it.
 _OTHERS: Mapping[str, Mapping[str, Lines]] = {

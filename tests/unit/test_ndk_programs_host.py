@@ -789,10 +789,11 @@ def test_a_fork_bomb_needs_a_limit(programs: Path, tmp_path: Path) -> None:
     [
         (["forks", "3"], 2),
         (["traced", "90000"], 2),
-        (["large", "3", "90000"], 2),
+        (["slips", "0"], 2),
+        (["populate", "90000"], 2),
         (["copies", "3", "90000"], 2),
         (["threads", "3", "3", "90000"], 2),
-        # Not `starved`: a busy host gives it no CPU, as it asks for.
+        # Not `starved`: a busy host gives it no CPU, as it asks for. `large` and `passes` go on.
     ],
 )
 def test_every_attack_goes_through_its_steps(
@@ -810,6 +811,19 @@ def test_every_attack_goes_through_its_steps(
         f"waiting: step={step}" for step in range(2, steps + 1)
     ]
     assert rest.endswith("done: program=attack, marker=none, checks=1/1\n")
+
+
+@pytest.mark.parametrize("words", [("large", "3", "90000"), ("passes", "3", "90000")])
+def test_attacks_without_an_end_go_on_behind_their_step(
+    programs: Path, words: Sequence[str]
+) -> None:
+    with running(programs / "attack", *words) as process:
+        read_until(process, "waiting: step=1")
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        used = psutil.Process(process.pid).cpu_times().user
+        eventually(lambda: psutil.Process(process.pid).cpu_times().user > used)
 
 
 def test_sharers_that_fork_without_end_need_a_limit(programs: Path) -> None:

@@ -45,11 +45,13 @@ struct freezer {
 	const char *file;
 	const char *frozen;
 	const char *thawed;
+	/* Whether who begins to trace a stopped process that is frozen waits, unkillably. */
+	bool holds_tracers;
 };
 
 static const struct freezer freezers[] = {
-	{ "cgroup2", "", FREEZER "/actors/cgroup.freeze", "1", "0" },
-	{ "cgroup", "freezer", FREEZER "/actors/freezer.state", "FROZEN", "THAWED" },
+	{ "cgroup2", "", FREEZER "/actors/cgroup.freeze", "1", "0", false },
+	{ "cgroup", "freezer", FREEZER "/actors/freezer.state", "FROZEN", "THAWED", true },
 };
 static const struct freezer *freezer;
 
@@ -314,6 +316,8 @@ static void disturb(uint64_t *state)
 		kill(pid, SIGCONT);
 		break;
 	case 3:
+		if (freezer && freezer->holds_tracers)
+			write_file(freezer->file, freezer->thawed);
 		if (traced || ptrace(PTRACE_SEIZE, pid, NULL, NULL))
 			break;
 		traced = pid;

@@ -53,6 +53,7 @@ bool hook(struct mm_struct *mm, struct task_struct *p, struct cred *cred)
 	mm_limits_cred(cred, cred);
 	mm_limits_fault_around(16);
 	mm_limits_resume();
+	mm_limits_signal();
 	if (mm_limits_rss(mm, MM_ANONPAGES, 1) || mm_limits_rss_vec(mm, rss))
 		return mm_limits_folded();
 	return mm_limits_copy() || mm_limits_fast_mm(p) == mm;

@@ -11,6 +11,7 @@
  * back, and goes on, or fails. It waits, if the victim's memory cannot be had yet, on
  * its way back to user space.
  */
+#include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/export.h>
 #include <linux/init.h>
@@ -213,6 +214,15 @@ unsigned int mm_limits_enforce(struct mm_limit *limit, const char *name,
 	return killed;
 }
 
+/*
+ * Whether the current task may get hardly any CPU while others run. It is not to hold the
+ * mutex then, which root's requests take, too: a worker of high priority decides.
+ */
+static bool mm_limits_is_feeble(void)
+{
+	return current->policy == SCHED_IDLE || task_nice(current) > 0;
+}
+
 /**
  * mm_limits_enforce_set - enforce a limit that has just been set
  * @limit:	the user's
@@ -221,7 +231,12 @@ unsigned int mm_limits_enforce(struct mm_limit *limit, const char *name,
  */
 void mm_limits_enforce_set(struct mm_limit *limit)
 {
-	if (READ_ONCE(mm_limits_on_alloc))
+	if (!READ_ONCE(mm_limits_on_alloc))
+		return;
+	/* Root may be nice, and wants it done when it returns. */
+	if (mm_limits_is_feeble() && !capable(CAP_SYS_RESOURCE))
+		mm_limits_queue_look(limit);
+	else
 		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_SET);
 }
 
@@ -357,7 +372,7 @@ static void mm_limits_enforce_at_once(struct mm_limit *limit)
 
 	while (more && READ_ONCE(mm_limits_on_alloc) && mm_limits_is_due(limit) &&
 	       !fatal_signal_pending(current)) {
-		if (!mutex_trylock(&limit->mutex)) {
+		if (mm_limits_is_feeble() || !mutex_trylock(&limit->mutex)) {
 			mm_limits_expect_victim(limit);
 			break;
 		}
@@ -393,7 +408,7 @@ static bool mm_limits_has_to_fail(struct mm_limit *limit, unsigned int faults)
 	if (current->mm_limits_faults <= MM_LIMITS_FAULTS)
 		return false;
 	/* The victim may have let go since somebody looked: nobody fails without need. */
-	if (mutex_trylock(&limit->mutex)) {
+	if (!mm_limits_is_feeble() && mutex_trylock(&limit->mutex)) {
 		mm_limits_round(limit, NULL, MM_LIMITS_BY_ALLOC, &killed);
 		mutex_unlock(&limit->mutex);
 	}
@@ -475,8 +490,14 @@ void __mm_limits_resume(void)
 	limit = mm_limits_of(current->mm);
 	if (!limit)
 		return;
-	if (READ_ONCE(mm_limits_on_alloc) && mm_limits_is_due(limit))
-		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
+	if (READ_ONCE(mm_limits_on_alloc) && mm_limits_is_due(limit)) {
+		if (mm_limits_is_feeble()) {
+			mm_limits_queue_look(limit);
+			mm_limits_expect_victim(limit);
+		} else {
+			mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
+		}
+	}
 	while (mm_limits_is_crowded(limit) && !mm_limits_is_of_io_uring(current) &&
 	       time_before(jiffies, end) &&
 	       !fatal_signal_pending(current))

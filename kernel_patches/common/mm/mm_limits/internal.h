@@ -107,8 +107,8 @@ struct mm_limits_settings {
  * @held_back:		pages that threads held back when it was looked at last
  * @near:		whether its threads hold nothing back; read without a lock
  * @told_near:		and whether all of them know; read without a lock
- * @crowded:		whether only what is dying keeps it above its limit; read
- *			without a lock
+ * @crowded:		whether only what is dying keeps it above its limit, or somebody
+ *			still decides that; read without a lock
  * @look:		has a worker look now; has a reference then
  * @later:		and later
  * @grace_end:		and when the period of grace ends

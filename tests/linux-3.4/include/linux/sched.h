@@ -16,6 +16,7 @@
 
 #define TASK_COMM_LEN 16
 #define TIF_NOTIFY_RESUME 1
+#define SCHED_IDLE 5
 #define PF_EXITING 0x00000004
 #define PF_DUMPCORE 0x00000200
 #define PF_MEMALLOC 0x00000800
@@ -49,6 +50,7 @@ struct task_struct {
 #endif
 	atomic_t usage;
 	unsigned int flags;
+	unsigned int policy;
 	struct mm_struct *mm;
 	const struct cred *real_cred;
 	struct task_struct *group_leader;
@@ -69,6 +71,7 @@ extern struct task_struct init_task;
 extern struct task_struct *next_thread(const struct task_struct *p);
 extern int thread_group_empty(struct task_struct *p);
 extern int same_thread_group(struct task_struct *p1, struct task_struct *p2);
+extern int task_nice(const struct task_struct *p);
 extern int pid_alive(struct task_struct *p);
 extern int is_global_init(struct task_struct *tsk);
 extern pid_t task_tgid_nr(struct task_struct *tsk);
