@@ -46,7 +46,7 @@ from harness.scenarios.catalogue import check_trigger, on_stock, policies_of, se
 from harness.scenarios.evidence import UsageSample
 from harness.scenarios.observations import Observations
 from harness.scenarios.verdict import Outcome
-from harness.targets.model import GitSource
+from harness.targets.model import GitSource, Target
 from harness.ui.workspace import Workspace
 
 _MOST_REASONS = 5
@@ -167,6 +167,12 @@ def _count_of_guests(options: EmulatorTestOptions) -> int:
     return count_of(options.jobs, alone, len(work), guests.WORTH_A_GUEST, more)
 
 
+def _machine_title(target: Target, count: int) -> str:
+    """Return the machine of `count` guests, described for people."""
+    has_two_kinds = count > 1 and target.with_one_cpu() is not target
+    return target.machine.title + (", 1 CPU from guest 2 on" if has_two_kinds else "")
+
+
 def work_of(options: EmulatorTestOptions) -> list[Work]:
     """Return all work, in order. Raise UsageError for an unknown word."""
     scenarios = select(options.scenarios, check_trigger(options.trigger))
@@ -191,7 +197,7 @@ def begin(ws: Workspace, options: EmulatorTestOptions, count: int) -> Run:
         started=datetime.now(UTC),
         planned=guests.plan(work, count),
         arch=target.arch,
-        machine=target.machine.title,
+        machine=_machine_title(target, count),
         kcidb_origin=options.kcidb_origin,
     )
     ws.reporter.run_begin(

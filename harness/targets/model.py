@@ -63,8 +63,8 @@ class QemuMachine:
     console: str
     # The arguments that attach the netdev "net0", and others that the board needs.
     devices: tuple[str, ...]
-    # Whether it also works with one CPU.
-    works_alone: bool = False
+    # Whether it also works with one CPU. Bundles made before this field can be replayed.
+    works_alone: bool = field(default=False, compare=False)
 
     @property
     def title(self) -> str:

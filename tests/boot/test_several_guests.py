@@ -41,6 +41,7 @@ def test_guests_share_the_scenarios(emulate: Emulate, target: Target, tmp_path: 
         *("whole log", "whole log, guest 2", "whole log, guest 3"),
     ]
     cpus = "1" if target.with_one_cpu() is not target else "2"
+    assert ("1 CPU from guest 2 on" in told["machine"]) == (cpus == "1")
     for name, smp in {"": "2", "guest2": cpus, "guest3": cpus}.items():
         folder = tmp_path / LATEST / name
         assert f" -smp {smp} " in (folder / "qemu-command.txt").read_text()
