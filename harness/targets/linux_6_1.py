@@ -34,9 +34,9 @@ LINUX_6_1 = Target(
                     memory_mib=1024,
                     console="ttyAMA0",
                     devices=("-device", "virtio-net-device,netdev=net0"),
-                    works_alone=True,
                 ),
                 base_config="allnoconfig",
+                works_alone=True,
                 decisions_tell=True,
             )
         }

@@ -63,8 +63,6 @@ class QemuMachine:
     console: str
     # The arguments that attach the netdev "net0", and others that the board needs.
     devices: tuple[str, ...]
-    # Whether it also works with one CPU. Bundles made before this field can be replayed.
-    works_alone: bool = field(default=False, compare=False)
 
     @property
     def title(self) -> str:
@@ -142,6 +140,8 @@ class Board:
     # Outside the scenarios: whether everything that a healthy kernel does not do by itself
     # counts against the kernel, or just the lines that only a broken kernel writes.
     log_tells: bool = True
+    # Whether the machine also works with one CPU.
+    works_alone: bool = False
     # Whether the kernel reports its decisions as events.
     decisions_tell: bool = False
     # A hung task is reported after one to two of these periods. The scenarios' children sleep
@@ -330,7 +330,7 @@ class Target:
         wait for others to forget a page. The debug kernel looks for races, and keeps its CPUs.
         """
         machine = self.machine
-        if self.debug or not (isinstance(machine, QemuMachine) and machine.works_alone):
+        if self.debug or not (isinstance(machine, QemuMachine) and self.board.works_alone):
             return self
         return self.on_machine(machine.alone())
 
