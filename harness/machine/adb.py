@@ -412,6 +412,13 @@ class RunningCommand:
             self._on_line(line)
 
 
+def _is_readable(connection: socket.socket) -> bool:
+    """Return whether there is something to read, which may be the end."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def _marker() -> str:
     """Return a fresh marker, which comes before a command's status."""
     return f"gfoom-{secrets.token_hex(8)}:"
@@ -518,7 +525,7 @@ class Device:
         with self._kept_lock:
             connection, self._kept = self._kept, None
             # It says nothing by itself: it has ended, or a process that was left behind prints.
-            if connection is not None and select.select([connection.conn], [], [], 0)[0]:
+            if connection is not None and _is_readable(connection.conn):
                 connection.close()
                 connection = None
             if connection is None:
