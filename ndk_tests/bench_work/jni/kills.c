@@ -298,12 +298,13 @@ static void look_for_free_memory(struct run *run)
 	unsigned long pages;
 
 	freeing->near |= sum_of(run) + limit / 16 >= limit;
-	if (!freeing->near || freeing->count == SAMPLES)
+	if (freeing->count == SAMPLES)
 		return;
 	pages = free_and_touched(run);
+	/* Also far from the limit: on a busy host the next look may come behind the kill. */
 	if (!freeing->count && (!freeing->lowest || pages < freeing->lowest))
 		freeing->lowest = pages;
-	if (pages < freeing->lowest + FREED)
+	if (!freeing->near || pages < freeing->lowest + FREED)
 		return;
 	freeing->samples[freeing->count].when = since(run);
 	freeing->samples[freeing->count++].pages = (unsigned int)(pages - freeing->lowest);
@@ -347,6 +348,8 @@ static bool wait_for_kill(struct run *run)
 		run->board->stop = 1;
 		end = bench_ns() + LATE_NS;
 	}
+	/* Who is buried has given its memory back, whatever time has passed since. */
+	look_for_free_memory(run);
 	return dead < run->started;
 }
 
