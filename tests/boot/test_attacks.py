@@ -209,6 +209,16 @@ def populates(room: Device, sticking: Sticking) -> None:
         scene.end()
 
 
+def test_a_victim_in_a_system_call_does_not_take_the_kernel_with_it(device: Device) -> None:
+    count, size = 200, 4 * MIB
+    set_limit(device, APP, 6)
+    log = Log(device)
+    with play(device, "calls", count, size, program="attack", user=APP) as scene:
+        scene.next_step()
+        scene.end()
+    assert len(log.records) == entry_of(device, APP).kills == count
+
+
 def test_memory_that_moves_between_processes_counts_once(device: Device) -> None:
     others, size = 1500, 64 * PAGE
     set_limit(device, APP, 900)

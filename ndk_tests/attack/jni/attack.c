@@ -37,6 +37,8 @@ static const char usage[] =
 	"  threads N M SIZE   M children; 2: N threads take SIZE each, all at once\n"
 	"  starved N M SIZE   M children, and N that keep the CPUs busy; 2: it takes SIZE, with\n"
 	"                     SCHED_IDLE\n"
+	"  calls N SIZE       N times: a child holds SIZE and makes system calls without end; another\n"
+	"                     takes three quarters of it; the limit must be in between\n"
 	"  subuids U N SIZE   N users of U's namespace, 100000 and so on, hold SIZE each\n";
 
 static const struct way *find_way(const char *name)

@@ -569,6 +569,44 @@ static void attack_subuids(const struct way_args *args)
 	stage_wait(1);
 }
 
+/* Victims that make system calls, and lose their memory to another CPU meanwhile */
+
+static void call_without_end(unsigned long size, int ready)
+{
+	stage_hold_private(size);
+	stage_tell(ready, 1);
+	for (;;)
+		getppid();
+}
+
+static void attack_calls(const struct way_args *args)
+{
+	int ready[2], status;
+	unsigned long i;
+
+	stage_pipe(ready);
+	stage_wait(1);
+	for (i = 0; i < args->counts[0]; i++) {
+		pid_t victim, killer;
+
+		victim = start_child();
+		if (victim == 0)
+			call_without_end(args->size, ready[WRITE_END]);
+		if (!stage_hear(ready[READ_END], 1))
+			stage_fail("child");
+		killer = start_child();
+		if (killer == 0) {
+			/* It stays the smaller one. */
+			stage_hold_private(args->size / 4 * 3);
+			_exit(0);
+		}
+		if (waitpid(victim, &status, 0) != victim || !WIFSIGNALED(status) ||
+		    waitpid(killer, &status, 0) != killer || status != 0)
+			stage_fail("victim and killer");
+	}
+	stage_wait(2);
+}
+
 const struct way ways[] = {
 	{ "pipe-write", "u", attack_pipe_write },
 	{ "pipe-splice", "u", attack_pipe_splice },
@@ -584,6 +622,7 @@ const struct way ways[] = {
 	{ "copies", "ns", attack_copies },
 	{ "threads", "nns", attack_threads },
 	{ "starved", "nns", attack_starved },
+	{ "calls", "ns", attack_calls },
 	{ "subuids", "uns", attack_subuids },
 	{ NULL, NULL, NULL },
 };

@@ -250,11 +250,24 @@ static struct proc_dir_entry *name##_create(const char *path)		\
 #define mm_limits_zap(vma, start, size)	zap_page_range(vma, start, size, NULL)
 #endif
 
+/*
+ * 3.10: who enters a system call of a kernel that has ARM's old ABI, too, may have lost
+ * the page with its instruction to another CPU just before. Before, that is an oops: the
+ * entry reads the instruction, and has no way out.
+ */
+#if !MM_LIMITS_SINCE(3, 10) && defined(CONFIG_SMP) &&			\
+	(defined(CONFIG_OABI_COMPAT) || !defined(CONFIG_AEABI))
+#define MM_LIMITS_ENTRY_READS		VM_EXEC
+#else
+#define MM_LIMITS_ENTRY_READS		0
+#endif
+
 /* 5.18: pages that are locked into memory are unlocked where they are unmapped. */
 #if MM_LIMITS_SINCE(5, 18)
 #define MM_LIMITS_NOT_REAPED		(VM_HUGETLB | VM_PFNMAP | VM_SHARED)
 #else
-#define MM_LIMITS_NOT_REAPED		(VM_HUGETLB | VM_PFNMAP | VM_SHARED | VM_LOCKED)
+#define MM_LIMITS_NOT_REAPED		\
+	(VM_HUGETLB | VM_PFNMAP | VM_SHARED | VM_LOCKED | MM_LIMITS_ENTRY_READS)
 #endif
 
 /* 4.9: faults know that pages of an mm may have been taken away. */
