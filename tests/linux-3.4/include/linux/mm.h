@@ -15,6 +15,7 @@
 #define PAGE_MASK (~(PAGE_SIZE - 1))
 #define VM_SHARED 0x00000008
 #define VM_PFNMAP 0x00000400
+#define VM_EXEC 0x00000004
 #define VM_LOCKED 0x00002000
 #define VM_HUGETLB 0x00400000
 struct zap_details;
