@@ -253,6 +253,11 @@ def test_the_cache_keeps_itself_below_its_size(inv: Inv, tmp_path: Path) -> None
     assert "removed" not in inv("cache", "--prune", **where).stderr
 
 
+def test_tests_make_no_room_in_the_cache_of_who_runs_them(inv: Inv, tmp_path: Path) -> None:
+    Cache(tmp_path / "goldfish-oom").ensure("kernel", "old", lambda folder: None)
+    assert "allows" not in inv("cache", XDG_CACHE_HOME=str(tmp_path)).stdout
+
+
 @pytest.mark.parametrize("size", ["-1", "much", ""])
 def test_a_size_of_the_cache_that_is_none(inv: Inv, size: str, tmp_path: Path) -> None:
     for task in (("cache",), ("build-kernel", "--source", str(tmp_path / "none"))):
