@@ -301,8 +301,11 @@ static void look_for_free_memory(struct run *run)
 	if (freeing->count == SAMPLES)
 		return;
 	pages = free_and_touched(run);
-	/* Also far from the limit: on a busy host the next look may come behind the kill. */
-	if (!freeing->count && (!freeing->lowest || pages < freeing->lowest))
+	/*
+	 * Far from the limit the last look counts: memory of an earlier run may still come back,
+	 * but on a busy host the next look may come behind the kill.
+	 */
+	if (!freeing->count && (!freeing->near || !freeing->lowest || pages < freeing->lowest))
 		freeing->lowest = pages;
 	if (!freeing->near || pages < freeing->lowest + FREED)
 		return;
