@@ -338,6 +338,22 @@ def test_a_victim_whose_tracer_keeps_it_costs_nobody_else_its_life(room: Device)
     assert [record.pid for record in log.records] == [victim]
 
 
+def test_the_user_of_a_sharer_that_ends_last_does_not_pay(device: Device) -> None:
+    heir = APP + 1
+    for uid in (APP, heir):
+        set_limit(device, uid, 8)
+    log = Log(device)
+    with play(device, "heir", APP, 7 * MIB, program="attack") as scene:
+        set_limit(device, heir, 4)
+        before = entry_of(device, heir)
+        set_limit(device, APP, 5)
+        scene.next_step()
+        assert entry_of(device, heir).rss <= before.rss
+        assert (entry_of(device, heir).kills, entry_of(device, heir).overshoot) == (0, 0)
+        assert len(log.records) == 2
+        scene.end()
+
+
 def test_a_task_that_has_killed_itself_kills_no_other(device: Device, tracing: str) -> None:
     children = 40
     device.shell(f"echo 1 > {tracing}/events/mm_limits/mm_limits_kill/enable")

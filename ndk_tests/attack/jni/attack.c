@@ -25,6 +25,8 @@ static const char usage[] =
 	"  pipe-read U        vmsplice(); U reads from the pipe, and root writes to it\n"
 	"  forks N            forks and buries N processes, one by one\n"
 	"  traced SIZE        a child holds SIZE, and its tracer does not let it end\n"
+	"  heir U SIZE        U's child holds SIZE; a process of the next user shares it, and its\n"
+	"                     tracer does not let it end\n"
 	"  kthread SIZE       a kernel thread (tests/boot/modules/use_mm.c) takes SIZE of it\n"
 	"  sharers N SIZE     holds SIZE; forks processes that share its memory and do so, too,\n"
 	"                     without end, up to N at a time; the user must have a limit\n"

@@ -208,6 +208,62 @@ static void attack_traced(const struct way_args *args)
 	waitpid(child, &status, 0);
 }
 
+/* A sharer of another user, which ends later */
+
+struct heir {
+	uid_t uid;
+	int ready;
+};
+
+static int be_heir(void *arg)
+{
+	const struct heir *heir = arg;
+
+	stage_become(heir->uid);
+	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+		stage_fail("PTRACE_TRACEME");
+	stage_tell(heir->ready, 1);
+	kill(stage_pid(), SIGSTOP);
+	wait_for_ever();
+}
+
+static void attack_heir(const struct way_args *args)
+{
+	struct heir heir = { .uid = args->uid + 1 };
+	int ready[2], status;
+	pid_t owner, last;
+
+	stage_pipe(ready);
+	owner = start_child();
+	if (owner == 0) {
+		/* Whoever kills cannot give it back. */
+		char *memory = map_shared(args->size);
+
+		heir.ready = ready[WRITE_END];
+		stage_share(be_heir, &heir, CLONE_PARENT);
+		if (!stage_hear(ready[READ_END], 1))
+			stage_fail("heir");
+		stage_become(args->uid);
+		stage_touch(memory, args->size);
+		stage_tell(ready[WRITE_END], 1);
+		wait_for_ever();
+	}
+	last = waitpid(-1, &status, 0);
+	if (last < 0 || last == owner || !WIFSTOPPED(status) ||
+	    ptrace(PTRACE_SETOPTIONS, last, NULL, PTRACE_O_TRACEEXIT) < 0 ||
+	    ptrace(PTRACE_CONT, last, NULL, NULL) < 0)
+		stage_fail("ptrace");
+	if (!stage_hear(ready[READ_END], 1))
+		stage_fail("owner");
+	stage_wait(1);
+	if (waitpid(owner, &status, 0) != owner || !WIFSIGNALED(status) ||
+	    waitpid(last, &status, 0) != last || !WIFSTOPPED(status))
+		stage_fail("waitpid");
+	stage_wait(2);
+	ptrace(PTRACE_CONT, last, NULL, NULL);
+	waitpid(last, &status, 0);
+}
+
 /* Kernel threads */
 
 #define USE_MM	"/proc/use_mm"
@@ -613,6 +669,7 @@ const struct way ways[] = {
 	{ "pipe-read", "u", attack_pipe_read },
 	{ "forks", "n", attack_forks },
 	{ "traced", "s", attack_traced },
+	{ "heir", "us", attack_heir },
 	{ "kthread", "s", attack_kthread },
 	{ "sharers", "ns", attack_sharers },
 	{ "large", "ns", attack_large },

@@ -446,7 +446,9 @@ static struct task_struct *mm_limits_first(struct mm_struct *mm)
  * mm_limits_settle - have an mm count for its owner
  * @mm:		the mm
  *
- * Without a task it counts for whom it counted before, while that is one.
+ * Without a task it counts for whom it counted before, while that is one. So does an mm
+ * all of whose users have been killed: a sharer of another user may end later, and its
+ * user would pay for what is on its way out.
  *
  * Context: any but an interrupt.
  * Return: the uid of a user whose range gives it a limit that it does not have yet,
@@ -460,7 +462,7 @@ kuid_t mm_limits_settle(struct mm_struct *mm)
 
 	rcu_read_lock();
 	spin_lock(&mm->mm_limits_lock);
-	first = mm_limits_first(mm);
+	first = mm->mm_limits_doomed && mm->mm_limit ? NULL : mm_limits_first(mm);
 	if (first) {
 		uid = mm_limits_payer(first->group_leader);
 		mm_limits_count_for(mm, uid);
