@@ -309,8 +309,11 @@ class _Start:
     def _keys(self) -> Path | None:
         """Return the folder with adb's key, which takes 0.1 s to make; None if there is none.
 
-        It opens nothing: the adbd of our guests lets everybody in.
+        It opens nothing: the adbd of our guests lets everybody in. Like a saved guest it stays in
+        the cache, and a run that shall not leave one there leaves neither.
         """
+        if not self.what.snapshot:
+            return None
         with suppress(HarnessError, OSError):
             return self.ws.cache.ensure(_KEYS, "1", make_key)
         return None
