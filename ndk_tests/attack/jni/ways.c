@@ -176,6 +176,28 @@ static void attack_forks(const struct way_args *args)
 
 /* Tracers */
 
+/*
+ * Waits until @child, or any with -1, has stopped, as it wants to be traced, and leads it
+ * on: it stops again when it begins to end, with all its memory. Returns who it is.
+ */
+static pid_t trace_to_the_end(pid_t child)
+{
+	int status;
+
+	child = waitpid(child, &status, 0);
+	if (child < 0 || !WIFSTOPPED(status) ||
+	    ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACEEXIT) < 0 ||
+	    ptrace(PTRACE_CONT, child, NULL, NULL) < 0)
+		stage_fail("ptrace");
+	return child;
+}
+
+static void let_end(pid_t child)
+{
+	ptrace(PTRACE_CONT, child, NULL, NULL);
+	waitpid(child, NULL, 0);
+}
+
 static void attack_traced(const struct way_args *args)
 {
 	int ready[2], status;
@@ -191,21 +213,16 @@ static void attack_traced(const struct way_args *args)
 		stage_tell(ready[WRITE_END], 1);
 		wait_for_ever();
 	}
-	if (waitpid(child, &status, 0) != child || !WIFSTOPPED(status) ||
-	    ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACEEXIT) < 0 ||
-	    ptrace(PTRACE_CONT, child, NULL, NULL) < 0)
-		stage_fail("ptrace");
+	trace_to_the_end(child);
 	if (!stage_hear(ready[READ_END], 1))
 		stage_fail("child");
-	/* From here on it stops when it begins to end, with all its memory. */
 	stage_wait(1);
 	if (waitpid(child, &status, 0) != child)
 		stage_fail("waitpid");
 	say("traced: pid=%d, ends=%d", (int)child,
 	    WIFSTOPPED(status) && status >> 8 == (SIGTRAP | PTRACE_EVENT_EXIT << 8));
 	stage_wait(2);
-	ptrace(PTRACE_CONT, child, NULL, NULL);
-	waitpid(child, &status, 0);
+	let_end(child);
 }
 
 /* A sharer of another user, which ends later */
@@ -248,11 +265,7 @@ static void attack_heir(const struct way_args *args)
 		stage_tell(ready[WRITE_END], 1);
 		wait_for_ever();
 	}
-	last = waitpid(-1, &status, 0);
-	if (last < 0 || last == owner || !WIFSTOPPED(status) ||
-	    ptrace(PTRACE_SETOPTIONS, last, NULL, PTRACE_O_TRACEEXIT) < 0 ||
-	    ptrace(PTRACE_CONT, last, NULL, NULL) < 0)
-		stage_fail("ptrace");
+	last = trace_to_the_end(-1);
 	if (!stage_hear(ready[READ_END], 1))
 		stage_fail("owner");
 	stage_wait(1);
@@ -260,8 +273,7 @@ static void attack_heir(const struct way_args *args)
 	    waitpid(last, &status, 0) != last || !WIFSTOPPED(status))
 		stage_fail("waitpid");
 	stage_wait(2);
-	ptrace(PTRACE_CONT, last, NULL, NULL);
-	waitpid(last, &status, 0);
+	let_end(last);
 }
 
 /* Kernel threads */

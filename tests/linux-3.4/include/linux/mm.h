@@ -13,9 +13,9 @@
 #define PAGE_SHIFT 12
 #define PAGE_SIZE (1UL << PAGE_SHIFT)
 #define PAGE_MASK (~(PAGE_SIZE - 1))
+#define VM_EXEC 0x00000004
 #define VM_SHARED 0x00000008
 #define VM_PFNMAP 0x00000400
-#define VM_EXEC 0x00000004
 #define VM_LOCKED 0x00002000
 #define VM_HUGETLB 0x00400000
 struct zap_details;
