@@ -334,6 +334,76 @@ def emulator_test(
 
 @task(
     help={
+        "source": "a git repository: a folder, which is only read, or a URL (configuration: "
+        "source)",
+        "good": "a commit of it whose kernel passes: a hash, a tag or a branch",
+        "bad": "a later commit whose kernel does not pass",
+        "scenario": "only this one (may be repeated): the one whose verdict differs",
+        "boot_fails_is_bad": "a kernel that does not boot is bad (default: the commit is skipped)",
+        "policy": "who is killed: rss, runtime, badness or all (configuration: policy)",
+        "trigger": "what starts the killer: alloc or daemon (configuration: trigger)",
+        "patch": "a patch file to apply behind the series (may be repeated)",
+        "config": "a file of Kconfig lines to use in place of, or besides, the fragment's",
+        "jobs": "how many guests side by side (default: by CPUs, free memory and scenarios)",
+        **KERNEL_HELP,
+        **EMULATOR_HELP,
+        **COMPILER_HELP,
+        **DEBUG_HELP,
+        **AVD_HELP,
+    },
+    iterable=["scenario", "patch"],
+)
+def bisect(
+    ctx: Context,
+    source: str | None = None,
+    good: str = "",
+    bad: str = "",
+    scenario: list[str] | None = None,
+    boot_fails_is_bad: bool = False,
+    policy: str | None = None,
+    trigger: str | None = None,
+    patch: list[str] | None = None,
+    config: str | None = None,
+    jobs: str = "",
+    kernel: str | None = None,
+    emulator: str | None = None,
+    cross_compile: str | None = None,
+    toolchain: str | None = None,
+    debug: bool = False,
+    avd: str | None = None,
+) -> None:
+    """Find the commit of a kernel tree that changed a verdict, with git bisect."""
+    from harness.core.errors import UsageError
+    from harness.jobs import bisect as job
+    from harness.jobs import cli
+    from harness.jobs.options import BisectOptions, EmulatorTestOptions
+
+    defaults = ctx.goldfish_oom
+    repository = _source(ctx, source)
+    if repository is None or not good or not bad:
+        raise UsageError(
+            "a bisect needs a git repository and two commits of it",
+            hint="./inv bisect --source DIRECTORY --good v6.1.100 --bad v6.1.120",
+        )
+    test = EmulatorTestOptions(
+        target=_target_on(ctx, kernel, emulator, (cross_compile, toolchain), debug),
+        policy=policy or defaults.policy,
+        trigger=trigger or defaults.trigger,
+        scenarios=tuple(scenario) if scenario else None,
+        patches=tuple(Path(name) for name in patch or ()),
+        config=Path(config) if config else None,
+        avd=avd or defaults.avd or None,
+        jobs=jobs,
+        kcidb_origin=defaults.kcidb_origin,
+    )
+    options = BisectOptions(
+        test=test, source=repository, good=good, bad=bad, boot_fails_is_bad=boot_fails_is_bad
+    )
+    cli.finish(job.run(_workspace(ctx), options))
+
+
+@task(
+    help={
         "seed": "where it begins (default: a new one, which is told)",
         "minutes": "for how long (default: 1)",
         "rounds": "how many rounds, in place of minutes",

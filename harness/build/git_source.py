@@ -21,7 +21,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # The answer of `git ls-remote`; git may print warnings before it.
 _HEAD = re.compile(rf"^(?P<commit>{_COMMIT.pattern})\t", re.MULTILINE)
 _URL = re.compile(r"[a-z][a-z0-9+]*://|[^/]+@[^/]+:|[^/:]+\.[^/:]+:")
-_PROGRESS = re.compile(r"(?:remote: )?(?P<what>[A-Z][a-z]+ [a-z]+): +(?P<percent>\d+)%.*")
+PROGRESS = re.compile(r"(?:remote: )?(?P<what>[A-Z][a-z]+ [a-z]+): +(?P<percent>\d+)%.*")
 # The messages of servers that only serve the tips of branches.
 _NOT_A_TIP = re.compile(r"not our ref|unadvertised object|no such remote ref|not advertised", re.I)
 _ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0"}
@@ -34,12 +34,25 @@ _SILENT_SECONDS = 120
 OTHER_SOURCE = "give a source by hand: --source DIRECTORY|TARBALL|URL@COMMIT"
 
 
+# Old kernels have objects that git refuses under strict settings; their hashes prove that they are
+# the requested ones.
+FETCH_SETTINGS = (
+    *("-c", "fetch.fsckObjects=false"),
+    *("-c", "http.lowSpeedLimit=1", "-c", f"http.lowSpeedTime={_SILENT_SECONDS}"),
+)
+
+
+def is_url(source: str) -> bool:
+    """Return whether this has the form of a git URL."""
+    return _URL.match(source) is not None
+
+
 def parse_git_source(source: str) -> tuple[str, str]:
     """Return the URL and the commit of `URL@COMMIT`; UsageError says what is missing."""
     found = _GIT_SOURCE.fullmatch(source)
     if found is not None and _COMMIT.fullmatch(found["commit"]):
         return found["url"], found["commit"]
-    if _URL.match(source):
+    if is_url(source):
         raise UsageError(
             f"--source {source}: a git URL needs @ and a full commit hash behind it",
             hint="git ls-remote URL prints the hashes of branches and tags",
@@ -98,14 +111,8 @@ def git_argv(tree: Path) -> list[str]:
 
 def fetch_argv(tree: Path, url: str, commit: str) -> list[str]:
     """Return the command that fetches one commit without history."""
-    settings = [
-        # Old kernels have objects that git refuses under strict settings; the hash proves that
-        # they are the requested ones.
-        *("-c", "fetch.fsckObjects=false"),
-        *("-c", "http.lowSpeedLimit=1", "-c", f"http.lowSpeedTime={_SILENT_SECONDS}"),
-    ]
     words = ["fetch", "--progress", "--depth=1", "--no-tags", "--end-of-options", url, commit]
-    return [*git_argv(tree), *settings, *words]
+    return [*git_argv(tree), *FETCH_SETTINGS, *words]
 
 
 def checkout(ws: Workspace, url: str, commit: str, tree: Path, note: Callable[[str], None]) -> None:
@@ -117,7 +124,7 @@ def checkout(ws: Workspace, url: str, commit: str, tree: Path, note: Callable[[s
     log.unlink(missing_ok=True)
 
     def on_line(line: str) -> None:
-        if found := _PROGRESS.fullmatch(line.strip()):
+        if found := PROGRESS.fullmatch(line.strip()):
             note(f"{found['what'].lower()}: {found['percent']} %")
 
     tree.mkdir()

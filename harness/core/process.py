@@ -109,6 +109,7 @@ class RunOptions:
     `env` is added to what the program may see of the harness's own environment: see
     harness/core/environment.py. Each line of the output is passed to `on_line`. After `timeout`
     seconds the program is ended. A program that is ended early gets `grace` seconds to clean up.
+    `stdin` is a file descriptor that it reads from; by default it finds nothing to read.
     """
 
     cwd: Path | None = None
@@ -116,6 +117,7 @@ class RunOptions:
     timeout: float | None = None
     on_line: Callable[[str], None] | None = None
     grace: float = GRACE_SECONDS
+    stdin: int = subprocess.DEVNULL
 
 
 def run(
@@ -214,7 +216,7 @@ def _start(words: tuple[str, ...], options: RunOptions, name: str) -> subprocess
             words,
             cwd=cwd,
             env=environment_of(words[0], options.env),
-            stdin=subprocess.DEVNULL,
+            stdin=options.stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -3,7 +3,8 @@
 
 To add up the files of a kernel's tree takes a second. So each size is stored, in `sizes.json` of
 the cache. An entry never changes, and another entry with its key has the same content: its size is
-found once. The size of what changes (a work tree, ccache, logs) is found again after a day.
+found once. The size of what changes (a work tree, a git mirror, ccache, logs) is found again after
+a day.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from harness.core.process import run as run_program
 
 DAY = 86400.0
 _TREES = "trees"
+# Entries whose size may change.
+_CHANGING = (_TREES, "mirrors")
 # Folders without entries. The second ones are small; ccache limits its size itself.
 _WHOLE = ("ccache", "logs")
 _NO_ENTRIES = (*_WHOLE, "branches", "built", "candidates", "directories", "locks")
@@ -172,7 +175,7 @@ def _sizes(cache: Cache, paths: list[Path], fresh: bool) -> dict[Path, int]:
 
 def _changes(path: Path) -> bool:
     """Return whether the size of a folder that is in place may change."""
-    return path.parent.name == _TREES or path.name in _WHOLE
+    return path.parent.name in _CHANGING or path.name in _WHOLE
 
 
 def _is_half(path: Path) -> bool:

@@ -19,6 +19,7 @@ class Options:
     The kernel is built from `source` (as in --source; default: the target's own), with `patches`
     behind the series. `jobs` is the number of guests side by side, as in pool.count_of(). The
     run's folder is made below `results`. A run that repeats a bundle has its file in `replay_of`.
+    `lasting_source` is what a repetition has to name if `source` is a copy that will be removed.
     """
 
     target: Target
@@ -27,6 +28,7 @@ class Options:
     jobs: str = ""
     results: Path = RESULTS
     replay_of: Path | None = None
+    lasting_source: str | None = None
 
     def _built(self) -> dict[str, object]:
         """Return the options that say which kernel is built, and what it boots on."""
@@ -34,7 +36,7 @@ class Options:
         return {
             "kernel": target.name,
             "emulator": target.emulator,
-            "source": self.source,
+            "source": self.lasting_source or self.source,
             "debug": target.debug,
             "toolchain": target.toolchain if target.toolchain != DEFAULT_TOOLCHAIN else None,
             "cross_compile": target.cross_compile if target.is_cross_compile_changed else None,
@@ -106,6 +108,33 @@ class FuzzOptions(Options):
     def of_round(self, seed: int) -> FuzzOptions:
         """Return the options that repeat the round of this seed alone."""
         return replace(self, seed=seed, rounds=1, jobs="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BisectOptions:
+    """The options of `bisect`: `test` is done to each commit.
+
+    `source` is a git repository, a path or a URL; `good` and `bad` name two of its commits. With
+    `boot_fails_is_bad`, a kernel that does not boot is bad; otherwise its commit is skipped.
+    """
+
+    test: EmulatorTestOptions
+    source: str
+    good: str
+    bad: str
+    boot_fails_is_bad: bool = False
+    results: Path = RESULTS
+
+    def command(self) -> tuple[str, ...]:
+        """Return the words of the command that repeats the bisect."""
+        _, _, *words = replace(self.test, source=None, lasting_source=None).command()
+        own = {
+            "source": self.source,
+            "good": self.good,
+            "bad": self.bad,
+            "boot_fails_is_bad": self.boot_fails_is_bad,
+        }
+        return ("./inv", "bisect", *_words(own), *words)
 
 
 def _words(options: dict[str, object]) -> Iterator[str]:
