@@ -283,7 +283,7 @@ class Clone:
             with ours:
                 thread.start()
                 # It ends with git and all its children, which have the other end.
-                while ours.recv(1):
+                while _is_asked(ours):
                     answer = f"{judge().status}\n".encode()
                     # Git may have been ended by somebody else meanwhile.
                     with suppress(BrokenPipeError, ConnectionResetError):
@@ -317,6 +317,15 @@ class Clone:
             error=SourceError,
             what=what,
         )
+
+
+def _is_asked(ours: socket.socket) -> bool:
+    """Wait, and return whether a step asks for a status; if not, nobody has the other end."""
+    try:
+        return bool(ours.recv(1))
+    except ConnectionResetError:
+        # There, an answer was not read.
+        return False
 
 
 def visible_lines(text: str) -> str:

@@ -13,8 +13,8 @@ import pytest
 from invoke.tasks import Task
 
 import tasks
-from harness.jobs import emulator_test, fuzz
-from harness.jobs.options import EmulatorTestOptions, FuzzOptions, Options
+from harness.jobs import bisect, emulator_test, fuzz
+from harness.jobs.options import BisectOptions, EmulatorTestOptions, FuzzOptions, Options
 from harness.targets.linux_6_1 import LINUX_6_1
 from inv_program import InvConfig, InvProgram
 
@@ -39,8 +39,15 @@ FUZZ = FuzzOptions(target=LINUX_6_1, seed=0)
 WHOLE_FUZZ = FuzzOptions(
     target=CHANGED, source="/tree", patches=(Path("a.patch"),), jobs="2", seed=7, minutes=0.5
 )
+BISECT = BisectOptions(test=TEST, source="/linux", good="v6.1.100", bad="HEAD")
+WHOLE_BISECT = replace(
+    BISECT,
+    test=replace(WHOLE_TEST, source=None, snapshot=True, differential=False),
+    boot_fails_is_bad=True,
+)
 # --cross-compile and --toolchain exclude each other.
 BY_CLANG, FUZZ_BY_CLANG = replace(TEST, target=CLANG), replace(FUZZ, target=CLANG)
+BISECT_BY_CLANG = replace(BISECT, test=BY_CLANG)
 
 
 def test_the_command_of_a_test() -> None:
@@ -70,6 +77,18 @@ def test_the_command_of_fuzzing() -> None:
     assert WHOLE_FUZZ.of_round(9).command() == (*built, "--seed", "9", "--rounds", "1")
 
 
+def test_the_command_of_a_bisect() -> None:
+    ends = ("--source", "/linux", "--good", "v6.1.100", "--bad", "HEAD")
+    assert BISECT.command() == ("./inv", "bisect", *ends, *TEST.command()[2:])
+    words = (*ends, "--boot-fails-is-bad", *WHOLE_BISECT.test.command()[2:])
+    assert WHOLE_BISECT.command() == ("./inv", "bisect", *words)
+
+
+def test_a_source_that_will_be_gone_is_not_named() -> None:
+    copied = replace(TEST, source="/a copy", lasting_source="/linux@0123")
+    assert copied.command() == replace(TEST, source="/linux@0123").command()
+
+
 @pytest.mark.parametrize(
     ("task", "commands"),
     [
@@ -78,8 +97,9 @@ def test_the_command_of_fuzzing() -> None:
             tasks.fuzz,
             [WHOLE_FUZZ.command(), WHOLE_FUZZ.of_round(9).command(), FUZZ_BY_CLANG.command()],
         ),
+        (tasks.bisect, [WHOLE_BISECT.command(), BISECT_BY_CLANG.command()]),
     ],
-    ids=["emulator-test", "fuzz"],
+    ids=["emulator-test", "fuzz", "bisect"],
 )
 def test_the_commands_name_every_option(task: Task[Any], commands: list[tuple[str, ...]]) -> None:
     # A command repeats one run.
@@ -90,19 +110,23 @@ def test_the_commands_name_every_option(task: Task[Any], commands: list[tuple[st
 
 @pytest.mark.parametrize(
     "options",
-    [TEST, WHOLE_TEST, BY_CLANG, FUZZ, WHOLE_FUZZ, FUZZ.of_round(9), FUZZ_BY_CLANG],
+    [
+        *(TEST, WHOLE_TEST, BY_CLANG, FUZZ, WHOLE_FUZZ, FUZZ.of_round(9), FUZZ_BY_CLANG),
+        *(BISECT, WHOLE_BISECT, BISECT_BY_CLANG),
+    ],
 )
 def test_the_tasks_understand_the_command(
-    monkeypatch: pytest.MonkeyPatch, options: EmulatorTestOptions | FuzzOptions
+    monkeypatch: pytest.MonkeyPatch, options: EmulatorTestOptions | FuzzOptions | BisectOptions
 ) -> None:
-    seen: list[Options] = []
+    seen: list[Options | BisectOptions] = []
 
-    def run(_ws: object, given: Options) -> int:
+    def run(_ws: object, given: Options | BisectOptions) -> int:
         seen.append(given)
         return 0
 
     monkeypatch.setattr(emulator_test, "run", run)
     monkeypatch.setattr(fuzz, "run", run)
+    monkeypatch.setattr(bisect, "run", run)
     program = InvProgram(name="inv", binary="./inv", config_class=InvConfig)
     program.run(list(options.command()), exit=False)
     assert seen == [options]
