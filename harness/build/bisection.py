@@ -340,10 +340,7 @@ def cloned(ws: Workspace, repository: Repository) -> Iterator[Clone]:
     For each repository there is one at a time, in the same place, so that a kernel's work tree of
     an earlier bisect is used again. If a bisect of the same repository runs, this waits for it.
     """
-    key = digest(os.fsencode(repository.name))
-    # Called as a half-made entry of the cache: if this process is killed, the next run that makes
-    # room removes it.
-    folder = ws.cache.root / _CLONES / f".{key}.partial"
+    key, folder = _key_of(repository), folder_of(ws, repository)
     log = ws.logs / f"bisect-{key}.log"
     with ws.cache.lock(f"{_CLONES}-{key}"), disk_full_named(ws.cache.root):
         log.unlink(missing_ok=True)
@@ -360,6 +357,19 @@ def cloned(ws: Workspace, repository: Repository) -> Iterator[Clone]:
             yield Clone(folder, log)
         finally:
             remove_partial(folder)
+
+
+def folder_of(ws: Workspace, repository: Repository) -> Path:
+    """Return where a repository's clone is while there is one.
+
+    It is called as a half-made entry of the cache: if this process is killed, the next run that
+    makes room removes it.
+    """
+    return ws.cache.root / _CLONES / f".{_key_of(repository)}.partial"
+
+
+def _key_of(repository: Repository) -> str:
+    return digest(os.fsencode(repository.name))
 
 
 def _alternate(objects: Path) -> bytes:
