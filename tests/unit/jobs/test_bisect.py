@@ -6,8 +6,10 @@ from __future__ import annotations
 import io
 import re
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ from harness.jobs.bisect import Judge, Judged, emulated
 from harness.jobs.options import BisectOptions, EmulatorTestOptions
 from harness.results.bisect_result import BISECT, BISECT_LOG, BisectResult, read_bisect
 from harness.results.folder import ResultFolder
-from harness.results.run_result import RunResult
+from harness.results.run_result import RunResult, ScenarioResult
 from harness.scenarios.verdict import Outcome
 from harness.targets.linux_6_1 import LINUX_6_1
 from harness.ui.workspace import Workspace
@@ -71,7 +73,7 @@ class Fixture:
             ws.reporter.say(f"this is said of commit {at}")
             if skipped(at):
                 return Judged(SKIPPED, "mm/x.c:1:1: error: no C")
-            run = ResultFolder.create(test.results, "linux-6.1", "rss", bisect.datetime.now())
+            run = ResultFolder.create(test.results, "linux-6.1", "rss", datetime.now())
             run.put("report.html", "")
             run.put("command.txt", " ".join(test.command()))
             return Judged(BAD, WRONG, run.path) if at >= bad_from else Judged(GOOD, "", run.path)
@@ -353,10 +355,10 @@ def test_a_killed_bisect_leaves_no_program_and_the_next_one_cleans_up(
         program.kill()
         program.wait()
     # The step that waits for an answer gets none.
-    deadline = bisect.time.monotonic() + 60
+    deadline = time.monotonic() + 60
     while _programs_below(tmp_path):
-        assert bisect.time.monotonic() < deadline
-        bisect.time.sleep(0.05)
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert len(list((fixture.ws.cache.root / "bisects").iterdir())) == 1
     assert fixture.run(fixture.judge(17)) == 0
     assert fixture.is_clean()
@@ -442,6 +444,6 @@ def test_another_version_is_skipped(bench: Bench, tree: Path) -> None:
 def test_a_scenario_without_a_verdict_is_skipped(bench: Bench) -> None:
     error = InfrastructureError("FAIL: no verdict in report")
     passed = Outcome.INFRASTRUCTURE_FAILED
-    one = bisect.emulator_test.guests.ScenarioResult("report", "rss", "alloc", passed)
+    one = ScenarioResult("report", "rss", "alloc", passed)
     seen = [RunResult("linux-6.1", "rss", "alloc", judged=(one,))]
     assert bisect._verdict_of(error, seen, boot_fails_is_bad=False) is SKIPPED
