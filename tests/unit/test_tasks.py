@@ -143,6 +143,9 @@ def test_no_task_lists_them(inv: Inv) -> None:
         ["bundle", "--output"],
         ["replay", "no-such-file"],
         ["replay"],
+        ["bisect"],
+        ["bisect", "--source", "/", "--good", "v1", "--bad", "v2"],
+        ["boot-test", "--file", "no-such-file"],
     ],
 )
 def test_wrong_usage_is_2(inv: Inv, arguments: list[str]) -> None:

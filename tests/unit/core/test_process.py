@@ -188,6 +188,13 @@ def test_input_is_empty() -> None:
     assert process.run(["cat"], process.RunOptions(timeout=10)).output == ""
 
 
+def test_input_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "input").write_text("given")
+    with (tmp_path / "input").open() as stream:
+        options = process.RunOptions(stdin=stream.fileno())
+        assert process.run(sh("cat"), options).output == "given"
+
+
 def test_bytes_that_are_no_text() -> None:
     assert process.run(["printf", r"a\377b"]).output == "a�b"
 
