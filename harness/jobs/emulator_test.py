@@ -156,7 +156,7 @@ def _boot_files(test: Run) -> tuple[Bootable, Bootable | None]:
     if options.bundle is not None:
         kernel = options.bundle.manifest.kernel
         test.note(**asdict(kernel))
-        _note_built(test, kernel, options.bundle.files)
+        note_built(test, kernel, options.bundle.files)
         return options.bundle.files, None
     equipped = equipment.build(test.ws, target, source, options.patches, config)
     _note_kernel(test, equipped.kernel)
@@ -165,7 +165,7 @@ def _boot_files(test: Run) -> tuple[Bootable, Bootable | None]:
     if options.differential:
         stock = equipment.build(test.ws, target.stock(), source, (), config)
         _check_same_source(equipped.kernel, stock.kernel)
-    _note_built(test, built.kernel_of(equipped.kernel), equipped.bootable)
+    note_built(test, built.kernel_of(equipped.kernel), equipped.bootable)
     return equipped.bootable, None if stock is None else stock.bootable
 
 
@@ -224,7 +224,7 @@ def _begin(ws: Workspace, options: EmulatorTestOptions, count: int) -> Run:
     return Run(ws, options, work, count, folder, summary)
 
 
-def _note_built(test: Run, kernel: Kernel, files: Bootable) -> None:
+def note_built(test: Run, kernel: Kernel, files: Bootable) -> None:
     """Record what will be booted; from now on the run can be bundled."""
     names = tuple(dict.fromkeys(one.scenario.name for one in test.work))
     options = test.options
