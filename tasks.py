@@ -113,7 +113,6 @@ def _results(ctx: Context) -> Path:
 
 
 def _opened(
-    ws: Workspace,
     bundle: str | None,
     given: dict[str, object],
     check: Callable[[Manifest], None] = lambda _: None,
@@ -127,7 +126,7 @@ def _opened(
     if bundle is None:
         return nullcontext()
     bundled.check_not_given(given, "does not go with --bundle, which has its kernel")
-    return bundled.opened(ws, Path(bundle), check)
+    return bundled.opened(Path(bundle), check)
 
 
 @task(help={**KERNEL_HELP, **TOOLCHAIN_HELP})
@@ -353,7 +352,7 @@ def emulator_test(
     given: dict[str, object] = {"patch": patch, "config": config, "kernel": kernel, "avd": avd}
     given |= {"source": source, "emulator": emulator, "debug": debug, "watch": watch}
     given |= {"cross_compile": cross_compile, "toolchain": toolchain, "differential": differential}
-    with _opened(ws, bundle, given) as found:
+    with _opened(bundle, given) as found:
         options = EmulatorTestOptions(
             target=found.target if found else _target_on(ctx, kernel, emulator, compiled, debug),
             policy=policy or defaults.policy,
@@ -411,7 +410,7 @@ def fuzz(
     ws, compiled = _workspace(ctx), (cross_compile, toolchain)
     given: dict[str, object] = {"patch": patch, "kernel": kernel, "source": source, "debug": debug}
     given |= {"emulator": emulator, "cross_compile": cross_compile, "toolchain": toolchain}
-    with _opened(ws, bundle, given, job.check_bundle) as found:
+    with _opened(bundle, given, job.check_bundle) as found:
         options = FuzzOptions(
             target=found.target if found else _target_on(ctx, kernel, emulator, compiled, debug),
             seed=job.seed_of(seed),

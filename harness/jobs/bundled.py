@@ -19,14 +19,14 @@ from harness.core.process import require
 from harness.machine import qemu
 from harness.targets.model import Target
 from harness.targets.table import get_target
-from harness.ui.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Unpacked:
     """The bundle in `file`, whose SHA-256 is `sha256`, and the target that it is for.
 
-    Its `files` are gone when the run is over.
+    Its `files` are gone when the run is over. `notes` are lines for the user, which a run says when
+    it has begun.
     """
 
     file: Path
@@ -34,31 +34,26 @@ class Unpacked:
     manifest: Manifest
     target: Target
     files: Bootable
+    notes: tuple[str, ...] = ()
 
 
 @contextmanager
-def opened(
-    ws: Workspace, file: Path, check: Callable[[Manifest], None] = lambda _: None
-) -> Iterator[Unpacked]:
-    """Unpack a bundle into a temporary folder, and say what differs here from when it was made.
+def opened(file: Path, check: Callable[[Manifest], None] = lambda _: None) -> Iterator[Unpacked]:
+    """Unpack a bundle into a temporary folder.
 
     `check` raises an error if the manifest is not what the caller needs. Raise UsageError if there
     is no such file, InfrastructureError if the bundle is incomplete or for a target that this
     harness does not have, and ToolMissingError without QEMU or adb.
     """
     with tempfile.TemporaryDirectory(prefix="goldfish-oom-") as scratch:
-        with ws.reporter.phase("unpack bundle"):
-            manifest = bundle_archive.unpack(file, Path(scratch))
-            sha256 = file_sha256(file)
+        manifest, sha256 = bundle_archive.unpack(file, Path(scratch)), file_sha256(file)
         target = known_target(manifest)
         check(manifest)
         require(manifest.machine.binary, "adb")
         release = manifest.kernel.release
-        ws.reporter.say(f"the bundle has {release}; its SHA-256 is {sha256}")
-        for line in differences(manifest):
-            ws.reporter.say(line)
         files = built.unpacked(release, Path(scratch), manifest.packages)
-        yield Unpacked(file, sha256, manifest, target, files)
+        has = f"the bundle has {release}; its SHA-256 is {sha256}"
+        yield Unpacked(file, sha256, manifest, target, files, (has, *differences(manifest)))
 
 
 def check_not_given(given: Mapping[str, object], why: str, hint: str = "") -> None:

@@ -154,6 +154,8 @@ def _boot_files(test: Run) -> tuple[Bootable, Bootable | None]:
     options = test.options
     target, source, config = options.target, options.source, options.config
     if options.bundle is not None:
+        for line in options.bundle.notes:
+            test.ws.reporter.say(line)
         kernel = options.bundle.manifest.kernel
         test.note(**asdict(kernel))
         note_built(test, kernel, options.bundle.files)

@@ -101,6 +101,8 @@ def run(
     guests = count_of(options.jobs, target, options.rounds or MOST_GUESTS)
     fuzz = begin(ws, replace(options, jobs=str(guests) if guests > 1 else ""), guests)
     if options.bundle is not None:
+        for line in options.bundle.notes:
+            ws.reporter.say(line)
         kernel, files = options.bundle.manifest.kernel, options.bundle.files
     else:
         equipped = equipment.build(ws, target, options.source, options.patches)

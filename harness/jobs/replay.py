@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -39,11 +40,12 @@ def run(
     is incomplete, or this harness cannot repeat its run. Errors of booting pass through.
     """
     check_origin(kcidb_origin)
-    with opened(ws, bundle, partial(_check_run, bundle)) as found:
+    with opened(bundle, partial(_check_run, bundle)) as found:
         manifest = found.manifest
         task, rounds, original = manifest.scenarios, manifest.rounds, manifest.original
         assert original is not None
-        ws.reporter.say(f"the original run, {manifest.run}: {original.result}")
+        ended = f"the original run, {manifest.run}: {original.result}"
+        found = replace(found, notes=(ended, *found.notes))
         compared = partial(_compared, found, original)
         if task is not None:
             test = EmulatorTestOptions(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from harness.jobs import emulator_test, fuzz, replay
 from harness.jobs.bundled import opened
 from harness.jobs.options import EmulatorTestOptions, FuzzOptions
 from harness.results.folder import LATEST
+from harness.ui.events import RunBegin, RunEnd, decode
+from harness.ui.progress import Reporter
 
 
 class Bench(FakeGuests):
@@ -45,7 +48,7 @@ class Bench(FakeGuests):
         return bundles.bundle(self.file, **{**bundles.ONLY_BUILT, **changes})
 
     def test(self, **options: Any) -> int:
-        with opened(self.ws, self.file) as found:
+        with opened(self.file) as found:
             given = {"policy": "rss", "trigger": "alloc", "scenarios": ("report",), **options}
             test = EmulatorTestOptions(
                 target=found.target, bundle=found, results=self.results, jobs="1", **given
@@ -53,7 +56,7 @@ class Bench(FakeGuests):
             return emulator_test.run(self.ws, test)
 
     def fuzz(self, **options: Any) -> int:
-        with opened(self.ws, self.file, fuzz.check_bundle) as found:
+        with opened(self.file, fuzz.check_bundle) as found:
             given = FuzzOptions(
                 target=found.target, bundle=found, results=self.results, seed=7, **options
             )
@@ -94,6 +97,19 @@ def test_what_was_built_is_tested(bench: Bench) -> None:
     assert bench.said[-1] == f"PASS: 1 scenario on {bundles.RELEASE}"
     # Nothing was run of it: no other QEMU.
     assert not [line for line in bench.said if line.startswith(("another", "other"))]
+
+
+def test_for_a_machine_it_is_one_run(bench: Bench) -> None:
+    bench.write()
+    bench.ws = replace(bench.ws, reporter=Reporter(mode="json"))
+    output = io.StringIO()
+    with redirect_stdout(output):
+        assert bench.test() == 0
+        bench.ws.reporter.close(0)
+    kinds = [type(decode(line).event) for line in output.getvalue().splitlines()]
+    assert kinds[0] is RunBegin
+    assert kinds[-1] is RunEnd
+    assert (kinds.count(RunBegin), kinds.count(RunEnd)) == (1, 1)
 
 
 @pytest.mark.parametrize("snapshot", [False, True])
