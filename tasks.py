@@ -7,6 +7,8 @@ table, which is data, is imported here: the help names the kernels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,8 @@ from invoke.tasks import task
 from harness.targets.table import TARGETS, get_target
 
 if TYPE_CHECKING:
+    from harness.bundle.manifest import Manifest
+    from harness.jobs.bundled import Unpacked
     from harness.targets.model import Target
     from harness.ui.workspace import Workspace
 
@@ -39,6 +43,9 @@ DEBUG_HELP = {"debug": "the variant that checks itself: KASAN, lockdep, fault in
 BOARD_HELP = {**TREE_HELP, **EMULATOR_HELP, **COMPILER_HELP}
 BUILD_HELP = {**BOARD_HELP, **DEBUG_HELP}
 SNAPSHOT_HELP = {"snapshot": "go on from a snapshot if there is one; --no-snapshot boots"}
+PATCH_HELP = {"patch": "a patch file to apply behind the series (may be repeated)"}
+CONFIG_HELP = {"config": "a file of Kconfig lines to use in place of, or besides, the fragment's"}
+BUNDLE_HELP = {"bundle": "boot what this file has, which bundle has made, and build nothing"}
 AVD_HELP = {"avd": "the virtual device for --emulator sdk (configuration: avd)"}
 
 
@@ -97,6 +104,31 @@ def _source(ctx: Context, source: str | None) -> str | None:
     return source or ctx.goldfish_oom.source or None
 
 
+def _results(ctx: Context) -> Path:
+    """Return the folder below which results are, and are made."""
+    from harness.core.paths import RESULTS
+
+    configured = ctx.goldfish_oom.results
+    return Path(configured).expanduser().absolute() if configured else RESULTS
+
+
+def _opened(
+    bundle: str | None,
+    given: dict[str, object],
+    check: Callable[[Manifest], None] = lambda _: None,
+) -> AbstractContextManager[Unpacked | None]:
+    """Open the bundle that --bundle names; None without it. No option that is `given` goes with it.
+
+    For `check` see bundled.opened().
+    """
+    from harness.jobs import bundled
+
+    if bundle is None:
+        return nullcontext()
+    bundled.check_not_given(given, "does not go with --bundle, which has its kernel")
+    return bundled.opened(Path(bundle), check)
+
+
 @task(help={**KERNEL_HELP, **TOOLCHAIN_HELP})
 def setup(ctx: Context, kernel: str | None = None, toolchain: str | None = None) -> None:
     """Install the Debian packages that are missing (as root, or with sudo)."""
@@ -120,8 +152,8 @@ def doctor(
     from harness.jobs import doctor as job
 
     target = _target_on(ctx, kernel, emulator, (cross_compile, toolchain))
-    ws = _workspace(ctx, only_looks=True)
-    cli.finish(job.run(ws, target, _source(ctx, source), as_json=json))
+    ws, results = _workspace(ctx, only_looks=True), _results(ctx)
+    cli.finish(job.run(ws, target, _source(ctx, source), as_json=json, results=results))
 
 
 @task(help=TREE_HELP)
@@ -216,7 +248,7 @@ def clean(ctx: Context, cache: bool = False) -> None:
     """Remove all results: of tests, benchmarks and shells."""
     from harness.jobs import stored as job
 
-    job.clean(_workspace(ctx, only_looks=True), cache=cache)
+    job.clean(_workspace(ctx, only_looks=True), cache=cache, results=_results(ctx))
 
 
 @task(
@@ -258,17 +290,18 @@ def boot(
     """Boot the patched kernel and give a shell on it."""
     from harness.jobs import boot as job
     from harness.jobs import cli
+    from harness.jobs.options import BootOptions
 
     defaults = ctx.goldfish_oom
-    status = job.run(
-        _workspace(ctx),
-        _target_on(ctx, kernel, emulator, (cross_compile, toolchain), debug),
-        user or defaults.user,
-        _source(ctx, source),
+    options = BootOptions(
+        target=_target_on(ctx, kernel, emulator, (cross_compile, toolchain), debug),
+        user=user or defaults.user,
+        source=_source(ctx, source),
         avd=avd or defaults.avd or None,
         snapshot=snapshot,
+        results=_results(ctx),
     )
-    cli.finish(status)
+    cli.finish(job.run(_workspace(ctx), options))
 
 
 @task(
@@ -276,8 +309,9 @@ def boot(
         "policy": "who is killed: rss, runtime, badness or all (configuration: policy)",
         "trigger": "what starts the killer: alloc or daemon (configuration: trigger)",
         "scenario": "only this one (may be repeated); a wrong name lists them all",
-        "patch": "a patch file to apply behind the series (may be repeated)",
-        "config": "a file of Kconfig lines to use in place of, or besides, the fragment's",
+        **BUNDLE_HELP,
+        **PATCH_HELP,
+        **CONFIG_HELP,
         **BUILD_HELP,
         **AVD_HELP,
         **SNAPSHOT_HELP,
@@ -292,6 +326,7 @@ def emulator_test(
     policy: str | None = None,
     trigger: str | None = None,
     scenario: list[str] | None = None,
+    bundle: str | None = None,
     patch: list[str] | None = None,
     config: str | None = None,
     kernel: str | None = None,
@@ -312,24 +347,32 @@ def emulator_test(
     from harness.jobs import watch as watching
     from harness.jobs.options import EmulatorTestOptions
 
-    defaults = ctx.goldfish_oom
-    options = EmulatorTestOptions(
-        target=_target_on(ctx, kernel, emulator, (cross_compile, toolchain), debug),
-        policy=policy or defaults.policy,
-        trigger=trigger or defaults.trigger,
-        source=_source(ctx, source),
-        scenarios=tuple(scenario) if scenario else None,
-        patches=tuple(Path(name) for name in patch or ()),
-        config=Path(config) if config else None,
-        avd=avd or defaults.avd or None,
-        snapshot=snapshot,
-        jobs=jobs,
-        differential=differential,
-        kcidb_origin=defaults.kcidb_origin,
-    )
-    if watch:
-        watching.run(_workspace(ctx), options)
-    cli.finish(job.run(_workspace(ctx), options))
+    defaults, ws = ctx.goldfish_oom, _workspace(ctx)
+    compiled = (cross_compile, toolchain)
+    given: dict[str, object] = {"patch": patch, "config": config, "kernel": kernel, "avd": avd}
+    given |= {"source": source, "emulator": emulator, "debug": debug, "watch": watch}
+    given |= {"cross_compile": cross_compile, "toolchain": toolchain, "differential": differential}
+    with _opened(bundle, given) as found:
+        options = EmulatorTestOptions(
+            target=found.target if found else _target_on(ctx, kernel, emulator, compiled, debug),
+            policy=policy or defaults.policy,
+            trigger=trigger or defaults.trigger,
+            source=None if found else _source(ctx, source),
+            scenarios=tuple(scenario) if scenario else None,
+            patches=tuple(Path(name) for name in patch or ()),
+            config=Path(config) if config else None,
+            avd=None if found else avd or defaults.avd or None,
+            snapshot=snapshot,
+            jobs=jobs,
+            results=_results(ctx),
+            bundle=found,
+            differential=differential,
+            kcidb_origin=defaults.kcidb_origin,
+        )
+        if watch:
+            watching.run(ws, options)
+        status = job.run(ws, options)
+    cli.finish(status)
 
 
 @task(
@@ -408,7 +451,8 @@ def bisect(
         "minutes": "for how long (default: 1)",
         "rounds": "how many rounds, in place of minutes",
         "jobs": "how many guests share them (default: by CPUs and free memory)",
-        "patch": "a patch file to apply behind the series (may be repeated)",
+        **BUNDLE_HELP,
+        **PATCH_HELP,
         **BUILD_HELP,
     },
     iterable=["patch"],
@@ -419,6 +463,7 @@ def fuzz(
     minutes: str = "1",
     rounds: int = 0,
     jobs: str = "",
+    bundle: str | None = None,
     patch: list[str] | None = None,
     kernel: str | None = None,
     source: str | None = None,
@@ -432,31 +477,71 @@ def fuzz(
     from harness.jobs import fuzz as job
     from harness.jobs.options import FuzzOptions
 
-    options = FuzzOptions(
-        target=_target_on(ctx, kernel, emulator, (cross_compile, toolchain), debug),
-        seed=job.seed_of(seed),
-        minutes=job.minutes_of(minutes),
-        rounds=rounds,
-        jobs=jobs,
-        source=_source(ctx, source),
-        patches=tuple(Path(name) for name in patch or ()),
-    )
-    cli.finish(job.run(_workspace(ctx), options))
+    ws, compiled = _workspace(ctx), (cross_compile, toolchain)
+    given: dict[str, object] = {"patch": patch, "kernel": kernel, "source": source, "debug": debug}
+    given |= {"emulator": emulator, "cross_compile": cross_compile, "toolchain": toolchain}
+    with _opened(bundle, given, job.check_bundle) as found:
+        options = FuzzOptions(
+            target=found.target if found else _target_on(ctx, kernel, emulator, compiled, debug),
+            seed=job.seed_of(seed),
+            minutes=job.minutes_of(minutes),
+            rounds=rounds,
+            jobs=jobs,
+            source=None if found else _source(ctx, source),
+            patches=tuple(Path(name) for name in patch or ()),
+            results=_results(ctx),
+            bundle=found,
+        )
+        status = job.run(ws, options)
+    cli.finish(status)
 
 
 @task(
     help={
         "result": "the folder of a run of emulator-test or fuzz (default: results/latest)",
-        "output": "the file to write (default: here, called as the folder)",
+        "output": "the file to write (default: here, called as the folder or the kernel)",
+        "build": "build a kernel and all that is booted with it, and pack that: nothing is run",
+        **PATCH_HELP,
+        **CONFIG_HELP,
+        **BUILD_HELP,
     },
     positional=["result"],
+    iterable=["patch"],
 )
-def bundle(ctx: Context, result: str | None = None, output: str | None = None) -> None:
-    """Put all that repeats a run elsewhere into one file."""
-    from harness.bundle import pack as job
+def bundle(
+    ctx: Context,
+    result: str | None = None,
+    output: str | None = None,
+    build: bool = False,
+    patch: list[str] | None = None,
+    config: str | None = None,
+    kernel: str | None = None,
+    source: str | None = None,
+    emulator: str | None = None,
+    cross_compile: str | None = None,
+    toolchain: str | None = None,
+    debug: bool = False,
+) -> None:
+    """Put all that repeats a run elsewhere into one file, or with --build all that is booted."""
+    from harness.bundle import pack
+    from harness.jobs import build_bundle, bundled
+    from harness.jobs.options import BuildOptions
 
-    ws = _workspace(ctx)
-    job.run(ws, Path(result) if result else None, Path(output) if output else None)
+    folder, file = (Path(name) if name else None for name in (result, output))
+    if not build:
+        given: dict[str, object] = {"patch": patch, "config": config, "kernel": kernel}
+        given |= {"source": source, "emulator": emulator, "debug": debug}
+        given |= {"cross_compile": cross_compile, "toolchain": toolchain}
+        bundled.check_not_given(given, "is for --build: a run has its kernel", "with --build")
+        pack.run(_workspace(ctx), folder, file, _results(ctx))
+        return
+    options = BuildOptions(
+        target=_target_on(ctx, kernel, emulator, (cross_compile, toolchain), debug),
+        source=_source(ctx, source),
+        patches=tuple(Path(name) for name in patch or ()),
+        config=Path(config) if config else None,
+    )
+    build_bundle.run(_workspace(ctx), options, file, folder)
 
 
 @task(help={"file": "what bundle has made, here or elsewhere"}, positional=["file"])
@@ -466,7 +551,8 @@ def replay(ctx: Context, file: str) -> None:
     from harness.jobs import replay as job
 
     origin = ctx.goldfish_oom.kcidb_origin
-    cli.finish(job.run(_workspace(ctx), Path(file), kcidb_origin=origin))
+    ws, results = _workspace(ctx), _results(ctx)
+    cli.finish(job.run(ws, Path(file), kcidb_origin=origin, results=results))
 
 
 @task(
@@ -497,6 +583,7 @@ def bench(
         quick=quick,
         parts=tuple(part or ()),
         source=_source(ctx, source),
+        results=_results(ctx),
     )
     cli.finish(status)
 
@@ -512,7 +599,8 @@ def bench_harness(ctx: Context, rounds: int = 0, kernel: str | None = None) -> N
     from harness.bench import harness as job
     from harness.jobs import cli
 
-    cli.finish(job.run(_workspace(ctx), _target(ctx, kernel), rounds=rounds))
+    ws, target = _workspace(ctx), _target(ctx, kernel)
+    cli.finish(job.run(ws, target, rounds=rounds, results=_results(ctx)))
 
 
 @task(help={"result": "the folder of a run in results/ (default: the last of the benchmark)"})
@@ -520,7 +608,7 @@ def bench_docs(ctx: Context, result: str | None = None) -> None:
     """Write docs/benchmarks.md, with its picture, from the results of the benchmark."""
     from harness.bench import docs as job
 
-    job.publish(_workspace(ctx), Path(result) if result else None)
+    job.publish(_workspace(ctx), Path(result) if result else None, _results(ctx))
 
 
 @task(
@@ -533,7 +621,7 @@ def report(ctx: Context, result: str = "", open: bool = False) -> None:  # noqa:
     """Write the page of a run, report.html, and index.html of all results."""
     from harness.report import report as job
 
-    job.run(_workspace(ctx), result, show=open)
+    job.run(_workspace(ctx), result, show=open, results=_results(ctx))
 
 
 @task
@@ -599,4 +687,4 @@ def test(ctx: Context) -> None:
     ws, target = _workspace(ctx), _target(ctx, "linux-6.1")
     boot_tests = checks.boot_tests(target)
     checks.run(ws, checks.LINT, checks.UNIT_TESTS, checks.BROWSER_TESTS, boot_tests)
-    cli.finish(benchmark.run(ws, target, quick=True))
+    cli.finish(benchmark.run(ws, target, quick=True, results=_results(ctx)))

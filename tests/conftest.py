@@ -44,6 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PYTHONUTF8"] = "1"
     # A test that calls a task makes no room in the cache of whoever runs the tests.
     os.environ["INVOKE_GOLDFISH_OOM_CACHE_GIB"] = "0"
+    # What a test makes goes where the test says, or else where it always does.
+    os.environ.pop("INVOKE_GOLDFISH_OOM_RESULTS", None)
     # What a test's run finds is no finding of the job that the tests are.
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         os.environ.pop(name, None)

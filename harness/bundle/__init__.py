@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""A run in one file, from which it can be repeated elsewhere."""
+"""A kernel and what is booted with it in one file, and a run that can be repeated elsewhere."""

@@ -49,7 +49,7 @@ class Record:
 
     For the other fields see Manifest.
 
-    For a run that repeated a bundle, `replay_of` names the bundle, and there are no parts.
+    For a run that booted what a bundle has, `replay_of` names the bundle, and there are no parts.
     """
 
     format: int
@@ -112,11 +112,11 @@ def record(
     kernel: Kernel,
     files: Bootable,
     what: Scenarios | Rounds,
-    replay_of: Path | None = None,
+    bundle: Path | None = None,
 ) -> Record:
     """Describe what a run of `what` boots; asks QEMU for its version.
 
-    `replay_of` is the bundle that the run repeats.
+    `bundle` is the file that has it, if it was not built.
     """
     machine = target.machine if isinstance(target.machine, QemuMachine) else None
     return Record(
@@ -130,8 +130,8 @@ def record(
         machine=machine,
         arguments=qemu.kernel_command_line(machine) if machine else "",
         qemu=qemu.version(machine) if machine else "",
-        parts=() if replay_of else _parts(cache, files),
-        replay_of=visible(replay_of.name) if replay_of else "",
+        parts=() if bundle else _parts(cache, files),
+        replay_of=visible(bundle.name) if bundle else "",
     )
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The manifest of a replay bundle: describes a run, and lists the files to repeat it. Pure.
+"""The manifest of a bundle: describes what was built and run, and lists the files. Pure.
 
 The manifest is the bundle's first member, `manifest.json`. A reader checks `schema` before all
-else: the number is raised when an older reader could misunderstand the manifest.
+else: the number is raised when an older reader could misunderstand the manifest. A manifest has
+the lowest schema that knows all that it says.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from harness.core.text import visible
 from harness.results.run_result import RunResult
 from harness.targets.model import QemuMachine
 
-# Raise it with every new field, also of QemuMachine: readers refuse unknown fields.
-SCHEMA = 1
+# Add one with every new field, also of QemuMachine: readers refuse unknown fields. The second is
+# that of a bundle of which nothing was run.
+SCHEMA, SCHEMA_BUILT = 1, 2
+_NEWEST = SCHEMA_BUILT
 NAME = "manifest.json"
 KERNEL, CONFIG, INITRAMFS = "kernel/image", "kernel/config", "guest/initramfs"
 MODULES_FOLDER, PROGRAMS_FOLDER, ORIGINAL_FOLDER = "modules", "programs", "original"
@@ -138,7 +141,8 @@ class Manifest:
 
     `machine` is the target's machine as the original's harness defined it, `arguments` the
     kernel's command line, `qemu` QEMU's version line, and `packages` are the packages of the
-    guest, as `name=version`.
+    guest, as `name=version`. If nothing was run, there are no `scenarios`, `rounds` or `original`,
+    `run` and `qemu` are empty, and `command` is that of the build.
     """
 
     schema: int
@@ -153,7 +157,7 @@ class Manifest:
     kernel: Kernel
     packages: tuple[str, ...]
     harness: Harness
-    original: Original
+    original: Original | None
     members: tuple[Member, ...]
 
 
@@ -166,17 +170,23 @@ def from_text(text: bytes) -> Manifest:
     value = typed_json.parse(text)
     if not isinstance(value, dict) or not isinstance(value.get("schema"), int):
         raise ValueError("it has no schema")
-    if value["schema"] > SCHEMA:
+    if value["schema"] > _NEWEST:
         raise InfrastructureError(
             f"the bundle was made by a newer version of this harness: its schema is"
-            f" {value['schema']}, and {SCHEMA} is the newest known here",
-            hint="git pull, then replay it again",
+            f" {value['schema']}, and {_NEWEST} is the newest known here",
+            hint="git pull, then try it again",
         )
     manifest = typed_json.from_stranger(Manifest, value)
-    if manifest.schema != SCHEMA:
+    if manifest.schema not in (SCHEMA, SCHEMA_BUILT):
         raise ValueError(f"there is no schema {manifest.schema}")
-    if (manifest.scenarios is None) == (manifest.rounds is None):
+    run = (manifest.scenarios, manifest.rounds, manifest.original)
+    if manifest.schema == SCHEMA_BUILT:
+        if run != (None, None, None):
+            raise ValueError(f"schema {SCHEMA_BUILT} is for what was built and not run")
+    elif (manifest.scenarios is None) == (manifest.rounds is None):
         raise ValueError("it does not say what was run")
+    elif manifest.original is None:
+        raise ValueError("it does not say how the run ended")
     check_members(manifest.members)
     return manifest
 

@@ -20,6 +20,7 @@ from harness.bundle.manifest import (
     Harness,
     Kernel,
     Manifest,
+    Member,
     Original,
     Rounds,
     check_members,
@@ -57,8 +58,7 @@ def run(
     record = _record(folder)
     original = _Original.read(folder, record)
     file = output or Path(f"{folder.name}{SUFFIX}")
-    if file.is_dir():
-        raise UsageError(f"{file} is a folder", hint=f"--output {file / folder.name}{SUFFIX}")
+    check_output(file, f"{folder.name}{SUFFIX}")
     with ws.reporter.phase("bundle"):
         contents = {**_built(ws, record, original), **original.texts}
         manifest = _manifest(folder, record, original, contents)
@@ -66,6 +66,14 @@ def run(
     ws.reporter.say(f"to repeat it elsewhere: ./inv replay {shlex.quote(str(file))}")
     ws.reporter.result(f"{file}: {decimal(file.stat().st_size)}, {len(contents)} files")
     return file
+
+
+def check_output(file: Path, name: str) -> None:
+    """Raise UsageError if `file` cannot be written; the hint is for a file called `name`."""
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder", hint=f"--output {file / name}")
+    if not file.parent.is_dir():
+        raise UsageError(f"there is no folder {file.parent}", hint=f"--output {name}")
 
 
 @dataclass(frozen=True)
@@ -135,8 +143,8 @@ def _record(folder: Path) -> Record:
         ) from error
     if record.replay_of:
         raise UsageError(
-            f"the run of {folder} was itself repeated from a bundle",
-            hint=f"hand that on: {record.replay_of}",
+            f"what the run of {folder} booted is in a bundle already",
+            hint=f"hand that on, {record.replay_of}, and what was run: {_shown(folder)}",
         )
     if record.machine is None:
         raise UsageError(
@@ -187,12 +195,6 @@ def _texts(
 def _manifest(
     folder: Path, record: Record, original: _Original, contents: Mapping[str, bytes]
 ) -> Manifest:
-    members = tuple(bundle_archive.member_of(name, contents[name]) for name in sorted(contents))
-    try:
-        check_members(members)
-    except ValueError as error:
-        # A log may be too long for a bundle.
-        raise InfrastructureError(f"the run makes no bundle: {error}") from error
     assert record.machine is not None
     places = original.places
     return Manifest(
@@ -205,15 +207,27 @@ def _manifest(
         machine=record.machine,
         arguments=record.arguments,
         qemu=record.qemu,
-        kernel=_public_kernel(record.kernel, places),
+        kernel=public_kernel(record.kernel, places),
         packages=record.packages,
         harness=_with_commit(record.harness),
         original=original.told,
-        members=members,
+        members=members_of(contents),
     )
 
 
-def _public_kernel(kernel: Kernel, places: Mapping[str, str]) -> Kernel:
+def members_of(contents: Mapping[str, bytes]) -> tuple[Member, ...]:
+    """Return the manifest's entries for all files; InfrastructureError if they make no bundle."""
+    members = tuple(bundle_archive.member_of(name, contents[name]) for name in sorted(contents))
+    try:
+        check_members(members)
+    except ValueError as error:
+        # A log may be too long for a bundle.
+        raise InfrastructureError(f"this makes no bundle: {error}") from error
+    return members
+
+
+def public_kernel(kernel: Kernel, places: Mapping[str, str]) -> Kernel:
+    """Return the kernel without passwords, and with each path replaced as in `places`."""
     repository = kernel.repository
     return replace(
         kernel,

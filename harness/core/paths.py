@@ -16,7 +16,10 @@ MODULES = REPO / "module"
 NDK_TESTS = REPO / "ndk_tests"
 GUEST = REPO / "harness" / "build" / "guest"
 PAGES = REPO / "harness" / "report" / "pages"
+# Where results go unless the configuration's `results` names another folder.
 RESULTS = REPO / "results"
+# The hint for a user who may not write there.
+RESULTS_HINT = "set INVOKE_GOLDFISH_OOM_RESULTS to a folder that you may write to"
 # The hint for a user who may not write to the cache.
 CACHE_HINT = "set XDG_CACHE_HOME to a folder that you may write to"
 

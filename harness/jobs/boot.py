@@ -9,13 +9,13 @@ from datetime import datetime
 
 from harness.build import equipment, rootfs
 from harness.core.errors import EXIT_PASSED, UsageError
-from harness.core.paths import RESULTS
+from harness.jobs.options import BootOptions
 from harness.jobs.pool import boot_of
 from harness.machine.adb import Device
 from harness.machine.session import Session, check_machine, open_session
 from harness.scenarios.catalogue import Modules
 from harness.scenarios.script import modules_command
-from harness.targets.model import DEVICE_FOLDER, Target
+from harness.targets.model import DEVICE_FOLDER
 from harness.ui.workspace import Workspace
 
 ROOT = "root"
@@ -24,29 +24,22 @@ ROOT = "root"
 _ENDED = 42
 
 
-def run(
-    ws: Workspace,
-    target: Target,
-    user: str,
-    source: str | None = None,
-    avd: str | None = None,
-    snapshot: bool = True,
-) -> int:
-    """Build what is out of date, boot it, and give a shell as `user` on it.
+def run(ws: Workspace, options: BootOptions) -> int:
+    """Build what is out of date, boot it, and give a shell on it.
 
-    `user` is a name that the guest knows, or a uid. The modules are loaded, and the test
-    programs are in the shell's folder. When the shell ends, the machine does. Raise
-    UsageError for an unknown user. Errors of building and booting pass through; if the
-    machine fails meanwhile, raise the error that came first.
+    The modules are loaded, and the test programs are in the shell's folder. When the shell ends,
+    the machine does. Raise UsageError for an unknown user. Errors of building and booting pass
+    through; if the machine fails meanwhile, raise the error that came first.
     """
+    target, user = options.target, options.user
     check_user(user)
     if ws.reporter.is_json:
         raise UsageError("boot gives a shell, which has stdout to itself", hint="without --json")
-    check_machine(target, avd)
-    equipped = equipment.build(ws, target, source)
-    files = equipped.bootable
-    logs = RESULTS / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{target.name}-boot"
-    with open_session(ws, boot_of(target, files, snapshot, avd), logs) as session:
+    check_machine(target, options.avd)
+    files = equipment.build(ws, target, options.source).bootable
+    logs = options.results / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{target.name}-boot"
+    boot = boot_of(target, files, options.snapshot, options.avd)
+    with open_session(ws, boot, logs) as session:
         session.device.shell(modules_command(Modules(loaded=True)))
         ws.reporter.say(
             f"{user} on {files.release}; `exit` ends it; console: {session.console_log}"

@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from harness.build import debian, git_source, ndk, rootfs
 from harness.build.git_source import OTHER_SOURCE
 from harness.core import process, typed_json
 from harness.core.errors import EXIT_INFRASTRUCTURE, EXIT_PASSED, HarnessError, InfrastructureError
-from harness.core.paths import RESULTS
+from harness.core.paths import RESULTS, RESULTS_HINT
 from harness.core.tools import FOR_TESTS, needed_files, needed_tools
 from harness.jobs.host import THIS_HOST, Host
 from harness.machine import sdk
@@ -74,18 +75,23 @@ def run(
     *,
     as_json: bool = False,
     host: Host = THIS_HOST,
+    results: Path = RESULTS,
 ) -> int:
     """Report all findings; return 0 if the default job can run, and 3 if not."""
     # Messages from asking the archive would come before the JSON object.
     asking = replace(ws, reporter=reporter_of("quiet")) if as_json else ws
-    findings = list(examine(asking, target, source, host))
+    findings = list(examine(asking, target, source, host, results))
     ready = all(finding.ok for finding in findings if finding.required)
     ws.reporter.result(_as_json(findings, ready) if as_json else _as_text(findings, ready))
     return EXIT_PASSED if ready else EXIT_INFRASTRUCTURE
 
 
 def examine(
-    ws: Workspace, target: Target, source: str | None = None, host: Host = THIS_HOST
+    ws: Workspace,
+    target: Target,
+    source: str | None = None,
+    host: Host = THIS_HOST,
+    results: Path = RESULTS,
 ) -> Iterator[Finding]:
     """Check everything that the default job needs."""
     yield _system(host)
@@ -94,7 +100,7 @@ def examine(
     yield from _files(host, target)
     yield _look("pseudo-terminals", host.check_terminals)
     yield _look("loopback network", host.check_loopback)
-    yield from _folders(ws, host)
+    yield from _folders(ws, host, results)
     yield _kernel_source(ws, target, source)
     yield _guest_packages(ws, target)
     yield from _ndk(target)
@@ -187,11 +193,11 @@ def _guest_packages(ws: Workspace, target: Target) -> Finding:
     return _look("packages of the guest", look)
 
 
-def _folders(ws: Workspace, host: Host) -> Iterator[Finding]:
+def _folders(ws: Workspace, host: Host, results: Path) -> Iterator[Finding]:
     """Check whether the cache and the results can be written."""
     for name, folder, fix in (
         ("cache", ws.cache.root, "set XDG_CACHE_HOME to a folder that you may write to"),
-        ("results", RESULTS, "clone the repository to a folder that you may write to"),
+        ("results", results, RESULTS_HINT),
     ):
         try:
             host.check_writable(folder)

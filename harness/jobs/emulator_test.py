@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 from harness.build import equipment
@@ -16,7 +16,7 @@ from harness.build.bootable import Bootable
 from harness.build.kernel import KernelBuild
 from harness.build.kernel_symbols import find_decoded
 from harness.bundle import built
-from harness.bundle.manifest import Kernel, Scenarios
+from harness.bundle.manifest import Kernel, Original, Scenarios
 from harness.core.errors import (
     EXIT_FAILED,
     EXIT_PASSED,
@@ -46,7 +46,7 @@ from harness.scenarios.catalogue import check_trigger, on_stock, policies_of, se
 from harness.scenarios.evidence import UsageSample
 from harness.scenarios.observations import Observations
 from harness.scenarios.verdict import Outcome
-from harness.targets.model import GitSource, Target
+from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
 _MOST_REASONS = 5
@@ -112,35 +112,30 @@ def run(
     ws: Workspace,
     options: EmulatorTestOptions,
     seen: Callable[[RunResult], object] = lambda _: None,
+    last_words: Callable[[ResultFolder, Original], str] = lambda _folder, _now: "",
 ) -> int:
     """Test a kernel; return the exit status. Pass what is known at the end to `seen`.
 
-    The status is 0 if every scenario passed, and 1 if the kernel did something wrong.
+    The status is 0 if every scenario passed, and 1 if the kernel did something wrong. What
+    `last_words` returns, if the run was not interrupted, is printed before the verdict.
 
     Raise UsageError for an unknown policy, trigger or scenario, and other HarnessErrors if
     nothing is known about the kernel. In every case the results up to then are in a folder
     below `options.results`.
     """
-    target, source, config = options.target, options.source, options.config
     count = _count_of_guests(options)
     if count > 1 or options.jobs:
         # A repetition must have as many guests: on a smaller machine the default would be fewer.
         options = replace(options, jobs=str(count))
-    test = begin(ws, options, count)
+    test = _begin(ws, options, count)
+    test.last_words.append(lambda summary: last_words(test.folder, Original.of_run(summary)))
     try:
-        with told(test):
-            check_machine(target, options.avd)
-            equipped = equipment.build(ws, target, source, options.patches, config)
-            _note_kernel(test, equipped.kernel)
-            # Before anything boots: a build may fail.
-            stock = None
-            if options.differential:
-                stock = equipment.build(ws, target.stock(), source, (), config)
-                _check_same_source(equipped.kernel, stock.kernel)
-            note_built(test, built.kernel_of(equipped.kernel), equipped.bootable)
-            perform_built(test, equipped.bootable)
+        with _told(test):
+            check_machine(options.target, options.avd)
+            files, stock = _boot_files(test)
+            _perform(test, files)
             if stock is not None and test.summary.finished:
-                _compare(test, stock.bootable)
+                _compare(test, stock)
     except HarnessError:
         # The error ended the run, but what the kernel did wrong before it counts.
         if test.summary.status is not Status.FAILED:
@@ -148,7 +143,32 @@ def run(
         return EXIT_FAILED
     finally:
         seen(test.summary)
-    return finish(test)
+    return _finish(test)
+
+
+def _boot_files(test: Run) -> tuple[Bootable, Bootable | None]:
+    """Return what is to be booted, built unless a bundle has it; record it, to be bundled.
+
+    With `differential`, the second is for the stock kernel, else None.
+    """
+    options = test.options
+    target, source, config = options.target, options.source, options.config
+    if options.bundle is not None:
+        for line in options.bundle.notes:
+            test.ws.reporter.say(line)
+        kernel = options.bundle.manifest.kernel
+        test.note(**asdict(kernel))
+        note_built(test, kernel, options.bundle.files)
+        return options.bundle.files, None
+    equipped = equipment.build(test.ws, target, source, options.patches, config)
+    _note_kernel(test, equipped.kernel)
+    # Before anything boots: a build may fail.
+    stock = None
+    if options.differential:
+        stock = equipment.build(test.ws, target.stock(), source, (), config)
+        _check_same_source(equipped.kernel, stock.kernel)
+    note_built(test, built.kernel_of(equipped.kernel), equipped.bootable)
+    return equipped.bootable, None if stock is None else stock.bootable
 
 
 def _check_same_source(ours: KernelBuild, stock: KernelBuild) -> None:
@@ -179,7 +199,7 @@ def work_of(options: EmulatorTestOptions) -> list[Work]:
     return [Work(name, one) for name in policies_of(options.policy) for one in scenarios]
 
 
-def begin(ws: Workspace, options: EmulatorTestOptions, count: int) -> Run:
+def _begin(ws: Workspace, options: EmulatorTestOptions, count: int) -> Run:
     """Return a run of `count` guests that has not started yet, with its folder.
 
     Raise UsageError as `run` does.
@@ -211,13 +231,14 @@ def note_built(test: Run, kernel: Kernel, files: Bootable) -> None:
     names = tuple(dict.fromkeys(one.scenario.name for one in test.work))
     options = test.options
     what = Scenarios(options.policy, options.trigger, names, test.count)
-    found = built.record(test.ws.cache, options.target, kernel, files, what, options.replay_of)
+    bundle = options.bundle_file
+    found = built.record(test.ws.cache, options.target, kernel, files, what, bundle)
     test.note(emulator=found.qemu)
     hint = built.leave(found, test.folder)
     test.last_words.append(lambda summary: "" if summary.passed else hint)
 
 
-def perform_built(test: Run, files: Bootable) -> None:
+def _perform(test: Run, files: Bootable) -> None:
     """Boot what was built, have the work done, and judge it.
 
     The results are complete however it ends. See `open_session` for the errors.
@@ -258,7 +279,7 @@ def _compare(test: Run, files: Bootable) -> None:
     work = [replace(one, scenario=on_stock(one.scenario)) for one in test.work]
     options = replace(test.options, target=test.options.target.stock())
     stock = Run(test.ws, options, work, test.count, folder, summary)
-    perform_built(stock, files)
+    _perform(stock, files)
     if not stock.summary.passed:
         raise InfrastructureError(
             f"the stock kernel did something else: {stock.summary.reason}",
@@ -275,10 +296,8 @@ def _compare(test: Run, files: Bootable) -> None:
 
 def _note_kernel(test: Run, kernel: KernelBuild) -> None:
     """Record which kernel was built, and from which source."""
-    taken, own = kernel.source, test.options.target.source
-    if test.options.source is None and isinstance(own, GitSource):
-        # The branch may have moved on when the run is repeated.
-        test.options = replace(test.options, source=f"{own.url}@{taken.commit}")
+    taken = kernel.source
+    test.options = test.options.at_commit(taken.commit)
     test.note(
         command=test.options.command(),
         release=kernel.release,
@@ -291,7 +310,7 @@ def _note_kernel(test: Run, kernel: KernelBuild) -> None:
 
 
 @contextmanager
-def told(test: Run) -> Iterator[None]:
+def _told(test: Run) -> Iterator[None]:
     """Make sure that, however the run ends, its results are complete and say what ended it."""
     try:
         test.save()
@@ -306,7 +325,7 @@ def told(test: Run) -> Iterator[None]:
         raise
 
 
-def finish(test: Run) -> int:
+def _finish(test: Run) -> int:
     """Report the result; return the exit status, or raise if nothing is known of the kernel."""
     _tell(test)
     if test.summary.passed:

@@ -21,10 +21,11 @@ from itertools import count
 from harness.build import equipment
 from harness.build.bootable import Bootable
 from harness.bundle import built as built_files
-from harness.bundle.manifest import Kernel, Original, Rounds
+from harness.bundle.manifest import PROGRAMS_FOLDER, Kernel, Manifest, Original, Rounds
 from harness.core import typed_json
 from harness.core.errors import EXIT_FAILED, EXIT_PASSED, BootError, UsageError
 from harness.core.patience import AFTERWARDS, NOTICEABLE
+from harness.jobs.bundled import unknown
 from harness.jobs.options import FuzzOptions
 from harness.jobs.pool import MOST_GUESTS, Pool, Setup, boot_of, count_of
 from harness.kernel_output.klog import marker, section
@@ -80,12 +81,16 @@ class Fuzz:
         return f"{self.rounds} rounds from seed {self.options.seed}: {done or 'nothing yet'}"
 
 
-def run(ws: Workspace, options: FuzzOptions) -> int:
+def run(
+    ws: Workspace,
+    options: FuzzOptions,
+    last_words: Callable[[ResultFolder, Original], str] = lambda _folder, _now: "",
+) -> int:
     """Fuzz for the minutes or rounds of the options; return the exit status.
 
     As soon as an invariant is broken, the run ends with status 1, and with the seed that
-    repeats the round. Raise UsageError for bad numbers. Errors of building and booting pass
-    through.
+    repeats the round. What `last_words` returns is printed before the verdict. Raise
+    UsageError for bad numbers. Errors of building and booting pass through.
     """
     if not 0 <= options.seed <= MOST_SEED:
         raise UsageError(f"not a seed: {options.seed}", hint=f"0 to {MOST_SEED}")
@@ -95,10 +100,23 @@ def run(ws: Workspace, options: FuzzOptions) -> int:
     check_machine(target)
     guests = count_of(options.jobs, target, options.rounds or MOST_GUESTS)
     fuzz = begin(ws, replace(options, jobs=str(guests) if guests > 1 else ""), guests)
-    equipped = equipment.build(ws, target, options.source, options.patches)
-    note_built(fuzz, built_files.kernel_of(equipped.kernel), equipped.bootable)
-    perform_built(fuzz, equipped.bootable)
-    return finish(fuzz)
+    if options.bundle is not None:
+        for line in options.bundle.notes:
+            ws.reporter.say(line)
+        kernel, files = options.bundle.manifest.kernel, options.bundle.files
+    else:
+        equipped = equipment.build(ws, target, options.source, options.patches)
+        kernel, files = built_files.kernel_of(equipped.kernel), equipped.bootable
+    note_built(fuzz, kernel, files)
+    perform_built(fuzz, files)
+    return finish(fuzz, last_words)
+
+
+def check_bundle(manifest: Manifest) -> None:
+    """Raise InfrastructureError if the bundle lacks the program that does the rounds."""
+    program = f"{PROGRAMS_FOLDER}/{PROGRAM}"
+    if program not in {member.name for member in manifest.members}:
+        raise unknown(manifest, f"it has no {program}")
 
 
 def begin(ws: Workspace, options: FuzzOptions, guests: int = 1) -> Fuzz:
@@ -114,9 +132,8 @@ def note_built(fuzz: Fuzz, kernel_found: Kernel, files: Bootable) -> None:
     """Record what will be booted; from now on the run can be bundled."""
     options = fuzz.options
     what = Rounds(options.seed, options.rounds)
-    found = built_files.record(
-        fuzz.ws.cache, options.target, kernel_found, files, what, options.replay_of
-    )
+    bundle = options.bundle_file
+    found = built_files.record(fuzz.ws.cache, options.target, kernel_found, files, what, bundle)
     fuzz.hand_on = built_files.leave(found, fuzz.folder)
 
 
@@ -253,7 +270,10 @@ def _scan_for_leaks(device: Device) -> bool:
     return True
 
 
-def finish(fuzz: Fuzz, last_words: Callable[[Fuzz], str] = lambda fuzz: "") -> int:
+def finish(
+    fuzz: Fuzz,
+    last_words: Callable[[ResultFolder, Original], str] = lambda _folder, _now: "",
+) -> int:
     """Report the result, with `last_words` before the verdict; return the exit status."""
     reporter = fuzz.ws.reporter
     found = FuzzResult(fuzz.options.seed, fuzz.rounds, fuzz.counts, fuzz.problems, fuzz.failed_seed)
@@ -262,7 +282,8 @@ def finish(fuzz: Fuzz, last_words: Callable[[Fuzz], str] = lambda fuzz: "") -> i
     reporter.say(f"results: {fuzz.folder.path}")
     for problem in fuzz.problems:
         reporter.say(f"  {problem}")
-    for line in filter(None, (fuzz.hand_on if fuzz.problems else "", last_words(fuzz))):
+    hand_on = fuzz.hand_on if fuzz.problems else ""
+    for line in filter(None, (hand_on, last_words(fuzz.folder, fuzz.told))):
         reporter.say(line)
     if not fuzz.problems:
         reporter.result(f"PASS: {fuzz.rounds} rounds", fuzz.folder.path)

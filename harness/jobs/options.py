@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from harness.core.paths import RESULTS
+from harness.jobs.bundled import Unpacked
 from harness.results.run_result import KCIDB_ORIGIN
-from harness.targets.model import DEFAULT_TOOLCHAIN, Target
+from harness.targets.model import DEFAULT_TOOLCHAIN, GitSource, Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,9 +19,10 @@ class Options:
     """What the tasks have in common.
 
     The kernel is built from `source` (as in --source; default: the target's own), with `patches`
-    behind the series. `jobs` is the number of guests side by side, as in pool.count_of(). The
-    run's folder is made below `results`. A run that repeats a bundle has its file in `replay_of`.
-    `lasting_source` is what a repetition has to name if `source` is a copy that will be removed.
+    behind the series. If there is a `bundle`, which must be for the `target`, nothing is built;
+    with `is_replay`, the run repeats the bundle's. `jobs` is the number of guests side by side, as
+    in pool.count_of(). The run's folder is made below `results`. `lasting_source` is what a
+    repetition has to name if `source` is a copy that will be removed.
     """
 
     target: Target
@@ -27,11 +30,26 @@ class Options:
     patches: tuple[Path, ...] = ()
     jobs: str = ""
     results: Path = RESULTS
-    replay_of: Path | None = None
     lasting_source: str | None = None
+    bundle: Unpacked | None = None
+    is_replay: bool = False
+
+    @property
+    def bundle_file(self) -> Path | None:
+        """The bundle's file, if there is one."""
+        return self.bundle.file if self.bundle is not None else None
+
+    def at_commit(self, commit: str | None) -> Self:
+        """Return the options with the kernel's own git source at `commit`: its branch may move."""
+        own = self.target.source
+        if self.source is not None or not isinstance(own, GitSource):
+            return self
+        return replace(self, source=f"{own.url}@{commit}")
 
     def _built(self) -> dict[str, object]:
         """Return the options that say which kernel is built, and what it boots on."""
+        if self.bundle is not None:
+            return {"bundle": self.bundle.file}
         target = self.target
         return {
             "kernel": target.name,
@@ -44,8 +62,8 @@ class Options:
 
     def _repeated_by(self, task: str, **options: object) -> tuple[str, ...]:
         """Return the command that repeats the run: the task with its options, or replay."""
-        if self.replay_of is not None:
-            return ("./inv", "replay", str(self.replay_of))
+        if self.bundle is not None and self.is_replay:
+            return ("./inv", "replay", str(self.bundle.file))
         return ("./inv", task, *_words(options))
 
 
@@ -135,6 +153,28 @@ class BisectOptions:
             "boot_fails_is_bad": self.boot_fails_is_bad,
         }
         return ("./inv", "bisect", *_words(own), *words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootOptions(Options):
+    """The options of `boot`: the shell's user, by name or uid; for the others see above."""
+
+    user: str
+    avd: str | None = None
+    snapshot: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions(Options):
+    """The options of `bundle --build`; `config` is a file of Kconfig lines."""
+
+    config: Path | None = None
+
+    def command(self) -> tuple[str, ...]:
+        """Return the words of the command that builds the same, without --output."""
+        built = self._built()
+        more = {"patch": self.patches, "config": self.config}
+        return self._repeated_by("bundle", build=True, **built, **more)
 
 
 def _words(options: dict[str, object]) -> Iterator[str]:

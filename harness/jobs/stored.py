@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -18,10 +19,13 @@ from harness.core.errors import UsageError
 from harness.core.paths import RESULTS
 from harness.jobs.entries import Stored, entries
 from harness.jobs.room import make_room
+from harness.results.folder import contents_of
 from harness.ui.workspace import Workspace
 
 DEFAULT_DAYS = 30
 _IN_USE = "in use"
+# The folder for results that are being removed.
+_ASIDE = ".goldfish-oom-removed-"
 
 
 def run(
@@ -118,13 +122,34 @@ def _days_of(text: str) -> float:
 
 
 def clean(ws: Workspace, *, cache: bool, results: Path = RESULTS) -> None:
-    """Remove all results; with `cache`, the cache as well."""
-    folders = [results, ws.cache.root] if cache else [results]
+    """Remove all results; with `cache`, the cache as well. What is no result stays, and is told."""
     with ws.reporter.phase("clean"):
-        for folder in folders:
-            if folder.exists():
-                ws.reporter.say(f"remove {folder}")
-            _remove_folder(folder)
+        if results.is_dir():
+            _remove_results(ws, results)
+        if cache:
+            if ws.cache.root.exists():
+                ws.reporter.say(f"remove {ws.cache.root}")
+            _remove_folder(ws.cache.root)
+
+
+def _remove_results(ws: Workspace, results: Path) -> None:
+    """Remove the results in a folder, and the folder if nothing else is in it.
+
+    They are moved aside first: none is ever half-removed, even if this is interrupted.
+    """
+    ours, others = contents_of(results)
+    ws.reporter.say(f"remove {len(ours)} results and pages from {results}")
+    aside = results / f"{_ASIDE}{os.getpid()}"
+    aside.mkdir(exist_ok=True)
+    for path in ours:
+        path.rename(aside / path.name)
+    for removed in results.glob(f"{_ASIDE}*"):
+        shutil.rmtree(removed, ignore_errors=True)
+    for path in others:
+        if path.exists() and not path.name.startswith(_ASIDE):
+            ws.reporter.say(f"{path} is no result, and stays")
+    with suppress(OSError):
+        results.rmdir()
 
 
 def _remove_folder(folder: Path) -> None:

@@ -18,7 +18,7 @@ from harness.report import page as report_page
 from harness.report.index import Entry, entry_of, ordered, time_of
 from harness.report.log import Log, lines_known, read_log
 from harness.report.view import build
-from harness.results.folder import CONSOLE_LOG, KERNEL_LOG, LATEST
+from harness.results.folder import CONSOLE_LOG, INDEX, KERNEL_LOG, LATEST
 from harness.results.fuzz_result import FUZZ
 from harness.results.run_result import KILLS, VERDICT, RunResult, parse_run
 from harness.scenarios.evidence import DECISIONS, USAGE, parse_decisions, parse_usage
@@ -26,7 +26,6 @@ from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 
 REPORT = "report.html"
-INDEX = "index.html"
 COMMAND = "command.txt"
 _HINT = "./inv emulator-test makes another"
 # Result files of other tasks, which have no such page.

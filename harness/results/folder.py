@@ -8,6 +8,7 @@ leaves its results up to then.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shlex
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from harness.core.cache import disk_full_named
+from harness.core.errors import NO_PLACE, InfrastructureError
+from harness.core.paths import RESULTS_HINT
 from harness.core.typed_json import to_text
 from harness.kernel_output.records import KillRecord
 from harness.kernel_output.records import escape as escape_name
@@ -44,7 +47,13 @@ CONSOLE_LOG = "console.log"
 KERNEL_LOG = "kernel.log"
 DIFFERENTIAL = "differential.json"
 REPORTS = "kernel_reports.txt"
+# The page with all results, and what it begins with.
+INDEX = "index.html"
+_INDEX_TITLE = "<title>Results ("
 _TIME = "%Y%m%d-%H%M%S"
+_RESULT = re.compile(r"\d{8}-\d{6}-")
+# Files of which each result that is not empty has one, at least.
+_MADE = ("command.txt", CONSOLE_LOG, "adb.log", "commands.log", "matrix.json")
 
 
 class ResultFolder:
@@ -57,7 +66,7 @@ class ResultFolder:
     def create(cls, root: Path, kernel: str, policy: str, now: datetime) -> ResultFolder:
         """Create a new folder for this run below `root`, and point `latest` at it."""
         base = f"{now.strftime(_TIME)}-{kernel}-{policy}"
-        with disk_full_named(root):
+        try:
             root.mkdir(parents=True, exist_ok=True)
             for number in count(1):
                 path = root / (base if number == 1 else f"{base}.{number}")
@@ -65,6 +74,13 @@ class ResultFolder:
                     path.mkdir()
                     break
             _point(root / LATEST, path.name)
+        except OSError as error:
+            if error.errno in NO_PLACE:
+                with disk_full_named(root):
+                    raise
+            raise InfrastructureError(
+                f"no results can be put into {root}: {error.strerror}", hint=RESULTS_HINT
+            ) from error
         return cls(path)
 
     def console_of(self, guest: int) -> Path:
@@ -109,6 +125,30 @@ class ResultFolder:
             folder.mkdir(exist_ok=True)
             partial.write_text(text, encoding="utf-8")
             partial.replace(folder / name)
+
+
+def contents_of(root: Path) -> tuple[list[Path], list[Path]]:
+    """Return what the harness made directly below `root`, and everything else there.
+
+    `root` may be a folder that is used for something else, too.
+    """
+    ours: list[Path] = []
+    others: list[Path] = []
+    for path in sorted(root.iterdir()):
+        (ours if _is_ours(path) else others).append(path)
+    return ours, others
+
+
+def _is_ours(path: Path) -> bool:
+    if path.is_symlink():
+        return path.name == LATEST
+    if path.name == INDEX:
+        return _INDEX_TITLE in path.read_text(encoding="utf-8", errors="replace")
+    if not _RESULT.match(path.name) or not path.is_dir():
+        return False
+    # Somebody else may name folders by the time, too. A run that was killed may leave none.
+    inside = [one.name for one in path.rglob("*")]
+    return not inside or any(name in _MADE for name in inside)
 
 
 def scenario_table(judged: Sequence[ScenarioResult]) -> Table:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Repeats a run from its bundle: with an empty cache, and no compiler, apt or network."""
+"""Runs from bundles: with an empty cache, and no compiler, apt or network."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -29,6 +30,7 @@ from harness.ui.workspace import Workspace
 INV = [sys.executable, str(REPO / "inv_program.py")]
 FAULTS = Path(__file__).parent / "faults"
 SECONDS = 3600.0
+NO_SNAPSHOT = "--no-snapshot"
 # All programs that a replay may find on PATH.
 TOOLS = ("qemu-system-arm", "adb", "setpriv")
 
@@ -57,11 +59,15 @@ class Elsewhere:
         for made in (self.here, self.cache, self.bin):
             made.mkdir()
         for tool in TOOLS:
-            found = shutil.which(tool)
-            assert found is not None, f"{tool} is not installed"
-            (self.bin / tool).symlink_to(found)
+            self.provide(tool)
 
-    def inv(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def provide(self, tool: str) -> None:
+        """Install a tool."""
+        found = shutil.which(tool)
+        assert found is not None, f"{tool} is not installed"
+        (self.bin / tool).symlink_to(found)
+
+    def inv(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         nobody = "http://127.0.0.1:9/"
         return subprocess.run(
             [*INV, *words],
@@ -72,6 +78,7 @@ class Elsewhere:
                 "XDG_CACHE_HOME": str(self.cache),
                 "CI": "true",
                 **{f"{scheme}_proxy": nobody for scheme in ("http", "https")},
+                **variables,
             },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -241,3 +248,71 @@ def test_a_fuzz_run_is_repeated(
     ]
     again = results_of(done.stdout)
     assert json_in(again, "fuzz.json")["seed"] == 1
+
+
+@pytest.fixture(scope="module")
+def only_built(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bundle of the kernel, of which nothing was run, as `bundle --build` makes it."""
+    folder = tmp_path_factory.mktemp("built")
+    words = ["bundle", "--build", *(["--debug"] if target.debug else [])]
+    files = [folder / "kit.tar.gz", folder / "again.tar.gz"]
+    for file in files:
+        done = subprocess.run(
+            [*INV, *words, "--output", str(file)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        assert done.stdout.splitlines()[-1].endswith(f" MB, SHA-256 {digest}")
+    assert files[0].read_bytes() == files[1].read_bytes()
+    return files[0]
+
+
+def test_what_was_built_is_tested_with_qemu_and_adb_alone(
+    only_built: Path, target: Target, elsewhere: Elsewhere, tmp_path: Path
+) -> None:
+    file = Path(shutil.copy(only_built, elsewhere.here / "kit.tar.gz"))
+    results = {"INVOKE_GOLDFISH_OOM_RESULTS": str(tmp_path / "results")}
+    words = ("emulator-test", "--bundle", file.name, "--scenario", "report")
+    done = elsewhere.inv(*words, NO_SNAPSHOT, **results)
+    assert done.returncode == EXIT_PASSED, done.stdout
+    assert elsewhere.left == [file]
+    folder = (tmp_path / "results" / LATEST).resolve()
+    verdict, record = json_in(folder, "verdict.json"), json_in(folder, BUILT)
+    assert (verdict["passed"], verdict["kernel"]) == (True, target.name)
+    assert done.stdout.splitlines()[-1] == f"PASS: 1 scenario on {verdict['release']}"
+    assert verdict["toolchain"]
+    assert verdict["source"]["origin"]
+    assert record["replay_of"] == file.name
+    assert "--bundle kit.tar.gz" in (folder / "command.txt").read_text()
+    assert (folder / "report.html").is_file()
+    refused = elsewhere.inv("replay", file.name)
+    assert refused.returncode == 2
+    assert "try: ./inv emulator-test --bundle kit.tar.gz" in refused.stdout
+    assert elsewhere.inv("bundle", str(folder)).returncode == 2
+    # What command.txt says does the same again; where guests can be saved, the first is.
+    elsewhere.provide("qemu-img")
+    again = [one for one in (folder / "command.txt").read_text().split()[1:] if one != NO_SNAPSHOT]
+    for phase in ("boot", "restore guest"):
+        done = elsewhere.inv(*again, **results)
+        assert done.returncode == EXIT_PASSED, done.stdout
+        assert f"{phase} …" in done.stdout.splitlines()
+
+
+def test_what_was_built_is_fuzzed_with_qemu_and_adb_alone(
+    only_built: Path, elsewhere: Elsewhere, tmp_path: Path
+) -> None:
+    results = {"INVOKE_GOLDFISH_OOM_RESULTS": str(tmp_path / "results")}
+    words = ("fuzz", "--bundle", str(only_built), "--seed", "3", "--rounds", "1")
+    done = elsewhere.inv(*words, **results)
+    assert done.returncode == EXIT_PASSED, done.stdout
+    assert done.stdout.splitlines()[-1] == "PASS: 1 rounds"
+    assert elsewhere.left == []
+    folder = (tmp_path / "results" / LATEST).resolve()
+    assert json_in(folder, "fuzz.json")["seed"] == 3
+    assert (folder / "command.txt").read_text().split()[1:] == list(words)

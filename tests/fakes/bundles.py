@@ -18,6 +18,7 @@ from harness.bundle.manifest import (
     INITRAMFS,
     KERNEL,
     SCHEMA,
+    SCHEMA_BUILT,
     Harness,
     Kernel,
     Manifest,
@@ -30,6 +31,7 @@ from harness.bundle.manifest import (
 )
 from harness.core.cache import Cache
 from harness.core.typed_json import to_text
+from harness.jobs.bundled import Unpacked
 from harness.machine.qemu import kernel_command_line
 from harness.results.folder import LATEST, ResultFolder
 from harness.results.run_result import verdict_json
@@ -107,6 +109,23 @@ def bundle(path: Path, **changes: Any) -> Path:
     """Write a complete bundle to `path`; return `path`."""
     bundle_archive.pack(manifest(**changes), CONTENTS, path)
     return path
+
+
+# What a manifest says if nothing was run.
+ONLY_BUILT: dict[str, Any] = {
+    "schema": SCHEMA_BUILT,
+    "run": "",
+    "command": ("./inv", "bundle", "--build", "--kernel", "linux-6.1", "--emulator", "qemu"),
+    "scenarios": None,
+    "original": None,
+    "qemu": "",
+}
+
+
+def unpacked(file: Path, **changes: Any) -> Unpacked:
+    """Return a bundle as it was unpacked, without its files."""
+    files = built.unpacked(RELEASE, Path("unpacked"))
+    return Unpacked(file, "0" * 64, manifest(**changes), LINUX_6_1, files)
 
 
 def cached(cache: Cache) -> Bootable:

@@ -27,8 +27,8 @@ from harness.build import kernel, programs, rootfs, source
 from harness.bundle import pack as bundle
 from harness.core.cache import Cache
 from harness.core.errors import UsageError
-from harness.core.paths import REPO
-from harness.jobs import checks, doctor, emulator_test, fuzz, replay, setup
+from harness.core.paths import REPO, RESULTS
+from harness.jobs import boot, checks, doctor, emulator_test, fuzz, replay, setup, stored
 from harness.jobs.cli import StatusError
 from harness.jobs.options import EmulatorTestOptions
 from harness.targets.linux_6_1 import LINUX_6_1
@@ -272,14 +272,17 @@ def test_a_size_of_the_cache_that_is_none(inv: Inv, size: str, tmp_path: Path) -
 @pytest.mark.parametrize("arguments", [("clean",), ("cache",)])
 def test_a_task_as_json_and_quietly(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     program = (
-        "import sys; from pathlib import Path; import harness.jobs.stored as job; "
-        f"job.clean.__kwdefaults__['results'] = Path({str(tmp_path / 'results')!r}); "
+        "import sys; "
         "sys.path.insert(0, '.'); from inv_program import InvConfig, InvProgram; "
         "InvProgram(name='inv', binary='./inv', config_class=InvConfig).run()"
     )
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        done = python("-c", program, *words, XDG_CACHE_HOME=str(tmp_path / "cache"))
+        done = python(
+            *("-c", program, *words),
+            XDG_CACHE_HOME=str(tmp_path / "cache"),
+            INVOKE_GOLDFISH_OOM_RESULTS=str(tmp_path / "results"),
+        )
         assert done.returncode == 0
         return done
 
@@ -378,7 +381,7 @@ def test_doctor_knows_the_configured_source(jobs: Jobs) -> None:
     ctx.goldfish_oom.source = "/tree"
     tasks.doctor(ctx, json=True)
     (((_, source), options),) = calls
-    assert (source, options) == ("/tree", {"as_json": True})
+    assert (source, options) == ("/tree", {"as_json": True, "results": RESULTS})
 
 
 @pytest.mark.parametrize(
@@ -416,7 +419,7 @@ def test_test_is_everything_in_order(jobs: Jobs, status: int) -> None:
         *("unit tests", "browser tests", "boot tests")
     ]
     (((target,), options),) = measured
-    assert (target.name, options) == ("linux-6.1", {"quick": True})
+    assert (target.name, options) == ("linux-6.1", {"quick": True, "results": RESULTS})
 
 
 @pytest.mark.parametrize(
@@ -435,14 +438,79 @@ def test_bundle_may_be_told_nothing(
     calls = jobs.of(bundle)
     program().run(["inv", "bundle", *words], exit=False)
     expected = tuple(Path(name) if name else None for name in (result, output))
-    assert calls == [(expected, {})]
+    assert calls == [((*expected, RESULTS), {})]
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        *(("emulator-test", words) for words in (["--kernel", "linux-6.1"], ["--source", "/x"])),
+        *(("emulator-test", words) for words in (["--emulator", "sdk"], ["--avd", "x"])),
+        *(("emulator-test", [word]) for word in ("--debug", "--differential", "--watch")),
+        *(("emulator-test", [word, "x"]) for word in ("--patch", "--config", "--cross-compile")),
+        *(("fuzz", words) for words in (["--toolchain", "llvm"], ["--patch", "a"], ["--debug"])),
+    ],
+)
+def test_what_is_for_a_build_does_not_go_with_a_bundle(
+    inv: Inv, task: str, words: list[str]
+) -> None:
+    done = inv(task, "--bundle", "a.tar.gz", *words)
+    assert done.status == 2
+    what = "does not go with --bundle, which has its kernel"
+    assert done.stderr == f"error: {words[0]} {what}\n  try: without {words[0]}\n"
+
+
+def test_the_configuration_of_a_build_goes_with_a_bundle(inv: Inv) -> None:
+    where = {"KERNEL": "linux-0.1", "SOURCE": "/x", "EMULATOR": "none", "DEBUG": "1"}
+    configured = {f"INVOKE_GOLDFISH_OOM_{name}": value for name, value in where.items()}
+    for task in ("emulator-test", "fuzz"):
+        done = inv(task, "--bundle", "no-such-file", **configured)
+        assert (done.status, "there is no file no-such-file" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--kernel", "linux-6.1"], "--kernel is for --build: a run has its kernel"),
+        (["--patch", "a"], "--patch is for --build: a run has its kernel"),
+        (["--debug"], "--debug is for --build: a run has its kernel"),
+        (["--build", "results/x"], "--build packs no run, so not results/x"),
+        (["--build", "--kernel", "linux-0.1"], "no kernel is called 'linux-0.1'"),
+        (["--build", "--kernel", "goldfish-3.4", "--emulator", "sdk"], "is not ours to hand on"),
+        (["--build", "--output", "/"], "/ is a folder"),
+        (["--build", "--output", "no/such/folder"], "there is no folder no/such"),
+    ],
+)
+def test_what_bundle_refuses(inv: Inv, words: list[str], message: str) -> None:
+    done = inv("bundle", *words)
+    assert (done.status, len(done.stderr.splitlines())) == (2, 2)
+    assert message in done.stderr
+
+
+def test_results_are_where_the_configuration_says(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ctx = context()
+    ctx.goldfish_oom.results = "here"
+    tested, fuzzed, measured = jobs.of(emulator_test), jobs.of(fuzz), jobs.of(bench)
+    booted, cleaned = jobs.of(boot), jobs.of(stored, "clean", returns=None)
+    tasks.emulator_test(ctx)
+    tasks.fuzz(ctx)
+    tasks.boot(ctx)
+    tasks.bench(ctx)
+    tasks.clean(ctx)
+    given = [given[0].results for given, _ in (*tested, *fuzzed, *booted)]
+    given += [options["results"] for _, options in (*measured, *cleaned)]
+    assert given == [tmp_path / "here"] * 5
 
 
 def test_replay_passes_its_file_on(jobs: Jobs) -> None:
     calls = jobs.of(replay, returns=1)
     with pytest.raises(StatusError):
         tasks.replay(context(), "a.tar.gz")
-    assert calls == [((Path("a.tar.gz"),), {"kcidb_origin": "goldfish_oom"})]
+    expected = {"kcidb_origin": "goldfish_oom", "results": RESULTS}
+    assert calls == [((Path("a.tar.gz"),), expected)]
 
 
 def test_jobs(jobs: Jobs) -> None:

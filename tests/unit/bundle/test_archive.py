@@ -244,7 +244,7 @@ def test_a_wrong_manifest_is_refused(
 
 
 def test_a_newer_bundle_is_said_to_be_newer(tmp_path: Path, folder: Path) -> None:
-    text = json.dumps({"schema": 2}).encode()
+    text = json.dumps({"schema": 3}).encode()
     with pytest.raises(InfrastructureError, match="made by a newer version"):
         unpack(handmade(tmp_path / "a", add(NAME, text), *WHOLE), folder)
 

@@ -30,13 +30,23 @@ def test_what_was_written_is_read(manifest: Manifest) -> None:
     assert from_text(to_text(manifest).encode()) == manifest
 
 
-def changed(change: Callable[[Any], None]) -> bytes:
-    value = json.loads(to_text(bundles.manifest()))
+def test_a_manifest_of_a_run_is_read_by_who_knows_only_the_first_schema() -> None:
+    assert bundles.manifest().schema == 1
+
+
+def test_where_nothing_was_run_there_is_nothing_to_compare_with() -> None:
+    built = bundles.manifest(**bundles.ONLY_BUILT)
+    assert from_text(to_text(built).encode()) == built
+    assert (built.schema, built.scenarios, built.rounds, built.original) == (2, None, None, None)
+
+
+def changed(change: Callable[[Any], None], **manifest: Any) -> bytes:
+    value = json.loads(to_text(bundles.manifest(**manifest)))
     change(value)
     return json.dumps(value).encode()
 
 
-@pytest.mark.parametrize("schema", [2, 2**63])
+@pytest.mark.parametrize("schema", [3, 2**63])
 def test_a_newer_schema_is_said_to_be_newer(schema: int) -> None:
     def newer(value: Any) -> None:
         value.clear()
@@ -44,7 +54,7 @@ def test_a_newer_schema_is_said_to_be_newer(schema: int) -> None:
 
     with pytest.raises(InfrastructureError, match="made by a newer version") as caught:
         from_text(changed(newer))
-    assert caught.value.hint == "git pull, then replay it again"
+    assert caught.value.hint == "git pull, then try it again"
 
 
 @pytest.mark.parametrize(
@@ -54,6 +64,8 @@ def test_a_newer_schema_is_said_to_be_newer(schema: int) -> None:
         (lambda value: value.update(schema="1"), "no schema"),
         (lambda value: value.update(schema=0), "no schema 0"),
         (lambda value: value.update(scenarios=None), "does not say what was run"),
+        (lambda value: value.update(schema=2), "schema 2 is for what was built and not run"),
+        (lambda value: value.update(original=None), "does not say how the run ended"),
         (
             lambda value: value.update(rounds={"seed": 1, "count": 1}),
             "does not say what was run",
@@ -73,6 +85,26 @@ def test_a_newer_schema_is_said_to_be_newer(schema: int) -> None:
 def test_what_is_wrong_is_named(change: Callable[[Any], None], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         from_text(changed(change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda value: value.update(schema=1), "does not say what was run"),
+        (lambda value: value.update(rounds={"seed": 1, "count": 1}), "built and not run"),
+        (
+            lambda value: value.update(original={"passed": True, "result": "x", "outcomes": []}),
+            "built and not run",
+        ),
+        (
+            lambda value: value.update(schema=1, rounds={"seed": 1, "count": 1}),
+            "does not say how the run ended",
+        ),
+    ],
+)
+def test_what_was_built_says_nothing_of_a_run(change: Callable[[Any], None], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_text(changed(change, **bundles.ONLY_BUILT))
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"null", b'"schema"', b"\xff", b"[" * 100_000])

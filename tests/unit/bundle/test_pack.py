@@ -183,7 +183,9 @@ def test_a_run_that_was_a_replay(place: Place) -> None:
     folder = bundles.result(place.results, place.ws.cache)
     record = built.read((folder / built.FILE).read_text())
     (folder / built.FILE).write_text(to_text(replace(record, replay_of="b.tar.gz")))
-    assert fails(place, UsageError, "itself repeated") == "hand that on: b.tar.gz"
+    hint = fails(place, UsageError, "is in a bundle already")
+    command = "./inv emulator-test --policy rss"
+    assert hint == f"hand that on, b.tar.gz, and what was run: {command}"
 
 
 def test_a_run_on_an_android_emulator(place: Place) -> None:

@@ -133,7 +133,7 @@ def test_without_a_network_only_what_is_in_the_cache_is_there(machine: Machine) 
         ("pseudo-terminals", "gives out no pseudo-terminals", "mount -t devpts"),
         ("loopback network", "no server can listen", "ip link set lo up"),
         ("cache", "Read-only file system", "set XDG_CACHE_HOME"),
-        ("results", "Read-only file system", "clone the repository"),
+        ("results", "Read-only file system", "set INVOKE_GOLDFISH_OOM_RESULTS"),
     ],
 )
 def test_a_host_on_which_a_run_would_stop_later_is_not_ready(

@@ -141,7 +141,7 @@ def test_what_is_another_than_it_was_is_said(bench: Bench) -> None:
     )
     assert f"another QEMU: {QEMU}, was QEMU 9" in bench.said
     assert f"other arguments for the kernel: {ARGUMENTS}, was quiet" in bench.said
-    assert "another harness than the original's, 0.1.0, commit abababababab" in bench.said
+    assert "another harness than the bundle's, 0.1.0, commit abababababab" in bench.said
     bench.output.truncate(0)
     bench.run(qemu=QEMU, arguments=ARGUMENTS, harness=built.this_harness())
     assert not [line for line in bench.said if line.startswith(("another", "other"))]
@@ -158,9 +158,9 @@ def test_what_is_another_than_it_was_is_said(bench: Bench) -> None:
         (
             # Which would read a file of the host's.
             {"machine": replace(bundles.machine(), devices=("-drive", "file=/etc/passwd"))},
-            "which this harness cannot repeat",
+            "which this harness cannot run",
         ),
-        ({"machine": replace(bundles.machine(), binary="/tmp/x")}, "cannot repeat"),
+        ({"machine": replace(bundles.machine(), binary="/tmp/x")}, "cannot run"),
         ({"scenarios": Scenarios("worst", "alloc", ("report",))}, "no policy is called 'worst'"),
         ({"scenarios": Scenarios("rss", "timer", ("report",))}, "no trigger is called 'timer'"),
         ({"scenarios": Scenarios("rss", "alloc", ("reprot",))}, "no scenario is called 'reprot'"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import os
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from harness.core.cache import Cache
 from harness.core.errors import UsageError
 from harness.jobs import stored
 from harness.jobs.entries import entries
+from harness.report.report import write_index
+from harness.results.folder import ResultFolder
 from harness.ui.workspace import Workspace
 
 
@@ -123,9 +126,51 @@ def test_an_empty_cache(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cache", [False, True])
 def test_clean(tmp_path: Path, cache: bool) -> None:
     ws, results = workspace(tmp_path / "cache"), tmp_path / "results"
-    for folder in (results, ws.cache.root, tmp_path / "cache.removed-1", tmp_path / "other"):
+    result(results)
+    for folder in (ws.cache.root, tmp_path / "cache.removed-1", tmp_path / "other"):
         (folder / "sub").mkdir(parents=True)
     stored.clean(ws, cache=cache, results=results)
     left = {path.name for path in tmp_path.iterdir()}
     assert left == ({"other"} if cache else {"cache", "cache.removed-1", "other"})
     stored.clean(ws, cache=cache, results=results)
+
+
+def result(results: Path) -> Path:
+    """Make a result, as a run leaves it, with the pages about all; return its folder."""
+    folder = ResultFolder.create(results, "linux-6.1", "rss", datetime(2026, 11, 22)).path
+    (folder / "guest2").mkdir()
+    (folder / "guest2" / "console.log").touch()
+    write_index(results)
+    return folder
+
+
+def test_clean_leaves_what_is_no_result(tmp_path: Path, said: io.StringIO) -> None:
+    """The configuration may name any folder."""
+    ws, results = workspace(tmp_path / "cache", said), tmp_path / "home"
+    folder = result(results)
+    (results / ".goldfish-oom-removed-1" / "sub").mkdir(parents=True)
+    photos = results / "20240101-120000-beach" / "photo.jpg"
+    link = results / "20240102-120000-linux-6.1-rss"
+    kept = [photos, results / "notes", results / "latest.txt", results / "bench.json"]
+    for path in kept:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    link.symlink_to(photos.parent)
+    (results / "20240103-120000-file").touch()
+    stored.clean(ws, cache=False, results=results)
+    assert not folder.exists()
+    left = {path.name for path in results.iterdir()}
+    assert left == {
+        *("20240101-120000-beach", "20240102-120000-linux-6.1-rss", "20240103-120000-file"),
+        *("notes", "latest.txt", "bench.json"),
+    }
+    assert photos.exists()
+    assert f"{results / 'notes'} is no result, and stays" in said.getvalue()
+
+
+def test_clean_leaves_a_page_of_somebody_else(tmp_path: Path) -> None:
+    results = tmp_path / "www"
+    results.mkdir()
+    (results / "index.html").write_text("<title>My site</title>")
+    stored.clean(workspace(tmp_path / "cache"), cache=False, results=results)
+    assert (results / "index.html").exists()

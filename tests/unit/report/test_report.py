@@ -27,6 +27,7 @@ from test_tasks import context
 
 import tasks
 from harness.core.errors import DiskFullError, HarnessError, InfrastructureError, UsageError
+from harness.core.paths import RESULTS
 from harness.report import page as report_page
 from harness.report import report
 from harness.report.index import entry_of, filters_of, ordered, time_of
@@ -487,11 +488,15 @@ def test_open_opens_the_page_if_there_is_a_browser(
 
 
 def test_the_task_hands_on_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[str, bool]] = []
-    monkeypatch.setattr(report, "run", lambda _ws, result, *, show: seen.append((result, show)))
+    seen: list[tuple[str, bool, Path]] = []
+
+    def run(_ws: object, result: str, *, show: bool, results: Path) -> None:
+        seen.append((result, show, results))
+
+    monkeypatch.setattr(report, "run", run)
     tasks.report(context(), result="x", open=True)
     tasks.report(context())
-    assert seen == [("x", True), ("", False)]
+    assert seen == [("x", True, RESULTS), ("", False, RESULTS)]
 
 
 # --- the end of a run ------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from rich.console import Console
 from schema_words import types_of
 from summaries import summary
 
-from harness.core.errors import DiskFullError
+from harness.core.errors import DiskFullError, InfrastructureError
 from harness.core.paths import REPO
 from harness.kernel_output.records import KillRecord
 from harness.kernel_output.reports import GuestReport
@@ -52,6 +52,14 @@ def rendered(table: object) -> str:
     console = Console(width=160, record=True, file=StringIO())
     console.print(table)
     return console.export_text()
+
+
+def test_a_place_that_is_no_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InfrastructureError, match=f"no results can be put into {place}") as got:
+            ResultFolder.create(place, "linux-6.1", "rss", NOW)
+        assert "INVOKE_GOLDFISH_OOM_RESULTS" in got.value.hint
 
 
 def test_a_folder_is_named_after_the_run_and_latest_points_to_it(folder: ResultFolder) -> None:
