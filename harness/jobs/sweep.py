@@ -16,7 +16,7 @@ from harness.core.text import visible
 from harness.jobs import worker as workers
 from harness.sweep import cluster as clusters
 from harness.sweep import store as stores
-from harness.sweep.cluster import Cluster, LocalCluster, Tls
+from harness.sweep.cluster import NO_TLS, Cluster, LocalCluster, Tls
 from harness.sweep.engine import PATIENCE_SECONDS, Sweep, Terms
 from harness.sweep.result import Attempt
 from harness.sweep.store import Store
@@ -48,7 +48,7 @@ class Options:
     resume: Path | None = None
     scheduler: str = ""
     jobs: str = ""
-    tls: Tls = Tls()
+    tls: Tls = NO_TLS
     results: Path = RESULTS
     patience: float = PATIENCE_SECONDS
     worker_command: WorkerCommand = worker_command
@@ -157,6 +157,11 @@ class _Books:
     phase: Phase
     # By title: where it runs.
     _running: dict[str, str] = field(default_factory=dict)
+    # The cells that have ended in this run, or had a verdict before.
+    _done: set[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._done = set(range(self.store.count)) - self.store.todo.keys()
 
     def workers(self, names: Sequence[str]) -> None:
         """Keep the names of the workers."""
@@ -181,7 +186,8 @@ class _Books:
         else:
             kept = self.store.add(cell, attempt, ended.packed if ended else b"")
             status = self.store.cell(cell).status
-            done = f"{self.store.count - len(self.store.todo)}/{self.store.count}"
+            self._done.add(cell)
+            done = f"{len(self._done)}/{self.store.count}"
             why = "" if kept.status == 0 else f": {kept.line}"
             self.say(f"{done}  {status.word}  {title}  {where}{why}")
             if ended is not None and ended.left_out:
@@ -198,6 +204,6 @@ class _Books:
 
     def _show(self) -> None:
         """Show how far the sweep is, and what runs where."""
-        done = f"{self.store.count - len(self.store.todo)} of {self.store.count} cells"
+        done = f"{len(self._done)} of {self.store.count} cells"
         running = (f"{worker}: {title}" for title, worker in self._running.items())
         self.phase.note("\n".join((done, *running)))

@@ -13,7 +13,7 @@ from harness.core.tools import FOR_TESTS, needed_files, needed_tools
 from harness.jobs.host import THIS_HOST, Host
 from harness.jobs.pool import MOST_GUESTS, count_of
 from harness.sweep import cluster
-from harness.sweep.cluster import Tls, WorkerOptions
+from harness.sweep.cluster import NO_TLS, Tls, WorkerOptions
 from harness.sweep.work import Here
 from harness.targets.model import QemuMachine, Target
 from harness.targets.table import TARGETS
@@ -98,7 +98,7 @@ class Options:
     jobs: str = ""
     name: str = ""
     build: bool = True
-    tls: Tls = Tls()
+    tls: Tls = NO_TLS
     patience: float = cluster.PATIENCE_SECONDS
 
 

@@ -138,6 +138,9 @@ class Tls:
         }
 
 
+NO_TLS = Tls()
+
+
 def checked(address: str, tls: Tls) -> str:
     """Return a scheduler's address. Raise UsageError if it is none, or TLS does not fit it."""
     scheme, found, rest = address.rpartition("://")
@@ -435,7 +438,7 @@ def no_scheduler(address: str) -> InfrastructureError:
 
 @contextmanager
 def connected(
-    address: str, tls: Tls = Tls(), patience: float = PATIENCE_SECONDS
+    address: str, tls: Tls = NO_TLS, patience: float = PATIENCE_SECONDS
 ) -> Iterator[Cluster]:
     """Connect to a scheduler that somebody started. Raise InfrastructureError if none answers."""
     _quiet()
@@ -675,7 +678,7 @@ class WorkerOptions:
     scheduler: str
     name: str
     resources: Mapping[str, float]
-    tls: Tls = Tls()
+    tls: Tls = NO_TLS
     patience: float = PATIENCE_SECONDS
 
 
