@@ -32,6 +32,7 @@ from typing import Any, TypeVar
 
 import dask
 import distributed
+from distributed.client import FutureCancelledError
 from distributed.core import Status
 from distributed.scheduler import KilledWorker
 from distributed.worker import Worker, get_worker, thread_state
@@ -57,6 +58,8 @@ _WATCH_SECONDS = 0.5
 _ANSWER_SECONDS = 30.0
 # A worker's works have so long to end after the grace of their commands.
 _CLOSE_SECONDS = 45.0
+# Why dask says that an order was cancelled.
+_NO_CONNECTION = "scheduler-connection-lost"
 _LOGGERS = ("asyncio", "bokeh", "dask", "distributed", "distributed.client", "distributed.gc")
 
 
@@ -355,6 +358,9 @@ class Cluster:
         happened: Happening
         try:
             happened = Finished(key, work.read_ended(await future))
+        except FutureCancelledError as error:
+            # A client that has lost its connection gives up all that it has submitted.
+            happened = Gone() if error.reason == _NO_CONNECTION else Lost(key)
         except (KilledWorker, asyncio.CancelledError):
             happened = Lost(key)
         except Exception as error:
@@ -398,19 +404,16 @@ class Cluster:
 
     async def _watching(self) -> None:
         """Look at the workers, again and again."""
-        while True:
+        while self._client.status == "running":
             try:
                 asked = self._client.scheduler.identity(n_workers=-1)
                 told = await asyncio.wait_for(asked, _ANSWER_SECONDS)
             except (OSError, TimeoutError, AttributeError):
-                self._queue.put(Gone())
-                return
-            if self._client.status != "running":
-                # A client that connects again has lost its orders.
-                self._queue.put(Gone())
-                return
+                break
             self._see(told["workers"])
             await asyncio.sleep(_WATCH_SECONDS)
+        # Also if the client connects again: it has lost its orders.
+        self._queue.put(Gone())
 
     def _see(self, found: Mapping[str, Mapping[str, Any]]) -> None:
         seen = tuple(

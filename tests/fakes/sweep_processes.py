@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -20,12 +20,9 @@ from harness.core import typed_json
 from harness.core.cache import Cache, file_sha256
 from harness.core.paths import REPO
 from harness.jobs import cli
-from harness.jobs import sweep as job
 from harness.sweep import cluster
 from harness.sweep.cell import Cell
 from harness.sweep.work import Here
-from harness.ui.progress import Reporter
-from harness.ui.workspace import Workspace
 
 KERNEL = "linux-6.1"
 PROGRAM = (sys.executable, str(REPO / "tests/fakes/sweep_program.py"))
@@ -59,12 +56,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join((str(REPO), str(REPO / "tests/fakes")))}
 
 
-def worker_command(cache: Path, code: str = "") -> job.WorkerCommand:
+def worker_command(cache: Path) -> Callable[[str, int], Sequence[str]]:
     """Return how a sweep starts workers of this machine; the first one builds."""
 
     def command(address: str, number: int) -> Sequence[str]:
         words = [sys.executable, SELF, "worker", address, f"worker-{number}", str(cache), "1"]
-        return [*words, "builds" if number == 1 else "", code]
+        return [*words, "builds" if number == 1 else "", ""]
 
     return command
 
@@ -80,6 +77,11 @@ def worker(address: str, name: str, cache: str, guests: str, builds: str, code: 
 
 
 def client(text: str) -> None:
+    # Workers start sooner without it.
+    from harness.jobs import sweep as job
+    from harness.ui.progress import Reporter
+    from harness.ui.workspace import Workspace
+
     told = json.loads(text)
     options = job.Options(
         file=Path(told["file"]) if "file" in told else None,

@@ -5,16 +5,11 @@ from __future__ import annotations
 
 import signal
 
-import pytest
 from sweep_world import World, ended, until
 
 from harness.results.run_result import Status
 
 PASSED, FAILED, ERROR = Status.PASSED, Status.FAILED, Status.ERROR
-
-
-def statuses(world: World) -> dict[str, Status]:
-    return {name: one.status for name, one in world.by_name().items()}
 
 
 def nothing_is_left(world: World) -> None:
@@ -92,23 +87,29 @@ def test_a_cell_whose_workers_are_lost_twice(world: World) -> None:
     nothing_is_left(world)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_the_sweep_is_ended_and_resumed(world: World, number: signal.Signals) -> None:
-    cells = (world.cell("done"), world.cell("failed", "fail"), world.cell("c2", "wait"))
-    client = world.client(file=world.matrix(*cells, world.cell("c3")), jobs="1")
-    until(lambda: world.waits("c2"), client)
-    client.send_signal(number)
-    status, out, _ = ended(client)
-    nothing_is_left(world)
-    assert status == {signal.SIGINT: 130, signal.SIGTERM: 143}.get(number, -9)
-    if number != signal.SIGKILL:
-        assert f"./inv sweep --resume results/{world.sweep_folder().name}" in out
-        assert world.by_name()["c2"].headline == "stopped: the sweep has ended early"
-    (world.trace / "go-c2").touch()
-    status, out, err = ended(world.client(resume=world.sweep_folder(), jobs="1"))
+def test_a_sweep_is_ended_and_resumed_again_and_again(world: World) -> None:
+    ends = {"c2": signal.SIGINT, "c3": signal.SIGKILL, "c4": signal.SIGTERM}
+    cells = [world.cell("done"), world.cell("failed", "fail")]
+    cells += [world.cell(name, "wait") for name in ends]
+    told: dict[str, object] = {"file": world.matrix(*cells)}
+    for name, number in ends.items():
+        client = world.client(**told, jobs="1")
+        until(lambda: world.waits(name), client)  # noqa: B023
+        client.send_signal(number)
+        status, out, _ = ended(client)
+        nothing_is_left(world)
+        assert status == {signal.SIGINT: 130, signal.SIGTERM: 143}.get(number, -9)
+        if number != signal.SIGKILL:
+            assert f"./inv sweep --resume results/{world.sweep_folder().name}" in out
+            assert world.by_name()[name].headline == "stopped: the sweep has ended early"
+        assert (world.by_name()["done"].status, world.sweep().finished) == (PASSED, False)
+        (world.trace / f"go-{name}").touch()
+        told = {"resume": world.sweep_folder()}
+    status, out, err = ended(world.client(**told, jobs="1"))
     assert (status, err) == (1, "")
-    assert statuses(world) == {"done": PASSED, "failed": FAILED, "c2": PASSED, "c3": PASSED}
-    assert world.lines_of("started") == ["done", "failed", "c2", "c2", "c3"]
+    expected = {"done": PASSED, "failed": FAILED, "c2": PASSED, "c3": PASSED, "c4": PASSED}
+    assert {name: one.status for name, one in world.by_name().items()} == expected
+    assert world.lines_of("started") == ["done", "failed", "c2", "c2", "c3", "c3", "c4", "c4"]
     nothing_is_left(world)
 
 
