@@ -66,8 +66,9 @@ def ability(
     binaries = {n: one.binary for n, one in machines.items() if isinstance(one, QemuMachine)}
     boots = tuple(name for name, binary in binaries.items() if not _missing(host, [binary]))
     if missing or not boots:
-        lacks = ", ".join((*missing, *_missing(host, sorted(set(binaries.values())))))
-        raise InfrastructureError(f"no guest can run here: {lacks} missing", hint=_SETUP)
+        missing += _missing(host, sorted(set(binaries.values())))
+        what = f"no guest can run here: not installed: {', '.join(missing)}"
+        raise InfrastructureError(what, hint=_SETUP)
     guests = min(count_of(jobs, targets[name], MOST_GUESTS) for name in boots)
     lacks = {binary for name, binary in binaries.items() if name not in boots}
     builds = []

@@ -26,6 +26,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future as ThreadFuture
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -35,7 +36,7 @@ import distributed
 from distributed.client import FutureCancelledError
 from distributed.core import Status
 from distributed.scheduler import KilledWorker
-from distributed.worker import Worker, get_worker, thread_state
+from distributed.worker import Worker, get_worker
 
 from harness.core.cache import digest, tree_digest
 from harness.core.errors import InfrastructureError, UsageError
@@ -68,8 +69,8 @@ _LOGGERS = ("asyncio", "bokeh", "dask", "distributed", "distributed.client", "di
 
 def this_code() -> str:
     """Return a key over the code that a sweep and its workers must share, and its interpreter."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return digest(tree_digest(REPO / "harness"), version, distributed.__version__)
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return digest(tree_digest(REPO / "harness"), python, version("distributed"))
 
 
 def _code(key: str) -> str:
@@ -292,7 +293,7 @@ class _Flight:
     """An order that was given to a worker."""
 
     address: str
-    future: distributed.Future
+    future: distributed.Future[Any]
     cancelled: bool = False
 
 
@@ -538,7 +539,7 @@ class LocalCluster:
         return self._failed
 
     async def _started(self) -> distributed.Scheduler:
-        return await distributed.Scheduler(
+        scheduler: distributed.Scheduler = await distributed.Scheduler(
             host=LOOPBACK,
             port=0,
             protocol="tls://",
@@ -547,6 +548,7 @@ class LocalCluster:
             # An order whose worker was lost is not given to another one: the sweep decides.
             allowed_failures=0,
         )
+        return scheduler
 
     def _said(self, number: int) -> Path:
         return Path(self._folder.name) / f"worker-{number}.log"
@@ -637,7 +639,7 @@ _works: _Works | None = None
 def perform_here(text: str, topic: str) -> tuple[str, bytes]:
     """Perform an order on this worker; called by dask in a thread."""
     assert _works is not None, "not a worker of a sweep"
-    order, worker, key, works = work.read_order(text), get_worker(), thread_state.key, _works
+    order, worker, works = work.read_order(text), get_worker(), _works
 
     def say(what: str, **more: str) -> None:
         # The scheduler may have gone.
@@ -646,7 +648,7 @@ def perform_here(text: str, topic: str) -> tuple[str, bytes]:
 
     def should_stop() -> bool:
         # Dask releases an order if it is cancelled, or if the sweep that gave it has gone.
-        task = worker.state.tasks.get(key)
+        task = worker.state.tasks.get(order.key)
         released = task is None or task.state == "cancelled"
         return released or works.stop.is_set() or worker.status not in _AT_WORK
 
@@ -717,7 +719,7 @@ def serve(options: WorkerOptions, here: Here, ready: Callable[[], None]) -> None
 
 async def _registered(options: WorkerOptions, folder: str) -> Worker:
     try:
-        return await Worker(
+        worker: Worker = await Worker(
             options.scheduler,
             name=options.name,
             nthreads=max(1, round(options.resources[GUEST])),
@@ -728,6 +730,7 @@ async def _registered(options: WorkerOptions, folder: str) -> Worker:
             security=_security(options.tls),
             death_timeout=options.patience,
         )
+        return worker
     except ValueError as error:
         # The scheduler has refused it: two workers of one name.
         raise InfrastructureError(f"the scheduler refuses this worker: {error}") from error

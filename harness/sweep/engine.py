@@ -30,6 +30,8 @@ _TRIES = 2
 # How long, in seconds, a worker that can do what is left is waited for.
 PATIENCE_SECONDS = 60.0
 _TICK_SECONDS = 0.5
+# After so long the user is told what the sweep waits for; workers of this machine take less.
+_WAIT_SECONDS = 15.0
 # After the grace of commands that are stopped, workers have so long to say that they have.
 _STOP_SECONDS = 45.0
 # No sweep has more.
@@ -146,6 +148,7 @@ class Sweep:
         self._workers: tuple[Seen, ...] = ()
         # By address: why a worker is not used.
         self._aside: dict[str, str] = {}
+        self._has_waited = False
         # By order: where something runs for it.
         self._busy: dict[str, str] = {}
         self._pushed = count()
@@ -166,9 +169,10 @@ class Sweep:
         flights, self._flights = self._flights, {}
         self._cluster.cancel(tuple(flights))
         deadline = time.monotonic() + GRACE_SECONDS + _STOP_SECONDS
-        while self._busy and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
             happening = self._cluster.next(_TICK_SECONDS)
-            if isinstance(happening, Gone):
+            # In a while without a word, whatever had just begun would have said so.
+            if isinstance(happening, Gone) or (happening is None and not self._busy):
                 break
             if happening is not None:
                 self._take_stopping(happening, flights)
@@ -366,6 +370,9 @@ class Sweep:
                 group.hopeless = None
             elif group.hopeless is None:
                 group.hopeless = now
+            elif not usable and not self._has_waited and now - group.hopeless >= _WAIT_SECONDS:
+                self._has_waited = True
+                self._books.say(f"waiting for a worker: {self._start_one}")
             elif now - group.hopeless >= self._terms.patience:
                 if not usable:
                     raise self._no_worker()
@@ -374,9 +381,11 @@ class Sweep:
     def _no_worker(self) -> InfrastructureError:
         reasons = [f"{one.name}: {self._aside[one.address]}" for one in self._workers]
         why = "; ".join(reasons) or f"there was none for {self._terms.patience:g} s"
-        return InfrastructureError(
-            f"no worker can be used: {why}", hint=_START_ONE.format(self._cluster.address)
-        )
+        return InfrastructureError(f"no worker can be used: {why}", hint=self._start_one)
+
+    @property
+    def _start_one(self) -> str:
+        return _START_ONE.format(self._cluster.address)
 
     def _drop(self, group: _Group) -> None:
         jobs = [job for *_, job in sorted(group.heap, key=lambda one: one[:2])]

@@ -99,5 +99,5 @@ def client(text: str) -> None:
 if __name__ == "__main__":
     stand_in()
     cli.fit_output()
-    works = {"worker": worker, "client": client}
+    works: dict[str, Callable[..., None]] = {"worker": worker, "client": client}
     sys.exit(cli.guarded(lambda: works[sys.argv[1]](*sys.argv[2:])))
