@@ -31,7 +31,7 @@ _OUTPUTS = {
 }
 
 # Tasks with a default for their positional argument.
-_MAY_BE_TOLD_NOTHING = ("bundle",)
+_MAY_BE_TOLD_NOTHING = ("bundle", "sweep")
 # Invoke's message if the argument is missing.
 _NOTHING = "did not receive required positional arguments"
 

@@ -20,6 +20,7 @@ from harness.targets.table import TARGETS, get_target
 if TYPE_CHECKING:
     from harness.bundle.manifest import Manifest
     from harness.jobs.bundled import Unpacked
+    from harness.sweep.cluster import Tls
     from harness.targets.model import Target
     from harness.ui.workspace import Workspace
 
@@ -98,6 +99,14 @@ def _compiled(
     prefix = cross_compile or ctx.goldfish_oom.cross_compile
     target = target.with_cross_compile(prefix) if prefix else target
     return target.with_toolchain(toolchain or ctx.goldfish_oom.toolchain)
+
+
+def _tls(ctx: Context) -> Tls:
+    """Return the files that encrypt a cluster."""
+    from harness.sweep.cluster import Tls
+
+    defaults = ctx.goldfish_oom
+    return Tls(defaults.tls_ca, defaults.tls_cert, defaults.tls_key)
 
 
 def _source(ctx: Context, source: str | None) -> str | None:
@@ -494,6 +503,55 @@ def fuzz(
         )
         status = job.run(ws, options)
     cli.finish(status)
+
+
+@task(
+    help={
+        "file": "the matrix: a TOML file",
+        "scheduler": "where workers are: tcp://HOST:PORT, or tls:// (configuration: tls_ca, "
+        "tls_cert, tls_key); default: workers of this machine",
+        "jobs": "how many guests side by side on this machine (default: by CPUs and free memory)",
+        "resume": "the folder of a sweep that ended early: go on with it",
+    },
+    positional=["file"],
+)
+def sweep(
+    ctx: Context, file: str = "", scheduler: str = "", jobs: str = "", resume: str = ""
+) -> None:
+    """Run all cells of a matrix: kernels, policies, triggers, seeds, on one or many machines."""
+    from harness.jobs import cli
+    from harness.jobs import sweep as job
+
+    options = job.Options(
+        file=Path(file) if file else None,
+        resume=Path(resume) if resume else None,
+        scheduler=scheduler,
+        jobs=jobs,
+        tls=_tls(ctx),
+        results=_results(ctx),
+    )
+    cli.finish(job.run(_workspace(ctx), options))
+
+
+@task(
+    help={
+        "scheduler": "its address: tcp://HOST:PORT, or tls:// (configuration: tls_ca, tls_cert, "
+        "tls_key)",
+        "jobs": "how many guests side by side (default: by CPUs and free memory)",
+        "name": "what sweeps call it (default: the host and a number)",
+        "build": "--no-build: only run guests",
+    },
+    positional=["scheduler"],
+)
+def worker(
+    ctx: Context, scheduler: str, jobs: str = "", name: str = "", build: bool = True
+) -> None:
+    """Run guests, and build, for the sweeps of a scheduler (`dask scheduler`), until Ctrl-C."""
+    from harness.jobs import cli
+    from harness.jobs import worker as job
+
+    options = job.Options(scheduler, jobs, name, build, _tls(ctx))
+    cli.finish(job.run(_workspace(ctx, only_looks=True), options))
 
 
 @task(

@@ -132,10 +132,14 @@ class Picture:
         return [self._timed(self._since, ", ".join(parts), "dim")] if parts else []
 
     def _phase_lines(self) -> list[Text]:
-        return [
-            self._timed(one.since, f"{one.name}: {one.note}" if one.note else one.name, "bold")
-            for one in self._phases.values()
-        ]
+        """Return a line for each phase, and one for each further line of its note."""
+        found = []
+        for one in self._phases.values():
+            first, *more = one.note.split("\n")
+            text = f"{one.name}: {first}" if first else one.name
+            found.append(self._timed(one.since, text, "bold"))
+            found += [Text(f"{'':9}{visible(line)}") for line in more]
+        return found
 
     def _scenario_lines(self) -> list[Text]:
         found = []

@@ -34,7 +34,10 @@ MODES = (AUTO, PLAIN, QUIET, JSON) = ("auto", "plain", "quiet", "json")
 
 @dataclass
 class Phase:
-    """One running phase; on a terminal `note` shows in a few words what it is doing now."""
+    """One running phase; on a terminal `note` shows in a few words what it is doing now.
+
+    What is behind a line end in the note is shown on lines of its own.
+    """
 
     note: Callable[[str], None]
     cached: bool = False

@@ -222,9 +222,6 @@ def test_a_scheduler_that_dies_takes_every_guest_with_it(matrix: Path, results: 
     host, port = LOOPBACK, address.rpartition(":")[2]
     with subprocess.Popen(
         [dask, "scheduler", "--no-dashboard", "--host", host, "--port", port],
-            "--port",
-            address.rpartition(":")[2],
-        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as scheduler:

@@ -15,7 +15,13 @@ from harness.core.paths import REPO
 from harness.targets.table import TARGETS
 
 # Packages that one module alone may import, and those that none may.
-DOORS = {"adbutils": "machine/adb", "pexpect": "machine/console", "qemu": "machine/qmp"}
+DOORS = {
+    "adbutils": "machine/adb",
+    "dask": "sweep/cluster",
+    "distributed": "sweep/cluster",
+    "pexpect": "machine/console",
+    "qemu": "machine/qmp",
+}
 FORBIDDEN = {"invoke", "pytest"}
 
 HARNESS = REPO / "harness"

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: MIT
+"""The `sweep` task: runs the cells of a matrix on workers, and keeps what came of them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.core.errors import HarnessError, UsageError
+from harness.core.paths import REPO, RESULTS
+from harness.core.text import visible
+from harness.jobs import worker as workers
+from harness.sweep import cluster as clusters
+from harness.sweep import store as stores
+from harness.sweep.cluster import NO_TLS, Cluster, LocalCluster, Tls
+from harness.sweep.engine import PATIENCE_SECONDS, Sweep, Terms
+from harness.sweep.result import Attempt
+from harness.sweep.store import Store
+from harness.sweep.work import Ended
+from harness.targets.table import TARGETS
+from harness.ui.progress import Phase
+from harness.ui.workspace import Workspace
+
+# Of a worker of this machine: from the scheduler's address and the worker's number.
+WorkerCommand = Callable[[str, int], Sequence[str]]
+
+
+def worker_command(address: str, number: int) -> Sequence[str]:
+    """Return the command of a worker of this machine: it has one guest, and the first builds."""
+    words = [sys.executable, str(REPO / "inv_program.py"), "worker", address, "--jobs", "1"]
+    words += ["--name", f"worker-{number}"]
+    return words if number == 1 else [*words, "--no-build"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of the task: `file` is a matrix, `resume` the folder of an earlier sweep.
+
+    Without a `scheduler`, workers of this machine are started, as many as `jobs` says (as in
+    pool.count_of()) with `worker_command`. The sweep's folder is made below `results`.
+    """
+
+    file: Path | None = None
+    resume: Path | None = None
+    scheduler: str = ""
+    jobs: str = ""
+    tls: Tls = NO_TLS
+    results: Path = RESULTS
+    patience: float = PATIENCE_SECONDS
+    worker_command: WorkerCommand = worker_command
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The words of the command."""
+        what = [] if self.file is None else [str(self.file)]
+        given = {"--scheduler": self.scheduler, "--jobs": self.jobs}
+        options = [word for name, value in given.items() if value for word in (name, value)]
+        resumed = [] if self.resume is None else ["--resume", str(self.resume)]
+        return ("./inv", "sweep", *what, *options, *resumed)
+
+
+def run(ws: Workspace, options: Options) -> int:
+    """Run the sweep, or what is left of an earlier one; return the exit status.
+
+    Raise UsageError for wrong options or a wrong file, and InfrastructureError if the sweep ends
+    early: then it can be resumed, as after Ctrl-C.
+    """
+    if (options.file is None) == (options.resume is None):
+        raise UsageError("a sweep is of one matrix", hint="./inv sweep FILE, or --resume DIR")
+    if options.scheduler and options.jobs:
+        raise UsageError("each worker has its own --jobs", hint="./inv worker --jobs")
+    if options.scheduler:
+        clusters.checked(options.scheduler, options.tls)
+    ws.reporter.run_begin(options.command)
+    with _store(options) as store:
+        ws.reporter.say(f"results: {store.folder}")
+        try:
+            if store.todo:
+                _run(ws, options, store)
+        except BaseException as error:
+            _end_early(ws, store, error)
+            raise
+        sweep = store.finish()
+        stores.show(store.folder, sweep)
+        ws.reporter.result(sweep.last_line, store.folder)
+        return sweep.exit_status
+
+
+def _store(options: Options) -> AbstractContextManager[Store]:
+    if options.resume is not None:
+        return stores.resumed(options.resume)
+    # Imported here: it is written at the same time as this.
+    from harness.sweep.matrix import read_matrix
+
+    assert options.file is not None
+    matrix = read_matrix(options.file)
+    return stores.created(options.results, options.file, matrix.name, matrix.cells, options.command)
+
+
+def _end_early(ws: Workspace, store: Store, error: BaseException) -> None:
+    """Keep what is known, and say how to go on; `error` is raised behind this."""
+    problem = error.message if isinstance(error, HarnessError) else "interrupted"
+    # A full disk may be why it ends.
+    with suppress(HarnessError, OSError):
+        sweep = store.finish(visible(problem))
+        stores.show(store.folder, sweep)
+        done = store.count - len(store.todo)
+        ws.reporter.say(f"{done} of {store.count} cells have a verdict; nothing runs any more")
+    ws.reporter.say(f"to go on: ./inv sweep --resume {shlex.quote(shown(store.folder))}")
+
+
+def shown(folder: Path) -> str:
+    """Return a folder as the user would type it."""
+    with suppress(OSError, ValueError):
+        return str(folder.relative_to(Path.cwd()))
+    return str(folder)
+
+
+def _run(ws: Workspace, options: Options, store: Store) -> None:
+    with ws.reporter.phase("sweep") as phase:
+        books = _Books(ws, store, phase)
+        with _cluster(options, store) as (cluster, failed):
+            terms = Terms(clusters.this_code(), options.patience, failed)
+            sweep = Sweep(cluster, books, store.todo, terms)
+            try:
+                sweep.run()
+            except BaseException:
+                phase.note("stopping what runs")
+                sweep.stop()
+                raise
+
+
+@contextmanager
+def _cluster(options: Options, store: Store) -> Iterator[tuple[Cluster, Callable[[], str]]]:
+    """Yield the cluster, and a function that says why its workers do not start, if so."""
+    if options.scheduler:
+        address = clusters.checked(options.scheduler, options.tls)
+        with clusters.connected(address, options.tls) as cluster:
+            yield cluster, lambda: ""
+        return
+    can = workers.ability(options.jobs, targets=TARGETS)
+    local = LocalCluster(options.worker_command, min(can.guests, len(store.todo)))
+    with local as cluster:
+        yield cluster, lambda: local.failed
+
+
+@dataclass
+class _Books:
+    """What is told of a sweep while it runs, and kept."""
+
+    ws: Workspace
+    store: Store
+    phase: Phase
+    # By title: where it runs.
+    _running: dict[str, str] = field(default_factory=dict)
+    # The cells that have ended in this run, or had a verdict before.
+    _done: set[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._done = set(range(self.store.count)) - self.store.todo.keys()
+
+    def workers(self, names: Sequence[str]) -> None:
+        """Keep the names of the workers."""
+        self.store.workers(names)
+
+    def say(self, text: str) -> None:
+        """Tell the user something."""
+        self.ws.reporter.say(text)
+
+    def began(self, cell: int | None, title: str, worker: str) -> None:
+        """Show what runs."""
+        del cell
+        self._running[title] = worker
+        self._show()
+
+    def ended(self, cell: int | None, title: str, attempt: Attempt, ended: Ended | None) -> None:
+        """Keep an attempt, and tell of it in one line."""
+        self._running.pop(title, None)
+        where = f"{attempt.seconds:.1f} s  {attempt.worker}".rstrip()
+        if cell is None:
+            self.say(f"{title}  {where}{'' if ended and ended.sha256 else f': {attempt.line}'}")
+        else:
+            kept = self.store.add(cell, attempt, ended.packed if ended else b"")
+            status = self.store.cell(cell).status
+            self._done.add(cell)
+            done = f"{len(self._done)}/{self.store.count}"
+            why = "" if kept.status == 0 else f": {kept.line}"
+            self.say(f"{done}  {status.word}  {title}  {where}{why}")
+            if ended is not None and ended.left_out:
+                self.say(f"  too large to be sent back: {', '.join(ended.left_out)}")
+        self._show()
+
+    def keep_bundle(self, sha256: str, data: bytes) -> None:
+        """Store a bundle."""
+        self.store.keep_bundle(sha256, data)
+
+    def bundle(self, sha256: str) -> bytes:
+        """Return a bundle."""
+        return self.store.bundle(sha256)
+
+    def _show(self) -> None:
+        """Show how far the sweep is, and what runs where."""
+        done = f"{len(self._done)} of {self.store.count} cells"
+        running = (f"{worker}: {title}" for title, worker in self._running.items())
+        self.phase.note("\n".join((done, *running)))

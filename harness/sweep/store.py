@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: MIT
+"""The folder of a sweep: `results/<time>-sweep-<name>/`. A sweep that ended early goes on from it.
+
+Each attempt is a line of ATTEMPTS as soon as it has ended. matrix.json, which may be large, is
+replaced now and then, and at the end. To read a sweep takes both.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backports import tarfile
+
+from harness.core import typed_json
+from harness.core.cache import disk_full_named, file_sha256
+from harness.core.errors import InfrastructureError, UsageError
+from harness.core.typed_json import Count
+from harness.results.folder import ResultFolder
+from harness.results.run_result import Status
+from harness.sweep import result
+from harness.sweep.cell import Cell
+from harness.sweep.result import MATRIX, Attempt, CellResult, SweepResult
+
+FILE = "sweep.toml"
+ATTEMPTS = "attempts.jsonl"
+CELLS = "cells"
+_BUNDLES = ".bundles"
+_LOCK = ".lock"
+# matrix.json is replaced so often, in seconds.
+_EVERY_SECONDS = 20.0
+# What an attempt's result folder may hold when it is unpacked, in bytes: more than any sends.
+_MOST_BYTES = 256 << 20
+_DAMAGED = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of ATTEMPTS; cells are counted from 0."""
+
+    cell: Count
+    attempt: Attempt
+
+
+@dataclass
+class Store:
+    """A sweep and its folder. Only one process has it; see created() and resumed()."""
+
+    folder: Path
+    sweep: SweepResult
+    _clock: Callable[[], float] = time.monotonic
+    _begun: float = field(init=False)
+    _before: float = field(init=False)
+    _written: float = field(init=False, default=float("-inf"))
+    _cells: list[CellResult] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._begun, self._before = self._clock(), self.sweep.seconds
+        self._cells = list(self.sweep.cells)
+
+    @property
+    def todo(self) -> dict[int, Cell]:
+        """The cells without a verdict, by their number."""
+        return {
+            number: one.cell
+            for number, one in enumerate(self._cells)
+            if one.status not in (Status.PASSED, Status.FAILED)
+        }
+
+    def cell(self, number: int) -> CellResult:
+        """Return a cell with its attempts."""
+        return self._cells[number]
+
+    @property
+    def count(self) -> int:
+        """How many cells there are."""
+        return len(self._cells)
+
+    def add(self, number: int, attempt: Attempt, packed: bytes = b"") -> Attempt:
+        """Add an attempt at a cell, with its packed result folder; return it with its folder.
+
+        If the folder cannot be unpacked, the attempt says so in its line. Raise DiskFullError.
+        """
+        known = self._cells[number]
+        if packed:
+            name = f"{CELLS}/{number + 1}/{len(known.attempts) + 1}"
+            damage = self._unpack(packed, self.folder / name)
+            if damage:
+                line = f"{attempt.line} (its result folder is damaged: {damage})"
+                attempt = replace(attempt, line=line)
+            attempt = replace(attempt, folder=name)
+        line = typed_json.to_text(_Line(number, attempt), indent=None, exact=True)
+        with disk_full_named(self.folder), (self.folder / ATTEMPTS).open("a") as stream:
+            stream.write(f"{line}\n")
+        self._cells[number] = replace(known, attempts=(*known.attempts, attempt))
+        if self._clock() - self._written >= _EVERY_SECONDS:
+            self.write()
+        return attempt
+
+    def _unpack(self, packed: bytes, folder: Path) -> str:
+        """Unpack a result folder; return what is wrong with it."""
+        with disk_full_named(self.folder):
+            # What a killed sweep has left.
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            try:
+                _extract(packed, folder)
+            except _DAMAGED as error:
+                return str(error) or type(error).__name__
+        return ""
+
+    def workers(self, names: Sequence[str]) -> None:
+        """Add the names of workers that take part."""
+        known = self.sweep.workers
+        more = tuple(name for name in names if name not in known)
+        if more:
+            self.sweep = replace(self.sweep, workers=(*known, *more))
+
+    def write(self) -> None:
+        """Replace matrix.json. Raise DiskFullError."""
+        seconds = self._before + self._clock() - self._begun
+        self.sweep = replace(self.sweep, cells=tuple(self._cells), seconds=seconds)
+        _put(self.folder, MATRIX, result.to_text(self.sweep))
+        self._written = self._clock()
+
+    def finish(self, problem: str = "") -> SweepResult:
+        """Write the sweep as it is at its end; `problem` is what ended it early. Return it."""
+        finished = not problem and all(one.attempts for one in self._cells)
+        self.sweep = replace(self.sweep, problem=problem, finished=finished)
+        self.write()
+        shutil.rmtree(self.folder / _BUNDLES, ignore_errors=True)
+        return self.sweep
+
+    def keep_bundle(self, sha256: str, data: bytes) -> None:
+        """Store a bundle until the end of the sweep. Raise DiskFullError."""
+        with disk_full_named(self.folder):
+            (self.folder / _BUNDLES).mkdir(exist_ok=True)
+            (self.folder / _BUNDLES / sha256).write_bytes(data)
+
+    def bundle(self, sha256: str) -> bytes:
+        """Return a bundle that was stored."""
+        return (self.folder / _BUNDLES / sha256).read_bytes()
+
+
+def _extract(packed: bytes, folder: Path) -> None:
+    """Unpack plain files into `folder`, and nowhere else."""
+    left = _MOST_BYTES
+    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
+        for header in tar:
+            left -= header.size
+            if not header.isfile() or header.issparse() or left < 0:
+                raise ValueError(f"{header.name!a} is no plain file, or too large")
+            tar.extract(header, folder, filter="data")
+
+
+def _put(folder: Path, name: str, text: str) -> None:
+    """Replace a file atomically."""
+    ResultFolder(folder).put(name, text)
+
+
+@contextmanager
+def created(
+    root: Path, matrix: Path, name: str, cells: Sequence[Cell], command: Sequence[str]
+) -> Iterator[Store]:
+    """Make the folder of a new sweep below `root`, and hold it.
+
+    `matrix` is the file that the cells are from, `name` the sweep's. Raise DiskFullError.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "sweep"
+    folder = ResultFolder.create(root, "sweep", plain, datetime.now()).path
+    with _held(folder):
+        with disk_full_named(folder):
+            shutil.copyfile(matrix, folder / FILE)
+            (folder / ATTEMPTS).touch()
+        sweep = SweepResult(
+            run=f"{folder.name}-{secrets.token_hex(4)}",
+            file=matrix.name,
+            sha256=file_sha256(folder / FILE),
+            command=tuple(command),
+            started=datetime.now(UTC),
+            cells=tuple(CellResult(one) for one in cells),
+        )
+        store = Store(folder, sweep)
+        store.write()
+        yield store
+
+
+@contextmanager
+def resumed(folder: Path) -> Iterator[Store]:
+    """Read a sweep that has ended early, and hold its folder.
+
+    Raise UsageError if that is no folder of a sweep, and InfrastructureError if it is damaged or
+    another process has it.
+    """
+    if not (folder / MATRIX).is_file():
+        raise UsageError(f"{folder} is no sweep: it has no {MATRIX}", hint="./inv sweep FILE")
+    with _held(folder):
+        sweep = load(folder)
+        yield Store(folder, replace(sweep, problem="", finished=False))
+
+
+def load(folder: Path) -> SweepResult:
+    """Return the sweep of a folder; of an attempt that was cut off while it was written, nothing.
+
+    Raise InfrastructureError if it is damaged.
+    """
+    try:
+        sweep = result.read((folder / MATRIX).read_bytes())
+        lines = list(_lines(folder / ATTEMPTS))
+        found: list[list[Attempt]] = [[] for _ in sweep.cells]
+        for line in lines:
+            if line.cell >= len(found):
+                raise ValueError(f"{ATTEMPTS}: there is no cell {line.cell}")
+            found[line.cell].append(line.attempt)
+    except (OSError, ValueError) as error:
+        raise InfrastructureError(f"the sweep in {folder} is damaged: {error}") from error
+    cells = (
+        replace(one, attempts=max(one.attempts, tuple(attempts), key=len))
+        for one, attempts in zip(sweep.cells, found, strict=True)
+    )
+    return replace(sweep, cells=tuple(cells))
+
+
+def _lines(path: Path) -> Iterator[_Line]:
+    if not path.exists():
+        return
+    *whole, _cut = path.read_text(encoding="utf-8").split("\n")
+    for text in whole:
+        yield typed_json.read(_Line, text, ATTEMPTS)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the lock of a sweep's folder; it ends with this process, however that ends."""
+    try:
+        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise InfrastructureError(f"cannot write to {folder}: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another process is at the sweep in {folder}", hint="wait for it, or end it"
+            ) from None
+        _drop_cut_line(folder / ATTEMPTS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _drop_cut_line(path: Path) -> None:
+    """Remove a last line that a full disk or a power loss has cut off."""
+    with suppress(FileNotFoundError), path.open("r+b") as stream:
+        data = stream.read()
+        stream.truncate(data.rfind(b"\n") + 1)
+
+
+def before(folder: Path, sweep: SweepResult) -> SweepResult | None:
+    """Return the sweep of the same file that was begun last before this one; None if there is none.
+
+    One that cannot be read does not count.
+    """
+    for other in sorted(folder.parent.glob("*-sweep-*"), key=lambda one: one.name, reverse=True):
+        if other.name < folder.name and (other / MATRIX).is_file():
+            with suppress(InfrastructureError):
+                found = load(other)
+                if found.file == sweep.file:
+                    return found
+    return None
+
+
+def show(folder: Path, sweep: SweepResult) -> None:
+    """Write the sweep in its other forms, beside its matrix.json."""
+    # The page, JUnit and KCIDB of the sweep are to be written here:
+    #   page.write(folder, sweep, before(folder, sweep))
+    #   _put(folder, "junit.xml", sweep_junit(sweep))
+    #   _put(folder, "kcidb.json", typed_json.to_text(sweep_kcidb(sweep)))
+    del folder, sweep

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""The folder of a sweep: what is kept, and what a resumed sweep reads."""
+
+from __future__ import annotations
+
+import errno
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from backports import tarfile
+
+from harness.core.errors import DiskFullError, InfrastructureError, UsageError
+from harness.results.run_result import Status
+from harness.sweep import result, store
+from harness.sweep.cell import Build, Cell
+from harness.sweep.result import Attempt
+from harness.sweep.store import ATTEMPTS, Store
+
+BUILD = Build("linux-6.1")
+CELLS = tuple(Cell(BUILD, "emulator-test", ("--seed", str(n)), trigger=str(n)) for n in range(4))
+PASSED = Attempt("one", datetime(2026, 1, 1, tzinfo=UTC), 1.5, 0, "PASS: 1 scenario")
+FAILED = Attempt("one", None, 1.0, 1, "FAIL")
+LOST = Attempt("two", None, 1.0, None, "the worker was lost")
+
+
+@contextmanager
+def new(folder: Path) -> Iterator[Store]:
+    (folder / "m.toml").write_text("[cells]\n")
+    with store.created(folder / "r", folder / "m.toml", "a/b c", CELLS, ("./inv", "x")) as made:
+        yield made
+
+
+def packed(name: str = "a/report.html", data: bytes = b"x", kind: bytes = tarfile.REGTYPE) -> bytes:
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w:gz") as tar:
+        header = tarfile.TarInfo(name)
+        header.size, header.type, header.linkname = len(data), kind, "/etc"
+        tar.addfile(header, io.BytesIO(data))
+    return raw.getvalue()
+
+
+def test_what_is_kept(tmp_path: Path) -> None:
+    with new(tmp_path) as made:
+        assert made.folder.name.endswith("-sweep-a-b-c")
+        assert made.add(0, PASSED, packed()).folder == "cells/1/1"
+        made.add(1, LOST)
+        assert made.add(1, FAILED, packed()).folder == "cells/2/2"
+        made.workers(["one"])
+        made.workers(["two", "one"])
+        sweep = made.finish("stopped")
+    assert (made.folder / "cells/1/1/a/report.html").read_text() == "x"
+    assert (made.folder / "sweep.toml").read_text() == "[cells]\n"
+    assert (
+        result.read((made.folder / "matrix.json").read_text()) == sweep == store.load(made.folder)
+    )
+    assert (sweep.workers, sweep.problem, sweep.finished) == (("one", "two"), "stopped", False)
+    assert sweep.counts == {Status.FAILED: 1, Status.MISSING: 2, Status.PASSED: 1}
+
+
+def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
+    with new(tmp_path) as made:
+        made.add(0, PASSED)
+        made.add(1, FAILED)
+        made.add(2, LOST)
+    # It was killed while it wrote a line.
+    with (made.folder / ATTEMPTS).open("a") as stream:
+        stream.write('{"cell": 3, "att')
+    assert result.read((made.folder / "matrix.json").read_text()).cells[0].attempts == ()
+    with store.resumed(made.folder) as again:
+        assert list(again.todo) == [2, 3]
+        again.add(3, PASSED)
+        again.add(2, PASSED)
+        sweep = again.finish()
+    assert [len(one.attempts) for one in sweep.cells] == [1, 1, 2, 1]
+    assert store.load(made.folder) == sweep
+    assert sweep.finished
+    assert sweep.exit_status == 1
+
+
+def test_matrix_json_is_not_written_at_each_cell(tmp_path: Path) -> None:
+    with new(tmp_path) as made:
+        before = (made.folder / "matrix.json").stat().st_ino
+        made._clock = lambda: made._written + 19.0
+        made.add(0, PASSED)
+        assert (made.folder / "matrix.json").stat().st_ino == before
+        made._clock = lambda: made._begun + 1000.0
+        made.add(1, PASSED)
+    sweep = result.read((made.folder / "matrix.json").read_text())
+    assert (sweep.cells[1].attempts, sweep.seconds) == ((PASSED,), 1000.0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no archive",
+        packed()[:-20],
+        packed("../../outside"),
+        packed("link", b"", tarfile.SYMTYPE),
+        packed("device", b"", tarfile.CHRTYPE),
+    ],
+)
+def test_a_damaged_result_folder_is_said(tmp_path: Path, data: bytes) -> None:
+    with new(tmp_path) as made:
+        added = made.add(0, PASSED, data)
+        assert made.cell(0).status is Status.PASSED
+    assert ("is damaged" in added.line) == bool(data)
+    assert not list(tmp_path.rglob("outside"))
+    assert not any(path.is_symlink() for path in (made.folder / "cells").rglob("*"))
+
+
+def test_what_is_no_sweep(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no sweep"), store.resumed(tmp_path / "none"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("matrix.json", "{}"),
+        ("matrix.json", "\0"),
+        (ATTEMPTS, "x\n"),
+        (ATTEMPTS, '{"cell": 4, "attempt": {"worker": ""}}\n'),
+        (ATTEMPTS, '{"cell": -1, "attempt": {"worker": ""}}\n'),
+    ],
+)
+def test_what_is_damaged(tmp_path: Path, name: str, text: str) -> None:
+    with new(tmp_path) as made:
+        pass
+    (made.folder / name).write_text(text)
+    with pytest.raises(InfrastructureError, match="is damaged"), store.resumed(made.folder):
+        pass
+
+
+def test_another_process_is_at_it(tmp_path: Path) -> None:
+    with new(tmp_path) as made, pytest.raises(UsageError, match="another process"):
+        # The lock belongs to an open file, so this process can be the other one, too.
+        with store.resumed(made.folder):
+            pass
+    with store.resumed(made.folder) as again:
+        assert again.count == 4
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with new(tmp_path) as made:
+        monkeypatch.setattr(Path, "mkdir", full)
+        with pytest.raises(DiskFullError):
+            made.add(0, PASSED, packed())
+        assert list(made.todo) == [0, 1, 2, 3]
+
+
+def test_bundles_go_at_the_end(tmp_path: Path) -> None:
+    with new(tmp_path) as made:
+        made.keep_bundle("ab", b"bundle")
+        assert made.bundle("ab") == b"bundle"
+        made.finish()
+    assert not (made.folder / ".bundles").exists()
+
+
+def test_the_sweep_before(tmp_path: Path) -> None:
+    names = ("20260101-000000-sweep-m", "20260102-000000-sweep-m", "20260103-000000-sweep-m")
+    with new(tmp_path) as made:
+        made.add(0, PASSED)
+        text = result.to_text(made.finish())
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "matrix.json").write_text(text)
+    (tmp_path / names[1] / "matrix.json").write_text("{")
+    sweep = store.load(tmp_path / names[2])
+    assert store.before(tmp_path / names[2], sweep) == sweep
+    assert store.before(tmp_path / names[0], sweep) is None
