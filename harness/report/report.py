@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from harness.core import typed_json
 from harness.core.errors import HarnessError, InfrastructureError, UsageError
 from harness.core.paths import RESULTS
 from harness.core.text import visible
 from harness.report import page as report_page
 from harness.report.files import read_text, replace_file
-from harness.report.index import Entry, entry_of, ordered, time_of
+from harness.report.index import Entry, Sweep, entry_of, ordered, sweep_entry_of, time_of
 from harness.report.log import Log, lines_known, read_log
 from harness.report.view import build
 from harness.results.folder import CONSOLE_LOG, KERNEL_LOG, LATEST
@@ -26,6 +27,9 @@ from harness.ui.workspace import Workspace
 
 REPORT = "report.html"
 INDEX = "index.html"
+# A sweep and its page, which harness.sweep makes.
+_MATRIX = "matrix.json"
+_MATRIX_PAGE = "matrix.html"
 COMMAND = "command.txt"
 _HINT = "./inv emulator-test makes another"
 # Result files of other tasks, which have no such page.
@@ -164,14 +168,18 @@ def _guest_number(path: Path) -> int:
 def _entry(results: Path, name: bytes) -> Entry:
     """Return the index row of a folder, whatever the folder contains."""
     folder = results / os.fsdecode(name)
-    has_page = (folder / REPORT).is_file()
+    found = (one for one in (_MATRIX_PAGE, REPORT) if (folder / one).is_file())
+    page = next(found, "")
     try:
         verdict = read_text(folder / VERDICT)
         if verdict is not None:
-            return entry_of(name, parse_run(verdict), has_page)
+            return entry_of(name, parse_run(verdict), page)
+        matrix = read_text(folder / _MATRIX)
+        if matrix is not None:
+            return sweep_entry_of(name, typed_json.read(Sweep, matrix, _MATRIX), page)
         why = next((what for file, what in _OTHERS if (folder / file).is_file()), "")
         half = "half-written" if (folder / COMMAND).is_file() else "holds no verdict"
-        return Entry(name, why or half, has_page)
+        return Entry(name, why or half, page)
     except (ValueError, InfrastructureError) as error:
         # An error of read_text() has no hint, so that its message is all of its text.
-        return Entry(name, f"unreadable: {error}", has_page)
+        return Entry(name, f"unreadable: {error}", page)

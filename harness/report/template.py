@@ -82,7 +82,7 @@ def _environment() -> Environment:
 
 def _visible(value: object) -> object:
     """Return a value to print with invisible characters escaped; a log's tabs stay tabs."""
-    if isinstance(value, str) and not isinstance(value, Markup):
+    if isinstance(value, str) and not isinstance(value, Markup) and not value.isprintable():
         return "\t".join(visible(part) for part in value.split("\t"))
     return value
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from urllib.parse import quote
 
 from harness.core.errors import InfrastructureError
@@ -24,6 +25,14 @@ from harness.sweep.result import MATRIX, Attempt, SweepResult, read
 PAGE = "matrix.html"
 # What a cell's link leads to: the first of these that its folder has, else the folder.
 _FILES = (REPORT, FUZZ, "bench.svg", "bench.json", "junit.xml", "output.txt")
+_MEANING: Mapping[Status, str] = MappingProxyType(
+    {
+        Status.PASSED: "",
+        Status.FAILED: "A kernel did something wrong.",
+        Status.ERROR: "A cell without a verdict says nothing about its kernel.",
+        Status.MISSING: "What was not run is no pass.",
+    }
+)
 _IN_NAME = "-sweep-"
 
 
@@ -45,10 +54,12 @@ def page(folder: Path, sweep: SweepResult, before: SweepResult | None = None) ->
         sweep=sweep,
         view=view.build(sweep, before, lambda attempt: _link(folder, attempt)),
         word=Status.MISSING.word if is_running else sweep.status.word,
+        meaning=_MEANING[sweep.status],
         headline=_headline(sweep, done, is_running),
         is_running=is_running,
         done=done,
-        counts=view.counted(one.status for one in sweep.cells),
+        has_failed=Status.FAILED in sweep.counts,
+        counts=tuple((status, view.counted({status: n})) for status, n in sweep.counts.items()),
         facts=tuple(_facts(sweep)),
         command=public(shlex.join(sweep.command)),
         took=view.took,
@@ -63,12 +74,12 @@ def find_before(results: Path, sweep: SweepResult) -> SweepResult | None:
     A folder that cannot be read is passed over.
     """
     try:
-        names = sorted(os.listdir(results), reverse=True)
+        folders = sorted(results.iterdir(), reverse=True)
     except OSError:
         return None
-    for name in names:
-        if _IN_NAME in name:
-            found = _read(results / name)
+    for folder in folders:
+        if _IN_NAME in folder.name:
+            found = _read(folder)
             if found and found.finished and found.file == sweep.file and found.run != sweep.run:
                 return found
     return None
@@ -87,9 +98,7 @@ def _headline(sweep: SweepResult, done: int, is_running: bool) -> str:
     """Return the last line without its first word; of a sweep that runs, how far it has got."""
     if not is_running:
         return sweep.last_line.partition(": ")[2]
-    verdicts = [one.status for one in sweep.cells if one.status is not Status.MISSING]
-    so_far = f", so far {view.counted(verdicts)}" if verdicts else ""
-    return f"{done:,} of {len(sweep.cells):,} cells are done{so_far}"
+    return f"{done:,} of {len(sweep.cells):,} cells are done"
 
 
 def _facts(sweep: SweepResult) -> Iterator[tuple[str, str]]:
@@ -111,8 +120,8 @@ def _link(folder: Path, attempt: Attempt) -> str:
     if not attempt.folder or name.is_absolute() or ".." in name.parts:
         return ""
     try:
-        found = {os.fsencode(one) for one in os.listdir(folder / name)}
+        found = {one.name for one in (folder / name).iterdir()}
     except (OSError, ValueError):
         return ""
-    file = next((one for one in _FILES if one.encode() in found), "")
+    file = next((one for one in _FILES if one in found), "")
     return f"./{quote(os.fsencode(str(name)))}/{file}"

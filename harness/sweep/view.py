@@ -88,9 +88,9 @@ class Item:
     def told(self) -> str:
         """Why it is no pass, or was tried again; empty if there is nothing to tell."""
         if len(self.attempts) > 1:
-            last = () if self.status is Status.PASSED else self.lines[-1:]
-            return f"{len(self.attempts)} attempts: {'; '.join((*self.lines[:-1], *last))}"
-        return "" if self.status is Status.PASSED else self.line
+            told = self.lines[:-1] if self.status is Status.PASSED else self.lines
+            return f"{len(self.attempts)} attempts: {'; '.join(map(_without_word, told))}"
+        return "" if self.status is Status.PASSED else _without_word(self.line)
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -121,12 +121,16 @@ class Place:
         return sum(one.seconds for one in self.items)
 
     @property
+    def _counts(self) -> Counter[Status]:
+        return Counter(one.status for one in self.items)
+
+    @property
     def words(self) -> str:
         """What the cells are, and how many of them have which verdict."""
         is_fuzz = any(one.cell.seed is not None for one in self.items)
         is_repeated = any(one.cell.repetition > 1 for one in self.items)
         what = "runs" if is_fuzz and is_repeated else "seeds" if is_fuzz else "repetitions"
-        return f"{len(self.items)} {what}: {counted(one.status for one in self.items)}"
+        return f"{len(self.items)} {what}: {counted(self._counts)}"
 
     @property
     def marks(self) -> tuple[tuple[str, int], ...]:
@@ -223,11 +227,10 @@ def build(
     )
 
 
-def counted(statuses: Iterable[Status]) -> str:
+def counted(count: Mapping[Status, int]) -> str:
     """Return how many there are of each status, in words."""
-    count = Counter(statuses)
     return ", ".join(
-        f"{count[status]:,} {_COUNTED[status]}" for status in _COUNTED if count[status]
+        f"{count[status]:,} {word}" for status, word in _COUNTED.items() if count.get(status)
     )
 
 
@@ -333,6 +336,11 @@ def _name(cell: Cell) -> str:
         return f"repetition {cell.repetition}"
     again = f", repetition {cell.repetition}" if cell.repetition > 1 else ""
     return f"seed {cell.seed}{again}"
+
+
+def _without_word(line: str) -> str:
+    """Return a last line without the FAIL that it begins with also where there is no verdict."""
+    return line.removeprefix("FAIL: ")
 
 
 def _shortened(line: str, longest: int) -> str:

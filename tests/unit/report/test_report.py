@@ -373,12 +373,12 @@ def test_an_index_of_nothing(tmp_path: Path) -> None:
 def test_a_row_says_why_and_leads_to_the_page(tmp_path: Path) -> None:
     folder = results.wrong_victim(tmp_path)
     found = report.load(folder)
-    row = entry_of(b"20261126-152702-a b-\xff", found, has_page=True)
+    row = entry_of(b"20261126-152702-a b-\xff", found, "report.html")
     assert row.why == (
         "wrong victim in course (policy rss): main child 0 died; main child 1 should have, alone"
     )
     assert row.link == "./20261126-152702-a%20b-%FF/report.html"
-    assert replace(row, has_page=False).link == "./20261126-152702-a%20b-%FF/"
+    assert replace(row, page="").link == "./20261126-152702-a%20b-%FF/"
     assert row.name == "20261126-152702-a b-\\xff"
     assert filters_of([row]) == (
         ("kernel", ("linux-6.1",)),
