@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote
 
+from msgspec import Struct
+
 from harness.core.text import public
 from harness.results.run_result import RunResult, first_reason
 
@@ -17,16 +19,17 @@ _TIME = re.compile(r"(\d{8}-\d{6})-.*", re.DOTALL)
 
 @dataclass(frozen=True)
 class Entry:
-    """A folder, and what it holds; the defaults are for one without a run of emulator-test.
+    """A folder, and what it holds; the defaults are for one without a verdict.
 
     `why` is the reason for the run's verdict, or says what the folder is otherwise.
-    `has_page` says whether it holds a report.html. `bytes_name` is the folder's name as the
-    file system stores it. `kernel`, `policy` and `trigger` are as in the options.
+    `page` is the name of the page that the folder holds, empty if it has none. `bytes_name` is
+    the folder's name as the file system stores it. `kernel`, `policy` and `trigger` are as in
+    the options.
     """
 
     bytes_name: bytes
     why: str
-    has_page: bool
+    page: str
     is_run: bool = False
     verdict: str = "no result"
     kernel: str = ""
@@ -41,8 +44,7 @@ class Entry:
     @property
     def link(self) -> str:
         """The link to the folder's page, or to the folder if it has none."""
-        folder = f"./{quote(self.bytes_name)}/"
-        return f"{folder}report.html" if self.has_page else folder
+        return f"./{quote(self.bytes_name)}/{self.page}"
 
     @property
     def time(self) -> str:
@@ -50,7 +52,7 @@ class Entry:
         return time_of(self.name)
 
 
-def entry_of(name: bytes, run: RunResult, has_page: bool) -> Entry:
+def entry_of(name: bytes, run: RunResult, page: str) -> Entry:
     """Return the row of a run."""
     why = run.headline
     if not run.passed:
@@ -59,13 +61,27 @@ def entry_of(name: bytes, run: RunResult, has_page: bool) -> Entry:
     return Entry(
         name,
         public(why),
-        has_page,
+        page,
         is_run=True,
         verdict=run.status.word,
         kernel=run.kernel,
         policy=run.policy,
         trigger=run.trigger,
     )
+
+
+class Sweep(Struct, frozen=True):
+    """What a matrix.json says of a whole sweep: `result` is its last line."""
+
+    verdict: str
+    result: str
+    file: str
+
+
+def sweep_entry_of(name: bytes, sweep: Sweep, page: str) -> Entry:
+    """Return the row of a sweep."""
+    why = f"sweep of {sweep.file}: {sweep.result}"
+    return Entry(name, public(why), page, is_run=True, verdict=sweep.verdict)
 
 
 def time_of(name: str) -> str:

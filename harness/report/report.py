@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 import os
-import secrets
 import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from harness.core.cache import disk_full_named
+from harness.core import typed_json
 from harness.core.errors import HarnessError, InfrastructureError, UsageError
 from harness.core.paths import RESULTS
 from harness.core.text import visible
 from harness.report import page as report_page
-from harness.report.index import Entry, entry_of, ordered, time_of
+from harness.report.files import read_text, replace_file
+from harness.report.index import Entry, Sweep, entry_of, ordered, sweep_entry_of, time_of
 from harness.report.log import Log, lines_known, read_log
 from harness.report.view import build
 from harness.results.folder import CONSOLE_LOG, INDEX, KERNEL_LOG, LATEST
@@ -26,6 +26,9 @@ from harness.ui.progress import Reporter
 from harness.ui.workspace import Workspace
 
 REPORT = "report.html"
+# A sweep and its page, which harness.sweep makes.
+_MATRIX = "matrix.json"
+_MATRIX_PAGE = "matrix.html"
 COMMAND = "command.txt"
 _HINT = "./inv emulator-test makes another"
 # Result files of other tasks, which have no such page.
@@ -80,10 +83,10 @@ def write(folder: Path) -> Path:
     decisions = _parsed(folder / DECISIONS, parse_decisions)
     reasons = [reason for one in found.judged for reason in one.reasons]
     page = build(found, tuple(_logs(folder, reasons)), usage, decisions)
-    command = (_text(folder / COMMAND) or "").strip()
+    command = (read_text(folder / COMMAND) or "").strip()
     started = report_page.local_time(found.started) if found.started else time_of(folder.name)
     html = report_page.report(folder.name, found, page, command, started)
-    return _replace(folder / REPORT, html)
+    return replace_file(folder / REPORT, html)
 
 
 def write_index(results: Path) -> Path:
@@ -91,7 +94,7 @@ def write_index(results: Path) -> Path:
     with os.scandir(os.fsencode(results)) as found:
         folders = [one.name for one in found if one.is_dir(follow_symlinks=False)]
     entries = [_entry(results, name) for name in folders]
-    return _replace(results / INDEX, report_page.index(ordered(entries)))
+    return replace_file(results / INDEX, report_page.index(ordered(entries)))
 
 
 def load(folder: Path) -> RunResult:
@@ -100,18 +103,18 @@ def load(folder: Path) -> RunResult:
     Raise UsageError if the folder has no verdict.json, and InfrastructureError if its files
     cannot be read.
     """
-    verdict = _text(folder / VERDICT)
+    verdict = read_text(folder / VERDICT)
     if verdict is None:
         raise UsageError(f"{folder} is no result of emulator-test: it has no {VERDICT}", hint=_HINT)
     try:
-        return parse_run(verdict, _text(folder / KILLS))
+        return parse_run(verdict, read_text(folder / KILLS))
     except ValueError as error:
         raise _unreadable(folder, error) from error
 
 
 def _parsed(path: Path, parse: Callable[[str], tuple[_Part, ...]]) -> tuple[_Part, ...]:
     """Return the parsed content of a file; empty if it is missing, or the run left it empty."""
-    text = _text(path) or ""
+    text = read_text(path) or ""
     try:
         return parse(text) if text.strip() else ()
     except ValueError as error:
@@ -147,9 +150,9 @@ def _logs(folder: Path, reasons: list[str]) -> Iterator[Log]:
     for number, place in [(1, folder), *((_guest_number(path), path) for path in guests)]:
         key = "" if number == 1 else f"G{number}"
         whose = f" of guest {number}" if guests else ""
-        kernel_log = _text(place / KERNEL_LOG) or ""
+        kernel_log = read_text(place / KERNEL_LOG) or ""
         yield read_log(f"{key}L", f"Kernel log{whose}", kernel_log, reasons)
-        console = _text(place / CONSOLE_LOG) or ""
+        console = read_text(place / CONSOLE_LOG) or ""
         known = lines_known(console, kernel_log)
         rest = read_log(f"{key}C", f"Console{whose} behind the log", console, reasons, known)
         if rest.lines:
@@ -164,38 +167,18 @@ def _guest_number(path: Path) -> int:
 def _entry(results: Path, name: bytes) -> Entry:
     """Return the index row of a folder, whatever the folder contains."""
     folder = results / os.fsdecode(name)
-    has_page = (folder / REPORT).is_file()
+    found = (one for one in (_MATRIX_PAGE, REPORT) if (folder / one).is_file())
+    page = next(found, "")
     try:
-        verdict = _text(folder / VERDICT)
+        verdict = read_text(folder / VERDICT)
         if verdict is not None:
-            return entry_of(name, parse_run(verdict), has_page)
+            return entry_of(name, parse_run(verdict), page)
+        matrix = read_text(folder / _MATRIX)
+        if matrix is not None:
+            return sweep_entry_of(name, typed_json.read(Sweep, matrix, _MATRIX), page)
         why = next((what for file, what in _OTHERS if (folder / file).is_file()), "")
         half = "half-written" if (folder / COMMAND).is_file() else "holds no verdict"
-        return Entry(name, why or half, has_page)
+        return Entry(name, why or half, page)
     except (ValueError, InfrastructureError) as error:
-        # An error of _text() has no hint, so that its message is all of its text.
-        return Entry(name, f"unreadable: {error}", has_page)
-
-
-def _text(path: Path) -> str | None:
-    """Return a file's text, with bytes that are not UTF-8 escaped; None if there is no file."""
-    try:
-        return path.read_bytes().decode(errors="backslashreplace")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise InfrastructureError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _replace(path: Path, text: str) -> Path:
-    """Replace a file atomically, so that two runs that end at once do not mix."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
-    try:
-        with disk_full_named(path.parent):
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
-    except OSError as error:
-        raise InfrastructureError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+        # An error of read_text() has no hint, so that its message is all of its text.
+        return Entry(name, f"unreadable: {error}", page)

@@ -14,25 +14,28 @@ _KINDS = {Status.ERROR: Error, Status.FAILED: Failure}
 def junit(summary: RunResult) -> str:
     """Build the XML: a run is a suite, a scenario under a policy is a test case."""
     suite = TestSuite(f"emulator-test {summary.kernel} {summary.policy} {summary.trigger}")
+    cases = []
     for one in summary.judged:
         case = TestCase(one.scenario, classname=f"{summary.kernel}.{one.policy or 'log'}")
         case.time = one.seconds
         if one.status in _KINDS:
             result = _KINDS[one.status](one.outcome.value)
-            result.text = "\n".join(_xml_text(reason) for reason in one.reasons)
+            result.text = "\n".join(xml_text(reason) for reason in one.reasons)
             case.result = [result]
-        suite.add_testcase(case)
+        cases.append(case)
     if summary.problem:
         case = TestCase("run", classname=summary.kernel)
-        case.result = [Error(_xml_text(summary.problem))]
-        suite.add_testcase(case)
+        case.result = [Error(xml_text(summary.problem))]
+        cases.append(case)
+    # One after the other would count all of them again each time.
+    suite.add_testcases(cases)
     xml = JUnitXml()
     xml.add_testsuite(suite)
     content: bytes = xml.tostring()  # type: ignore[no-untyped-call]
     return content.decode()
 
 
-def _xml_text(text: str) -> str:
+def xml_text(text: str) -> str:
     """Return `text` with `?` for each character that is not printable: XML allows few of them."""
     return "".join(
         character if character in "\t\n" or character.isprintable() else "?" for character in text

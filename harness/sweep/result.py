@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import msgspec
+
 from harness.core import typed_json
 from harness.core.errors import EXIT_FAILED, EXIT_INFRASTRUCTURE, EXIT_PASSED
 from harness.core.typed_json import Count
@@ -17,6 +19,8 @@ from harness.results.run_result import Status
 from harness.sweep.cell import Cell
 
 MATRIX = "matrix.json"
+# Other cells do not change the verdict on the sweep any more.
+_FOUND = (Status.FAILED, Status.ERROR)
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,12 @@ class SweepResult:
         return self.finished and set(self.counts) == {Status.PASSED}
 
     @property
+    def status(self) -> Status:
+        """The verdict on all cells, as far as it is known: the gravest of them."""
+        known = next(iter(self.counts), Status.MISSING)
+        return known if self.finished or known in _FOUND else Status.MISSING
+
+    @property
     def exit_status(self) -> int:
         """0 if all passed, 1 if a kernel did something wrong, else 3."""
         if self.passed:
@@ -132,5 +142,10 @@ def read(text: str | bytes) -> SweepResult:
 
 
 def to_text(sweep: SweepResult) -> str:
-    """Return the sweep as its matrix.json, which read() reads."""
-    return typed_json.to_text(sweep, exact=True)
+    """Return the sweep as its matrix.json, which read() reads.
+
+    Before the fields of a SweepResult it has `passed`, `verdict` and `result`: whether every
+    cell has passed, the verdict in words, and the last line.
+    """
+    known = {"passed": sweep.passed, "verdict": sweep.status.word, "result": sweep.last_line}
+    return typed_json.to_text(known | msgspec.to_builtins(sweep), exact=True)
