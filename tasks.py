@@ -445,6 +445,29 @@ def bench_harness(ctx: Context, rounds: int = 0, kernel: str | None = None) -> N
     cli.finish(job.run(_workspace(ctx), _target(ctx, kernel), rounds=rounds))
 
 
+@task(
+    help={
+        "file": "the matrix: a TOML file, as docs/sweeps.md describes",
+        "list": "only print its cells, with a guess of how long they take",
+        "json": "with --list: print them as JSON, as the matrix of a CI workflow",
+    },
+    positional=["file"],
+)
+def sweep(
+    ctx: Context,
+    file: str,
+    list: bool = False,  # noqa: A002
+    json: bool = False,
+) -> None:
+    """Run all cells of a matrix: kernels, policies, triggers, seeds and so on."""
+    from harness.core.errors import UsageError
+    from harness.jobs import sweep_list as listing
+
+    if not list:
+        raise UsageError("only the listing of a sweep is there yet", hint="--list")
+    listing.run(_workspace(ctx, only_looks=True), Path(file), as_json=json)
+
+
 @task(help={"result": "the folder of a run in results/ (default: the last of the benchmark)"})
 def bench_docs(ctx: Context, result: str | None = None) -> None:
     """Write docs/benchmarks.md, with its picture, from the results of the benchmark."""

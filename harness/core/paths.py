@@ -16,6 +16,7 @@ MODULES = REPO / "module"
 NDK_TESTS = REPO / "ndk_tests"
 GUEST = REPO / "harness" / "build" / "guest"
 PAGES = REPO / "harness" / "report" / "pages"
+BOOT_TESTS = REPO / "tests" / "boot"
 RESULTS = REPO / "results"
 # The hint for a user who may not write to the cache.
 CACHE_HINT = "set XDG_CACHE_HOME to a folder that you may write to"

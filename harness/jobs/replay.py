@@ -26,7 +26,7 @@ from harness.results.folder import ResultFolder
 from harness.results.kcidb import check_origin
 from harness.results.run_result import KCIDB_ORIGIN
 from harness.scenarios.catalogue import check_trigger, policies_of, select
-from harness.scenarios.fuzz_round import PROGRAM
+from harness.scenarios.fuzz_round import MOST_SEED, PROGRAM
 from harness.targets.model import Target
 from harness.targets.table import get_target
 from harness.ui.workspace import Workspace
@@ -176,7 +176,7 @@ def _check_known(manifest: Manifest) -> None:
             raise _unknown(manifest, error.message) from error
         if not 1 <= task.guests <= MOST_GUESTS:
             raise _unknown(manifest, f"{task.guests} guests shared the scenarios")
-    if rounds is not None and rounds.seed > fuzz.MOST_SEED:
+    if rounds is not None and rounds.seed > MOST_SEED:
         raise _unknown(manifest, f"its seed is {rounds.seed}")
     program = f"{PROGRAMS_FOLDER}/{PROGRAM}"
     if rounds is not None and program not in {member.name for member in manifest.members}:
