@@ -515,14 +515,18 @@ def browser_test(ctx: Context) -> None:
 
 @task(
     help={
+        "file": "only the tests in this file of tests/boot, such as slots (may be repeated); "
+        "a wrong name lists them all",
         "debug": BUILD_HELP["debug"],
         "jobs": "how many guests side by side (default: by CPUs and free memory)",
         **TREE_HELP,
         **TOOLCHAIN_HELP,
-    }
+    },
+    iterable=["file"],
 )
 def boot_test(
     ctx: Context,
+    file: list[str] | None = None,
     debug: bool = False,
     jobs: str = "",
     kernel: str | None = None,
@@ -536,7 +540,7 @@ def boot_test(
     target = _target(ctx, kernel, toolchain=toolchain)
     target = checks.on_source(ws, target, _source(ctx, source))
     target = target.checking_itself() if debug else target
-    checks.run(ws, checks.boot_tests(target, jobs))
+    checks.run(ws, checks.boot_tests(target, jobs, file or ()))
 
 
 @task

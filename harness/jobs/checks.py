@@ -10,8 +10,9 @@ from pathlib import Path
 
 from harness.build.source import fetch
 from harness.core import process
-from harness.core.errors import InfrastructureError, VerdictError
+from harness.core.errors import InfrastructureError, UsageError, VerdictError
 from harness.core.paths import REPO
+from harness.core.text import visible
 from harness.jobs.pool import count_of
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace, usable_cpus
@@ -100,14 +101,16 @@ def on_source(ws: Workspace, target: Target, source: str | None) -> Target:
     return replace(target, given_source=str(path.absolute()) if path.exists() else source)
 
 
-def boot_tests(target: Target, jobs: str = "") -> tuple[Check, ...]:
+def boot_tests(target: Target, jobs: str = "", files: Sequence[str] = ()) -> tuple[Check, ...]:
     """Return the tests that boot the target's kernel, for guests side by side.
 
     `jobs` is the number of guests, as in pool.count_of(); the tests of one file run on the
-    same guest. Raise UsageError if it is wrong.
+    same guest. `files` are the only files of tests to run, as boot_test_file() takes them;
+    without any, all run. Raise UsageError for a wrong number or file.
     """
-    count = count_of(jobs, target, len(list((REPO / _BOOT_TESTS).glob("test_*.py"))))
-    words = ["pytest", _BOOT_TESTS, "--kernel", target.name]
+    chosen = list(dict.fromkeys(boot_test_file(name) for name in files))
+    count = count_of(jobs, target, len(chosen or _boot_test_files()))
+    words = ["pytest", *(chosen or [_BOOT_TESTS]), "--kernel", target.name]
     words += ["--source", target.given_source] if target.given_source else []
     words += ["--debug-kernel"] if target.debug else []
     words += ["--toolchain", target.toolchain] if target.is_llvm else []
@@ -117,8 +120,32 @@ def boot_tests(target: Target, jobs: str = "") -> tuple[Check, ...]:
     name = "boot tests"
     name += " on the kernel that checks itself" if target.debug else ""
     name += " (clang)" if target.is_llvm else ""
+    name += f" in {', '.join(Path(one).name for one in chosen)}" if chosen else ""
     name += f", {count} guests" if count > 1 else ""
     return (Check(name, _python(*words), shown=True),)
+
+
+def boot_test_file(name: str) -> str:
+    """Return the path, below the repository, of a file of boot tests.
+
+    `name` is the path, from anywhere, or the file's name: `slots`, `test_slots` or
+    `test_slots.py`. Raise UsageError, which lists the files, if there is no such file.
+    """
+    found = {path.stem: path for path in _boot_test_files()}
+    stem = name.removesuffix(".py")
+    path = found.get(stem) or found.get(f"test_{stem}")
+    if path is None:
+        # From the caller's folder, or from the repository.
+        places = {Path(name).expanduser().resolve(), (REPO / name).resolve()}
+        path = next((file for file in found.values() if file.resolve() in places), None)
+    if path is None:
+        short = ", ".join(stem.removeprefix("test_") for stem in found)
+        raise UsageError(f"{visible(name)} is no file of boot tests", hint=f"one of: {short}")
+    return path.relative_to(REPO).as_posix()
+
+
+def _boot_test_files() -> list[Path]:
+    return sorted((REPO / _BOOT_TESTS).glob("test_*.py"))
 
 
 def run(ws: Workspace, *groups: Sequence[Check]) -> None:

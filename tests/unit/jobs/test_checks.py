@@ -11,6 +11,7 @@ import pytest
 from fakekernel import make_repository
 
 from harness.core.errors import InfrastructureError, UsageError, VerdictError
+from harness.core.paths import REPO
 from harness.jobs import checks
 from harness.jobs.checks import Check
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
@@ -120,3 +121,38 @@ def test_a_source_is_looked_at_before_the_tests_and_named_from_anywhere(
 def test_no_more_guests_than_files_of_boot_tests() -> None:
     with pytest.raises(UsageError, match="60 guests are too many"):
         checks.boot_tests(LINUX_6_1, "60")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["slots", "test_slots", "test_slots.py", "slots.py", "tests/boot/test_slots.py"],
+)
+def test_boot_tests_of_one_file(name: str) -> None:
+    (check,) = checks.boot_tests(LINUX_6_1, "1", [name])
+    assert list(check.argv())[1:5] == ["-m", "pytest", "tests/boot/test_slots.py", "--kernel"]
+    assert check.name == "boot tests in test_slots.py"
+
+
+def test_boot_tests_of_a_path_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPO / "tests")
+    assert checks.boot_test_file("boot/test_slots.py") == "tests/boot/test_slots.py"
+    monkeypatch.chdir(tmp_path)
+    assert checks.boot_test_file(str(REPO / "tests/boot/test_slots.py"))
+
+
+def test_boot_tests_of_several_files() -> None:
+    (check,) = checks.boot_tests(LINUX_6_1, "2", ["slots", "fuzz", "test_slots.py"])
+    words = ["-m", "pytest", "tests/boot/test_slots.py", "tests/boot/test_fuzz.py"]
+    assert list(check.argv())[1:5] == words
+    with pytest.raises(UsageError, match="2 guests are too many"):
+        checks.boot_tests(LINUX_6_1, "2", ["slots"])
+
+
+@pytest.mark.parametrize("name", ["slot", "", "..", "conftest", "/etc/passwd", "tests/boot", "a\n"])
+def test_no_such_file_of_boot_tests(name: str) -> None:
+    with pytest.raises(UsageError, match="is no file of boot tests") as wrong:
+        checks.boot_tests(LINUX_6_1, "1", [name])
+    assert " slots," in wrong.value.hint
+    assert "\n" not in wrong.value.message
