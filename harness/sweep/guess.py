@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from harness.core.boot_tests import boot_test_files
 from harness.core.errors import EXIT_FAILED, EXIT_PASSED
-from harness.core.paths import BOOT_TESTS
 from harness.results.run_result import VERDICT, RunResult, parse_run
 from harness.sweep import result
 from harness.sweep.cell import Cell
@@ -34,6 +35,7 @@ DEBUG = 4.0
 # The rounds of a fuzz run that says neither rounds nor minutes.
 ROUNDS = 1
 
+_COMMAND = "command.txt"
 # How many of the last sweeps, and of the last runs of a kernel and policy, are looked at.
 _MOST = 20
 # Options that make a run another one: as many of each as the cell has.
@@ -52,7 +54,7 @@ def seconds_of(work: Work, policy: str, file: str, *, debug: bool) -> float:
     elif work.task == "bench":
         seconds = BENCH_QUICK if work.quick else BENCH
     else:
-        files = 1 if file else len(list(BOOT_TESTS.glob("test_*.py")))
+        files = 1 if file else len(boot_test_files())
         seconds = BOOT_TEST_FILE * files
     return seconds * (DEBUG if debug else 1)
 
@@ -61,7 +63,7 @@ def from_results(cells: Sequence[Cell], results: Path) -> tuple[Cell, ...]:
     """Return the cells with the time of the last run of each in `results`, where there is one.
 
     That is the same cell in a sweep's matrix.json, or an emulator-test's verdict.json, of which
-    the scenarios' times are added up. Files that cannot be read are ignored.
+    the scenarios' seconds are added up. Files that cannot be read are ignored.
     """
     swept = _swept(results)
     tested = {kind: tuple(_runs(*kind, results)) for kind in {_kind(cell) for cell in cells}}
@@ -108,7 +110,9 @@ def _runs(kernel: str, policy: str, results: Path) -> Iterator[RunResult]:
     files = results.glob(f"*-{kernel}-{policy}*/{VERDICT}") if policy else ()
     for file in sorted(files, reverse=True)[:_MOST]:
         with suppress(OSError, ValueError):
-            yield parse_run(file.read_text(encoding="utf-8"))
+            run = parse_run(file.read_text(encoding="utf-8"))
+            command = (file.parent / _COMMAND).read_text(encoding="utf-8")
+            yield replace(run, command=tuple(shlex.split(command)))
 
 
 def _is_same(cell: Cell, run: RunResult) -> bool:

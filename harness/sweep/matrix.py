@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 
 from harness.bench.plan import PARTS
 from harness.build.git_source import parse_git_source
+from harness.core.boot_tests import boot_test_name
 from harness.core.errors import UsageError
-from harness.core.paths import BOOT_TESTS
 from harness.core.text import visible
-from harness.scenarios.catalogue import check_trigger, policies_of, select
+from harness.scenarios.catalogue import SCENARIOS, check_trigger, policies_of, select
 from harness.scenarios.fuzz_round import MOST_SEED
 from harness.sweep import guess
 from harness.sweep.cell import Build, Cell
@@ -214,7 +214,7 @@ def _check_words(axes: Run) -> None:
         ("kernels", get_target),
         ("policies", policies_of),
         ("triggers", check_trigger),
-        ("files", _check_boot_test),
+        ("files", boot_test_name),
     ):
         for word in getattr(axes, key) or ():
             with at(key):
@@ -222,14 +222,6 @@ def _check_words(axes: Run) -> None:
     if axes.seeds is not None:
         with at("seeds"):
             _seeds(axes.seeds)
-
-
-def _check_boot_test(name: str) -> None:
-    known = sorted(file.name for file in BOOT_TESTS.glob("test_*.py"))
-    if name not in known:
-        raise UsageError(
-            f"no boot test is called {visible(name)!r}", hint=f"one of: {', '.join(known)}"
-        )
 
 
 def _values(run: Run, defaults: Run) -> dict[str, Sequence[Any]]:
@@ -240,11 +232,13 @@ def _values(run: Run, defaults: Run) -> dict[str, Sequence[Any]]:
         value = getattr(defaults, _KEYS[axis]) if own is None else own
         if axis == "seed":
             axes[axis] = _seeds(value)
+        elif axis == "file":
+            # Without files: one cell for all of them.
+            axes[axis] = [""] if value is None else [boot_test_name(name) for name in value]
         elif axis == "repetition":
             axes[axis] = range(1, value + 1)
         else:
-            # Without files: one cell for all of them.
-            axes[axis] = ("",) if value is None else value
+            axes[axis] = value
     return axes
 
 
@@ -313,10 +307,11 @@ def _included(where: str, include: Include, given: Iterable[str]) -> _Point:
     if include.seed is not None:
         with at("seed"):
             _range(include.seed)
+    values = {axis: getattr(include, axis) for axis in axes}
     if include.file:
         with at("file"):
-            _check_boot_test(include.file)
-    return _Point(where, include, **{axis: getattr(include, axis) for axis in axes})
+            values["file"] = boot_test_name(include.file)
+    return _Point(where, include, **values)
 
 
 # --- from points to cells -----------------------------------------------------------
@@ -462,7 +457,8 @@ def _words(point: _Point) -> Iterator[str]:
         yield from ("--policy", point.policy)
     if point.trigger:
         yield from ("--trigger", point.trigger)
-        with at("scenarios", "a run of its own for these scenarios"):
+        known = {one.name for one in SCENARIOS}.issuperset(work.scenarios)
+        with at("scenarios", "a run of its own for these scenarios" if known else ""):
             select(tuple(work.scenarios) or None, point.trigger)
     for scenario in work.scenarios:
         yield from ("--scenario", scenario)

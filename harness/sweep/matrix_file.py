@@ -27,6 +27,7 @@ _Names = tuple[str, ...]
 Seeds = int | str | tuple[int | str, ...]
 
 _PLACE = re.compile(r"(?P<what>.*?)(?: - at `\$?\.?(?P<where>.*)`)?", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(\w+)`.*")
 _WORDS = {
     "array": "a list",
     "bool": "true or false",
@@ -257,6 +258,9 @@ def _convert(kind: type[T], raw: dict[str, Any]) -> T:
     try:
         found = msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
+        missing = _MISSING.fullmatch(str(error))
+        if missing is not None:
+            raise UsageError(f"{missing[1]}: it is missing", hint=f"{missing[1]} = …") from error
         told = _PLACE.fullmatch(str(error))
         assert told is not None
         what = _in_words(told["what"])
@@ -272,7 +276,7 @@ def _check_value(key: str, value: object) -> None:
     if value == ():
         raise UsageError("the list is empty", hint="leave it out, or name something")
     if key in _COUNTS and isinstance(value, int | float) and not 0 < value <= _MOST:
-        raise UsageError(f"{value} is not from 1 to {_MOST}")
+        raise UsageError(f"{value:g} is not a number above 0 and up to {_MOST:,}")
     names = value if isinstance(value, tuple) else (value,) if isinstance(value, str) else ()
     if key in _NAMES and not all(one == "" or _NAME.fullmatch(one) for one in names):
         raise UsageError("not a name", hint=_NAME_HINT)
