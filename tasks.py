@@ -507,7 +507,9 @@ def fuzz(
 
 @task(
     help={
-        "file": "the matrix: a TOML file",
+        "file": "the matrix: a TOML file, as docs/sweeps.md describes",
+        "list": "only print its cells, with a guess of how long they take",
+        "json": "with --list: print them as JSON, as the matrix of a CI workflow",
         "scheduler": "where workers are: tcp://HOST:PORT, or tls:// (configuration: tls_ca, "
         "tls_cert, tls_key); default: workers of this machine",
         "jobs": "how many guests side by side on this machine (default: by CPUs and free memory)",
@@ -516,10 +518,16 @@ def fuzz(
     positional=["file"],
 )
 def sweep(
-    ctx: Context, file: str = "", scheduler: str = "", jobs: str = "", resume: str = ""
+    ctx: Context,
+    file: str = "",
+    list: bool = False,  # noqa: A002
+    json: bool = False,
+    scheduler: str = "",
+    jobs: str = "",
+    resume: str = "",
 ) -> None:
     """Run all cells of a matrix: kernels, policies, triggers, seeds, on one or many machines."""
-    from harness.jobs import cli
+    from harness.jobs import cli, sweep_list
     from harness.jobs import sweep as job
 
     options = job.Options(
@@ -530,7 +538,10 @@ def sweep(
         tls=_tls(ctx),
         results=_results(ctx),
     )
-    cli.finish(job.run(_workspace(ctx), options))
+    if list or json:
+        sweep_list.run(_workspace(ctx, only_looks=True), options.file, json, options.results)
+    else:
+        cli.finish(job.run(_workspace(ctx), options))
 
 
 @task(

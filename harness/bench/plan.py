@@ -21,6 +21,8 @@ from harness.bench.baselines import (
 )
 from harness.targets.model import PAGE
 
+# What --part may select.
+PARTS = ("counts", "kills", "crowds", "bystanders", "times")
 MIB = 1 << 20
 # The user whose memory is measured (u0_a70), and the first of those that only have a limit.
 UID = 10070

@@ -30,7 +30,7 @@ from harness.bench import plot as bench_plot
 from harness.bench.baselines import Baseline
 from harness.bench.goals import Judgement, Verdict
 from harness.bench.output import PROGRAM, BenchOutput, idle_pid, parse_bench
-from harness.bench.plan import MIB, UID, Bystanders, Overcommit, Plan, Setting, Work
+from harness.bench.plan import MIB, PARTS, UID, Bystanders, Overcommit, Plan, Setting, Work
 from harness.bench.result import (
     JSON,
     BenchResult,
@@ -64,7 +64,6 @@ from harness.targets.model import PAGE, QemuMachine, Target
 from harness.ui.workspace import Workspace
 
 CSV = "bench.csv"
-PARTS = ("counts", "kills", "crowds", "bystanders", "times")
 
 _DAEMON = "oom_daemon"
 _DAEMON_MODULE = "my_oom_killer"

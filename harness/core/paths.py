@@ -16,6 +16,7 @@ MODULES = REPO / "module"
 NDK_TESTS = REPO / "ndk_tests"
 GUEST = REPO / "harness" / "build" / "guest"
 PAGES = REPO / "harness" / "report" / "pages"
+BOOT_TESTS = REPO / "tests" / "boot"
 # Where results go unless the configuration's `results` names another folder.
 RESULTS = REPO / "results"
 # The hint for a user who may not write there.

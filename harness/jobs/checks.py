@@ -10,16 +10,15 @@ from pathlib import Path
 
 from harness.build.source import fetch
 from harness.core import process
-from harness.core.errors import InfrastructureError, UsageError, VerdictError
-from harness.core.paths import REPO
-from harness.core.text import visible
+from harness.core.boot_tests import boot_test_file, boot_test_files
+from harness.core.errors import InfrastructureError, VerdictError
+from harness.core.paths import BOOT_TESTS, REPO
 from harness.jobs.pool import count_of
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace, usable_cpus
 
 # Time for a pytest that is told to stop: it ends its machines first.
 _GRACE_SECONDS = 30.0
-_BOOT_TESTS = "tests/boot"
 # Each process of the unit tests reads all of them first, which takes seconds.
 _MOST_PROCESSES = 8
 # With this status of ruff, mypy, shellcheck or pytest, the check ran and found something.
@@ -109,8 +108,13 @@ def boot_tests(target: Target, jobs: str = "", files: Sequence[str] = ()) -> tup
     without any, all run. Raise UsageError for a wrong number or file.
     """
     chosen = list(dict.fromkeys(boot_test_file(name) for name in files))
-    count = count_of(jobs, target, len(chosen or _boot_test_files()))
-    words = ["pytest", *(chosen or [_BOOT_TESTS]), "--kernel", target.name]
+    count = count_of(jobs, target, len(chosen or boot_test_files()))
+    words = [
+        "pytest",
+        *(chosen or [BOOT_TESTS.relative_to(REPO).as_posix()]),
+        "--kernel",
+        target.name,
+    ]
     words += ["--source", target.given_source] if target.given_source else []
     words += ["--debug-kernel"] if target.debug else []
     words += ["--toolchain", target.toolchain] if target.is_llvm else []
@@ -123,29 +127,6 @@ def boot_tests(target: Target, jobs: str = "", files: Sequence[str] = ()) -> tup
     name += f" in {', '.join(Path(one).name for one in chosen)}" if chosen else ""
     name += f", {count} guests" if count > 1 else ""
     return (Check(name, _python(*words), shown=True),)
-
-
-def boot_test_file(name: str) -> str:
-    """Return the path, below the repository, of a file of boot tests.
-
-    `name` is the path, from anywhere, or the file's name: `slots`, `test_slots` or
-    `test_slots.py`. Raise UsageError, which lists the files, if there is no such file.
-    """
-    found = {path.stem: path for path in _boot_test_files()}
-    stem = name.removesuffix(".py")
-    path = found.get(stem) or found.get(f"test_{stem}")
-    if path is None:
-        # From the caller's folder, or from the repository.
-        places = {Path(name).expanduser().resolve(), (REPO / name).resolve()}
-        path = next((file for file in found.values() if file.resolve() in places), None)
-    if path is None:
-        short = ", ".join(stem.removeprefix("test_") for stem in found)
-        raise UsageError(f"{visible(name)} is no file of boot tests", hint=f"one of: {short}")
-    return path.relative_to(REPO).as_posix()
-
-
-def _boot_test_files() -> list[Path]:
-    return sorted((REPO / _BOOT_TESTS).glob("test_*.py"))
 
 
 def run(ws: Workspace, *groups: Sequence[Check]) -> None:

@@ -33,11 +33,10 @@ from harness.machine.adb import Device
 from harness.machine.session import Boot, Session, check_machine
 from harness.results.folder import ResultFolder
 from harness.results.fuzz_result import FUZZ, FuzzResult
-from harness.scenarios.fuzz_round import PROGRAM, judge_round, parse_round
+from harness.scenarios.fuzz_round import MOST_SEED, PROGRAM, judge_round, parse_round
 from harness.scenarios.run import DEVICE_FOLDER, load_modules
 from harness.ui.workspace import Workspace
 
-MOST_SEED = 2**32 - 1
 _ROUND_SECONDS = 2
 # The timeout of a round. The program waits up to 15 s until dying processes are gone, and up to
 # 15 s until all others have ended; a kernel with KASAN is slow.

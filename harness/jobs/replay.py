@@ -21,6 +21,7 @@ from harness.results.folder import ResultFolder
 from harness.results.kcidb import check_origin
 from harness.results.run_result import KCIDB_ORIGIN
 from harness.scenarios.catalogue import check_trigger, policies_of, select
+from harness.scenarios.fuzz_round import MOST_SEED
 from harness.ui.workspace import Workspace
 
 FILE = "replay.json"
@@ -107,6 +108,6 @@ def _check_run(bundle: Path, manifest: Manifest) -> None:
         if not 1 <= task.guests <= min(most, MOST_GUESTS):
             raise unknown(manifest, f"{task.guests} guests shared the scenarios")
     if rounds is not None:
-        if rounds.seed > fuzz.MOST_SEED:
+        if rounds.seed > MOST_SEED:
             raise unknown(manifest, f"its seed is {rounds.seed}")
         fuzz.check_bundle(manifest)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +15,14 @@ from harness.core.errors import HarnessError, UsageError
 from harness.core.paths import REPO, RESULTS
 from harness.core.text import visible
 from harness.jobs import worker as workers
+from harness.report import report
 from harness.sweep import cluster as clusters
+from harness.sweep import step_summary
 from harness.sweep import store as stores
 from harness.sweep.cluster import NO_TLS, Cluster, LocalCluster, Tls
 from harness.sweep.engine import PATIENCE_SECONDS, Sweep, Terms
+from harness.sweep.matrix import read_matrix
+from harness.sweep.page import PAGE
 from harness.sweep.result import Attempt
 from harness.sweep.store import Store
 from harness.sweep.work import Ended
@@ -85,7 +90,7 @@ def run(ws: Workspace, options: Options) -> int:
             _end_early(ws, store, error)
             raise
         sweep = store.finish()
-        stores.show(store.folder, sweep)
+        _tell(ws, store)
         ws.reporter.result(sweep.last_line, store.folder)
         return sweep.exit_status
 
@@ -93,9 +98,6 @@ def run(ws: Workspace, options: Options) -> int:
 def _store(options: Options) -> AbstractContextManager[Store]:
     if options.resume is not None:
         return stores.resumed(options.resume)
-    # Imported here: it is written at the same time as this.
-    from harness.sweep.matrix import read_matrix
-
     assert options.file is not None
     matrix = read_matrix(options.file)
     return stores.created(options.results, options.file, matrix.name, matrix.cells, options.command)
@@ -106,11 +108,18 @@ def _end_early(ws: Workspace, store: Store, error: BaseException) -> None:
     problem = error.message if isinstance(error, HarnessError) else "interrupted"
     # A full disk may be why it ends.
     with suppress(HarnessError, OSError):
-        sweep = store.finish(visible(problem))
-        stores.show(store.folder, sweep)
+        store.finish(visible(problem))
+        _tell(ws, store)
         done = store.count - len(store.todo)
         ws.reporter.say(f"{done} of {store.count} cells have a verdict; nothing runs any more")
     ws.reporter.say(f"to go on: ./inv sweep --resume {shlex.quote(shown(store.folder))}")
+
+
+def _tell(ws: Workspace, store: Store) -> None:
+    """Say where the matrix is, add it to the index of all results, and tell GitHub."""
+    ws.reporter.say(f"matrix: {store.folder / PAGE}")
+    step_summary.tell(store.sweep, os.environ, ws.reporter, store.previous)
+    report.write_index(store.folder.parent)
 
 
 def shown(folder: Path) -> str:

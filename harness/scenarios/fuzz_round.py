@@ -16,6 +16,8 @@ from harness.kernel_output.klog import Allowed, Section, find_trouble
 from harness.kernel_output.records import parse_log
 
 PROGRAM = "mm_limits_fuzz"
+# The largest seed of a round; they count from 0.
+MOST_SEED = 2**32 - 1
 # As in ndk_tests/mm_limits_fuzz/jni/fuzz.h: the users whose processes may die.
 LIMITED = range(10070, 10073)
 _OOM_SCORE_ADJ_MIN = -1000

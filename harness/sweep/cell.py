@@ -34,6 +34,7 @@ class Cell:
     than those of the build. `policy` and `trigger` are empty where the task has none, `seed` is a
     fuzz run's first seed, `file` a boot test's file. `repetition` counts from 1; the repetitions
     of a cell differ in nothing else. `seconds` is a guess of how long it takes, without the build.
+    `label` is the name that the matrix gives to a run whose other options tell it apart.
     """
 
     build: Build
@@ -45,6 +46,7 @@ class Cell:
     file: str = ""
     repetition: int = 1
     seconds: float = 0.0
+    label: str = ""
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -54,7 +56,7 @@ class Cell:
     @property
     def column(self) -> str:
         """What the cell does to its kernel, for people: its column in a table of the kernels."""
-        own = (self.policy, self.trigger, self.file)
+        own = (self.policy, self.trigger, self.file, self.label)
         parts = (self.task, *own, "" if self.seed is None else f"seed {self.seed}")
         return " ".join(part for part in parts if part)
 

@@ -2,7 +2,7 @@
 """The folder of a sweep: `results/<time>-sweep-<name>/`. A sweep that ended early goes on from it.
 
 Each attempt is a line of ATTEMPTS as soon as it has ended. matrix.json, which may be large, is
-replaced now and then, and at the end. To read a sweep takes both.
+replaced now and then, with the page, and at the end. To read a sweep takes both.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from harness.core.errors import InfrastructureError, UsageError
 from harness.core.typed_json import Count
 from harness.results.folder import ResultFolder
 from harness.results.run_result import Status
-from harness.sweep import result
+from harness.sweep import page, result
 from harness.sweep.cell import Cell
+from harness.sweep.junit import sweep_junit
+from harness.sweep.kcidb import sweep_kcidb
 from harness.sweep.result import MATRIX, Attempt, CellResult, SweepResult
 
 FILE = "sweep.toml"
@@ -54,10 +56,14 @@ class _Line:
 
 @dataclass
 class Store:
-    """A sweep and its folder. Only one process has it; see created() and resumed()."""
+    """A sweep and its folder. Only one process has it; see created() and resumed().
+
+    `previous` is the sweep of the same file before this one, if there is one.
+    """
 
     folder: Path
     sweep: SweepResult
+    previous: SweepResult | None = field(init=False)
     _clock: Callable[[], float] = time.monotonic
     _begun: float = field(init=False)
     _before: float = field(init=False)
@@ -67,6 +73,7 @@ class Store:
     def __post_init__(self) -> None:
         self._begun, self._before = self._clock(), self.sweep.seconds
         self._cells = list(self.sweep.cells)
+        self.previous = page.find_before(self.folder.parent, self.sweep)
 
     @property
     def todo(self) -> dict[int, Cell]:
@@ -127,17 +134,20 @@ class Store:
             self.sweep = replace(self.sweep, workers=(*known, *more))
 
     def write(self) -> None:
-        """Replace matrix.json. Raise DiskFullError."""
+        """Replace matrix.json and the page. Raise DiskFullError."""
         seconds = self._before + self._clock() - self._begun
         self.sweep = replace(self.sweep, cells=tuple(self._cells), seconds=seconds)
         _put(self.folder, MATRIX, result.to_text(self.sweep))
+        page.write(self.folder, self.sweep, self.previous)
         self._written = self._clock()
 
     def finish(self, problem: str = "") -> SweepResult:
-        """Write the sweep as it is at its end; `problem` is what ended it early. Return it."""
+        """Write the sweep in all forms at its end; `problem` is what ended it early. Return it."""
         finished = not problem and all(one.attempts for one in self._cells)
         self.sweep = replace(self.sweep, problem=problem, finished=finished)
         self.write()
+        _put(self.folder, "junit.xml", sweep_junit(self.sweep))
+        _put(self.folder, "kcidb.json", typed_json.to_text(sweep_kcidb(self.sweep)))
         shutil.rmtree(self.folder / _BUNDLES, ignore_errors=True)
         return self.sweep
 
@@ -278,12 +288,3 @@ def before(folder: Path, sweep: SweepResult) -> SweepResult | None:
                 if found.file == sweep.file:
                     return found
     return None
-
-
-def show(folder: Path, sweep: SweepResult) -> None:
-    """Write the sweep in its other forms, beside its matrix.json."""
-    # The page, JUnit and KCIDB of the sweep are to be written here:
-    #   page.write(folder, sweep, before(folder, sweep))
-    #   _put(folder, "junit.xml", sweep_junit(sweep))
-    #   _put(folder, "kcidb.json", typed_json.to_text(sweep_kcidb(sweep)))
-    del folder, sweep

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fakekernel import make_repository
 
+from harness.core.boot_tests import boot_test_file
 from harness.core.errors import InfrastructureError, UsageError, VerdictError
 from harness.core.paths import REPO
 from harness.jobs import checks
@@ -137,9 +138,9 @@ def test_boot_tests_of_a_path_from_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(REPO / "tests")
-    assert checks.boot_test_file("boot/test_slots.py") == "tests/boot/test_slots.py"
+    assert boot_test_file("boot/test_slots.py") == "tests/boot/test_slots.py"
     monkeypatch.chdir(tmp_path)
-    assert checks.boot_test_file(str(REPO / "tests/boot/test_slots.py"))
+    assert boot_test_file(str(REPO / "tests/boot/test_slots.py"))
 
 
 def test_boot_tests_of_several_files() -> None:
