@@ -519,7 +519,7 @@ def fuzz(
 )
 def sweep(
     ctx: Context,
-    file: str = "",
+    file: str | None = None,
     list: bool = False,  # noqa: A002
     json: bool = False,
     scheduler: str = "",
