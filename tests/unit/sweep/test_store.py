@@ -137,13 +137,11 @@ def test_what_is_damaged(tmp_path: Path, name: str, text: str) -> None:
 
 
 def test_another_process_is_at_it(tmp_path: Path) -> None:
-    with (
-        new(tmp_path) as made,
-        pytest.raises(UsageError, match="another process"),
-        # The lock belongs to an open file, so this process can be the other one, too.
-        store.resumed(made.folder),
-    ):
-        pass
+    # The lock belongs to an open file, so this process can be the other one, too.
+    with new(tmp_path) as made:
+        folder = made.folder
+        with pytest.raises(UsageError, match="another process"), store.resumed(folder):
+            pass
     with store.resumed(made.folder) as again:
         assert again.count == 4
 

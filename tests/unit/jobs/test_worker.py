@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""What a machine can do for sweeps, in one line."""
+
+from __future__ import annotations
+
+import pytest
+from fake_host import FakeHost
+
+from harness.core.errors import InfrastructureError, UsageError
+from harness.jobs import worker
+from harness.jobs.worker import Ability
+from harness.targets.table import TARGETS
+
+KERNELS = tuple(TARGETS)
+
+
+def of(*lacks: str, jobs: str = "1", build: bool = True) -> Ability:
+    host = FakeHost()
+    host.lacks |= set(lacks)
+    return worker.ability(jobs, build=build, host=host, targets=TARGETS)
+
+
+def test_a_machine_with_everything() -> None:
+    can = of(jobs="3")
+    assert (can.guests, set(can.boots), set(can.builds)) == (3, set(KERNELS), set(KERNELS))
+    assert can.line == "can run 3 guests; can build"
+
+
+def test_without_a_tool_nothing_is_built() -> None:
+    can = of("mmdebstrap", "bc")
+    assert (can.builds, can.boots) == ((), KERNELS)
+    assert can.line == "can run 1 guest; cannot build: bc, mmdebstrap are missing (./inv setup)"
+    # Only tests need it.
+    assert of("chromium").line == "can run 1 guest; can build"
+
+
+def test_a_cross_compiler_is_for_some_kernels() -> None:
+    can = of("arm-linux-gnueabi-gcc")
+    assert can.builds
+    assert set(can.builds) < set(KERNELS)
+    only = f"can run 1 guest; can build {', '.join(can.builds)} alone: arm-linux-gnueabi-gcc is"
+    assert can.line == f"{only} missing (./inv setup)"
+
+
+def test_a_worker_that_is_not_to_build() -> None:
+    assert of("bc", build=False).line == "can run 1 guest; cannot build"
+
+
+def test_no_guest_can_run() -> None:
+    with pytest.raises(InfrastructureError, match="no guest can run here: not installed: adb"):
+        of("adb")
+    with pytest.raises(InfrastructureError, match="qemu-system-arm"):
+        of("qemu-system-arm")
+
+
+def test_a_wrong_number_of_guests() -> None:
+    with pytest.raises(UsageError):
+        of(jobs="many")
