@@ -28,7 +28,7 @@ from harness.bundle import pack as bundle
 from harness.core.cache import Cache
 from harness.core.errors import UsageError
 from harness.core.paths import REPO
-from harness.jobs import checks, doctor, emulator_test, fuzz, replay, setup
+from harness.jobs import checks, doctor, emulator_test, fuzz, replay, setup, sweep_list
 from harness.jobs.cli import StatusError
 from harness.jobs.options import EmulatorTestOptions
 from harness.targets.linux_6_1 import LINUX_6_1
@@ -143,6 +143,9 @@ def test_no_task_lists_them(inv: Inv) -> None:
         ["bundle", "--output"],
         ["replay", "no-such-file"],
         ["replay"],
+        ["sweep"],
+        ["sweep", "no-such-file", "--list"],
+        ["sweep", "pyproject.toml", "--list"],
     ],
 )
 def test_wrong_usage_is_2(inv: Inv, arguments: list[str]) -> None:
@@ -440,6 +443,14 @@ def test_replay_passes_its_file_on(jobs: Jobs) -> None:
     with pytest.raises(StatusError):
         tasks.replay(context(), "a.tar.gz")
     assert calls == [((Path("a.tar.gz"),), {"kcidb_origin": "goldfish_oom"})]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_sweep_lists_its_cells(jobs: Jobs, as_json: bool) -> None:
+    calls = jobs.of(sweep_list)
+    words = ["inv", "sweep", "m.toml", "--list", *(["--json"] if as_json else [])]
+    program().run(words, exit=False)
+    assert calls == [((Path("m.toml"),), {"as_json": as_json})]
 
 
 def test_jobs(jobs: Jobs) -> None:
