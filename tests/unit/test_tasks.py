@@ -28,7 +28,17 @@ from harness.bundle import pack as bundle
 from harness.core.cache import Cache
 from harness.core.errors import UsageError
 from harness.core.paths import REPO, RESULTS
-from harness.jobs import boot, checks, doctor, emulator_test, fuzz, replay, setup, stored
+from harness.jobs import (
+    boot,
+    checks,
+    doctor,
+    emulator_test,
+    fuzz,
+    replay,
+    setup,
+    stored,
+    sweep_list,
+)
 from harness.jobs.cli import StatusError
 from harness.jobs.options import EmulatorTestOptions
 from harness.targets.linux_6_1 import LINUX_6_1
@@ -146,6 +156,9 @@ def test_no_task_lists_them(inv: Inv) -> None:
         ["bisect"],
         ["bisect", "--source", "/", "--good", "v1", "--bad", "v2"],
         ["boot-test", "--file", "no-such-file"],
+        ["sweep"],
+        ["sweep", "no-such-file", "--list"],
+        ["sweep", "pyproject.toml", "--list"],
     ],
 )
 def test_wrong_usage_is_2(inv: Inv, arguments: list[str]) -> None:
@@ -511,6 +524,14 @@ def test_replay_passes_its_file_on(jobs: Jobs) -> None:
         tasks.replay(context(), "a.tar.gz")
     expected = {"kcidb_origin": "goldfish_oom", "results": RESULTS}
     assert calls == [((Path("a.tar.gz"),), expected)]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_sweep_lists_its_cells(jobs: Jobs, as_json: bool) -> None:
+    calls = jobs.of(sweep_list)
+    words = ["inv", "sweep", "m.toml", "--list", *(["--json"] if as_json else [])]
+    program().run(words, exit=False)
+    assert calls == [((Path("m.toml"), as_json, RESULTS), {})]
 
 
 def test_jobs(jobs: Jobs) -> None:

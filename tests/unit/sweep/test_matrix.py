@@ -6,7 +6,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 import itertools
+import re
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from harness.core.paths import REPO
 from harness.scenarios.catalogue import POLICIES, TRIGGERS
 from harness.scenarios.fuzz_round import MOST_SEED
 from harness.sweep.matrix import MOST_CELLS, TASKS, Matrix, read_matrix
+from harness.sweep.matrix_file import read_file
 from harness.targets.table import TARGETS
 
 PORTABILITY = REPO / "docs" / "portability.toml"
@@ -108,6 +111,31 @@ def test_a_task_has_the_options_of_a_build_that_it_has(name: str) -> None:
     known = {option for task in TASKS.values() for option in task.build}
     options = set(inspect.signature(Collection.from_module(tasks)[name].body).parameters)
     assert set(TASKS[name].build) == known & options
+
+
+def test_the_page_shows_what_is_true(read: Read, tmp_path: Path) -> None:
+    page = (REPO / "docs" / "sweeps.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    matrix = read(example)
+    assert matrix.name == "nightly"
+    # The kernels as they are; their debug variants, with one policy; seeds; the include.
+    expected = {"emulator-test": 2 * (3 + 1) * 2 * 2, "fuzz": 2 * 200, "bench": 1}
+    assert Counter(cell.task for cell in matrix.cells) == expected
+    axes = read_file(tmp_path / "tried.toml").axes
+    read(RUN)
+    defaults = read_file(tmp_path / "tried.toml").axes
+    said = dict(re.findall(r"^(\w+) = .*# default ([^;:\n]+)", example, re.MULTILINE))
+    assert set(said) == {key for key, value in vars(axes).items() if value and key != "task"}
+    for key, text in said.items():
+        value = tomllib.loads(f"x = {text}")["x"]
+        assert getattr(defaults, key) == (tuple(value) if isinstance(value, list) else value)
+    told = {cell.line for cell in read_matrix(PORTABILITY).cells}
+    lines = re.findall(r"(\./inv emulator-test --kernel .*?) +\d+ s", page)
+    assert lines
+    assert set(lines) <= told
+    for task, known in TASKS.items():
+        (row,) = re.findall(rf"^\| `{task}` .*", page, re.MULTILINE)
+        assert all(f"`{key}`" in row for key in known.options)
 
 
 # --- the axes -----------------------------------------------------------------------
