@@ -338,6 +338,11 @@ def test_a_configuration_wins_over_its_kernel(read: Read, tmp_path: Path) -> Non
         (f"{RUN}{FUZZ}[[exclude]]\npolicy = 'rss'\nseed = 0", "no cell has all of these", ""),
         (f"{RUN}[[exclude]]\npolicy = 'rss'", "there is no cell: all are excluded", ""),
         (f"{RUN}[[include]]\ntask = 'fuzz'\nkernel = 'linux-6.1'", "seed: fuzz needs one", ""),
+        (
+            "[[include]]\ntask = 'emulator-test'\nkernel = 'linux-6.1'\npolicy = ''",
+            "[[include]] 1: policy: emulator-test needs one",
+            "policy = ",
+        ),
         (f"{RUN}[[include]]\ntask = 'fuzz'", "[[include]] 1: kernel: it is missing", ""),
         (f"{RUN}{RUN}", "is there already, by [[run]] 1", "repetitions"),
         (f"{RUN}policies = ['rss', 'rss']", "is there already, by [[run]] 1", ""),
