@@ -36,6 +36,11 @@ COMMIT = "0123456789" * 4
 
 Read = Callable[[str], Matrix]
 
+# All examples of a test may write the same file.
+one_folder = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
@@ -172,9 +177,7 @@ def some_of(axis: str, values: Sequence[object]) -> str:
     return f"{axis} = [{', '.join(repr(one) for one in values)}]\n"
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
-)
+@one_folder
 @given(kernels, policies, triggers, seeds, st.integers(1, 3), st.data())
 def test_the_cells_are_the_product_without_what_is_excluded(  # noqa: PLR0913
     read: Read,
@@ -382,9 +385,7 @@ keys = st.sampled_from(
 )
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
-)
+@one_folder
 @given(st.dictionaries(keys, toml_values | st.lists(st.dictionaries(keys, toml_values))))
 def test_any_content_is_a_matrix_or_wrong_usage(
     read: Read, monkeypatch: pytest.MonkeyPatch, content: dict[str, Any]
