@@ -245,8 +245,6 @@ def _values(run: Run, defaults: Run) -> dict[str, Sequence[Any]]:
 def _seeds(seeds: Seeds) -> Sequence[int]:
     """Return the seeds in numbers and ranges, in their order."""
     ranges = [_range(one) for one in (seeds if isinstance(seeds, tuple) else [seeds])]
-    if not ranges:
-        raise UsageError("there is none", hint=_SEED_HINT)
     _check_number(sum(map(len, ranges)))
     return [seed for one in ranges for seed in one]
 
@@ -294,7 +292,7 @@ def _included(where: str, include: Include, given: Iterable[str]) -> _Point:
     _check_keys(include, given, axes)
     for axis in TASKS[include.task].axes:
         # A boot-test without a file does all of them.
-        if axis not in given and axis != "file":
+        if getattr(include, axis) in ("", None) and axis != "file":
             raise UsageError(f"{axis}: {include.task} needs one", hint=f"{axis} = …")
     with at("kernel"):
         get_target(include.kernel)

@@ -36,6 +36,11 @@ COMMIT = "0123456789" * 4
 
 Read = Callable[[str], Matrix]
 
+# All examples of a test may write the same file.
+one_folder = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
@@ -172,9 +177,7 @@ def some_of(axis: str, values: Sequence[object]) -> str:
     return f"{axis} = [{', '.join(repr(one) for one in values)}]\n"
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
-)
+@one_folder
 @given(kernels, policies, triggers, seeds, st.integers(1, 3), st.data())
 def test_the_cells_are_the_product_without_what_is_excluded(  # noqa: PLR0913
     read: Read,
@@ -338,6 +341,11 @@ def test_a_configuration_wins_over_its_kernel(read: Read, tmp_path: Path) -> Non
         (f"{RUN}{FUZZ}[[exclude]]\npolicy = 'rss'\nseed = 0", "no cell has all of these", ""),
         (f"{RUN}[[exclude]]\npolicy = 'rss'", "there is no cell: all are excluded", ""),
         (f"{RUN}[[include]]\ntask = 'fuzz'\nkernel = 'linux-6.1'", "seed: fuzz needs one", ""),
+        (
+            "[[include]]\ntask = 'emulator-test'\nkernel = 'linux-6.1'\npolicy = ''",
+            "[[include]] 1: policy: emulator-test needs one",
+            "policy = ",
+        ),
         (f"{RUN}[[include]]\ntask = 'fuzz'", "[[include]] 1: kernel: it is missing", ""),
         (f"{RUN}{RUN}", "is there already, by [[run]] 1", "repetitions"),
         (f"{RUN}policies = ['rss', 'rss']", "is there already, by [[run]] 1", ""),
@@ -377,9 +385,7 @@ keys = st.sampled_from(
 )
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
-)
+@one_folder
 @given(st.dictionaries(keys, toml_values | st.lists(st.dictionaries(keys, toml_values))))
 def test_any_content_is_a_matrix_or_wrong_usage(
     read: Read, monkeypatch: pytest.MonkeyPatch, content: dict[str, Any]
