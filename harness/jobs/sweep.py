@@ -213,6 +213,5 @@ class _Books:
 
     def _show(self) -> None:
         """Show how far the sweep is, and what runs where."""
-        done = f"{len(self._done)} of {self.store.count} cells"
-        running = (f"{worker}: {title}" for title, worker in self._running.items())
-        self.phase.note("\n".join((done, *running)))
+        self.phase.note(f"{len(self._done)} of {self.store.count} cells")
+        self.phase.below([f"{worker}: {title}" for title, worker in self._running.items()])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -43,6 +43,7 @@ class _Running:
     name: str
     since: float
     note: str = ""
+    below: tuple[str, ...] = ()
 
 
 class Picture:
@@ -102,6 +103,12 @@ class Picture:
             if number in self._phases:
                 self._phases[number].note = text
 
+    def below(self, number: int, lines: Sequence[str]) -> None:
+        """Record lines to show below what phase `number` is doing."""
+        with self._lock:
+            if number in self._phases:
+                self._phases[number].below = tuple(lines)
+
     def _drop_users(self, guest: int) -> None:
         """Forget the guest's users: their memory says nothing about the next scenario's users."""
         self._users = {key: value for key, value in self._users.items() if key[0] != guest}
@@ -132,13 +139,11 @@ class Picture:
         return [self._timed(self._since, ", ".join(parts), "dim")] if parts else []
 
     def _phase_lines(self) -> list[Text]:
-        """Return a line for each phase, and one for each further line of its note."""
         found = []
         for one in self._phases.values():
-            first, *more = one.note.split("\n")
-            text = f"{one.name}: {first}" if first else one.name
+            text = f"{one.name}: {one.note}" if one.note else one.name
             found.append(self._timed(one.since, text, "bold"))
-            found += [Text(f"{'':9}{visible(line)}") for line in more]
+            found += [Text(f"{'':9}{visible(line)}") for line in one.below]
         return found
 
     def _scenario_lines(self) -> list[Text]:

@@ -8,7 +8,7 @@ everything below the cursor has to be drawn anew, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
@@ -53,6 +53,10 @@ class LiveView(PlainLines):
     def note(self, number: int, text: str) -> None:
         """Show what phase `number` is doing now."""
         self._picture.note(number, text)
+
+    def below(self, number: int, lines: Sequence[str]) -> None:
+        """Show lines below the note of phase `number`."""
+        self._picture.below(number, lines)
 
     def close(self) -> None:
         """Remove the live lines; only what was printed remains."""

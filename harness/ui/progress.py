@@ -36,10 +36,11 @@ MODES = (AUTO, PLAIN, QUIET, JSON) = ("auto", "plain", "quiet", "json")
 class Phase:
     """One running phase; on a terminal `note` shows in a few words what it is doing now.
 
-    What is behind a line end in the note is shown on lines of its own.
+    `below` shows lines below that, in place of the last ones.
     """
 
     note: Callable[[str], None]
+    below: Callable[[Sequence[str]], None]
     cached: bool = False
 
     def mark_cached(self) -> None:
@@ -90,7 +91,9 @@ class Reporter:
         with self._lock:
             self._begun += 1
             number = self._begun
-        phase = Phase(lambda text: self._sink.note(number, text))
+        phase = Phase(
+            lambda text: self._sink.note(number, text), lambda more: self._sink.below(number, more)
+        )
         try:
             self._tell(events.PhaseBegin(number, name))
             yield phase

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -53,6 +53,9 @@ class Sink:
 
     def note(self, number: int, text: str) -> None:
         """Show what phase `number` is doing now; a line for each note would be too many."""
+
+    def below(self, number: int, lines: Sequence[str]) -> None:
+        """Show lines below the note of phase `number`, in place of the last ones."""
 
     def close(self) -> None:
         """Leave the output as another program expects to find it."""

@@ -151,6 +151,18 @@ def test_names_from_the_guest_are_escaped(comm: str) -> None:
     assert comm == "[red]x[/]" or comm not in text
 
 
+def test_lines_below_a_phase() -> None:
+    scene = Scene(RunBegin(()), PhaseBegin(1, "sweep"))
+    scene.picture.note(1, "1 of 3 cells")
+    scene.picture.below(1, ["worker-1: a\n", "worker-2: b"])
+    assert [line.strip() for line in scene.lines()] == [
+        *("0:00  sweep: 1 of 3 cells", "worker-1: a\\x0a", "worker-2: b")
+    ]
+    scene.picture.below(1, [])
+    scene.picture.below(2, ["of a phase that is over"])
+    assert len(scene.lines()) == 1
+
+
 def test_hostile_names_of_everything_else() -> None:
     hostile = "\x1b]0;x\x07\r\n\t[bold]"
     scene = Scene(
