@@ -274,17 +274,3 @@ def _drop_cut_line(path: Path) -> None:
     with suppress(FileNotFoundError), path.open("r+b") as stream:
         data = stream.read()
         stream.truncate(data.rfind(b"\n") + 1)
-
-
-def before(folder: Path, sweep: SweepResult) -> SweepResult | None:
-    """Return the sweep of the same file that was begun last before this one; None if there is none.
-
-    One that cannot be read does not count.
-    """
-    for other in sorted(folder.parent.glob("*-sweep-*"), key=lambda one: one.name, reverse=True):
-        if other.name < folder.name and (other / MATRIX).is_file():
-            with suppress(InfrastructureError):
-                found = load(other)
-                if found.file == sweep.file:
-                    return found
-    return None

@@ -165,15 +165,13 @@ def test_bundles_go_at_the_end(tmp_path: Path) -> None:
     assert not (made.folder / ".bundles").exists()
 
 
-def test_the_sweep_before(tmp_path: Path) -> None:
-    names = ("20260101-000000-sweep-m", "20260102-000000-sweep-m", "20260103-000000-sweep-m")
-    with new(tmp_path) as made:
-        made.add(0, PASSED)
-        text = result.to_text(made.finish())
-    for name in names:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "matrix.json").write_text(text)
-    (tmp_path / names[1] / "matrix.json").write_text("{")
-    sweep = store.load(tmp_path / names[2])
-    assert store.before(tmp_path / names[2], sweep) == sweep
-    assert store.before(tmp_path / names[0], sweep) is None
+def test_a_sweep_that_has_ended_is_there_in_every_form(tmp_path: Path) -> None:
+    with new(tmp_path) as first:
+        first.add(0, PASSED)
+        first.finish()
+    assert first.previous is None
+    for name in ("matrix.json", "matrix.html", "junit.xml", "kcidb.json", "sweep.toml"):
+        assert (first.folder / name).stat().st_size > 0
+    with new(tmp_path) as second:
+        # A sweep that did not finish is nothing to compare with.
+        assert second.previous is None
