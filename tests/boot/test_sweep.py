@@ -167,15 +167,13 @@ def test_two_workers_share_the_cells_and_a_wrong_kernel_fails(
         if task == "emulator-test":
             verdict = json.loads((folder / attempt["folder"] / "verdict.json").read_text())
             (judged,) = [one for one in verdict["scenarios"] if one["scenario"] == SCENARIO]
-            assert judged["outcome"] == ("NOT_KILLED" if configuration else "KILLED")
+            assert judged["outcome"] == ("NOT_KILLED" if configuration else "PASSED")
             releases.add((configuration, verdict["release"]))
             assert (folder / attempt["folder"] / "report.html").exists()
     # Each kernel was built once.
     assert len(releases) == 2
     assert sweep.lines[-1].startswith("FAIL: of 6 cells 2 FAIL, 4 PASS")
-    assert "NOT_KILLED" in (folder / "matrix.html").read_text() or (
-        "not killed" in (folder / "matrix.html").read_text()
-    )
+    assert "2 FAIL" in (folder / "matrix.html").read_text()
 
 
 def test_a_killed_worker_a_killed_guest_and_ctrl_c(matrix: Path, results: Path) -> None:
