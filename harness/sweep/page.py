@@ -33,6 +33,8 @@ _MEANING: Mapping[Status, str] = MappingProxyType(
         Status.MISSING: "What was not run is no pass.",
     }
 )
+# So many cells have details on the page; the others are in the matrix alone.
+_MOST_DETAILED = 300
 _IN_NAME = "-sweep-"
 
 
@@ -49,10 +51,12 @@ def page(folder: Path, sweep: SweepResult, before: SweepResult | None = None) ->
     """Return the page of the sweep in `folder`."""
     done = sum(1 for one in sweep.cells if one.status is not Status.MISSING)
     is_running = not sweep.finished and not sweep.problem
+    shown = view.build(sweep, before, lambda attempt: _link(folder, attempt))
     return render(
         "matrix",
         sweep=sweep,
-        view=view.build(sweep, before, lambda attempt: _link(folder, attempt)),
+        view=shown,
+        detailed=frozenset(one.number for one in shown.told[:_MOST_DETAILED]),
         word=Status.MISSING.word if is_running else sweep.status.word,
         meaning=_MEANING[sweep.status],
         headline=_headline(sweep, done, is_running),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -23,7 +24,7 @@ from harness.report import report
 from harness.sweep import page as sweep_page
 from harness.sweep.cell import Build, Cell
 from harness.sweep.page import find_before
-from harness.sweep.result import MATRIX, CellResult, SweepResult, to_text
+from harness.sweep.result import MATRIX, CellResult, SweepResult, read, to_text
 
 SCRIPT = "<script>document.title='owned'</script>"
 NOWHERE = Path("/no/such/folder")
@@ -294,6 +295,30 @@ def test_the_newest_finished_sweep_of_the_same_file_is_the_last(tmp_path: Path) 
 
 def test_no_results_have_no_last_sweep(tmp_path: Path) -> None:
     assert find_before(tmp_path / "missing", sweeps.green()) is None
+
+
+# --- the whole sweep in matrix.json ------------------------------------------------------------
+
+
+def test_matrix_json_says_what_came_of_the_whole_sweep() -> None:
+    for found, verdict in (
+        (sweeps.green(), "PASS"),
+        (sweeps.one_wrong_victim(), "FAIL"),
+        (sweeps.one_lost_worker(), "NO VERDICT"),
+        (replace(sweeps.green(), finished=False), "NOT FINISHED"),
+        # Others do not change this any more.
+        (replace(sweeps.running(), finished=False), "FAIL"),
+        (sweeps.sweep([]), "NOT FINISHED"),
+    ):
+        told = json.loads(to_text(found))
+        assert (told["verdict"], told["result"]) == (verdict, found.last_line)
+        assert told["passed"] == (verdict == "PASS")
+        assert read(to_text(found)) == found
+
+
+@given(sweeps.sweeps())
+def test_every_sweep_is_read_back(found: SweepResult) -> None:
+    assert read(to_text(found)) == found
 
 
 # --- the index of all results -----------------------------------------------------------------
