@@ -20,7 +20,7 @@ from harness.targets.table import TARGETS, get_target
 if TYPE_CHECKING:
     from harness.bundle.manifest import Manifest
     from harness.jobs.bundled import Unpacked
-    from harness.sweep.cluster import Tls
+    from harness.sweep.address import Tls
     from harness.targets.model import Target
     from harness.ui.workspace import Workspace
 
@@ -103,7 +103,7 @@ def _compiled(
 
 def _tls(ctx: Context) -> Tls:
     """Return the files that encrypt a cluster."""
-    from harness.sweep.cluster import Tls
+    from harness.sweep.address import Tls
 
     defaults = ctx.goldfish_oom
     return Tls(defaults.tls_ca, defaults.tls_cert, defaults.tls_key)

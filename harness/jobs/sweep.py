@@ -19,7 +19,9 @@ from harness.report import report
 from harness.sweep import cluster as clusters
 from harness.sweep import step_summary
 from harness.sweep import store as stores
-from harness.sweep.cluster import NO_TLS, Cluster, LocalCluster, Tls
+from harness.sweep.address import NO_TLS, Tls, checked
+from harness.sweep.announced import this_code
+from harness.sweep.cluster import Cluster, LocalCluster
 from harness.sweep.engine import PATIENCE_SECONDS, Sweep, Terms
 from harness.sweep.matrix import read_matrix
 from harness.sweep.page import PAGE
@@ -79,7 +81,7 @@ def run(ws: Workspace, options: Options) -> int:
     if options.scheduler and options.jobs:
         raise UsageError("each worker has its own --jobs", hint="./inv worker --jobs")
     if options.scheduler:
-        clusters.checked(options.scheduler, options.tls)
+        checked(options.scheduler, options.tls)
     ws.reporter.run_begin(options.command)
     with _store(options) as store:
         ws.reporter.say(f"results: {store.folder}")
@@ -133,7 +135,7 @@ def _run(ws: Workspace, options: Options, store: Store) -> None:
     with ws.reporter.phase("sweep") as phase:
         books = _Books(ws, store, phase)
         with _cluster(options, store) as (cluster, failed):
-            terms = Terms(clusters.this_code(), options.patience, failed)
+            terms = Terms(this_code(), options.patience, failed)
             sweep = Sweep(cluster, books, store.todo, terms)
             try:
                 sweep.run()
@@ -147,7 +149,7 @@ def _run(ws: Workspace, options: Options, store: Store) -> None:
 def _cluster(options: Options, store: Store) -> Iterator[tuple[Cluster, Callable[[], str]]]:
     """Yield the cluster, and a function that says why its workers do not start, if so."""
     if options.scheduler:
-        address = clusters.checked(options.scheduler, options.tls)
+        address = checked(options.scheduler, options.tls)
         with clusters.connected(address, options.tls) as cluster:
             yield cluster, lambda: ""
         return

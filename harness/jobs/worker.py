@@ -12,8 +12,9 @@ from harness.core.errors import EXIT_INFRASTRUCTURE, InfrastructureError, UsageE
 from harness.core.tools import FOR_TESTS, needed_files, needed_tools
 from harness.jobs.host import THIS_HOST, Host
 from harness.jobs.pool import MOST_GUESTS, count_of
-from harness.sweep import cluster
-from harness.sweep.cluster import NO_TLS, Tls, WorkerOptions
+from harness.sweep import announced, cluster
+from harness.sweep.address import NO_TLS, Tls, checked
+from harness.sweep.cluster import WorkerOptions
 from harness.sweep.work import Here
 from harness.targets.model import QemuMachine, Target
 from harness.targets.table import TARGETS
@@ -109,12 +110,12 @@ def run(ws: Workspace, options: Options, host: Host = THIS_HOST) -> int:
     Raise UsageError for wrong options, and InfrastructureError if no guest can run here or no
     scheduler answers.
     """
-    address = cluster.checked(options.scheduler, options.tls)
+    address = checked(options.scheduler, options.tls)
     if not options.name.isprintable():
         raise UsageError(f"not a name: {options.name!a}", hint="--name of letters and digits")
     can = ability(options.jobs, build=options.build, host=host, targets=TARGETS)
     name = options.name or f"{platform.node()}-{os.getpid()}"
-    resources = cluster.announced(cluster.this_code(), can.guests, can.boots, can.builds)
+    resources = announced.announced(announced.this_code(), can.guests, can.boots, can.builds)
     served = WorkerOptions(address, name, resources, options.tls, options.patience)
     cluster.serve(
         served, Here(ws.cache), lambda: ws.reporter.say(f"{name} at {address}: {can.line}")

@@ -18,7 +18,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import warnings
@@ -26,7 +25,6 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future as ThreadFuture
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -38,20 +36,27 @@ from distributed.core import Status
 from distributed.scheduler import KilledWorker
 from distributed.worker import Worker, get_worker
 
-from harness.core.cache import digest, tree_digest
-from harness.core.errors import InfrastructureError, UsageError
+from harness.core.errors import InfrastructureError
 from harness.core.paths import REPO
 from harness.core.ports import LOOPBACK
 from harness.core.text import visible
 from harness.sweep import keeper, work
-from harness.sweep.work import Ended, Here, Order
+from harness.sweep.address import NO_TLS, Tls
+from harness.sweep.announced import GUEST, Seen
+from harness.sweep.happening import (
+    Asked,
+    Finished,
+    Gone,
+    Happening,
+    Lost,
+    Over,
+    Started,
+    Workers,
+)
+from harness.sweep.work import Here, Order
 
 T = TypeVar("T")
 
-# What a worker announces: how many guests and builds at a time; the version of its code; and for
-# each kernel whether it can boot and build it. What has no limit is announced as this many.
-GUEST, BUILD = "guest", "build"
-_ANY = 1_000_000.0
 # How long, in seconds, a scheduler is waited for.
 PATIENCE_SECONDS = 20.0
 # How often the workers are looked at, and for how long an answer is awaited.
@@ -62,107 +67,6 @@ _CLOSE_SECONDS = 45.0
 # Why dask says that an order was cancelled.
 _NO_CONNECTION = "scheduler-connection-lost"
 _LOGGERS = ("asyncio", "bokeh", "dask", "distributed", "distributed.client", "distributed.gc")
-
-
-# --- what workers announce ------------------------------------------------------------
-
-
-def this_code() -> str:
-    """Return a key over the code that a sweep and its workers must share, and its interpreter."""
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return digest(tree_digest(REPO / "harness"), python, version("distributed"))
-
-
-def _code(key: str) -> str:
-    return f"harness {key}"
-
-
-def boots(kernel: str) -> str:
-    """Return the name under which a worker announces that it can boot a kernel."""
-    return f"boots {kernel}"
-
-
-def builds(kernel: str) -> str:
-    """Return the name under which a worker announces that it can build a kernel."""
-    return f"builds {kernel}"
-
-
-def announced(
-    code: str, guests: int, bootable: Sequence[str], buildable: Sequence[str]
-) -> dict[str, float]:
-    """Return what a worker announces that runs `guests` guests of these kernels."""
-    found = {GUEST: float(guests), _code(code): _ANY}
-    found |= {boots(kernel): _ANY for kernel in bootable}
-    if buildable:
-        # Two builds would compete for the same CPUs.
-        found |= {BUILD: 1.0, **{builds(kernel): _ANY for kernel in buildable}}
-    return found
-
-
-def needs(kernel: str, code: str, *, guest: bool, build: bool) -> dict[str, float]:
-    """Return what an order needs of a worker."""
-    found = {_code(code): 1.0}
-    if guest:
-        found |= {GUEST: 1.0, boots(kernel): 1.0}
-    if build:
-        found |= {BUILD: 1.0, builds(kernel): 1.0}
-    return found
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A worker of the cluster, with what it has announced."""
-
-    name: str
-    address: str
-    resources: Mapping[str, float]
-
-    def is_of(self, code: str) -> bool:
-        """Whether its harness is the one with this key."""
-        return _code(code) in self.resources
-
-
-# --- TLS ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Tls:
-    """The files for an encrypted cluster: all of them, or none."""
-
-    ca: str = ""
-    cert: str = ""
-    key: str = ""
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The variables that configure a worker's process so."""
-        return {
-            f"INVOKE_GOLDFISH_OOM_TLS_{name}": value
-            for name, value in (("CA", self.ca), ("CERT", self.cert), ("KEY", self.key))
-        }
-
-
-NO_TLS = Tls()
-
-
-def checked(address: str, tls: Tls) -> str:
-    """Return a scheduler's address. Raise UsageError if it is none, or TLS does not fit it."""
-    scheme, found, rest = address.rpartition("://")
-    scheme = scheme if found else "tcp"
-    host, _, port = rest.rpartition(":")
-    if scheme not in ("tcp", "tls") or not host or not port.isdigit():
-        raise UsageError(f"not a scheduler's address: {address}", hint="tcp://HOST:PORT")
-    files = (tls.ca, tls.cert, tls.key)
-    if scheme == "tls" and not all(files):
-        hint = "set tls_ca, tls_cert and tls_key in the configuration"
-        raise UsageError("tls:// needs the files of a certificate", hint=hint)
-    if scheme == "tcp" and any(files):
-        hint = f"tls://{rest}, or empty tls_ca, tls_cert and tls_key"
-        raise UsageError(f"TLS is configured, and tcp://{rest} has none", hint=hint)
-    for file in filter(None, files):
-        if not Path(file).is_file():
-            raise UsageError(f"there is no file {file}", hint="tls_ca, tls_cert, tls_key")
-    return f"{scheme}://{rest}"
 
 
 def _security(tls: Tls) -> distributed.Security | None:
@@ -233,59 +137,6 @@ class _Loop:
 
 
 # --- the side of the sweep ------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Started:
-    """An order has begun on a worker."""
-
-    key: str
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A worker wants a bundle."""
-
-    address: str
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What came of an order."""
-
-    key: str
-    ended: Ended
-
-
-@dataclass(frozen=True)
-class Over:
-    """Nothing of an order runs any more on its worker; its result may still be on its way."""
-
-    key: str
-
-
-@dataclass(frozen=True)
-class Lost:
-    """The worker of an order has gone; or the order failed there, which `why` explains."""
-
-    key: str
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class Workers:
-    """The workers that there are now."""
-
-    seen: tuple[Seen, ...]
-
-
-@dataclass(frozen=True)
-class Gone:
-    """The scheduler does not answer any more. There will be no further happenings."""
-
-
-Happening = Started | Asked | Finished | Over | Lost | Workers | Gone
 
 
 @dataclass

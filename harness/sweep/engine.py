@@ -17,9 +17,19 @@ from itertools import count
 from typing import Protocol
 
 from harness.core.errors import EXIT_INFRASTRUCTURE, InfrastructureError
-from harness.sweep import cluster as clusters
+from harness.sweep import announced
+from harness.sweep.announced import Seen
 from harness.sweep.cell import Build, Cell
-from harness.sweep.cluster import Asked, Finished, Gone, Happening, Lost, Over, Seen, Started
+from harness.sweep.happening import (
+    Asked,
+    Finished,
+    Gone,
+    Happening,
+    Lost,
+    Over,
+    Started,
+    Workers,
+)
 from harness.sweep.result import Attempt
 from harness.sweep.work import BUILD, GRACE_SECONDS, Ended, Order
 
@@ -124,7 +134,7 @@ class _Group:
 class Terms:
     """What a sweep asks of its workers.
 
-    They must have the code with the key `code`: see cluster.this_code(). For `patience` seconds a
+    They must have the code with the key `code`: see announced.this_code(). For `patience` seconds a
     worker is waited for. `failed` says why the cluster's own workers do not start, if so.
     """
 
@@ -187,7 +197,7 @@ class Sweep:
                 self._busy[key] = flights[key].worker.address
             case Over(key):
                 self._busy.pop(key, None)
-            case clusters.Workers(seen):
+            case Workers(seen):
                 self._see(seen)
 
     # --- what is to be done ---
@@ -210,7 +220,7 @@ class Sweep:
         is_build = job.cell is None
         at_once = job.cell is not None and job.cell.task not in _BUNDLED
         kernel = job.build.kernel
-        return clusters.needs(
+        return announced.needs(
             kernel, self._terms.code, guest=not is_build, build=is_build or at_once
         )
 
@@ -234,7 +244,7 @@ class Sweep:
             else:
                 return
             # The one with the most guests free: it disturbs the fewest others.
-            address = max(able, key=lambda place: free[place].get(clusters.GUEST, 0.0))
+            address = max(able, key=lambda place: free[place].get(announced.GUEST, 0.0))
             for name, amount in group.needed.items():
                 free[address][name] -= amount
             self._give(heapq.heappop(group.heap)[-1], workers[address], group.needed)
@@ -252,7 +262,7 @@ class Sweep:
 
     def _take(self, happening: Happening) -> None:
         match happening:
-            case clusters.Workers(seen):
+            case Workers(seen):
                 self._see(seen)
             case Started(key):
                 self._start(key)
@@ -391,7 +401,7 @@ class Sweep:
         jobs = [job for *_, job in sorted(group.heap, key=lambda one: one[:2])]
         group.heap.clear()
         for job in jobs:
-            can = "build" if clusters.BUILD in group.needed else "boot"
+            can = "build" if announced.BUILD in group.needed else "boot"
             line = f"no worker can {can} {job.build.kernel}"
             dropped = [job] if job.cell is not None else self._waiting.pop(job.build, [])
             self._give_up(dropped, line)

@@ -20,7 +20,8 @@ from harness.core import typed_json
 from harness.core.cache import Cache, file_sha256
 from harness.core.paths import REPO
 from harness.jobs import cli
-from harness.sweep import cluster
+from harness.sweep import announced, cluster
+from harness.sweep.address import Tls
 from harness.sweep.cell import Cell
 from harness.sweep.work import Here
 
@@ -68,9 +69,9 @@ def worker_command(cache: Path) -> Callable[[str, int], Sequence[str]]:
 
 def worker(address: str, name: str, cache: str, guests: str, builds: str, code: str) -> None:
     names = ("CA", "CERT", "KEY")
-    tls = cluster.Tls(*(os.environ.get(f"INVOKE_GOLDFISH_OOM_TLS_{one}", "") for one in names))
+    tls = Tls(*(os.environ.get(f"INVOKE_GOLDFISH_OOM_TLS_{one}", "") for one in names))
     kernels = (KERNEL,) if builds else ()
-    can = cluster.announced(code or cluster.this_code(), int(guests), (KERNEL,), kernels)
+    can = announced.announced(code or announced.this_code(), int(guests), (KERNEL,), kernels)
     here = Here(Cache(Path(cache)), program=PROGRAM, grace=5.0)
     served = cluster.WorkerOptions(address, name, can, tls, patience=20.0)
     cluster.serve(served, here, lambda: None)

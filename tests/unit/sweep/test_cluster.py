@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import InfrastructureError, UsageError
-from harness.sweep import cluster
-from harness.sweep.cluster import NO_TLS, Tls
+from harness.sweep import announced, cluster
+from harness.sweep.address import NO_TLS, Tls, checked
 
 
 @pytest.fixture
@@ -26,41 +26,41 @@ def tls(tmp_path: Path) -> Tls:
     ],
 )
 def test_an_address(given: str, found: str) -> None:
-    assert cluster.checked(given, NO_TLS) == found
+    assert checked(given, NO_TLS) == found
 
 
 @pytest.mark.parametrize("given", ["", "host", "tcp://host", "http://host:1", "tcp://:1", "host:x"])
 def test_what_is_no_address(given: str) -> None:
     with pytest.raises(UsageError, match="not a scheduler's address"):
-        cluster.checked(given, NO_TLS)
+        checked(given, NO_TLS)
 
 
 def test_tls_and_the_address_fit(tls: Tls, tmp_path: Path) -> None:
-    assert cluster.checked("tls://host:1", tls) == "tls://host:1"
+    assert checked("tls://host:1", tls) == "tls://host:1"
     with pytest.raises(UsageError, match="needs the files"):
-        cluster.checked("tls://host:1", Tls(tls.ca, tls.cert))
+        checked("tls://host:1", Tls(tls.ca, tls.cert))
     with pytest.raises(UsageError, match="has none"):
-        cluster.checked("host:1", tls)
+        checked("host:1", tls)
     with pytest.raises(UsageError, match="there is no file"):
-        cluster.checked("tls://host:1", Tls(tls.ca, tls.cert, str(tmp_path / "none")))
+        checked("tls://host:1", Tls(tls.ca, tls.cert, str(tmp_path / "none")))
     assert (Path(tls.key).stat().st_mode & 0o777) == 0o600
 
 
 def test_what_a_worker_announces_is_what_orders_need() -> None:
-    has = cluster.announced("code", 2, ("a", "b"), ("a",))
+    has = announced.announced("code", 2, ("a", "b"), ("a",))
     for needed in (
-        cluster.needs("b", "code", guest=True, build=False),
-        cluster.needs("a", "code", guest=True, build=True),
-        cluster.needs("a", "code", guest=False, build=True),
+        announced.needs("b", "code", guest=True, build=False),
+        announced.needs("a", "code", guest=True, build=True),
+        announced.needs("a", "code", guest=False, build=True),
     ):
         assert all(has.get(name, 0) >= amount for name, amount in needed.items())
     for needed in (
-        cluster.needs("c", "code", guest=True, build=False),
-        cluster.needs("b", "code", guest=False, build=True),
-        cluster.needs("a", "other", guest=True, build=False),
+        announced.needs("c", "code", guest=True, build=False),
+        announced.needs("b", "code", guest=False, build=True),
+        announced.needs("a", "other", guest=True, build=False),
     ):
         assert not all(has.get(name, 0) >= amount for name, amount in needed.items())
-    assert cluster.BUILD not in cluster.announced("code", 2, ("a",), ())
+    assert announced.BUILD not in announced.announced("code", 2, ("a",), ())
 
 
 def test_no_scheduler_answers() -> None:

@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 import pytest
 
 from harness.core.errors import InfrastructureError
-from harness.sweep import cluster, engine
+from harness.sweep import announced, engine
+from harness.sweep.announced import Seen
 from harness.sweep.cell import Build, Cell
-from harness.sweep.cluster import (
+from harness.sweep.engine import Sweep, Terms
+from harness.sweep.happening import (
     Asked,
     Finished,
     Gone,
     Happening,
     Lost,
     Over,
-    Seen,
     Started,
     Workers,
 )
-from harness.sweep.engine import Sweep, Terms
 from harness.sweep.result import Attempt
 from harness.sweep.work import BUILD, Ended, Order
 
@@ -32,7 +32,7 @@ PASS, SHA = Ended(0, "PASS", packed=b"folder"), "ab" * 32
 
 
 def worker(name: str, guests: int = 1, builds: Sequence[str] = (), code: str = CODE) -> Seen:
-    return Seen(name, f"tcp://{name}", cluster.announced(code, guests, ("one", "two"), builds))
+    return Seen(name, f"tcp://{name}", announced.announced(code, guests, ("one", "two"), builds))
 
 
 def cell(name: str, build: Build = ONE, task: str = "emulator-test") -> Cell:

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""What a worker of a sweep announces, and what an order needs of one. Pure, but for this_code()."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from harness.core.cache import digest, tree_digest
+from harness.core.paths import REPO
+
+# What a worker announces: how many guests and builds at a time; the version of its code; and for
+# each kernel whether it can boot and build it. What has no limit is announced as this many.
+GUEST, BUILD = "guest", "build"
+_ANY = 1_000_000.0
+
+
+def this_code() -> str:
+    """Return a key over the code that a sweep and its workers must share, and its interpreter."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return digest(tree_digest(REPO / "harness"), python, version("distributed"))
+
+
+def _code(key: str) -> str:
+    return f"harness {key}"
+
+
+def boots(kernel: str) -> str:
+    """Return the name under which a worker announces that it can boot a kernel."""
+    return f"boots {kernel}"
+
+
+def builds(kernel: str) -> str:
+    """Return the name under which a worker announces that it can build a kernel."""
+    return f"builds {kernel}"
+
+
+def announced(
+    code: str, guests: int, bootable: Sequence[str], buildable: Sequence[str]
+) -> dict[str, float]:
+    """Return what a worker announces that runs `guests` guests of these kernels."""
+    found = {GUEST: float(guests), _code(code): _ANY}
+    found |= {boots(kernel): _ANY for kernel in bootable}
+    if buildable:
+        # Two builds would compete for the same CPUs.
+        found |= {BUILD: 1.0, **{builds(kernel): _ANY for kernel in buildable}}
+    return found
+
+
+def needs(kernel: str, code: str, *, guest: bool, build: bool) -> dict[str, float]:
+    """Return what an order needs of a worker."""
+    found = {_code(code): 1.0}
+    if guest:
+        found |= {GUEST: 1.0, boots(kernel): 1.0}
+    if build:
+        found |= {BUILD: 1.0, builds(kernel): 1.0}
+    return found
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A worker of the cluster, with what it has announced."""
+
+    name: str
+    address: str
+    resources: Mapping[str, float]
+
+    def is_of(self, code: str) -> bool:
+        """Whether its harness is the one with this key."""
+        return _code(code) in self.resources
