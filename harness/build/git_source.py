@@ -34,14 +34,6 @@ _SILENT_SECONDS = 120
 OTHER_SOURCE = "give a source by hand: --source DIRECTORY|TARBALL|URL@COMMIT"
 
 
-# Old kernels have objects that git refuses under strict settings; their hashes prove that they are
-# the requested ones.
-FETCH_SETTINGS = (
-    *("-c", "fetch.fsckObjects=false"),
-    *("-c", "http.lowSpeedLimit=1", "-c", f"http.lowSpeedTime={_SILENT_SECONDS}"),
-)
-
-
 def is_url(source: str) -> bool:
     """Return whether this has the form of a git URL."""
     return _URL.match(source) is not None
@@ -109,10 +101,20 @@ def git_argv(tree: Path) -> list[str]:
     return [*words, "-c", "advice.detachedHead=false", "-c", "init.defaultBranch=main"]
 
 
+def fetch_settings() -> list[str]:
+    """Return the settings with which git fetches a kernel's commits."""
+    return [
+        # Old kernels have objects that git refuses under strict settings; their hashes prove that
+        # they are the requested ones.
+        *("-c", "fetch.fsckObjects=false"),
+        *("-c", "http.lowSpeedLimit=1", "-c", f"http.lowSpeedTime={_SILENT_SECONDS}"),
+    ]
+
+
 def fetch_argv(tree: Path, url: str, commit: str) -> list[str]:
     """Return the command that fetches one commit without history."""
     words = ["fetch", "--progress", "--depth=1", "--no-tags", "--end-of-options", url, commit]
-    return [*git_argv(tree), *FETCH_SETTINGS, *words]
+    return [*git_argv(tree), *fetch_settings(), *words]
 
 
 def checkout(ws: Workspace, url: str, commit: str, tree: Path, note: Callable[[str], None]) -> None:

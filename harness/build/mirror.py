@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from harness.build.bisection import Repository
-from harness.build.git_source import FETCH_SETTINGS, PROGRESS, git_argv, is_url
+from harness.build.git_source import PROGRESS, fetch_settings, git_argv, is_url
 from harness.core.cache import digest
 from harness.core.errors import SourceError, UsageError
 from harness.core.process import RunOptions, run
@@ -75,7 +75,7 @@ def _fetched(ws: Workspace, url: str, names: tuple[str, ...]) -> tuple[Repositor
             run(
                 [
                     *git_argv(folder),
-                    *FETCH_SETTINGS,
+                    *fetch_settings(),
                     *words,
                     *(f"+{n}:{r}" for n, r in refs.items()),
                 ],
