@@ -80,8 +80,11 @@ def run(ws: Workspace, options: Options) -> int:
         raise UsageError("a sweep is of one matrix", hint="./inv sweep FILE, or --resume DIR")
     if options.scheduler and options.jobs:
         raise UsageError("each worker has its own --jobs", hint="./inv worker --jobs")
+    # What is wrong here is told before there is a folder.
     if options.scheduler:
         checked(options.scheduler, options.tls)
+    else:
+        workers.ability(options.jobs, targets=TARGETS)
     ws.reporter.run_begin(options.command)
     with _store(options) as store:
         ws.reporter.say(f"results: {store.folder}")
