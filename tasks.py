@@ -754,6 +754,6 @@ def test(ctx: Context) -> None:
     from harness.jobs import checks, cli
 
     ws, target = _workspace(ctx), _target(ctx, "linux-6.1")
-    boot_tests = checks.boot_tests(target)
+    boot_tests = checks.boot_tests(target, without=checks.LONG_BOOT_TESTS)
     checks.run(ws, checks.LINT, checks.UNIT_TESTS, checks.BROWSER_TESTS, boot_tests)
     cli.finish(benchmark.run(ws, target, quick=True, results=_results(ctx)))

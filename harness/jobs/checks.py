@@ -83,6 +83,8 @@ LINT = (
     Check("shellcheck", lambda: (_beside_python("shellcheck"), "-s", "sh", *shell_scripts())),
 )
 UNIT_TESTS = (Check("unit tests", lambda: _unit_tests(usable_cpus()), shown=True),)
+# Tests that are too long to run at every push: this one builds a kernel from its first file on.
+LONG_BOOT_TESTS = ("bisect",)
 BROWSER_TESTS = (Check("browser tests", _python("pytest", "tests/browser"), shown=True),)
 
 
@@ -100,12 +102,14 @@ def on_source(ws: Workspace, target: Target, source: str | None) -> Target:
     return replace(target, given_source=str(path.absolute()) if path.exists() else source)
 
 
-def boot_tests(target: Target, jobs: str = "", files: Sequence[str] = ()) -> tuple[Check, ...]:
+def boot_tests(
+    target: Target, jobs: str = "", files: Sequence[str] = (), without: Sequence[str] = ()
+) -> tuple[Check, ...]:
     """Return the tests that boot the target's kernel, for guests side by side.
 
     `jobs` is the number of guests, as in pool.count_of(); the tests of one file run on the
     same guest. `files` are the only files of tests to run, as boot_test_file() takes them;
-    without any, all run. Raise UsageError for a wrong number or file.
+    without any, all run but those in `without`. Raise UsageError for a wrong number or file.
     """
     chosen = list(dict.fromkeys(boot_test_file(name) for name in files))
     count = count_of(jobs, target, len(chosen or boot_test_files()))
@@ -115,6 +119,7 @@ def boot_tests(target: Target, jobs: str = "", files: Sequence[str] = ()) -> tup
         "--kernel",
         target.name,
     ]
+    words += [f"--ignore={boot_test_file(name)}" for name in without]
     words += ["--source", target.given_source] if target.given_source else []
     words += ["--debug-kernel"] if target.debug else []
     words += ["--toolchain", target.toolchain] if target.is_llvm else []

@@ -119,6 +119,11 @@ def test_a_source_is_looked_at_before_the_tests_and_named_from_anywhere(
         checks.on_source(fake.ws, fake.target, "nowhere")
 
 
+def test_some_boot_tests_are_left_out() -> None:
+    (check,) = checks.boot_tests(LINUX_6_1, "1", without=checks.LONG_BOOT_TESTS)
+    assert "--ignore=tests/boot/test_bisect.py" in check.argv()
+
+
 def test_no_more_guests_than_files_of_boot_tests() -> None:
     with pytest.raises(UsageError, match="60 guests are too many"):
         checks.boot_tests(LINUX_6_1, "60")
