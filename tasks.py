@@ -449,7 +449,12 @@ def bisect(
         kcidb_origin=defaults.kcidb_origin,
     )
     options = BisectOptions(
-        test=test, source=repository, good=good, bad=bad, boot_fails_is_bad=boot_fails_is_bad
+        test=test,
+        source=repository,
+        good=good,
+        bad=bad,
+        boot_fails_is_bad=boot_fails_is_bad,
+        results=_results(ctx),
     )
     cli.finish(job.run(_workspace(ctx), options))
 
@@ -509,7 +514,7 @@ def fuzz(
     help={
         "file": "the matrix: a TOML file, as docs/sweeps.md describes",
         "list": "only print its cells, with a guess of how long they take",
-        "json": "with --list: print them as JSON, as the matrix of a CI workflow",
+        "json": "print them as JSON, as the matrix of a CI workflow",
         "scheduler": "where workers are: tcp://HOST:PORT, or tls:// (configuration: tls_ca, "
         "tls_cert, tls_key); default: workers of this machine",
         "jobs": "how many guests side by side on this machine (default: by CPUs and free memory)",

@@ -70,7 +70,15 @@ def _fetched(ws: Workspace, url: str, names: tuple[str, ...]) -> tuple[Repositor
             if found := PROGRESS.fullmatch(line.strip()):
                 phase.note(f"{found['what'].lower()}: {found['percent']} %")
 
-        words = ["fetch", "--progress", "--no-tags", "--no-auto-gc", "--refmap=", url]
+        words = [
+            "fetch",
+            "--progress",
+            "--no-tags",
+            "--no-auto-gc",
+            "--refmap=",
+            "--end-of-options",
+            url,
+        ]
         try:
             run(
                 [

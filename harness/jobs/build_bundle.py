@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """`bundle --build`: puts what emulator-test would boot into one file, without a run.
 
-The same build gives the same bytes on every machine: the file says nothing about the one that it
-was made on, and what it is called does not count.
+The same command on the same source gives the same bytes on every machine: the file does not say on
+which one it was made, and its name does not count.
 """
 
 from __future__ import annotations

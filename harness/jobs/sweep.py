@@ -32,6 +32,8 @@ from harness.targets.table import TARGETS
 from harness.ui.progress import Phase
 from harness.ui.workspace import Workspace
 
+# How many files that were left out are named; all are in the cell's folder.
+_MOST_NAMES = 5
 # Of a worker of this machine: from the scheduler's address and the worker's number.
 WorkerCommand = Callable[[str, int], Sequence[str]]
 
@@ -205,7 +207,9 @@ class _Books:
             why = "" if kept.status == 0 else f": {kept.line}"
             self.say(f"{done}  {status.word}  {title}  {where}{why}")
             if ended is not None and ended.left_out:
-                self.say(f"  too large to be sent back: {', '.join(ended.left_out)}")
+                names = ", ".join(map(visible, ended.left_out[:_MOST_NAMES]))
+                more = ", …" if len(ended.left_out) > _MOST_NAMES else ""
+                self.say(f"  too large to be sent back: {names}{more}")
         self._show()
 
     def keep_bundle(self, sha256: str, data: bytes) -> None:

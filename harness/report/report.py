@@ -32,7 +32,7 @@ _MATRIX_PAGE = "matrix.html"
 COMMAND = "command.txt"
 _HINT = "./inv emulator-test makes another"
 # Result files of other tasks, which have no such page.
-_OTHERS = ((FUZZ, "a run of fuzz"), ("bench.json", "a run of bench"))
+_OTHERS = ((FUZZ, "a run of fuzz"), ("bench.json", "a run of bench"), ("bisect.json", "a bisect"))
 _Part = TypeVar("_Part")
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
@@ -53,7 +53,7 @@ _INDEX_TITLE = "<title>Results ("
 _TIME = "%Y%m%d-%H%M%S"
 _RESULT = re.compile(r"\d{8}-\d{6}-")
 # Files of which each result that is not empty has one, at least.
-_MADE = ("command.txt", CONSOLE_LOG, "adb.log", "commands.log", "matrix.json")
+_MADE = ("command.txt", CONSOLE_LOG, "adb.log", "commands.log", "matrix.json", "bisect.json")
 
 
 class ResultFolder:
@@ -147,8 +147,12 @@ def _is_ours(path: Path) -> bool:
     if not _RESULT.match(path.name) or not path.is_dir():
         return False
     # Somebody else may name folders by the time, too. A run that was killed may leave none.
-    inside = [one.name for one in path.rglob("*")]
-    return not inside or any(name in _MADE for name in inside)
+    inside = {one.name for place in (path, *path.glob("guest*")) for one in _listed(place)}
+    return not inside or not inside.isdisjoint(_MADE)
+
+
+def _listed(folder: Path) -> Iterable[Path]:
+    return folder.iterdir() if folder.is_dir() else ()
 
 
 def scenario_table(judged: Sequence[ScenarioResult]) -> Table:

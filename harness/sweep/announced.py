@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from harness.core.cache import digest, tree_digest
-from harness.core.paths import REPO
+from harness.core.paths import BOOT_TESTS, KERNEL_PATCHES, MODULES, NDK_TESTS, REPO
 
 # What a worker announces: how many guests and builds at a time; the version of its code; and for
 # each kernel whether it can boot and build it. What has no limit is announced as this many.
@@ -20,7 +20,8 @@ _ANY = 1_000_000.0
 def this_code() -> str:
     """Return a key over the code that a sweep and its workers must share, and its interpreter."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return digest(tree_digest(REPO / "harness"), python, version("distributed"))
+    parts = (REPO / "harness", KERNEL_PATCHES, MODULES, NDK_TESTS, BOOT_TESTS, REPO / "tasks.py")
+    return digest(tree_digest(*parts), python, version("distributed"))
 
 
 def _code(key: str) -> str:

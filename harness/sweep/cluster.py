@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future as ThreadFuture
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -42,7 +42,7 @@ from harness.core.ports import LOOPBACK
 from harness.core.text import visible
 from harness.sweep import keeper, work
 from harness.sweep.address import NO_TLS, Tls
-from harness.sweep.announced import GUEST, Seen
+from harness.sweep.announced import BUILD, GUEST, Seen
 from harness.sweep.happening import (
     Asked,
     Finished,
@@ -64,6 +64,8 @@ _WATCH_SECONDS = 0.5
 _ANSWER_SECONDS = 30.0
 # A worker's works have so long to end after the grace of their commands.
 _CLOSE_SECONDS = 45.0
+# The longest line that a worker's word may become, in characters.
+_MOST_TOLD = 500
 # Why dask says that an order was cancelled.
 _NO_CONNECTION = "scheduler-connection-lost"
 _LOGGERS = ("asyncio", "bokeh", "dask", "distributed", "distributed.client", "distributed.gc")
@@ -159,6 +161,8 @@ class Cluster:
     _queue: queue.SimpleQueue[Happening] = field(default_factory=queue.SimpleQueue)
     _flights: dict[str, _Flight] = field(default_factory=dict)
     _seen: tuple[Seen, ...] | None = None
+    # The bundles that are being sent: to whom, and which.
+    _giving: set[tuple[str, str]] = field(default_factory=set)
 
     async def open(self, patience: float) -> None:
         """Connect. Raise InfrastructureError if no scheduler answers."""
@@ -195,28 +199,34 @@ class Cluster:
         self._loop.start(self._submit(order.key, text, worker.address, dict(needed)))
 
     async def _submit(self, key: str, text: str, address: str, needed: dict[str, float]) -> None:
-        future = self._client.submit(
-            _remote_perform(),
-            text,
-            self.topic,
-            key=key,
-            workers=[address],
-            allow_other_workers=False,
-            resources=needed,
-            retries=0,
-            pure=False,
-        )
+        try:
+            future = self._client.submit(
+                _remote_perform(),
+                text,
+                self.topic,
+                key=key,
+                workers=[address],
+                allow_other_workers=False,
+                resources=needed,
+                retries=0,
+                pure=False,
+            )
+        except Exception as error:
+            self._queue.put(Lost(key, _why(error)))
+            return
         self._flights[key] = flight = _Flight(address, future)
         happened: Happening
         try:
-            happened = Finished(key, work.read_ended(await future))
+            ended = work.read_ended(await future)
+            # It may be from another sweep's worker, or from a program that printed no line ends.
+            happened = Finished(key, replace(ended, line=visible(ended.line)[:_MOST_TOLD]))
         except FutureCancelledError as error:
             # A client that has lost its connection gives up all that it has submitted.
             happened = Gone() if error.reason == _NO_CONNECTION else Lost(key)
         except (KilledWorker, asyncio.CancelledError):
             happened = Lost(key)
         except Exception as error:
-            happened = Lost(key, visible(f"{type(error).__name__}: {error}"))
+            happened = Lost(key, _why(error))
         if self._flights.pop(key, None) is not None and not flight.cancelled:
             self._queue.put(happened)
         # Otherwise the scheduler would keep its result.
@@ -239,9 +249,16 @@ class Cluster:
         self._loop.start(self._give(address, sha256, data))
 
     async def _give(self, address: str, sha256: str, data: bytes) -> None:
-        # If it does not arrive, the worker asks again.
-        with suppress(Exception):
-            await self._client.run(_remote_put(), sha256, data, workers=[address])
+        # A worker asks again and again; over a slow network one copy is on its way for long.
+        if (address, sha256) in self._giving:
+            return
+        self._giving.add((address, sha256))
+        try:
+            # If it does not arrive, the worker asks again.
+            with suppress(Exception):
+                await self._client.run(_remote_put(), sha256, data, workers=[address])
+        finally:
+            self._giving.discard((address, sha256))
 
     def _take(self, event: tuple[float, Mapping[str, str]]) -> None:
         """Pass on what a worker says; called in the loop."""
@@ -256,20 +273,22 @@ class Cluster:
 
     async def _watching(self) -> None:
         """Look at the workers, again and again."""
-        while self._client.status == "running":
-            try:
+        try:
+            while self._client.status == "running":
                 asked = self._client.scheduler.identity(n_workers=-1)
                 told = await asyncio.wait_for(asked, _ANSWER_SECONDS)
-            except (OSError, TimeoutError, AttributeError):
-                break
-            self._see(told["workers"])
-            await asyncio.sleep(_WATCH_SECONDS)
-        # Also if the client connects again: it has lost its orders.
-        self._queue.put(Gone())
+                self._see(told["workers"])
+                await asyncio.sleep(_WATCH_SECONDS)
+        except (OSError, TimeoutError, AttributeError):
+            pass
+        finally:
+            # Whatever ended it: a sweep that hears of nothing any more would wait for ever. Also if
+            # the client connects again: it has lost its orders.
+            self._queue.put(Gone())
 
     def _see(self, found: Mapping[str, Mapping[str, Any]]) -> None:
         seen = tuple(
-            Seen(str(one["name"]), address, dict(one["resources"]))
+            Seen(visible(str(one["name"])), address, dict(one["resources"]))
             for address, one in found.items()
             if one.get("status") in ("running", "paused")
         )
@@ -282,6 +301,10 @@ class Cluster:
                 flight.cancelled = True
                 self._queue.put(Lost(key))
                 self._loop.start(self._cancel((key,)))
+
+
+def _why(error: Exception) -> str:
+    return visible(f"{type(error).__name__}: {error}")[:_MOST_TOLD]
 
 
 def no_scheduler(address: str) -> InfrastructureError:
@@ -573,7 +596,8 @@ async def _registered(options: WorkerOptions, folder: str) -> Worker:
         worker: Worker = await Worker(
             options.scheduler,
             name=options.name,
-            nthreads=max(1, round(options.resources[GUEST])),
+            # As many as orders that it may be given: no cell waits behind a build.
+            nthreads=max(1, round(options.resources[GUEST] + options.resources.get(BUILD, 0))),
             resources=dict(options.resources),
             memory_limit=0,
             local_directory=folder,

@@ -40,6 +40,8 @@ _TRIES = 2
 # How long, in seconds, a worker that can do what is left is waited for.
 PATIENCE_SECONDS = 60.0
 _TICK_SECONDS = 0.5
+# How often in a row a worker may be lost before a cell begins on it: it might be the cell's fault.
+_MOST_UNBEGUN = 5
 # After so long the user is told what the sweep waits for; workers of this machine take less.
 _WAIT_SECONDS = 15.0
 # After the grace of commands that are stopped, workers have so long to say that they have.
@@ -95,7 +97,8 @@ class Books(Protocol):
 class _Job:
     """A cell, or a build, that is to be done: those of the lowest rank first.
 
-    `number` is the cell's. `lost` counts the workers that were lost with it.
+    `number` is the cell's. `lost` counts the workers that were lost with it, `unbegun` those that
+    were lost before they had begun it.
     """
 
     rank: int
@@ -103,6 +106,7 @@ class _Job:
     cell: Cell | None = None
     number: int | None = None
     lost: int = 0
+    unbegun: int = 0
 
     @property
     def title(self) -> str:
@@ -158,6 +162,8 @@ class Sweep:
         self._workers: tuple[Seen, ...] = ()
         # By address: why a worker is not used.
         self._aside: dict[str, str] = {}
+        # By address: workers that end, and get nothing more to do.
+        self._ending: set[str] = set()
         self._has_waited = False
         # By order: where something runs for it.
         self._busy: dict[str, str] = {}
@@ -296,6 +302,7 @@ class Sweep:
         job = flight.job
         if ended.status is None:
             # It was stopped, though not from here: its worker ends.
+            self._ending.add(flight.worker.address)
             self._lose(flight, "", ended.line)
             return
         if ended.full:
@@ -324,8 +331,9 @@ class Sweep:
         if why:
             # An error of the worker's own code: it would come again.
             job.lost = _TRIES
-        elif not flight.started:
+        elif not flight.started and job.unbegun < _MOST_UNBEGUN:
             # That was no attempt.
+            job.unbegun += 1
             self._want(job)
             return
         job.lost += 1
@@ -362,7 +370,8 @@ class Sweep:
             self._books.say(f"{worker.name} is not used: {why}")
 
     def _usable(self) -> list[Seen]:
-        return [one for one in self._workers if one.address not in self._aside]
+        unused = self._aside.keys() | self._ending
+        return [one for one in self._workers if one.address not in unused]
 
     def _check_hope(self) -> None:
         """Give up what no worker can do.
@@ -372,7 +381,9 @@ class Sweep:
         if why := self._terms.failed():
             raise InfrastructureError(f"no worker starts here: {why}")
         usable, now = self._usable(), time.monotonic()
-        if self._workers and not usable and not self._flights:
+        # A worker of the right version may still come, but these will not have more space.
+        reasons = [self._aside.get(one.address, _DIFFERS) for one in self._workers]
+        if reasons and _DIFFERS not in reasons and not self._flights:
             raise self._no_worker()
         for group in self._groups.values():
             able = any(_covers(one.resources, group.needed) for one in usable)
@@ -384,12 +395,14 @@ class Sweep:
                 self._has_waited = True
                 self._books.say(f"waiting for a worker: {self._start_one}")
             elif now - group.hopeless >= self._terms.patience:
-                if not usable:
+                if usable:
+                    self._drop(group)
+                elif not self._flights:
                     raise self._no_worker()
-                self._drop(group)
 
     def _no_worker(self) -> InfrastructureError:
-        reasons = [f"{one.name}: {self._aside[one.address]}" for one in self._workers]
+        aside = [one for one in self._workers if one.address in self._aside]
+        reasons = [f"{one.name}: {self._aside[one.address]}" for one in aside]
         why = "; ".join(reasons) or f"there was none for {self._terms.patience:g} s"
         return InfrastructureError(f"no worker can be used: {why}", hint=self._start_one)
 

@@ -81,7 +81,7 @@ def _build(build: Build, cells: list[CellResult]) -> _Object:
 def _test(one: CellResult) -> _Object:
     cell = one.cell
     seed = "" if cell.seed is None else f"seed {cell.seed}"
-    words = (cell.task, cell.trigger, cell.policy, cell.file, seed)
+    words = (cell.task, cell.trigger, cell.policy, cell.file, cell.label, seed)
     found: _Object = {
         "path": path_of(*(word for word in words if word)),
         "status": one.status.value,

@@ -39,7 +39,7 @@ from harness.sweep.matrix_file import (
     place,
     read_file,
 )
-from harness.targets.model import DEFAULT_TOOLCHAIN, TOOLCHAINS
+from harness.targets.model import DEFAULT_TOOLCHAIN, TOOLCHAINS, QemuMachine
 from harness.targets.table import get_target
 
 # Before anything is left out.
@@ -378,6 +378,8 @@ def _check_build(point: _Point, options: BuildOptions) -> None:
     if options.emulator:
         with at("emulator"):
             target = get_target(point.kernel, options.emulator)
+            if not isinstance(target.machine, QemuMachine):
+                raise UsageError("a sweep runs on QEMU only", hint='emulator = "qemu"')
     with at("toolchain", excluded if options.toolchain in TOOLCHAINS else ""):
         target.with_toolchain(options.toolchain or DEFAULT_TOOLCHAIN)
 

@@ -84,9 +84,15 @@ def find_before(results: Path, sweep: SweepResult) -> SweepResult | None:
     for folder in folders:
         if _IN_NAME in folder.name:
             found = _read(folder)
-            if found and found.finished and found.file == sweep.file and found.run != sweep.run:
+            if found and found.finished and found.file == sweep.file and _is_earlier(found, sweep):
                 return found
     return None
+
+
+def _is_earlier(one: SweepResult, other: SweepResult) -> bool:
+    """Return whether one began before the other, as far as that is known."""
+    is_later = one.started and other.started and one.started > other.started
+    return one.run != other.run and not is_later
 
 
 def _read(folder: Path) -> SweepResult | None:

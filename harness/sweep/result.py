@@ -127,7 +127,9 @@ class SweepResult:
         kinds: dict[Cell, set[Status]] = {}
         for one in self.cells:
             kinds.setdefault(same_cell(one.cell), set()).add(one.status)
-        known = {cell for cell, found in kinds.items() if len(found - {Status.MISSING}) > 1}
+        # What has no verdict says nothing about the kernel.
+        unknown = {Status.MISSING, Status.ERROR}
+        known = {cell for cell, found in kinds.items() if len(found - unknown) > 1}
         return frozenset(one.cell.title for one in self.cells if same_cell(one.cell) in known)
 
 

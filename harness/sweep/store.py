@@ -107,8 +107,7 @@ class Store:
                 attempt = replace(attempt, line=line)
             attempt = replace(attempt, folder=name)
         line = typed_json.to_text(_Line(number, attempt), indent=None, exact=True)
-        with disk_full_named(self.folder), (self.folder / ATTEMPTS).open("a") as stream:
-            stream.write(f"{line}\n")
+        _append(self.folder / ATTEMPTS, f"{line}\n".encode())
         self._cells[number] = replace(known, attempts=(*known.attempts, attempt))
         if self._clock() - self._written >= _EVERY_SECONDS:
             self.write()
@@ -171,6 +170,18 @@ def _extract(packed: bytes, folder: Path) -> None:
             if not header.isfile() or header.issparse() or left < 0:
                 raise ValueError(f"{header.name!a} is no plain file, or too large")
             tar.extract(header, folder, filter="data")
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Add a line, or nothing of it: what a full disk cut off would damage the line behind it."""
+    with disk_full_named(path), path.open("ab", buffering=0) as stream:
+        end = stream.seek(0, os.SEEK_END)
+        try:
+            while line:
+                line = line[stream.write(line) :]
+        except BaseException:
+            stream.truncate(end)
+            raise
 
 
 def _put(folder: Path, name: str, text: str) -> None:

@@ -276,8 +276,9 @@ def _place(items: Sequence[Item]) -> Place:
 
 def _column(cell: Cell) -> Column:
     heading = f"{cell.task}, trigger {cell.trigger}" if cell.trigger else cell.task
-    name = " ".join(word for word in (cell.policy, cell.file) if word)
-    title = " ".join(word for word in (cell.task, cell.policy, cell.trigger, cell.file) if word)
+    name = " ".join(word for word in (cell.policy, cell.file, cell.label) if word)
+    words = (cell.task, cell.policy, cell.trigger, cell.file, cell.label)
+    title = " ".join(word for word in words if word)
     return Column(heading, name, cell.policy, cell.trigger, title)
 
 

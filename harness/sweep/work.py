@@ -58,7 +58,7 @@ _KEEPER_SECONDS = 30.0
 _KIND = "sent-bundles"
 _BUNDLE = "bundle.tar.gz"
 # How long a bundle is waited for, and how often it is asked for.
-_SENT_SECONDS = 180.0
+_SENT_SECONDS = 600.0
 _ASK_SECONDS = 10.0
 # With less free space, in bytes, no command is begun: a run needs tens of MB.
 _LEAST_SPACE = 100 << 20
@@ -194,9 +194,10 @@ def perform(order: Order, here: Here, should_stop: Callable[[], bool]) -> Ended:
 
 
 def _perform(order: Order, here: Here, should_stop: Callable[[], bool]) -> Ended:
-    if shutil.disk_usage(tempfile.gettempdir()).free < _LEAST_SPACE:
-        line = f"{_NO_SPACE} on the worker's disk ({tempfile.gettempdir()})"
-        return Ended(EXIT_INFRASTRUCTURE, line, full=True)
+    for place in (tempfile.gettempdir(), here.cache.root):
+        if Path(place).is_dir() and shutil.disk_usage(place).free < _LEAST_SPACE:
+            line = f"{_NO_SPACE} on the worker's disk ({place})"
+            return Ended(EXIT_INFRASTRUCTURE, line, full=True)
     bundle = _bundle(order.bundle, here, should_stop) if order.bundle else None
     with _scratch() as folder:
         output = folder / _BUNDLE

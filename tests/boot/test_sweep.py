@@ -131,6 +131,16 @@ def matrix(target: Target, tmp_path: Path) -> Path:
     return path
 
 
+def guests_of(program: Program, count: int) -> list[psutil.Process]:
+    """Wait until so many guests run at a time, and return them."""
+
+    def look() -> list[psutil.Process] | None:
+        found = program.guests()
+        return found if len(found) == count else None
+
+    return eventually(look, LONG)
+
+
 def sweep_of(results: Path) -> tuple[Path, Any]:
     (folder,) = results.glob("*-sweep-*")
     return folder, json.loads((folder / "matrix.json").read_text())
@@ -174,11 +184,11 @@ def test_two_workers_share_the_cells_and_a_wrong_kernel_fails(
 
 def test_a_killed_worker_and_a_killed_guest(matrix: Path, results: Path) -> None:
     with running("sweep", str(matrix), "--jobs", "2", results=results) as sweep:
-        eventually(lambda: len(sweep.guests()) == 2, LONG)
-        first, second = sweep.guests()
+        first, second = guests_of(sweep, 2)
         worker_of(first).kill()
         eventually(lambda: is_gone(first), LONG)
-        second.kill()
+        with suppress(psutil.NoSuchProcess):
+            second.kill()
         assert sweep.ended() in (0, 3), sweep.lines
     _, found = sweep_of(results)
     # A cell whose worker was lost was run again. The one whose guest was killed is no pass.
@@ -194,8 +204,7 @@ def test_a_killed_worker_and_a_killed_guest(matrix: Path, results: Path) -> None
 def test_an_interrupted_sweep_goes_on(matrix: Path, results: Path) -> None:
     with running("sweep", str(matrix), "--jobs", "1", results=results) as sweep:
         eventually(lambda: any(line.startswith("1/4") for line in sweep.lines), LONG)
-        eventually(lambda: len(sweep.guests()) == 1, LONG)
-        guests = sweep.guests()
+        guests = guests_of(sweep, 1)
         sweep.process.send_signal(signal.SIGINT)
         assert sweep.ended() == 130, sweep.lines
         assert all(is_gone(one) for one in guests)
@@ -227,8 +236,7 @@ def test_a_scheduler_that_dies_takes_every_guest_with_it(matrix: Path, results: 
                 running("worker", address, "--jobs", "2", results=results) as worker,
                 running("sweep", str(matrix), "--scheduler", address, results=results) as sweep,
             ):
-                eventually(lambda: len(worker.guests()) == 2, LONG)
-                guests = worker.guests()
+                guests = guests_of(worker, 2)
                 scheduler.kill()
                 assert sweep.ended() == 3, sweep.lines
                 assert worker.ended() == 3, worker.lines

@@ -185,6 +185,32 @@ def test_a_cell_that_had_not_begun_was_not_tried() -> None:
     assert found.of(cell("a")) == [(0, "PASS")]
 
 
+def test_a_cell_that_never_begins_has_no_verdict_in_the_end() -> None:
+    found = run(FakeCluster([BUILDER], lost(99, started=False)), [cell("a")])
+    assert found.of(cell("a"))[-1] == (None, engine.LOST)
+
+
+def test_a_worker_that_ends_gets_nothing_more() -> None:
+    def answer(order: Order, name: str) -> list[Happening]:
+        if name == "w2":
+            return [Started(order.key), Finished(order.key, Ended(None, "stopped"))]
+        return done(order, name)
+
+    cells = [cell(str(number)) for number in range(5)]
+    found = FakeCluster([BUILDER, worker("w2", 1)], answer)
+    books = run(found, cells)
+    assert all(books.of(one)[-1] == (0, "PASS") for one in cells)
+    assert [name for _, name in found.orders].count("w2") == 1
+
+
+def test_a_worker_that_comes_after_one_of_another_version_is_waited_for() -> None:
+    other = worker("other", 1, ("one",), "another")
+    found = FakeCluster([other], done)
+    found.workers.append(BUILDER)
+    found.see()
+    assert run(found, [cell("a")]).of(cell("a")) == [(0, "PASS")]
+
+
 def test_each_attempt_has_its_own_key() -> None:
     keys: list[str] = []
 

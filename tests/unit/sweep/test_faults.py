@@ -35,9 +35,9 @@ def test_a_sweep_with_every_end(world: World) -> None:
     assert found["c2"].headline == "error: the guest did not come up"
     assert found["c5"].headline == "error: QEMU ended by itself"
     assert found["unbuilt"].headline.endswith(": error: the compiler is missing")
-    # Each kernel is built once, and goes to both workers.
+    # Each kernel is built once, whoever builds it.
     assert len(world.lines_of("builds")) == 2
-    assert set(world.sweep().workers) == {"worker-1", "worker-2"}
+    assert set(world.sweep().workers) <= {"worker-1", "worker-2"}
     assert len(world.lines_of("started")) == 8
     folder = world.sweep_folder()
     for one in found.values():

@@ -8,6 +8,7 @@ import os
 import re
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -23,6 +24,7 @@ from harness.core.errors import InfrastructureError
 from harness.report import report
 from harness.sweep import page as sweep_page
 from harness.sweep.cell import Build, Cell
+from harness.sweep.kcidb import sweep_kcidb
 from harness.sweep.page import find_before
 from harness.sweep.result import MATRIX, CellResult, SweepResult, read, to_text
 
@@ -291,6 +293,9 @@ def test_the_newest_finished_sweep_of_the_same_file_is_the_last(tmp_path: Path) 
     (tmp_path / "20261127-600000-sweep-portability" / MATRIX).mkdir(parents=True)
     (tmp_path / "latest").symlink_to("20261128-201500-sweep-portability")
     assert find_before(tmp_path, now) == wanted
+    # One that began later, as a resumed sweep may see, is not what was before.
+    late = replace(now, started=datetime(2020, 1, 1, tzinfo=UTC))
+    assert find_before(tmp_path, late) is None
 
 
 def test_no_results_have_no_last_sweep(tmp_path: Path) -> None:
@@ -344,3 +349,20 @@ def test_the_index_lists_sweeps_with_their_last_line(tmp_path: Path) -> None:
         "./20261128-191500-sweep-portability/matrix.html",
         "./20261128-171500-sweep-x/",
     }
+
+
+def test_runs_of_different_names_are_no_repetitions() -> None:
+    quick, full = (Cell(BUILDS[0], "bench", label=name) for name in ("quick", "full"))
+    found = sweeps.sweep([ended(quick, 0, "PASS"), ended(full, 1, "FAIL: a goal")])
+    text = shown(found)
+    assert "repetition" not in text
+    assert not found.flaky()
+    paths = re.findall(r'"path": "([^"]*)"', json.dumps(sweep_kcidb(found)))
+    assert len(set(paths)) == 2
+
+
+def test_what_has_no_verdict_makes_no_cell_flaky() -> None:
+    cells = [Cell(BUILDS[0], "bench", repetition=number) for number in (1, 2)]
+    lost = sweeps.sweep([ended(cells[0], 0, "PASS"), ended(cells[1], 3, "the worker was lost")])
+    assert not lost.flaky()
+    assert len(sweeps.sweep([ended(cells[0], 0, "P"), ended(cells[1], 1, "F")]).flaky()) == 2

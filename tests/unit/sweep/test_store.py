@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import io
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -157,6 +158,23 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(DiskFullError):
             made.add(0, PASSED, packed())
         assert list(made.todo) == [0, 1, 2, 3]
+
+
+def test_a_line_that_does_not_fit_leaves_no_part_of_it(tmp_path: Path) -> None:
+    with new(tmp_path) as made:
+        made.add(0, PASSED)
+        path = made.folder / "attempts.jsonl"
+        before = path.read_bytes()
+        old = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, old[1]))
+        try:
+            with pytest.raises(OSError, match="too large"):
+                made.add(1, PASSED)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        assert path.read_bytes() == before
+        made.add(2, PASSED)
+    assert [bool(one.attempts) for one in store.load(made.folder).cells[:3]] == [True, False, True]
 
 
 def test_bundles_go_at_the_end(tmp_path: Path) -> None:
