@@ -29,6 +29,7 @@ from harness.core.cache import Cache
 from harness.core.errors import UsageError
 from harness.core.paths import REPO, RESULTS
 from harness.jobs import (
+    bisect,
     boot,
     checks,
     doctor,
@@ -37,6 +38,7 @@ from harness.jobs import (
     replay,
     setup,
     stored,
+    sweep,
     sweep_list,
 )
 from harness.jobs.cli import StatusError
@@ -508,14 +510,18 @@ def test_results_are_where_the_configuration_says(
     ctx.goldfish_oom.results = "here"
     tested, fuzzed, measured = jobs.of(emulator_test), jobs.of(fuzz), jobs.of(bench)
     booted, cleaned = jobs.of(boot), jobs.of(stored, "clean", returns=None)
+    bisected, swept = jobs.of(bisect), jobs.of(sweep)
+    tasks.bisect(ctx, source="linux", good="a", bad="b")
+    tasks.sweep(ctx, "m.toml")
     tasks.emulator_test(ctx)
     tasks.fuzz(ctx)
     tasks.boot(ctx)
     tasks.bench(ctx)
     tasks.clean(ctx)
-    given = [given[0].results for given, _ in (*tested, *fuzzed, *booted)]
+    given = [given[-1].results for given, _ in (*tested, *fuzzed, *booted)]
+    given += [given[-1].results for given, _ in (*bisected, *swept)]
     given += [options["results"] for _, options in (*measured, *cleaned)]
-    assert given == [tmp_path / "here"] * 5
+    assert given == [tmp_path / "here"] * 7
 
 
 def test_replay_passes_its_file_on(jobs: Jobs) -> None:

@@ -150,10 +150,11 @@ def test_clean_leaves_what_is_no_result(tmp_path: Path, said: io.StringIO) -> No
     folder = result(results)
     (results / ".goldfish-oom-removed-1" / "sub").mkdir(parents=True)
     photos = results / "20240101-120000-beach" / "photo.jpg"
+    nested = results / "20240104-120000-thesis" / "data" / "console.log"
     link = results / "20240102-120000-linux-6.1-rss"
     kept = [photos, results / "notes", results / "latest.txt", results / "bench.json"]
-    for path in kept:
-        path.parent.mkdir(exist_ok=True)
+    for path in (*kept, nested):
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     link.symlink_to(photos.parent)
     (results / "20240103-120000-file").touch()
@@ -162,9 +163,10 @@ def test_clean_leaves_what_is_no_result(tmp_path: Path, said: io.StringIO) -> No
     left = {path.name for path in results.iterdir()}
     assert left == {
         *("20240101-120000-beach", "20240102-120000-linux-6.1-rss", "20240103-120000-file"),
-        *("notes", "latest.txt", "bench.json"),
+        *("20240104-120000-thesis", "notes", "latest.txt", "bench.json"),
     }
     assert photos.exists()
+    assert nested.exists()
     assert f"{results / 'notes'} is no result, and stays" in said.getvalue()
 
 
