@@ -83,8 +83,8 @@ LINT = (
     Check("shellcheck", lambda: (_beside_python("shellcheck"), "-s", "sh", *shell_scripts())),
 )
 UNIT_TESTS = (Check("unit tests", lambda: _unit_tests(usable_cpus()), shown=True),)
-# Tests that are too long to run at every push: this one builds a kernel from its first file on.
-LONG_BOOT_TESTS = ("bisect",)
+# Tests that are too long to run at every push: each builds a kernel from its first file on.
+LONG_BOOT_TESTS = ("bisect", "edits")
 BROWSER_TESTS = (Check("browser tests", _python("pytest", "tests/browser"), shown=True),)
 
 
