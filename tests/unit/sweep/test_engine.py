@@ -51,7 +51,8 @@ class FakeCluster:
     given: list[tuple[str, str, bytes]] = field(default_factory=list)
     running: dict[str, set[str]] = field(default_factory=dict)
     most: dict[str, int] = field(default_factory=dict)
-    happenings: list[Happening] = field(default_factory=list)
+    # None: nothing happens for a while.
+    happenings: list[Happening | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.see()
@@ -315,7 +316,7 @@ def test_stop_waits_until_nothing_runs() -> None:
     with pytest.raises(InfrastructureError):
         sweep.run()
     # A cell that has just ended is stopped as well: its result is not known.
-    found.happenings += [Over(keys[0]), Finished(keys[0], PASS), Over(keys[1])]
+    found.happenings += [Over(keys[0]), None, Finished(keys[0], PASS), Over(keys[1])]
     sweep.stop()
     assert sorted(found.cancelled) == sorted(keys)
     assert not found.happenings

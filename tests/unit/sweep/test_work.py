@@ -112,22 +112,37 @@ def test_kill_9_of_any_of_them_ends_all(
     until(lambda: not world.left())
 
 
+_ORPHANS = """
+import subprocess, time
+import psutil
+from harness.sweep import keeper
+
+def children():
+    found = psutil.Process().children(recursive=True)
+    return [one.pid for one in found if one.status() != psutil.STATUS_ZOMBIE]
+
+keeper.become_subreaper()
+kept = subprocess.Popen(["sleep", "1000"])
+killed = subprocess.Popen(["sh", "-c", "sleep 1001 & sleep 1002; true"])
+while len(children()) < 4:
+    time.sleep(0.05)
+killed.kill()
+killed.wait()
+print(len(children()), keeper.kill_descendants(frozenset([kept.pid])), children() == [kept.pid])
+kept.kill()
+"""
+
+
 def test_the_orphans_of_a_killed_keeper_are_killed() -> None:
-    code = (
-        "import os,subprocess,sys,time;from harness.sweep import keeper;keeper.become_subreaper();"
-        "a=subprocess.Popen(['sleep','1000']);"
-        "b=subprocess.Popen(['sh','-c','sleep 1001 & sleep 1002']);"
-        "time.sleep(.2);b.kill();b.wait();print(keeper.kill_descendants(frozenset([a.pid])));"
-        "print(a.poll());a.kill()"
-    )
     done = subprocess.run(
-        [PROGRAM[0], "-c", code],
+        [PROGRAM[0], "-c", _ORPHANS],
         cwd=Path(keeper.__file__).parents[2],
         capture_output=True,
         text=True,
         check=True,
+        timeout=120,
     )
-    assert done.stdout.split() == ["True", "None"]
+    assert done.stdout.split() == ["3", "True", "True"]
 
 
 def test_a_full_disk_is_one_line(world: World, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
