@@ -43,9 +43,9 @@ class _State:
 class WorkTree:
     """A kernel tree to build in.
 
-    There is one for each source, repository, and `Target.tree`; a user's folder has one, whatever
-    its content. `folder` holds the tree, the build folder, and what is recorded about both. Use
-    it under `lock`.
+    There is one for each source, repository, and `Target.work_tree`; a user's folder is one
+    source, whatever its content. `folder` holds the tree, the build folder, and what is recorded
+    about both. Use it under `lock`.
     """
 
     folder: Path
@@ -60,7 +60,7 @@ class WorkTree:
             pristine = UserFolder(source.listing)
             which = f"folder-{digest(os.fsencode(source.listing.root))}"
         name = f"{source.target.name}-{which}-{digest(str(REPO))[:8]}"
-        name += f"-{source.target.tree}" if source.target.tree else ""
+        name += f"-{source.target.work_tree}" if source.target.work_tree else ""
         return cls(ws.cache.root / "trees" / name, pristine)
 
     @property

@@ -67,7 +67,8 @@ class QemuMachine:
     @property
     def title(self) -> str:
         """The machine, described for people."""
-        return f"QEMU's {self.machine}, {self.cpu}, {self.smp} CPUs, {self.memory_mib} MiB"
+        cpus = f"{self.smp} CPU{'s' * (self.smp != 1)}"
+        return f"QEMU's {self.machine}, {self.cpu}, {cpus}, {self.memory_mib} MiB"
 
     def alone(self) -> QemuMachine:
         """Return the machine with one CPU."""
@@ -304,8 +305,7 @@ class Target:
                 "--cross-compile names a GCC, and --toolchain llvm takes clang",
                 hint="only one of them",
             )
-        # Another compiler compiles everything anew.
-        return replace(self, toolchain=name).in_tree(self.tree)
+        return replace(self, toolchain=name)
 
     def checking_itself(self) -> Target:
         """Return the debug variant of the target, which finds its own bugs and is slower."""
@@ -335,11 +335,17 @@ class Target:
         return self.on_machine(machine.alone())
 
     def in_tree(self, name: str) -> Target:
-        """Return the target with a work tree of its own, which each toolchain has of its own."""
-        names = [name] if name else []
-        if self.is_llvm and name.rpartition("-")[2] != LLVM:
-            names.append(LLVM)
-        return replace(self, tree="-".join(names))
+        """Return the target with a work tree of its own."""
+        return replace(self, tree=name)
+
+    @property
+    def work_tree(self) -> str:
+        """What tells the target's work tree from the other ones of its source; may be empty.
+
+        What would have everything compiled anew has one of its own: another compiler, or KASAN.
+        """
+        debug, llvm = "debug" if self.debug else "", LLVM if self.is_llvm else ""
+        return "-".join(filter(None, (self.tree, debug, llvm)))
 
     def on_machine(self, machine: QemuMachine) -> Target:
         """Return the target on another machine of the same kind."""

@@ -104,11 +104,14 @@ def test_clang_builds_the_kernel_and_not_the_programs() -> None:
     assert LINUX_6_1.with_toolchain("gnu") == LINUX_6_1
 
 
-def test_each_compiler_has_work_trees_of_its_own() -> None:
+def test_each_compiler_and_the_debug_kernel_have_work_trees_of_their_own() -> None:
     clang = LINUX_6_1.with_toolchain("llvm")
-    assert (LINUX_6_1.tree, clang.tree, clang.stock().tree) == ("", "llvm", "stock-llvm")
-    assert clang.in_tree("bench").tree == "bench-llvm"
-    assert LINUX_6_1.stock().with_toolchain("llvm").tree == "stock-llvm"
+    assert (LINUX_6_1.work_tree, clang.work_tree) == ("", "llvm")
+    assert (LINUX_6_1.stock().work_tree, clang.stock().work_tree) == ("stock", "stock-llvm")
+    assert LINUX_6_1.checking_itself().work_tree == "debug"
+    assert clang.checking_itself().stock().work_tree == "stock-debug-llvm"
+    assert clang.in_tree("bench").work_tree == "bench-llvm"
+    assert LINUX_6_1.stock().with_toolchain("llvm").work_tree == "stock-llvm"
     assert clang.with_toolchain("llvm") == clang
 
 
