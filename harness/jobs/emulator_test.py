@@ -26,7 +26,7 @@ from harness.core.errors import (
 )
 from harness.core.text import visible
 from harness.jobs import guests
-from harness.jobs.guests import Found, Work
+from harness.jobs.guests import Found, Machines, Work
 from harness.jobs.options import EmulatorTestOptions
 from harness.jobs.pool import Setup, boot_of, count_of
 from harness.machine.session import check_machine
@@ -46,7 +46,6 @@ from harness.scenarios.catalogue import check_trigger, on_stock, policies_of, se
 from harness.scenarios.evidence import UsageSample
 from harness.scenarios.observations import Observations
 from harness.scenarios.verdict import Outcome
-from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
 _MOST_REASONS = 5
@@ -58,13 +57,14 @@ _EVIDENCE_SECONDS = 10.0
 class Run:
     """A run in progress: its work, its result folder, and its results so far.
 
-    `count` guests share the `work`. The lines of `last_words` are printed before the verdict.
+    The `work` is for guests on these `machines`. The lines of `last_words` are printed before the
+    verdict.
     """
 
     ws: Workspace
     options: EmulatorTestOptions
     work: Sequence[Work]
-    count: int
+    machines: Machines
     folder: ResultFolder
     summary: RunResult
     found: list[Found] = field(default_factory=list)
@@ -187,12 +187,6 @@ def _count_of_guests(options: EmulatorTestOptions) -> int:
     return count_of(options.jobs, alone, len(work), guests.WORTH_A_GUEST, more)
 
 
-def _machine_title(target: Target, count: int) -> str:
-    """Return the machine of `count` guests, described for people."""
-    has_two_kinds = count > 1 and target.with_one_cpu() is not target
-    return target.machine.title + (", 1 CPU from guest 2 on" if has_two_kinds else "")
-
-
 def work_of(options: EmulatorTestOptions) -> list[Work]:
     """Return all work, in order. Raise UsageError for an unknown word."""
     scenarios = select(options.scenarios, check_trigger(options.trigger))
@@ -205,6 +199,7 @@ def _begin(ws: Workspace, options: EmulatorTestOptions, count: int) -> Run:
     Raise UsageError as `run` does.
     """
     work, target, command = work_of(options), options.target, options.command()
+    machines = Machines.of(target, work, count)
     policy, trigger = options.policy, options.trigger
     check_origin(options.kcidb_origin)
     folder = ResultFolder.create(options.results, target.name, policy, datetime.now())
@@ -215,22 +210,22 @@ def _begin(ws: Workspace, options: EmulatorTestOptions, count: int) -> Run:
         command=command,
         run=f"{folder.path.name}-{secrets.token_hex(4)}",
         started=datetime.now(UTC),
-        planned=guests.plan(work, count),
+        planned=guests.plan(work, machines.count),
         arch=target.arch,
-        machine=_machine_title(target, count),
+        machine=machines.title,
         kcidb_origin=options.kcidb_origin,
     )
     ws.reporter.run_begin(
         command, kernel=target.name, policy=policy, trigger=trigger, planned=summary.planned
     )
-    return Run(ws, options, work, count, folder, summary)
+    return Run(ws, options, work, machines, folder, summary)
 
 
 def note_built(test: Run, kernel: Kernel, files: Bootable) -> None:
     """Record what will be booted; from now on the run can be bundled."""
     names = tuple(dict.fromkeys(one.scenario.name for one in test.work))
     options = test.options
-    what = Scenarios(options.policy, options.trigger, names, test.count)
+    what = Scenarios(options.policy, options.trigger, names, test.machines.at_once)
     bundle = options.bundle_file
     found = built.record(test.ws.cache, options.target, kernel, files, what, bundle)
     test.note(emulator=found.qemu)
@@ -245,18 +240,19 @@ def _perform(test: Run, files: Bootable) -> None:
     """
     options, target = test.options, test.options.target
     which = "" if target.patched else "stock kernel, "
-    side_by_side = f", {test.count} guests" if test.count > 1 else ""
+    machines = test.machines
+    side_by_side = f", {machines.count} guests" if machines.count > 1 else ""
+    side_by_side += " in turn" if machines.in_turn else ""
     name = f"{which}policy {options.policy}, trigger {options.trigger}{side_by_side}"
-    boot = boot_of(target, files, options.snapshot, options.avd)
-    alone = target.with_one_cpu()
-    further = None if alone is target else replace(boot, target=alone)
-    setup = Setup(test.ws, boot, test.folder, test.count, further)
+    boot = boot_of(machines.first, files, options.snapshot, options.avd)
+    further = None if machines.are_alike else replace(boot, target=machines.others)
+    setup = Setup(test.ws, boot, test.folder, machines.count, further, machines.in_turn)
     try:
         with test.ws.reporter.phase(f"scenarios, {name}"):
             done = guests.Scenarios(setup, options.trigger, test.add).run(test.work)
         test.note(finished=done)
     finally:
-        consoles = {guest: test.folder.console_of(guest) for guest in range(1, test.count + 1)}
+        consoles = {one: test.folder.console_of(one) for one in range(1, machines.count + 1)}
         test.note(reports=find_decoded(consoles, files.vmlinux, target.cross_compile))
         test.save_evidence()
 
@@ -278,7 +274,8 @@ def _compare(test: Run, files: Bootable) -> None:
     )
     work = [replace(one, scenario=on_stock(one.scenario)) for one in test.work]
     options = replace(test.options, target=test.options.target.stock())
-    stock = Run(test.ws, options, work, test.count, folder, summary)
+    machines = Machines.of(options.target, work, test.machines.at_once)
+    stock = Run(test.ws, options, work, machines, folder, summary)
     _perform(stock, files)
     if not stock.summary.passed:
         raise InfrastructureError(

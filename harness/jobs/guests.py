@@ -27,6 +27,7 @@ from harness.scenarios.observations import Observations
 from harness.scenarios.run import observe
 from harness.scenarios.script import events_command, modules_command, uptime_command, watch_command
 from harness.scenarios.verdict import Outcome, ScenarioVerdict, is_by_clock, judge, judge_log
+from harness.targets.model import Target
 from harness.ui.events import Planned
 
 # The kernel log at two points in time; each is judged as a scenario is.
@@ -130,6 +131,47 @@ def plan(work: Sequence[Work], count: int) -> tuple[Planned, ...]:
     )
 
 
+@dataclass(frozen=True)
+class Machines:
+    """The machines of a run's guests: that of the first one, and that of the others.
+
+    There are `count` guests, of which `at_once` run side by side.
+    """
+
+    first: Target
+    others: Target
+    count: int
+    at_once: int
+
+    @classmethod
+    def of(cls, target: Target, work: Sequence[Work], at_once: int) -> Machines:
+        """Return the machines for some work.
+
+        Two CPUs are emulated only for the scenarios that need them, where the target allows it:
+        each would have to wait for the other. So there are at least two guests then.
+        """
+        alone = target.with_one_cpu()
+        needs = {one.scenario.two_cpus for one in work}
+        first = target if True in needs else alone
+        others = alone if False in needs else target
+        return cls(first, others, at_once if first is others else max(at_once, 2), at_once)
+
+    @property
+    def are_alike(self) -> bool:
+        """Whether all guests have the same machine."""
+        return self.first is self.others
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether the guests run one after the other."""
+        return self.count > self.at_once
+
+    @property
+    def title(self) -> str:
+        """A description for people."""
+        return self.first.machine.title + ("" if self.are_alike else ", 1 CPU from guest 2 on")
+
+
 @dataclass
 class _Guest:
     """A running guest. `machine` ends its session; `restarts` counts further sessions."""
@@ -221,9 +263,10 @@ class Scenarios:
         self._found = found
         self._lock = threading.Lock()
         self._died = threading.Event()
-        # Whether some of the work is only for the first guest, and all else only for the others.
-        self._has_two_kinds = False
-        self._pool = Pool(setup, self._open, self._do, self._choose)
+        self._pool = self._pool_of(())
+
+    def _pool_of(self, numbers: Sequence[int]) -> Pool[_Guest, tuple[int, Work], bool]:
+        return Pool(self._setup, self._open, self._do, self._choose, numbers)
 
     def run(self, work: Sequence[Work]) -> bool:
         """Perform the work; return whether all of it was done: a kernel that died ends it.
@@ -231,20 +274,22 @@ class Scenarios:
         Errors of booting pass through. Raise DeviceError if a machine went away.
         """
         lived: list[bool] = []
-        needs = {one.scenario.two_cpus for one in work}
-        self._has_two_kinds = self._setup.has_two_kinds and len(needs) > 1
-        self._pool.run(enumerate(work), lived.append)
-        return len(lived) == len(work) and all(lived) and not self._died.is_set()
+        for numbers in self._setup.turns:
+            self._pool = self._pool_of(numbers)
+            self._pool.run(enumerate(work), lived.append)
+            if self._died.is_set() or not all(lived):
+                return False
+        return len(lived) == len(work)
 
     def _choose(self, number: int, left: Sequence[tuple[int, Work]]) -> int | None:
         """Return the index of the work that a guest takes next; None if there is none for it.
 
-        The first guest may have more CPUs than the others. Then it does only what needs them, if
-        there is such work: for all else it takes longer.
+        The first guest may have more CPUs than the others. Then it does only what needs them: for
+        all else it takes longer.
         """
-        is_first = self._setup.boot_of(number) is self._setup.boot
-        if not self._has_two_kinds:
+        if self._setup.further is None:
             return 0 if left else None
+        is_first = self._setup.boot_of(number) is self._setup.boot
         fit = (index for index, (_, one) in enumerate(left) if one.scenario.two_cpus == is_first)
         return next(fit, None)
 

@@ -38,7 +38,8 @@ _CGROUP = Path("/sys/fs/cgroup")
 class Setup:
     """What the guests boot, the folder for their logs, and how many there are.
 
-    The first guest boots `boot`; `further` is what all others boot, if it is something else.
+    The first guest boots `boot`; `further` is what all others boot, if it is something else. The
+    guests run side by side, or with `in_turn` one after the other.
     """
 
     ws: Workspace
@@ -46,11 +47,13 @@ class Setup:
     folder: ResultFolder
     count: int
     further: Boot | None = None
+    in_turn: bool = False
 
     @property
-    def has_two_kinds(self) -> bool:
-        """Whether the first guest differs from the others."""
-        return self.count > 1 and self.further is not None
+    def turns(self) -> tuple[tuple[int, ...], ...]:
+        """The numbers of the guests that run side by side, for each group after the other."""
+        numbers = tuple(range(1, self.count + 1))
+        return tuple((number,) for number in numbers) if self.in_turn else (numbers,)
 
     def boot_of(self, number: int) -> Boot:
         """Return what a guest boots; guests are numbered from 1."""
@@ -117,9 +120,10 @@ def boot_of(
 class Pool(Generic[Own, Item, Result]):
     """The guests of a run: each takes the next item of the work when it is free.
 
-    `opened` takes the number of a guest, from 1, opens its session by session(), and yields what
-    `do` needs of it; `do` performs an item. Both are called in the guest's own thread. `choose`
-    says which of the remaining items a guest takes next, by its index, or None: see SideBySide.
+    `numbers` are those of the guests; without it, they are all of the setup's. `opened` takes the
+    number of a guest, from 1, opens its session by session(), and yields what `do` needs of it.
+    `do` performs an item. Both are called in the guest's own thread. `choose` says which of the
+    remaining items a guest takes next, by its index, or None: see SideBySide.
     """
 
     def __init__(
@@ -128,11 +132,13 @@ class Pool(Generic[Own, Item, Result]):
         opened: Callable[[int], AbstractContextManager[Own]],
         do: Callable[[Own, Item], Result],
         choose: Callable[[int, Sequence[Item]], int | None] | None = None,
+        numbers: Sequence[int] = (),
     ) -> None:
         self._setup = setup
         self._healths = Healths()
-        chosen = None if choose is None else lambda index, left: choose(index + 1, left)
-        self._side = SideBySide(lambda index: opened(index + 1), do, setup.count, chosen)
+        of = numbers or range(1, setup.count + 1)
+        chosen = None if choose is None else lambda index, left: choose(of[index], left)
+        self._side = SideBySide(lambda index: opened(of[index]), do, len(of), chosen)
 
     def session(self, number: int) -> AbstractContextManager[Session]:
         """Start a guest, and yield its session."""

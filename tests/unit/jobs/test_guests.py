@@ -62,22 +62,83 @@ def test_as_many_guests_as_make_sense(
 
 @pytest.mark.parametrize(
     ("cpus", "free", "count"),
-    # One guest with two CPUs, and others with one.
-    [(1, 64 * GIB, 2), (2, 64 * GIB, 3), (4, 64 * GIB, 5), (64, 64 * GIB, 5), (2, 2 * GIB, 1)],
+    # One guest with two CPUs, and others with one. With little memory they run in turn.
+    [(1, 64 * GIB, 2), (2, 64 * GIB, 3), (4, 64 * GIB, 5), (64, 64 * GIB, 5), (2, 2 * GIB, 2)],
 )
 def test_most_guests_have_one_cpu_and_as_many_as_there_are_make_sense(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, cpus: int, free: int, count: int
 ) -> None:
     machine(monkeypatch, cpus, free)
-    assert bench.run(jobs="") == 0
-    assert len(bench.opened) == count
+    assert bench.run(jobs="", target=LINUX_6_1) == 0
+    assert sorted(cpus_of(bench)) == [*[1] * (count - 1), 2]
+    check_who_did_what(bench)
+
+
+def cpus_of(bench: Bench) -> list[int]:
+    """Return the number of CPUs of each guest, in the order in which they were opened."""
     machines = [one.boot.target.machine for one in bench.opened]
-    found = sorted(one.smp for one in machines if isinstance(one, QemuMachine))
-    assert found == [*[1] * (count - 1), 2]
+    return [one.smp for one in machines if isinstance(one, QemuMachine)]
+
+
+def check_who_did_what(bench: Bench) -> None:
+    """Check that the first guest did what needs two CPUs, and nothing else."""
     needs = {scenario.name: scenario.two_cpus for scenario in SCENARIOS}
     for one in bench.verdict["scenarios"]:
-        if count > 1 and one["scenario"] in needs:
+        if one["scenario"] in needs:
             assert (one["guest"] == 1) == needs[one["scenario"]]
+
+
+def test_one_guest_at_a_time_has_one_cpu_where_that_is_enough(bench: Bench) -> None:
+    running: list[str] = []
+
+    def boot(name: str, _started: Callable[[Health], None]) -> None:
+        if name == "guest2":
+            # All that needs two CPUs has been done, and the first guest's log has been judged.
+            assert {one["guest"] for one in bench.verdict["scenarios"]} == {1}
+            assert bench.verdict["scenarios"][-1]["scenario"] == "whole log"
+        running.append(name)
+
+    bench.boot = boot
+    assert bench.run(jobs="1", target=LINUX_6_1) == 0
+    assert cpus_of(bench) == [2, 1]
+    assert running[1:] == ["guest2"]
+    check_who_did_what(bench)
+    names = [one["scenario"] for one in bench.verdict["scenarios"]]
+    assert names == [
+        *("boot", "boot, guest 2"),
+        *(scenario.name for scenario in SCENARIOS),
+        *("whole log", "whole log, guest 2"),
+    ]
+    assert bench.verdict["machine"].endswith("2 CPUs, 1024 MiB, 1 CPU from guest 2 on")
+    assert "2 guests in turn" in bench.output.getvalue()
+    assert "--jobs 1" in bench.command
+
+
+@pytest.mark.parametrize(
+    ("scenario", "jobs", "cpus"),
+    [("course", "1", [1]), ("many-small", "1", [2]), ("course", "", [1]), ("many-small", "", [2])],
+)
+def test_one_kind_of_guest_is_enough_for_one_kind_of_scenario(
+    bench: Bench, scenario: str, jobs: str, cpus: list[int]
+) -> None:
+    assert bench.run(jobs=jobs, target=LINUX_6_1, scenarios=(scenario,)) == 0
+    assert cpus_of(bench) == cpus
+    names = [one["scenario"] for one in bench.verdict["scenarios"]]
+    assert names == ["boot", scenario, "whole log"]
+
+
+def test_after_a_death_in_the_first_guest_there_is_no_second(bench: Bench) -> None:
+    bench.change = at("many-small", panicked)
+    assert bench.run(jobs="1", target=LINUX_6_1) == 1
+    assert bench.verdict["result"] == "FAIL: kernel died in many-small (policy rss)"
+    assert cpus_of(bench) == [2]
+
+
+def test_a_wrong_first_guest_does_not_hide_a_second(bench: Bench) -> None:
+    bench.change = at("many-small", survives)
+    assert bench.run(jobs="1", target=LINUX_6_1) == 1
+    assert cpus_of(bench) == [2, 1]
+    assert bench.verdict["missing"] == []
 
 
 def test_where_nothing_needs_two_cpus_the_first_guest_does_its_share(bench: Bench) -> None:
