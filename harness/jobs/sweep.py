@@ -29,6 +29,7 @@ from harness.sweep.result import Attempt
 from harness.sweep.store import Store
 from harness.sweep.work import Ended
 from harness.targets.table import TARGETS
+from harness.ui.events import CellEnd
 from harness.ui.progress import Phase
 from harness.ui.workspace import Workspace
 
@@ -50,7 +51,7 @@ class Options:
     """The options of the task: `file` is a matrix, `resume` the folder of an earlier sweep.
 
     Without a `scheduler`, workers of this machine are started, as many as `jobs` says (as in
-    pool.count_of()) with `worker_command`. The sweep's folder is made below `results`.
+    worker.guests_for()) with `worker_command`. The sweep's folder is made below `results`.
     """
 
     file: Path | None = None
@@ -158,8 +159,8 @@ def _cluster(options: Options, store: Store) -> Iterator[tuple[Cluster, Callable
         with clusters.connected(address, options.tls) as cluster:
             yield cluster, lambda: ""
         return
-    can = workers.ability(options.jobs, targets=TARGETS)
-    local = LocalCluster(options.worker_command, min(can.guests, len(store.todo)))
+    guests = workers.guests_for(tuple(store.todo.values()), options.jobs)
+    local = LocalCluster(options.worker_command, min(guests, len(store.todo)))
     with local as cluster:
         yield cluster, lambda: local.failed
 
@@ -189,7 +190,8 @@ class _Books:
 
     def began(self, cell: int | None, title: str, worker: str) -> None:
         """Show what runs."""
-        del cell
+        if cell is not None:
+            self.ws.reporter.cell_begin(title, worker, self.store.cell(cell).cell.command)
         self._running[title] = worker
         self._show()
 
@@ -203,6 +205,12 @@ class _Books:
             kept = self.store.add(cell, attempt, ended.packed if ended else b"")
             status = self.store.cell(cell).status
             self._done.add(cell)
+            folder = str(self.store.folder / kept.folder) if kept.folder else ""
+            self.ws.reporter.cell_end(
+                CellEnd(
+                    title, kept.worker, status.name, kept.status, kept.line, kept.seconds, folder
+                )
+            )
             done = f"{len(self._done)}/{self.store.count}"
             why = "" if kept.status == 0 else f": {kept.line}"
             self.say(f"{done}  {status.word}  {title}  {where}{why}")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +13,10 @@ from rich.text import Text
 from harness.core import typed_json
 from harness.core.errors import UsageError
 from harness.core.paths import RESULTS
-from harness.jobs.pool import count_of
+from harness.jobs.worker import guests_for
 from harness.sweep import guess
-from harness.sweep.cell import Cell
 from harness.sweep.ci_jobs import ci_matrix
 from harness.sweep.matrix import Matrix, read_matrix
-from harness.targets.table import get_target
 from harness.ui.workspace import Workspace
 
 _MINUTE = 60
@@ -40,7 +37,7 @@ def run(ws: Workspace, file: Path | None, as_json: bool, results: Path = RESULTS
         ws.reporter.result(typed_json.to_text(ci_matrix(matrix.cells), indent=None))
         return
     ws.reporter.console.print(table(matrix))
-    ws.reporter.result(summary(matrix, guests_of(matrix.cells)))
+    ws.reporter.result(summary(matrix, min(guests_for(matrix.cells), len(matrix.cells))))
 
 
 def table(matrix: Matrix) -> Table:
@@ -61,12 +58,6 @@ def summary(matrix: Matrix, guests: int) -> str:
     line += duration(guess.wall_seconds(matrix.cells, guests))
     line += f" with {guests} guests side by side" if guests > 1 else " one after the other"
     return f"{line}, and {duration(guess.BUILD)} more for each kernel that is not built yet"
-
-
-def guests_of(cells: Sequence[Cell]) -> int:
-    """Return how many guests this machine takes side by side, for the kernels of all cells."""
-    kernels = {cell.build.kernel for cell in cells}
-    return min(count_of("", get_target(kernel), len(cells)) for kernel in kernels)
 
 
 def duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.core.errors import EXIT_INFRASTRUCTURE, InfrastructureError, UsageError
@@ -14,10 +14,11 @@ from harness.jobs.host import THIS_HOST, Host
 from harness.jobs.pool import MOST_GUESTS, count_of
 from harness.sweep import announced, cluster
 from harness.sweep.address import NO_TLS, Tls, checked
+from harness.sweep.cell import Cell
 from harness.sweep.cluster import WorkerOptions
 from harness.sweep.work import Here
 from harness.targets.model import QemuMachine, Target
-from harness.targets.table import TARGETS
+from harness.targets.table import TARGETS, get_target
 from harness.ui.workspace import Workspace
 
 # What a guest needs besides its kernel's QEMU.
@@ -79,6 +80,22 @@ def ability(
         if not needed:
             builds.append(name)
     return Ability(guests, boots, tuple(builds), tuple(sorted(lacks)))
+
+
+def guests_for(cells: Sequence[Cell], jobs: str = "") -> int:
+    """Return how many guests this machine runs side by side, whichever of the cells they are of.
+
+    `jobs` is as in pool.count_of(). Raise UsageError if it is wrong.
+    """
+    return min(count_of(jobs, target, MOST_GUESTS) for target in map(_booted, cells))
+
+
+def _booted(cell: Cell) -> Target:
+    """Return what a cell boots: emulator-test has few scenarios that need more than one CPU."""
+    target = get_target(cell.build.kernel)
+    if cell.task != "emulator-test" or "--debug" in cell.build.words:
+        return target
+    return target.with_one_cpu()
 
 
 def _missing(host: Host, tools: Iterable[str]) -> list[str]:

@@ -108,6 +108,28 @@ class Usage(Event):
 
 
 @dataclass(frozen=True)
+class CellBegin(Event):
+    """The beginning of a cell of a sweep on a worker; `command` does the same by hand."""
+
+    cell: str
+    worker: str
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CellEnd(Event):
+    """The end of a cell; `verdict` is the name of a Status, `status` the command's, if it came."""
+
+    cell: str
+    worker: str
+    verdict: str
+    status: int | None
+    line: str
+    seconds: float
+    results: str = ""
+
+
+@dataclass(frozen=True)
 class Message(Event):
     """Text for a person; `result` marks the result that the task was started for."""
 

@@ -22,7 +22,7 @@ from harness.core.errors import EXIT_PASSED, UsageError
 from harness.core.text import public
 from harness.kernel_output.records import KillRecord
 from harness.ui import events
-from harness.ui.events import Event, Planned, ScenarioEnd
+from harness.ui.events import CellEnd, Event, Planned, ScenarioEnd
 from harness.ui.live_view import LiveView
 from harness.ui.sinks import JsonLines, PlainConsole, PlainLines, Quiet, Sink, standard_console
 
@@ -147,6 +147,14 @@ class Reporter:
     def usage(self, uid: int, rss: int, mm_max: int | None, *, guest: int = 1) -> None:
         """Report a sample: a user's memory on a guest, and its limit, in bytes."""
         self._tell(events.Usage(uid, rss, mm_max, guest))
+
+    def cell_begin(self, cell: str, worker: str, command: Sequence[str]) -> None:
+        """Report that a worker begins a cell of a sweep."""
+        self._tell(events.CellBegin(cell, worker, _public(command)))
+
+    def cell_end(self, end: CellEnd) -> None:
+        """Report that a cell has ended, with or without a verdict."""
+        self._tell(end)
 
     def error(
         self, what: str, *, hint: str = "", status: int, log: Path | None = None, tail: str = ""

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from harness.kernel_output.records import KillRecord
 from harness.ui.events import (
+    CellBegin,
+    CellEnd,
     Error,
     Event,
     Kill,
@@ -52,6 +54,9 @@ EVENTS: list[Event] = [
     Kill(replace(RECORD, time=None, figure=None, sharer_of=None, dry_run=False)),
     Usage(10070, 5_000_000, 12_000_000, 3),
     Usage(10070, 5_000_000, None),
+    CellBegin("linux-6.1: fuzz seed 7", "node-1", ("./inv", "fuzz", "--seed", "7")),
+    CellEnd("linux-6.1: fuzz seed 7", "node-1", "FAILED", 1, "FAIL: x", 7.5, "results/x/cells/1/1"),
+    CellEnd("linux-6.1: fuzz seed 7", "node-1", "ERROR", None, "the worker was lost", 0.5),
     Message("ü [red]\n\x1b[2J", result=True),
     Error("no QEMU", "./inv setup", 3, "/logs/x.log", "last\nlines"),
     RunEnd("PASS: 3 scenarios", 0, "results/x"),

@@ -93,7 +93,7 @@ def client(text: str) -> None:
         patience=told.get("patience", 60.0),
         worker_command=worker_command(Path(told["cache"])),
     )
-    ws = Workspace(Cache(Path(told["cache"])), Reporter())
+    ws = Workspace(Cache(Path(told["cache"])), Reporter(mode=told.get("mode", "auto")))
     cli.finish(job.run(ws, options))
 
 

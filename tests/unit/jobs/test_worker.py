@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import psutil
 import pytest
 from fake_host import FakeHost
 
 from harness.core.errors import InfrastructureError, UsageError
-from harness.jobs import worker
+from harness.jobs import pool, worker
 from harness.jobs.worker import Ability
+from harness.sweep.cell import Build, Cell
 from harness.targets.table import TARGETS
 
 KERNELS = tuple(TARGETS)
@@ -56,3 +60,28 @@ def test_no_guest_can_run() -> None:
 def test_a_wrong_number_of_guests() -> None:
     with pytest.raises(UsageError):
         of(jobs="many")
+
+
+TESTED = Cell(Build("linux-6.1"), "emulator-test")
+CHECKING_ITSELF = Cell(Build("linux-6.1", "debug", ("--kernel", "linux-6.1", "--debug")), "fuzz")
+
+
+@pytest.mark.parametrize(
+    ("cells", "guests"),
+    [
+        ((TESTED,), 4),
+        ((CHECKING_ITSELF,), 2),
+        ((Cell(CHECKING_ITSELF.build, "emulator-test"),), 2),
+        ((Cell(TESTED.build, "fuzz"),), 2),
+        ((Cell(Build("goldfish-3.4"), "emulator-test"),), 2),
+        ((TESTED, TESTED, CHECKING_ITSELF), 2),
+    ],
+)
+def test_cells_whose_guests_have_one_cpu_take_one(
+    monkeypatch: pytest.MonkeyPatch, cells: tuple[Cell, ...], guests: int
+) -> None:
+    monkeypatch.setattr(pool, "usable_cpus", lambda: 4)
+    free = SimpleNamespace(available=64 << 30)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    assert worker.guests_for(cells) == guests
+    assert worker.guests_for(cells, "3") == 3

@@ -8,6 +8,7 @@ import signal
 from sweep_world import World, ended, until
 
 from harness.results.run_result import Status
+from harness.ui.events import CellBegin, CellEnd, decode
 
 PASSED, FAILED, ERROR = Status.PASSED, Status.FAILED, Status.ERROR
 
@@ -52,6 +53,27 @@ def test_a_sweep_with_every_end(world: World) -> None:
     assert last is not None
     assert (folder / last.folder / "left_out.txt").read_text() == "guest2/console.log\n"
     nothing_is_left(world)
+
+
+def test_a_sweep_as_events(world: World) -> None:
+    cells = [world.cell("c0"), world.cell("c1", "fail")]
+    cells += [world.cell("unbuilt", build=world.built_by("error"))]
+    status, out, _ = ended(world.client(file=world.matrix(*cells), jobs="1", mode="json"))
+    told = [decode(line).event for line in out.splitlines()]
+    begun = {one.cell: one for one in told if isinstance(one, CellBegin)}
+    assert {name: one.command for name, one in begun.items()} == {
+        one.title: one.command for one in cells[:2]
+    }
+    folder = world.sweep_folder()
+    found = {one.cell: one for one in told if isinstance(one, CellEnd)}
+    assert {name: (one.verdict, one.status, one.results) for name, one in found.items()} == {
+        cells[0].title: ("PASSED", 0, str(folder / "cells/1/1")),
+        cells[1].title: ("FAILED", 1, str(folder / "cells/2/1")),
+        cells[2].title: ("ERROR", 3, ""),
+    }
+    assert found[cells[1].title].line == "FAIL: of 2 scenarios 1 FAIL"
+    assert {found[one.title].worker for one in cells[:2]} == {"worker-1"}
+    assert status == 1
 
 
 def test_a_lost_worker(world: World) -> None:
