@@ -16,12 +16,12 @@ from harness.core.paths import REPO, RESULTS
 from harness.core.text import visible
 from harness.jobs import worker as workers
 from harness.report import report
-from harness.sweep import cluster as clusters
 from harness.sweep import step_summary
 from harness.sweep import store as stores
 from harness.sweep.address import NO_TLS, Tls, checked
 from harness.sweep.announced import this_code
-from harness.sweep.cluster import Cluster, LocalCluster
+from harness.sweep.cluster.connection import Cluster, connected
+from harness.sweep.cluster.local import LocalCluster
 from harness.sweep.engine import PATIENCE_SECONDS, Sweep, Terms
 from harness.sweep.matrix import read_matrix
 from harness.sweep.page import PAGE
@@ -156,7 +156,7 @@ def _cluster(options: Options, store: Store) -> Iterator[tuple[Cluster, Callable
     """Yield the cluster, and a function that says why its workers do not start, if so."""
     if options.scheduler:
         address = checked(options.scheduler, options.tls)
-        with clusters.connected(address, options.tls) as cluster:
+        with connected(address, options.tls) as cluster:
             yield cluster, lambda: ""
         return
     guests = workers.guests_for(tuple(store.todo.values()), options.jobs)

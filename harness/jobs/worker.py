@@ -12,10 +12,11 @@ from harness.core.errors import EXIT_INFRASTRUCTURE, InfrastructureError, UsageE
 from harness.core.tools import FOR_TESTS, needed_files, needed_tools
 from harness.jobs.host import THIS_HOST, Host
 from harness.jobs.pool import MOST_GUESTS, count_of
-from harness.sweep import announced, cluster
+from harness.sweep import announced
 from harness.sweep.address import NO_TLS, Tls, checked
 from harness.sweep.cell import Cell
-from harness.sweep.cluster import WorkerOptions
+from harness.sweep.cluster.loop import PATIENCE_SECONDS
+from harness.sweep.cluster.serving import WorkerOptions, serve
 from harness.sweep.work import Here
 from harness.targets.model import QemuMachine, Target
 from harness.targets.table import TARGETS, get_target
@@ -118,7 +119,7 @@ class Options:
     name: str = ""
     build: bool = True
     tls: Tls = NO_TLS
-    patience: float = cluster.PATIENCE_SECONDS
+    patience: float = PATIENCE_SECONDS
 
 
 def run(ws: Workspace, options: Options, host: Host = THIS_HOST) -> int:
@@ -134,8 +135,6 @@ def run(ws: Workspace, options: Options, host: Host = THIS_HOST) -> int:
     name = options.name or f"{platform.node()}-{os.getpid()}"
     resources = announced.announced(announced.this_code(), can.guests, can.boots, can.builds)
     served = WorkerOptions(address, name, resources, options.tls, options.patience)
-    cluster.serve(
-        served, Here(ws.cache), lambda: ws.reporter.say(f"{name} at {address}: {can.line}")
-    )
+    serve(served, Here(ws.cache), lambda: ws.reporter.say(f"{name} at {address}: {can.line}"))
     ws.reporter.result(f"the scheduler {address} went away")
     return EXIT_INFRASTRUCTURE

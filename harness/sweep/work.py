@@ -163,7 +163,7 @@ class _Keepers:
         with self._lock:
             self._pids.discard(one.pid)
             if one.returncode != 0:
-                # They are children of a worker, which is a subreaper: see cluster.serve().
+                # They are children of a worker, which is a subreaper: see cluster.serving.
                 keeper.kill_descendants(frozenset(self._pids))
 
 

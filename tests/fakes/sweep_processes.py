@@ -20,9 +20,10 @@ from harness.core import typed_json
 from harness.core.cache import Cache, file_sha256
 from harness.core.paths import REPO
 from harness.jobs import cli
-from harness.sweep import announced, cluster
+from harness.sweep import announced
 from harness.sweep.address import Tls
 from harness.sweep.cell import Cell
+from harness.sweep.cluster.serving import WorkerOptions, serve
 from harness.sweep.work import Here
 
 KERNEL = "linux-6.1"
@@ -73,8 +74,8 @@ def worker(address: str, name: str, cache: str, guests: str, builds: str, code: 
     kernels = (KERNEL,) if builds else ()
     can = announced.announced(code or announced.this_code(), int(guests), (KERNEL,), kernels)
     here = Here(Cache(Path(cache)), program=PROGRAM, grace=5.0)
-    served = cluster.WorkerOptions(address, name, can, tls, patience=20.0)
-    cluster.serve(served, here, lambda: None)
+    served = WorkerOptions(address, name, can, tls, patience=20.0)
+    serve(served, here, lambda: None)
 
 
 def client(text: str) -> None:

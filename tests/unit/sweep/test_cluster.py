@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import InfrastructureError, UsageError
-from harness.sweep import announced, cluster
+from harness.sweep import announced
 from harness.sweep.address import NO_TLS, Tls, checked
+from harness.sweep.cluster.connection import connected
+from harness.sweep.cluster.local import throwaway_tls
 
 
 @pytest.fixture
 def tls(tmp_path: Path) -> Tls:
-    return cluster._throwaway_tls(tmp_path)
+    return throwaway_tls(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +68,6 @@ def test_what_a_worker_announces_is_what_orders_need() -> None:
 def test_no_scheduler_answers() -> None:
     with (
         pytest.raises(InfrastructureError, match=r"no scheduler answers at tcp://127\.0\.0\.1:1"),
-        cluster.connected("tcp://127.0.0.1:1", patience=0.5),
+        connected("tcp://127.0.0.1:1", patience=0.5),
     ):
         pass
