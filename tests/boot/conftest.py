@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -158,13 +158,45 @@ def booting(workspace: Workspace, kernel: KernelBuild, rootfs: Rootfs) -> Bootin
     return boot
 
 
+class Shared:
+    """The booted machine of all tests that leave it as they found it: one after the other."""
+
+    def __init__(self, booting: Booting, folder: Callable[[str], Path]) -> None:
+        self._booting, self._folder = booting, folder
+        self._stack = ExitStack()
+        self._of: tuple[Target, Session] | None = None
+        self.is_equipped = False
+
+    def session(self, target: Target) -> Session:
+        """Return the session of a machine; the last one goes on if it is alike."""
+        if self._of is not None and self._of[0] == target:
+            return self._of[1]
+        self.close()
+        session = self._stack.enter_context(self._booting(target, self._folder("booted")))
+        self._of, self.is_equipped = (target, session), False
+        return session
+
+    def close(self) -> None:
+        self._of = None
+        self._stack.close()
+
+
 @pytest.fixture(scope="session")
-def booted(
-    booting: Booting, target: Target, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Session]:
-    """Boot one machine for all tests that leave it as they found it."""
-    with booting(target, tmp_path_factory.mktemp("booted")) as session:
-        yield session
+def shared(booting: Booting, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    found = Shared(booting, tmp_path_factory.mktemp)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def booted(shared: Shared, target: Target, request: pytest.FixtureRequest) -> Session:
+    """Boot a machine, unless a file before has done so.
+
+    It has one CPU for a file of tests that says `ONE_CPU = True`: it has nothing that could happen
+    at the same time, and each CPU makes the emulation slower.
+    """
+    alone = getattr(request.module, "ONE_CPU", False)
+    return shared.session(target.with_one_cpu() if alone else target)
 
 
 def equip(
@@ -178,10 +210,14 @@ def equip(
     load_modules(device)
 
 
-@pytest.fixture(scope="session")
-def equipped(booted: Session, modules: ModuleBuild, programs: ProgramBuild) -> Device:
+@pytest.fixture(scope="module")
+def equipped(
+    shared: Shared, booted: Session, modules: ModuleBuild, programs: ProgramBuild
+) -> Device:
     """Return the booted device with the modules loaded and the programs on it."""
-    equip(booted.device, modules, programs, programs.names)
+    if not shared.is_equipped:
+        equip(booted.device, modules, programs, programs.names)
+        shared.is_equipped = True
     return booted.device
 
 

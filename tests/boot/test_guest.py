@@ -18,6 +18,8 @@ from harness.machine.adb import Device
 from harness.machine.qemu import GUEST_ADB_PORT
 from harness.machine.session import QEMU_COMMAND, Session
 
+ONE_CPU = True
+
 APP = 10070
 APP_ID = "uid=10070(u0_a70) gid=10070(u0_a70) groups=10070(u0_a70)"
 FOLDER = "/data/local/tmp"

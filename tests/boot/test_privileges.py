@@ -16,6 +16,8 @@ from harness.kernel_output.records import parse_log
 from harness.machine.adb import Device
 from harness.scenarios.run import parse_limits
 
+ONE_CPU = True
+
 ROOT, SHELL, NOBODY = 0, 2000, 10099
 OVERFLOW = 65534
 SLOTS = 10

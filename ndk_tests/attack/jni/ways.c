@@ -247,18 +247,20 @@ static int be_heir(void *arg)
 static void attack_heir(const struct way_args *args)
 {
 	struct heir heir = { .uid = args->uid + 1 };
-	int ready[2], status;
+	/* Not one pipe for both: who is told by it would be a matter of luck. */
+	int shared[2], ready[2], status;
 	pid_t owner, last;
 
+	stage_pipe(shared);
 	stage_pipe(ready);
 	owner = start_child();
 	if (owner == 0) {
 		/* Whoever kills cannot give it back. */
 		char *memory = map_shared(args->size);
 
-		heir.ready = ready[WRITE_END];
+		heir.ready = shared[WRITE_END];
 		stage_share(be_heir, &heir, CLONE_PARENT);
-		if (!stage_hear(ready[READ_END], 1))
+		if (!stage_hear(shared[READ_END], 1))
 			stage_fail("heir");
 		stage_become(args->uid);
 		stage_touch(memory, args->size);

@@ -6,16 +6,14 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
-import psutil
 import pytest
 from fakekernel import make_repository
 
 from harness.core.boot_tests import boot_test_file
 from harness.core.errors import InfrastructureError, UsageError, VerdictError
 from harness.core.paths import REPO
-from harness.jobs import checks, pool
+from harness.jobs import checks
 from harness.jobs.checks import Check
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
@@ -119,20 +117,6 @@ def test_a_source_is_looked_at_before_the_tests_and_named_from_anywhere(
     assert checks.on_source(fake.ws, fake.target, None) == fake.target
     with pytest.raises(UsageError, match="no such file or directory"):
         checks.on_source(fake.ws, fake.target, "nowhere")
-
-
-@pytest.mark.parametrize(("cpus", "count"), [(1, 0), (2, 2), (4, 4)])
-def test_each_cpu_has_a_guest_of_boot_tests(
-    monkeypatch: pytest.MonkeyPatch, cpus: int, count: int
-) -> None:
-    monkeypatch.setattr(pool, "usable_cpus", lambda: cpus)
-    free = SimpleNamespace(available=64 << 30)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
-    (check,) = checks.boot_tests(LINUX_6_1)
-    assert (f"-n {count} " in " ".join(check.argv())) == (count > 1)
-    # Each guest of the debug kernel has two CPUs.
-    (check,) = checks.boot_tests(LINUX_6_1.checking_itself())
-    assert ("-n 2 " in " ".join(check.argv())) == (cpus == 4)
 
 
 def test_some_boot_tests_are_left_out() -> None:
