@@ -168,8 +168,10 @@ class Sweep:
         # By order: where something runs for it.
         self._busy: dict[str, str] = {}
         self._pushed = count()
-        for number, cell in todo.items():
-            self._want(_Job(number, cell.build, cell, number))
+        # The longest first: otherwise one of them may be all that still runs at the end.
+        in_turn = sorted(todo.items(), key=lambda item: (-item[1].seconds, item[0]))
+        for rank, (number, cell) in enumerate(in_turn):
+            self._want(_Job(rank, cell.build, cell, number))
 
     def run(self) -> None:
         """Have all cells run. Raise InfrastructureError if the sweep cannot go on."""

@@ -20,6 +20,8 @@ from harness.sweep.matrix_file import Work
 BUILD = 240.0
 EMULATOR_TEST = 9.0
 EMULATOR_TEST_ALL = 24.0
+# How many times as long the scenarios take that wait for a daemon.
+DAEMON = 1.35
 # Of a run with a few scenarios: to begin, and for each scenario.
 SCENARIOS_BEGIN = 2.0
 SCENARIO = 0.5
@@ -42,12 +44,13 @@ _MOST = 20
 _TELLING = ("--config", "--debug", "--patch", "--scenario", "--source", "--toolchain")
 
 
-def seconds_of(work: Work, policy: str, file: str, *, debug: bool) -> float:
+def seconds_of(work: Work, policy: str, file: str, *, daemon: bool, debug: bool) -> float:
     """Return a guess of how long a cell takes, in seconds, with everything built."""
     if work.task == "emulator-test":
         seconds = EMULATOR_TEST_ALL if policy == "all" else EMULATOR_TEST
         if work.scenarios:
             seconds = min(seconds, SCENARIOS_BEGIN + SCENARIO * len(work.scenarios))
+        seconds *= DAEMON if daemon else 1
     elif work.task == "fuzz":
         rounds = FUZZ_ROUND * (work.rounds or ROUNDS)
         seconds = FUZZ_BEGIN + (rounds if work.minutes is None else 60 * work.minutes)

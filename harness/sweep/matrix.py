@@ -445,7 +445,9 @@ def _cell(point: _Point, build: Build, debug: bool) -> Cell:
         seed=point.seed,
         file=point.file,
         repetition=point.repetition,
-        seconds=guess.seconds_of(work, point.policy, point.file, debug=debug),
+        seconds=guess.seconds_of(
+            work, point.policy, point.file, daemon=point.trigger == "daemon", debug=debug
+        ),
         label=work.name,
     )
 

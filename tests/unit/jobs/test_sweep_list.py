@@ -12,6 +12,7 @@ import pytest
 from harness.core.cache import Cache
 from harness.core.errors import UsageError
 from harness.jobs import sweep_list
+from harness.sweep import guess
 from harness.sweep.matrix import read_matrix
 from harness.ui.progress import PlainConsole, Reporter
 from harness.ui.workspace import Workspace
@@ -60,9 +61,12 @@ def test_json_is_one_line_for_a_workflow(file: Path) -> None:
                 "setup": "./inv setup",
                 "command": "./inv emulator-test --kernel linux-6.1 --policy rss"
                 f" --trigger {trigger}",
-                "seconds": 9.0,
+                "seconds": pytest.approx(seconds, abs=0.1),
             }
-            for trigger in ("alloc", "daemon")
+            for trigger, seconds in (
+                ("alloc", guess.EMULATOR_TEST),
+                ("daemon", guess.EMULATOR_TEST * guess.DAEMON),
+            )
         ]
     }
 
@@ -76,8 +80,8 @@ def test_a_wrong_file_is_wrong_usage(file: Path) -> None:
 def test_how_many_are_side_by_side_is_said(file: Path) -> None:
     matrix = read_matrix(file)
     assert " one after the other" in sweep_list.summary(matrix, 1)
-    assert "about 18 s one" in sweep_list.summary(matrix, 1)
-    assert "about 9 s with 2 guests side by side" in sweep_list.summary(matrix, 2)
+    assert "about 21 s one" in sweep_list.summary(matrix, 1)
+    assert "about 12 s with 2 guests side by side" in sweep_list.summary(matrix, 2)
 
 
 @pytest.mark.parametrize(

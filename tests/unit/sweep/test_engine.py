@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -136,6 +136,15 @@ def test_a_kernel_is_built_once_and_its_cells_follow_in_order() -> None:
     assert [title for title, _ in found.orders[2:]] == [one.title for one in cells]
     assert all(books.of(one) == [(0, "PASS")] for one in cells)
     assert books.bundles == {SHA: b"bundle"}
+
+
+def test_the_longest_cells_come_first() -> None:
+    times = {"a": 1.0, "b": 3.0, "c": 2.0, "d": 3.0}
+    cells = [replace(cell(name), seconds=seconds) for name, seconds in times.items()]
+    found = FakeCluster([worker("w1", 1, ("one", "two"))], done)
+    run(found, cells)
+    titles = [cell(name).title for name in ("b", "d", "c", "a")]
+    assert [title for title, _ in found.orders[1:]] == titles
 
 
 def test_no_worker_gets_more_than_it_can_do() -> None:

@@ -57,14 +57,20 @@ def seconds(results: Path, *cells: Cell) -> list[float]:
     ],
 )
 def test_each_task_has_a_guess(work: Work, policy: str, file: str, expected: float) -> None:
-    assert guess.seconds_of(work, policy, file, debug=False) == expected
-    assert guess.seconds_of(work, policy, file, debug=True) == guess.DEBUG * expected
+    assert guess.seconds_of(work, policy, file, daemon=False, debug=False) == expected
+    assert guess.seconds_of(work, policy, file, daemon=False, debug=True) == guess.DEBUG * expected
+
+
+def test_scenarios_that_wait_for_a_daemon_take_longer() -> None:
+    work = Work(task="emulator-test")
+    assert guess.seconds_of(work, "rss", "", daemon=True, debug=False) > guess.EMULATOR_TEST
 
 
 def test_fewer_scenarios_and_files_take_less() -> None:
     short = Work(task="emulator-test", scenarios=("course",))
-    assert guess.seconds_of(short, "rss", "", debug=False) < guess.EMULATOR_TEST
-    assert guess.seconds_of(Work(task="boot-test"), "", "", debug=False) > guess.BOOT_TEST_FILE
+    assert guess.seconds_of(short, "rss", "", daemon=False, debug=False) < guess.EMULATOR_TEST
+    tests = Work(task="boot-test")
+    assert guess.seconds_of(tests, "", "", daemon=False, debug=False) > guess.BOOT_TEST_FILE
 
 
 def test_without_results_the_table_holds(tmp_path: Path) -> None:
