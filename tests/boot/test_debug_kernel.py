@@ -26,7 +26,7 @@ from harness.kernel_output.klog import find_trouble
 from harness.machine.adb import Device
 from harness.machine.session import Boot, open_session
 from harness.scenarios.run import DEVICE_FOLDER
-from harness.targets.model import QemuMachine, Target
+from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
 ENOMEM = 12
@@ -66,11 +66,7 @@ def failing(
     """Boot a device on which a test can have allocations fail, without a message."""
     kernel = kernels.build(workspace, checking)
     modules = module_builds.build(workspace, kernel)
-    target = checking
-    if target.board.works_alone and isinstance(target.machine, QemuMachine):
-        # Here no two things happen at once, and each CPU makes the emulation slower.
-        target = target.on_machine(target.machine.alone())
-    boot = Boot(target, kernel.image, rootfs.initramfs, kernel.release)
+    boot = Boot(checking, kernel.image, rootfs.initramfs, kernel.release)
     with open_session(workspace, boot, tmp_path_factory.mktemp("failing")) as session:
         device = session.device
         equip(device, modules, programs, ["fail_nth", "test_set_mm_limits"])
