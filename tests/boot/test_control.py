@@ -28,8 +28,6 @@ from harness.machine.adb import Device, RunningCommand
 from harness.scenarios.run import parse_limits
 from harness.targets.model import QemuMachine, Target
 
-ONE_CPU = True
-
 OUTSIDE = 2000
 SLOTS = 10
 SET_LIMIT = "/data/local/tmp/test_set_mm_limits"

@@ -11,8 +11,6 @@ from device_work import APP, MIB, OTHER, Log
 from harness.build.modules import ModuleBuild
 from harness.machine.adb import Device
 
-ONE_CPU = True
-
 SLOTS = 10
 PROGRAMS = "/data/local/tmp"
 
