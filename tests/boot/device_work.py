@@ -336,6 +336,11 @@ class Scene:
         result = self._running.wait(SECONDS)
         assert result.status == 0, result.output
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the program has ended."""
+        return self._running.ended
+
     def killed(self) -> None:
         """Wait until the program has been killed."""
         assert self._running.wait(SECONDS).status == KILLED

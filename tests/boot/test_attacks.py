@@ -117,8 +117,10 @@ def test_no_pipe_is_held_while_its_user_waits_for_a_victim(
 
         assert first_record(log).pid == stuck.pid
         before = len(calls())
-        # One has begun since then.
-        eventually(lambda: len(calls()) >= before + 2)
+        # One has begun since then. On a busy host the kernel may have given up on the victim
+        # meanwhile, and killed the user of the pipe; the line after that tells of all calls.
+        eventually(lambda: len(calls()) >= before + 2 or pipe.is_over)
+        assert len(calls()) > before
         assert int(calls()[-1]) < (PATIENCE - EARLIER) * 1000
 
 
