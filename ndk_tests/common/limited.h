@@ -8,4 +8,7 @@
 /* Whether the user has a line in /proc/mm_limits, which begins with whose it is. */
 bool is_limited(uid_t uid);
 
+/* The bytes that it has resident; 0 without a limit. */
+unsigned long limited_rss(uid_t uid);
+
 #endif

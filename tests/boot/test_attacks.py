@@ -57,6 +57,8 @@ READERS = 3
 FORKS = 300
 # What a system call may take while a victim's memory cannot be had.
 FAULTS = 17
+# The pages that a fault in a file maps.
+AROUND = 16
 # Looks for each fork with its exit.
 LOOKS_OF_A_FORK = 0.05
 # Records of one kill in the log.
@@ -518,3 +520,77 @@ def test_a_kernel_thread_in_a_users_memory_saves_no_process(
     finally:
         device.shell(f"echo 0 > {HOLDS_MM}")
         eventually(lambda: device.shell("rmmod use_mm", check=False).status == 0)
+
+
+def test_memory_that_is_written_for_a_process_that_is_gone_counts(room: Device) -> None:
+    set_limit(room, APP, LIMIT)
+    with play(room, "remote", 5 * LIMIT * MIB, program="attack", user=APP) as scene:
+        scene.go_on()
+        took = int(scene.said("took: ").rpartition(" ")[2])
+        assert took <= LIMIT * MIB
+        scene.ended()
+    assert entry_of(room, APP).overshoot <= FAULTS * PAGE
+
+
+def test_what_who_ends_still_takes_is_bounded(room: Device) -> None:
+    ends = 20
+    set_limit(room, APP, LIMIT)
+    with play(room, "robust", ends, program="attack", user=APP) as scene:
+        scene.go_on()
+        most = int(scene.said("most: ").rpartition(" ")[2])
+        # For each of them faults in what the list is read from, and in what is written.
+        assert most - LIMIT * MIB <= ends * FAULTS * (AROUND + 1) * PAGE
+        scene.ended()
+
+
+def test_pages_that_are_mapped_without_a_fault_count_at_once(room: Device) -> None:
+    set_limit(room, APP, LIMIT)
+    log = Log(room)
+    with play(room, "ring", APP, 2 * LIMIT * MIB, program="attack"):
+        assert first_record(log).user_rss > LIMIT * MIB
+
+
+def test_the_words_of_a_new_program_count_once(room: Device) -> None:
+    words, size = 15, 100_000
+    set_limit(room, APP, 500)
+    with play(room, "execs", words, 8 * MIB, program="attack", user=APP) as scene:
+        # They would not fit in twice.
+        set_bytes(room, APP, entry_of(room, APP).rss + words * size * 3 // 2)
+        scene.go_on()
+        scene.ended()
+    assert entry_of(room, APP).kills == 0
+
+
+def test_the_user_of_a_thread_that_executes_a_program_pays_for_it(room: Device) -> None:
+    set_limit(room, APP, 900)
+    with play(room, "thread-execs", APP, program="attack") as scene:
+        assert entry_of(room, APP).rss > 0
+        scene.next_step()
+        scene.end()
+
+
+def test_a_victim_of_very_many_parts_is_given_back(room: Device) -> None:
+    """Not all of it at once, or others would wait meanwhile."""
+    pages = 4000
+    set_limit(room, APP, 500)
+    with play(room, "parts", pages // 2, program="attack", user=APP) as scene:
+        held = entry_of(room, APP).rss
+        set_bytes(room, APP, held - MIB)
+        eventually(lambda: entry_of(room, APP).rss <= held - pages * PAGE)
+        assert entry_of(room, APP).kills == 1
+        scene.next_step()
+        scene.end()
+
+
+def test_a_dry_run_takes_nothing_from_anybody(room: Device) -> None:
+    set_limit(room, APP, 500)
+    with play(room, "traced", 2 * LIMIT * MIB, program="attack", user=APP) as scene:
+        room.shell(f"echo uid={APP} max={LIMIT}M dry_run=1 > {PROC}")
+        (child,) = re.findall(r"\d+", room.shell(f"pgrep -P {scene.pid} attack").output)
+        room.shell(f"kill -9 {child}")
+        assert scene.said("traced: ").endswith("ends=1")
+        # Who is dying, and this one, are above the limit together.
+        read = f"busybox dd if=/dev/zero of=/dev/null bs={LIMIT // 2}M count=1"
+        room.shell(f"su {APP} {read} </dev/null")
+        scene.next_step()
+        scene.end()

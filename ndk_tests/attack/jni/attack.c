@@ -41,7 +41,15 @@ static const char usage[] =
 	"                     SCHED_IDLE\n"
 	"  calls N SIZE       N times: a child holds SIZE and makes system calls without end; another\n"
 	"                     takes three quarters of it; the limit must be in between\n"
-	"  subuids U N SIZE   N users of U's namespace, 100000 and so on, hold SIZE each\n";
+	"  subuids U N SIZE   N users of U's namespace, 100000 and so on, hold SIZE each\n"
+	"  remote SIZE        writes SIZE into a child's memory, which ends meanwhile\n"
+	"  robust N           N children end that have as many robust futexes as can be\n"
+	"  ring U SIZE        U maps a ring for packets, all of it at once\n"
+	"  execs N SIZE       holds SIZE, and executes this program's help with N words more, of\n"
+	"                     100000 letters each\n"
+	"  thread-execs U     a thread becomes U, and executes the way populate\n"
+	"  parts N            a child holds 2 N pages as 2 N mappings, and its tracer does not let\n"
+	"                     it end\n";
 
 static const struct way *find_way(const char *name)
 {

@@ -2,6 +2,7 @@
 /* See ways.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -11,10 +12,13 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/if_packet.h>
 
 #include "limited.h"
 #include "output.h"
@@ -677,6 +681,236 @@ static void attack_calls(const struct way_args *args)
 	stage_wait(2);
 }
 
+/* Memory that somebody else writes, and whose owner is gone by then */
+
+static void attack_remote(const struct way_args *args)
+{
+	/* But for its first page, nothing of both is there yet: zeros take no memory. */
+	char *from = stage_map(args->size), *to = stage_map(args->size);
+	volatile char *begun = to;
+	char path[32];
+	ssize_t done;
+	pid_t owner;
+	int fd;
+
+	*from = 1;
+	owner = start_child();
+	if (owner == 0) {
+		while (!*begun)
+			sched_yield();
+		_exit(0);
+	}
+	snprintf(path, sizeof(path), "/proc/%d/mem", (int)owner);
+	fd = open(path, O_RDWR);
+	if (fd < 0)
+		stage_fail(path);
+	stage_wait(1);
+	done = pwrite64(fd, from, args->size, (off64_t)(unsigned long)to);
+	say("took: %ld", (long)done);
+}
+
+/* Robust futexes, which who ends writes to */
+
+#define ROBUST_MOST	2048
+#define ROBUST_FILE	"/tmp/robust"
+
+/* As linux/futex.h has it, which not every libc brings. */
+struct robust_entry {
+	struct robust_entry *next;
+};
+
+struct robust_head {
+	struct robust_entry list;
+	long futex_offset;
+	struct robust_entry *pending;
+};
+
+static int open_robust(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+
+	if (fd < 0)
+		stage_fail(path);
+	unlink(path);
+	return fd;
+}
+
+static char *map_at(char *place, unsigned long size, int fd)
+{
+	char *mapped = mmap(place, size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | (place ? MAP_FIXED : 0), fd, 0);
+
+	if (mapped == MAP_FAILED)
+		stage_fail("mmap");
+	return mapped;
+}
+
+/* A list with an entry in each page; none of them is read before this process ends. */
+static void __attribute__((noreturn)) end_robustly(char *entries, char *futexes, int go)
+{
+	static struct robust_head head;
+	unsigned long i, page = page_size();
+	unsigned int owner = (unsigned int)stage_pid();
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), ROBUST_FILE ".%u", owner);
+	fd = open_robust(path);
+	if (pwrite(fd, &owner, sizeof(owner), 0) != sizeof(owner) ||
+	    ftruncate(fd, (off_t)page) < 0)
+		stage_fail(path);
+	for (i = 0; i < ROBUST_MOST; i++)
+		map_at(futexes + i * page, page, fd);
+	head.list.next = (struct robust_entry *)entries;
+	head.futex_offset = futexes - entries;
+	if (syscall(SYS_set_robust_list, &head, sizeof(head)) < 0)
+		stage_fail("set_robust_list");
+	stage_hear(go, 1);
+	_exit(0);
+}
+
+static void attack_robust(const struct way_args *args)
+{
+	unsigned long i, most = 0, page = page_size(), size = ROBUST_MOST * page;
+	char *entries, *futexes = stage_map(size);
+	int go[2], fd = open_robust(ROBUST_FILE);
+
+	if (ftruncate(fd, (off_t)size) < 0)
+		stage_fail("ftruncate");
+	entries = map_at(NULL, size, fd);
+	for (i = 0; i < ROBUST_MOST; i++) {
+		struct robust_entry entry = {
+			(struct robust_entry *)(entries + (i + 1) * page),
+		};
+
+		if (pwrite(fd, &entry, sizeof(entry), (off_t)(i * page)) != sizeof(entry))
+			stage_fail(ROBUST_FILE);
+	}
+	stage_pipe(go);
+	for (i = 0; i < args->counts[0]; i++)
+		if (start_child() == 0)
+			end_robustly(entries, futexes, go[READ_END]);
+	stage_wait(1);
+	stage_tell(go[WRITE_END], args->counts[0]);
+	while (waitpid(-1, NULL, WNOHANG) >= 0) {
+		unsigned long rss = limited_rss(getuid());
+
+		if (rss > most)
+			most = rss;
+	}
+	say("most: %lu", most);
+}
+
+/* Pages of the kernel that are mapped at once, without a fault */
+
+static void attack_ring(const struct way_args *args)
+{
+	const unsigned int block = 1U << 16;
+	struct tpacket_req ring = {
+		.tp_block_size = block,
+		.tp_block_nr = (unsigned int)args->size / block,
+		.tp_frame_size = block,
+		.tp_frame_nr = (unsigned int)args->size / block,
+	};
+	int fd = socket(AF_PACKET, SOCK_RAW, 0);
+
+	if (fd < 0 || setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &ring, sizeof(ring)) < 0)
+		stage_fail("ring");
+	if (start_child() == 0) {
+		stage_become(args->uid);
+		if (mmap(NULL, args->size, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED)
+			stage_fail("mmap");
+		wait_for_ever();
+	}
+	stage_wait(1);
+}
+
+/* Programs that replace others */
+
+#define SELF		"/proc/self/exe"
+#define LONG_WORD	100000U
+
+static void attack_execs(const struct way_args *args)
+{
+	char *word = stage_map(LONG_WORD + 1);
+	char **words = calloc(args->counts[0] + 3, sizeof(*words));
+	unsigned long i;
+
+	if (!words)
+		stage_fail("calloc");
+	memset(word, 'x', LONG_WORD);
+	words[0] = "attack";
+	words[1] = "-h";
+	for (i = 0; i < args->counts[0]; i++)
+		words[i + 2] = word;
+	stage_hold_private(args->size);
+	stage_wait(1);
+	execv(SELF, words);
+	stage_fail(SELF);
+}
+
+#ifdef SYS_setresuid32
+#define SYS_OF_THREAD	SYS_setresuid32
+#else
+#define SYS_OF_THREAD	SYS_setresuid
+#endif
+
+static void *exec_as(void *arg)
+{
+	const uid_t uid = *(const uid_t *)arg;
+	char *const words[] = { "attack", "populate", "4096", NULL };
+
+	/* Not the library's, which has all threads do the same. */
+	if (syscall(SYS_OF_THREAD, uid, uid, uid) < 0)
+		stage_fail("setresuid");
+	execv(SELF, words);
+	stage_fail(SELF);
+}
+
+static void attack_thread_execs(const struct way_args *args)
+{
+	uid_t uid = args->uid;
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, exec_as, &uid) != 0)
+		stage_fail("pthread_create");
+	wait_for_ever();
+}
+
+/* Victims of very many parts */
+
+static void attack_parts(const struct way_args *args)
+{
+	const unsigned long page = page_size(), size = 2 * args->counts[0] * page;
+	int ready[2], status;
+	pid_t child;
+
+	stage_pipe(ready);
+	child = start_child();
+	if (child == 0) {
+		char *memory = stage_map(size);
+		unsigned long i;
+
+		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+			stage_fail("PTRACE_TRACEME");
+		raise(SIGSTOP);
+		stage_touch(memory, size);
+		for (i = 0; i < size; i += 2 * page)
+			if (mprotect(memory + i, page, PROT_READ) < 0)
+				stage_fail("mprotect");
+		stage_tell(ready[WRITE_END], 1);
+		wait_for_ever();
+	}
+	trace_to_the_end(child);
+	if (!stage_hear(ready[READ_END], 1))
+		stage_fail("child");
+	stage_wait(1);
+	if (waitpid(child, &status, 0) != child)
+		stage_fail("waitpid");
+	stage_wait(2);
+	let_end(child);
+}
+
 const struct way ways[] = {
 	{ "pipe-write", "u", attack_pipe_write },
 	{ "pipe-splice", "u", attack_pipe_splice },
@@ -695,5 +929,11 @@ const struct way ways[] = {
 	{ "starved", "nns", attack_starved },
 	{ "calls", "ns", attack_calls },
 	{ "subuids", "uns", attack_subuids },
+	{ "remote", "s", attack_remote },
+	{ "robust", "n", attack_robust },
+	{ "ring", "us", attack_ring },
+	{ "execs", "ns", attack_execs },
+	{ "thread-execs", "u", attack_thread_execs },
+	{ "parts", "n", attack_parts },
 	{ NULL, NULL, NULL },
 };

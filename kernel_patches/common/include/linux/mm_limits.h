@@ -138,6 +138,7 @@ bool __mm_limits_folded(void);
 bool __mm_limits_copy(void);
 void __mm_limits_resume(void);
 void __mm_limits_cred(const struct cred *old, const struct cred *new);
+void __mm_limits_mm_unused(struct mm_struct *mm);
 void __mm_limits_mm_free(struct mm_struct *mm);
 void mm_limits_mm_init(struct mm_struct *mm, struct task_struct *p);
 void mm_limits_join(struct task_struct *p, struct mm_struct *mm);
@@ -260,6 +261,18 @@ do {										\
 } while (0)
 
 /**
+ * mm_limits_mm_unused - nobody uses an mm any more, nor looks into it
+ * @mm:	about to be emptied
+ *
+ * Context: process context.
+ */
+static inline void mm_limits_mm_unused(struct mm_struct *mm)
+{
+	if (mm->mm_limit)
+		__mm_limits_mm_unused(mm);
+}
+
+/**
  * mm_limits_mm_free - an mm is gone
  * @mm:	not in use any more
  *
@@ -349,6 +362,10 @@ static inline void mm_limits_mm_init(struct mm_struct *mm, struct task_struct *p
 }
 
 static inline void mm_limits_leave(struct mm_struct *mm)
+{
+}
+
+static inline void mm_limits_mm_unused(struct mm_struct *mm)
 {
 }
 

@@ -234,9 +234,10 @@ void __mm_limits_fold(struct mm_struct *mm)
 			current->rss_stat.count[i] = 0;
 		}
 	}
-	/* Who ends holds nothing back any more: what is reserved for it is enough. */
-	if (mm->mm_limit && (!(current->flags & PF_EXITING) || READ_ONCE(mm->mm_limit->near)))
-		mm_limits_sync(mm, MM_LIMITS_SLACK);
+	/* Who ends holds nothing back any more: mostly, what is reserved for it is enough. */
+	if (mm->mm_limit)
+		mm_limits_sync(mm, current->flags & PF_EXITING ? MM_LIMITS_RESERVE :
+								 MM_LIMITS_SLACK);
 	spin_unlock(&mm->mm_limits_lock);
 }
 #endif
@@ -600,10 +601,7 @@ void mm_limits_leave(struct mm_struct *mm)
 		else
 			mm->mm_limits_dying = jiffies | MM_LIMITS_STAMPED;
 	}
-	if (mm->mm_limit && last) {
-		/* Far from the limit it may be thought to be there until it is gone. */
-		WRITE_ONCE(mm->mm_limits_tells, READ_ONCE(mm->mm_limit->near));
-	} else if (mm->mm_limit) {
+	if (mm->mm_limit && !last) {
 		atomic_long_dec(&mm->mm_limit->tasks);
 		mm_limits_sync(mm, MM_LIMITS_SLACK);
 	}
@@ -613,11 +611,28 @@ void mm_limits_leave(struct mm_struct *mm)
 }
 
 /**
+ * __mm_limits_mm_unused - an mm can only shrink from now on
+ * @mm:	nobody's, and nobody can read or write it any more
+ *
+ * Far from the limit it may be thought to be there until it is gone.
+ *
+ * Context: process context.
+ */
+void __mm_limits_mm_unused(struct mm_struct *mm)
+{
+	spin_lock(&mm->mm_limits_lock);
+	if (mm->mm_limit)
+		WRITE_ONCE(mm->mm_limits_tells, READ_ONCE(mm->mm_limit->near));
+	spin_unlock(&mm->mm_limits_lock);
+}
+
+/**
  * mm_limits_mm_init - an mm is new
  * @mm:	not in use yet, perhaps a copy of its parent's
  * @p:	the child that it is for, which has its credentials, or current in an exec
  *
- * What a fork copies counts though no task uses it before it is done.
+ * What a fork copies counts though no task uses it before it is done. What an exec puts
+ * into the new mm counts in the old one until then, and who pays for it may change.
  *
  * Context: process context.
  */
@@ -631,13 +646,15 @@ void mm_limits_mm_init(struct mm_struct *mm, struct task_struct *p)
 	mm->mm_limits_doomed = false;
 	mm->mm_limits_tells = false;
 	mm->mm_limit = NULL;
-	mm->mm_limits_changes = mm_limits_count_changes();
-	if (!mm_limits_key_enabled(&mm_limits_key))
+	mm->mm_limits_reaped = 0;
+	mm->mm_limits_changes = MM_LIMITS_NEVER;
+	if (!mm_limits_key_enabled(&mm_limits_key) || p == current)
 		return;
+	mm->mm_limits_changes = mm_limits_count_changes();
 	rcu_read_lock();
-	if (p == current || !mm_limits_count_child(mm, p)) {
+	if (!mm_limits_count_child(mm, p)) {
 		spin_lock(&mm->mm_limits_lock);
-		mm_limits_count_for(mm, mm_limits_payer(p == current ? p->group_leader : p));
+		mm_limits_count_for(mm, mm_limits_payer(p));
 		spin_unlock(&mm->mm_limits_lock);
 	}
 	rcu_read_unlock();

@@ -393,29 +393,36 @@ static bool mm_limits_is_crowded(struct mm_limit *limit)
 	       mm_limits_is_over(sum, READ_ONCE(limit->max));
 }
 
-/* Whether the current task, in the middle of anything, has to do without more memory. */
+/*
+ * Whether the current task, in the middle of anything, has to do without more memory. One
+ * that ends decides nothing: what it still takes, as for a list of robust futexes, is what
+ * there is to be bounded.
+ */
 static bool mm_limits_has_to_fail(struct mm_limit *limit, unsigned int faults)
 {
+	bool ends = current->flags & PF_EXITING;
 	unsigned int killed = 0;
 
 	/* It would only make its user larger, and its end later. */
 	if (fatal_signal_pending(current))
 		return true;
-	if (!READ_ONCE(limit->crowded) || !READ_ONCE(mm_limits_on_alloc))
+	if (!READ_ONCE(mm_limits_on_alloc) || limit->set.grace || limit->set.dry_run)
+		return false;
+	if (!READ_ONCE(limit->crowded) && !ends)
 		return false;
 	mm_limits_hold(current);
 	current->mm_limits_faults += faults;
 	if (current->mm_limits_faults <= MM_LIMITS_FAULTS)
 		return false;
 	/* The victim may have let go since somebody looked: nobody fails without need. */
-	if (!mm_limits_is_feeble() && mutex_trylock(&limit->mutex)) {
+	if (!ends && !mm_limits_is_feeble() && mutex_trylock(&limit->mutex)) {
 		mm_limits_round(limit, NULL, MM_LIMITS_BY_ALLOC, &killed);
 		mutex_unlock(&limit->mutex);
 	}
 	if (fatal_signal_pending(current))
 		return true;
 	/* All faults do until this system call is over: some calls try again. */
-	if (READ_ONCE(limit->crowded) &&
+	if ((ends || READ_ONCE(limit->crowded)) &&
 	    mm_limits_is_over(mm_limits_measure(limit), READ_ONCE(limit->max)))
 		return true;
 	current->mm_limits_faults = 0;
@@ -427,15 +434,15 @@ static bool mm_limits_check(unsigned int faults)
 	struct mm_limit *limit;
 	bool fails;
 
-	if (!current->mm ||
-	    current->flags & (PF_KTHREAD | PF_EXITING | PF_MEMALLOC | PF_DUMPCORE))
+	if (!current->mm || current->flags & (PF_KTHREAD | PF_MEMALLOC | PF_DUMPCORE))
 		return false;
 	limit = mm_limits_of(current->mm);
 	if (!limit) {
 		mm_limits_hold_back();
 		return false;
 	}
-	mm_limits_enforce_at_once(limit);
+	if (!(current->flags & PF_EXITING))
+		mm_limits_enforce_at_once(limit);
 	fails = mm_limits_has_to_fail(limit, faults);
 	mm_limits_hold_back();
 	mm_limits_put(limit);

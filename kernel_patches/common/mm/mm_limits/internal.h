@@ -125,6 +125,8 @@ struct mm_limits_settings {
  * @over_since:		since when, in jiffies
  * @says:		how often it is told what nobody dies for
  * @told:		a kill that is only to be recorded has been
+ * @shown:		what readers were told that it has, in pages; without a lock
+ * @shown_at:		when, in jiffies
  * @turn:		the last request to enforce all limits that saw to it; under
  *			my_mm_limits.lock
  * @stuck:		it has been said that nobody is left to kill
@@ -169,6 +171,8 @@ struct mm_limit {
 	unsigned long over_since;
 	struct ratelimit_state says;
 	bool told;
+	unsigned long shown;
+	unsigned long shown_at;
 	unsigned long turn;
 	bool stuck;
 	pid_t last_pid;

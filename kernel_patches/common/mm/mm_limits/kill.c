@@ -18,6 +18,9 @@
 /* Bytes that are given back before others get to them: the first ones soon. */
 #define MM_LIMITS_AT_ONCE	(2UL << 20)
 
+/* Parts of a process's memory that one look gives back. */
+#define MM_LIMITS_PARTS		1024
+
 /* Records of one decision in the log: any number would push those of others out of it. */
 #define MM_LIMITS_RECORDS	100
 
@@ -206,35 +209,37 @@ static void mm_limits_put_mm_later(struct mm_struct *mm)
 
 /*
  * The first page from @start on that a thread's list of robust futexes begins in, or
- * @end. Who ends tells others by it that a lock in shared memory is free.
+ * ULONG_MAX. Who ends tells others by it that a lock in shared memory is free.
  */
-static unsigned long mm_limits_next_kept(struct mm_struct *mm, unsigned long start,
-					 unsigned long end)
+static unsigned long mm_limits_next_kept(struct mm_struct *mm, unsigned long start)
 {
+	unsigned long page, found = ULONG_MAX;
 	struct task_struct *t;
-	unsigned long page;
 
 	spin_lock(&mm->mm_limits_lock);
 	list_for_each_entry(t, &mm->mm_limits_tasks, mm_limits_node) {
 		page = (unsigned long)mm_limits_robust_list(t) & PAGE_MASK;
-		if (page >= start && page < end)
-			end = page;
+		if (page >= start)
+			found = min(found, page);
 	}
 	spin_unlock(&mm->mm_limits_lock);
-	return end;
+	return found;
 }
 
-static void mm_limits_reap_vma(struct mm_struct *mm, struct vm_area_struct *vma)
+/* @kept is the first page from somewhere before it on that stays, or 0. */
+static void mm_limits_reap_vma(struct mm_struct *mm, struct vm_area_struct *vma,
+			       unsigned long *kept)
 {
-	unsigned long start, end, most;
+	unsigned long start, end;
 
-	for (start = vma->vm_start; start < vma->vm_end;) {
-		most = min(vma->vm_end, start + MM_LIMITS_AT_ONCE);
-		end = mm_limits_next_kept(mm, start, most);
-		if (end > start)
-			mm_limits_zap(vma, start, end - start);
-		/* Behind the page that is kept. */
-		start = end < most ? end + PAGE_SIZE : end;
+	for (start = vma->vm_start; start < vma->vm_end; start = end) {
+		if (*kept < start)
+			*kept = mm_limits_next_kept(mm, start);
+		end = start + PAGE_SIZE;
+		if (*kept == start)
+			continue;
+		end = min3(vma->vm_end, start + MM_LIMITS_AT_ONCE, *kept);
+		mm_limits_zap(vma, start, end - start);
 	}
 }
 
@@ -242,21 +247,28 @@ static void mm_limits_reap_vma(struct mm_struct *mm, struct vm_area_struct *vma)
  * mm_limits_reap - give back the memory of an mm all of whose users have been killed
  * @mm:	the mm
  *
- * As process_mrelease(2) does it. Not while somebody changes the mm.
+ * As process_mrelease(2) does it. Not while somebody changes the mm, and only some of it
+ * if it has very many parts: others may wait for the locks of who does it. Whoever looks
+ * next goes on, until all has been done once.
  *
- * Context: process context, any lock that sleeps may be held.
+ * Context: process context, any lock that sleeps may be held; the limit's mutex held.
  */
 void mm_limits_reap(struct mm_struct *mm)
 {
+	unsigned long end = mm->mm_limits_reaped, kept = 0;
+	unsigned int left = MM_LIMITS_PARTS;
 	struct vm_area_struct *vma;
 
-	if (!atomic_inc_not_zero(&mm->mm_users))
+	if (end == ULONG_MAX || !atomic_inc_not_zero(&mm->mm_users))
 		return;
 	if (mm_limits_try_to_read(mm)) {
 		mm_limits_set_unstable(mm);
-		for (vma = find_vma(mm, 0); vma; vma = find_vma(mm, vma->vm_end))
+		for (vma = find_vma(mm, end); vma && left; vma = find_vma(mm, end), left--) {
 			if (!(vma->vm_flags & MM_LIMITS_NOT_REAPED))
-				mm_limits_reap_vma(mm, vma);
+				mm_limits_reap_vma(mm, vma, &kept);
+			end = vma->vm_end;
+		}
+		mm->mm_limits_reaped = vma ? end : ULONG_MAX;
 		mm_limits_done_reading(mm);
 	}
 	mm_limits_put_mm_later(mm);

@@ -4,6 +4,7 @@
  */
 #include <linux/cred.h>
 #include <linux/init.h>
+#include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
@@ -53,6 +54,18 @@ static void mm_limits_show_ranges(struct seq_file *m)
 			   range->set.dry_run);
 }
 
+/* Once a tick at most: its threads wait for some of the locks, and anybody may read. */
+static unsigned long mm_limits_rss_of(struct mm_limit *limit)
+{
+	unsigned long now = jiffies;
+
+	if (READ_ONCE(limit->shown_at) != now) {
+		WRITE_ONCE(limit->shown, mm_limits_measure(limit));
+		WRITE_ONCE(limit->shown_at, now);
+	}
+	return READ_ONCE(limit->shown);
+}
+
 static int mm_limits_seq_show(struct seq_file *m, void *v)
 {
 	struct mm_limit *limit = v;
@@ -66,7 +79,7 @@ static int mm_limits_seq_show(struct seq_file *m, void *v)
 		mutex_unlock(&my_mm_limits.lock);
 		return 0;
 	}
-	sum = mm_limits_measure(limit);
+	sum = mm_limits_rss_of(limit);
 	seq_printf(m, "%u %lu %lu %lu %lu %lu %u %s %d %d %s\n",
 		   from_kuid_munged(current_user_ns(), limit->uid), limit->max,
 		   mm_limits_bytes(sum), mm_limits_bytes(max(limit->peak, sum)),

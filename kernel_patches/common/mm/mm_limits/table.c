@@ -62,7 +62,8 @@ struct mm_limit *mm_limits_find(kuid_t uid)
  * @uid:	the user
  *
  * Context: any.
- * Return: its entry with a reference for mm_limits_put(), or NULL.
+ * Return: its entry with a reference for mm_limits_put(), or NULL, also for one that
+ * nothing can count for any more.
  */
 struct mm_limit *mm_limits_get(kuid_t uid)
 {
@@ -70,7 +71,7 @@ struct mm_limit *mm_limits_get(kuid_t uid)
 
 	rcu_read_lock();
 	limit = mm_limits_find(uid);
-	if (limit && !atomic_inc_not_zero(&limit->refs))
+	if (limit && (READ_ONCE(limit->gone) || !atomic_inc_not_zero(&limit->refs)))
 		limit = NULL;
 	rcu_read_unlock();
 	return limit;
@@ -407,9 +408,16 @@ static void mm_limits_sweep(void)
 
 	if (my_mm_limits.adopted < most)
 		return;
-	list_for_each_entry_safe(limit, next, &my_mm_limits.entries, list)
-		if (limit->adopted && list_empty(&limit->mms))
+	list_for_each_entry_safe(limit, next, &my_mm_limits.entries, list) {
+		if (!limit->adopted)
+			continue;
+		/* Who comes back meanwhile finds none, and adopts the limit once more. */
+		spin_lock_irq(&limit->mms_lock);
+		limit->gone = list_empty(&limit->mms);
+		spin_unlock_irq(&limit->mms_lock);
+		if (limit->gone)
 			mm_limits_remove(limit);
+	}
 	most = max(64U, 2 * my_mm_limits.adopted);
 }
 

@@ -18,6 +18,7 @@
 /* As there, these refuse to compare different types. */
 #define min(x, y) ({ typeof(x) _min1 = (x); typeof(y) _min2 = (y); \
 	(void)(&_min1 == &_min2); _min1 < _min2 ? _min1 : _min2; })
+#define min3(x, y, z)	min((typeof(x))min(x, y), z)
 #define max(x, y) ({ typeof(x) _max1 = (x); typeof(y) _max2 = (y); \
 	(void)(&_max1 == &_max2); _max1 > _max2 ? _max1 : _max2; })
 
