@@ -39,7 +39,12 @@ class FoundFile:
     @property
     def is_source(self) -> bool:
         """Whether it is a file or a link: reading a pipe, or a device, may never end."""
-        return stat.S_ISREG(self.status.st_mode) or stat.S_ISLNK(self.status.st_mode)
+        return stat.S_ISREG(self.status.st_mode) or self.is_link
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is a link."""
+        return stat.S_ISLNK(self.status.st_mode)
 
     @property
     def stamp(self) -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.build.listing import walk
+from harness.build.listing import FoundFile, walk
 from harness.build.pristine import FixedTree, Pristine, UserFolder
 from harness.build.source import KernelSource
 from harness.build.stale_objects import Changes, forget_stale
@@ -95,8 +95,8 @@ class WorkTree:
         if state is None or differing is None or not self.tree.is_dir():
             self._copy()
             state, differing = _State(whole=False, files=()), self._differing() or ()
-        present, touched = self._present()
-        doubtful = sorted({*state.files, *files, *touched, *differing})
+        present = walk(self.tree)
+        doubtful = sorted({*state.files, *files, *self._touched(present), *differing})
         wrong = [path for path in doubtful if self._wanted(path, files) != self._has(path)]
         target = _State(True, tuple(sorted(files)), self.pristine.key)
         if wrong or state != target:
@@ -129,16 +129,21 @@ class WorkTree:
     def _has(self, path: str) -> TreeFile | None:
         return read_inside(self.tree, path)
 
-    def _write(self, wrong: list[str], files: Overlay, present: list[str]) -> None:
+    def _write(self, wrong: list[str], files: Overlay, present: Sequence[FoundFile]) -> None:
         """Make the files as they should be: first those that go, for others to take their place."""
-        there = frozenset(present)
-        going = [path for path in wrong if self._wanted(path, files) is None]
-        coming = sorted(set(wrong).difference(going))
+        there = {file.name: file for file in present}
+        kinds = {path: file.kind for path in wrong if (file := self._wanted(path, files))}
+        going = [path for path in wrong if path not in kinds]
+        coming = sorted(kinds)
         changes = Changes(
-            before=present,
+            before=list(there),
             added=[path for path in coming if path not in there],
             removed=going,
             written=[path for path in coming if path in there],
+            links={
+                *(name for name, file in there.items() if file.is_link),
+                *(path for path, kind in kinds.items() if kind == "link"),
+            },
         )
         forget_stale(self.tree, self.build, changes)
         for path in going:
@@ -174,15 +179,13 @@ class WorkTree:
         self._save(_State(whole=False, files=()))
         new.rename(self.tree)
 
-    def _present(self) -> tuple[list[str], list[str]]:
-        """Return all files of the tree, and those changed by others after the last `sync`.
+    def _touched(self, present: Sequence[FoundFile]) -> list[str]:
+        """Return the files of the tree that others changed after the last `sync`.
 
         A kernel's release does not cover what others changed.
         """
         done = self._state_file.stat().st_ctime_ns
-        found = list(walk(self.tree))
-        names = [file.name for file in found]
-        return names, [file.name for file in found if file.status.st_ctime_ns > done]
+        return [file.name for file in present if file.status.st_ctime_ns > done]
 
     def _put(self, path: str, file: TreeFile) -> None:
         place = self.tree / path

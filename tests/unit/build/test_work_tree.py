@@ -183,6 +183,23 @@ def fits(root: Path, overlay: Overlay) -> bool:
     )
 
 
+def make(work: WorkTree) -> None:
+    """As make does it: an object that is older than its source, through all links, is made anew."""
+    for name in NAMES:
+        source, made = work.tree / name, work.build / f"{name}.o"
+        if source.is_file() and (
+            not made.is_file() or made.stat().st_mtime_ns < source.stat().st_mtime_ns
+        ):
+            made.parent.mkdir(parents=True, exist_ok=True)
+            made.write_bytes(source.read_bytes())
+
+
+def texts(folder: Path, end: str = "") -> dict[str, bytes]:
+    """What is read by each name, through all links."""
+    places = {name: folder / f"{name}{end}" for name in NAMES}
+    return {name: place.read_bytes() for name, place in places.items() if place.is_file()}
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.lists(edit, max_size=4), overlays, st.integers(-1, 4)), max_size=5))
 def test_a_work_tree_is_what_a_fresh_one_would_be(
@@ -206,6 +223,8 @@ def test_a_work_tree_is_what_a_fresh_one_would_be(
             # make has to see what changed, whatever time it has in the user's folder.
             if before and contents.get(name) != file:
                 assert times_of(mine.work.tree)[name] >= started
+        make(mine.work)
+        assert texts(mine.work.build, ".o") == texts(mine.work.tree)
         assert mine.sync(files) == []
 
 
@@ -250,6 +269,21 @@ def test_a_link_in_a_folders_place_leads_to_nobody_elses_files(mine: Folder) -> 
     # The link is there, and foo/a in doubt: it is not bar/a.
     assert (mine.work.tree / "foo").is_symlink()
     mine.sync()
+
+
+@pytest.mark.parametrize("place", ["mm/x.c", "foo/x.c", "mm/y.c"])
+def test_a_link_that_leads_elsewhere_leaves_no_stale_object(mine: Folder, place: str) -> None:
+    for name in ("mm/a.c", "mm/b.c", "mm/y.c", "bar/x.c", "baz/x.c"):
+        _write(name, b"b" if "b.c" in name or "baz" in name else b"a", True, False)(mine.root)
+    _link("mm/x.c", "a.c")(mine.root)
+    _link("foo", "bar")(mine.root)
+    mine.sync()
+    mine.work.build.mkdir()
+    link, goal = ("foo", "baz") if place == "foo/x.c" else (place, "b.c")
+    _link(link, goal)(mine.root)
+    mine.sync()
+    assert (mine.work.tree / place).read_text() == "b"
+    assert not mine.work.build.exists()
 
 
 # --- what happens in a kernel's tree -------------------------------------------------
