@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 from harness.build import debian, git_source
 from harness.build.git_source import checkout, fetch_argv, ls_remote_argv, parse_git_source
+from harness.build.listing import FoundFile
 from harness.build.source import (
     KernelSource,
     check_version,
@@ -166,8 +167,8 @@ def test_a_directory_that_has_settled_is_read_once(
     known = json.loads(memory.read_text())
     read: list[Path] = []
 
-    def content(root: Path, name: str) -> str:
-        read.append(root / name)
+    def content(root: Path, found: FoundFile) -> str:
+        read.append(root / found.name)
         return "file changed"
 
     with monkeypatch.context() as patched:
@@ -244,19 +245,59 @@ def test_a_pipe_for_a_makefile_is_not_waited_for(fake: FakeRepository) -> None:
     refused(fake, fake.pristine, "has no Makefile with a VERSION")
 
 
-def test_links_are_copied_and_not_followed(fake: FakeRepository, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    os.mkfifo(tmp_path / "elsewhere/pipe")
-    links = {"dangling": "nowhere", "loop": "loop", "top": ".", "away": str(tmp_path / "elsewhere")}
+def test_links_are_copied_and_not_followed(fake: FakeRepository) -> None:
+    links = {"dangling": "nowhere", "loop": "loop", "top": ".", "mm/up": "../include"}
     for name, goal in links.items():
         (fake.pristine / name).symlink_to(goal)
-    source = fetched(fake, fake.pristine)
-    tree = copied(fake, source)
+    tree = copied(fake, fetched(fake, fake.pristine))
     for name, goal in links.items():
         assert str((tree / name).readlink()) == goal
     assert "left out" not in fake.said.getvalue()
-    (tmp_path / "elsewhere/more").touch()
-    assert fetched(fake, fake.pristine) == source
+
+
+def test_a_link_to_a_file_elsewhere_is_that_file(fake: FakeRepository, tmp_path: Path) -> None:
+    mine = tmp_path / "elsewhere/mine.c"
+    mine.parent.mkdir()
+    mine.write_text("int x;\n")
+    (fake.pristine / "mm/mine.c").symlink_to(mine)
+    (fake.pristine / "mm/by.c").symlink_to(os.path.relpath(mine, fake.pristine / "mm"))
+    (fake.pristine / "mm/again.c").symlink_to("mine.c")
+    # It is in the tree, but a copy of the link would lead to the user's own.
+    (fake.pristine / "mm/own.c").symlink_to(fake.pristine / "mm/page_alloc.c")
+    names = [f"mm/{name}.c" for name in ("mine", "by", "again", "own")]
+    source = fetched(fake, fake.pristine)
+    tree = copied(fake, source)
+    assert [(tree / name).is_symlink() for name in names] == [False] * 4
+    assert (tree / "mm/own.c").read_text() == (TREE / "mm/page_alloc.c").read_text()
+    # As long, and as old, as before.
+    times = mine.stat()
+    mine.write_text("int y;\n")
+    os.utime(mine, ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = fetched(fake, fake.pristine)
+    assert after.key != source.key
+    assert source.listing is not None
+    assert source.listing.moved() == ["mm/again.c", "mm/by.c", "mm/mine.c"]
+    copied(fake, after)
+    assert [(tree / name).read_text() for name in names[:3]] == ["int y;\n"] * 3
+    assert "left out" not in fake.said.getvalue()
+
+
+def test_a_link_that_leads_out_and_to_no_file_is_left_out_and_told(
+    fake: FakeRepository, tmp_path: Path
+) -> None:
+    before = key_of(fake)
+    (tmp_path / "elsewhere").mkdir()
+    os.mkfifo(tmp_path / "elsewhere/pipe")
+    for name in ("elsewhere", "nowhere", "elsewhere/pipe"):
+        (fake.pristine / Path(name).name).symlink_to(tmp_path / name)
+    # A folder of the tree, but not of the copy.
+    (fake.pristine / "own").symlink_to(fake.pristine / "mm")
+    source = fetched(fake, fake.pristine)
+    assert source.key == before
+    assert files_of(copied(fake, source)) == files_of(TREE)
+    told = "4 link(s) that lead out of it left out: elsewhere, nowhere, own, pipe"
+    assert told in " ".join(fake.said.getvalue().split())
+    assert "pipe(s)" not in fake.said.getvalue()
 
 
 def test_a_link_to_a_directory_is_the_directory(fake: FakeRepository, tmp_path: Path) -> None:
