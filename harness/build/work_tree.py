@@ -92,7 +92,8 @@ class WorkTree:
         next call brings the tree in step.
         """
         state, differing = self._load(), self._differing()
-        if state is None or differing is None or not self.tree.is_dir():
+        there = self.tree.is_dir()
+        if state is None or differing is None or not there or self._clock_was_set_back():
             self._copy()
             state, differing = _State(whole=False, files=()), self._differing() or ()
         present = walk(self.tree)
@@ -178,6 +179,15 @@ class WorkTree:
         self.pristine.copy(new, self.folder)
         self._save(_State(whole=False, files=()))
         new.rename(self.tree)
+
+    def _clock_was_set_back(self) -> bool:
+        """Return whether an object, or our record, is newer than now: it would hide an edit."""
+        # The disk may be another machine's, with a clock of its own.
+        probe = self.folder / "clock"
+        probe.touch()
+        built = walk(self.build) if self.build.is_dir() else []
+        made = [self._state_file.stat(), *(file.status for file in built)]
+        return max(status.st_mtime_ns for status in made) > probe.stat().st_mtime_ns
 
     def _touched(self, present: Sequence[FoundFile]) -> list[str]:
         """Return the files of the tree that others changed after the last `sync`.

@@ -440,6 +440,18 @@ def test_a_header_that_a_new_one_hides_counts_as_changed(built: Folder) -> None:
     assert changed == {"include/x.h", "fs/x.h"}
 
 
+@pytest.mark.parametrize("name", ["build/fs/one.o", "state.json"])
+def test_what_was_built_before_the_clock_was_set_back_goes(built: Folder, name: str) -> None:
+    """An edit of now would look older than an object of then."""
+    hour_ahead = later(built.folder) + 3600 * 10**9
+    os.utime(built.folder / name, ns=(hour_ahead, hour_ahead))
+    built.sync()
+    assert objects(built) == set()
+    write_file(built.work.build / "fs/one.o", TreeFile(b"", "file"))
+    built.sync()
+    assert objects(built) == {"fs/one.o"}
+
+
 @pytest.mark.parametrize("name", ["scripts/s", "lib/x.sh"])
 def test_another_script_has_everything_built_anew(built: Folder, name: str) -> None:
     (built.root / name).write_text("2")
