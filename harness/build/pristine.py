@@ -123,11 +123,14 @@ class UserFolder:
         """Copy the files that were listed, and record those that did not change meanwhile."""
         root = self.listing.root
         tree.mkdir()
+        # A folder that nobody may write to could not be filled, changed, or removed.
+        for parent in {name.rpartition("/")[0] for name in self.listing.files}:
+            (tree / parent).mkdir(parents=True, exist_ok=True)
         links = {name for name, file in self.listing.files.items() if file.startswith("link ")}
         others = self.listing.files.keys() - links
         # Not all links are listed as links: those that lead out are the files at their ends.
         for follow, names in (("-P", sorted(links)), ("-L", sorted(others))):
-            copy = ["cp", "-R", follow, "--preserve=mode,timestamps", "--reflink=auto", "--parents"]
+            copy = ["cp", "-R", follow, "--preserve=timestamps", "--reflink=auto", "--parents"]
             for first in range(0, len(names), _NAMES_AT_ONCE):
                 some = ["-t", str(tree), "--", *names[first : first + _NAMES_AT_ONCE]]
                 run([*copy, *some], RunOptions(cwd=root), error=SourceError, what=f"copy of {root}")

@@ -21,7 +21,7 @@ from harness.build.source import KernelSource
 from harness.build.stale_objects import Changes, forget_stale
 from harness.build.tree_file import Overlay, TreeFile, read_inside, write_file
 from harness.core import typed_json
-from harness.core.cache import digest, disk_full_named
+from harness.core.cache import digest, disk_full_named, remove_partial
 from harness.core.errors import SourceMovedError
 from harness.core.paths import REPO
 from harness.ui.workspace import Workspace
@@ -172,10 +172,9 @@ class WorkTree:
 
     def _copy(self) -> None:
         """Make the tree anew, without a build folder: the times of old objects prove nothing."""
-        for path in (self.tree, self.build):
-            shutil.rmtree(path, ignore_errors=True)
         new = self.folder / "source.new"
-        shutil.rmtree(new, ignore_errors=True)
+        for path in (self.tree, self.build, new):
+            remove_partial(path)
         self.pristine.copy(new, self.folder)
         self._save(_State(whole=False, files=()))
         new.rename(self.tree)

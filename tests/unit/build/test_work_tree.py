@@ -19,7 +19,7 @@ from harness.build.listing import Listing, list_folder, walk
 from harness.build.pristine import UserFolder
 from harness.build.tree_file import Overlay, TreeFile, read_file, write_file
 from harness.build.work_tree import WorkTree
-from harness.core.errors import SourceMovedError
+from harness.core.errors import InfrastructureError, SourceMovedError
 from harness.ui.workspace import Workspace
 
 
@@ -391,6 +391,29 @@ def test_a_tree_of_which_nothing_is_known_is_made_anew(mine: Folder, text: str |
     record.unlink() if text is None else record.write_text(text)
     mine.sync()
     assert not mine.work.build.exists()
+
+
+def test_the_copy_of_a_read_only_folder_can_be_written_to(
+    mine: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Several commands copy to one folder.
+    monkeypatch.setattr("harness.build.pristine._NAMES_AT_ONCE", 1)
+    mine.write(d__e__x="1", d__e__y="1", d__z="1")
+    (mine.root / "d/e/y").chmod(0o555)
+    folders = [mine.root / name for name in ("d/e", "d", ".")]
+    for path in (mine.root / "d/z", *folders):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    mine.sync()
+    copies = [mine.work.tree / path.relative_to(mine.root) for path in folders]
+    assert [path.stat().st_mode & 0o700 for path in copies] == [0o700] * 3
+    assert (mine.work.tree / "d/e/y").stat().st_mode & 0o100
+
+
+def test_a_copy_that_cannot_be_removed_is_named(mine: Folder) -> None:
+    mine.write(a="1")
+    (mine.folder / "source.new").write_text("no folder")
+    with pytest.raises(InfrastructureError, match=r"cannot remove .*source\.new"):
+        mine.work.sync({})
 
 
 # --- make's view of it ---------------------------------------------------------------
