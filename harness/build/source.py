@@ -356,7 +356,7 @@ def _from_directory(ws: Workspace, target: Target, path: Path, phase: Phase) -> 
             ws.reporter.say(f"{path}: {len(lost)} {what} left out: {names}")
     key = f"directory-{listing.key}"
     source = KernelSource(target, path, key, version, str(path), listing=listing)
-    state = git_source.state_of(path)
+    state = git_source.state_of(path, listing.files)
     if state is None:
         return source
     # What git says has to be about the files that were listed.

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +24,11 @@ from archive import Archive, make_deb
 from fakekernel import TREE, FakeRepository
 from hypothesis import given
 from hypothesis import strategies as st
+from stand_ins import script
 
 from harness.build import debian, git_source
 from harness.build.git_source import checkout, fetch_argv, ls_remote_argv, parse_git_source
-from harness.build.listing import FoundFile
+from harness.build.listing import FoundFile, shown
 from harness.build.source import (
     KernelSource,
     check_version,
@@ -579,9 +580,9 @@ def test_what_git_says_is_about_the_files_that_are_built(
 ) -> None:
     real = git_source.state_of
 
-    def late(path: Path) -> git_source.TreeState | None:
+    def late(path: Path, built: Iterable[str]) -> git_source.TreeState | None:
         (repository / "Makefile").open("a").write("# mine\n")
-        return real(path)
+        return real(path, built)
 
     monkeypatch.setattr(git_source, "state_of", late)
     refused(fake, repository, "changed while it was read: Makefile", SourceMovedError)
@@ -597,11 +598,45 @@ def test_new_files_in_a_work_tree_are_named_and_built(
     (repository / ".gitignore").write_text("*.o\n")
     (repository / "built.o").touch()
     source = fetched(fake, repository)
-    assert source.changed == (".gitignore", *(f'"{name}"' for name in names))
+    # git ignores an object, but nothing says that a build made it.
+    assert source.changed == (".gitignore", "built.o", *names)
     said = " ".join(fake.said.getvalue().split())
-    assert 'with 7 changed file(s): .gitignore, "drivers/ä 0.c", ' in said
-    assert '"drivers/ä 3.c", … ' in f"{said} "
+    assert "with 8 changed file(s): .gitignore, built.o, drivers/ä 0.c, " in said
+    assert "drivers/ä 2.c, … " in f"{said} "
     assert (copied(fake, source) / names[5]).is_file()
+
+
+@pytest.mark.parametrize("mark", ["--assume-unchanged", "--skip-worktree"])
+def test_changes_that_git_was_told_not_to_look_at_are_named(
+    fake: FakeRepository, repository: Path, mark: str
+) -> None:
+    git(repository, "update-index", mark, "mm/page_alloc.c")
+    (repository / "mm/page_alloc.c").open("a").write("/* mine */\n")
+    assert fetched(fake, repository).changed == ("mm/page_alloc.c",)
+
+
+@pytest.mark.parametrize("name", ["a b", 'a"\\', "a\n\t", "ä", os.fsdecode(b"\xff\x01")])
+def test_any_name_in_git_is_known(fake: FakeRepository, repository: Path, name: str) -> None:
+    (repository / name).write_text("1")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "two")
+    assert fetched(fake, repository).changed == ()
+    (repository / name).write_text("2")
+    assert fetched(fake, repository).changed == (shown(name),)
+
+
+def test_git_runs_nothing_that_a_work_tree_names(fake: FakeRepository, repository: Path) -> None:
+    program = script(fake.folder / "program", f"touch {fake.folder}/was-run; cat")
+    settings = ("core.fsmonitor", "filter.a=b.clean", "filter.a=b.process", "core.pager")
+    for setting in settings:
+        git(repository, "config", setting, str(program))
+    git(repository, "config", "filter.a=b.required", "true")
+    (repository / ".git/info/attributes").write_text("*.c filter=a=b\n")
+    # As long as before: git has to read it.
+    file = repository / "mm/page_alloc.c"
+    file.write_text(file.read_text().replace("taken", "TAKEN"))
+    assert fetched(fake, repository).changed == ("mm/page_alloc.c",)
+    assert not (fake.folder / "was-run").exists()
 
 
 def test_a_work_tree_as_it_was_committed_has_no_changes(
