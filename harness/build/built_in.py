@@ -51,6 +51,7 @@ def built_in(
         return frozenset()
     makefiles = digest(*(f"{file.name} {file.stamp}" for file in found if _is_read(file.name)))
     about = (_KNOWN, os.fsencode(root))
+    ws.cache.used(ws.cache.note_path(*about))
     known = ws.cache.noted(_Sorted, *about)
     names = {file.name for file in found if file.is_source}
     if known is not None and known.makefiles == makefiles:

@@ -171,6 +171,7 @@ def list_folder(
     """
     began = time.time_ns()
     about = (_KNOWN, os.fsencode(root))
+    ws.cache.used(ws.cache.note_path(*about))
     known = ws.cache.noted(dict[str, str], *about) or {}
     files: dict[str, str] = {}
     stamps: dict[str, str] = {}
@@ -194,6 +195,7 @@ def list_folder(
                 fresh.add(name)
     if noted != known:
         ws.cache.note(noted, *about, exact=True)
+        ws.cache.grew()
     return Listing(root, files, built, stamps, frozenset(fresh)), read
 
 
