@@ -51,13 +51,16 @@ def built_in(
         return frozenset()
     makefiles = digest(*(f"{file.name} {file.stamp}" for file in found if _is_read(file.name)))
     about = (_KNOWN, os.fsencode(root))
+    ws.cache.used(ws.cache.note_path(*about))
     known = ws.cache.noted(_Sorted, *about)
     names = {file.name for file in found if file.is_source}
     if known is not None and known.makefiles == makefiles:
         old = {*known.built, *known.source}
         if names <= old:
             return frozenset(names.intersection(known.built))
-    built = {name for name in names if _is_mark(name, marks)} | _cleaned(ws, target, root, names)
+    links = {file.name for file in found if file.is_link}
+    built = {name for name in names if _is_mark(name, marks)}
+    built |= _cleaned(ws, target, root, names, links)
     ws.cache.note(
         _Sorted(makefiles, tuple(sorted(built)), tuple(sorted(names - built))), *about, exact=True
     )
@@ -78,8 +81,10 @@ def _is_read(name: str) -> bool:
     return name.startswith(_SCRIPTS) or any(fnmatchcase(last, mask) for mask in _MAKEFILES)
 
 
-def _cleaned(ws: Workspace, target: Target, root: Path, names: set[str]) -> set[str]:
-    """Return the names that `make mrproper` removes from a tree with these names."""
+def _cleaned(
+    ws: Workspace, target: Target, root: Path, names: set[str], links: set[str]
+) -> set[str]:
+    """Return the names that `make mrproper` removes from a tree with these names and links."""
     with tempfile.TemporaryDirectory(prefix="gfoom-clean-") as scratch:
         stand_in = Path(scratch)
         for folder in sorted({name.rpartition("/")[0] for name in names}):
@@ -88,7 +93,7 @@ def _cleaned(ws: Workspace, target: Target, root: Path, names: set[str]) -> set[
             for name in names:
                 if not _is_read(name):
                     (stand_in / name).touch()
-                elif (root / name).is_symlink():
+                elif name in links:
                     (stand_in / name).symlink_to((root / name).readlink())
                 else:
                     shutil.copy(root / name, stand_in / name)

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.build.listing import shown
 from harness.core.cache import KEY_LENGTH
 from harness.core.errors import CommandError, SourceError, UsageError
 from harness.core.process import RunOptions, run
@@ -26,7 +28,13 @@ PROGRESS = re.compile(r"(?:remote: )?(?P<what>[A-Z][a-z]+ [a-z]+): +(?P<percent>
 _NOT_A_TIP = re.compile(r"not our ref|unadvertised object|no such remote ref|not advertised", re.I)
 _ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0"}
 # A file's line in `git status --porcelain`; git may print warnings among these lines.
-_CHANGED_FILE = re.compile(r"[ ACDMTU?]{2} (?P<name>.+)")
+_CHANGED_FILE = re.compile(r"[ ACDMTU]{2} (?P<name>.+)")
+# A file's line in `git ls-files -v`: a lower-case letter says `--assume-unchanged`, S says
+# `--skip-worktree`.
+_FILE = re.compile(r"(?:(?P<looked_at>[A-RT-Z?])|[a-zS]) (?P<name>.+)")
+# What is in a submodule is new to git, so it need not run there.
+_STATUS = ("status", "--porcelain", "--no-renames", "-uno", "--ignore-submodules=all")
+_FILTERS = ("config", "--name-only", "--get-regexp", r"^filter\.")
 # A server that is out of reach may never answer.
 _ASK_SECONDS = 20.0
 # A server is also silent while it puts a commit together, but not for so long.
@@ -156,22 +164,44 @@ def checkout(ws: Workspace, url: str, commit: str, tree: Path, note: Callable[[s
 
 @dataclass(frozen=True)
 class TreeState:
-    """The commit of a git work tree, and the files that differ from it, including new ones."""
+    """The commit of a git work tree, and the files that may differ from it, including new ones."""
 
     commit: str
     changed: tuple[str, ...]
 
 
-def state_of(path: Path) -> TreeState | None:
-    """Return the state of the git work tree at `path`; None if there is no git, or no commit."""
+def state_of(path: Path, built: Iterable[str]) -> TreeState | None:
+    """Return the state of the git work tree at `path`; None if there is no git, or no commit.
+
+    `built` are the files that a kernel is made from, which git may have been told to ignore.
+    """
     if not (path / ".git").exists():
         return None
     # Another user's tree is allowed, too: git runs and writes nothing there.
-    git = [*git_argv(path), "-c", "safe.directory=*", "--no-optional-locks"]
-    head = run([*git, "rev-parse", "HEAD"], RunOptions(env=_ENVIRONMENT), check=False)
-    words = ["-c", "core.quotePath=false", "status", "--porcelain", "--no-renames", "-uall"]
-    status = run([*git, *words], RunOptions(env=_ENVIRONMENT), check=False)
-    if head.status != 0 or status.status != 0:
+    git = [*git_argv(path), "-c", "safe.directory=*", "-c", "core.fsmonitor=false"]
+    git += ["-c", "core.quotePath=true", "--no-optional-locks"]
+    filters = run([*git, *_FILTERS], RunOptions(env=_ENVIRONMENT), check=False).output.splitlines()
+    # Not with -c: their names may have a "=".
+    env = {**_ENVIRONMENT, "GIT_NO_LAZY_FETCH": "1", "GIT_CONFIG_COUNT": str(len(filters))}
+    for number, name in enumerate(filters):
+        env |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": ""}
+    options = RunOptions(env=env)
+    head = run([*git, "rev-parse", "HEAD"], options, check=False)
+    status = run([*git, *_STATUS], options, check=False)
+    index = run([*git, "ls-files", "-v"], options, check=False)
+    if any(done.status != 0 for done in (head, status, index)):
         return None
-    found = map(_CHANGED_FILE.fullmatch, status.output.splitlines())
-    return TreeState(head.output.strip(), tuple(line["name"] for line in found if line))
+    differing = map(_CHANGED_FILE.fullmatch, status.output.splitlines())
+    known = [found for line in index.output.splitlines() if (found := _FILE.fullmatch(line))]
+    changed = {_path(found["name"]) for found in differing if found}
+    # git does not look at these files.
+    changed |= {_path(found["name"]) for found in known if not found["looked_at"]}
+    changed |= set(built).difference(_path(found["name"]) for found in known)
+    return TreeState(head.output.strip(), tuple(map(shown, sorted(changed))))
+
+
+def _path(printed: str) -> str:
+    """Return a path that git may have quoted as in C."""
+    if not printed.startswith('"'):
+        return printed
+    return os.fsdecode(printed[1:-1].encode().decode("unicode_escape").encode("latin-1"))

@@ -172,7 +172,8 @@ class KernelMake:
 
     def is_at(self, key: str) -> bool:
         """Return whether the build folder has the kernel `key`."""
-        return self._marker.is_file() and self._marker.read_text() == key
+        is_there = self.tree.build.is_dir() and self._marker.is_file()
+        return is_there and self._marker.read_text() == key
 
     @property
     def _ccached(self) -> Path:

@@ -12,7 +12,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,15 +31,24 @@ _KNOWN = "directories"
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file, link, pipe or device below a directory: its name there, and its status."""
+    """A file, link, pipe or device below a directory: its name there, and its status.
+
+    `leads_out` says that it is a link out of a user's directory to no regular file.
+    """
 
     name: str
     status: os.stat_result
+    leads_out: bool = False
 
     @property
     def is_source(self) -> bool:
         """Whether it is a file or a link: reading a pipe, or a device, may never end."""
-        return stat.S_ISREG(self.status.st_mode) or stat.S_ISLNK(self.status.st_mode)
+        return stat.S_ISREG(self.status.st_mode) or (self.is_link and not self.leads_out)
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is a link."""
+        return stat.S_ISLNK(self.status.st_mode)
 
     @property
     def stamp(self) -> str:
@@ -72,9 +81,26 @@ def _walk(root: str, folder: str, found: list[FoundFile]) -> None:
 
 
 def walk_sources(root: Path) -> list[FoundFile]:
-    """Return what walk() finds below a user's folder, without what editors keep there."""
+    """Return what walk() finds below a user's folder, without what editors keep there.
+
+    A link that leads out of it is the file at its end: the copy of such a link would lead to a
+    file of which nobody knows whether it has changed.
+    """
     with unreadable_named():
-        return [file for file in walk(root) if not is_temporary(file.name)]
+        found = [file for file in walk(root) if not is_temporary(file.name)]
+        return [_at_the_end(root, file) if file.is_link else file for file in found]
+
+
+def _at_the_end(root: Path, link: FoundFile) -> FoundFile:
+    path = root / link.name
+    end = Path(os.path.realpath(path))
+    if not path.readlink().is_absolute() and end.is_relative_to(os.path.realpath(root)):
+        return link
+    with suppress(OSError):
+        status = end.stat()
+        if stat.S_ISREG(status.st_mode):
+            return FoundFile(link.name, status)
+    return FoundFile(link.name, link.status, leads_out=True)
 
 
 @dataclass(frozen=True)
@@ -103,7 +129,7 @@ class Listing:
         if wanted is None:
             return None
         with unreadable_named():
-            file = read_file(self.root / name)
+            file = read_file(self.root / name, follow=not wanted.startswith("link "))
         if file is None or content_id(file) != wanted:
             raise _moved(self.root, [name])
         return file
@@ -119,7 +145,7 @@ class Listing:
             return False
         if now is None or name not in self.files or now.stamp != self.stamps[name]:
             return True
-        return name in self.fresh and _content(self.root, name) != self.files[name]
+        return name in self.fresh and _content(self.root, now) != self.files[name]
 
     def check_unmoved(self) -> None:
         """Raise SourceMovedError if the folder is not what was listed."""
@@ -145,6 +171,7 @@ def list_folder(
     """
     began = time.time_ns()
     about = (_KNOWN, os.fsencode(root))
+    ws.cache.used(ws.cache.note_path(*about))
     known = ws.cache.noted(dict[str, str], *about) or {}
     files: dict[str, str] = {}
     stamps: dict[str, str] = {}
@@ -159,7 +186,7 @@ def list_folder(
             # A stamp and a content have no "; " in them.
             old_stamp, _, content = known.get(name, "").partition("; ")
             if old_stamp != stamp:
-                content = _content(root, name)
+                content = _content(root, file)
                 read += 1
             files[name], stamps[name] = content, stamp
             if file.status.st_ctime_ns < began - _SETTLED_NS:
@@ -168,13 +195,15 @@ def list_folder(
                 fresh.add(name)
     if noted != known:
         ws.cache.note(noted, *about, exact=True)
+        ws.cache.grew()
     return Listing(root, files, built, stamps, frozenset(fresh)), read
 
 
-def _content(root: Path, name: str) -> str:
-    file = read_file(root / name)
+def _content(root: Path, found: FoundFile) -> str:
+    path = root / found.name
+    file = read_file(path, follow=not found.is_link)
     if file is None:
-        raise FileNotFoundError(2, "gone", str(root / name))
+        raise FileNotFoundError(2, "gone", str(path))
     return content_id(file)
 
 

@@ -36,6 +36,8 @@ from harness.core.process import RunOptions, require, run
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
+# Files at a tree's top that become part of a kernel's release, which is ours.
+_RELEASE = re.compile(r"localversion[^/]*|\.scmversion")
 # Endings of the files that failed patches leave beside a file.
 _LEFTOVERS = (".orig", ".rej")
 
@@ -128,7 +130,7 @@ def check(ws: Workspace, source: KernelSource) -> list[PatchReport]:
 def overlay(
     ws: Workspace, source: KernelSource, extra: Sequence[Path] = ()
 ) -> dict[str, TreeFile | None]:
-    """Return the overlay of the patched tree over `source`.
+    """Return the overlay of the patched tree over `source`, without files that name its release.
 
     Raises PatchError, naming patch, file and hunk, if a patch conflicts. Reports patches that
     apply with fuzz, and patches that the tree has already.
@@ -144,7 +146,8 @@ def overlay(
             ws.reporter.say(f"{report.patch} applies with fuzz: {report.detail}")
         elif report.outcome == "in the tree":
             ws.reporter.say(f"{report.patch} is left out: {source.origin} has it already")
-    return files
+    top = {*files, *(path.name for path in source.tree.iterdir())}
+    return {**files, **dict.fromkeys(sorted(filter(_RELEASE.fullmatch, top)))}
 
 
 def _try(

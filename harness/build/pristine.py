@@ -123,11 +123,17 @@ class UserFolder:
         """Copy the files that were listed, and record those that did not change meanwhile."""
         root = self.listing.root
         tree.mkdir()
-        names = list(self.listing.files)
-        copy = ["cp", "-a", "--reflink=auto", "--parents", "-t", str(tree), "--"]
-        for first in range(0, len(names), _NAMES_AT_ONCE):
-            some = names[first : first + _NAMES_AT_ONCE]
-            run([*copy, *some], RunOptions(cwd=root), error=SourceError, what=f"copy of {root}")
+        # A folder that nobody may write to could not be filled, changed, or removed.
+        for parent in {name.rpartition("/")[0] for name in self.listing.files}:
+            (tree / parent).mkdir(parents=True, exist_ok=True)
+        links = {name for name, file in self.listing.files.items() if file.startswith("link ")}
+        others = self.listing.files.keys() - links
+        # Not all links are listed as links: those that lead out are the files at their ends.
+        for follow, names in (("-P", sorted(links)), ("-L", sorted(others))):
+            copy = ["cp", "-R", follow, "--preserve=timestamps", "--reflink=auto", "--parents"]
+            for first in range(0, len(names), _NAMES_AT_ONCE):
+                some = ["-t", str(tree), "--", *names[first : first + _NAMES_AT_ONCE]]
+                run([*copy, *some], RunOptions(cwd=root), error=SourceError, what=f"copy of {root}")
         moved = frozenset(self.listing.moved())
         self._record(folder, {k: v for k, v in self.listing.files.items() if k not in moved})
 

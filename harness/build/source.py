@@ -52,6 +52,7 @@ _DECOMPRESSORS = (
     (b"\x28\xb5\x2f\xfd", ("zstd", "-dcq")),
 )
 _MIB = 1 << 20
+_LEADS_OUT = "link(s) that lead out of it"
 # How many changed files a message names.
 _NAMED = 5
 
@@ -348,12 +349,14 @@ def _from_directory(ws: Workspace, target: Target, path: Path, phase: Phase) -> 
     listing, read = list_folder(ws, path, found, built_in(ws, target, path, found))
     if not read:
         phase.mark_cached()
-    if others := tuple(shown(file.name) for file in found if not file.is_source):
-        what = f"{len(others)} pipe(s), socket(s) or device(s)"
-        ws.reporter.say(f"{path}: {what} left out: {_first(others)}")
+    for what, is_link in (("pipe(s), socket(s) or device(s)", False), (_LEADS_OUT, True)):
+        lost = [file for file in found if not file.is_source and file.leads_out == is_link]
+        if lost:
+            names = _first(tuple(shown(file.name) for file in lost))
+            ws.reporter.say(f"{path}: {len(lost)} {what} left out: {names}")
     key = f"directory-{listing.key}"
     source = KernelSource(target, path, key, version, str(path), listing=listing)
-    state = git_source.state_of(path)
+    state = git_source.state_of(path, listing.files)
     if state is None:
         return source
     # What git says has to be about the files that were listed.

@@ -2,8 +2,8 @@
 """Changes of a kernel tree that make does not notice in a build folder.
 
 make compares times of the files that it knows an object was made from. It does not notice that a
-file is gone, that a new header comes before the one that was included, or that a script makes
-other output.
+file is gone, that a new header comes before the one that was included, that a script makes other
+output, or that a link leads to another file: it looks at the time of the file at the link's end.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +26,16 @@ _NEVER_INCLUDED = ("Kbuild", "Kconfig", "Makefile", ".gitignore")
 
 @dataclass(frozen=True)
 class Changes:
-    """The paths that are about to change in a tree; `before` are all that it has."""
+    """The paths that are about to change in a tree; `before` are all that it has.
+
+    `links` are those that are links, before or afterwards.
+    """
 
     before: Sequence[str]
     added: Sequence[str]
     removed: Sequence[str]
     written: Sequence[str]
+    links: AbstractSet[str] = frozenset()
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -42,8 +47,8 @@ def forget_stale(tree: Path, build: Path, changes: Changes) -> None:
     """Have make see what it would not notice. Call it before the changes; twice does no harm."""
     if not build.is_dir():
         return
-    if any(_is_script(path) for path in changes.all):
-        # Nobody knows what was made by it. ccache has the objects.
+    if any(_is_script(path) for path in changes.all) or _is_linked(tree, changes):
+        # Nobody knows what was made by it, or through it. ccache has the objects.
         shutil.rmtree(build)
         return
     for path in changes.removed:
@@ -55,6 +60,20 @@ def forget_stale(tree: Path, build: Path, changes: Changes) -> None:
 def _is_script(path: str) -> bool:
     return not path.startswith(_NO_PART) and (
         path.startswith("scripts/") or path.endswith(_SCRIPTS)
+    )
+
+
+def _is_linked(tree: Path, changes: Changes) -> bool:
+    """Return whether a link changes, is hidden by a new file, or leads to what comes or goes."""
+    links = [path for path in changes.links if not path.startswith(_NO_PART)]
+    if not {*changes.all, *_hidden(changes)}.isdisjoint(links):
+        return True
+    root = os.path.realpath(tree)
+    ends = {os.path.realpath(tree / path) for path in links}
+    added = {f"{root}/{path}" for path in changes.added}
+    removed = [f"{root}/{path}/" for path in changes.removed]
+    return not ends.isdisjoint(added) or any(
+        path.startswith(f"{end}/") for path in removed for end in ends
     )
 
 

@@ -29,10 +29,10 @@ class TreeFile:
 Overlay = Mapping[str, TreeFile | None]
 
 
-def read_file(path: Path) -> TreeFile | None:
-    """Return the file at `path`, or None if there is none."""
+def read_file(path: Path, *, follow: bool = False) -> TreeFile | None:
+    """Return the file at `path`, or None if there is none; with `follow`, that at a link's end."""
     try:
-        status = path.lstat()
+        status = path.stat(follow_symlinks=follow)
         if stat.S_ISLNK(status.st_mode):
             return TreeFile(os.fsencode(path.readlink()), "link")
         if stat.S_ISREG(status.st_mode):

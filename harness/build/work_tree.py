@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.build.listing import walk
+from harness.build.listing import FoundFile, walk
 from harness.build.pristine import FixedTree, Pristine, UserFolder
 from harness.build.source import KernelSource
 from harness.build.stale_objects import Changes, forget_stale
 from harness.build.tree_file import Overlay, TreeFile, read_inside, write_file
 from harness.core import typed_json
-from harness.core.cache import digest, disk_full_named
+from harness.core.cache import digest, disk_full_named, remove_partial
 from harness.core.errors import SourceMovedError
 from harness.core.paths import REPO
 from harness.ui.workspace import Workspace
@@ -92,11 +92,12 @@ class WorkTree:
         next call brings the tree in step.
         """
         state, differing = self._load(), self._differing()
-        if state is None or differing is None or not self.tree.is_dir():
+        there = self.tree.is_dir()
+        if state is None or differing is None or not there or self._clock_was_set_back():
             self._copy()
             state, differing = _State(whole=False, files=()), self._differing() or ()
-        present, touched = self._present()
-        doubtful = sorted({*state.files, *files, *touched, *differing})
+        present = walk(self.tree)
+        doubtful = sorted({*state.files, *files, *self._touched(present), *differing})
         wrong = [path for path in doubtful if self._wanted(path, files) != self._has(path)]
         target = _State(True, tuple(sorted(files)), self.pristine.key)
         if wrong or state != target:
@@ -129,16 +130,21 @@ class WorkTree:
     def _has(self, path: str) -> TreeFile | None:
         return read_inside(self.tree, path)
 
-    def _write(self, wrong: list[str], files: Overlay, present: list[str]) -> None:
+    def _write(self, wrong: list[str], files: Overlay, present: Sequence[FoundFile]) -> None:
         """Make the files as they should be: first those that go, for others to take their place."""
-        there = frozenset(present)
-        going = [path for path in wrong if self._wanted(path, files) is None]
-        coming = sorted(set(wrong).difference(going))
+        there = {file.name: file for file in present}
+        kinds = {path: file.kind for path in wrong if (file := self._wanted(path, files))}
+        going = [path for path in wrong if path not in kinds]
+        coming = sorted(kinds)
         changes = Changes(
-            before=present,
+            before=list(there),
             added=[path for path in coming if path not in there],
             removed=going,
             written=[path for path in coming if path in there],
+            links={
+                *(name for name, file in there.items() if file.is_link),
+                *(path for path, kind in kinds.items() if kind == "link"),
+            },
         )
         forget_stale(self.tree, self.build, changes)
         for path in going:
@@ -166,23 +172,29 @@ class WorkTree:
 
     def _copy(self) -> None:
         """Make the tree anew, without a build folder: the times of old objects prove nothing."""
-        for path in (self.tree, self.build):
-            shutil.rmtree(path, ignore_errors=True)
         new = self.folder / "source.new"
-        shutil.rmtree(new, ignore_errors=True)
+        for path in (self.tree, self.build, new):
+            remove_partial(path)
         self.pristine.copy(new, self.folder)
         self._save(_State(whole=False, files=()))
         new.rename(self.tree)
 
-    def _present(self) -> tuple[list[str], list[str]]:
-        """Return all files of the tree, and those changed by others after the last `sync`.
+    def _clock_was_set_back(self) -> bool:
+        """Return whether an object, or our record, is newer than now: it would hide an edit."""
+        # The disk may be another machine's, with a clock of its own.
+        probe = self.folder / "clock"
+        probe.touch()
+        built = walk(self.build) if self.build.is_dir() else []
+        made = [self._state_file.stat(), *(file.status for file in built)]
+        return max(status.st_mtime_ns for status in made) > probe.stat().st_mtime_ns
+
+    def _touched(self, present: Sequence[FoundFile]) -> list[str]:
+        """Return the files of the tree that others changed after the last `sync`.
 
         A kernel's release does not cover what others changed.
         """
         done = self._state_file.stat().st_ctime_ns
-        found = list(walk(self.tree))
-        names = [file.name for file in found]
-        return names, [file.name for file in found if file.status.st_ctime_ns > done]
+        return [file.name for file in present if file.status.st_ctime_ns > done]
 
     def _put(self, path: str, file: TreeFile) -> None:
         place = self.tree / path

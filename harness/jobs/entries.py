@@ -4,7 +4,7 @@
 To add up the files of a kernel's tree takes a second. So each size is stored, in `sizes.json` of
 the cache. An entry never changes, and another entry with its key has the same content: its size is
 found once. The size of what changes (a work tree, a git mirror, ccache, logs) is found again after
-a day.
+a day. What is known of a user's directory is a single file, whose size is found each time.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ DAY = 86400.0
 _TREES = "trees"
 # Entries whose size may change.
 _CHANGING = (_TREES, "mirrors")
+# Entries that are files: notes on the many files of a user's directory.
+_NOTES = ("built", "directories")
 # Folders without entries. The second ones are small; ccache limits its size itself.
 _WHOLE = ("ccache", "logs")
-_NO_ENTRIES = (*_WHOLE, "branches", "built", "candidates", "directories", "locks")
+_NO_ENTRIES = (*_WHOLE, "branches", "candidates", "locks")
 _SIZES = "sizes.json"
 
 
@@ -72,7 +74,7 @@ class Stored:
             gone = cache.move_away(self.path, self.lock)
         if gone is not None:
             with suppress(FileNotFoundError):
-                shutil.rmtree(gone)
+                gone.unlink() if gone.is_file() else shutil.rmtree(gone)
         return gone is not None
 
 
@@ -92,7 +94,7 @@ def entries(cache: Cache, *, fresh: bool = False) -> tuple[Stored, ...]:
         _stored(path, status)
         for kind in kinds
         if kind.name not in _NO_ENTRIES
-        for path, status in _folders(_listed(kind))
+        for path, status in (_notes if kind.name in _NOTES else _folders)(_listed(kind))
     ]
     found += [
         Stored(path.name, "", path, 0, status.st_mtime)
@@ -130,6 +132,15 @@ def _folders(paths: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
         with suppress(OSError):
             status = path.lstat()
             if stat.S_ISDIR(status.st_mode):
+                yield path, status
+
+
+def _notes(paths: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield the notes among `paths`, without those that are being written."""
+    for path in paths:
+        with suppress(OSError):
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode) and (path.suffix == ".json" or is_moved_away(path)):
                 yield path, status
 
 

@@ -77,6 +77,23 @@ def write_limits(fake: FakeRepository, text: str) -> None:
     (fake.common / "mm/limits.c").write_text(text)
 
 
+@pytest.mark.parametrize("name", ["localversion-rt", "localversion", ".scmversion"])
+def test_a_tree_that_names_its_release_has_ours(fake: FakeRepository, name: str) -> None:
+    """As PREEMPT_RT's does, and a tarball that was made of a git work tree."""
+    (fake.pristine / name).write_text("-rt15\n")
+    kernel = build_it(fake)
+    assert kernel.release.startswith("6.1.99-gfoom-")
+    with prepared(fake.ws, kernel, fake.ws.logs / "x.log") as make:
+        assert make.release_built() == kernel.release
+    assert (fake.pristine / name).is_file()
+
+
+def test_a_patch_that_names_the_release_does_no_harm(fake: FakeRepository) -> None:
+    rt = fake.folder / "rt.patch"
+    rt.write_text("--- /dev/null\n+++ b/localversion-rt\n@@ -0,0 +1 @@\n+-rt15\n")
+    assert build_it(fake, rt).release.startswith("6.1.99-gfoom-")
+
+
 def test_a_kernel_and_its_proof(fake: FakeRepository) -> None:
     kernel = build_it(fake)
     assert kernel.release == f"6.1.99-gfoom-{kernel.key[:12]}"

@@ -45,6 +45,14 @@ def test_what_a_build_in_the_folder_left_is_ignored(
     assert build(fake.ws, kernel).key == key
 
 
+def test_a_tree_whose_build_folder_has_gone_is_prepared_again(
+    fake: FakeRepository, kernel: KernelBuild
+) -> None:
+    shutil.rmtree(WorkTree.of(fake.ws, kernel.source).build)
+    built = build(fake.ws, kernel)
+    assert "modules_prepare" in (built.folder / "build.log").read_text()
+
+
 def test_another_kernel_has_other_modules_and_the_tree_is_brought_back(
     fake: FakeRepository, kernel: KernelBuild
 ) -> None:

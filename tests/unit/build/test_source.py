@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +24,11 @@ from archive import Archive, make_deb
 from fakekernel import TREE, FakeRepository
 from hypothesis import given
 from hypothesis import strategies as st
+from stand_ins import script
 
 from harness.build import debian, git_source
 from harness.build.git_source import checkout, fetch_argv, ls_remote_argv, parse_git_source
+from harness.build.listing import FoundFile, shown
 from harness.build.source import (
     KernelSource,
     check_version,
@@ -166,8 +168,8 @@ def test_a_directory_that_has_settled_is_read_once(
     known = json.loads(memory.read_text())
     read: list[Path] = []
 
-    def content(root: Path, name: str) -> str:
-        read.append(root / name)
+    def content(root: Path, found: FoundFile) -> str:
+        read.append(root / found.name)
         return "file changed"
 
     with monkeypatch.context() as patched:
@@ -244,19 +246,59 @@ def test_a_pipe_for_a_makefile_is_not_waited_for(fake: FakeRepository) -> None:
     refused(fake, fake.pristine, "has no Makefile with a VERSION")
 
 
-def test_links_are_copied_and_not_followed(fake: FakeRepository, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    os.mkfifo(tmp_path / "elsewhere/pipe")
-    links = {"dangling": "nowhere", "loop": "loop", "top": ".", "away": str(tmp_path / "elsewhere")}
+def test_links_are_copied_and_not_followed(fake: FakeRepository) -> None:
+    links = {"dangling": "nowhere", "loop": "loop", "top": ".", "mm/up": "../include"}
     for name, goal in links.items():
         (fake.pristine / name).symlink_to(goal)
-    source = fetched(fake, fake.pristine)
-    tree = copied(fake, source)
+    tree = copied(fake, fetched(fake, fake.pristine))
     for name, goal in links.items():
         assert str((tree / name).readlink()) == goal
     assert "left out" not in fake.said.getvalue()
-    (tmp_path / "elsewhere/more").touch()
-    assert fetched(fake, fake.pristine) == source
+
+
+def test_a_link_to_a_file_elsewhere_is_that_file(fake: FakeRepository, tmp_path: Path) -> None:
+    mine = tmp_path / "elsewhere/mine.c"
+    mine.parent.mkdir()
+    mine.write_text("int x;\n")
+    (fake.pristine / "mm/mine.c").symlink_to(mine)
+    (fake.pristine / "mm/by.c").symlink_to(os.path.relpath(mine, fake.pristine / "mm"))
+    (fake.pristine / "mm/again.c").symlink_to("mine.c")
+    # It is in the tree, but a copy of the link would lead to the user's own.
+    (fake.pristine / "mm/own.c").symlink_to(fake.pristine / "mm/page_alloc.c")
+    names = [f"mm/{name}.c" for name in ("mine", "by", "again", "own")]
+    source = fetched(fake, fake.pristine)
+    tree = copied(fake, source)
+    assert [(tree / name).is_symlink() for name in names] == [False] * 4
+    assert (tree / "mm/own.c").read_text() == (TREE / "mm/page_alloc.c").read_text()
+    # As long, and as old, as before.
+    times = mine.stat()
+    mine.write_text("int y;\n")
+    os.utime(mine, ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = fetched(fake, fake.pristine)
+    assert after.key != source.key
+    assert source.listing is not None
+    assert source.listing.moved() == ["mm/again.c", "mm/by.c", "mm/mine.c"]
+    copied(fake, after)
+    assert [(tree / name).read_text() for name in names[:3]] == ["int y;\n"] * 3
+    assert "left out" not in fake.said.getvalue()
+
+
+def test_a_link_that_leads_out_and_to_no_file_is_left_out_and_told(
+    fake: FakeRepository, tmp_path: Path
+) -> None:
+    before = key_of(fake)
+    (tmp_path / "elsewhere").mkdir()
+    os.mkfifo(tmp_path / "elsewhere/pipe")
+    for name in ("elsewhere", "nowhere", "elsewhere/pipe"):
+        (fake.pristine / Path(name).name).symlink_to(tmp_path / name)
+    # A folder of the tree, but not of the copy.
+    (fake.pristine / "own").symlink_to(fake.pristine / "mm")
+    source = fetched(fake, fake.pristine)
+    assert source.key == before
+    assert files_of(copied(fake, source)) == files_of(TREE)
+    told = "4 link(s) that lead out of it left out: elsewhere, nowhere, own, pipe"
+    assert told in " ".join(fake.said.getvalue().split())
+    assert "pipe(s)" not in fake.said.getvalue()
 
 
 def test_a_link_to_a_directory_is_the_directory(fake: FakeRepository, tmp_path: Path) -> None:
@@ -538,9 +580,9 @@ def test_what_git_says_is_about_the_files_that_are_built(
 ) -> None:
     real = git_source.state_of
 
-    def late(path: Path) -> git_source.TreeState | None:
+    def late(path: Path, built: Iterable[str]) -> git_source.TreeState | None:
         (repository / "Makefile").open("a").write("# mine\n")
-        return real(path)
+        return real(path, built)
 
     monkeypatch.setattr(git_source, "state_of", late)
     refused(fake, repository, "changed while it was read: Makefile", SourceMovedError)
@@ -556,11 +598,45 @@ def test_new_files_in_a_work_tree_are_named_and_built(
     (repository / ".gitignore").write_text("*.o\n")
     (repository / "built.o").touch()
     source = fetched(fake, repository)
-    assert source.changed == (".gitignore", *(f'"{name}"' for name in names))
+    # git ignores an object, but nothing says that a build made it.
+    assert source.changed == (".gitignore", "built.o", *names)
     said = " ".join(fake.said.getvalue().split())
-    assert 'with 7 changed file(s): .gitignore, "drivers/ä 0.c", ' in said
-    assert '"drivers/ä 3.c", … ' in f"{said} "
+    assert "with 8 changed file(s): .gitignore, built.o, drivers/ä 0.c, " in said
+    assert "drivers/ä 2.c, … " in f"{said} "
     assert (copied(fake, source) / names[5]).is_file()
+
+
+@pytest.mark.parametrize("mark", ["--assume-unchanged", "--skip-worktree"])
+def test_changes_that_git_was_told_not_to_look_at_are_named(
+    fake: FakeRepository, repository: Path, mark: str
+) -> None:
+    git(repository, "update-index", mark, "mm/page_alloc.c")
+    (repository / "mm/page_alloc.c").open("a").write("/* mine */\n")
+    assert fetched(fake, repository).changed == ("mm/page_alloc.c",)
+
+
+@pytest.mark.parametrize("name", ["a b", 'a"\\', "a\n\t", "ä", os.fsdecode(b"\xff\x01")])
+def test_any_name_in_git_is_known(fake: FakeRepository, repository: Path, name: str) -> None:
+    (repository / name).write_text("1")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "two")
+    assert fetched(fake, repository).changed == ()
+    (repository / name).write_text("2")
+    assert fetched(fake, repository).changed == (shown(name),)
+
+
+def test_git_runs_nothing_that_a_work_tree_names(fake: FakeRepository, repository: Path) -> None:
+    program = script(fake.folder / "program", f"touch {fake.folder}/was-run; cat")
+    settings = ("core.fsmonitor", "filter.a=b.clean", "filter.a=b.process", "core.pager")
+    for setting in settings:
+        git(repository, "config", setting, str(program))
+    git(repository, "config", "filter.a=b.required", "true")
+    (repository / ".git/info/attributes").write_text("*.c filter=a=b\n")
+    # As long as before: git has to read it.
+    file = repository / "mm/page_alloc.c"
+    file.write_text(file.read_text().replace("taken", "TAKEN"))
+    assert fetched(fake, repository).changed == ("mm/page_alloc.c",)
+    assert not (fake.folder / "was-run").exists()
 
 
 def test_a_work_tree_as_it_was_committed_has_no_changes(

@@ -36,8 +36,41 @@ def test_a_script_has_all_made_anew(tmp_path: Path, path: str, anew: bool) -> No
         build = tmp_path / kind
         build.mkdir()
         paths = {"added": (), "removed": (), "written": (), kind: (path,)}
-        forget_stale(tmp_path, build, Changes(before=(), **paths))
+        forget_stale(tmp_path, build, Changes(before=(), links=frozenset(), **paths))
         assert build.exists() != anew
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "anew"),
+    [
+        ("written", "mm/link.c", True),
+        ("written", "mm/a.c", False),
+        ("written", "tools/link", False),
+        ("removed", "mm/a.c", True),
+        ("removed", "mm/b.c", False),
+        ("removed", "drivers/bar/x.c", True),
+        ("removed", "drivers/bars/x.c", False),
+        # The link that dangled does no more, and may hide another header.
+        ("added", "mm/new.h", True),
+        ("added", "drivers/bar/new.c", False),
+        # A link to a header is hidden: its own time says nothing.
+        ("added", "include/linked.h", True),
+    ],
+)
+def test_what_is_seen_through_a_link_has_all_made_anew(
+    tmp_path: Path, kind: str, path: str, anew: bool
+) -> None:
+    tree, build = tmp_path / "tree", tmp_path / "build"
+    build.mkdir()
+    for name in ("mm/a.c", "drivers/bar/x.c"):
+        write_file(tree / name, TreeFile(b"", "file"))
+    links = {"mm/link.c": "a.c", "foo": "drivers/bar", "mm/dangling.h": "new.h", "tools/link": "x"}
+    for name, goal in {**links, "mm/linked.h": "a.h"}.items():
+        write_file(tree / name, TreeFile(goal.encode(), "link"))
+    paths = {"added": (), "removed": (), "written": (), kind: (path,)}
+    before = ("mm/a.c", "mm/linked.h")
+    forget_stale(tree, build, Changes(before, **paths, links={*links, "mm/linked.h"}))
+    assert build.exists() != anew
 
 
 def test_without_a_build_folder_nothing_is_done(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from harness.build.listing import Listing, list_folder, walk
 from harness.build.pristine import UserFolder
 from harness.build.tree_file import Overlay, TreeFile, read_file, write_file
 from harness.build.work_tree import WorkTree
-from harness.core.errors import SourceMovedError
+from harness.core.errors import InfrastructureError, SourceMovedError
 from harness.ui.workspace import Workspace
 
 
@@ -183,6 +183,23 @@ def fits(root: Path, overlay: Overlay) -> bool:
     )
 
 
+def make(work: WorkTree) -> None:
+    """As make does it: an object that is older than its source, through all links, is made anew."""
+    for name in NAMES:
+        source, made = work.tree / name, work.build / f"{name}.o"
+        if source.is_file() and (
+            not made.is_file() or made.stat().st_mtime_ns < source.stat().st_mtime_ns
+        ):
+            made.parent.mkdir(parents=True, exist_ok=True)
+            made.write_bytes(source.read_bytes())
+
+
+def texts(folder: Path, end: str = "") -> dict[str, bytes]:
+    """What is read by each name, through all links."""
+    places = {name: folder / f"{name}{end}" for name in NAMES}
+    return {name: place.read_bytes() for name, place in places.items() if place.is_file()}
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.lists(edit, max_size=4), overlays, st.integers(-1, 4)), max_size=5))
 def test_a_work_tree_is_what_a_fresh_one_would_be(
@@ -206,6 +223,8 @@ def test_a_work_tree_is_what_a_fresh_one_would_be(
             # make has to see what changed, whatever time it has in the user's folder.
             if before and contents.get(name) != file:
                 assert times_of(mine.work.tree)[name] >= started
+        make(mine.work)
+        assert texts(mine.work.build, ".o") == texts(mine.work.tree)
         assert mine.sync(files) == []
 
 
@@ -250,6 +269,21 @@ def test_a_link_in_a_folders_place_leads_to_nobody_elses_files(mine: Folder) -> 
     # The link is there, and foo/a in doubt: it is not bar/a.
     assert (mine.work.tree / "foo").is_symlink()
     mine.sync()
+
+
+@pytest.mark.parametrize("place", ["mm/x.c", "foo/x.c", "mm/y.c"])
+def test_a_link_that_leads_elsewhere_leaves_no_stale_object(mine: Folder, place: str) -> None:
+    for name in ("mm/a.c", "mm/b.c", "mm/y.c", "bar/x.c", "baz/x.c"):
+        _write(name, b"b" if "b.c" in name or "baz" in name else b"a", True, False)(mine.root)
+    _link("mm/x.c", "a.c")(mine.root)
+    _link("foo", "bar")(mine.root)
+    mine.sync()
+    mine.work.build.mkdir()
+    link, goal = ("foo", "baz") if place == "foo/x.c" else (place, "b.c")
+    _link(link, goal)(mine.root)
+    mine.sync()
+    assert (mine.work.tree / place).read_text() == "b"
+    assert not mine.work.build.exists()
 
 
 # --- what happens in a kernel's tree -------------------------------------------------
@@ -359,6 +393,29 @@ def test_a_tree_of_which_nothing_is_known_is_made_anew(mine: Folder, text: str |
     assert not mine.work.build.exists()
 
 
+def test_the_copy_of_a_read_only_folder_can_be_written_to(
+    mine: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Several commands copy to one folder.
+    monkeypatch.setattr("harness.build.pristine._NAMES_AT_ONCE", 1)
+    mine.write(d__e__x="1", d__e__y="1", d__z="1")
+    (mine.root / "d/e/y").chmod(0o555)
+    folders = [mine.root / name for name in ("d/e", "d", ".")]
+    for path in (mine.root / "d/z", *folders):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    mine.sync()
+    copies = [mine.work.tree / path.relative_to(mine.root) for path in folders]
+    assert [path.stat().st_mode & 0o700 for path in copies] == [0o700] * 3
+    assert (mine.work.tree / "d/e/y").stat().st_mode & 0o100
+
+
+def test_a_copy_that_cannot_be_removed_is_named(mine: Folder) -> None:
+    mine.write(a="1")
+    (mine.folder / "source.new").write_text("no folder")
+    with pytest.raises(InfrastructureError, match=r"cannot remove .*source\.new"):
+        mine.work.sync({})
+
+
 # --- make's view of it ---------------------------------------------------------------
 
 
@@ -404,6 +461,18 @@ def test_a_header_that_a_new_one_hides_counts_as_changed(built: Folder) -> None:
     after = times_of(built.work.tree)
     changed = {name for name in before if after[name] != before[name]}
     assert changed == {"include/x.h", "fs/x.h"}
+
+
+@pytest.mark.parametrize("name", ["build/fs/one.o", "state.json"])
+def test_what_was_built_before_the_clock_was_set_back_goes(built: Folder, name: str) -> None:
+    """An edit of now would look older than an object of then."""
+    hour_ahead = later(built.folder) + 3600 * 10**9
+    os.utime(built.folder / name, ns=(hour_ahead, hour_ahead))
+    built.sync()
+    assert objects(built) == set()
+    write_file(built.work.build / "fs/one.o", TreeFile(b"", "file"))
+    built.sync()
+    assert objects(built) == {"fs/one.o"}
 
 
 @pytest.mark.parametrize("name", ["scripts/s", "lib/x.sh"])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from stand_ins import workspace
 
+from harness.build.listing import list_folder, walk
 from harness.core.cache import Cache
 from harness.core.errors import UsageError
 from harness.jobs import stored
@@ -86,6 +87,27 @@ def test_what_nobody_used_goes(ws: Workspace) -> None:
     stored.run(ws, prune=True)
     assert names(ws) == {"kernel/new"}
     assert (ws.cache.root / "ccache" / "a" / "file").exists()
+
+
+def test_what_is_known_of_directories_is_counted_and_goes(ws: Workspace, tmp_path: Path) -> None:
+    notes: list[Path] = []
+    for name in ("mine", "other"):
+        root = tmp_path / name
+        make(root, 1)
+        about = ("directories", os.fsencode(root))
+        # As large as that of a kernel would be.
+        ws.cache.note({"x": "x" * 200_000}, *about)
+        notes.append(ws.cache.note_path(*about))
+        age(notes[-1], 40)
+    ws.cache.note("x", "built", "mine")
+    known = {one.path: one for one in entries(ws.cache) if one.kind in ("built", "directories")}
+    assert len(known) == 3
+    assert known[notes[0]].size >= 200_000
+    # To look at a directory again is a use.
+    list_folder(ws, tmp_path / "mine", walk(tmp_path / "mine"), frozenset())
+    stored.run(ws, prune=True)
+    assert [note.exists() for note in notes] == [True, False]
+    assert not [path for path in notes[0].parent.iterdir() if path.name.startswith(".")]
 
 
 def test_use_makes_it_young(ws: Workspace) -> None:
