@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from backports import tarfile
 
 from harness.core import typed_json
 from harness.core.cache import disk_full_named, file_sha256
-from harness.core.errors import InfrastructureError, UsageError
+from harness.core.errors import NO_PLACE, InfrastructureError, UsageError
 from harness.core.typed_json import Count
 from harness.results.folder import ResultFolder
 from harness.results.run_result import Status
@@ -43,7 +44,11 @@ _LOCK = ".lock"
 _EVERY_SECONDS = 20.0
 # What an attempt's result folder may hold when it is unpacked, in bytes: more than any sends.
 _MOST_BYTES = 256 << 20
-_DAMAGED = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
+# What wrong data raise. An OSError is of their names or of gzip, unless there is no space.
+_DAMAGED = (
+    *(tarfile.TarError, zlib.error, OSError),
+    *(EOFError, ValueError, OverflowError, RecursionError),
+)
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,8 @@ class Store:
             try:
                 _extract(packed, folder)
             except _DAMAGED as error:
+                if isinstance(error, OSError) and error.errno in NO_PLACE:
+                    raise
                 return str(error) or type(error).__name__
         return ""
 

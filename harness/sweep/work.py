@@ -7,6 +7,7 @@ the command, to the worker or to the sweep. An order and its end go over the net
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -410,6 +411,10 @@ def ended_parts(ended: Ended) -> tuple[str, bytes]:
 
 
 def read_ended(parts: tuple[str, bytes]) -> Ended:
-    """Parse what came of an order; ValueError if it is malformed."""
+    """Parse what came of an order; ValueError if it is malformed, or its bundle another one."""
     text, packed = parts
-    return replace(typed_json.read(Ended, text, "the end of an order"), packed=packed)
+    ended = replace(typed_json.read(Ended, text, "the end of an order"), packed=packed)
+    # The digest becomes the name of a file, and no worker takes a bundle that differs from it.
+    if ended.sha256 and hashlib.sha256(packed).hexdigest() != ended.sha256:
+        raise ValueError("the bundle is damaged: its SHA-256 is another one")
+    return ended

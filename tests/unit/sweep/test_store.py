@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,13 +36,18 @@ def new(folder: Path) -> Iterator[Store]:
         yield made
 
 
-def packed(name: str = "a/report.html", data: bytes = b"x", kind: bytes = tarfile.REGTYPE) -> bytes:
+def packed(
+    *names: str, data: bytes = b"x", kind: bytes = tarfile.REGTYPE, damaged: bool = False
+) -> bytes:
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w:gz") as tar:
-        header = tarfile.TarInfo(name)
-        header.size, header.type, header.linkname = len(data), kind, "/etc"
-        tar.addfile(header, io.BytesIO(data))
-    return raw.getvalue()
+        for name in names or ("a/report.html",):
+            header = tarfile.TarInfo(name)
+            header.size, header.type, header.linkname = len(data), kind, "/etc"
+            tar.addfile(header, io.BytesIO(data))
+    made = raw.getvalue()
+    middle = len(made) // 2
+    return made[:middle] + b"\xff" * 100 + made[middle + 100 :] if damaged else made
 
 
 def test_what_is_kept(tmp_path: Path) -> None:
@@ -91,7 +97,8 @@ def test_matrix_json_is_not_written_at_each_cell(tmp_path: Path) -> None:
         made._clock = lambda: made._begun + 1000.0
         made.add(1, PASSED)
     sweep = result.read((made.folder / "matrix.json").read_text())
-    assert (sweep.cells[1].attempts, sweep.seconds) == ((PASSED,), 1000.0)
+    assert sweep.cells[1].attempts == (PASSED,)
+    assert sweep.seconds == pytest.approx(1000.0)
 
 
 @pytest.mark.parametrize(
@@ -101,11 +108,18 @@ def test_matrix_json_is_not_written_at_each_cell(tmp_path: Path) -> None:
         b"no archive",
         packed()[:-20],
         packed("../../outside"),
-        packed("link", b"", tarfile.SYMTYPE),
-        packed("device", b"", tarfile.CHRTYPE),
+        packed("link", data=b"", kind=tarfile.SYMTYPE),
+        packed("device", data=b"", kind=tarfile.CHRTYPE),
+        packed("a", "a/b"),
+        packed("a/b", "a"),
+        packed("x" * 300),
+        packed(data=os.urandom(1 << 16), damaged=True),
     ],
     # An archive has the time in it, and processes that share the tests need the same names.
-    ids=["empty", "no archive", "cut off", "outside", "link", "device"],
+    ids=[
+        *("empty", "no archive", "cut off", "outside", "link", "device"),
+        *("below a file", "over a folder", "long name", "not gzip"),
+    ],
 )
 def test_a_damaged_result_folder_is_said(tmp_path: Path, data: bytes) -> None:
     with new(tmp_path) as made:

@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections import namedtuple
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -247,6 +248,14 @@ def test_the_line_of_a_command(tmp_path: Path, status: int, out: str, err: str, 
 def test_the_wire(ended: Ended, asked: Order) -> None:
     assert work.read_ended(work.ended_parts(ended)) == ended
     assert work.read_order(work.order_text(asked)) == asked
+
+
+@pytest.mark.parametrize("sha256", [SHA, "../../outside", "/etc/passwd"])
+def test_a_bundle_is_what_its_digest_says(sha256: str) -> None:
+    good = Ended(0, "built", sha256=hashlib.sha256(b"bundle").hexdigest(), packed=b"bundle")
+    assert work.read_ended(work.ended_parts(good)) == good
+    with pytest.raises(ValueError, match="the bundle is damaged"):
+        work.read_ended(work.ended_parts(replace(good, sha256=sha256)))
 
 
 def test_the_words_of_commands() -> None:
