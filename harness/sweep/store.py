@@ -198,11 +198,12 @@ def _put(folder: Path, name: str, text: str) -> None:
 
 @contextmanager
 def created(
-    root: Path, matrix: Path, name: str, cells: Sequence[Cell], command: Sequence[str]
+    root: Path, matrix: Path, name: str, cells: Sequence[Cell], command: Sequence[str], code: str
 ) -> Iterator[Store]:
     """Make the folder of a new sweep below `root`, and hold it.
 
-    `matrix` is the file that the cells are from, `name` the sweep's. Raise DiskFullError.
+    `matrix` is the file that the cells are from, `name` the sweep's, and `code` the key of what
+    runs it: see announced.this_code(). Raise DiskFullError.
     """
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "sweep"
     folder = ResultFolder.create(root, "sweep", plain, datetime.now()).path
@@ -215,6 +216,7 @@ def created(
             file=matrix.name,
             sha256=file_sha256(folder / FILE),
             command=tuple(command),
+            code=code,
             started=datetime.now(UTC),
             cells=tuple(CellResult(one) for one in cells),
         )
@@ -224,16 +226,22 @@ def created(
 
 
 @contextmanager
-def resumed(folder: Path) -> Iterator[Store]:
+def resumed(folder: Path, code: str) -> Iterator[Store]:
     """Read a sweep that has ended early, and hold its folder.
 
-    Raise UsageError if that is no folder of a sweep, and InfrastructureError if it is damaged or
-    another process has it.
+    Raise UsageError if that is no folder of a sweep, or another version than that with the key
+    `code` has begun it, and InfrastructureError if it is damaged or another process has it.
     """
     if not (folder / MATRIX).is_file():
         raise UsageError(f"{folder} is no sweep: it has no {MATRIX}", hint="./inv sweep FILE")
     with _held(folder):
         sweep = load(folder)
+        # Otherwise all cells could pass, and no single version has passed them.
+        if sweep.code != code:
+            raise UsageError(
+                f"the sweep in {folder} was begun by another version of this project or of Python",
+                hint="go back to that version, or begin a new sweep",
+            )
         yield Store(folder, replace(sweep, problem="", finished=False))
 
 
