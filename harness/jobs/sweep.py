@@ -142,7 +142,7 @@ def _run(ws: Workspace, options: Options, store: Store) -> None:
     with ws.reporter.phase("sweep") as phase:
         books = _Books(ws, store, phase)
         with _cluster(options, store) as (cluster, failed):
-            terms = Terms(store.sweep.code, options.patience, failed)
+            terms = Terms(store.sweep.code, options.patience, failed, own=not options.scheduler)
             sweep = Sweep(cluster, books, store.todo, terms)
             try:
                 sweep.run()

@@ -133,8 +133,10 @@ def run(ws: Workspace, options: Options, host: Host = THIS_HOST) -> int:
         raise UsageError(f"not a name: {options.name!a}", hint="--name of letters and digits")
     can = ability(options.jobs, build=options.build, host=host, targets=TARGETS)
     name = options.name or f"{platform.node()}-{os.getpid()}"
-    resources = announced.announced(announced.this_code(), can.guests, can.boots, can.builds)
+    code = announced.this_code()
+    resources = announced.announced(code, can.guests, can.boots, can.builds)
     served = WorkerOptions(address, name, resources, options.tls, options.patience)
-    serve(served, Here(ws.cache), lambda: ws.reporter.say(f"{name} at {address}: {can.line}"))
+    here = Here(ws.cache, changed=lambda: announced.is_changed(code))
+    serve(served, here, lambda: ws.reporter.say(f"{name} at {address}: {can.line}"))
     ws.reporter.result(f"the scheduler {address} went away")
     return EXIT_INFRASTRUCTURE

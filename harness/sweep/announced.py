@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""What a worker of a sweep announces, and what an order needs of one. Pure, but for this_code()."""
+"""What a worker of a sweep announces, and what an order needs of one. Pure, but for the code."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -20,8 +21,18 @@ _ANY = 1_000_000.0
 def this_code() -> str:
     """Return a key over the code that a sweep and its workers must share, and its interpreter."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    parts = (REPO / "harness", KERNEL_PATCHES, MODULES, NDK_TESTS, BOOT_TESTS, REPO / "tasks.py")
+    programs = (REPO / "harness", REPO / "inv_program.py", REPO / "tasks.py")
+    # The boot tests use fakes, too.
+    parts = (*programs, KERNEL_PATCHES, MODULES, NDK_TESTS, BOOT_TESTS, REPO / "tests" / "fakes")
     return digest(tree_digest(*parts), python, version("distributed"))
+
+
+def is_changed(code: str) -> bool:
+    """Return whether this code is not the one with that key any more: people edit it."""
+    # A file that has vanished meanwhile.
+    with suppress(OSError):
+        return this_code() != code
+    return True
 
 
 def _code(key: str) -> str:

@@ -139,12 +139,14 @@ class Terms:
     """What a sweep asks of its workers.
 
     They must have the code with the key `code`: see announced.this_code(). For `patience` seconds a
-    worker is waited for. `failed` says why the cluster's own workers do not start, if so.
+    worker is waited for. `failed` says why the cluster's own workers do not start, if so; `own`
+    that there are no others, so all have the code of the sweep.
     """
 
     code: str
     patience: float = PATIENCE_SECONDS
     failed: Callable[[], str] = lambda: ""
+    own: bool = False
 
 
 class Sweep:
@@ -303,8 +305,10 @@ class Sweep:
     def _finish(self, flight: _Flight, ended: Ended) -> None:
         job = flight.job
         if ended.status is None:
-            # It was stopped, though not from here: its worker ends.
+            # It was stopped, though not from here: its worker ends, or runs other code.
             self._ending.add(flight.worker.address)
+            if ended.changed:
+                self._put_aside(flight.worker, _DIFFERS)
             self._lose(flight, "", ended.line)
             return
         if ended.full:
@@ -380,8 +384,7 @@ class Sweep:
 
         Raise InfrastructureError if there has been no worker for anything for too long.
         """
-        if why := self._terms.failed():
-            raise InfrastructureError(f"no worker starts here: {why}")
+        self._check_own()
         usable, now = self._usable(), time.monotonic()
         # A worker of the right version may still come, but these will not have more space.
         reasons = [self._aside.get(one.address, _DIFFERS) for one in self._workers]
@@ -401,6 +404,14 @@ class Sweep:
                     self._drop(group)
                 elif not self._flights:
                     raise self._no_worker()
+
+    def _check_own(self) -> None:
+        """Raise InfrastructureError if no worker of the cluster's own will do any more."""
+        if why := self._terms.failed():
+            raise InfrastructureError(f"no worker starts here: {why}")
+        if self._terms.own and _DIFFERS in self._aside.values():
+            what = "the files of this project were changed while the sweep ran"
+            raise InfrastructureError(what, hint="a new sweep, from a clone that nobody edits")
 
     def _no_worker(self) -> InfrastructureError:
         aside = [one for one in self._workers if one.address in self._aside]

@@ -101,9 +101,9 @@ class Ended:
 
     `status` is the exit status of the command; None if it was stopped or got lost before it had
     one. `line` is its last line, or why there is none. `worker` is where it ran. `left_out` are the
-    names of files that were too large to be sent. `full` says that the worker's disk is. `packed`
-    is the result folder as a tar.gz or the bundle, empty if there is none; `sha256` is the
-    bundle's.
+    names of files that were too large to be sent. `full` says that the worker's disk is, `changed`
+    that its code is not the announced one any more. `packed` is the result folder as a tar.gz or
+    the bundle, empty if there is none; `sha256` is the bundle's.
     """
 
     status: int | None
@@ -113,6 +113,7 @@ class Ended:
     seconds: float = 0.0
     left_out: tuple[str, ...] = ()
     full: bool = False
+    changed: bool = False
     sha256: str = ""
     packed: bytes = b""
 
@@ -122,7 +123,8 @@ class Here:
     """What a worker is.
 
     `program` is the command that runs a task. `ask` asks the sweep to send a bundle, by its
-    digest, with put_bundle().
+    digest, with put_bundle(). `changed` says whether the code, which each command reads anew, is
+    not the announced one any more.
     """
 
     cache: Cache
@@ -130,10 +132,15 @@ class Here:
     program: tuple[str, ...] = (sys.executable, str(REPO / "inv_program.py"))
     name: str = ""
     grace: float = GRACE_SECONDS
+    changed: Callable[[], bool] = lambda: False
 
 
 class _StoppedError(Exception):
     """The order is to be stopped."""
+
+
+class _ChangedError(Exception):
+    """It is not known which code the command has run, or would run."""
 
 
 class _Keepers:
@@ -181,6 +188,9 @@ def perform(order: Order, here: Here, should_stop: Callable[[], bool]) -> Ended:
         ended = _perform(order, here, should_stop)
     except _StoppedError:
         ended = Ended(None, "stopped before it had ended")
+    except _ChangedError:
+        line = "the files of this project were changed on the worker"
+        ended = Ended(None, line, changed=True)
     except DiskFullError as error:
         ended = Ended(EXIT_INFRASTRUCTURE, error.message, full=True)
     except HarnessError as error:
@@ -200,10 +210,12 @@ def _perform(order: Order, here: Here, should_stop: Callable[[], bool]) -> Ended
             line = f"{_NO_SPACE} on the worker's disk ({place})"
             return Ended(EXIT_INFRASTRUCTURE, line, full=True)
     bundle = _bundle(order.bundle, here, should_stop) if order.bundle else None
+    _check_code(here)
     with _scratch() as folder:
         output = folder / _BUNDLE
         words = _words(order, bundle, output)
         status = _run([*here.program, *words], folder, here.grace, should_stop)
+        _check_code(here)
         line = last_line(status, folder / "stdout", folder / "stderr")
         full = status not in (EXIT_PASSED, EXIT_FAILED) and _NO_SPACE in line.lower()
         if order.is_build and status == EXIT_PASSED and output.is_file():
@@ -213,6 +225,11 @@ def _perform(order: Order, here: Here, should_stop: Callable[[], bool]) -> Ended
             return Ended(EXIT_INFRASTRUCTURE, line, full=full)
         packed, left_out = pack(folder)
         return Ended(status, line, left_out=left_out, full=full, packed=packed)
+
+
+def _check_code(here: Here) -> None:
+    if here.changed():
+        raise _ChangedError
 
 
 def _words(order: Order, bundle: Path | None, output: Path) -> tuple[str, ...]:

@@ -65,6 +65,27 @@ def test_what_a_worker_announces_is_what_orders_need() -> None:
     assert announced.BUILD not in announced.announced("code", 2, ("a",), ())
 
 
+@pytest.mark.parametrize("name", ["inv_program.py", "tasks.py", "harness/a.py", "tests/fakes/b.py"])
+def test_the_code_is_all_that_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(announced, "REPO", tmp_path)
+    before = announced.this_code()
+    assert not announced.is_changed(before)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    assert announced.is_changed(before)
+
+
+def test_a_file_that_vanishes_is_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: Path) -> str:
+        raise FileNotFoundError
+
+    before = announced.this_code()
+    monkeypatch.setattr(announced, "tree_digest", gone)
+    assert announced.is_changed(before)
+
+
 def test_no_scheduler_answers() -> None:
     with (
         pytest.raises(InfrastructureError, match=r"no scheduler answers at tcp://127\.0\.0\.1:1"),

@@ -279,6 +279,33 @@ def test_a_worker_of_another_version_is_not_used() -> None:
         run(FakeCluster([other], done), [cell("a")])
 
 
+def test_a_worker_whose_files_were_changed_gets_nothing_more() -> None:
+    def answer(order: Order, name: str) -> list[Happening]:
+        if name == "w2":
+            return [Started(order.key), Finished(order.key, Ended(None, "changed", changed=True))]
+        return done(order, name)
+
+    cells = [cell(str(number)) for number in range(5)]
+    found = FakeCluster([BUILDER, worker("w2", 1)], answer)
+    books = run(found, cells)
+    assert all(books.of(one)[-1] == (0, "PASS") for one in cells)
+    assert sorted(len(books.of(one)) for one in cells) == [1, 1, 1, 1, 2]
+    assert [name for _, name in found.orders].count("w2") == 1
+    assert "w2 is not used: it has another version of this project or of Python" in books.said
+
+
+def test_a_sweep_of_this_machine_ends_if_its_files_were_changed() -> None:
+    def answer(order: Order, name: str) -> list[Happening]:
+        return [Started(order.key), Finished(order.key, Ended(None, "changed", changed=True))]
+
+    other = worker("w1", 1, ("one",), "another")
+    for found in (FakeCluster([BUILDER], answer), FakeCluster([other], done)):
+        sweep = Sweep(found, FakeBooks(), {0: cell("a")}, Terms(CODE, own=True))
+        with pytest.raises(InfrastructureError, match="files of this project were changed"):
+            sweep.run()
+        assert len(found.orders) == (found.workers != [other])
+
+
 def test_without_a_worker_the_sweep_ends() -> None:
     with pytest.raises(InfrastructureError, match="there was none for 0 s") as ended:
         run(FakeCluster([], done), [cell("a")])

@@ -168,6 +168,17 @@ def test_a_disk_that_fills_up(world: World, here: Here, monkeypatch: pytest.Monk
     nothing_is_left(world)
 
 
+@pytest.mark.parametrize("already", [True, False])
+def test_a_command_of_changed_files_has_no_verdict(world: World, here: Here, already: bool) -> None:
+    looks = iter([already, True])
+    told = work.perform(order(world, "pass"), replace(here, changed=lambda: next(looks)), never)
+    assert (told.status, told.changed, told.packed) == (None, True, b"")
+    assert told.line == "the files of this project were changed on the worker"
+    # Without need nothing is run.
+    assert world.lines_of("started") == ([] if already else ["cell"])
+    nothing_is_left(world)
+
+
 def test_what_is_too_large_is_left_out(
     world: World, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
