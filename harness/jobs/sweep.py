@@ -120,7 +120,7 @@ def _end_early(ws: Workspace, store: Store, error: BaseException) -> None:
         store.finish(visible(problem))
         _tell(ws, store)
         done = store.count - len(store.todo)
-        ws.reporter.say(f"{done} of {store.count} cells have a verdict; nothing runs any more")
+        ws.reporter.say(f"{done} of {store.count} cells have a verdict")
     ws.reporter.say(f"to go on: ./inv sweep --resume {shlex.quote(shown(store.folder))}")
 
 
@@ -148,7 +148,9 @@ def _run(ws: Workspace, options: Options, store: Store) -> None:
                 sweep.run()
             except BaseException:
                 phase.note("stopping what runs")
-                sweep.stop()
+                over = sweep.stop()
+                unknown = "it is not known whether something still runs on the workers"
+                ws.reporter.say("nothing runs any more" if over else unknown)
                 raise
 
 

@@ -167,6 +167,8 @@ class Sweep:
         # By address: workers that end, and get nothing more to do.
         self._ending: set[str] = set()
         self._has_waited = False
+        # Whether something may run of which nothing is heard any more.
+        self._unheard = False
         # By order: where something runs for it.
         self._busy: dict[str, str] = {}
         self._pushed = count()
@@ -184,21 +186,30 @@ class Sweep:
                 self._take(happening)
             self._check_hope()
 
-    def stop(self) -> None:
-        """Have everything stopped that runs, and wait until nothing does."""
+    def stop(self) -> bool:
+        """Have everything stopped that runs, and wait until nothing does; return if that is known.
+
+        Of a worker that is lost it is not, nor without the scheduler.
+        """
         flights, self._flights = self._flights, {}
         self._cluster.cancel(tuple(flights))
-        deadline = time.monotonic() + GRACE_SECONDS + _STOP_SECONDS
+        # If the scheduler has gone already, nothing more is heard.
+        patience = 0.0 if self._unheard else GRACE_SECONDS + _STOP_SECONDS
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             happening = self._cluster.next(_TICK_SECONDS)
             # In a while without a word, whatever had just begun would have said so.
-            if isinstance(happening, Gone) or (happening is None and not self._busy):
+            if happening is None and not self._busy:
+                break
+            if isinstance(happening, Gone):
+                self._unheard = True
                 break
             if happening is not None:
                 self._take_stopping(happening, flights)
         for one in flights.values():
             if one.started:
                 self._tell(one, None, _STOPPED)
+        return not (self._busy or self._unheard)
 
     def _take_stopping(self, happening: Happening, flights: Mapping[str, _Flight]) -> None:
         match happening:
@@ -208,7 +219,9 @@ class Sweep:
             case Over(key):
                 self._busy.pop(key, None)
             case Workers(seen):
+                before = len(self._busy)
                 self._see(seen)
+                self._unheard |= len(self._busy) < before
 
     # --- what is to be done ---
 
@@ -285,6 +298,7 @@ class Sweep:
             case Lost(key, why) if key in self._flights:
                 self._lose(self._flights.pop(key), why)
             case Gone():
+                self._unheard = True
                 raise InfrastructureError(f"the scheduler {self._cluster.address} went away")
 
     def _start(self, key: str) -> None:

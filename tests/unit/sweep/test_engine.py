@@ -24,7 +24,7 @@ from harness.sweep.happening import (
     Workers,
 )
 from harness.sweep.result import Attempt
-from harness.sweep.work import BUILD, Ended, Order
+from harness.sweep.work import BUILD, GRACE_SECONDS, Ended, Order
 
 CODE = "code"
 ONE, TWO = Build("one"), Build("two")
@@ -337,6 +337,10 @@ def test_the_scheduler_goes_away() -> None:
         run(FakeCluster([BUILDER], lambda *_: [Gone()]), [cell("a")])
 
 
+class Interrupted(BaseException):
+    """As Ctrl-C, in a test."""
+
+
 def test_stop_waits_until_nothing_runs() -> None:
     keys: list[str] = []
 
@@ -344,16 +348,57 @@ def test_stop_waits_until_nothing_runs() -> None:
         if order.task == BUILD:
             return done(order, name)
         keys.append(order.key)
-        return [Started(order.key), *([Gone()] if len(keys) == 2 else [])]
+        if len(keys) == 2:
+            found.happenings.append(Started(order.key))
+            raise Interrupted
+        return [Started(order.key)]
 
     found = FakeCluster([worker("w1", 3, ("one",))], answer)
     books = FakeBooks()
     sweep = Sweep(found, books, dict(enumerate([cell("a"), cell("b")])), Terms(CODE))
-    with pytest.raises(InfrastructureError):
+    with pytest.raises(Interrupted):
         sweep.run()
     # A cell that has just ended is stopped as well: its result is not known.
     found.happenings += [Over(keys[0]), None, Finished(keys[0], PASS), Over(keys[1])]
-    sweep.stop()
+    assert sweep.stop()
     assert sorted(found.cancelled) == sorted(keys)
     assert not found.happenings
     assert books.of(cell("a"))[0][0] is None
+
+
+@pytest.mark.parametrize(
+    ("last", "is_over"),
+    [
+        (lambda key: [Over(key)], True),
+        # Of an order that had not begun nothing is heard.
+        (lambda _: [None], False),
+        (lambda _: [Gone()], False),
+        (lambda _: [Workers(())], False),
+    ],
+)
+def test_stop_says_whether_nothing_runs_any_more(
+    monkeypatch: pytest.MonkeyPatch, last: Callable[[str], list[Happening | None]], is_over: bool
+) -> None:
+    monkeypatch.setattr(engine, "_STOP_SECONDS", -GRACE_SECONDS + 0.2)
+
+    def answer(order: Order, name: str) -> list[Happening]:
+        if order.task == BUILD:
+            return done(order, name)
+        found.happenings += [Started(order.key), *last(order.key)]
+        raise Interrupted
+
+    found = FakeCluster([BUILDER], answer)
+    sweep = Sweep(found, FakeBooks(), {0: cell("a")}, Terms(CODE))
+    with pytest.raises(Interrupted):
+        sweep.run()
+    assert sweep.stop() == is_over
+
+
+def test_a_scheduler_that_is_gone_is_not_waited_for() -> None:
+    found = FakeCluster([BUILDER], lambda order, _: [Started(order.key), Gone()])
+    sweep = Sweep(found, FakeBooks(), {0: cell("a")}, Terms(CODE))
+    with pytest.raises(InfrastructureError, match="went away"):
+        sweep.run()
+    found.happenings += [None, None]
+    assert not sweep.stop()
+    assert len(found.happenings) == 2
