@@ -242,10 +242,9 @@ class Sweep:
     def _needed(self, job: _Job) -> Mapping[str, float]:
         is_build = job.cell is None
         at_once = job.cell is not None and job.cell.task not in _BUNDLED
-        kernel = job.build.kernel
-        return announced.needs(
-            kernel, self._terms.code, guest=not is_build, build=is_build or at_once
-        )
+        kernel, code = job.build.kernel, self._terms.code
+        build = job.build.compiled if is_build or at_once else ""
+        return announced.needs(kernel, code, guest=not is_build, build=build)
 
     def _place(self) -> None:
         """Give workers that are free what they can do."""
@@ -441,8 +440,9 @@ class Sweep:
         jobs = [job for *_, job in sorted(group.heap, key=lambda one: one[:2])]
         group.heap.clear()
         for job in jobs:
-            can = "build" if announced.BUILD in group.needed else "boot"
-            line = f"no worker can {can} {job.build.kernel}"
+            builds = announced.BUILD in group.needed
+            can = f"build {job.build.compiled}" if builds else f"boot {job.build.kernel}"
+            line = f"no worker can {can}"
             dropped = [job] if job.cell is not None else self._waiting.pop(job.build, [])
             self._give_up(dropped, line)
 

@@ -51,15 +51,15 @@ def test_tls_and_the_address_fit(tls: Tls, tmp_path: Path) -> None:
 def test_what_a_worker_announces_is_what_orders_need() -> None:
     has = announced.announced("code", 2, ("a", "b"), ("a",))
     for needed in (
-        announced.needs("b", "code", guest=True, build=False),
-        announced.needs("a", "code", guest=True, build=True),
-        announced.needs("a", "code", guest=False, build=True),
+        announced.needs("b", "code", guest=True, build=""),
+        announced.needs("a", "code", guest=True, build="a"),
+        announced.needs("a", "code", guest=False, build="a"),
     ):
         assert all(has.get(name, 0) >= amount for name, amount in needed.items())
     for needed in (
-        announced.needs("c", "code", guest=True, build=False),
-        announced.needs("b", "code", guest=False, build=True),
-        announced.needs("a", "other", guest=True, build=False),
+        announced.needs("c", "code", guest=True, build=""),
+        announced.needs("b", "code", guest=False, build="b"),
+        announced.needs("a", "other", guest=True, build=""),
     ):
         assert not all(has.get(name, 0) >= amount for name, amount in needed.items())
     assert announced.BUILD not in announced.announced("code", 2, ("a",), ())

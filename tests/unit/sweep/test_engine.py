@@ -163,6 +163,19 @@ def test_builds_go_to_a_worker_that_can_build() -> None:
     assert books.names == {"w1", "w2"}
 
 
+def test_builds_go_to_a_worker_that_has_their_compiler() -> None:
+    clang = Build("one", "clang", ("--kernel", "one", "--toolchain", "llvm"))
+    cells = [cell("a"), cell("a", clang), cell("b", clang, "boot-test"), cell("b", task="bench")]
+    found = FakeCluster([worker("w1", 8, ("one",)), worker("w2", 1, ("one llvm",))], done)
+    run(found, cells)
+    on = dict(found.orders)
+    assert (on["build one"], on["build one clang"], on[cells[2].title]) == ("w1", "w2", "w2")
+    assert on[cells[3].title] == "w1"
+    books = run(FakeCluster([BUILDER], done), cells)
+    assert books.of(cells[0]) == [(0, "PASS")]
+    assert books.of(cells[1]) == books.of(cells[2]) == [(3, "no worker can build one llvm")]
+
+
 def lost(times: int, started: bool = True) -> Callable[[Order, str], list[Happening]]:
     left = {"build": 0, "cell": times}
 
