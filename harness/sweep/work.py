@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -123,8 +123,8 @@ class Here:
     """What a worker is.
 
     `program` is the command that runs a task. `ask` asks the sweep to send a bundle, by its
-    digest, with put_bundle(). `changed` says whether the code, which each command reads anew, is
-    not the announced one any more.
+    digest, with receive(); `refused` says by digest which of them could not be kept. `changed`
+    says whether the code, which each command reads anew, is not the announced one any more.
     """
 
     cache: Cache
@@ -133,6 +133,7 @@ class Here:
     name: str = ""
     grace: float = GRACE_SECONDS
     changed: Callable[[], bool] = lambda: False
+    refused: dict[str, DiskFullError] = field(default_factory=dict)
 
 
 class _StoppedError(Exception):
@@ -373,6 +374,17 @@ def put_bundle(cache: Cache, sha256: str, data: bytes) -> None:
         cache.ensure(_KIND, sha256, lambda folder: _write(folder / _BUNDLE, data), seal=False)
 
 
+def receive(here: Here, sha256: str, data: bytes) -> None:
+    """Keep a bundle that was asked for, or tell the orders that wait for it why it cannot be."""
+    try:
+        put_bundle(here.cache, sha256, data)
+    except DiskFullError as error:
+        here.refused[sha256] = error
+    except (HarnessError, OSError) as error:
+        # As good as a full disk: a worker that goes on fails at one cell after the other.
+        here.refused[sha256] = DiskFullError(f"the worker cannot keep the bundle: {error}")
+
+
 def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
@@ -404,7 +416,10 @@ def _bundle(sha256: str, here: Here, should_stop: Callable[[], bool]) -> Path:
             raise HarnessError("the bundle of the kernel did not come from the sweep")
         if now - asked >= _ASK_SECONDS:
             asked = now
+            here.refused.pop(sha256, None)
             here.ask(sha256)
+        if (error := here.refused.get(sha256)) is not None:
+            raise error
         time.sleep(_POLL_SECONDS)
     return path
 

@@ -95,7 +95,7 @@ _AT_WORK = (Status.running, Status.paused)
 def put_here(sha256: str, data: bytes) -> None:
     """Keep a bundle that a sweep has sent to this worker."""
     assert _works is not None, "not a worker of a sweep"
-    work.put_bundle(_works.here.cache, sha256, data)
+    work.receive(_works.here, sha256, data)
 
 
 @dataclass(frozen=True)

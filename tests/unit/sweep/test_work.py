@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import os
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from sweep_processes import PROGRAM
 from sweep_world import World, until
 
 from harness.core.cache import Cache
+from harness.core.errors import DiskFullError
 from harness.sweep import keeper, work
 from harness.sweep.work import Ended, Here, Order, get_bundle, put_bundle
 
@@ -205,6 +207,35 @@ def test_a_damaged_bundle_is_asked_for_again(world: World, here: Here) -> None:
     asking = Here(here.cache, ask, PROGRAM, grace=0.5)
     assert work.perform(cell, asking, never).status == 0
     assert asked == [sha256]
+
+
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [
+        (errno.EDQUOT, "no space left on the disk that holds {root}"),
+        (errno.EIO, "the worker cannot keep the bundle: [Errno 5] Input/output error: 'x'"),
+    ],
+)
+def test_a_bundle_that_cannot_be_kept_is_not_waited_for(
+    world: World, here: Here, monkeypatch: pytest.MonkeyPatch, number: int, line: str
+) -> None:
+    def broken(*_: object) -> NoReturn:
+        raise OSError(number, os.strerror(number), "x")
+
+    monkeypatch.setattr(work, "_write", broken)
+    asking = replace(here, ask=lambda sha256: work.receive(asking, sha256, b"bundle"))
+    cell = Order("key", "t", "emulator-test", words=world.cell("c").words, bundle=SHA)
+    ended = work.perform(cell, asking, never)
+    # In both cases the worker gets no more cells: they would end as fast.
+    assert (ended.status, ended.full) == (3, True)
+    assert ended.line == line.format(root=here.cache.root)
+    # Another order asks again.
+    monkeypatch.undo()
+    data = f"bundle of {world.trace}".encode() * 1000
+    sha256 = hashlib.sha256(data).hexdigest()
+    asking.refused[sha256] = DiskFullError("as it was before")
+    again = replace(asking, ask=lambda _: work.receive(again, sha256, data))
+    assert work.perform(replace(cell, bundle=sha256), again, never).status == 0
 
 
 def test_a_bundle_that_is_not_what_was_asked_for_is_not_used(here: Here) -> None:
