@@ -232,7 +232,11 @@ def resumed(folder: Path, code: str) -> Iterator[Store]:
     Raise UsageError if that is no folder of a sweep, or another version than that with the key
     `code` has begun it, and InfrastructureError if it is damaged or another process has it.
     """
-    if not (folder / MATRIX).is_file():
+    known = False
+    # A name that is too long for a file.
+    with suppress(OSError):
+        known = (folder / MATRIX).is_file()
+    if not known:
         raise UsageError(f"{folder} is no sweep: it has no {MATRIX}", hint="./inv sweep FILE")
     with _held(folder):
         sweep = load(folder)

@@ -334,7 +334,7 @@ def pack(folder: Path) -> tuple[bytes, tuple[str, ...]]:
 
     If there are several, each has its name. What the command printed is in PRINTED. Return the
     names of the files that were left out, too, because together they are too large: the largest.
-    LEFT_OUT names them, and what could not be read.
+    LEFT_OUT names them. What may not be read is not packed, either.
     """
     made = [one for one in (folder / "results").iterdir() if one.is_dir() and not one.is_symlink()]
     root = made[0] if len(made) == 1 else folder / "results"

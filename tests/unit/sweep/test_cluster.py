@@ -31,7 +31,13 @@ def test_an_address(given: str, found: str) -> None:
     assert checked(given, NO_TLS) == found
 
 
-@pytest.mark.parametrize("given", ["", "host", "tcp://host", "http://host:1", "tcp://:1", "host:x"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("", "host", "tcp://host", "http://host:1", "tcp://:1", "host:x"),
+        *("tcp://host:²", "tcp://[::1:8786", "host:65536", f"host:{'1' * 5000}"),
+    ],
+)
 def test_what_is_no_address(given: str) -> None:
     with pytest.raises(UsageError, match="not a scheduler's address"):
         checked(given, NO_TLS)
