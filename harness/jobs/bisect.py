@@ -31,8 +31,10 @@ from harness.core.errors import (
     SourceError,
     UsageError,
 )
+from harness.core.paths import GUEST
 from harness.core.text import public, visible
 from harness.jobs import emulator_test
+from harness.jobs.inputs import Inputs, Place, places_of, read_inputs
 from harness.jobs.options import BisectOptions, EmulatorTestOptions
 from harness.machine.session import check_machine
 from harness.results.bisect_result import (
@@ -96,7 +98,9 @@ def run(ws: Workspace, options: BisectOptions, judge: Judge | None = None) -> in
     )
     if judge is None:
         judge = emulated(boot_fails_is_bad=options.boot_fails_is_bad)
-    bisect = _Bisect(ws, options, judge, folder, result, repository.name)
+    places = [*places_of(test), Place("guest", GUEST)]
+    inputs = read_inputs(ws, test, places)
+    bisect = _Bisect(ws, options, judge, folder, result, repository.name, inputs)
     with bisect.told(), cloned(ws, repository) as clone, bisect.logged(clone):
         bisect.find(clone)
     return bisect.finish()
@@ -112,6 +116,8 @@ class _Bisect:
     folder: ResultFolder
     result: BisectResult
     source: str
+    # What each step reads anew, besides its commit.
+    inputs: Inputs
     began: float = field(default_factory=time.monotonic)
     commits: dict[str, Commit] = field(default_factory=dict)
 
@@ -219,6 +225,7 @@ class _Bisect:
             _step_workspace(self.ws, self.folder.path / name, phase) as ws,
         ):
             judged = self.judge(ws, test)
+        self._check_inputs()
         step = BisectStep(
             commit=commit.hash,
             subject=commit.subject,
@@ -231,6 +238,16 @@ class _Bisect:
         self.note(steps=(*self.result.steps, step))
         self.ws.reporter.say(f"{label}{commit.title} … {step.told}, {step.seconds:.0f} s")
         return step
+
+    def _check_inputs(self) -> None:
+        """Raise InfrastructureError if people have edited what all steps must have in common."""
+        now = read_inputs(self.ws, self.options.test, tuple(self.inputs.files))
+        if changes := now.changes_since(self.inputs):
+            raise InfrastructureError(
+                "files that each step is built from have changed since the bisect began",
+                tail="\n".join(changes),
+                hint="a new bisect, from a clone of this project that nobody edits",
+            )
 
     def finish(self) -> int:
         """Report what was found; raise InfrastructureError if only skipped commits are left."""

@@ -27,6 +27,7 @@ Result = TypeVar("Result")
 
 # More would be a mistake, or the malice of a bundle's author.
 MOST_GUESTS = 64
+_MOST_DIGITS = 9
 # The host's memory that a guest takes besides its own, and what is left to other programs.
 _BESIDES_MIB = 256
 _SPARED_MIB = 1024
@@ -67,7 +68,8 @@ def count_of(text: str, target: Target, most: int, each: int = 1, more: int = 0)
     them at least `each` pieces of the work; `most` is all of the work. Raise UsageError if `text`
     is no number, or the number is too high.
     """
-    if not (text.isascii() and (text.isdigit() or not text)):
+    # Of thousands of digits Python makes no number.
+    if not (text.isascii() and (text.isdigit() or not text) and len(text) < _MOST_DIGITS):
         raise UsageError(f"not a number of guests: {text}", hint="--jobs 1")
     wanted = int(text or "0")
     if not isinstance(target.machine, QemuMachine):

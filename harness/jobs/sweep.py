@@ -105,10 +105,11 @@ def run(ws: Workspace, options: Options) -> int:
 
 def _store(options: Options) -> AbstractContextManager[Store]:
     if options.resume is not None:
-        return stores.resumed(options.resume)
+        return stores.resumed(options.resume, this_code())
     assert options.file is not None
     matrix = read_matrix(options.file)
-    return stores.created(options.results, options.file, matrix.name, matrix.cells, options.command)
+    what = (matrix.name, matrix.cells, options.command)
+    return stores.created(options.results, options.file, *what, this_code())
 
 
 def _end_early(ws: Workspace, store: Store, error: BaseException) -> None:
@@ -119,7 +120,7 @@ def _end_early(ws: Workspace, store: Store, error: BaseException) -> None:
         store.finish(visible(problem))
         _tell(ws, store)
         done = store.count - len(store.todo)
-        ws.reporter.say(f"{done} of {store.count} cells have a verdict; nothing runs any more")
+        ws.reporter.say(f"{done} of {store.count} cells have a verdict")
     ws.reporter.say(f"to go on: ./inv sweep --resume {shlex.quote(shown(store.folder))}")
 
 
@@ -141,13 +142,15 @@ def _run(ws: Workspace, options: Options, store: Store) -> None:
     with ws.reporter.phase("sweep") as phase:
         books = _Books(ws, store, phase)
         with _cluster(options, store) as (cluster, failed):
-            terms = Terms(this_code(), options.patience, failed)
+            terms = Terms(store.sweep.code, options.patience, failed, own=not options.scheduler)
             sweep = Sweep(cluster, books, store.todo, terms)
             try:
                 sweep.run()
             except BaseException:
                 phase.note("stopping what runs")
-                sweep.stop()
+                over = sweep.stop()
+                unknown = "it is not known whether something still runs on the workers"
+                ws.reporter.say("nothing runs any more" if over else unknown)
                 raise
 
 

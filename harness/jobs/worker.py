@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.core.errors import EXIT_INFRASTRUCTURE, InfrastructureError, UsageError
-from harness.core.tools import FOR_TESTS, needed_files, needed_tools
+from harness.core.tools import FOR_TESTS, LLVM, LLVM_PACKAGES, needed_files, needed_tools
 from harness.jobs.host import THIS_HOST, Host
 from harness.jobs.pool import MOST_GUESTS, count_of
 from harness.sweep import announced
@@ -31,7 +31,7 @@ _SETUP = "./inv setup"
 class Ability:
     """What a machine can do: the number of guests, and which kernels it can boot and build.
 
-    `lacks` has what is missing for the others.
+    `builds` are names as Build.compiled has them. `lacks` has what is missing for the others.
     """
 
     guests: int
@@ -46,7 +46,8 @@ class Ability:
         only = "" if len(self.boots) == len(TARGETS) else f" of {', '.join(self.boots)} alone"
         if not self.builds:
             return f"{guests}{only}; cannot build{self._why}"
-        which = "" if len(self.builds) == len(TARGETS) else f" {', '.join(self.builds)} alone"
+        whole = len(self.builds) == len(_compiled(TARGETS))
+        which = "" if whole else f" {', '.join(self.builds)} alone"
         return f"{guests}{only}; can build{which}{self._why}"
 
     @property
@@ -54,7 +55,14 @@ class Ability:
         if not self.lacks:
             return ""
         are = "is" if len(self.lacks) == 1 else "are"
-        return f": {', '.join(self.lacks)} {are} missing ({_SETUP})"
+        setup = f"{_SETUP} --toolchain {LLVM}" if set(self.lacks) <= set(LLVM_PACKAGES) else _SETUP
+        return f": {', '.join(self.lacks)} {are} missing ({setup})"
+
+
+def _compiled(targets: Mapping[str, Target]) -> dict[str, Target]:
+    """Return all that can be built of kernels: each of them, and again for clang."""
+    clang = {name: one.with_toolchain(LLVM) for name, one in targets.items() if not one.no_llvm}
+    return {**targets, **{f"{name} {LLVM}": one for name, one in clang.items()}}
 
 
 def ability(
@@ -75,7 +83,7 @@ def ability(
     guests = min(count_of(jobs, targets[name], MOST_GUESTS) for name in boots)
     lacks = {binary for name, binary in binaries.items() if name not in boots}
     builds = []
-    for name, target in targets.items() if build else ():
+    for name, target in _compiled(targets).items() if build else ():
         needed = _needed_for_build(host, target.compilers)
         lacks |= set(needed)
         if not needed:
@@ -133,8 +141,10 @@ def run(ws: Workspace, options: Options, host: Host = THIS_HOST) -> int:
         raise UsageError(f"not a name: {options.name!a}", hint="--name of letters and digits")
     can = ability(options.jobs, build=options.build, host=host, targets=TARGETS)
     name = options.name or f"{platform.node()}-{os.getpid()}"
-    resources = announced.announced(announced.this_code(), can.guests, can.boots, can.builds)
+    code = announced.this_code()
+    resources = announced.announced(code, can.guests, can.boots, can.builds)
     served = WorkerOptions(address, name, resources, options.tls, options.patience)
-    serve(served, Here(ws.cache), lambda: ws.reporter.say(f"{name} at {address}: {can.line}"))
+    here = Here(ws.cache, changed=lambda: announced.is_changed(code))
+    serve(served, here, lambda: ws.reporter.say(f"{name} at {address}: {can.line}"))
     ws.reporter.result(f"the scheduler {address} went away")
     return EXIT_INFRASTRUCTURE

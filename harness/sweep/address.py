@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,9 @@ def checked(address: str, tls: Tls) -> str:
     scheme, found, rest = address.rpartition("://")
     scheme = scheme if found else "tcp"
     host, _, port = rest.rpartition(":")
-    if scheme not in ("tcp", "tls") or not host or not port.isdigit():
+    is_port = re.fullmatch("[0-9]{1,5}", port) is not None and int(port) < 1 << 16
+    is_host = bool(host) and host.startswith("[") == host.endswith("]")
+    if scheme not in ("tcp", "tls") or not is_host or not is_port:
         raise UsageError(f"not a scheduler's address: {address}", hint="tcp://HOST:PORT")
     files = (tls.ca, tls.cert, tls.key)
     if scheme == "tls" and not all(files):

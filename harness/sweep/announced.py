@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""What a worker of a sweep announces, and what an order needs of one. Pure, but for this_code()."""
+"""What a worker of a sweep announces, and what an order needs of one. Pure, but for the code."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -20,8 +21,18 @@ _ANY = 1_000_000.0
 def this_code() -> str:
     """Return a key over the code that a sweep and its workers must share, and its interpreter."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    parts = (REPO / "harness", KERNEL_PATCHES, MODULES, NDK_TESTS, BOOT_TESTS, REPO / "tasks.py")
+    programs = (REPO / "harness", REPO / "inv_program.py", REPO / "tasks.py")
+    # The boot tests use fakes, too.
+    parts = (*programs, KERNEL_PATCHES, MODULES, NDK_TESTS, BOOT_TESTS, REPO / "tests" / "fakes")
     return digest(tree_digest(*parts), python, version("distributed"))
+
+
+def is_changed(code: str) -> bool:
+    """Return whether this code is not the one with that key any more: people edit it."""
+    # A file that has vanished meanwhile.
+    with suppress(OSError):
+        return this_code() != code
+    return True
 
 
 def _code(key: str) -> str:
@@ -33,30 +44,33 @@ def boots(kernel: str) -> str:
     return f"boots {kernel}"
 
 
-def builds(kernel: str) -> str:
-    """Return the name under which a worker announces that it can build a kernel."""
-    return f"builds {kernel}"
+def builds(compiled: str) -> str:
+    """Return the name under which a worker announces that it can build this; see cell.Build."""
+    return f"builds {compiled}"
 
 
 def announced(
     code: str, guests: int, bootable: Sequence[str], buildable: Sequence[str]
 ) -> dict[str, float]:
-    """Return what a worker announces that runs `guests` guests of these kernels."""
+    """Return what a worker announces that runs `guests` guests of these kernels.
+
+    `buildable` are names as Build.compiled has them.
+    """
     found = {GUEST: float(guests), _code(code): _ANY}
     found |= {boots(kernel): _ANY for kernel in bootable}
     if buildable:
         # Two builds would compete for the same CPUs.
-        found |= {BUILD: 1.0, **{builds(kernel): _ANY for kernel in buildable}}
+        found |= {BUILD: 1.0, **{builds(one): _ANY for one in buildable}}
     return found
 
 
-def needs(kernel: str, code: str, *, guest: bool, build: bool) -> dict[str, float]:
-    """Return what an order needs of a worker."""
+def needs(kernel: str, code: str, *, guest: bool, build: str) -> dict[str, float]:
+    """Return what an order needs of a worker; `build` is what it builds, if anything."""
     found = {_code(code): 1.0}
     if guest:
         found |= {GUEST: 1.0, boots(kernel): 1.0}
     if build:
-        found |= {BUILD: 1.0, builds(kernel): 1.0}
+        found |= {BUILD: 1.0, builds(build): 1.0}
     return found
 
 

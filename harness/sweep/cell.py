@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from itertools import pairwise
+
+from harness.targets.model import DEFAULT_TOOLCHAIN
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,12 @@ class Build:
     def title(self) -> str:
         """The name of the build for people; each build of a matrix has another one."""
         return f"{self.kernel} {self.configuration}".rstrip()
+
+    @property
+    def compiled(self) -> str:
+        """What a worker must be able to build: the kernel, and the toolchain if it is unusual."""
+        named = {next_one for word, next_one in pairwise(self.words) if word == "--toolchain"}
+        return " ".join((self.kernel, *(named - {DEFAULT_TOOLCHAIN})))
 
 
 @dataclass(frozen=True)

@@ -139,12 +139,14 @@ class Terms:
     """What a sweep asks of its workers.
 
     They must have the code with the key `code`: see announced.this_code(). For `patience` seconds a
-    worker is waited for. `failed` says why the cluster's own workers do not start, if so.
+    worker is waited for. `failed` says why the cluster's own workers do not start, if so; `own`
+    that there are no others, so all have the code of the sweep.
     """
 
     code: str
     patience: float = PATIENCE_SECONDS
     failed: Callable[[], str] = lambda: ""
+    own: bool = False
 
 
 class Sweep:
@@ -165,6 +167,8 @@ class Sweep:
         # By address: workers that end, and get nothing more to do.
         self._ending: set[str] = set()
         self._has_waited = False
+        # Whether something may run of which nothing is heard any more.
+        self._unheard = False
         # By order: where something runs for it.
         self._busy: dict[str, str] = {}
         self._pushed = count()
@@ -182,21 +186,30 @@ class Sweep:
                 self._take(happening)
             self._check_hope()
 
-    def stop(self) -> None:
-        """Have everything stopped that runs, and wait until nothing does."""
+    def stop(self) -> bool:
+        """Have everything stopped that runs, and wait until nothing does; return if that is known.
+
+        Of a worker that is lost it is not, nor without the scheduler.
+        """
         flights, self._flights = self._flights, {}
         self._cluster.cancel(tuple(flights))
-        deadline = time.monotonic() + GRACE_SECONDS + _STOP_SECONDS
+        # If the scheduler has gone already, nothing more is heard.
+        patience = 0.0 if self._unheard else GRACE_SECONDS + _STOP_SECONDS
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             happening = self._cluster.next(_TICK_SECONDS)
             # In a while without a word, whatever had just begun would have said so.
-            if isinstance(happening, Gone) or (happening is None and not self._busy):
+            if happening is None and not self._busy:
+                break
+            if isinstance(happening, Gone):
+                self._unheard = True
                 break
             if happening is not None:
                 self._take_stopping(happening, flights)
         for one in flights.values():
             if one.started:
                 self._tell(one, None, _STOPPED)
+        return not (self._busy or self._unheard)
 
     def _take_stopping(self, happening: Happening, flights: Mapping[str, _Flight]) -> None:
         match happening:
@@ -206,7 +219,9 @@ class Sweep:
             case Over(key):
                 self._busy.pop(key, None)
             case Workers(seen):
+                before = len(self._busy)
                 self._see(seen)
+                self._unheard |= len(self._busy) < before
 
     # --- what is to be done ---
 
@@ -227,10 +242,9 @@ class Sweep:
     def _needed(self, job: _Job) -> Mapping[str, float]:
         is_build = job.cell is None
         at_once = job.cell is not None and job.cell.task not in _BUNDLED
-        kernel = job.build.kernel
-        return announced.needs(
-            kernel, self._terms.code, guest=not is_build, build=is_build or at_once
-        )
+        kernel, code = job.build.kernel, self._terms.code
+        build = job.build.compiled if is_build or at_once else ""
+        return announced.needs(kernel, code, guest=not is_build, build=build)
 
     def _place(self) -> None:
         """Give workers that are free what they can do."""
@@ -283,6 +297,7 @@ class Sweep:
             case Lost(key, why) if key in self._flights:
                 self._lose(self._flights.pop(key), why)
             case Gone():
+                self._unheard = True
                 raise InfrastructureError(f"the scheduler {self._cluster.address} went away")
 
     def _start(self, key: str) -> None:
@@ -303,8 +318,10 @@ class Sweep:
     def _finish(self, flight: _Flight, ended: Ended) -> None:
         job = flight.job
         if ended.status is None:
-            # It was stopped, though not from here: its worker ends.
+            # It was stopped, though not from here: its worker ends, or runs other code.
             self._ending.add(flight.worker.address)
+            if ended.changed:
+                self._put_aside(flight.worker, _DIFFERS)
             self._lose(flight, "", ended.line)
             return
         if ended.full:
@@ -380,8 +397,7 @@ class Sweep:
 
         Raise InfrastructureError if there has been no worker for anything for too long.
         """
-        if why := self._terms.failed():
-            raise InfrastructureError(f"no worker starts here: {why}")
+        self._check_own()
         usable, now = self._usable(), time.monotonic()
         # A worker of the right version may still come, but these will not have more space.
         reasons = [self._aside.get(one.address, _DIFFERS) for one in self._workers]
@@ -402,6 +418,14 @@ class Sweep:
                 elif not self._flights:
                     raise self._no_worker()
 
+    def _check_own(self) -> None:
+        """Raise InfrastructureError if no worker of the cluster's own will do any more."""
+        if why := self._terms.failed():
+            raise InfrastructureError(f"no worker starts here: {why}")
+        if self._terms.own and _DIFFERS in self._aside.values():
+            what = "the files of this project were changed while the sweep ran"
+            raise InfrastructureError(what, hint="a new sweep, from a clone that nobody edits")
+
     def _no_worker(self) -> InfrastructureError:
         aside = [one for one in self._workers if one.address in self._aside]
         reasons = [f"{one.name}: {self._aside[one.address]}" for one in aside]
@@ -416,8 +440,9 @@ class Sweep:
         jobs = [job for *_, job in sorted(group.heap, key=lambda one: one[:2])]
         group.heap.clear()
         for job in jobs:
-            can = "build" if announced.BUILD in group.needed else "boot"
-            line = f"no worker can {can} {job.build.kernel}"
+            builds = announced.BUILD in group.needed
+            can = f"build {job.build.compiled}" if builds else f"boot {job.build.kernel}"
+            line = f"no worker can {can}"
             dropped = [job] if job.cell is not None else self._waiting.pop(job.build, [])
             self._give_up(dropped, line)
 

@@ -73,8 +73,9 @@ class SweepResult:
     """A sweep, as far as it has got.
 
     `run` is a globally unique name. `file` is the name of the matrix's file, `sha256` the digest
-    of its content. `cells` has each cell of the matrix in its order. `problem` is what ended the
-    sweep early, `finished` says that no cell is left to run.
+    of its content, `code` the key of the version that all cells are run with. `cells` has each cell
+    of the matrix in its order. `problem` is what ended the sweep early, `finished` says that no
+    cell is left to run.
     """
 
     run: str
@@ -87,6 +88,7 @@ class SweepResult:
     cells: tuple[CellResult, ...] = ()
     problem: str = ""
     finished: bool = False
+    code: str = ""
 
     @property
     def counts(self) -> dict[Status, Count]:

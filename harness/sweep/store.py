@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from backports import tarfile
 
 from harness.core import typed_json
 from harness.core.cache import disk_full_named, file_sha256
-from harness.core.errors import InfrastructureError, UsageError
+from harness.core.errors import NO_PLACE, InfrastructureError, UsageError
 from harness.core.typed_json import Count
 from harness.results.folder import ResultFolder
 from harness.results.run_result import Status
@@ -43,7 +44,11 @@ _LOCK = ".lock"
 _EVERY_SECONDS = 20.0
 # What an attempt's result folder may hold when it is unpacked, in bytes: more than any sends.
 _MOST_BYTES = 256 << 20
-_DAMAGED = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
+# What wrong data raise. An OSError is of their names or of gzip, unless there is no space.
+_DAMAGED = (
+    *(tarfile.TarError, zlib.error, OSError),
+    *(EOFError, ValueError, OverflowError, RecursionError),
+)
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,8 @@ class Store:
             try:
                 _extract(packed, folder)
             except _DAMAGED as error:
+                if isinstance(error, OSError) and error.errno in NO_PLACE:
+                    raise
                 return str(error) or type(error).__name__
         return ""
 
@@ -191,11 +198,12 @@ def _put(folder: Path, name: str, text: str) -> None:
 
 @contextmanager
 def created(
-    root: Path, matrix: Path, name: str, cells: Sequence[Cell], command: Sequence[str]
+    root: Path, matrix: Path, name: str, cells: Sequence[Cell], command: Sequence[str], code: str
 ) -> Iterator[Store]:
     """Make the folder of a new sweep below `root`, and hold it.
 
-    `matrix` is the file that the cells are from, `name` the sweep's. Raise DiskFullError.
+    `matrix` is the file that the cells are from, `name` the sweep's, and `code` the key of what
+    runs it: see announced.this_code(). Raise DiskFullError.
     """
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "sweep"
     folder = ResultFolder.create(root, "sweep", plain, datetime.now()).path
@@ -208,6 +216,7 @@ def created(
             file=matrix.name,
             sha256=file_sha256(folder / FILE),
             command=tuple(command),
+            code=code,
             started=datetime.now(UTC),
             cells=tuple(CellResult(one) for one in cells),
         )
@@ -217,16 +226,26 @@ def created(
 
 
 @contextmanager
-def resumed(folder: Path) -> Iterator[Store]:
+def resumed(folder: Path, code: str) -> Iterator[Store]:
     """Read a sweep that has ended early, and hold its folder.
 
-    Raise UsageError if that is no folder of a sweep, and InfrastructureError if it is damaged or
-    another process has it.
+    Raise UsageError if that is no folder of a sweep, or another version than that with the key
+    `code` has begun it, and InfrastructureError if it is damaged or another process has it.
     """
-    if not (folder / MATRIX).is_file():
+    known = False
+    # A name that is too long for a file.
+    with suppress(OSError):
+        known = (folder / MATRIX).is_file()
+    if not known:
         raise UsageError(f"{folder} is no sweep: it has no {MATRIX}", hint="./inv sweep FILE")
     with _held(folder):
         sweep = load(folder)
+        # Otherwise all cells could pass, and no single version has passed them.
+        if sweep.code != code:
+            raise UsageError(
+                f"the sweep in {folder} was begun by another version of this project or of Python",
+                hint="go back to that version, or begin a new sweep",
+            )
         yield Store(folder, replace(sweep, problem="", finished=False))
 
 

@@ -7,6 +7,7 @@ the command, to the worker or to the sweep. An order and its end go over the net
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -17,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -100,9 +101,9 @@ class Ended:
 
     `status` is the exit status of the command; None if it was stopped or got lost before it had
     one. `line` is its last line, or why there is none. `worker` is where it ran. `left_out` are the
-    names of files that were too large to be sent. `full` says that the worker's disk is. `packed`
-    is the result folder as a tar.gz or the bundle, empty if there is none; `sha256` is the
-    bundle's.
+    names of files that were too large to be sent. `full` says that the worker's disk is, `changed`
+    that its code is not the announced one any more. `packed` is the result folder as a tar.gz or
+    the bundle, empty if there is none; `sha256` is the bundle's.
     """
 
     status: int | None
@@ -112,6 +113,7 @@ class Ended:
     seconds: float = 0.0
     left_out: tuple[str, ...] = ()
     full: bool = False
+    changed: bool = False
     sha256: str = ""
     packed: bytes = b""
 
@@ -121,7 +123,8 @@ class Here:
     """What a worker is.
 
     `program` is the command that runs a task. `ask` asks the sweep to send a bundle, by its
-    digest, with put_bundle().
+    digest, with receive(); `refused` says by digest which of them could not be kept. `changed`
+    says whether the code, which each command reads anew, is not the announced one any more.
     """
 
     cache: Cache
@@ -129,10 +132,16 @@ class Here:
     program: tuple[str, ...] = (sys.executable, str(REPO / "inv_program.py"))
     name: str = ""
     grace: float = GRACE_SECONDS
+    changed: Callable[[], bool] = lambda: False
+    refused: dict[str, DiskFullError] = field(default_factory=dict)
 
 
 class _StoppedError(Exception):
     """The order is to be stopped."""
+
+
+class _ChangedError(Exception):
+    """It is not known which code the command has run, or would run."""
 
 
 class _Keepers:
@@ -180,6 +189,9 @@ def perform(order: Order, here: Here, should_stop: Callable[[], bool]) -> Ended:
         ended = _perform(order, here, should_stop)
     except _StoppedError:
         ended = Ended(None, "stopped before it had ended")
+    except _ChangedError:
+        line = "the files of this project were changed on the worker"
+        ended = Ended(None, line, changed=True)
     except DiskFullError as error:
         ended = Ended(EXIT_INFRASTRUCTURE, error.message, full=True)
     except HarnessError as error:
@@ -199,10 +211,12 @@ def _perform(order: Order, here: Here, should_stop: Callable[[], bool]) -> Ended
             line = f"{_NO_SPACE} on the worker's disk ({place})"
             return Ended(EXIT_INFRASTRUCTURE, line, full=True)
     bundle = _bundle(order.bundle, here, should_stop) if order.bundle else None
+    _check_code(here)
     with _scratch() as folder:
         output = folder / _BUNDLE
         words = _words(order, bundle, output)
         status = _run([*here.program, *words], folder, here.grace, should_stop)
+        _check_code(here)
         line = last_line(status, folder / "stdout", folder / "stderr")
         full = status not in (EXIT_PASSED, EXIT_FAILED) and _NO_SPACE in line.lower()
         if order.is_build and status == EXIT_PASSED and output.is_file():
@@ -212,6 +226,11 @@ def _perform(order: Order, here: Here, should_stop: Callable[[], bool]) -> Ended
             return Ended(EXIT_INFRASTRUCTURE, line, full=full)
         packed, left_out = pack(folder)
         return Ended(status, line, left_out=left_out, full=full, packed=packed)
+
+
+def _check_code(here: Here) -> None:
+    if here.changed():
+        raise _ChangedError
 
 
 def _words(order: Order, bundle: Path | None, output: Path) -> tuple[str, ...]:
@@ -315,7 +334,7 @@ def pack(folder: Path) -> tuple[bytes, tuple[str, ...]]:
 
     If there are several, each has its name. What the command printed is in PRINTED. Return the
     names of the files that were left out, too, because together they are too large: the largest.
-    LEFT_OUT names them, and what could not be read.
+    LEFT_OUT names them. What may not be read is not packed, either.
     """
     made = [one for one in (folder / "results").iterdir() if one.is_dir() and not one.is_symlink()]
     root = made[0] if len(made) == 1 else folder / "results"
@@ -355,6 +374,17 @@ def put_bundle(cache: Cache, sha256: str, data: bytes) -> None:
         cache.ensure(_KIND, sha256, lambda folder: _write(folder / _BUNDLE, data), seal=False)
 
 
+def receive(here: Here, sha256: str, data: bytes) -> None:
+    """Keep a bundle that was asked for, or tell the orders that wait for it why it cannot be."""
+    try:
+        put_bundle(here.cache, sha256, data)
+    except DiskFullError as error:
+        here.refused[sha256] = error
+    except (HarnessError, OSError) as error:
+        # As good as a full disk: a worker that goes on fails at one cell after the other.
+        here.refused[sha256] = DiskFullError(f"the worker cannot keep the bundle: {error}")
+
+
 def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
@@ -386,7 +416,10 @@ def _bundle(sha256: str, here: Here, should_stop: Callable[[], bool]) -> Path:
             raise HarnessError("the bundle of the kernel did not come from the sweep")
         if now - asked >= _ASK_SECONDS:
             asked = now
+            here.refused.pop(sha256, None)
             here.ask(sha256)
+        if (error := here.refused.get(sha256)) is not None:
+            raise error
         time.sleep(_POLL_SECONDS)
     return path
 
@@ -410,6 +443,10 @@ def ended_parts(ended: Ended) -> tuple[str, bytes]:
 
 
 def read_ended(parts: tuple[str, bytes]) -> Ended:
-    """Parse what came of an order; ValueError if it is malformed."""
+    """Parse what came of an order; ValueError if it is malformed, or its bundle another one."""
     text, packed = parts
-    return replace(typed_json.read(Ended, text, "the end of an order"), packed=packed)
+    ended = replace(typed_json.read(Ended, text, "the end of an order"), packed=packed)
+    # The digest becomes the name of a file, and no worker takes a bundle that differs from it.
+    if ended.sha256 and hashlib.sha256(packed).hexdigest() != ended.sha256:
+        raise ValueError("the bundle is damaged: its SHA-256 is another one")
+    return ended

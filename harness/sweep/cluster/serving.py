@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from distributed.core import Status
 from distributed.worker import Worker, get_worker
@@ -76,12 +76,10 @@ def perform_here(text: str, topic: str) -> tuple[str, bytes]:
         released = task is None or task.state == "cancelled"
         return released or works.stop.is_set() or worker.status not in _AT_WORK
 
-    here = Here(
-        cache=works.here.cache,
+    here = replace(
+        works.here,
         ask=lambda sha256: say("ask", address=worker.address, sha256=sha256),
-        program=works.here.program,
         name=str(worker.name),
-        grace=works.here.grace,
     )
     with works.one():
         say("started")
@@ -97,7 +95,7 @@ _AT_WORK = (Status.running, Status.paused)
 def put_here(sha256: str, data: bytes) -> None:
     """Keep a bundle that a sweep has sent to this worker."""
     assert _works is not None, "not a worker of a sweep"
-    work.put_bundle(_works.here.cache, sha256, data)
+    work.receive(_works.here, sha256, data)
 
 
 @dataclass(frozen=True)

@@ -227,6 +227,31 @@ def test_an_error_that_is_not_the_commits_ends_it(fixture: Fixture) -> None:
     assert fixture.is_clean()
 
 
+def test_files_that_change_between_the_steps_end_it(fixture: Fixture, tmp_path: Path) -> None:
+    inner, patch = fixture.judge(17), tmp_path / "a.patch"
+    patch.write_text("before")
+    test = replace(TEST, patches=(patch,))
+
+    def judge(ws: Workspace, test: EmulatorTestOptions) -> Judged:
+        if len(fixture.judged) == 2:
+            patch.write_text("behind")
+        return inner(ws, test)
+
+    told = BisectOptions(
+        test=test,
+        source=str(fixture.source),
+        good=fixture.hashes[1],
+        bad="main",
+        results=fixture.results,
+    )
+    with pytest.raises(InfrastructureError, match="have changed") as ended:
+        bisect.run(fixture.ws, told, judge)
+    assert ended.value.tail == "given file: a.patch"
+    # The step is no step: nobody knows what it has tested.
+    assert (len(fixture.judged), len(fixture.result.steps)) == (3, 2)
+    assert fixture.is_clean()
+
+
 def test_another_reason_is_told(fixture: Fixture) -> None:
     inner = fixture.judge(17)
 

@@ -22,10 +22,12 @@ MATRIX = Path(__file__).parents[3] / "docs" / "portability.toml"
         ({"file": MATRIX, "resume": Path()}, "a sweep is of one matrix"),
         ({"file": MATRIX, "jobs": "many"}, "not a number of guests: many"),
         ({"file": MATRIX, "jobs": "999"}, "999 guests are too many"),
+        ({"file": MATRIX, "jobs": "9" * 5000}, "not a number of guests: 999"),
         ({"file": MATRIX, "scheduler": "host"}, "not a scheduler's address: host"),
         ({"file": MATRIX, "scheduler": "host:1", "jobs": "1"}, "has its own --jobs"),
         ({"file": Path("no-such-file")}, "no-such-file: cannot be read"),
         ({"resume": Path(__file__).parent}, "is no sweep"),
+        ({"resume": Path("x" * 300)}, "is no sweep"),
     ],
 )
 def test_what_is_wrong_leaves_no_folder(tmp_path: Path, options: dict[str, Any], why: str) -> None:

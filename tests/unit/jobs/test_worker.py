@@ -26,7 +26,8 @@ def of(*lacks: str, jobs: str = "1", build: bool = True) -> Ability:
 
 def test_a_machine_with_everything() -> None:
     can = of(jobs="3")
-    assert (can.guests, set(can.boots), set(can.builds)) == (3, set(KERNELS), set(KERNELS))
+    assert (can.guests, set(can.boots)) == (3, set(KERNELS))
+    assert set(can.builds) == {*KERNELS, "linux-6.1 llvm"}
     assert can.line == "can run 3 guests; can build"
 
 
@@ -41,9 +42,17 @@ def test_without_a_tool_nothing_is_built() -> None:
 def test_a_cross_compiler_is_for_some_kernels() -> None:
     can = of("arm-linux-gnueabi-gcc")
     assert can.builds
-    assert set(can.builds) < set(KERNELS)
+    assert set(can.builds) == {"linux-6.1", "linux-6.1 llvm"}
     only = f"can run 1 guest; can build {', '.join(can.builds)} alone: arm-linux-gnueabi-gcc is"
     assert can.line == f"{only} missing (./inv setup)"
+
+
+def test_clang_is_for_some_builds() -> None:
+    can = of("clang", "ld.lld")
+    assert can.builds == KERNELS
+    only = f"can run 1 guest; can build {', '.join(KERNELS)} alone: clang, ld.lld are missing"
+    assert can.line == f"{only} (./inv setup --toolchain llvm)"
+    assert of("clang", "bc").line.endswith("cannot build: bc, clang are missing (./inv setup)")
 
 
 def test_a_worker_that_is_not_to_build() -> None:

@@ -31,7 +31,13 @@ def test_an_address(given: str, found: str) -> None:
     assert checked(given, NO_TLS) == found
 
 
-@pytest.mark.parametrize("given", ["", "host", "tcp://host", "http://host:1", "tcp://:1", "host:x"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("", "host", "tcp://host", "http://host:1", "tcp://:1", "host:x"),
+        *("tcp://host:²", "tcp://[::1:8786", "host:65536", f"host:{'1' * 5000}"),
+    ],
+)
 def test_what_is_no_address(given: str) -> None:
     with pytest.raises(UsageError, match="not a scheduler's address"):
         checked(given, NO_TLS)
@@ -51,18 +57,39 @@ def test_tls_and_the_address_fit(tls: Tls, tmp_path: Path) -> None:
 def test_what_a_worker_announces_is_what_orders_need() -> None:
     has = announced.announced("code", 2, ("a", "b"), ("a",))
     for needed in (
-        announced.needs("b", "code", guest=True, build=False),
-        announced.needs("a", "code", guest=True, build=True),
-        announced.needs("a", "code", guest=False, build=True),
+        announced.needs("b", "code", guest=True, build=""),
+        announced.needs("a", "code", guest=True, build="a"),
+        announced.needs("a", "code", guest=False, build="a"),
     ):
         assert all(has.get(name, 0) >= amount for name, amount in needed.items())
     for needed in (
-        announced.needs("c", "code", guest=True, build=False),
-        announced.needs("b", "code", guest=False, build=True),
-        announced.needs("a", "other", guest=True, build=False),
+        announced.needs("c", "code", guest=True, build=""),
+        announced.needs("b", "code", guest=False, build="b"),
+        announced.needs("a", "other", guest=True, build=""),
     ):
         assert not all(has.get(name, 0) >= amount for name, amount in needed.items())
     assert announced.BUILD not in announced.announced("code", 2, ("a",), ())
+
+
+@pytest.mark.parametrize("name", ["inv_program.py", "tasks.py", "harness/a.py", "tests/fakes/b.py"])
+def test_the_code_is_all_that_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(announced, "REPO", tmp_path)
+    before = announced.this_code()
+    assert not announced.is_changed(before)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    assert announced.is_changed(before)
+
+
+def test_a_file_that_vanishes_is_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: Path) -> str:
+        raise FileNotFoundError
+
+    before = announced.this_code()
+    monkeypatch.setattr(announced, "tree_digest", gone)
+    assert announced.is_changed(before)
 
 
 def test_no_scheduler_answers() -> None:

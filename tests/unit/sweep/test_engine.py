@@ -24,7 +24,7 @@ from harness.sweep.happening import (
     Workers,
 )
 from harness.sweep.result import Attempt
-from harness.sweep.work import BUILD, Ended, Order
+from harness.sweep.work import BUILD, GRACE_SECONDS, Ended, Order
 
 CODE = "code"
 ONE, TWO = Build("one"), Build("two")
@@ -163,6 +163,19 @@ def test_builds_go_to_a_worker_that_can_build() -> None:
     assert books.names == {"w1", "w2"}
 
 
+def test_builds_go_to_a_worker_that_has_their_compiler() -> None:
+    clang = Build("one", "clang", ("--kernel", "one", "--toolchain", "llvm"))
+    cells = [cell("a"), cell("a", clang), cell("b", clang, "boot-test"), cell("b", task="bench")]
+    found = FakeCluster([worker("w1", 8, ("one",)), worker("w2", 1, ("one llvm",))], done)
+    run(found, cells)
+    on = dict(found.orders)
+    assert (on["build one"], on["build one clang"], on[cells[2].title]) == ("w1", "w2", "w2")
+    assert on[cells[3].title] == "w1"
+    books = run(FakeCluster([BUILDER], done), cells)
+    assert books.of(cells[0]) == [(0, "PASS")]
+    assert books.of(cells[1]) == books.of(cells[2]) == [(3, "no worker can build one llvm")]
+
+
 def lost(times: int, started: bool = True) -> Callable[[Order, str], list[Happening]]:
     left = {"build": 0, "cell": times}
 
@@ -279,6 +292,33 @@ def test_a_worker_of_another_version_is_not_used() -> None:
         run(FakeCluster([other], done), [cell("a")])
 
 
+def test_a_worker_whose_files_were_changed_gets_nothing_more() -> None:
+    def answer(order: Order, name: str) -> list[Happening]:
+        if name == "w2":
+            return [Started(order.key), Finished(order.key, Ended(None, "changed", changed=True))]
+        return done(order, name)
+
+    cells = [cell(str(number)) for number in range(5)]
+    found = FakeCluster([BUILDER, worker("w2", 1)], answer)
+    books = run(found, cells)
+    assert all(books.of(one)[-1] == (0, "PASS") for one in cells)
+    assert sorted(len(books.of(one)) for one in cells) == [1, 1, 1, 1, 2]
+    assert [name for _, name in found.orders].count("w2") == 1
+    assert "w2 is not used: it has another version of this project or of Python" in books.said
+
+
+def test_a_sweep_of_this_machine_ends_if_its_files_were_changed() -> None:
+    def answer(order: Order, name: str) -> list[Happening]:
+        return [Started(order.key), Finished(order.key, Ended(None, "changed", changed=True))]
+
+    other = worker("w1", 1, ("one",), "another")
+    for found in (FakeCluster([BUILDER], answer), FakeCluster([other], done)):
+        sweep = Sweep(found, FakeBooks(), {0: cell("a")}, Terms(CODE, own=True))
+        with pytest.raises(InfrastructureError, match="files of this project were changed"):
+            sweep.run()
+        assert len(found.orders) == (found.workers != [other])
+
+
 def test_without_a_worker_the_sweep_ends() -> None:
     with pytest.raises(InfrastructureError, match="there was none for 0 s") as ended:
         run(FakeCluster([], done), [cell("a")])
@@ -310,6 +350,10 @@ def test_the_scheduler_goes_away() -> None:
         run(FakeCluster([BUILDER], lambda *_: [Gone()]), [cell("a")])
 
 
+class Interrupted(BaseException):
+    """As Ctrl-C, in a test."""
+
+
 def test_stop_waits_until_nothing_runs() -> None:
     keys: list[str] = []
 
@@ -317,16 +361,57 @@ def test_stop_waits_until_nothing_runs() -> None:
         if order.task == BUILD:
             return done(order, name)
         keys.append(order.key)
-        return [Started(order.key), *([Gone()] if len(keys) == 2 else [])]
+        if len(keys) == 2:
+            found.happenings.append(Started(order.key))
+            raise Interrupted
+        return [Started(order.key)]
 
     found = FakeCluster([worker("w1", 3, ("one",))], answer)
     books = FakeBooks()
     sweep = Sweep(found, books, dict(enumerate([cell("a"), cell("b")])), Terms(CODE))
-    with pytest.raises(InfrastructureError):
+    with pytest.raises(Interrupted):
         sweep.run()
     # A cell that has just ended is stopped as well: its result is not known.
     found.happenings += [Over(keys[0]), None, Finished(keys[0], PASS), Over(keys[1])]
-    sweep.stop()
+    assert sweep.stop()
     assert sorted(found.cancelled) == sorted(keys)
     assert not found.happenings
     assert books.of(cell("a"))[0][0] is None
+
+
+@pytest.mark.parametrize(
+    ("last", "is_over"),
+    [
+        (lambda key: [Over(key)], True),
+        # Of an order that had not begun nothing is heard.
+        (lambda _: [None], False),
+        (lambda _: [Gone()], False),
+        (lambda _: [Workers(())], False),
+    ],
+)
+def test_stop_says_whether_nothing_runs_any_more(
+    monkeypatch: pytest.MonkeyPatch, last: Callable[[str], list[Happening | None]], is_over: bool
+) -> None:
+    monkeypatch.setattr(engine, "_STOP_SECONDS", -GRACE_SECONDS + 0.2)
+
+    def answer(order: Order, name: str) -> list[Happening]:
+        if order.task == BUILD:
+            return done(order, name)
+        found.happenings += [Started(order.key), *last(order.key)]
+        raise Interrupted
+
+    found = FakeCluster([BUILDER], answer)
+    sweep = Sweep(found, FakeBooks(), {0: cell("a")}, Terms(CODE))
+    with pytest.raises(Interrupted):
+        sweep.run()
+    assert sweep.stop() == is_over
+
+
+def test_a_scheduler_that_is_gone_is_not_waited_for() -> None:
+    found = FakeCluster([BUILDER], lambda order, _: [Started(order.key), Gone()])
+    sweep = Sweep(found, FakeBooks(), {0: cell("a")}, Terms(CODE))
+    with pytest.raises(InfrastructureError, match="went away"):
+        sweep.run()
+    found.happenings += [None, None]
+    assert not sweep.stop()
+    assert len(found.happenings) == 2

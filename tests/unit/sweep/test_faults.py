@@ -123,6 +123,7 @@ def test_a_sweep_is_ended_and_resumed_again_and_again(world: World) -> None:
         assert status == {signal.SIGINT: 130, signal.SIGTERM: 143}.get(number, -9)
         if number != signal.SIGKILL:
             assert f"./inv sweep --resume results/{world.sweep_folder().name}" in out
+            assert "nothing runs any more" in out
             assert world.by_name()[name].headline == "stopped: the sweep has ended early"
         assert (world.by_name()["done"].status, world.sweep().finished) == (PASSED, False)
         (world.trace / f"go-{name}").touch()
@@ -149,6 +150,7 @@ def test_a_scheduler_of_its_own_that_is_killed(world: World) -> None:
     assert status == 3
     assert err.startswith(f"error: the scheduler {address} went away")
     assert "other is not used: it has another version of this project or of Python" in out
+    assert "it is not known whether something still runs" in out
     for worker in (other, *workers):
         assert ended(worker)[0] == 0
     nothing_is_left(world)

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
+import os
 import resource
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,6 +24,7 @@ from harness.sweep.cell import Build, Cell
 from harness.sweep.result import Attempt
 from harness.sweep.store import ATTEMPTS, Store
 
+CODE = "0123456789abcdef"
 BUILD = Build("linux-6.1")
 CELLS = tuple(Cell(BUILD, "emulator-test", ("--seed", str(n)), trigger=str(n)) for n in range(4))
 PASSED = Attempt("one", datetime(2026, 1, 1, tzinfo=UTC), 1.5, 0, "PASS: 1 scenario")
@@ -31,17 +35,25 @@ LOST = Attempt("two", None, 1.0, None, "the worker was lost")
 @contextmanager
 def new(folder: Path) -> Iterator[Store]:
     (folder / "m.toml").write_text("[cells]\n")
-    with store.created(folder / "r", folder / "m.toml", "a/b c", CELLS, ("./inv", "x")) as made:
+    words = ("./inv", "x")
+    with store.created(folder / "r", folder / "m.toml", "a/b c", CELLS, words, CODE) as made:
         yield made
 
 
-def packed(name: str = "a/report.html", data: bytes = b"x", kind: bytes = tarfile.REGTYPE) -> bytes:
+def packed(*names: str, data: bytes = b"x", kind: bytes = tarfile.REGTYPE) -> bytes:
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w:gz") as tar:
-        header = tarfile.TarInfo(name)
-        header.size, header.type, header.linkname = len(data), kind, "/etc"
-        tar.addfile(header, io.BytesIO(data))
+        for name in names or ("a/report.html",):
+            header = tarfile.TarInfo(name)
+            header.size, header.type, header.linkname = len(data), kind, "/etc"
+            tar.addfile(header, io.BytesIO(data))
     return raw.getvalue()
+
+
+def no_deflate(packed: bytes) -> bytes:
+    """Return the same, but the second half of it is what no deflate makes."""
+    whole, made = gzip.decompress(packed), zlib.compressobj(wbits=31)
+    return made.compress(whole[: len(whole) // 2]) + made.flush(zlib.Z_FULL_FLUSH) + b"\xff" * 9
 
 
 def test_what_is_kept(tmp_path: Path) -> None:
@@ -71,7 +83,7 @@ def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
     with (made.folder / ATTEMPTS).open("a") as stream:
         stream.write('{"cell": 3, "att')
     assert result.read((made.folder / "matrix.json").read_text()).cells[0].attempts == ()
-    with store.resumed(made.folder) as again:
+    with store.resumed(made.folder, CODE) as again:
         assert list(again.todo) == [2, 3]
         again.add(3, PASSED)
         again.add(2, PASSED)
@@ -91,7 +103,8 @@ def test_matrix_json_is_not_written_at_each_cell(tmp_path: Path) -> None:
         made._clock = lambda: made._begun + 1000.0
         made.add(1, PASSED)
     sweep = result.read((made.folder / "matrix.json").read_text())
-    assert (sweep.cells[1].attempts, sweep.seconds) == ((PASSED,), 1000.0)
+    assert sweep.cells[1].attempts == (PASSED,)
+    assert sweep.seconds == pytest.approx(1000.0)
 
 
 @pytest.mark.parametrize(
@@ -101,11 +114,18 @@ def test_matrix_json_is_not_written_at_each_cell(tmp_path: Path) -> None:
         b"no archive",
         packed()[:-20],
         packed("../../outside"),
-        packed("link", b"", tarfile.SYMTYPE),
-        packed("device", b"", tarfile.CHRTYPE),
+        packed("link", data=b"", kind=tarfile.SYMTYPE),
+        packed("device", data=b"", kind=tarfile.CHRTYPE),
+        packed("a", "a/b"),
+        packed("a/b", "a"),
+        packed("x" * 300),
+        no_deflate(packed(data=os.urandom(1 << 18))),
     ],
     # An archive has the time in it, and processes that share the tests need the same names.
-    ids=["empty", "no archive", "cut off", "outside", "link", "device"],
+    ids=[
+        *("empty", "no archive", "cut off", "outside", "link", "device"),
+        *("below a file", "over a folder", "long name", "no deflate"),
+    ],
 )
 def test_a_damaged_result_folder_is_said(tmp_path: Path, data: bytes) -> None:
     with new(tmp_path) as made:
@@ -116,8 +136,21 @@ def test_a_damaged_result_folder_is_said(tmp_path: Path, data: bytes) -> None:
     assert not any(path.is_symlink() for path in (made.folder / "cells").rglob("*"))
 
 
+@pytest.mark.parametrize("key", [f'"code": "{CODE}"', '"before": "there were keys"'])
+def test_another_version_does_not_go_on_with_a_sweep(tmp_path: Path, key: str) -> None:
+    with new(tmp_path) as made:
+        made.add(0, PASSED)
+    path = made.folder / "matrix.json"
+    path.write_text(path.read_text().replace(f'"code": "{CODE}"', key))
+    code = "another" if CODE in key else CODE
+    with pytest.raises(UsageError, match="begun by another"), store.resumed(made.folder, code):
+        pass
+    with store.resumed(made.folder, CODE if CODE in key else "") as again:
+        assert list(again.todo) == [1, 2, 3]
+
+
 def test_what_is_no_sweep(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no sweep"), store.resumed(tmp_path / "none"):
+    with pytest.raises(UsageError, match="no sweep"), store.resumed(tmp_path / "none", CODE):
         pass
 
 
@@ -135,7 +168,7 @@ def test_what_is_damaged(tmp_path: Path, name: str, text: str) -> None:
     with new(tmp_path) as made:
         pass
     (made.folder / name).write_text(text)
-    with pytest.raises(InfrastructureError, match="is damaged"), store.resumed(made.folder):
+    with pytest.raises(InfrastructureError, match="is damaged"), store.resumed(made.folder, CODE):
         pass
 
 
@@ -143,9 +176,9 @@ def test_another_process_is_at_it(tmp_path: Path) -> None:
     # The lock belongs to an open file, so this process can be the other one, too.
     with new(tmp_path) as made:
         folder = made.folder
-        with pytest.raises(UsageError, match="another process"), store.resumed(folder):
+        with pytest.raises(UsageError, match="another process"), store.resumed(folder, CODE):
             pass
-    with store.resumed(made.folder) as again:
+    with store.resumed(made.folder, CODE) as again:
         assert again.count == 4
 
 

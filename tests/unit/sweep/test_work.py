@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import os
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import tempfile
 import threading
 from collections import namedtuple
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,6 +27,7 @@ from sweep_processes import PROGRAM
 from sweep_world import World, until
 
 from harness.core.cache import Cache
+from harness.core.errors import DiskFullError
 from harness.sweep import keeper, work
 from harness.sweep.work import Ended, Here, Order, get_bundle, put_bundle
 
@@ -167,6 +170,17 @@ def test_a_disk_that_fills_up(world: World, here: Here, monkeypatch: pytest.Monk
     nothing_is_left(world)
 
 
+@pytest.mark.parametrize("already", [True, False])
+def test_a_command_of_changed_files_has_no_verdict(world: World, here: Here, already: bool) -> None:
+    looks = iter([already, True])
+    told = work.perform(order(world, "pass"), replace(here, changed=lambda: next(looks)), never)
+    assert (told.status, told.changed, told.packed) == (None, True, b"")
+    assert told.line == "the files of this project were changed on the worker"
+    # Without need nothing is run.
+    assert world.lines_of("started") == ([] if already else ["cell"])
+    nothing_is_left(world)
+
+
 def test_what_is_too_large_is_left_out(
     world: World, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +207,35 @@ def test_a_damaged_bundle_is_asked_for_again(world: World, here: Here) -> None:
     asking = Here(here.cache, ask, PROGRAM, grace=0.5)
     assert work.perform(cell, asking, never).status == 0
     assert asked == [sha256]
+
+
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [
+        (errno.EDQUOT, "no space left on the disk that holds {root}"),
+        (errno.EIO, "the worker cannot keep the bundle: [Errno 5] Input/output error: 'x'"),
+    ],
+)
+def test_a_bundle_that_cannot_be_kept_is_not_waited_for(
+    world: World, here: Here, monkeypatch: pytest.MonkeyPatch, number: int, line: str
+) -> None:
+    def broken(*_: object) -> NoReturn:
+        raise OSError(number, os.strerror(number), "x")
+
+    monkeypatch.setattr(work, "_write", broken)
+    asking = replace(here, ask=lambda sha256: work.receive(asking, sha256, b"bundle"))
+    cell = Order("key", "t", "emulator-test", words=world.cell("c").words, bundle=SHA)
+    ended = work.perform(cell, asking, never)
+    # In both cases the worker gets no more cells: they would end as fast.
+    assert (ended.status, ended.full) == (3, True)
+    assert ended.line == line.format(root=here.cache.root)
+    # Another order asks again.
+    monkeypatch.undo()
+    data = f"bundle of {world.trace}".encode() * 1000
+    sha256 = hashlib.sha256(data).hexdigest()
+    asking.refused[sha256] = DiskFullError("as it was before")
+    again = replace(asking, ask=lambda _: work.receive(again, sha256, data))
+    assert work.perform(replace(cell, bundle=sha256), again, never).status == 0
 
 
 def test_a_bundle_that_is_not_what_was_asked_for_is_not_used(here: Here) -> None:
@@ -247,6 +290,14 @@ def test_the_line_of_a_command(tmp_path: Path, status: int, out: str, err: str, 
 def test_the_wire(ended: Ended, asked: Order) -> None:
     assert work.read_ended(work.ended_parts(ended)) == ended
     assert work.read_order(work.order_text(asked)) == asked
+
+
+@pytest.mark.parametrize("sha256", [SHA, "../../outside", "/etc/passwd"])
+def test_a_bundle_is_what_its_digest_says(sha256: str) -> None:
+    good = Ended(0, "built", sha256=hashlib.sha256(b"bundle").hexdigest(), packed=b"bundle")
+    assert work.read_ended(work.ended_parts(good)) == good
+    with pytest.raises(ValueError, match="the bundle is damaged"):
+        work.read_ended(work.ended_parts(replace(good, sha256=sha256)))
 
 
 def test_the_words_of_commands() -> None:
