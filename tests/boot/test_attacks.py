@@ -126,12 +126,14 @@ def test_no_pipe_is_held_while_its_user_waits_for_a_victim(
         assert int(calls()[-1]) < (PATIENCE - EARLIER) * 1000
 
 
-@pytest.mark.parametrize("room_left", [1_400_000, 500_000])
+@pytest.mark.parametrize(
+    ("way", "room_left"), [("forks", 1_400_000), ("forks", 500_000), ("programs", 2_000_000)]
+)
 def test_forks_near_the_limit_lead_to_no_looks(
-    device: Device, tracing: str, room_left: int
+    device: Device, tracing: str, way: str, room_left: int
 ) -> None:
     set_limit(device, APP, 500)
-    with play(device, "forks", FORKS, program="attack", user=APP) as forks:
+    with play(device, way, FORKS, program="attack", user=APP) as forks:
         with looks(device, tracing, forks.pid) as count:
             set_bytes(device, APP, entry_of(device, APP).rss + room_left)
             before = count()
@@ -569,13 +571,14 @@ def test_the_user_of_a_thread_that_executes_a_program_pays_for_it(room: Device) 
         scene.end()
 
 
-def test_a_victim_of_very_many_parts_is_given_back(room: Device) -> None:
+@pytest.mark.parametrize("grace", [0, 1])
+def test_a_victim_of_very_many_parts_is_given_back(room: Device, grace: int) -> None:
     """Not all of it at once, or others would wait meanwhile."""
     pages = 4000
     set_limit(room, APP, 500)
     with play(room, "parts", pages // 2, program="attack", user=APP) as scene:
         held = entry_of(room, APP).rss
-        set_bytes(room, APP, held - MIB)
+        set_bytes(room, APP, held - MIB, f"grace={grace}")
         eventually(lambda: entry_of(room, APP).rss <= held - pages * PAGE)
         assert entry_of(room, APP).kills == 1
         scene.next_step()

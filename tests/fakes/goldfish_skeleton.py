@@ -185,6 +185,8 @@ SKELETON: Mapping[str, Lines] = {
     "fs/exec.c": {
         851: "\tarch_pick_mmap_layout(mm);",
         852: "\tif (old_mm) {",
+        1115: "\tacct_arg_size(bprm, 0);",
+        1116: "\tretval = exec_mmap(bprm->mm);",
     },
     "include/linux/tracehook.h": {
         48: "",

@@ -114,6 +114,8 @@ _DEBIAN: Mapping[str, Lines] = {
     "fs/exec.c": {
         1033: "\ttask_unlock(tsk);",
         1034: "\tlru_gen_use_mm(mm);",
+        1327: "\tacct_arg_size(bprm, 0);",
+        1328: "\tretval = exec_mmap(bprm->mm);",
     },
     "include/linux/resume_user_mode.h": {
         8: "#include <linux/memcontrol.h>",

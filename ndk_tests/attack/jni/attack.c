@@ -24,6 +24,7 @@ static const char usage[] =
 	"  pipe-splice U      without waiting, and says how long that took: the same with\n"
 	"  pipe-read U        vmsplice(); U reads from the pipe, and root writes to it\n"
 	"  forks N            forks and buries N processes, one by one\n"
+	"  programs N         the same, and each executes this program's help\n"
 	"  traced SIZE        a child holds SIZE, and its tracer does not let it end\n"
 	"  heir U SIZE        U's child holds SIZE; a process of the next user shares it, and its\n"
 	"                     tracer does not let it end\n"

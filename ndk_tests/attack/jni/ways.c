@@ -160,7 +160,9 @@ static void attack_pipe_read(const struct way_args *args)
 
 /* Forks */
 
-static void attack_forks(const struct way_args *args)
+#define SELF		"/proc/self/exe"
+
+static void fork_and_bury(const struct way_args *args, void (*be)(void))
 {
 	unsigned long i;
 
@@ -170,12 +172,35 @@ static void attack_forks(const struct way_args *args)
 
 		if (pid < 0)
 			stage_fail("fork");
-		if (pid == 0)
+		if (pid == 0) {
+			be();
 			_exit(0);
+		}
 		if (waitpid(pid, NULL, 0) != pid)
 			stage_fail("waitpid");
 	}
 	stage_wait(2);
+}
+
+static void be_nothing(void)
+{
+}
+
+static void be_a_program(void)
+{
+	/* It has nowhere to say this. */
+	close(STDOUT_FILENO);
+	execl(SELF, "attack", "-h", NULL);
+}
+
+static void attack_forks(const struct way_args *args)
+{
+	fork_and_bury(args, be_nothing);
+}
+
+static void attack_programs(const struct way_args *args)
+{
+	fork_and_bury(args, be_a_program);
 }
 
 /* Tracers */
@@ -827,7 +852,6 @@ static void attack_ring(const struct way_args *args)
 
 /* Programs that replace others */
 
-#define SELF		"/proc/self/exe"
 #define LONG_WORD	100000U
 
 static void attack_execs(const struct way_args *args)
@@ -916,6 +940,7 @@ const struct way ways[] = {
 	{ "pipe-splice", "u", attack_pipe_splice },
 	{ "pipe-read", "u", attack_pipe_read },
 	{ "forks", "n", attack_forks },
+	{ "programs", "n", attack_programs },
 	{ "traced", "s", attack_traced },
 	{ "heir", "us", attack_heir },
 	{ "kthread", "s", attack_kthread },

@@ -138,6 +138,7 @@ bool __mm_limits_folded(void);
 bool __mm_limits_copy(void);
 void __mm_limits_resume(void);
 void __mm_limits_cred(const struct cred *old, const struct cred *new);
+void __mm_limits_mm_exec(struct mm_struct *mm);
 void __mm_limits_mm_unused(struct mm_struct *mm);
 void __mm_limits_mm_free(struct mm_struct *mm);
 void mm_limits_mm_init(struct mm_struct *mm, struct task_struct *p);
@@ -261,6 +262,18 @@ do {										\
 } while (0)
 
 /**
+ * mm_limits_mm_exec - an exec is about to use its new mm
+ * @mm:	the new one; what its arguments are has just stopped to count in the old one
+ *
+ * Context: process context, the only thread.
+ */
+static inline void mm_limits_mm_exec(struct mm_struct *mm)
+{
+	if (mm_limits_key_enabled(&mm_limits_key))
+		__mm_limits_mm_exec(mm);
+}
+
+/**
  * mm_limits_mm_unused - nobody uses an mm any more, nor looks into it
  * @mm:	about to be emptied
  *
@@ -362,6 +375,10 @@ static inline void mm_limits_mm_init(struct mm_struct *mm, struct task_struct *p
 }
 
 static inline void mm_limits_leave(struct mm_struct *mm)
+{
+}
+
+static inline void mm_limits_mm_exec(struct mm_struct *mm)
 {
 }
 

@@ -219,6 +219,7 @@ void __mm_limits_rss_vec(struct mm_struct *mm, const int *rss)
  */
 void __mm_limits_fold(struct mm_struct *mm)
 {
+	long slack = MM_LIMITS_SLACK;
 	int i, any = 0;
 
 	/* Who ends comes here twice. */
@@ -235,9 +236,12 @@ void __mm_limits_fold(struct mm_struct *mm)
 		}
 	}
 	/* Who ends holds nothing back any more: mostly, what is reserved for it is enough. */
+	if (current->flags & PF_EXITING) {
+		mm_limits_count_fast(current, NULL);
+		slack = MM_LIMITS_RESERVE;
+	}
 	if (mm->mm_limit)
-		mm_limits_sync(mm, current->flags & PF_EXITING ? MM_LIMITS_RESERVE :
-								 MM_LIMITS_SLACK);
+		mm_limits_sync(mm, slack);
 	spin_unlock(&mm->mm_limits_lock);
 }
 #endif
@@ -250,7 +254,7 @@ static void mm_limits_let_hold_back(struct task_struct *p, struct mm_struct *mm)
 {
 	bool near = mm->mm_limit && READ_ONCE(mm->mm_limit->near);
 
-	mm_limits_count_fast(p, near ? NULL : mm);
+	mm_limits_count_fast(p, near || p->flags & PF_EXITING ? NULL : mm);
 	if (near)
 		mm_limits_fold_soon(p);
 }
@@ -611,6 +615,25 @@ void mm_limits_leave(struct mm_struct *mm)
 }
 
 /**
+ * __mm_limits_mm_exec - the current task is about to use the mm of an exec
+ * @mm:	nobody's, and with all that is known of its program's arguments
+ *
+ * The thread that executes the program is the leader of its group by now, so it is known
+ * who pays. From its making on until now the arguments counted in the old mm.
+ *
+ * Context: process context.
+ */
+void __mm_limits_mm_exec(struct mm_struct *mm)
+{
+	mm->mm_limits_changes = mm_limits_count_changes();
+	rcu_read_lock();
+	spin_lock(&mm->mm_limits_lock);
+	mm_limits_count_for(mm, mm_limits_payer(current));
+	spin_unlock(&mm->mm_limits_lock);
+	rcu_read_unlock();
+}
+
+/**
  * __mm_limits_mm_unused - an mm can only shrink from now on
  * @mm:	nobody's, and nobody can read or write it any more
  *
@@ -631,8 +654,8 @@ void __mm_limits_mm_unused(struct mm_struct *mm)
  * @mm:	not in use yet, perhaps a copy of its parent's
  * @p:	the child that it is for, which has its credentials, or current in an exec
  *
- * What a fork copies counts though no task uses it before it is done. What an exec puts
- * into the new mm counts in the old one until then, and who pays for it may change.
+ * What a fork copies counts though no task uses it before it is done. For what an exec
+ * puts into the mm see __mm_limits_mm_exec().
  *
  * Context: process context.
  */

@@ -171,7 +171,7 @@ static bool mm_limits_round(struct mm_limit *limit, const char *name,
 static bool mm_limits_is_needed(struct mm_limit *limit, enum mm_limits_trigger trigger)
 {
 	return trigger != MM_LIMITS_BY_ALLOC || mm_limits_is_due(limit) ||
-	       (!current->mm && READ_ONCE(limit->crowded));
+	       (!current->mm && READ_ONCE(limit->waits));
 }
 
 /**
@@ -404,7 +404,7 @@ static bool mm_limits_has_to_fail(struct mm_limit *limit, unsigned int faults)
 	unsigned int killed = 0;
 
 	/* It would only make its user larger, and its end later. */
-	if (fatal_signal_pending(current))
+	if (!ends && fatal_signal_pending(current))
 		return true;
 	if (!READ_ONCE(mm_limits_on_alloc) || limit->set.grace || limit->set.dry_run)
 		return false;
@@ -419,7 +419,7 @@ static bool mm_limits_has_to_fail(struct mm_limit *limit, unsigned int faults)
 		mm_limits_round(limit, NULL, MM_LIMITS_BY_ALLOC, &killed);
 		mutex_unlock(&limit->mutex);
 	}
-	if (fatal_signal_pending(current))
+	if (!ends && fatal_signal_pending(current))
 		return true;
 	/* All faults do until this system call is over: some calls try again. */
 	if ((ends || READ_ONCE(limit->crowded)) &&

@@ -107,8 +107,9 @@ struct mm_limits_settings {
  * @held_back:		pages that threads held back when it was looked at last
  * @near:		whether its threads hold nothing back; read without a lock
  * @told_near:		and whether all of them know; read without a lock
- * @crowded:		whether only what is dying keeps it above its limit, or somebody
- *			still decides that; read without a lock
+ * @waits:		whether only what is dying keeps it above its limit; read without a lock
+ * @crowded:		the same, or somebody still decides that, and its tasks have to do
+ *			without more; read without a lock
  * @look:		has a worker look now; has a reference then
  * @later:		and later
  * @grace_end:		and when the period of grace ends
@@ -127,6 +128,7 @@ struct mm_limits_settings {
  * @told:		a kill that is only to be recorded has been
  * @shown:		what readers were told that it has, in pages; without a lock
  * @shown_at:		when, in jiffies
+ * @shown_for:		and for how many that is good
  * @turn:		the last request to enforce all limits that saw to it; under
  *			my_mm_limits.lock
  * @stuck:		it has been said that nobody is left to kill
@@ -152,6 +154,7 @@ struct mm_limit {
 	long held_back;
 	bool near;
 	bool told_near;
+	bool waits;
 	bool crowded;
 	struct work_struct look;
 	struct delayed_work later;
@@ -173,6 +176,7 @@ struct mm_limit {
 	bool told;
 	unsigned long shown;
 	unsigned long shown_at;
+	unsigned long shown_for;
 	unsigned long turn;
 	bool stuck;
 	pid_t last_pid;

@@ -249,7 +249,8 @@ static void mm_limits_reap_vma(struct mm_struct *mm, struct vm_area_struct *vma,
  *
  * As process_mrelease(2) does it. Not while somebody changes the mm, and only some of it
  * if it has very many parts: others may wait for the locks of who does it. Whoever looks
- * next goes on, until all has been done once.
+ * next goes on, and from its beginning while there is some left: who looks into it from
+ * outside may have brought something back.
  *
  * Context: process context, any lock that sleeps may be held; the limit's mutex held.
  */
@@ -259,7 +260,7 @@ void mm_limits_reap(struct mm_struct *mm)
 	unsigned int left = MM_LIMITS_PARTS;
 	struct vm_area_struct *vma;
 
-	if (end == ULONG_MAX || !atomic_inc_not_zero(&mm->mm_users))
+	if (!atomic_inc_not_zero(&mm->mm_users))
 		return;
 	if (mm_limits_try_to_read(mm)) {
 		mm_limits_set_unstable(mm);
@@ -268,7 +269,7 @@ void mm_limits_reap(struct mm_struct *mm)
 				mm_limits_reap_vma(mm, vma, &kept);
 			end = vma->vm_end;
 		}
-		mm->mm_limits_reaped = vma ? end : ULONG_MAX;
+		mm->mm_limits_reaped = vma ? end : 0;
 		mm_limits_done_reading(mm);
 	}
 	mm_limits_put_mm_later(mm);

@@ -296,10 +296,11 @@ static bool mm_limits_remember(const struct mm_limits_walk *walk, unsigned long 
 	limit->peak = max(limit->peak, sum);
 	if (mm_limits_is_over(sum, max))
 		limit->overshoot = max(limit->overshoot, sum - max / PAGE_SIZE);
+	WRITE_ONCE(limit->waits,
+		   mm_limits_is_over(sum, max) && !mm_limits_is_over(walk->tally.usage, max));
 	/* Who may be above it, or loses nobody for it, does not have to wait for that, either. */
 	WRITE_ONCE(limit->crowded,
-		   mm_limits_is_over(sum, max) && !mm_limits_is_over(walk->tally.usage, max) &&
-		   !limit->set.grace && !walk->choice->dry_run);
+		   limit->waits && !limit->set.grace && !walk->choice->dry_run);
 	WRITE_ONCE(limit->held_back, walk->held_back);
 	/* Somebody may have told them meanwhile, in mm_limits_go_near(). */
 	again = walk->near != mark.near || READ_ONCE(limit->near) != mark.near;
@@ -315,7 +316,7 @@ static bool mm_limits_remember(const struct mm_limits_walk *walk, unsigned long 
 	/* What has grown meanwhile was compared with what the mark was before. */
 	if (!again && mm_limits_is_due(limit))
 		mm_limits_queue_look(limit);
-	if (limit->crowded)
+	if (limit->waits)
 		mm_limits_queue_poll(limit);
 	return again;
 }

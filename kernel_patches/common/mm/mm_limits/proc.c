@@ -54,14 +54,18 @@ static void mm_limits_show_ranges(struct seq_file *m)
 			   range->set.dry_run);
 }
 
-/* Once a tick at most: its threads wait for some of the locks, and anybody may read. */
+/*
+ * Measured once a tick, and half of the time, at most: its threads wait for some of the
+ * locks, and anybody may read.
+ */
 static unsigned long mm_limits_rss_of(struct mm_limit *limit)
 {
-	unsigned long now = jiffies;
+	unsigned long begun = jiffies;
 
-	if (READ_ONCE(limit->shown_at) != now) {
+	if (begun - READ_ONCE(limit->shown_at) >= READ_ONCE(limit->shown_for)) {
 		WRITE_ONCE(limit->shown, mm_limits_measure(limit));
-		WRITE_ONCE(limit->shown_at, now);
+		WRITE_ONCE(limit->shown_for, jiffies - begun + 1);
+		WRITE_ONCE(limit->shown_at, jiffies);
 	}
 	return READ_ONCE(limit->shown);
 }
