@@ -34,6 +34,7 @@ HOLD = "/sys/module/uninterruptible/parameters/hold"
 FULL = "/tmp/full"
 PROTECTED_SU = "echo -1000 > /proc/$$/oom_score_adj; su --keep-oom-score"
 MORE_SHARERS = r"mm_limits: pid=\d+ shared its memory with (\d+) processes more"
+RT_THROTTLED = r"sched: RT throttling activated"
 GIVEN_UP = r"mm_limits: pid=(\d+) has not exited within 5000 ms; going on without it"
 # The kernel waits PATIENCE s for a victim; a reaction must be over EARLIER s before that ends.
 PATIENCE, EARLIER = 5.0, 1.5

@@ -23,6 +23,7 @@ from device_work import (
     PAGE,
     PATIENCE,
     PROC,
+    RT_THROTTLED,
     SECONDS,
     STUCK,
     TRIGGER,
@@ -73,6 +74,7 @@ def allowed() -> tuple[Allowed, ...]:
     return (
         Allowed(GIVEN_UP, "on a slow host, a victim that is made stuck"),
         Allowed(MORE_SHARERS, "hundreds of sharers die together"),
+        Allowed(RT_THROTTLED, "a request at a real-time priority; a busy host makes it long"),
     )
 
 

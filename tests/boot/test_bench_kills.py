@@ -7,6 +7,7 @@ What bystanders wait for, and what a user is looked at for, is there to be measu
 from __future__ import annotations
 
 import pytest
+from device_work import RT_THROTTLED
 
 from harness.bench.baselines import PATCHED
 from harness.bench.goals import AGREEMENT_PAGES, AGREEMENT_PAGES_EACH, agrees, over
@@ -28,7 +29,7 @@ SECONDS = 600
 @pytest.fixture
 def allowed() -> tuple[Allowed, ...]:
     why = "bench_work looks on at a real-time priority; a busy host makes that long"
-    return (Allowed(r"sched: RT throttling activated", why),)
+    return (Allowed(RT_THROTTLED, why),)
 
 
 @pytest.mark.parametrize(("processes", "wanted"), [(1, 6), (4, 30)])
