@@ -107,9 +107,11 @@ struct mm_limits_settings {
  * @held_back:		pages that threads held back when it was looked at last
  * @near:		whether its threads hold nothing back; read without a lock
  * @told_near:		and whether all of them know; read without a lock
- * @waits:		whether only what is dying keeps it above its limit; read without a lock
- * @crowded:		the same, or somebody still decides that, and its tasks have to do
- *			without more; read without a lock
+ * @waits:		whether a worker has to come again: a victim has not let go of all
+ *			of its memory yet; read without a lock
+ * @crowded:		whether only what is dying keeps it above its limit, or somebody
+ *			still decides that, and its tasks have to do without more; read
+ *			without a lock
  * @look:		has a worker look now; has a reference then
  * @later:		and later
  * @grace_end:		and when the period of grace ends
@@ -301,7 +303,7 @@ ssize_t mm_limits_control(struct file *file, const char __user *buffer, size_t c
 /* kill.c */
 unsigned int mm_limits_kill(struct mm_limit *limit, const struct mm_limits_choice *choice,
 			    struct mm_limits_victim *victim, enum mm_limits_trigger trigger);
-void mm_limits_reap(struct mm_struct *mm);
+bool mm_limits_reap(struct mm_struct *mm);
 void mm_limits_forget_victim(struct mm_limits_victim *victim);
 
 /* enforce.c */

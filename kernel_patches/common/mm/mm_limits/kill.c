@@ -253,15 +253,17 @@ static void mm_limits_reap_vma(struct mm_struct *mm, struct vm_area_struct *vma,
  * outside may have brought something back.
  *
  * Context: process context, any lock that sleeps may be held; the limit's mutex held.
+ * Return: whether it has come to the end.
  */
-void mm_limits_reap(struct mm_struct *mm)
+bool mm_limits_reap(struct mm_struct *mm)
 {
 	unsigned long end = mm->mm_limits_reaped, kept = 0;
 	unsigned int left = MM_LIMITS_PARTS;
 	struct vm_area_struct *vma;
+	bool done = false;
 
 	if (!atomic_inc_not_zero(&mm->mm_users))
-		return;
+		return true;
 	if (mm_limits_try_to_read(mm)) {
 		mm_limits_set_unstable(mm);
 		for (vma = find_vma(mm, end); vma && left; vma = find_vma(mm, end), left--) {
@@ -269,10 +271,12 @@ void mm_limits_reap(struct mm_struct *mm)
 				mm_limits_reap_vma(mm, vma, &kept);
 			end = vma->vm_end;
 		}
-		mm->mm_limits_reaped = vma ? end : 0;
+		done = !vma;
+		mm->mm_limits_reaped = done ? 0 : end;
 		mm_limits_done_reading(mm);
 	}
 	mm_limits_put_mm_later(mm);
+	return done;
 }
 
 /**

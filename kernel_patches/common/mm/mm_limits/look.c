@@ -36,6 +36,8 @@ struct mm_limits_walk {
 	unsigned long number;
 	/* Whether every page counted at once, at the beginning. */
 	bool near;
+	/* Whether a victim's memory has not all been given back, and may yet be. */
+	bool unfinished;
 };
 
 /* An mm, as it was under its lock. */
@@ -238,8 +240,8 @@ static bool mm_limits_visit(struct mm_limits_walk *walk, struct mm_struct *mm)
 		pr_warn("mm_limits: pid=%d has not exited within %u ms; going on without it\n",
 			task_tgid_nr(view.owner), MM_LIMITS_PATIENCE_MS);
 	/* Whoever was in the way when it was killed may have gone. */
-	if (view.doomed && view.usage.rss)
-		mm_limits_reap(mm);
+	if (view.doomed && view.usage.rss && !mm_limits_reap(mm))
+		walk->unfinished |= view.credit == MM_LIMITS_CREDITED;
 	if (view.eligible)
 		return mm_limits_weigh(walk, view.owner, mm, &view.usage);
 	if (view.owner)
@@ -267,6 +269,7 @@ static bool mm_limits_walk(struct mm_limits_walk *walk)
 
 	memset(&walk->tally, 0, sizeof(walk->tally));
 	walk->held_back = 0;
+	walk->unfinished = false;
 	while ((mm = mm_limits_next_mm(walk->limit, mm, &moved))) {
 		if (!mm_limits_visit(walk, mm)) {
 			mmdrop(mm);
@@ -287,7 +290,7 @@ static bool mm_limits_remember(const struct mm_limits_walk *walk, unsigned long 
 	struct mm_limit *limit = walk->limit;
 	unsigned long sum = mm_limits_total(&walk->tally);
 	struct mm_limits_mark mark;
-	bool again;
+	bool again, crowded;
 
 	mark = mm_limits_mark(&walk->tally, max / PAGE_SIZE,
 			      MM_LIMITS_RESERVE * atomic_long_read(&limit->tasks),
@@ -296,11 +299,10 @@ static bool mm_limits_remember(const struct mm_limits_walk *walk, unsigned long 
 	limit->peak = max(limit->peak, sum);
 	if (mm_limits_is_over(sum, max))
 		limit->overshoot = max(limit->overshoot, sum - max / PAGE_SIZE);
-	WRITE_ONCE(limit->waits,
-		   mm_limits_is_over(sum, max) && !mm_limits_is_over(walk->tally.usage, max));
+	crowded = mm_limits_is_over(sum, max) && !mm_limits_is_over(walk->tally.usage, max);
+	WRITE_ONCE(limit->waits, crowded || walk->unfinished);
 	/* Who may be above it, or loses nobody for it, does not have to wait for that, either. */
-	WRITE_ONCE(limit->crowded,
-		   limit->waits && !limit->set.grace && !walk->choice->dry_run);
+	WRITE_ONCE(limit->crowded, crowded && !limit->set.grace && !walk->choice->dry_run);
 	WRITE_ONCE(limit->held_back, walk->held_back);
 	/* Somebody may have told them meanwhile, in mm_limits_go_near(). */
 	again = walk->near != mark.near || READ_ONCE(limit->near) != mark.near;
