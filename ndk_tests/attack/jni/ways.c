@@ -879,24 +879,33 @@ static void attack_execs(const struct way_args *args)
 #define SYS_OF_THREAD	SYS_setresuid
 #endif
 
+struct program {
+	uid_t uid;
+	/* Where it is: on old kernels a thread that is somebody else may not ask. */
+	char path[256];
+};
+
 static void *exec_as(void *arg)
 {
-	const uid_t uid = *(const uid_t *)arg;
+	const struct program *program = arg;
+	const uid_t uid = program->uid;
 	char *const words[] = { "attack", "populate", "4096", NULL };
 
 	/* Not the library's, which has all threads do the same. */
 	if (syscall(SYS_OF_THREAD, uid, uid, uid) < 0)
 		stage_fail("setresuid");
-	execv(SELF, words);
-	stage_fail(SELF);
+	execv(program->path, words);
+	stage_fail(program->path);
 }
 
 static void attack_thread_execs(const struct way_args *args)
 {
-	uid_t uid = args->uid;
+	struct program program = { .uid = args->uid };
 	pthread_t thread;
 
-	if (pthread_create(&thread, NULL, exec_as, &uid) != 0)
+	if (readlink(SELF, program.path, sizeof(program.path) - 1) < 0)
+		stage_fail(SELF);
+	if (pthread_create(&thread, NULL, exec_as, &program) != 0)
 		stage_fail("pthread_create");
 	wait_for_ever();
 }
