@@ -643,10 +643,18 @@ void __mm_limits_mm_exec(struct mm_struct *mm)
  */
 void __mm_limits_mm_unused(struct mm_struct *mm)
 {
-	spin_lock(&mm->mm_limits_lock);
-	if (mm->mm_limit)
-		WRITE_ONCE(mm->mm_limits_tells, READ_ONCE(mm->mm_limit->near));
-	spin_unlock(&mm->mm_limits_lock);
+	struct mm_limit *limit;
+
+	rcu_read_lock();
+	limit = READ_ONCE(mm->mm_limit);
+	if (limit && !READ_ONCE(limit->near)) {
+		WRITE_ONCE(mm->mm_limits_tells, false);
+		/* No lock, for each process that ends. Pairs with that of who sees it near. */
+		smp_mb();
+		if (READ_ONCE(limit->near))
+			WRITE_ONCE(mm->mm_limits_tells, true);
+	}
+	rcu_read_unlock();
 }
 
 /**
