@@ -649,7 +649,7 @@ void __mm_limits_mm_unused(struct mm_struct *mm)
 	limit = READ_ONCE(mm->mm_limit);
 	if (limit && !READ_ONCE(limit->near)) {
 		WRITE_ONCE(mm->mm_limits_tells, false);
-		/* No lock, for each process that ends. Pairs with that of who sees it near. */
+		/* Without a lock, for each end. Pairs with mm_limits_remember() and _go_near(). */
 		smp_mb();
 		if (READ_ONCE(limit->near))
 			WRITE_ONCE(mm->mm_limits_tells, true);

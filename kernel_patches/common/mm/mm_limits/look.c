@@ -311,7 +311,10 @@ static bool mm_limits_remember(const struct mm_limits_walk *walk, unsigned long 
 	WRITE_ONCE(limit->low, mark.low);
 	/* Until all have been told, nobody goes by a mark for which they hold nothing back. */
 	WRITE_ONCE(limit->mark, mark.near && again ? MM_LIMITS_NEVER : mark.at);
-	/* Pairs with mm_limits_combine(): what was found may be of a limit that is no more. */
+	/*
+	 * Pairs with mm_limits_combine(): what was found may be of a limit that is no more;
+	 * and with __mm_limits_mm_unused().
+	 */
 	smp_mb();
 	if (READ_ONCE(limit->max) != max)
 		WRITE_ONCE(limit->mark, MM_LIMITS_NEVER);
@@ -423,6 +426,8 @@ void mm_limits_go_near(struct mm_limit *limit)
 		return;
 	WRITE_ONCE(limit->told_near, false);
 	WRITE_ONCE(limit->near, true);
+	/* Pairs with __mm_limits_mm_unused(). */
+	smp_mb();
 	/* Behind it: a look that is just over may have found a mark for being far. */
 	WRITE_ONCE(limit->mark, MM_LIMITS_NEVER);
 	if (mm_limits_add_up(limit, true, &sum) && READ_ONCE(limit->near))
