@@ -219,7 +219,6 @@ void __mm_limits_rss_vec(struct mm_struct *mm, const int *rss)
  */
 void __mm_limits_fold(struct mm_struct *mm)
 {
-	long slack = MM_LIMITS_SLACK;
 	int i, any = 0;
 
 	/* Who ends comes here twice. */
@@ -235,13 +234,11 @@ void __mm_limits_fold(struct mm_struct *mm)
 			current->rss_stat.count[i] = 0;
 		}
 	}
-	/* Who ends holds nothing back any more: mostly, what is reserved for it is enough. */
-	if (current->flags & PF_EXITING) {
+	/* Who ends holds nothing back from now on. What it did is in what is reserved for it. */
+	if (current->flags & PF_EXITING)
 		mm_limits_count_fast(current, NULL);
-		slack = MM_LIMITS_RESERVE;
-	}
-	if (mm->mm_limit)
-		mm_limits_sync(mm, slack);
+	if (mm->mm_limit && (!(current->flags & PF_EXITING) || READ_ONCE(mm->mm_limit->near)))
+		mm_limits_sync(mm, MM_LIMITS_SLACK);
 	spin_unlock(&mm->mm_limits_lock);
 }
 #endif
@@ -678,9 +675,10 @@ void mm_limits_mm_init(struct mm_struct *mm, struct task_struct *p)
 	mm->mm_limits_tells = false;
 	mm->mm_limit = NULL;
 	mm->mm_limits_reaped = 0;
-	mm->mm_limits_changes = MM_LIMITS_NEVER;
-	if (!mm_limits_key_enabled(&mm_limits_key) || p == current)
+	if (!mm_limits_key_enabled(&mm_limits_key) || p == current) {
+		mm->mm_limits_changes = MM_LIMITS_NEVER;
 		return;
+	}
 	mm->mm_limits_changes = mm_limits_count_changes();
 	rcu_read_lock();
 	if (!mm_limits_count_child(mm, p)) {
