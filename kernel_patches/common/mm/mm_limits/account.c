@@ -597,10 +597,12 @@ void mm_limits_leave(struct mm_struct *mm)
 	mm_limits_count_fast(current, NULL);
 	last = !--mm->mm_limits_count;
 	if (last && !mm->mm_limits_dying) {
-		if (mm->mm_limits_charged)
-			mm_limits_credit(mm, jiffies | MM_LIMITS_STAMPED);
-		else
-			mm->mm_limits_dying = jiffies | MM_LIMITS_STAMPED;
+		/* As mm_limits_credit(), in fewer instructions: for each process that ends. */
+		if (mm->mm_limits_charged) {
+			atomic_long_sub(mm->mm_limits_charged, &mm->mm_limit->usage);
+			atomic_long_add(mm->mm_limits_charged, &mm->mm_limit->dying);
+		}
+		mm->mm_limits_dying = jiffies | MM_LIMITS_STAMPED;
 	}
 	if (mm->mm_limit && !last) {
 		atomic_long_dec(&mm->mm_limit->tasks);
