@@ -227,7 +227,8 @@ static void let_end(pid_t child)
 	waitpid(child, NULL, 0);
 }
 
-static void attack_traced(const struct way_args *args)
+/* Has a child take its memory by @hold, and its tracer not let it end with it. */
+static void trace_one(const struct way_args *args, void (*hold)(const struct way_args *args))
 {
 	int ready[2], status;
 	pid_t child;
@@ -238,7 +239,7 @@ static void attack_traced(const struct way_args *args)
 		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
 			stage_fail("PTRACE_TRACEME");
 		raise(SIGSTOP);
-		stage_hold(args->size);
+		hold(args);
 		stage_tell(ready[WRITE_END], 1);
 		wait_for_ever();
 	}
@@ -252,6 +253,34 @@ static void attack_traced(const struct way_args *args)
 	    WIFSTOPPED(status) && status >> 8 == (SIGTRAP | PTRACE_EVENT_EXIT << 8));
 	stage_wait(2);
 	let_end(child);
+}
+
+static void hold_size(const struct way_args *args)
+{
+	stage_hold(args->size);
+}
+
+static void attack_traced(const struct way_args *args)
+{
+	trace_one(args, hold_size);
+}
+
+/* Two mappings for each count: the pages of one differ from their neighbours'. */
+static void hold_parts(const struct way_args *args)
+{
+	const unsigned long page = page_size(), size = 2 * args->counts[0] * page;
+	char *memory = stage_map(size);
+	unsigned long i;
+
+	stage_touch(memory, size);
+	for (i = 0; i < size; i += 2 * page)
+		if (mprotect(memory + i, page, PROT_READ) < 0)
+			stage_fail("mprotect");
+}
+
+static void attack_parts(const struct way_args *args)
+{
+	trace_one(args, hold_parts);
 }
 
 /* A sharer of another user, which ends later */
@@ -908,40 +937,6 @@ static void attack_thread_execs(const struct way_args *args)
 	if (pthread_create(&thread, NULL, exec_as, &program) != 0)
 		stage_fail("pthread_create");
 	wait_for_ever();
-}
-
-/* Victims of very many parts */
-
-static void attack_parts(const struct way_args *args)
-{
-	const unsigned long page = page_size(), size = 2 * args->counts[0] * page;
-	int ready[2], status;
-	pid_t child;
-
-	stage_pipe(ready);
-	child = start_child();
-	if (child == 0) {
-		char *memory = stage_map(size);
-		unsigned long i;
-
-		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
-			stage_fail("PTRACE_TRACEME");
-		raise(SIGSTOP);
-		stage_touch(memory, size);
-		for (i = 0; i < size; i += 2 * page)
-			if (mprotect(memory + i, page, PROT_READ) < 0)
-				stage_fail("mprotect");
-		stage_tell(ready[WRITE_END], 1);
-		wait_for_ever();
-	}
-	trace_to_the_end(child);
-	if (!stage_hear(ready[READ_END], 1))
-		stage_fail("child");
-	stage_wait(1);
-	if (waitpid(child, &status, 0) != child)
-		stage_fail("waitpid");
-	stage_wait(2);
-	let_end(child);
 }
 
 const struct way ways[] = {
