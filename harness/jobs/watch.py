@@ -30,8 +30,8 @@ class Tested:
 def run(ws: Workspace, options: EmulatorTestOptions) -> None:
     """Test the kernel, and test it again at each save, until the user interrupts.
 
-    A save during a test ends that test, and another one begins. Raise UsageError for a wrong
-    option; other errors end only one test.
+    A save during a test ends that test, and another one begins. Raise UsageError if the first
+    test finds a wrong option; other errors end only one test.
     """
     places = places_of(options)
     folders = ", ".join(str(place.path) for place in places)
@@ -80,9 +80,10 @@ def _test(
     end: int | HarnessError
     try:
         end = emulator_test.run(ws, options, seen.append)
-    except UsageError:
-        raise
     except HarnessError as error:
+        # The options were right at the first test, so that a file is wrong, or gone for a moment.
+        if last is None and isinstance(error, UsageError):
+            raise
         end = error
     verdicts = verdicts_of(seen[-1]) if seen else {}
     if last is not None:

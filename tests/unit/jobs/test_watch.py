@@ -231,6 +231,21 @@ def test_wrong_usage_ends_it(watched: Watched) -> None:
         watch.run(watched.ws, watched.options)
 
 
+def test_a_given_file_that_is_gone_at_a_later_test_ends_only_that_test(
+    watched: Watched, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it is for a moment where an editor or a script makes it anew."""
+
+    def gone(_seen: Seen) -> int:
+        raise UsageError("no patch my.patch")
+
+    watched.when_idle = [lambda: watched.save("1"), lambda: watched.save("2")]
+    said = watched.run(judged(PASS), gone)
+    assert "error: no patch my.patch" in capsys.readouterr().err
+    assert watched.tests == 3
+    assert "verdict: none" in said
+
+
 def test_a_folder_that_cannot_be_watched_is_an_error(tmp_path: Path) -> None:
     with (
         pytest.raises(InfrastructureError, match="cannot watch"),
