@@ -108,8 +108,8 @@ def _store(options: Options) -> AbstractContextManager[Store]:
         return stores.resumed(options.resume, this_code())
     assert options.file is not None
     matrix = read_matrix(options.file)
-    what = (matrix.name, matrix.cells, options.command)
-    return stores.created(options.results, options.file, *what, this_code())
+    what = (options.file.name, matrix, options.command)
+    return stores.created(options.results, *what, this_code())
 
 
 def _end_early(ws: Workspace, store: Store, error: BaseException) -> None:

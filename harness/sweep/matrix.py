@@ -94,11 +94,11 @@ _W = TypeVar("_W", bound=Work)
 
 @dataclass(frozen=True)
 class Matrix:
-    """The cells of a sweep, each with another title, and the digest of the file's content."""
+    """The cells of a sweep, each with another title, and the content of the file."""
 
     name: str
     cells: tuple[Cell, ...]
-    sha256: str
+    content: bytes
 
     @property
     def builds(self) -> tuple[Build, ...]:
@@ -137,7 +137,7 @@ def read_matrix(path: Path) -> Matrix:
                 hint="docs/sweeps.md describes the file",
             )
         cells = tuple(_cells(file, points, path.absolute().parent))
-        return Matrix(file.title, cells, file.sha256)
+        return Matrix(file.title, cells, file.content)
 
 
 # --- from the axes to points --------------------------------------------------------

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -148,13 +147,14 @@ class _File:
 
 @dataclass(frozen=True)
 class MatrixFile:
-    """The content of the file. `axes` has the file's own axes, which the runs' replace.
+    """What the file says, and its `content`.
 
-    `given` are the keys of each run and `included` those of each include, as they are written.
+    `axes` has the file's own axes, which the runs' replace. `given` are the keys of each run and
+    `included` those of each include, as they are written.
     """
 
     title: str
-    sha256: str
+    content: bytes
     axes: Run
     kernels: Mapping[str, BuildOptions]
     configurations: Mapping[str, BuildOptions]
@@ -194,7 +194,7 @@ def read_file(path: Path) -> MatrixFile:
         raise UsageError(f"title: {visible(told.title)} is not printable")
     return MatrixFile(
         title=told.title or path.stem,
-        sha256=hashlib.sha256(content).hexdigest(),
+        content=content,
         axes=Run(task="", **{axis: getattr(told, axis) for axis in axes}),
         kernels=dict(_options("kernel", told.kernel)),
         configurations=dict(_options("configuration", told.configuration)),

@@ -8,6 +8,7 @@ replaced now and then, with the page, and at the end. To read a sweep takes both
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import io
 import os
 import re
@@ -24,7 +25,7 @@ from pathlib import Path
 from backports import tarfile
 
 from harness.core import typed_json
-from harness.core.cache import disk_full_named, file_sha256
+from harness.core.cache import disk_full_named
 from harness.core.errors import NO_PLACE, InfrastructureError, UsageError
 from harness.core.typed_json import Count
 from harness.results.folder import ResultFolder
@@ -33,6 +34,7 @@ from harness.sweep import page, result
 from harness.sweep.cell import Cell
 from harness.sweep.junit import sweep_junit
 from harness.sweep.kcidb import sweep_kcidb
+from harness.sweep.matrix import Matrix
 from harness.sweep.result import MATRIX, Attempt, CellResult, SweepResult
 
 FILE = "sweep.toml"
@@ -198,27 +200,27 @@ def _put(folder: Path, name: str, text: str) -> None:
 
 @contextmanager
 def created(
-    root: Path, matrix: Path, name: str, cells: Sequence[Cell], command: Sequence[str], code: str
+    root: Path, file: str, matrix: Matrix, command: Sequence[str], code: str
 ) -> Iterator[Store]:
     """Make the folder of a new sweep below `root`, and hold it.
 
-    `matrix` is the file that the cells are from, `name` the sweep's, and `code` the key of what
-    runs it: see announced.this_code(). Raise DiskFullError.
+    `file` is the name of the matrix's file, and `code` the key of what runs the sweep: see
+    announced.this_code(). Raise DiskFullError.
     """
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "sweep"
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", matrix.name).strip("-.") or "sweep"
     folder = ResultFolder.create(root, "sweep", plain, datetime.now()).path
     with _held(folder):
         with disk_full_named(folder):
-            shutil.copyfile(matrix, folder / FILE)
+            (folder / FILE).write_bytes(matrix.content)
             (folder / ATTEMPTS).touch()
         sweep = SweepResult(
             run=f"{folder.name}-{secrets.token_hex(4)}",
-            file=matrix.name,
-            sha256=file_sha256(folder / FILE),
+            file=file,
+            sha256=hashlib.sha256(matrix.content).hexdigest(),
             command=tuple(command),
             code=code,
             started=datetime.now(UTC),
-            cells=tuple(CellResult(one) for one in cells),
+            cells=tuple(CellResult(one) for one in matrix.cells),
         )
         store = Store(folder, sweep)
         store.write()

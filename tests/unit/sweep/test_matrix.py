@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import itertools
 import re
@@ -70,7 +69,7 @@ def parsed(words: Sequence[str]) -> str | None:
 def test_the_portability_matrix_has_every_target_policy_and_trigger() -> None:
     matrix = read_matrix(PORTABILITY)
     assert matrix.name == "portability"
-    assert matrix.sha256 == hashlib.sha256(PORTABILITY.read_bytes()).hexdigest()
+    assert matrix.content == PORTABILITY.read_bytes()
     tested = {
         (cell.build.kernel, cell.build.configuration, cell.policy, cell.trigger)
         for cell in matrix.cells

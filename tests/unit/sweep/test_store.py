@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import hashlib
 import io
 import os
 import resource
@@ -21,8 +22,9 @@ from harness.core.errors import DiskFullError, InfrastructureError, UsageError
 from harness.results.run_result import Status
 from harness.sweep import result, store
 from harness.sweep.cell import Build, Cell
+from harness.sweep.matrix import Matrix, read_matrix
 from harness.sweep.result import Attempt
-from harness.sweep.store import ATTEMPTS, Store
+from harness.sweep.store import ATTEMPTS, FILE, Store
 
 CODE = "0123456789abcdef"
 BUILD = Build("linux-6.1")
@@ -34,10 +36,22 @@ LOST = Attempt("two", None, 1.0, None, "the worker was lost")
 
 @contextmanager
 def new(folder: Path) -> Iterator[Store]:
-    (folder / "m.toml").write_text("[cells]\n")
-    words = ("./inv", "x")
-    with store.created(folder / "r", folder / "m.toml", "a/b c", CELLS, words, CODE) as made:
+    matrix = Matrix("a/b c", CELLS, b"[cells]\n")
+    with store.created(folder / "r", "m.toml", matrix, ("./inv", "x"), CODE) as made:
         yield made
+
+
+def test_a_matrix_that_can_be_read_only_once(tmp_path: Path) -> None:
+    """As that of `./inv sweep <(program)`."""
+    content = b'kernels = ["linux-6.1"]\n[[run]]\ntask = "fuzz"\nseeds = [1]\n'
+    read, write = os.pipe()
+    os.write(write, content)
+    os.close(write)
+    matrix = read_matrix(Path(f"/dev/fd/{read}"))
+    os.close(read)
+    with store.created(tmp_path, "63", matrix, ("./inv", "sweep", "/dev/fd/63"), CODE) as made:
+        assert (made.folder / FILE).read_bytes() == content
+        assert made.sweep.sha256 == hashlib.sha256(content).hexdigest()
 
 
 def packed(*names: str, data: bytes = b"x", kind: bytes = tarfile.REGTYPE) -> bytes:
