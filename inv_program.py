@@ -94,7 +94,7 @@ class InvProgram(Program):
             # If a task has no option --config, Invoke takes it for its own.
             raise UsageError(
                 f"not a file for Invoke's --config: {error}".partition(" are not supported")[0],
-                hint="of the tasks, emulator-test and bundle take --config, with Kconfig lines",
+                hint="emulator-test, bisect and bundle take --config, with Kconfig lines",
             ) from error
         except Exit as end:
             if end.message:

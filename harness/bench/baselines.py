@@ -122,7 +122,7 @@ STOCK = Baseline(
 )
 PATCHED = Baseline(
     name="patched",
-    text="This project: limits are checked when memory is allocated, for ten users.",
+    text="This project, for ten users: memory is counted where the kernel counts RSS.",
 )
 PATCHED_4096 = Baseline(
     name="patched-4096",
