@@ -100,15 +100,14 @@ class Ended:
     """What came of an order.
 
     `status` is the exit status of the command; None if it was stopped or got lost before it had
-    one. `line` is its last line, or why there is none. `worker` is where it ran. `left_out` are the
-    names of files that were too large to be sent. `full` says that the worker's disk is, `changed`
-    that its code is not the announced one any more. `packed` is the result folder as a tar.gz or
-    the bundle, empty if there is none; `sha256` is the bundle's.
+    one. `line` is its last line, or why there is none. `left_out` are the names of files that were
+    too large to be sent. `full` says that the worker's disk is, `changed` that its code is not the
+    announced one any more. `packed` is the result folder as a tar.gz or the bundle, empty if there
+    is none; `sha256` is the bundle's.
     """
 
     status: int | None
     line: str
-    worker: str = ""
     started: datetime | None = None
     seconds: float = 0.0
     left_out: tuple[str, ...] = ()
@@ -130,7 +129,6 @@ class Here:
     cache: Cache
     ask: Callable[[str], None] = lambda _: None
     program: tuple[str, ...] = (sys.executable, str(REPO / "inv_program.py"))
-    name: str = ""
     grace: float = GRACE_SECONDS
     changed: Callable[[], bool] = lambda: False
     refused: dict[str, DiskFullError] = field(default_factory=dict)
@@ -202,7 +200,7 @@ def perform(order: Order, here: Here, should_stop: Callable[[], bool]) -> Ended:
         line = f"{_NO_SPACE} on the worker's disk ({where})" if full else f"the worker: {error}"
         ended = Ended(EXIT_INFRASTRUCTURE, line, full=full)
     seconds = time.monotonic() - clock
-    return replace(ended, worker=here.name, started=started, seconds=seconds)
+    return replace(ended, started=started, seconds=seconds)
 
 
 def _perform(order: Order, here: Here, should_stop: Callable[[], bool]) -> Ended:

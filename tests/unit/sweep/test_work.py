@@ -43,7 +43,7 @@ def order(world: World, kind: str, *more: str) -> Order:
 def here(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     monkeypatch.setenv("TMPDIR", str(world.tmp))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    yield Here(Cache(world.cache), program=PROGRAM, name="me", grace=0.5)
+    yield Here(Cache(world.cache), program=PROGRAM, grace=0.5)
     monkeypatch.undo()
     tempfile.tempdir = None
 
@@ -64,7 +64,7 @@ def nothing_is_left(world: World) -> None:
 
 def test_a_command_that_passes(world: World, here: Here) -> None:
     ended = work.perform(order(world, "daemon"), here, never)
-    assert (ended.status, ended.line, ended.worker) == (0, "PASS: 2 scenarios", "me")
+    assert (ended.status, ended.line) == (0, "PASS: 2 scenarios")
     assert names_in(ended.packed) == {"report.html", "guest2/console.log", "output.txt"}
     assert ended.started is not None
     nothing_is_left(world)
@@ -280,7 +280,6 @@ def test_the_line_of_a_command(tmp_path: Path, status: int, out: str, err: str, 
         Ended,
         status=st.none() | st.integers(-64, 255),
         line=st.text(),
-        worker=st.text(),
         started=st.none(),
         left_out=st.lists(st.text()).map(tuple),
         packed=st.binary(),
