@@ -503,27 +503,46 @@ def test_a_user_of_many_uids_has_one_limit(device: Device) -> None:
         scene.end()
 
 
-def test_a_kernel_thread_in_a_users_memory_saves_no_process(
-    device: Device, testing_modules: ModuleBuild
-) -> None:
+@pytest.fixture
+def keeping(device: Device, testing_modules: ModuleBuild) -> Iterator[Device]:
+    """Load a module whose kernel thread takes over an mm, and keeps it until the test is over."""
     module = f"{DEVICE_FOLDER}/use_mm.ko"
     device.push(testing_modules.path("use_mm"), module, 0o644)
     device.shell(f"insmod {module} && chmod 666 {USE_MM}")
-    set_limit(device, APP, LIMIT)
-    log = Log(device)
-    try:
-        with play(device, "kthread", 2 * LIMIT * MIB, program="attack", user=APP) as scene:
-            scene.go_on()
-            scene.killed()
-            records = log.records
-            assert [record.pid for record in records] == [scene.pid]
-            # What the thread has taken counts, and is given back while it keeps the mm.
-            assert records[0].user_rss > LIMIT * MIB
-            eventually(lambda: entry_of(device, APP).rss < MIB)
-            assert device.shell("pgrep use_mm", check=False).status == 0
-    finally:
-        device.shell(f"echo 0 > {HOLDS_MM}")
-        eventually(lambda: device.shell("rmmod use_mm", check=False).status == 0)
+    yield device
+    device.shell(f"echo 0 > {HOLDS_MM}")
+    eventually(lambda: device.shell("rmmod use_mm", check=False).status == 0)
+
+
+def test_a_kernel_thread_in_a_users_memory_saves_no_process(keeping: Device) -> None:
+    set_limit(keeping, APP, LIMIT)
+    log = Log(keeping)
+    with play(keeping, "kthread", 2 * LIMIT * MIB, program="attack", user=APP) as scene:
+        scene.go_on()
+        scene.killed()
+        records = log.records
+        assert [record.pid for record in records] == [scene.pid]
+        # What the thread has taken counts, and is given back while it keeps the mm.
+        assert records[0].user_rss > LIMIT * MIB
+        eventually(lambda: entry_of(keeping, APP).rss < MIB)
+        assert keeping.shell("pgrep use_mm", check=False).status == 0
+
+
+@pytest.mark.parametrize("before", [None, 5 * LIMIT], ids=["the first limit", "another limit"])
+def test_a_process_that_is_gone_counts_for_a_limit_that_came_later(
+    keeping: Device, before: int | None
+) -> None:
+    """Its user had no limit when it went, or has another one since."""
+    if before:
+        set_limit(keeping, APP, before)
+    with play(keeping, "kept", 5 * LIMIT * MIB, program="attack", user=APP) as scene:
+        if before:
+            keeping.shell(f"echo uid={APP} max=none > {PROC}")
+        set_limit(keeping, APP, LIMIT)
+        scene.go_on()
+        assert 0 < int(scene.said("took: ").rpartition(" ")[2]) <= LIMIT * MIB
+        scene.ended()
+    assert entry_of(keeping, APP).overshoot <= FAULTS * PAGE
 
 
 def test_memory_that_is_written_for_a_process_that_is_gone_counts(room: Device) -> None:

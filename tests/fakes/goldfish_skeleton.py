@@ -124,6 +124,8 @@ SKELETON: Mapping[str, Lines] = {
         577: "\tcheck_mm(mm);",
         589: "\tif (atomic_dec_and_test(&mm->mm_users)) {",
         590: "\t\texit_aio(mm);",
+        835: "",
+        836: "\tmm->hiwater_rss = get_mm_rss(mm);",
         856: "\t */",
         857: "\tmm_free_pgd(mm);",
         1469: "\tproc_fork_connector(p);",

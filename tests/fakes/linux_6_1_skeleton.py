@@ -60,6 +60,8 @@ _DEBIAN: Mapping[str, Lines] = {
         1186: "\tlru_gen_init_mm(mm);",
         1213: "\tVM_BUG_ON(atomic_read(&mm->mm_users));",
         1214: "",
+        1564: "",
+        1565: "\tmm->hiwater_rss = get_mm_rss(mm);",
         2595: "\tproc_fork_connector(p);",
         2596: "\tsched_post_fork(p);",
     },

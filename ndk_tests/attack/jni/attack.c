@@ -29,6 +29,8 @@ static const char usage[] =
 	"  heir U SIZE        U's child holds SIZE; a process of the next user shares it, and its\n"
 	"                     tracer does not let it end\n"
 	"  kthread SIZE       a kernel thread (tests/boot/modules/use_mm.c) takes SIZE of it\n"
+	"  kept SIZE          the same thread keeps the memory of a child that ends; then SIZE is\n"
+	"                     written into it\n"
 	"  sharers N SIZE     holds SIZE; forks processes that share its memory and do so, too,\n"
 	"                     without end, up to N at a time; the user must have a limit\n"
 	"  large N SIZE       N children hold a tenth of SIZE each; the process itself SIZE;\n"

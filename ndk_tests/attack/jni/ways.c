@@ -353,6 +353,36 @@ static void attack_kthread(const struct way_args *args)
 	stage_wait(2);
 }
 
+/* A process that is gone, and whose memory such a thread keeps */
+static void attack_kept(const struct way_args *args)
+{
+	char *from = stage_map(args->size), *to = stage_map(args->size);
+	char path[32];
+	int fd, status, go[2];
+	pid_t owner;
+	long done;
+
+	stage_pipe(go);
+	owner = start_child();
+	if (owner == 0) {
+		int use = open(USE_MM, O_WRONLY);
+
+		if (use < 0 || !stage_hear(go[READ_END], 1) || write(use, to, 1) < 0)
+			stage_fail(USE_MM);
+		_exit(0);
+	}
+	snprintf(path, sizeof(path), "/proc/%d/mem", (int)owner);
+	fd = open(path, O_RDWR);
+	if (fd < 0)
+		stage_fail(path);
+	stage_tell(go[WRITE_END], 1);
+	if (waitpid(owner, &status, 0) != owner || status != 0)
+		stage_fail("waitpid");
+	stage_wait(1);
+	done = pwrite64(fd, from, args->size, (off64_t)(unsigned long)to);
+	say("took: %ld", done);
+}
+
 /* Sharers */
 
 #define SMALL_STACK	(16UL << 10)
@@ -948,6 +978,7 @@ const struct way ways[] = {
 	{ "traced", "s", attack_traced },
 	{ "heir", "us", attack_heir },
 	{ "kthread", "s", attack_kthread },
+	{ "kept", "s", attack_kept },
 	{ "sharers", "ns", attack_sharers },
 	{ "large", "ns", attack_large },
 	{ "slips", "s", attack_slips },

@@ -25,7 +25,7 @@
 #define FILE_NAME	"use_mm"
 
 /* A test that has lost its way leaves no thread. */
-#define MOST_SECONDS	60
+#define MOST_SECONDS	600
 #define POLL_MS		10
 
 static bool hold = true;

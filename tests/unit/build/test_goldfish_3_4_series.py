@@ -97,6 +97,7 @@ def test_what_is_put_where(tmp_path: Path) -> None:
     fork = text_of(files, "kernel/fork.c")
     assert "\t\tmm_limits_mm_init(mm, p);\n\t\treturn mm;\n" in fork
     assert "\tmm_limits_mm_free(mm);\n\tcheck_mm(mm);\n" in fork
+    assert "\tmm_limits_mm_copied(mm);\n\tmm->hiwater_rss" in fork
     assert "(p);\n\tmm_limits_fork(p);\n" in fork
     # Before the mm may be gone, and before somebody else can be found for it.
     assert "\tmm_limits_leave(mm);\n\tmm_update_next_owner(mm);\n" in text_of(

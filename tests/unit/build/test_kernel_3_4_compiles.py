@@ -46,9 +46,12 @@ bool hook(struct mm_struct *mm, struct task_struct *p, struct cred *cred)
 	static const int rss[NR_MM_COUNTERS];
 
 	mm_limits_mm_init(mm, p);
+	mm_limits_mm_copied(mm);
+	mm_limits_mm_exec(mm);
 	mm_limits_fork(p);
 	mm_limits_exec(mm);
 	mm_limits_leave(mm);
+	mm_limits_mm_unused(mm);
 	mm_limits_mm_free(mm);
 	mm_limits_cred(cred, cred);
 	mm_limits_fault_around(16);

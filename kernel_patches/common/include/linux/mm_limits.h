@@ -262,6 +262,20 @@ do {										\
 } while (0)
 
 /**
+ * mm_limits_mm_copied - a fork has copied an mm
+ * @mm:	the copy, which nobody knows yet
+ *
+ * Before it has been told to mm_limits_fork(), others can find the child and write into it.
+ *
+ * Context: process context.
+ */
+static inline void mm_limits_mm_copied(struct mm_struct *mm)
+{
+	if (mm->mm_limit)
+		WRITE_ONCE(mm->mm_limits_tells, true);
+}
+
+/**
  * mm_limits_mm_exec - an exec is about to use its new mm
  * @mm:	the new one; what its arguments are has just stopped to count in the old one
  *
@@ -281,7 +295,7 @@ static inline void mm_limits_mm_exec(struct mm_struct *mm)
  */
 static inline void mm_limits_mm_unused(struct mm_struct *mm)
 {
-	if (mm->mm_limit)
+	if (mm_limits_tells(mm))
 		__mm_limits_mm_unused(mm);
 }
 
@@ -375,6 +389,10 @@ static inline void mm_limits_mm_init(struct mm_struct *mm, struct task_struct *p
 }
 
 static inline void mm_limits_leave(struct mm_struct *mm)
+{
+}
+
+static inline void mm_limits_mm_copied(struct mm_struct *mm)
 {
 }
 

@@ -171,43 +171,6 @@ static void mm_limits_add(struct mm_struct *mm, int member, long pages)
 	mm_limits_trace_rss(mm, member, count);
 }
 
-/**
- * __mm_limits_rss - change a counter of an mm that counts for somebody, perhaps
- * @mm:		the mm
- * @member:	which counter
- * @pages:	by how much
- *
- * Context: any but an interrupt; the lock of a page table may be held.
- */
-void __mm_limits_rss(struct mm_struct *mm, int member, long pages)
-{
-	spin_lock(&mm->mm_limits_lock);
-	mm_limits_add(mm, member, pages);
-	if (mm->mm_limit)
-		mm_limits_sync(mm, MM_LIMITS_SLACK);
-	spin_unlock(&mm->mm_limits_lock);
-}
-
-/**
- * __mm_limits_rss_vec - change all counters of such an mm
- * @mm:		the mm
- * @rss:	by how much each
- *
- * Context: as __mm_limits_rss().
- */
-void __mm_limits_rss_vec(struct mm_struct *mm, const int *rss)
-{
-	int i;
-
-	spin_lock(&mm->mm_limits_lock);
-	for (i = 0; i < NR_MM_COUNTERS; i++)
-		if (rss[i])
-			mm_limits_add(mm, i, rss[i]);
-	if (mm->mm_limit)
-		mm_limits_sync(mm, MM_LIMITS_SLACK);
-	spin_unlock(&mm->mm_limits_lock);
-}
-
 #ifdef SPLIT_RSS_COUNTING
 /**
  * __mm_limits_fold - add what the current thread holds back to such an mm
@@ -293,7 +256,7 @@ static void mm_limits_take_off(struct mm_struct *mm)
 	unsigned long flags;
 
 	spin_lock_irqsave(&limit->mms_lock, flags);
-	list_del(&mm->mm_limits_node);
+	__list_del_entry(&mm->mm_limits_node);
 	WRITE_ONCE(mm->mm_limit, NULL);
 	spin_unlock_irqrestore(&limit->mms_lock, flags);
 	atomic_long_sub(mm_limits_seats(mm), &limit->tasks);
@@ -306,13 +269,20 @@ static void mm_limits_take_off(struct mm_struct *mm)
 	mm_limits_put(limit);
 }
 
+/* Whether the last task has left @mm, into which others still write. */
+static bool mm_limits_is_left(const struct mm_struct *mm)
+{
+	return !mm->mm_limits_count && mm->mm_limits_dying && atomic_read(&mm->mm_users);
+}
+
 /* With the lock of @mm held. */
 static void mm_limits_detach(struct mm_struct *mm)
 {
 	if (!mm->mm_limit)
 		return;
+	mm->mm_limits_uid = __kuid_val(mm->mm_limit->uid);
 	mm_limits_take_off(mm);
-	WRITE_ONCE(mm->mm_limits_tells, false);
+	WRITE_ONCE(mm->mm_limits_tells, mm_limits_is_left(mm));
 	mm_limits_let_all_hold_back(mm);
 }
 
@@ -387,6 +357,63 @@ static void mm_limits_count_for(struct mm_struct *mm, kuid_t uid)
 	}
 }
 
+/* The same for whom it counted before, or whose its last task was. */
+static void mm_limits_count_again(struct mm_struct *mm)
+{
+	mm_limits_count_for(mm, make_kuid(&init_user_ns, mm->mm_limits_uid));
+}
+
+/*
+ * Whether @mm, whose lock is held, counts for somebody. What is left while it counts for
+ * nobody may do so later: its user has got a limit since then, or another one.
+ */
+static bool mm_limits_counts(struct mm_struct *mm)
+{
+	if (!mm->mm_limit && mm_limits_is_left(mm)) {
+		rcu_read_lock();
+		mm_limits_count_again(mm);
+		rcu_read_unlock();
+	}
+	return mm->mm_limit;
+}
+
+/**
+ * __mm_limits_rss - change a counter of an mm that counts for somebody, perhaps
+ * @mm:		the mm
+ * @member:	which counter
+ * @pages:	by how much
+ *
+ * Context: any but an interrupt; the lock of a page table may be held.
+ */
+void __mm_limits_rss(struct mm_struct *mm, int member, long pages)
+{
+	spin_lock(&mm->mm_limits_lock);
+	mm_limits_add(mm, member, pages);
+	if (mm_limits_counts(mm))
+		mm_limits_sync(mm, MM_LIMITS_SLACK);
+	spin_unlock(&mm->mm_limits_lock);
+}
+
+/**
+ * __mm_limits_rss_vec - change all counters of such an mm
+ * @mm:		the mm
+ * @rss:	by how much each
+ *
+ * Context: as __mm_limits_rss().
+ */
+void __mm_limits_rss_vec(struct mm_struct *mm, const int *rss)
+{
+	int i;
+
+	spin_lock(&mm->mm_limits_lock);
+	for (i = 0; i < NR_MM_COUNTERS; i++)
+		if (rss[i])
+			mm_limits_add(mm, i, rss[i]);
+	if (mm_limits_counts(mm))
+		mm_limits_sync(mm, MM_LIMITS_SLACK);
+	spin_unlock(&mm->mm_limits_lock);
+}
+
 /*
  * Whether a fork of the current task copies no more than is reserved for an mm without a
  * task. Far from the limit that need not be told until the child is there.
@@ -448,9 +475,9 @@ static struct task_struct *mm_limits_first(struct mm_struct *mm)
  * mm_limits_settle - have an mm count for its owner
  * @mm:		the mm
  *
- * Without a task it counts for whom it counted before, while that is one. So does an mm
- * all of whose users have been killed: a sharer of another user may end later, and its
- * user would pay for what is on its way out.
+ * Without a task it counts for whom it counted before, while that is one, and then as
+ * mm_limits_counts() says. So does an mm all of whose users have been killed: a sharer of
+ * another user may end later, and its user would pay for what is on its way out.
  *
  * Context: any but an interrupt.
  * Return: the uid of a user whose range gives it a limit that it does not have yet,
@@ -464,14 +491,17 @@ kuid_t mm_limits_settle(struct mm_struct *mm)
 
 	rcu_read_lock();
 	spin_lock(&mm->mm_limits_lock);
-	first = mm->mm_limits_doomed && mm->mm_limit ? NULL : mm_limits_first(mm);
+	first = mm->mm_limits_doomed ? NULL : mm_limits_first(mm);
 	if (first) {
 		uid = mm_limits_payer(first->group_leader);
 		mm_limits_count_for(mm, uid);
 		if (!mm->mm_limit && mm_limits_in_range(uid))
 			wants = uid;
-	} else if (mm->mm_limit && READ_ONCE(mm->mm_limit->gone)) {
-		mm_limits_detach(mm);
+	} else {
+		if (mm->mm_limit && READ_ONCE(mm->mm_limit->gone))
+			mm_limits_detach(mm);
+		if (mm->mm_limits_doomed && !mm->mm_limit)
+			mm_limits_count_again(mm);
 	}
 	spin_unlock(&mm->mm_limits_lock);
 	rcu_read_unlock();
@@ -559,10 +589,11 @@ void mm_limits_join(struct task_struct *p, struct mm_struct *mm)
 			atomic_long_inc(&mm->mm_limit->tasks);
 			mm_limits_grew(mm->mm_limit);
 		}
-		WRITE_ONCE(mm->mm_limits_tells, true);
 		mm_limits_sync(mm, MM_LIMITS_SLACK);
 		if (READ_ONCE(mm->mm_limit->crowded))
 			mm_limits_hold(p);
+	} else {
+		WRITE_ONCE(mm->mm_limits_tells, false);
 	}
 	mm_limits_let_hold_back(p, mm);
 	/* Made by one who did not know yet that it was killed. */
@@ -592,19 +623,27 @@ void mm_limits_leave(struct mm_struct *mm)
 	bool owned, last;
 
 	spin_lock(&mm->mm_limits_lock);
-	owned = mm_limits_first(mm) == current;
-	list_del(&current->mm_limits_node);
+	owned = current->mm_limits_node.prev == &mm->mm_limits_tasks;
+	__list_del_entry(&current->mm_limits_node);
 	mm_limits_count_fast(current, NULL);
 	last = !--mm->mm_limits_count;
+	/* As mm_limits_credit(), in fewer instructions: for each process that ends. */
 	if (last && !mm->mm_limits_dying) {
-		/* As mm_limits_credit(), in fewer instructions: for each process that ends. */
 		if (mm->mm_limits_charged) {
 			atomic_long_sub(mm->mm_limits_charged, &mm->mm_limit->usage);
 			atomic_long_add(mm->mm_limits_charged, &mm->mm_limit->dying);
 		}
 		mm->mm_limits_dying = jiffies | MM_LIMITS_STAMPED;
 	}
-	if (mm->mm_limit && !last) {
+	if (last) {
+		/* Of what others still write into it, also if that counts for nobody yet. */
+		WRITE_ONCE(mm->mm_limits_tells, true);
+		if (!mm->mm_limit && !mm->mm_limits_doomed) {
+			rcu_read_lock();
+			mm->mm_limits_uid = __kuid_val(mm_limits_payer(current->group_leader));
+			rcu_read_unlock();
+		}
+	} else if (mm->mm_limit) {
 		atomic_long_dec(&mm->mm_limit->tasks);
 		mm_limits_sync(mm, MM_LIMITS_SLACK);
 	}
@@ -646,7 +685,9 @@ void __mm_limits_mm_unused(struct mm_struct *mm)
 
 	rcu_read_lock();
 	limit = READ_ONCE(mm->mm_limit);
-	if (limit && !READ_ONCE(limit->near)) {
+	if (!limit) {
+		WRITE_ONCE(mm->mm_limits_tells, false);
+	} else if (!READ_ONCE(limit->near)) {
 		WRITE_ONCE(mm->mm_limits_tells, false);
 		/* Without a lock, for each end. Pairs with mm_limits_remember() and _go_near(). */
 		smp_mb();

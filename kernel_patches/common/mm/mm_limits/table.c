@@ -506,6 +506,8 @@ static void mm_limits_settle_all(void)
 	struct task_struct *p;
 	kuid_t uid;
 
+	/* Who sees that one has come finds it. */
+	smp_mb();
 	atomic_long_inc(&mm_limits_changes);
 	/* Pairs with mm_limits_join(): it finds the limits, or this finds the task. */
 	smp_mb();

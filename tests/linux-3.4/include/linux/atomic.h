@@ -12,6 +12,7 @@ extern int atomic_dec_and_test(atomic_t *v);
 extern int atomic_inc_return(atomic_t *v);
 extern int atomic_add_unless(atomic_t *v, int a, int u);
 extern int atomic_inc_not_zero(atomic_t *v);
+extern int atomic_read(const atomic_t *v);
 extern long atomic_long_read(atomic_long_t *v);
 extern void atomic_long_add(long i, atomic_long_t *v);
 extern void atomic_long_sub(long i, atomic_long_t *v);

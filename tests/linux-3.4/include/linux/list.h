@@ -11,6 +11,7 @@ extern void list_add(struct list_head *new, struct list_head *head);
 extern void list_add_tail(struct list_head *new, struct list_head *head);
 extern void INIT_LIST_HEAD(struct list_head *list);
 extern void list_del(struct list_head *entry);
+extern void __list_del_entry(struct list_head *entry);
 extern void list_move_tail(struct list_head *list, struct list_head *head);
 extern int list_empty(const struct list_head *head);
 #define list_entry(ptr, type, member) container_of(ptr, type, member)

@@ -38,6 +38,7 @@ struct mm_struct {
 	bool mm_limits_doomed;
 	bool mm_limits_tells;
 	long mm_limits_changes;
+	unsigned int mm_limits_uid;
 	unsigned long mm_limits_reaped;
 	struct mm_struct *mm_limits_put;
 #endif
