@@ -540,7 +540,9 @@ def test_a_process_that_is_gone_counts_for_a_limit_that_came_later(
             keeping.shell(f"echo uid={APP} max=none > {PROC}")
         set_limit(keeping, APP, LIMIT)
         scene.go_on()
-        assert 0 < int(scene.said("took: ").rpartition(" ")[2]) <= LIMIT * MIB
+        assert int(scene.said("took: ").rpartition(" ")[2]) <= LIMIT * MIB
+        # It got that far, and no further.
+        assert entry_of(keeping, APP).rss > (LIMIT - 1) * MIB
         scene.ended()
     assert entry_of(keeping, APP).overshoot <= FAULTS * PAGE
 
