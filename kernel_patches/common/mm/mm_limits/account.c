@@ -74,7 +74,7 @@ static bool mm_limits_has_grown(struct mm_limit *limit)
 	long level = mm_limits_sum(limit);
 
 	if (!READ_ONCE(limit->near))
-		level += MM_LIMITS_RESERVE * atomic_long_read(&limit->tasks);
+		level += MM_LIMITS_RESERVE * READ_ONCE(limit->tasks);
 	return level > READ_ONCE(limit->mark);
 }
 
@@ -257,15 +257,15 @@ static void mm_limits_take_off(struct mm_struct *mm)
 
 	spin_lock_irqsave(&limit->mms_lock, flags);
 	__list_del_entry(&mm->mm_limits_node);
+	limit->tasks -= mm_limits_seats(mm);
 	WRITE_ONCE(mm->mm_limit, NULL);
 	spin_unlock_irqrestore(&limit->mms_lock, flags);
-	atomic_long_sub(mm_limits_seats(mm), &limit->tasks);
 	if (mm->mm_limits_charged) {
 		atomic_long_sub(mm->mm_limits_charged, mm_limits_sum_of(limit, mm));
 		mm->mm_limits_charged = 0;
+		if (mm_limits_has_shrunk(limit))
+			mm_limits_notice(limit);
 	}
-	if (mm_limits_has_shrunk(limit))
-		mm_limits_notice(limit);
 	mm_limits_put(limit);
 }
 
@@ -300,12 +300,14 @@ static bool mm_limits_attach(struct mm_struct *mm, struct mm_limit *limit)
 	if (!gone) {
 		atomic_inc(&limit->refs);
 		list_add_tail(&mm->mm_limits_node, &limit->mms);
+		limit->tasks += mm_limits_seats(mm);
 		WRITE_ONCE(mm->mm_limit, limit);
 	}
 	spin_unlock_irqrestore(&limit->mms_lock, flags);
 	if (gone)
 		return false;
-	atomic_long_add(mm_limits_seats(mm), &limit->tasks);
+	/* As in mm_limits_change_tasks(). */
+	smp_mb();
 	/* What these tasks hold back nobody knows near the limit. */
 	mm_limits_let_all_hold_back(mm);
 	if (mm->mm_limits_count && READ_ONCE(limit->near))
@@ -431,27 +433,26 @@ static bool mm_limits_copies_little(void)
 static bool mm_limits_count_child(struct mm_struct *mm, struct task_struct *p)
 {
 	struct mm_limit *limit = current->mm ? READ_ONCE(current->mm->mm_limit) : NULL;
-	unsigned long flags;
 	bool gone;
 
 	if (!limit || !uid_eq(limit->uid, mm_limits_payer(p)))
 		return false;
-	atomic_long_inc(&limit->tasks);
 	mm->mm_limits_tells = !mm_limits_copies_little();
-	spin_lock_irqsave(&limit->mms_lock, flags);
+	spin_lock_irq(&limit->mms_lock);
 	gone = limit->gone;
 	if (!gone) {
 		atomic_inc(&limit->refs);
 		list_add_tail(&mm->mm_limits_node, &limit->mms);
+		limit->tasks++;
 		mm->mm_limit = limit;
 	}
-	spin_unlock_irqrestore(&limit->mms_lock, flags);
+	spin_unlock_irq(&limit->mms_lock);
 	if (gone) {
-		atomic_long_dec(&limit->tasks);
 		mm->mm_limits_tells = false;
 		return false;
 	}
-	/* A look that has found the mm since then does the same. */
+	/* As in mm_limits_change_tasks(). A look that has found the mm since does the same. */
+	smp_mb();
 	if (READ_ONCE(limit->near))
 		WRITE_ONCE(mm->mm_limits_tells, true);
 	mm_limits_grew(limit);
@@ -567,6 +568,18 @@ void mm_limits_credit(struct mm_struct *mm, unsigned long dying)
 	atomic_long_add(mm->mm_limits_charged, mm_limits_sum_of(limit, mm));
 }
 
+/* @mm, whose lock is held and which has a task, gets one more, or has one less. */
+static void mm_limits_change_tasks(struct mm_struct *mm, long tasks)
+{
+	struct mm_limit *limit = mm->mm_limit;
+
+	spin_lock_irq(&limit->mms_lock);
+	limit->tasks += tasks;
+	spin_unlock_irq(&limit->mms_lock);
+	/* Pairs with mm_limits_remember(): it knows of them, or they see its mark. */
+	smp_mb();
+}
+
 /**
  * mm_limits_join - a task begins to use an mm
  * @p:	the task, which can be found by others; a child has not run yet
@@ -576,17 +589,17 @@ void mm_limits_credit(struct mm_struct *mm, unsigned long dying)
  */
 void mm_limits_join(struct task_struct *p, struct mm_struct *mm)
 {
-	bool first, late;
+	bool first, late = false;
 
 	spin_lock(&mm->mm_limits_lock);
-	if (p != current && same_thread_group(p, current))
+	first = !mm->mm_limits_count++;
+	if (!first && p != current && same_thread_group(p, current))
 		list_add(&p->mm_limits_node, &current->mm_limits_node);
 	else
 		list_add_tail(&p->mm_limits_node, &mm->mm_limits_tasks);
-	first = !mm->mm_limits_count++;
 	if (mm->mm_limit) {
 		if (!first) {
-			atomic_long_inc(&mm->mm_limit->tasks);
+			mm_limits_change_tasks(mm, 1);
 			mm_limits_grew(mm->mm_limit);
 		}
 		mm_limits_sync(mm, MM_LIMITS_SLACK);
@@ -596,11 +609,13 @@ void mm_limits_join(struct task_struct *p, struct mm_struct *mm)
 		WRITE_ONCE(mm->mm_limits_tells, false);
 	}
 	mm_limits_let_hold_back(p, mm);
-	/* Made by one who did not know yet that it was killed. */
-	late = mm->mm_limits_doomed;
-	/* Or that it ends: this one lives. */
-	if (mm->mm_limits_dying && !late)
-		mm_limits_credit(mm, 0);
+	if (mm->mm_limits_dying) {
+		/* Made by one who did not know yet that it was killed. */
+		late = mm->mm_limits_doomed;
+		/* Or that it ends: this one lives. */
+		if (!late)
+			mm_limits_credit(mm, 0);
+	}
 	spin_unlock(&mm->mm_limits_lock);
 	/* Pairs with mm_limits_settle_all(): it finds @p, or this finds the limits. */
 	smp_mb();
@@ -620,13 +635,15 @@ void mm_limits_join(struct task_struct *p, struct mm_struct *mm)
  */
 void mm_limits_leave(struct mm_struct *mm)
 {
-	bool owned, last;
+	bool owned = false;
+	bool last;
 
 	spin_lock(&mm->mm_limits_lock);
-	owned = current->mm_limits_node.prev == &mm->mm_limits_tasks;
+	last = !--mm->mm_limits_count;
+	if (!last)
+		owned = mm_limits_first(mm) == current;
 	__list_del_entry(&current->mm_limits_node);
 	mm_limits_count_fast(current, NULL);
-	last = !--mm->mm_limits_count;
 	/* As mm_limits_credit(), in fewer instructions: for each process that ends. */
 	if (last && !mm->mm_limits_dying) {
 		if (mm->mm_limits_charged) {
@@ -644,11 +661,11 @@ void mm_limits_leave(struct mm_struct *mm)
 			rcu_read_unlock();
 		}
 	} else if (mm->mm_limit) {
-		atomic_long_dec(&mm->mm_limit->tasks);
+		mm_limits_change_tasks(mm, -1);
 		mm_limits_sync(mm, MM_LIMITS_SLACK);
 	}
 	spin_unlock(&mm->mm_limits_lock);
-	if (owned && !last && mm_limits_key_enabled(&mm_limits_key))
+	if (owned && mm_limits_key_enabled(&mm_limits_key))
 		mm_limits_settle(mm);
 }
 

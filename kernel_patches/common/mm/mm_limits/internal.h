@@ -115,7 +115,7 @@ struct mm_limits_settings {
  * @look:		has a worker look now; has a reference then
  * @later:		and later
  * @grace_end:		and when the period of grace ends
- * @mms_lock:		for @mms, @gone and @set
+ * @mms_lock:		for @mms, @tasks, @gone and @set
  * @mms:		the mms that count for it
  * @gone:		it has been removed, and nothing more may count for it
  * @set:		the other settings
@@ -150,7 +150,7 @@ struct mm_limit {
 	unsigned long max;
 	atomic_long_t usage;
 	atomic_long_t dying;
-	atomic_long_t tasks;
+	long tasks;
 	long mark;
 	long low;
 	long held_back;

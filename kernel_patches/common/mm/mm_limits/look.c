@@ -293,7 +293,7 @@ static bool mm_limits_remember(const struct mm_limits_walk *walk, unsigned long 
 	bool again, crowded;
 
 	mark = mm_limits_mark(&walk->tally, max / PAGE_SIZE,
-			      MM_LIMITS_RESERVE * atomic_long_read(&limit->tasks),
+			      MM_LIMITS_RESERVE * READ_ONCE(limit->tasks),
 			      walk->held_back, mm_limits_sum(limit));
 	limit->tally = walk->tally;
 	limit->peak = max(limit->peak, sum);
@@ -313,7 +313,7 @@ static bool mm_limits_remember(const struct mm_limits_walk *walk, unsigned long 
 	WRITE_ONCE(limit->mark, mark.near && again ? MM_LIMITS_NEVER : mark.at);
 	/*
 	 * Pairs with mm_limits_combine(): what was found may be of a limit that is no more;
-	 * and with __mm_limits_mm_unused().
+	 * with __mm_limits_mm_unused() and mm_limits_change_tasks().
 	 */
 	smp_mb();
 	if (READ_ONCE(limit->max) != max)
