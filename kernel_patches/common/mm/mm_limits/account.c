@@ -163,8 +163,8 @@ static void mm_limits_sync(struct mm_struct *mm, long slack)
 		mm_limits_notice(mm->mm_limit);
 }
 
-/* With the lock of @mm held. */
-static void mm_limits_add(struct mm_struct *mm, int member, long pages)
+/* With the lock of @mm held. Inline, as in the stock kernel: each process that ends folds. */
+static __always_inline void mm_limits_add(struct mm_struct *mm, int member, long pages)
 {
 	long count = atomic_long_add_return(pages, &mm->rss_stat.count[member]);
 

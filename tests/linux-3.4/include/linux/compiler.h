@@ -3,6 +3,7 @@
 #define _LINUX_COMPILER_H
 
 #define __user
+#define __always_inline inline __attribute__((always_inline))
 #define __iomem
 #define __rcu
 #define __force
