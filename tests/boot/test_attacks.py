@@ -188,6 +188,24 @@ def test_threads_that_wait_do_not_look_one_after_the_other(room: Device, tracing
         scene.end()
 
 
+def test_a_user_above_its_limit_by_what_threads_hold_back_keeps_no_worker_busy(
+    room: Device, tracing: str
+) -> None:
+    threads, pages = 20, 50
+    set_limit(room, APP, 500)
+    with (
+        play(room, "threads", threads, 0, pages * PAGE, program="attack", user=APP) as scene,
+        looks(room, tracing, scene.pid) as count,
+    ):
+        scene.next_step()
+        # Its counters are below it.
+        size = entry_of(room, APP).rss - threads * pages * PAGE // 2
+        set_bytes(room, APP, size, "dry_run=1")
+        room.shell("busybox sleep 1")
+        assert 0 < count() < 10
+        scene.end()
+
+
 def test_one_call_that_tries_again_takes_no_more(room: Device, sticking: Sticking) -> None:
     in_time(lambda: populates(room, sticking))
 

@@ -77,9 +77,7 @@ def perform_here(text: str, topic: str) -> tuple[str, bytes]:
         return released or works.stop.is_set() or worker.status not in _AT_WORK
 
     here = replace(
-        works.here,
-        ask=lambda sha256: say("ask", address=worker.address, sha256=sha256),
-        name=str(worker.name),
+        works.here, ask=lambda sha256: say("ask", address=worker.address, sha256=sha256)
     )
     with works.one():
         say("started")

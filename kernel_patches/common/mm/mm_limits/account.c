@@ -301,6 +301,7 @@ static bool mm_limits_attach(struct mm_struct *mm, struct mm_limit *limit)
 		atomic_inc(&limit->refs);
 		list_add_tail(&mm->mm_limits_node, &limit->mms);
 		limit->tasks += mm_limits_seats(mm);
+		limit->came += mm->mm_limits_count > 0;
 		WRITE_ONCE(mm->mm_limit, limit);
 	}
 	spin_unlock_irqrestore(&limit->mms_lock, flags);
@@ -314,6 +315,8 @@ static bool mm_limits_attach(struct mm_struct *mm, struct mm_limit *limit)
 		WRITE_ONCE(limit->mark, MM_LIMITS_NEVER);
 	WRITE_ONCE(mm->mm_limits_tells, true);
 	mm_limits_sync(mm, 0);
+	/* So much at once, and perhaps never a page more. */
+	smp_mb();
 	mm_limits_grew(limit);
 	return true;
 }
@@ -501,8 +504,12 @@ kuid_t mm_limits_settle(struct mm_struct *mm)
 	} else {
 		if (mm->mm_limit && READ_ONCE(mm->mm_limit->gone))
 			mm_limits_detach(mm);
-		if (mm->mm_limits_doomed && !mm->mm_limit)
+		if (mm->mm_limits_doomed && !mm->mm_limit) {
 			mm_limits_count_again(mm);
+			uid = make_kuid(&init_user_ns, mm->mm_limits_uid);
+			if (!mm->mm_limit && mm_limits_in_range(uid))
+				wants = uid;
+		}
 	}
 	spin_unlock(&mm->mm_limits_lock);
 	rcu_read_unlock();

@@ -146,7 +146,8 @@ static long mm_limits_clamp(unsigned long pages)
  * they can. Near it they hold back nothing new, and what they did is known. So a user
  * that does not grow is left alone.
  *
- * Above it, until it has grown some more, or shrunk to what is allowed.
+ * Above it, until it has grown some more, or shrunk to what is allowed, with what is
+ * held back.
  */
 struct mm_limits_mark mm_limits_mark(const struct mm_limits_tally *tally, unsigned long max,
 				     unsigned long reserve, long held_back, long counted)
@@ -162,7 +163,10 @@ struct mm_limits_mark mm_limits_mark(const struct mm_limits_tally *tally, unsign
 			mark.at = counted + (long)(max - tally->usage);
 		else
 			mark.at = counted + MM_LIMITS_STEP_DYING;
-		mark.low = mm_limits_clamp(max);
+		/* Never what there is now, or it would be looked at without end. */
+		mark.low = mm_limits_clamp(max) - held_back;
+		if (mark.low >= counted)
+			mark.low = counted - 1;
 	} else if (max - sum >= reserve + reserve / 4) {
 		mark.near = false;
 		mark.at = mm_limits_clamp(max);

@@ -102,6 +102,8 @@ struct mm_limits_settings {
  * @usage:		pages of the mms that count for it, as far as counters know
  * @dying:		the same of those that are as good as free
  * @tasks:		tasks that use these mms, and mms that none uses
+ * @came:		how often an mm with tasks has come to count, of which nobody knows what
+ *			they hold back
  * @mark:		above this sum of both it has to be looked at; read without a lock
  * @low:		and down to this one
  * @held_back:		pages that threads held back when it was looked at last
@@ -115,7 +117,7 @@ struct mm_limits_settings {
  * @look:		has a worker look now; has a reference then
  * @later:		and later
  * @grace_end:		and when the period of grace ends
- * @mms_lock:		for @mms, @tasks, @gone and @set
+ * @mms_lock:		for @mms, @tasks, @came, @gone and @set
  * @mms:		the mms that count for it
  * @gone:		it has been removed, and nothing more may count for it
  * @set:		the other settings
@@ -151,6 +153,7 @@ struct mm_limit {
 	atomic_long_t usage;
 	atomic_long_t dying;
 	long tasks;
+	unsigned int came;
 	long mark;
 	long low;
 	long held_back;

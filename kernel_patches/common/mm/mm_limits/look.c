@@ -34,8 +34,9 @@ struct mm_limits_walk {
 	struct mm_limits_tally tally;
 	long held_back;
 	unsigned long number;
-	/* Whether every page counted at once, at the beginning. */
+	/* Whether every page counted at once, at the beginning, and what had come by then. */
 	bool near;
+	unsigned int came;
 	/* Whether a victim's memory has not all been given back, and may yet be. */
 	bool unfinished;
 };
@@ -316,7 +317,7 @@ static bool mm_limits_remember(const struct mm_limits_walk *walk, unsigned long 
 	 * with __mm_limits_mm_unused() and mm_limits_change_tasks().
 	 */
 	smp_mb();
-	if (READ_ONCE(limit->max) != max)
+	if (READ_ONCE(limit->max) != max || READ_ONCE(limit->came) != walk->came)
 		WRITE_ONCE(limit->mark, MM_LIMITS_NEVER);
 	/* What has grown meanwhile was compared with what the mark was before. */
 	if (!again && mm_limits_is_due(limit))
@@ -357,6 +358,7 @@ enum mm_limits_found mm_limits_look(struct mm_limit *limit, const struct mm_limi
 	while (again) {
 		mm_limits_forget_victim(victim);
 		walk.near = READ_ONCE(limit->near);
+		walk.came = READ_ONCE(limit->came);
 		if (!mm_limits_walk(&walk)) {
 			WRITE_ONCE(limit->mark, MM_LIMITS_NEVER);
 			return MM_LIMITS_AGAIN;
