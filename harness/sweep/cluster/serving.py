@@ -76,9 +76,7 @@ def perform_here(text: str, topic: str) -> tuple[str, bytes]:
         released = task is None or task.state == "cancelled"
         return released or works.stop.is_set() or worker.status not in _AT_WORK
 
-    here = replace(
-        works.here, ask=lambda sha256: say("ask", address=worker.address, sha256=sha256)
-    )
+    here = replace(works.here, ask=lambda sha256: say("ask", address=worker.address, sha256=sha256))
     with works.one():
         say("started")
         try:
