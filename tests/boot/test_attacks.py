@@ -65,6 +65,8 @@ LOOKS_OF_A_FORK = 0.05
 # Records of one kill in the log.
 MOST_RECORDS = 100
 USE_MM = "/proc/use_mm"
+# In a second, at most, of the kernels that are tested.
+TICKS = 250
 HOLDS_MM = "/sys/module/use_mm/parameters/hold"
 FIRST_SUBUID = 100000
 
@@ -203,6 +205,22 @@ def test_a_user_above_its_limit_by_what_threads_hold_back_keeps_no_worker_busy(
         set_bytes(room, APP, size, "dry_run=1")
         room.shell("busybox sleep 1")
         assert 0 < count() < 10
+        scene.end()
+
+
+@pytest.mark.parametrize("less", [0, PAGE])
+def test_who_sets_its_own_limit_all_the_time_keeps_no_worker_busy(
+    room: Device, tracing: str, less: int
+) -> None:
+    """It is nice, so that a worker looks for it."""
+    set_limit(room, APP, 500)
+    with (
+        play(room, "sets", 3000, less, 400 * MIB, program="attack", user=APP) as scene,
+        looks(room, tracing, scene.pid) as count,
+    ):
+        begun = now(room)
+        scene.next_step()
+        assert count() <= TICKS * (now(room) - begun) + 10
         scene.end()
 
 

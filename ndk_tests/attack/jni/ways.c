@@ -23,6 +23,7 @@
 #include "limited.h"
 #include "output.h"
 #include "stage.h"
+#include "syscalls.h"
 #include "ways.h"
 
 #define READ_END	0
@@ -647,6 +648,20 @@ static void attack_threads(const struct way_args *args)
 #define SCHED_IDLE	5
 #endif
 
+static void attack_sets(const struct way_args *args)
+{
+	unsigned long i;
+
+	if (setpriority(PRIO_PROCESS, 0, 19) < 0)
+		stage_fail("setpriority");
+	stage_wait(1);
+	for (i = 0; i < args->counts[0]; i++) {
+		if (set_mm_limits(getuid(), args->size - i * args->counts[1]) < 0)
+			stage_fail("set_mm_limits");
+	}
+	stage_wait(2);
+}
+
 static void attack_starved(const struct way_args *args)
 {
 	const struct sched_param none = { };
@@ -987,6 +1002,7 @@ const struct way ways[] = {
 	{ "copies", "ns", attack_copies },
 	{ "threads", "nns", attack_threads },
 	{ "starved", "nns", attack_starved },
+	{ "sets", "nns", attack_sets },
 	{ "calls", "ns", attack_calls },
 	{ "subuids", "uns", attack_subuids },
 	{ "remote", "s", attack_remote },

@@ -742,6 +742,7 @@ void mm_limits_mm_init(struct mm_struct *mm, struct task_struct *p)
 	mm->mm_limits_tells = false;
 	mm->mm_limit = NULL;
 	mm->mm_limits_reaped = 0;
+	mm->mm_limits_kept = 0;
 	if (!mm_limits_key_enabled(&mm_limits_key) || p == current) {
 		mm->mm_limits_changes = MM_LIMITS_NEVER;
 		return;

@@ -250,12 +250,31 @@ static void mm_limits_grace_ended(struct work_struct *work)
 	mm_limits_put(limit);
 }
 
+/*
+ * What a worker does. It has more of the CPU than those on whose account it looks, who can
+ * grow and shrink all the time: if nobody dies of it, it rests as long as it took, and a
+ * tick. A task that grows does not wait for that: it looks itself.
+ */
+static void mm_limits_work_on(struct mm_limit *limit)
+{
+	unsigned long begun = jiffies;
+	unsigned long since = begun - READ_ONCE(limit->worked_at);
+	unsigned long rests_for = READ_ONCE(limit->rests_for);
+
+	if (since < rests_for) {
+		mm_limits_queue_later(limit, &limit->later, rests_for - since);
+	} else if (!mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC)) {
+		WRITE_ONCE(limit->rests_for, jiffies - begun + 1);
+		WRITE_ONCE(limit->worked_at, jiffies);
+	}
+}
+
 static void mm_limits_look_later(struct work_struct *work)
 {
 	struct mm_limit *limit = container_of(to_delayed_work(work), struct mm_limit, later);
 
 	if (READ_ONCE(mm_limits_on_alloc))
-		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
+		mm_limits_work_on(limit);
 	mm_limits_put(limit);
 }
 
@@ -264,7 +283,7 @@ static void mm_limits_look_now(struct work_struct *work)
 	struct mm_limit *limit = container_of(work, struct mm_limit, look);
 
 	if (READ_ONCE(mm_limits_on_alloc) && mm_limits_is_due(limit))
-		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
+		mm_limits_work_on(limit);
 	mm_limits_put(limit);
 }
 
@@ -512,10 +531,14 @@ void __mm_limits_resume(void)
 	mm_limits_put(limit);
 }
 
-/* Before any limit can be set. With a rescuer, so that it goes on without memory. */
+/*
+ * Before any limit can be set. With a rescuer, so that it goes on without memory. A look may
+ * take long: other work of its CPU does not wait for it.
+ */
 static int __init mm_limits_queue_init(void)
 {
-	mm_limits_queue = alloc_workqueue("mm_limits", WQ_HIGHPRI | WQ_MEM_RECLAIM, 0);
+	mm_limits_queue = alloc_workqueue("mm_limits",
+					  WQ_HIGHPRI | WQ_MEM_RECLAIM | WQ_CPU_INTENSIVE, 0);
 	return mm_limits_queue ? 0 : -ENOMEM;
 }
 core_initcall(mm_limits_queue_init);

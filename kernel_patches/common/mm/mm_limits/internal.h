@@ -116,6 +116,8 @@ struct mm_limits_settings {
  *			without a lock
  * @look:		has a worker look now; has a reference then
  * @later:		and later
+ * @worked_at:		when a worker looked last and nobody died of it, in jiffies
+ * @rests_for:		and for how many it does not do so again
  * @grace_end:		and when the period of grace ends
  * @mms_lock:		for @mms, @tasks, @came, @gone and @set
  * @mms:		the mms that count for it
@@ -163,6 +165,8 @@ struct mm_limit {
 	bool crowded;
 	struct work_struct look;
 	struct delayed_work later;
+	unsigned long worked_at;
+	unsigned long rests_for;
 	struct delayed_work grace_end;
 
 	spinlock_t mms_lock;	/* see above */

@@ -226,13 +226,17 @@ static unsigned long mm_limits_next_kept(struct mm_struct *mm, unsigned long sta
 	return found;
 }
 
-/* @kept is the first page from somewhere before it on that stays, or 0. */
-static void mm_limits_reap_vma(struct mm_struct *mm, struct vm_area_struct *vma,
-			       unsigned long *kept)
+/*
+ * From @start on. @kept is the first page from somewhere before it on that stays, or 0; @left
+ * is how many parts may still be given back. Returns where it has got to.
+ */
+static unsigned long mm_limits_reap_vma(struct mm_struct *mm, struct vm_area_struct *vma,
+					unsigned long start, unsigned long *kept,
+					unsigned int *left)
 {
-	unsigned long start, end;
+	unsigned long end;
 
-	for (start = vma->vm_start; start < vma->vm_end; start = end) {
+	for (start = max(start, vma->vm_start); start < vma->vm_end && *left; start = end) {
 		if (*kept < start)
 			*kept = mm_limits_next_kept(mm, start);
 		end = start + PAGE_SIZE;
@@ -240,7 +244,9 @@ static void mm_limits_reap_vma(struct mm_struct *mm, struct vm_area_struct *vma,
 			continue;
 		end = min3(vma->vm_end, start + MM_LIMITS_AT_ONCE, *kept);
 		mm_limits_zap(vma, start, end - start);
+		--*left;
 	}
+	return start;
 }
 
 /**
@@ -266,10 +272,13 @@ bool mm_limits_reap(struct mm_struct *mm)
 		return true;
 	if (mm_limits_try_to_read(mm)) {
 		mm_limits_set_unstable(mm);
-		for (vma = find_vma(mm, end); vma && left; vma = find_vma(mm, end), left--) {
-			if (!(vma->vm_flags & MM_LIMITS_NOT_REAPED))
-				mm_limits_reap_vma(mm, vma, &kept);
-			end = vma->vm_end;
+		for (vma = find_vma(mm, end); vma && left; vma = find_vma(mm, end)) {
+			if (vma->vm_flags & MM_LIMITS_NOT_REAPED) {
+				end = vma->vm_end;
+				left--;
+			} else {
+				end = mm_limits_reap_vma(mm, vma, end, &kept, &left);
+			}
 		}
 		done = !vma;
 		mm->mm_limits_reaped = done ? 0 : end;

@@ -231,6 +231,17 @@ static bool mm_limits_weigh(struct mm_limits_walk *walk, struct task_struct *p,
 	return true;
 }
 
+/* What a doomed mm has now is not given back before it ends: no look tries that again. */
+static void mm_limits_keep(struct mm_struct *mm)
+{
+	long pages;
+
+	spin_lock(&mm->mm_limits_lock);
+	pages = mm_limits_counted(mm) + mm_limits_held_back_from(mm);
+	mm->mm_limits_kept = max(pages, 0L);
+	spin_unlock(&mm->mm_limits_lock);
+}
+
 static bool mm_limits_visit(struct mm_limits_walk *walk, struct mm_struct *mm)
 {
 	struct mm_limits_view view;
@@ -241,8 +252,12 @@ static bool mm_limits_visit(struct mm_limits_walk *walk, struct mm_struct *mm)
 		pr_warn("mm_limits: pid=%d has not exited within %u ms; going on without it\n",
 			task_tgid_nr(view.owner), MM_LIMITS_PATIENCE_MS);
 	/* Whoever was in the way when it was killed may have gone. */
-	if (view.doomed && view.usage.rss && !mm_limits_reap(mm))
-		walk->unfinished |= view.credit == MM_LIMITS_CREDITED;
+	if (view.doomed && view.usage.rss > mm->mm_limits_kept) {
+		if (mm_limits_reap(mm))
+			mm_limits_keep(mm);
+		else
+			walk->unfinished |= view.credit == MM_LIMITS_CREDITED;
+	}
 	if (view.eligible)
 		return mm_limits_weigh(walk, view.owner, mm, &view.usage);
 	if (view.owner)

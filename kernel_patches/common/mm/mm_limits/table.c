@@ -327,7 +327,9 @@ static int mm_limits_lower(kuid_t uid, struct mm_limit *limit, unsigned long max
 	if (limit) {
 		/* Who may not evict may not decide either who is evicted next. */
 		limit->own = max;
-		mm_limits_combine(limit);
+		/* Nor have it looked at again for nothing. */
+		if (min(limit->given, max) != limit->max)
+			mm_limits_combine(limit);
 		return 0;
 	}
 	(*fresh)->own = max;

@@ -40,6 +40,7 @@ struct mm_struct {
 	long mm_limits_changes;
 	unsigned int mm_limits_uid;
 	unsigned long mm_limits_reaped;
+	unsigned long mm_limits_kept;
 	struct mm_struct *mm_limits_put;
 #endif
 	struct core_state *core_state;

@@ -18,6 +18,7 @@ static inline struct delayed_work *to_delayed_work(struct work_struct *work)
 struct workqueue_struct;
 #define WQ_MEM_RECLAIM (1 << 3)
 #define WQ_HIGHPRI (1 << 4)
+#define WQ_CPU_INTENSIVE (1 << 5)
 /* A macro with a format in 3.4. */
 extern struct workqueue_struct *alloc_workqueue(const char *name, unsigned int flags, int most);
 extern int schedule_work(struct work_struct *work);
