@@ -43,7 +43,7 @@ static const char usage[] =
 	"  starved N M SIZE   M children, and N that keep the CPUs busy; 2: it takes SIZE, with\n"
 	"                     SCHED_IDLE\n"
 	"  sets N M SIZE      sets a limit for itself N times, with the least priority: SIZE, then M\n"
-	"                     bytes less each time\n"
+	"                     pages less each time\n"
 	"  calls N SIZE       N times: a child holds SIZE and makes system calls without end; another\n"
 	"                     takes three quarters of it; the limit must be in between\n"
 	"  subuids U N SIZE   N users of U's namespace, 100000 and so on, hold SIZE each\n"

@@ -650,13 +650,13 @@ static void attack_threads(const struct way_args *args)
 
 static void attack_sets(const struct way_args *args)
 {
-	unsigned long i;
+	unsigned long less = args->counts[1] * page_size(), i;
 
 	if (setpriority(PRIO_PROCESS, 0, 19) < 0)
 		stage_fail("setpriority");
 	stage_wait(1);
 	for (i = 0; i < args->counts[0]; i++) {
-		if (set_mm_limits(getuid(), args->size - i * args->counts[1]) < 0)
+		if (set_mm_limits(getuid(), args->size - i * less) < 0)
 			stage_fail("set_mm_limits");
 	}
 	stage_wait(2);
