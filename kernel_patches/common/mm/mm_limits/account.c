@@ -667,9 +667,13 @@ void mm_limits_leave(struct mm_struct *mm)
 			mm->mm_limits_uid = __kuid_val(mm_limits_payer(current->group_leader));
 			rcu_read_unlock();
 		}
-	} else if (mm->mm_limit) {
-		mm_limits_change_tasks(mm, -1);
-		mm_limits_sync(mm, MM_LIMITS_SLACK);
+	} else {
+		/* What it kept, or was busy with, may be had now. */
+		mm->mm_limits_kept = 0;
+		if (mm->mm_limit) {
+			mm_limits_change_tasks(mm, -1);
+			mm_limits_sync(mm, MM_LIMITS_SLACK);
+		}
 	}
 	spin_unlock(&mm->mm_limits_lock);
 	if (owned && mm_limits_key_enabled(&mm_limits_key))

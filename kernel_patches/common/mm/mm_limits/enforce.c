@@ -253,7 +253,8 @@ static void mm_limits_grace_ended(struct work_struct *work)
 /*
  * What a worker does. It has more of the CPU than those on whose account it looks, who can
  * grow and shrink all the time: if nobody dies of it, it rests as long as it took, and a
- * tick. A task that grows does not wait for that: it looks itself.
+ * tick. A task that grows does not wait for that: it looks itself, or if it gets hardly
+ * any CPU, waits for the worker.
  */
 static void mm_limits_work_on(struct mm_limit *limit)
 {
@@ -264,7 +265,8 @@ static void mm_limits_work_on(struct mm_limit *limit)
 	if (since < rests_for) {
 		mm_limits_queue_later(limit, &limit->later, rests_for - since);
 	} else if (!mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC)) {
-		WRITE_ONCE(limit->rests_for, jiffies - begun + 1);
+		WRITE_ONCE(limit->rests_for, min(jiffies - begun + 1,
+						 msecs_to_jiffies(MM_LIMITS_WAIT_MS)));
 		WRITE_ONCE(limit->worked_at, jiffies);
 	}
 }
@@ -491,6 +493,13 @@ bool __mm_limits_copy(void)
 	return mm_limits_check(MM_LIMITS_FAULTS + 1);
 }
 
+/* With nobody left to kill none of the user's is held up, but this one may be the next. */
+static bool mm_limits_waits_for_worker(struct mm_limit *limit)
+{
+	return READ_ONCE(mm_limits_on_alloc) && limit->stuck && mm_limits_is_feeble() &&
+	       mm_limits_is_due(limit);
+}
+
 /**
  * __mm_limits_resume - the slow part of mm_limits_resume()
  *
@@ -524,8 +533,8 @@ void __mm_limits_resume(void)
 			mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC);
 		}
 	}
-	while (mm_limits_is_crowded(limit) && !mm_limits_is_of_io_uring(current) &&
-	       time_before(jiffies, end) &&
+	while ((mm_limits_is_crowded(limit) || mm_limits_waits_for_worker(limit)) &&
+	       !mm_limits_is_of_io_uring(current) && time_before(jiffies, end) &&
 	       !fatal_signal_pending(current))
 		schedule_timeout_killable(msecs_to_jiffies(MM_LIMITS_POLL_MS));
 	mm_limits_put(limit);

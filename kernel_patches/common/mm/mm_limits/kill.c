@@ -240,11 +240,11 @@ static unsigned long mm_limits_reap_vma(struct mm_struct *mm, struct vm_area_str
 		if (*kept < start)
 			*kept = mm_limits_next_kept(mm, start);
 		end = start + PAGE_SIZE;
+		--*left;
 		if (*kept == start)
 			continue;
 		end = min3(vma->vm_end, start + MM_LIMITS_AT_ONCE, *kept);
 		mm_limits_zap(vma, start, end - start);
-		--*left;
 	}
 	return start;
 }
@@ -324,6 +324,7 @@ unsigned int mm_limits_kill(struct mm_limit *limit, const struct mm_limits_choic
 	} else {
 		/* Until somebody has looked again. */
 		WRITE_ONCE(limit->crowded, true);
+		WRITE_ONCE(limit->rests_for, 0);
 		mm_limits_queue_poll(limit);
 		mm_limits_doom(victim->mm);
 	}

@@ -47,6 +47,7 @@ struct mm_limits_view {
 	struct task_struct *owner;
 	struct mm_limits_usage usage;
 	enum mm_limits_credit credit;
+	unsigned long tasks;
 	bool eligible;
 	bool doomed;
 };
@@ -173,6 +174,8 @@ static void mm_limits_view(struct mm_limits_walk *walk, struct mm_struct *mm,
 	walk->held_back += held_back;
 	pages = mm_limits_counted(mm) + held_back;
 	view->usage.rss = max(pages, 0L);
+	view->tasks = mm->mm_limits_count;
+	mm->mm_limits_kept = min(mm->mm_limits_kept, view->usage.rss);
 	view->usage.swap = get_mm_counter(mm, MM_SWAPENTS);
 	view->usage.pgtables = mm_limits_pgtables(mm);
 	spin_unlock(&mm->mm_limits_lock);
@@ -231,14 +234,15 @@ static bool mm_limits_weigh(struct mm_limits_walk *walk, struct task_struct *p,
 	return true;
 }
 
-/* What a doomed mm has now is not given back before it ends: no look tries that again. */
-static void mm_limits_keep(struct mm_struct *mm)
+/* What a doomed mm has now is not given back before one of its tasks, or it, ends. */
+static void mm_limits_keep(struct mm_struct *mm, unsigned long tasks)
 {
 	long pages;
 
 	spin_lock(&mm->mm_limits_lock);
 	pages = mm_limits_counted(mm) + mm_limits_held_back_from(mm);
-	mm->mm_limits_kept = max(pages, 0L);
+	/* One may have ended meanwhile. */
+	mm->mm_limits_kept = mm->mm_limits_count == tasks ? max(pages, 0L) : 0;
 	spin_unlock(&mm->mm_limits_lock);
 }
 
@@ -252,9 +256,9 @@ static bool mm_limits_visit(struct mm_limits_walk *walk, struct mm_struct *mm)
 		pr_warn("mm_limits: pid=%d has not exited within %u ms; going on without it\n",
 			task_tgid_nr(view.owner), MM_LIMITS_PATIENCE_MS);
 	/* Whoever was in the way when it was killed may have gone. */
-	if (view.doomed && view.usage.rss > mm->mm_limits_kept) {
+	if (view.doomed && (view.usage.rss > mm->mm_limits_kept || mm->mm_limits_reaped)) {
 		if (mm_limits_reap(mm))
-			mm_limits_keep(mm);
+			mm_limits_keep(mm, view.tasks);
 		else
 			walk->unfinished |= view.credit == MM_LIMITS_CREDITED;
 	}
