@@ -64,9 +64,9 @@ AROUND = 16
 LOOKS_OF_A_FORK = 0.05
 # Records of one kill in the log.
 MOST_RECORDS = 100
-USE_MM = "/proc/use_mm"
 # In a second, at most, of the kernels that are tested.
 TICKS = 250
+USE_MM = "/proc/use_mm"
 HOLDS_MM = "/sys/module/use_mm/parameters/hold"
 FIRST_SUBUID = 100000
 

@@ -32,7 +32,7 @@ from harness.ui.workspace import Workspace
 ENOMEM = 12
 DEBUGFS = "/sys/kernel/debug"
 LONG = 900.0
-# One for each way through the kernel code that the fuzzer does not take in a few rounds.
+# A choice: one kill after the other, limits that go, and different answers to who pays.
 SCENARIOS = ("many-small", "removed", "sharers-of-two", "exited-leader", "setuid", "table-full")
 TRY = re.compile(r"try: nth=(\d+), injected=([01]), ret=(-?\d+), errno=(\d+)")
 

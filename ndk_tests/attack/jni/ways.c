@@ -642,11 +642,7 @@ static void attack_threads(const struct way_args *args)
 	stage_wait(2);
 }
 
-/* A task that gets hardly any CPU, and makes its user be looked at */
-
-#ifndef SCHED_IDLE
-#define SCHED_IDLE	5
-#endif
+/* A limit that is set all the time, by one for whom a worker looks */
 
 static void attack_sets(const struct way_args *args)
 {
@@ -661,6 +657,12 @@ static void attack_sets(const struct way_args *args)
 	}
 	stage_wait(2);
 }
+
+/* A task that gets hardly any CPU, and makes its user be looked at */
+
+#ifndef SCHED_IDLE
+#define SCHED_IDLE	5
+#endif
 
 static void attack_starved(const struct way_args *args)
 {
