@@ -66,6 +66,8 @@ LOOKS_OF_A_FORK = 0.05
 MOST_RECORDS = 100
 # In a second, at most, of the kernels that are tested.
 TICKS = 250
+# The unit of CPU time in /proc.
+USER_HZ = 100
 USE_MM = "/proc/use_mm"
 HOLDS_MM = "/sys/module/use_mm/parameters/hold"
 FIRST_SUBUID = 100000
@@ -221,6 +223,41 @@ def test_who_sets_its_own_limit_all_the_time_keeps_no_worker_busy(
         begun = now(room)
         scene.next_step()
         assert count() <= TICKS * (now(room) - begun) + 10
+        scene.end()
+
+
+def test_who_lowers_its_limit_all_the_time_is_killed_all_the_same(room: Device) -> None:
+    mib = 200
+    set_limit(room, APP, mib)
+    log = Log(room)
+    # With so many a look takes longer than a call.
+    words = (200, mib * MIB // PAGE, mib * MIB)
+    with play(room, "lowers", *words, program="attack", user=APP) as scene:
+        scene.go_on()
+        assert first_record(log).pid == scene.pid
+        scene.killed()
+
+
+def workers_time(device: Device) -> float:
+    """Return how many seconds of CPU time all workers of the kernel have had."""
+    said = device.shell("cat /proc/[0-9]*/stat", check=False).output
+    found = re.findall(r"^\d+ \(kworker/.*\) \S(?: \S+){10} (\d+) (\d+) ", said, re.M)
+    return sum(int(user) + int(system) for user, system in found) / USER_HZ
+
+
+def test_very_many_victims_keep_no_worker_busy(room: Device) -> None:
+    """When a period of grace has ended, a worker kills."""
+    count, left = 600, 100
+    set_limit(room, APP, 900)
+    log = Log(room)
+    with play(room, "crowd", count, 32 * PAGE, program="attack", user=APP) as scene:
+        before = workers_time(room)
+        set_bytes(room, APP, entry_of(room, APP).rss * left // count, "grace=1")
+        eventually(lambda: entry_of(room, APP).kills > count - 2 * left)
+        took = workers_time(room) - before
+        times = [record.time for record in log.records if record.time is not None]
+        assert took <= 0.75 * (times[-1] - times[0])
+        assert scene.pid not in [record.pid for record in log.records]
         scene.end()
 
 

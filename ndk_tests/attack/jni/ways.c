@@ -425,7 +425,7 @@ static void attack_sharers(const struct way_args *args)
 	share_on(NULL);
 }
 
-/* One that is far above the limit, and the largest */
+/* Many, and one that is far above the limit, and the largest */
 
 static void start_holders(unsigned long count, unsigned long size)
 {
@@ -442,6 +442,12 @@ static void start_holders(unsigned long count, unsigned long size)
 	}
 	if (!stage_hear(ready[READ_END], count))
 		stage_fail("children");
+}
+
+static void attack_crowd(const struct way_args *args)
+{
+	start_holders(args->counts[0], args->size);
+	stage_wait(1);
 }
 
 static void attack_large(const struct way_args *args)
@@ -655,6 +661,25 @@ static void attack_sets(const struct way_args *args)
 		if (set_mm_limits(getuid(), args->size - i * less) < 0)
 			stage_fail("set_mm_limits");
 	}
+	stage_wait(2);
+}
+
+/* A limit that is lowered during each look, so that it is never the one that was exceeded */
+
+static void attack_lowers(const struct way_args *args)
+{
+	unsigned long max = args->size;
+
+	start_holders(args->counts[0], page_size());
+	stage_wait(1);
+	if (start_child() == 0) {
+		if (setpriority(PRIO_PROCESS, 0, 1) < 0)
+			stage_fail("setpriority");
+		while (set_mm_limits(getuid(), max--) == 0)
+			continue;
+		stage_fail("set_mm_limits");
+	}
+	stage_hold_private(args->counts[1] * page_size());
 	stage_wait(2);
 }
 
@@ -997,6 +1022,7 @@ const struct way ways[] = {
 	{ "kthread", "s", attack_kthread },
 	{ "kept", "s", attack_kept },
 	{ "sharers", "ns", attack_sharers },
+	{ "crowd", "ns", attack_crowd },
 	{ "large", "ns", attack_large },
 	{ "slips", "s", attack_slips },
 	{ "populate", "s", attack_populate },
@@ -1005,6 +1031,7 @@ const struct way ways[] = {
 	{ "threads", "nns", attack_threads },
 	{ "starved", "nns", attack_starved },
 	{ "sets", "nns", attack_sets },
+	{ "lowers", "nns", attack_lowers },
 	{ "calls", "ns", attack_calls },
 	{ "subuids", "uns", attack_subuids },
 	{ "remote", "s", attack_remote },

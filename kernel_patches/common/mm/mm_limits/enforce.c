@@ -25,6 +25,10 @@
 #define MM_LIMITS_WAIT_MS	200
 #define MM_LIMITS_POLL_MS	10
 
+/* How long a worker goes on before it rests, and rounds of which nothing has come. */
+#define MM_LIMITS_TURN_MS	10
+#define MM_LIMITS_ROUNDS	16
+
 /* Faults that a system call may go on for while a victim's memory cannot be had. */
 #define MM_LIMITS_FAULTS	16
 
@@ -154,8 +158,8 @@ static bool mm_limits_round(struct mm_limit *limit, const char *name,
 		/* None of the user's goes on meanwhile. */
 		if (again)
 			WRITE_ONCE(limit->mark, MM_LIMITS_NEVER);
-		/* Nobody dies for a limit that is no more. */
-		if (again && READ_ONCE(limit->max) == victim.max &&
+		/* Nobody dies for a limit that has been raised meanwhile. */
+		if (again && READ_ONCE(limit->max) <= victim.max &&
 		    READ_ONCE(victim.mm->mm_limit) == limit)
 			*killed += mm_limits_kill(limit, &choice, &victim, trigger);
 		break;
@@ -181,7 +185,9 @@ static bool mm_limits_is_needed(struct mm_limit *limit, enum mm_limits_trigger t
  * @trigger:	why this is called
  *
  * Ends because every kill makes one more mm ineligible, and what is dying is
- * credited. Who is killed meanwhile gives it up: its own memory is some of what
+ * credited. Leaves the rest to a worker if nothing comes of it, because somebody changes
+ * what it looks at all the time; a worker also if it has had its turn.
+ * Who is killed meanwhile gives it up: its own memory is some of what
  * has to go, and a user whose processes fork without end, with nothing to stop
  * them, could make a request last.
  * With nobody left to kill it says so once, and again only after the user was
@@ -193,24 +199,25 @@ static bool mm_limits_is_needed(struct mm_limit *limit, enum mm_limits_trigger t
 unsigned int mm_limits_enforce(struct mm_limit *limit, const char *name,
 			       enum mm_limits_trigger trigger)
 {
-	unsigned int killed = 0;
-	bool more;
+	unsigned long end = jiffies + msecs_to_jiffies(MM_LIMITS_TURN_MS);
+	unsigned int before, killed = 0, rounds = 0;
+	bool more = true;
 
-	do {
+	while (more && !fatal_signal_pending(current) && rounds < MM_LIMITS_ROUNDS &&
+	       (current->mm || time_before_eq(jiffies, end))) {
+		before = killed;
 		/* Dropped in between, for whoever else waits. */
 		if (mutex_lock_killable(&limit->mutex))
 			break;
-		more = mm_limits_is_needed(limit, trigger);
-		if (more && !fatal_signal_pending(current))
-			more = mm_limits_round(limit, name, trigger, &killed);
+		more = mm_limits_is_needed(limit, trigger) &&
+		       mm_limits_round(limit, name, trigger, &killed);
 		mutex_unlock(&limit->mutex);
 		cond_resched();
-		/* Killed, perhaps by itself, it comes to its end first, and a worker goes on. */
-		if (more && fatal_signal_pending(current)) {
-			mm_limits_queue_look(limit);
-			break;
-		}
-	} while (more);
+		rounds = killed == before ? rounds + 1 : 0;
+	}
+	/* Killed, perhaps by itself, it comes to its end first. */
+	if (more)
+		mm_limits_queue_look(limit);
 	return killed;
 }
 
@@ -240,35 +247,41 @@ void mm_limits_enforce_set(struct mm_limit *limit)
 		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_SET);
 }
 
+/*
+ * What a worker does. It has more of the CPU than those on whose account it looks, who can
+ * grow and shrink all the time, or have very many processes killed: it rests as long as it
+ * took, and a tick. A task that grows does not wait for that: it looks itself, or if it
+ * gets hardly any CPU, waits for the worker.
+ */
+static void mm_limits_take_turn(struct mm_limit *limit, enum mm_limits_trigger trigger)
+{
+	unsigned long begun = jiffies;
+
+	mm_limits_enforce(limit, NULL, trigger);
+	WRITE_ONCE(limit->rests_for, min(jiffies - begun + 1,
+					 msecs_to_jiffies(MM_LIMITS_WAIT_MS)));
+	WRITE_ONCE(limit->worked_at, jiffies);
+}
+
+static void mm_limits_work_on(struct mm_limit *limit)
+{
+	unsigned long since = jiffies - READ_ONCE(limit->worked_at);
+	unsigned long rests_for = READ_ONCE(limit->rests_for);
+
+	if (since < rests_for)
+		mm_limits_queue_later(limit, &limit->later, rests_for - since);
+	else
+		mm_limits_take_turn(limit, MM_LIMITS_BY_ALLOC);
+}
+
 /* Each of these comes with a reference to the limit. */
 static void mm_limits_grace_ended(struct work_struct *work)
 {
 	struct mm_limit *limit = container_of(to_delayed_work(work), struct mm_limit, grace_end);
 
 	if (READ_ONCE(mm_limits_on_alloc))
-		mm_limits_enforce(limit, NULL, MM_LIMITS_BY_GRACE);
+		mm_limits_take_turn(limit, MM_LIMITS_BY_GRACE);
 	mm_limits_put(limit);
-}
-
-/*
- * What a worker does. It has more of the CPU than those on whose account it looks, who can
- * grow and shrink all the time: if nobody dies of it, it rests as long as it took, and a
- * tick. A task that grows does not wait for that: it looks itself, or if it gets hardly
- * any CPU, waits for the worker.
- */
-static void mm_limits_work_on(struct mm_limit *limit)
-{
-	unsigned long begun = jiffies;
-	unsigned long since = begun - READ_ONCE(limit->worked_at);
-	unsigned long rests_for = READ_ONCE(limit->rests_for);
-
-	if (since < rests_for) {
-		mm_limits_queue_later(limit, &limit->later, rests_for - since);
-	} else if (!mm_limits_enforce(limit, NULL, MM_LIMITS_BY_ALLOC)) {
-		WRITE_ONCE(limit->rests_for, min(jiffies - begun + 1,
-						 msecs_to_jiffies(MM_LIMITS_WAIT_MS)));
-		WRITE_ONCE(limit->worked_at, jiffies);
-	}
 }
 
 static void mm_limits_look_later(struct work_struct *work)
@@ -388,20 +401,20 @@ static void mm_limits_expect_victim(struct mm_limit *limit)
  */
 static void mm_limits_enforce_at_once(struct mm_limit *limit)
 {
-	unsigned int killed = 0;
+	unsigned int killed = 0, rounds = 0;
 	bool more = true;
 
 	while (more && READ_ONCE(mm_limits_on_alloc) && mm_limits_is_due(limit) &&
-	       !fatal_signal_pending(current)) {
+	       !fatal_signal_pending(current) && rounds++ < MM_LIMITS_ROUNDS) {
 		if (mm_limits_is_feeble() || !mutex_trylock(&limit->mutex)) {
 			mm_limits_expect_victim(limit);
-			break;
+			return;
 		}
 		more = mm_limits_round(limit, NULL, MM_LIMITS_BY_ALLOC, &killed);
 		mutex_unlock(&limit->mutex);
 	}
-	/* It has killed itself: others are not to wait until somebody polls. */
-	if (killed && fatal_signal_pending(current))
+	/* If it has killed itself, others are not to wait until somebody polls. */
+	if (more && rounds)
 		mm_limits_queue_look(limit);
 }
 

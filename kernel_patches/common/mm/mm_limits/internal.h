@@ -116,7 +116,7 @@ struct mm_limits_settings {
  *			without a lock
  * @look:		has a worker look now; has a reference then
  * @later:		and later
- * @worked_at:		when a worker looked last and nobody died of it, in jiffies
+ * @worked_at:		when a worker looked last, in jiffies
  * @rests_for:		and for how many it does not do so again
  * @grace_end:		and when the period of grace ends
  * @mms_lock:		for @mms, @tasks, @came, @gone and @set

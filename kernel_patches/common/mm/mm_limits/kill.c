@@ -324,7 +324,6 @@ unsigned int mm_limits_kill(struct mm_limit *limit, const struct mm_limits_choic
 	} else {
 		/* Until somebody has looked again. */
 		WRITE_ONCE(limit->crowded, true);
-		WRITE_ONCE(limit->rests_for, 0);
 		mm_limits_queue_poll(limit);
 		mm_limits_doom(victim->mm);
 	}
