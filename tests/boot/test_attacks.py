@@ -231,8 +231,7 @@ def test_who_lowers_its_limit_all_the_time_is_killed_all_the_same(room: Device) 
     set_limit(room, APP, mib)
     log = Log(room)
     # With so many a look takes longer than a call.
-    words = (200, mib * MIB // PAGE, mib * MIB)
-    with play(room, "lowers", *words, program="attack", user=APP) as scene:
+    with play(room, "lowers", 200, mib * MIB, program="attack", user=APP) as scene:
         scene.go_on()
         assert first_record(log).pid == scene.pid
         scene.killed()

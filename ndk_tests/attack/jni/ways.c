@@ -679,7 +679,7 @@ static void attack_lowers(const struct way_args *args)
 			continue;
 		stage_fail("set_mm_limits");
 	}
-	stage_hold_private(args->counts[1] * page_size());
+	stage_hold_private(args->size);
 	stage_wait(2);
 }
 
@@ -1031,7 +1031,7 @@ const struct way ways[] = {
 	{ "threads", "nns", attack_threads },
 	{ "starved", "nns", attack_starved },
 	{ "sets", "nns", attack_sets },
-	{ "lowers", "nns", attack_lowers },
+	{ "lowers", "ns", attack_lowers },
 	{ "calls", "ns", attack_calls },
 	{ "subuids", "uns", attack_subuids },
 	{ "remote", "s", attack_remote },
