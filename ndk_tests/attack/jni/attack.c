@@ -45,7 +45,7 @@ static const char usage[] =
 	"                     SCHED_IDLE\n"
 	"  sets N M SIZE      sets a limit for itself N times, with the least priority: SIZE, then M\n"
 	"                     pages less each time\n"
-	"  lowers N SIZE      N children; one more sets the limit to SIZE, and to a byte less each time,\n"
+	"  lowers N M SIZE    N children; M more set the limit to SIZE, and to a byte less each time,\n"
 	"                     without end; 2: it takes SIZE\n"
 	"  calls N SIZE       N times: a child holds SIZE and makes system calls without end; another\n"
 	"                     takes three quarters of it; the limit must be in between\n"

@@ -668,16 +668,20 @@ static void attack_sets(const struct way_args *args)
 
 static void attack_lowers(const struct way_args *args)
 {
-	unsigned long max = args->size;
+	volatile unsigned long *max = (void *)map_shared(page_size());
+	unsigned long i;
 
+	*max = args->size;
 	start_holders(args->counts[0], page_size());
 	stage_wait(1);
-	if (start_child() == 0) {
-		if (setpriority(PRIO_PROCESS, 0, 1) < 0)
-			stage_fail("setpriority");
-		while (set_mm_limits(getuid(), max--) == 0)
-			continue;
-		stage_fail("set_mm_limits");
+	for (i = 0; i < args->counts[1]; i++) {
+		if (start_child() == 0) {
+			if (setpriority(PRIO_PROCESS, 0, 1) < 0)
+				stage_fail("setpriority");
+			/* Another may have set less already. */
+			for (;;)
+				set_mm_limits(getuid(), --*max);
+		}
 	}
 	stage_hold_private(args->size);
 	stage_wait(2);
@@ -1031,7 +1035,7 @@ const struct way ways[] = {
 	{ "threads", "nns", attack_threads },
 	{ "starved", "nns", attack_starved },
 	{ "sets", "nns", attack_sets },
-	{ "lowers", "ns", attack_lowers },
+	{ "lowers", "nns", attack_lowers },
 	{ "calls", "ns", attack_calls },
 	{ "subuids", "uns", attack_subuids },
 	{ "remote", "s", attack_remote },
