@@ -10,6 +10,7 @@ extern unsigned long volatile jiffies;
 #define time_after(a, b) (typecheck(unsigned long, a) && typecheck(unsigned long, b) && \
 	((long)(b) - (long)(a) < 0))
 #define time_before(a, b) time_after(b, a)
+#define time_before_eq(a, b) (!time_after(a, b))
 extern unsigned long msecs_to_jiffies(const unsigned int m);
 
 #endif
