@@ -107,13 +107,13 @@ def boot_tests(
 ) -> tuple[Check, ...]:
     """Return the tests that boot the target's kernel, for guests side by side.
 
-    `jobs` is the number of guests, as in pool.count_of(); by default there is one more than have
-    CPUs of their own, because many tests build or wait. The tests of one file run on the same
-    guest. `files` are the only files of tests to run, as boot_test_file() takes them; without any,
-    all run but those in `without`. Raise UsageError for a wrong number or file.
+    `jobs` is the number of guests, as in pool.count_of(); the tests of one file run on the same
+    guest. `files` are the only files of tests to run, as boot_test_file()
+    takes them; without any, all run but those in `without`. Raise UsageError for a wrong number or
+    file.
     """
     chosen = list(dict.fromkeys(boot_test_file(name) for name in files))
-    count = count_of(jobs, target, len(chosen or boot_test_files()), more=1)
+    count = count_of(jobs, target, len(chosen or boot_test_files()))
     words = [
         "pytest",
         *(chosen or [BOOT_TESTS.relative_to(REPO).as_posix()]),

@@ -13,7 +13,7 @@ from fakekernel import make_repository
 from harness.core.boot_tests import boot_test_file
 from harness.core.errors import InfrastructureError, UsageError, VerdictError
 from harness.core.paths import REPO
-from harness.jobs import checks, pool
+from harness.jobs import checks
 from harness.jobs.checks import Check
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
@@ -93,20 +93,6 @@ def test_boot_tests_side_by_side(jobs: str, name: str, words: list[str]) -> None
     (check,) = checks.boot_tests(LINUX_6_1.checking_itself(), jobs)
     assert "on the kernel that checks itself" in check.name
     assert "--debug-kernel" in check.argv()
-
-
-def test_one_more_guest_of_boot_tests_than_have_cpus_of_their_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(pool, "usable_cpus", lambda: 2)
-    monkeypatch.setattr(pool, "_free_memory", lambda: 64 << 30)
-    (check,) = checks.boot_tests(LINUX_6_1)
-    assert check.name == "boot tests, 2 guests"
-    (check,) = checks.boot_tests(LINUX_6_1, files=["slots"])
-    assert check.name == "boot tests in test_slots.py"
-    monkeypatch.setattr(pool, "_free_memory", lambda: 2 << 30)
-    (check,) = checks.boot_tests(LINUX_6_1)
-    assert check.name == "boot tests"
 
 
 def test_boot_tests_of_a_kernel_by_clang() -> None:

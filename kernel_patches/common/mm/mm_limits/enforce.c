@@ -141,6 +141,9 @@ static bool mm_limits_round(struct mm_limit *limit, const char *name,
 	struct mm_limits_victim victim;
 	bool again = false;
 
+	/* Killed while it waited for the mutex: it comes to its end first. */
+	if (fatal_signal_pending(current))
+		return true;
 	if (!mm_limits_choose(limit, name, &choice))
 		return false;
 	switch (mm_limits_look(limit, &choice, &victim)) {
