@@ -241,6 +241,7 @@ def workers_time(device: Device) -> float:
     """Return how many seconds of CPU time all workers of the kernel have had."""
     said = device.shell("cat /proc/[0-9]*/stat", check=False).output
     found = re.findall(r"^\d+ \(kworker/.*\) \S(?: \S+){10} (\d+) (\d+) ", said, re.M)
+    assert found
     return sum(int(user) + int(system) for user, system in found) / USER_HZ
 
 
