@@ -227,11 +227,11 @@ def test_who_sets_its_own_limit_all_the_time_keeps_no_worker_busy(
 
 
 def test_who_lowers_its_limit_all_the_time_is_killed_all_the_same(room: Device) -> None:
-    mib = 90
+    mib = 32
     set_limit(room, APP, mib)
     log = Log(room)
     # With so many processes a look takes longer than a call.
-    with play(room, "lowers", 200, 4, mib * MIB, program="attack", user=APP) as scene:
+    with play(room, "lowers", 80, 4, mib * MIB, program="attack", user=APP) as scene:
         scene.go_on()
         assert first_record(log).pid == scene.pid
         scene.killed()

@@ -450,6 +450,29 @@ def test_ranges_do_not_cut_each_other(device: Device) -> None:
     write(device, "uid=30000-30001 max=40M")
 
 
+def stops(device: Device) -> int:
+    """Return how often all CPUs of the guest were stopped, as for a change of the kernel's code."""
+    lines = device.shell(
+        "for comm in /proc/[0-9]*/comm; do"
+        " read -r name < $comm 2> /dev/null && case $name in"
+        " migration/*) grep ^voluntary ${comm%comm}status;; esac; done; true"
+    ).output.splitlines()
+    assert lines
+    return sum(int(line.split()[1]) for line in lines)
+
+
+def test_nothing_to_take_away_stops_no_cpu(device: Device) -> None:
+    """The kernel's code changes with the first limit that comes, and with the last that goes."""
+    writes = 100
+    before = stops(device)
+    device.shell(
+        f"for uid in $(busybox seq 20000 {20000 + writes // 2 - 1}); do"
+        f" echo uid=$uid max=none > {PROC}; echo uid=$uid-$uid max=none > {PROC};"
+        " done"
+    )
+    assert stops(device) - before < writes
+
+
 def test_limits_of_both_kinds_leave_no_trace(device: Device) -> None:
     """Of 64 or more adopted users, the next adoption removes those that have no memory left."""
     write(device, "uid=10000-19999 max=40M")

@@ -528,6 +528,11 @@ static void mm_limits_settle_all(void)
 	rcu_read_unlock();
 }
 
+static bool mm_limits_gives_limit(const struct mm_limits_settings *set)
+{
+	return set->given & MM_LIMITS_MAX && set->max != ULONG_MAX;
+}
+
 /**
  * mm_limits_apply - change what is set of a user's limit, or remove it
  * @uid:	a valid uid that is not root's
@@ -544,6 +549,7 @@ static void mm_limits_settle_all(void)
  */
 int mm_limits_apply(kuid_t uid, const struct mm_limits_settings *set, bool privileged)
 {
+	bool adds = mm_limits_gives_limit(set);
 	struct mm_limit *fresh, *limit;
 	unsigned int removed = 0;
 	int ret;
@@ -559,16 +565,18 @@ int mm_limits_apply(kuid_t uid, const struct mm_limits_settings *set, bool privi
 	/*
 	 * Counted before the entry can be found and after it cannot, and never
 	 * under a lock: switching the branch takes locks of its own, under
-	 * which memory is allocated.
+	 * which memory is allocated. It stops all CPUs, for each place in the code:
+	 * not where there can be no new entry.
 	 */
-	mm_limits_key_inc(&mm_limits_key);
+	if (adds)
+		mm_limits_key_inc(&mm_limits_key);
 	mutex_lock(&my_mm_limits.lock);
 	ret = mm_limits_change(uid, set, privileged, &fresh, &removed);
 	mutex_unlock(&my_mm_limits.lock);
 	/* Where there is another entry, or one less. */
 	if (ret >= 0 && (!fresh || removed))
 		mm_limits_settle_all();
-	if (fresh)
+	if (adds && fresh)
 		removed++;
 	kfree(fresh);
 	while (removed--)
@@ -703,17 +711,19 @@ static int mm_limits_change_range(uid_t first, uid_t last, const struct mm_limit
  */
 int mm_limits_apply_range(uid_t first, uid_t last, const struct mm_limits_settings *set)
 {
+	bool adds = mm_limits_gives_limit(set);
 	int change = 0;
 	int ret;
 
 	/* As in mm_limits_apply(): counted before, and not under the lock. */
-	mm_limits_key_inc(&mm_limits_key);
+	if (adds)
+		mm_limits_key_inc(&mm_limits_key);
 	mutex_lock(&my_mm_limits.lock);
 	ret = mm_limits_change_range(first, last, set, &change);
 	mutex_unlock(&my_mm_limits.lock);
 	if (!ret)
 		mm_limits_settle_all();
-	if (change < 1)
+	if (adds && !change)
 		mm_limits_key_dec(&mm_limits_key);
 	if (change < 0)
 		mm_limits_key_dec(&mm_limits_key);
