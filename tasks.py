@@ -756,9 +756,10 @@ def boot_test(
 def test(ctx: Context) -> None:
     """Run lint, all tests and bench --quick, as .ci/run does."""
     from harness.bench import run as benchmark
-    from harness.jobs import checks, cli
+    from harness.jobs import ahead, checks, cli
 
     ws, target = _workspace(ctx), _target(ctx, "linux-6.1")
     boot_tests = checks.boot_tests(target, without=checks.LONG_BOOT_TESTS)
-    checks.run(ws, checks.LINT, checks.UNIT_TESTS, checks.BROWSER_TESTS, boot_tests)
+    with ahead.kernels_ahead(ws, target):
+        checks.run(ws, checks.LINT, checks.UNIT_TESTS, checks.BROWSER_TESTS, boot_tests)
     cli.finish(benchmark.run(ws, target, quick=True, results=_results(ctx)))

@@ -37,6 +37,7 @@ from harness.core import typed_json
 from harness.core.cache import KEY_LENGTH, file_sha256
 from harness.core.environment import environment_of
 from harness.core.errors import CommandError, DownloadError, SourceError, UsageError
+from harness.core.niceness import keep_nice
 from harness.core.process import end_group, require, run
 from harness.targets.model import DebianSource, Target
 from harness.ui.progress import Phase
@@ -324,6 +325,7 @@ def _plain_stream(archive: Path) -> Iterator[IO[bytes]]:
             stderr=said,
             start_new_session=True,
         )
+        keep_nice(process.pid)
         assert process.stdout is not None
         try:
             yield process.stdout

@@ -33,6 +33,7 @@ from harness.core.errors import (
     ToolMissingError,
 )
 from harness.core.lifetime import check_stopped
+from harness.core.niceness import keep_nice
 from harness.core.text import last_lines
 from harness.core.tools import is_foreign, package_of
 
@@ -212,7 +213,7 @@ def _start(words: tuple[str, ...], options: RunOptions, name: str) -> subprocess
     """Start the program; an error says why it cannot be started."""
     cwd = options.cwd
     try:
-        return subprocess.Popen(
+        started = subprocess.Popen(
             words,
             cwd=cwd,
             env=environment_of(words[0], options.env),
@@ -225,6 +226,8 @@ def _start(words: tuple[str, ...], options: RunOptions, name: str) -> subprocess
         if cwd is not None and not cwd.is_dir():
             raise
         raise _not_started(words[0], name, failed) from failed
+    keep_nice(started.pid)
+    return started
 
 
 def _not_started(tool: str, name: str, failed: OSError) -> InfrastructureError:

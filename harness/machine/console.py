@@ -24,6 +24,7 @@ import pexpect
 from harness.core.environment import environment_of
 from harness.core.errors import BootError, DeviceError, HarnessError, InfrastructureError
 from harness.core.lifetime import Health, bound_to_us
+from harness.core.niceness import keep_nice
 from harness.core.patience import AFTERWARDS, NOTICEABLE
 from harness.kernel_output.records import kernel_line
 from harness.kernel_output.troubles import trouble_in
@@ -120,6 +121,7 @@ class Console:
                 use_poll=True,
                 dimensions=(50, 500),
             )
+        keep_nice(self.pid)
         health.clock.follow(self.pid)
         self._reader = threading.Thread(target=self._read_all, name="console", daemon=True)
         health.listen(self._wake)

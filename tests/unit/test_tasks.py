@@ -29,6 +29,7 @@ from harness.core.cache import Cache
 from harness.core.errors import UsageError
 from harness.core.paths import REPO, RESULTS
 from harness.jobs import (
+    ahead,
     bisect,
     boot,
     checks,
@@ -425,8 +426,10 @@ def test_what_does_not_boot_is_not_stopped_by_the_emulator(
 @pytest.mark.parametrize("status", [0, 1])
 def test_test_is_everything_in_order(jobs: Jobs, status: int) -> None:
     checked, measured = jobs.of(checks), jobs.of(bench, returns=status)
+    built = jobs.of(ahead, "kernels_ahead", returns=nullcontext())
     with pytest.raises(StatusError) if status else nullcontext():
         tasks.test(context())
+    assert [given[0].name for given, _ in built] == ["linux-6.1"]
     ((groups, _),) = checked
     names = [check.name for group in groups for check in group]
     assert names[: len(checks.LINT)] == [check.name for check in checks.LINT]

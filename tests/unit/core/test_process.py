@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from harness.core.errors import (
     InfrastructureError,
     ToolMissingError,
 )
+from harness.core.paths import REPO
 
 # In seconds; on a busy host a program needs a longer one to begin before it is over.
 LIMITS = (0.2, 1.0, 5.0, 32.0)
@@ -52,6 +54,31 @@ def family(pid_file: Path, *, stubborn: bool = False) -> list[str]:
     trap = "trap '' TERM;" if stubborn else ""
     child = f"{trap} echo $$ >{pid_file}.new; mv {pid_file}.new {pid_file}; sleep 300; sleep 300"
     return sh(f"sh -c {shlex.quote(child)} & echo begun; wait; sleep 300")
+
+
+def as_nice(nice: int) -> str:
+    """A shell's command that ends when its session is that nice, or if none ever is."""
+    own = "/proc/$$/autogroup"
+    return f"until ! test -e {own} || grep -q ' nice {nice}$' {own}; do :; done"
+
+
+def test_a_program_of_a_nice_harness_is_nice_in_its_own_session() -> None:
+    # These tests may be nice, too.
+    nice = min(os.getpriority(os.PRIO_PROCESS, 0) + 5, 19)
+    program = (
+        f"import os; from harness.core import process; os.nice(5);"
+        f"process.run(['sh', '-c', {as_nice(nice)!r}])"
+    )
+    process.run([sys.executable, "-c", program], process.RunOptions(timeout=60, cwd=REPO))
+
+
+def test_who_stands_back_is_the_last_to_get_a_cpu() -> None:
+    program = (
+        "import os; from harness.core import niceness; niceness.stand_back();"
+        f"os.execvp('sh', ['sh', '-c', {as_nice(19)!r} + '; nice'])"
+    )
+    options = process.RunOptions(timeout=60, cwd=REPO)
+    assert process.run([sys.executable, "-c", program], options).output == "19\n"
 
 
 def test_status_and_output_of_both_streams() -> None:
