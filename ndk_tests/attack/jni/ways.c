@@ -29,17 +29,6 @@
 #define READ_END	0
 #define WRITE_END	1
 
-static pid_t start_child(void)
-{
-	pid_t pid = fork();
-
-	if (pid < 0)
-		stage_fail("fork");
-	if (pid == 0)
-		stage_bind();
-	return pid;
-}
-
 static void __attribute__((noreturn)) wait_for_ever(void)
 {
 	for (;;)
@@ -119,7 +108,7 @@ static void attack_pipe(const struct way_args *args, void (*use)(const int fds[2
 	stage_pipe(fds);
 	if (fcntl(fds[WRITE_END], F_SETPIPE_SZ, PIPE_SIZE) < 0)
 		stage_fail("F_SETPIPE_SZ");
-	child = start_child();
+	child = stage_child();
 	if (child == 0) {
 		stage_become(args->uid);
 		for (;;)
@@ -235,7 +224,7 @@ static void trace_one(const struct way_args *args, void (*hold)(const struct way
 	pid_t child;
 
 	stage_pipe(ready);
-	child = start_child();
+	child = stage_child();
 	if (child == 0) {
 		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
 			stage_fail("PTRACE_TRACEME");
@@ -312,7 +301,7 @@ static void attack_heir(const struct way_args *args)
 
 	stage_pipe(shared);
 	stage_pipe(ready);
-	owner = start_child();
+	owner = stage_child();
 	if (owner == 0) {
 		/* Whoever kills cannot give it back. */
 		char *memory = map_shared(args->size);
@@ -364,7 +353,7 @@ static void attack_kept(const struct way_args *args)
 	long done;
 
 	stage_pipe(go);
-	owner = start_child();
+	owner = stage_child();
 	if (owner == 0) {
 		int use = open(USE_MM, O_WRONLY);
 
@@ -434,7 +423,7 @@ static void start_holders(unsigned long count, unsigned long size)
 
 	stage_pipe(ready);
 	for (i = 0; i < count; i++) {
-		if (start_child() == 0) {
+		if (stage_child() == 0) {
 			stage_hold_private(size);
 			stage_tell(ready[WRITE_END], 1);
 			wait_for_ever();
@@ -532,7 +521,7 @@ static void attack_passes(const struct way_args *args)
 	stage_pipe(last);
 	/* It comes long behind this one in the list of the user's mms. */
 	start_holders(args->counts[0], page_size());
-	if (start_child() == 0)
+	if (stage_child() == 0)
 		take_in_turn(args->size, last[READ_END], first[WRITE_END]);
 	stage_tell(last[WRITE_END], 1);
 	if (!stage_hear(first[READ_END], 1))
@@ -675,7 +664,7 @@ static void attack_lowers(const struct way_args *args)
 	start_holders(args->counts[0], page_size());
 	stage_wait(1);
 	for (i = 0; i < args->counts[1]; i++) {
-		if (start_child() == 0) {
+		if (stage_child() == 0) {
 			if (setpriority(PRIO_PROCESS, 0, 1) < 0)
 				stage_fail("setpriority");
 			/* Another may have set less already. */
@@ -701,7 +690,7 @@ static void attack_starved(const struct way_args *args)
 
 	start_holders(args->counts[1], page_size());
 	for (i = 0; i < args->counts[0]; i++) {
-		if (start_child() == 0) {
+		if (stage_child() == 0) {
 			for (;;)
 				continue;
 		}
@@ -744,7 +733,7 @@ static void __attribute__((noreturn)) be_subuids(const struct way_args *args, in
 	if (!stage_hear(mapped, 1))
 		_exit(EXIT_UNEXPECTED);
 	for (i = 0; i < args->counts[0]; i++) {
-		if (start_child() == 0) {
+		if (stage_child() == 0) {
 			stage_become((uid_t)i);
 			stage_hold_private(args->size);
 			stage_tell(ready, 1);
@@ -761,7 +750,7 @@ static void attack_subuids(const struct way_args *args)
 
 	stage_pipe(ready);
 	stage_pipe(mapped);
-	child = start_child();
+	child = stage_child();
 	if (child == 0)
 		be_subuids(args, ready[WRITE_END], mapped[READ_END]);
 	if (!stage_hear(ready[READ_END], 1))
@@ -793,12 +782,12 @@ static void attack_calls(const struct way_args *args)
 	for (i = 0; i < args->counts[0]; i++) {
 		pid_t victim, killer;
 
-		victim = start_child();
+		victim = stage_child();
 		if (victim == 0)
 			call_without_end(args->size, ready[WRITE_END]);
 		if (!stage_hear(ready[READ_END], 1))
 			stage_fail("child");
-		killer = start_child();
+		killer = stage_child();
 		if (killer == 0) {
 			/* It stays the smaller one. */
 			stage_hold_private(args->size / 4 * 3);
@@ -824,7 +813,7 @@ static void attack_remote(const struct way_args *args)
 	int fd;
 
 	*from = 1;
-	owner = start_child();
+	owner = stage_child();
 	if (owner == 0) {
 		while (!*begun)
 			sched_yield();
@@ -918,7 +907,7 @@ static void attack_robust(const struct way_args *args)
 	}
 	stage_pipe(go);
 	for (i = 0; i < args->counts[0]; i++)
-		if (start_child() == 0)
+		if (stage_child() == 0)
 			end_robustly(entries, futexes, go[READ_END]);
 	stage_wait(1);
 	stage_tell(go[WRITE_END], args->counts[0]);
@@ -946,7 +935,7 @@ static void attack_ring(const struct way_args *args)
 
 	if (fd < 0 || setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &ring, sizeof(ring)) < 0)
 		stage_fail("ring");
-	if (start_child() == 0) {
+	if (stage_child() == 0) {
 		stage_become(args->uid);
 		if (mmap(NULL, args->size, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED)
 			stage_fail("mmap");

@@ -286,24 +286,13 @@ static void __attribute__((noreturn)) play_thread_across(const struct who_args *
 /* Each child's memory is the process's own once more. */
 static void __attribute__((noreturn)) play_forks(const struct who_args *args)
 {
-	pid_t elder = stage_pid();
 	unsigned long i;
 
 	stage_say_process();
 	stage_hold(args->size);
-	for (i = 1; i < args->count; i++) {
-		pid_t pid = fork();
-
-		if (pid < 0)
-			stage_fail("fork");
-		if (pid == 0) {
-			stage_bind();
-			/* Its parent can have been killed before. */
-			if (getppid() == elder)
-				wait_for_ever(NULL);
-			_exit(EXIT_EXPECTED);
-		}
-	}
+	for (i = 1; i < args->count; i++)
+		if (stage_child() == 0)
+			wait_for_ever(NULL);
 	stage_wait(1);
 	_exit(EXIT_EXPECTED);
 }

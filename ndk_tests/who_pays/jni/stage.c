@@ -146,6 +146,22 @@ void stage_bind(void)
 		stage_fail("prctl");
 }
 
+pid_t stage_child(void)
+{
+	pid_t elder = stage_pid();
+	pid_t pid = fork();
+
+	if (pid < 0)
+		stage_fail("fork");
+	if (pid == 0) {
+		stage_bind();
+		/* It can have been killed before. */
+		if (getppid() != elder)
+			_exit(EXIT_EXPECTED);
+	}
+	return pid;
+}
+
 void stage_set_uids(uid_t real, uid_t effective, uid_t saved)
 {
 	if (set_thread_uids(real, effective, saved) < 0)

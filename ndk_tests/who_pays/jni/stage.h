@@ -60,6 +60,9 @@ void stage_fold(void);
 /* From now on the process dies with its parent. */
 void stage_bind(void);
 
+/* A fork() whose child dies with its parent. */
+pid_t stage_child(void);
+
 /* Changes the uids of the calling thread alone, and says so. It is bound then. */
 void stage_set_uids(uid_t real, uid_t effective, uid_t saved);
 
