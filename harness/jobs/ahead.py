@@ -7,10 +7,11 @@ hour; most checks, and most guests, leave one of two CPUs idle.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from harness.build import kernel as kernels
 from harness.core import process
@@ -35,23 +36,26 @@ def kernels_ahead(ws: Workspace, target: Target) -> Iterator[None]:
     only: it comes again where the kernel is needed.
     """
     stop = threading.Event()
-
-    def work() -> None:
-        options = process.RunOptions(cwd=REPO, grace=_GRACE_SECONDS)
-        words = (sys.executable, "-m", __name__, target.name)
-        with stopped_by(stop):
-            try:
-                process.run(words, options, log=ws.logs / "kernels-ahead.log", check=False)
-            except HarnessError:
-                return
-
-    thread = threading.Thread(target=work, name="kernels-ahead")
-    thread.start()
+    thread = threading.Thread(
+        target=_run, args=(ws, target, stop), name="kernels-ahead", daemon=True
+    )
     try:
+        thread.start()
         yield
     finally:
         stop.set()
-        thread.join()
+        if thread.is_alive():
+            thread.join()
+
+
+def _run(ws: Workspace, target: Target, stop: threading.Event) -> None:
+    log = ws.logs / "kernels-ahead.log"
+    # It ends itself, and what it has started, also if we are killed.
+    words = ("setpriv", "--pdeathsig", "TERM", sys.executable, "-m", __name__)
+    options = process.RunOptions(cwd=REPO, env=os.environ, grace=_GRACE_SECONDS)
+    with stopped_by(stop), suppress(HarnessError, OSError):
+        log.unlink(missing_ok=True)
+        process.run((*words, target.name, target.toolchain), options, log=log, check=False)
 
 
 def build(ws: Workspace, target: Target) -> None:
@@ -60,10 +64,10 @@ def build(ws: Workspace, target: Target) -> None:
         kernels.build(ws, variant)
 
 
-def main(name: str) -> int:
+def main(name: str, toolchain: str) -> int:
     """Build the kernels of the target called `name`; return the exit status."""
     stand_back()
-    return cli.guarded(lambda: build(Workspace(), get_target(name)))
+    return cli.guarded(lambda: build(Workspace(), get_target(name).with_toolchain(toolchain)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -39,7 +42,37 @@ def test_it_ends_with_the_context(
         wait_for(pid_file)
         building = psutil.Process(int(pid_file.read_text()))
     assert not building.is_running()
-    assert (tmp_path / "words").read_text() == "-m harness.jobs.ahead linux-6.1\n"
+    assert (tmp_path / "words").read_text() == "-m harness.jobs.ahead linux-6.1 gnu\n"
+
+
+def test_it_ends_if_the_harness_is_killed(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    python = script(
+        tmp_path / "python", f"echo $$ >{pid_file}.new; mv {pid_file}.new {pid_file}; sleep 300"
+    )
+    program = (
+        f"import sys, time; sys.executable = {str(python)!r}\n"
+        "from harness.jobs import ahead; from harness.targets.linux_6_1 import LINUX_6_1\n"
+        "from harness.ui.workspace import Workspace\n"
+        "with ahead.kernels_ahead(Workspace(), LINUX_6_1): time.sleep(300)"
+    )
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", program], cwd=REPO, env=env) as harness:
+        wait_for(pid_file)
+        building = psutil.Process(int(pid_file.read_text()))
+        harness.kill()
+    building.wait(60)
+
+
+def test_an_interrupt_as_it_starts_leaves_nothing_behind(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(KeyboardInterrupt), ahead.kernels_ahead(ws, LINUX_6_1):
+        pass
 
 
 @pytest.mark.parametrize("python", ["false", "none"])
@@ -60,14 +93,14 @@ def test_an_error_is_a_status(
 
     monkeypatch.setattr(ahead, "stand_back", lambda: None)
     monkeypatch.setattr(ahead, "build", build)
-    assert ahead.main("linux-6.1") == EXIT_INFRASTRUCTURE
+    assert ahead.main("linux-6.1", "gnu") == EXIT_INFRASTRUCTURE
     assert "no such thing" in capsys.readouterr().err
 
 
 def test_it_starts_as_a_program(tmp_path: Path) -> None:
     """With a target that does not exist, so that nothing is built."""
     done = process.run(
-        [sys.executable, "-m", "harness.jobs.ahead", "linux-0.1"],
+        [sys.executable, "-m", "harness.jobs.ahead", "linux-0.1", "gnu"],
         process.RunOptions(cwd=REPO, env={"XDG_CACHE_HOME": str(tmp_path)}),
         check=False,
     )
