@@ -320,6 +320,10 @@ class Scene:
         """Lead to the next step, and wait until it is reached."""
         if self._step > 0:
             self._send_line()
+        self.reach_step()
+
+    def reach_step(self) -> None:
+        """Wait until the next step is reached, to which somebody else leads."""
         self._step += 1
         self._running.wait_line(f"waiting: step={self._step}", SECONDS)
 

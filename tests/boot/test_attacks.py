@@ -18,6 +18,7 @@ from device_work import (
     FREE,
     GIVEN_UP,
     KILLED,
+    LINES,
     MIB,
     MORE_SHARERS,
     PAGE,
@@ -38,12 +39,14 @@ from device_work import (
     in_time,
     last_time,
     play,
+    reaction,
     rss,
     set_limit,
     storm,
 )
 
 from harness.build.modules import ModuleBuild
+from harness.core.errors import DeviceError
 from harness.kernel_output.klog import Allowed
 from harness.machine.adb import Device
 from harness.scenarios.run import DEVICE_FOLDER, parse_limits
@@ -281,9 +284,9 @@ def test_one_call_that_tries_again_takes_no_more(room: Device, sticking: Stickin
     in_time(lambda: populates(room, sticking))
 
 
-def anonymous(device: Device, pid: int) -> int:
-    """Return the number of a process's pages that are of no file."""
-    _, resident, shared, *_ = map(int, device.read_file(f"/proc/{pid}/statm").split())
+def anonymous(statm: str) -> int:
+    """Return the number of pages that are of no file, by a process's line in /proc."""
+    _, resident, shared, *_ = map(int, statm.split())
     return resident - shared
 
 
@@ -296,16 +299,21 @@ def populates(room: Device, sticking: Sticking) -> None:
     with (
         sticking() as stuck,
         play(room, "populate", size, program="attack", user=APP) as scene,
+        reaction(room, stuck.pid, f"cat /proc/{scene.pid}/statm; echo > {LINES}") as reacting,
         climber(room, APP),
     ):
-        assert first_record(log).pid == stuck.pid
-        before = anonymous(room, scene.pid)
-        scene.next_step()
-        taken = anonymous(room, scene.pid) - before
-        if log.said(GIVEN_UP):
-            raise TooLateError
+        try:
+            scene.reach_step()
+            after = room.read_file(f"/proc/{scene.pid}/statm")
+        except DeviceError:
+            if log.said(GIVEN_UP):
+                raise TooLateError from None
+            raise
+        before = re.search(r"^[\d ]+$", reacting.over(log), re.MULTILINE)
+        assert before
+        assert log.records[0].pid == stuck.pid
         # In the call, and what the program needs around it.
-        assert taken <= 2 * FAULTS
+        assert anonymous(after) - anonymous(before[0]) <= 2 * FAULTS
         scene.end()
 
 

@@ -450,6 +450,20 @@ def test_ranges_do_not_cut_each_other(device: Device) -> None:
     write(device, "uid=30000-30001 max=40M")
 
 
+@pytest.mark.parametrize("by_root", [False, True], ids=["range", "range and root"])
+def test_what_is_not_given_any_more_goes_also_from_who_has_its_own_limit(
+    device: Device, by_root: bool
+) -> None:
+    more = "grace=5 policy=runtime dry_run=1"
+    write(device, f"uid=10000-19999 max=40M {'' if by_root else more}")
+    if by_root:
+        write(device, f"uid={APP} max=40M {more}")
+    device.shell(f"{SET_LIMIT} {APP} {20 * MIB}", user=APP)
+    assert settings(device, APP) == (20 * MIB, 5, "runtime", True)
+    write(device, f"uid={APP} max=none" if by_root else "uid=10000-19999 max=40M")
+    assert settings(device, APP) == (20 * MIB, 0, "", False)
+
+
 def stops(device: Device) -> int:
     """Return how often all CPUs of the guest were stopped, as for a change of the kernel's code."""
     lines = device.shell(

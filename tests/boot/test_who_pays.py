@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 
 import pytest
-from device_work import APP, MIB, OTHER, PAGE, Log, Scene, entry_of, play
+from device_work import APP, MIB, OTHER, PAGE, PROC, Log, Scene, entry_of, play
 
 from harness.kernel_output.records import KillRecord
 from harness.machine.adb import Device
@@ -138,6 +138,17 @@ def test_the_oldest_user_of_an_mm_pays_and_then_the_next(limited: Device) -> Non
         scene.next_step()
         assert_pays(limited, OTHER, younger, threads=2)
         assert rss(limited, APP) == 0
+        scene.end()
+
+
+def test_whoever_comes_to_pay_gets_the_limit_of_its_range(device: Device) -> None:
+    device.shell(f"echo uid=10000-19999 max={4 * SIZE} > {PROC}")
+    with play(device, "clone-vm-across", APP, OTHER, SIZE) as scene:
+        younger, elder = scene.processes
+        assert_pays(device, APP, elder, threads=2)
+        scene.next_step()
+        assert_pays(device, OTHER, younger, threads=2)
+        assert rss(device, APP) == 0
         scene.end()
 
 

@@ -528,10 +528,14 @@ void mm_limits_settle_for_good(struct mm_struct *mm, struct task_struct *p)
 {
 	kuid_t uid = mm_limits_settle(mm);
 
-	if (!uid_eq(uid, GLOBAL_ROOT_UID) && mm_limits_adopt(uid))
-		mm_limits_settle(mm);
-	else if (!uid_eq(uid, GLOBAL_ROOT_UID))
-		mm_limits_hold(p);
+	/* Another user's adoption may remove an entry that nothing counts for yet. */
+	while (!uid_eq(uid, GLOBAL_ROOT_UID)) {
+		if (!mm_limits_adopt(uid)) {
+			mm_limits_hold(p);
+			break;
+		}
+		uid = mm_limits_settle(mm);
+	}
 }
 
 /**
@@ -638,7 +642,7 @@ void mm_limits_join(struct task_struct *p, struct mm_struct *mm)
  *
  * What nobody uses any more is as good as free.
  *
- * Context: process context.
+ * Context: process context, may sleep.
  */
 void mm_limits_leave(struct mm_struct *mm)
 {
@@ -677,7 +681,7 @@ void mm_limits_leave(struct mm_struct *mm)
 	}
 	spin_unlock(&mm->mm_limits_lock);
 	if (owned && mm_limits_key_enabled(&mm_limits_key))
-		mm_limits_settle(mm);
+		mm_limits_settle_for_good(mm, current);
 }
 
 /**

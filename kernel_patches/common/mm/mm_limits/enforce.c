@@ -416,6 +416,9 @@ static void mm_limits_enforce_at_once(struct mm_limit *limit)
 		more = mm_limits_round(limit, NULL, MM_LIMITS_BY_ALLOC, &killed);
 		mutex_unlock(&limit->mutex);
 	}
+	/* Others change what is looked at all the time: every page counts until it is decided. */
+	if (more && rounds > MM_LIMITS_ROUNDS)
+		mm_limits_expect_victim(limit);
 	/* If it has killed itself, others are not to wait until somebody polls. */
 	if (more && rounds)
 		mm_limits_queue_look(limit);

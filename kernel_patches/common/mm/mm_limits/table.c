@@ -22,10 +22,8 @@
 #define MM_LIMITS_SAYS			10
 #define MM_LIMITS_SAYS_INTERVAL		(5 * HZ)
 
-/* As many buckets as slots, within reason: a look-up is one short chain. */
-#define MM_LIMITS_HASH_BITS				\
-	(CONFIG_MM_LIMITS_SLOTS <= 16 ? 4 :		\
-	 CONFIG_MM_LIMITS_SLOTS <= 256 ? 8 : 12)
+/* As many buckets as slots, within reason, and some for users of ranges: a chain is short. */
+#define MM_LIMITS_HASH_BITS	(CONFIG_MM_LIMITS_SLOTS <= 256 ? 8 : 12)
 
 /* The entries by uid; readers hold rcu_read_lock(). */
 static struct hlist_head mm_limits_hash[1 << MM_LIMITS_HASH_BITS];
@@ -691,6 +689,8 @@ static int mm_limits_change_range(uid_t first, uid_t last, const struct mm_limit
 			.last = last,
 			.set = *set,
 		};
+		/* What is not named goes, also from who has lowered what it was given. */
+		mm_limits_ranges[place].set.given = mm_limits_nothing.given;
 	}
 	WRITE_ONCE(mm_limits_range_count, mm_limits_range_count + *change);
 	mm_limits_disown(first, last);
