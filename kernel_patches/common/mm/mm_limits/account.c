@@ -96,7 +96,7 @@ bool mm_limits_is_due(struct mm_limit *limit)
 
 /**
  * mm_limits_hold - have a task come by before it goes on
- * @p:	current, or a child that has not run yet
+ * @p:	the task
  *
  * At its next fault, and before it returns to user space. Context: any.
  */
@@ -105,6 +105,20 @@ void mm_limits_hold(struct task_struct *p)
 	p->mm_limits_due = true;
 	mm_limits_fold_soon(p);
 	set_tsk_thread_flag(p, TIF_NOTIFY_RESUME);
+}
+
+/**
+ * mm_limits_hold_all - the same for all that use an mm
+ * @mm:	the mm
+ *
+ * Context: its lock is held.
+ */
+void mm_limits_hold_all(struct mm_struct *mm)
+{
+	struct task_struct *t;
+
+	list_for_each_entry(t, &mm->mm_limits_tasks, mm_limits_node)
+		mm_limits_hold(t);
 }
 
 /*
@@ -518,20 +532,21 @@ kuid_t mm_limits_settle(struct mm_struct *mm)
 
 /**
  * mm_limits_settle_for_good - the same, with an entry from a range
- * @mm:	the mm
- * @p:	a task that uses it: where there is no memory for an entry, it tries again before
- *	it goes on
+ * @mm:	the mm: where there is no memory for an entry, whoever uses it tries again before it
+ *	goes on
  *
  * Context: process context, may sleep.
  */
-void mm_limits_settle_for_good(struct mm_struct *mm, struct task_struct *p)
+void mm_limits_settle_for_good(struct mm_struct *mm)
 {
 	kuid_t uid = mm_limits_settle(mm);
 
 	/* Another user's adoption may remove an entry that nothing counts for yet. */
 	while (!uid_eq(uid, GLOBAL_ROOT_UID)) {
 		if (!mm_limits_adopt(uid)) {
-			mm_limits_hold(p);
+			spin_lock(&mm->mm_limits_lock);
+			mm_limits_hold_all(mm);
+			spin_unlock(&mm->mm_limits_lock);
 			break;
 		}
 		uid = mm_limits_settle(mm);
@@ -633,7 +648,7 @@ void mm_limits_join(struct task_struct *p, struct mm_struct *mm)
 	if (late)
 		mm_limits_send_sigkill(p);
 	if (mm_limits_key_enabled(&mm_limits_key) && first && !mm_limits_is_settled(mm))
-		mm_limits_settle_for_good(mm, p);
+		mm_limits_settle_for_good(mm);
 }
 
 /**
@@ -681,7 +696,7 @@ void mm_limits_leave(struct mm_struct *mm)
 	}
 	spin_unlock(&mm->mm_limits_lock);
 	if (owned && mm_limits_key_enabled(&mm_limits_key))
-		mm_limits_settle_for_good(mm, current);
+		mm_limits_settle_for_good(mm);
 }
 
 /**
@@ -790,5 +805,5 @@ void __mm_limits_cred(const struct cred *old, const struct cred *new)
 	bool same = uid_eq(old->uid, new->uid) && mm_limits_user_ns(old) == mm_limits_user_ns(new);
 
 	if (!same && current->mm && !(current->flags & PF_KTHREAD))
-		mm_limits_settle_for_good(current->mm, current);
+		mm_limits_settle_for_good(current->mm);
 }

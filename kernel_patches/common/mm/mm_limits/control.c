@@ -5,10 +5,10 @@
  *	uid=10070 max=100M grace=5 policy=runtime dry_run=0
  *	uid=10000-19999 max=64M
  *
- * What is not named stays as it is. A range of users gives a limit to each of
- * them that has none of its own. max=none removes, policy=- goes back to the
- * current one. Numbers are decimal. A write is one line, and does all that it
- * says or nothing.
+ * What is not named stays as it is, but a line for a range sets all there is of
+ * it. A range of users gives a limit to each of them that has none of its own.
+ * max=none removes, policy=- goes back to the current one. Numbers are decimal. A
+ * write is one line, and does all that it says or nothing.
  */
 #include <linux/capability.h>
 #include <linux/cred.h>

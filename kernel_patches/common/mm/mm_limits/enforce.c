@@ -178,7 +178,7 @@ static bool mm_limits_round(struct mm_limit *limit, const char *name,
 static bool mm_limits_is_needed(struct mm_limit *limit, enum mm_limits_trigger trigger)
 {
 	return trigger != MM_LIMITS_BY_ALLOC || mm_limits_is_due(limit) ||
-	       (!current->mm && READ_ONCE(limit->waits));
+	       (!current->mm && (READ_ONCE(limit->waits) || READ_ONCE(limit->crowded)));
 }
 
 /**
@@ -537,7 +537,7 @@ void __mm_limits_resume(void)
 	current->mm_limits_faults = 0;
 	if (!current->mm)
 		return;
-	mm_limits_settle_for_good(current->mm, current);
+	mm_limits_settle_for_good(current->mm);
 	/* There was no memory for an entry: it does not go on without one. */
 	if (current->mm_limits_due)
 		schedule_timeout_killable(msecs_to_jiffies(MM_LIMITS_POLL_MS));

@@ -288,11 +288,12 @@ long mm_limits_held_back(struct task_struct *t);
 long mm_limits_sum(struct mm_limit *limit);
 bool mm_limits_is_due(struct mm_limit *limit);
 void mm_limits_hold(struct task_struct *p);
+void mm_limits_hold_all(struct mm_struct *mm);
 void mm_limits_hold_back(void);
 void mm_limits_credit(struct mm_struct *mm, unsigned long dying);
 kuid_t mm_limits_payer(struct task_struct *p);
 kuid_t mm_limits_settle(struct mm_struct *mm);
-void mm_limits_settle_for_good(struct mm_struct *mm, struct task_struct *p);
+void mm_limits_settle_for_good(struct mm_struct *mm);
 struct mm_limit *mm_limits_of(struct mm_struct *mm);
 
 /* look.c */

@@ -165,11 +165,8 @@ static struct task_struct *mm_limits_next_user(struct mm_struct *mm, struct task
  */
 static void mm_limits_doom(struct mm_struct *mm)
 {
-	struct task_struct *t;
-
 	spin_lock(&mm->mm_limits_lock);
-	list_for_each_entry(t, &mm->mm_limits_tasks, mm_limits_node)
-		mm_limits_hold(t);
+	mm_limits_hold_all(mm);
 	mm->mm_limits_doomed = true;
 	if (!mm->mm_limits_dying)
 		mm_limits_credit(mm, jiffies | MM_LIMITS_STAMPED);

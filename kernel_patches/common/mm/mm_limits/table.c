@@ -430,7 +430,9 @@ static void mm_limits_sweep(void)
  */
 bool mm_limits_adopt(kuid_t uid)
 {
-	struct mm_limit *limit = mm_limits_alloc_entry(uid, GFP_KERNEL);
+	/* Who ends does not wait for memory: others may wait for its own. */
+	gfp_t gfp = current->mm ? GFP_KERNEL : GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN;
+	struct mm_limit *limit = mm_limits_alloc_entry(uid, gfp);
 	const struct mm_limits_range *range;
 
 	if (!limit)
