@@ -118,8 +118,18 @@ def target(plain: Target, request: pytest.FixtureRequest) -> Target:
     return plain.checking_itself() if request.config.getoption("--debug-kernel") else plain
 
 
+def _has_other_kernels(item: pytest.Item) -> bool:
+    module = item.getparent(pytest.Module)
+    return module is not None and getattr(module.obj, "OTHER_KERNELS", False)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip, with the reason, each test that needs what the kernel lacks."""
+    """Skip, with the reason, each test that needs what the kernel lacks.
+
+    Those of a file that says `OTHER_KERNELS = True` come last: `./inv test` builds the debug kernel
+    and the stock one meanwhile (harness/jobs/ahead.py).
+    """
+    items.sort(key=_has_other_kernels)
     lacks = plain_target(config).lacks
     for item in items:
         for mark in item.iter_markers("needs"):

@@ -29,6 +29,7 @@ from harness.scenarios.run import DEVICE_FOLDER
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
+OTHER_KERNELS = True
 ENOMEM = 12
 DEBUGFS = "/sys/kernel/debug"
 LONG = 900.0

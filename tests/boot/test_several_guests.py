@@ -26,6 +26,8 @@ from harness.scenarios.script import watch_command
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
+OTHER_KERNELS = True
+
 
 def read(results: Path, name: str) -> Any:
     return json.loads((results / LATEST / name).read_text())
