@@ -69,8 +69,9 @@ def nicer_by(value: int) -> int:
 
 def test_a_program_of_a_nice_harness_is_nice_in_its_own_session() -> None:
     program = (
-        f"import os; from harness.core import process; os.nice(5);"
-        f"process.run(['sh', '-c', {as_nice(nicer_by(5))!r}])"
+        "import os; from harness.core import process; os.nice(5);"
+        # It ends what it has started.
+        f"process.run(['sh', '-c', {as_nice(nicer_by(5))!r}], process.RunOptions(timeout=30))"
     )
     process.run([sys.executable, "-c", program], process.RunOptions(timeout=60, cwd=REPO))
 
