@@ -164,7 +164,8 @@ def serve_first(device: Device) -> Iterator[Callable[[], None]]:
 
     def serve(policy: str, priority: int) -> None:
         set_it = f"toybox chrt -{policy} -p ${{task##*/}} {priority}"
-        device.shell(f"for task in /proc/$(busybox pidof adbd)/task/*; do {set_it}; done")
+        each = f"for task in /proc/$(busybox pidof adbd)/task/*; do {set_it}; done"
+        device.shell(each, timeout=SECONDS)
 
     yield lambda: serve("f", 10)
     serve("o", 0)
