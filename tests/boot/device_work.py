@@ -390,7 +390,8 @@ def play(
     running = device.start(
         f"rm -f {LINES}; mkfifo {LINES}; cd {DEVICE_FOLDER}"
         # adbd's shell is protected, and so would be the program that it starts.
-        f" && echo 0 > /proc/$$/oom_score_adj && {command} <>{LINES}"
+        # Nor is it to have adbd's priority.
+        f" && echo 0 > /proc/$$/oom_score_adj && toybox chrt -o -p $$ 0 && {command} <>{LINES}"
     )
     try:
         scene = Scene(device, program, running)
