@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-# A tenth of what another program gets: enough for whoever waits for this one to wait not for ever.
+# A tenth of what another program gets: who waits for this one does not wait for ever.
 _NICE = 10
 # Without CAP_SYS_ADMIN, one session of the whole host can be made nice in a tenth of a second.
 _ATTEMPTS = 40

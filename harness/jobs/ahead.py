@@ -2,7 +2,7 @@
 """Kernels that are built ahead: beside other checks, with the CPU time that those leave.
 
 The boot tests need three kernels. Building them takes both CPUs of a small machine for half an
-hour; most checks, and most guests, leave one of two CPUs idle.
+hour; checks and guests do not take all of both.
 """
 
 from __future__ import annotations

@@ -311,6 +311,8 @@ def populates(room: Device, sticking: Sticking) -> None:
             if log.said(GIVEN_UP):
                 raise TooLateError from None
             raise
+        if log.said(GIVEN_UP):
+            raise TooLateError
         before = re.search(r"^[\d ]+$", reacting.over(log), re.MULTILINE)
         assert before
         assert log.records[0].pid == stuck.pid
