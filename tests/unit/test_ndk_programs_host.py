@@ -578,13 +578,15 @@ def test_a_child_whose_work_is_another_threads(
     with running(programs / "oom_test_kernel", *words) as process:
         (child,) = parse_output(read_until(process, "holding: ")).finished
         assert one_status(child.pid)["State"][0] == state
-        times = {one.id: one.user_time for one in psutil.Process(child.pid).threads()}
+        threads = psutil.Process(child.pid).threads()
+        # The kernel tells both kinds apart by samples only, and badly where a host is busy.
+        times = {one.id: one.user_time + one.system_time for one in threads}
         (other,) = times.keys() - {child.pid}
         memory = Path(f"/proc/{child.pid}/task/{other}/statm").read_text().split()
         until.touch()
         status, rest = finish(process)
     # /proc counts in hundredths.
-    assert times[other] >= 0.1 > times[child.pid]
+    assert times[other] >= 0.13 > times[child.pid]
     assert int(memory[1]) * resource.getpagesize() >= 20 * MIB
     assert [end.outcome for end in parse_output(rest).children] == ["lived"]
     assert status == 0
