@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
@@ -23,18 +23,32 @@ from harness.build.bootable import Bootable
 from harness.bundle import built as built_files
 from harness.bundle.manifest import PROGRAMS_FOLDER, Kernel, Manifest, Original, Rounds
 from harness.core import typed_json
-from harness.core.errors import EXIT_FAILED, EXIT_PASSED, BootError, UsageError
+from harness.core.errors import (
+    EXIT_FAILED,
+    EXIT_PASSED,
+    BootError,
+    InfrastructureError,
+    UsageError,
+)
 from harness.core.patience import AFTERWARDS, NOTICEABLE
 from harness.jobs.bundled import unknown
+from harness.jobs.guests import stood_still
 from harness.jobs.options import FuzzOptions
-from harness.jobs.pool import MOST_GUESTS, Pool, Setup, boot_of, count_of
+from harness.jobs.pool import MOST_GUESTS, Pool, Setup, boot_of, count_of, label_of
 from harness.kernel_output.klog import marker, section
 from harness.machine.adb import Device
-from harness.machine.session import Boot, Session, check_machine
+from harness.machine.session import ATTEMPTS, Boot, Session, check_machine
 from harness.results.folder import ResultFolder
 from harness.results.fuzz_result import FUZZ, FuzzResult
-from harness.scenarios.fuzz_round import MOST_SEED, PROGRAM, judge_round, parse_round
+from harness.scenarios.fuzz_round import (
+    MOST_SEED,
+    PROGRAM,
+    Problem,
+    judge_round,
+    parse_round,
+)
 from harness.scenarios.run import DEVICE_FOLDER, load_modules
+from harness.scenarios.verdict import is_by_clock
 from harness.ui.workspace import Workspace
 
 _ROUND_SECONDS = 2
@@ -145,6 +159,16 @@ def perform_built(fuzz: Fuzz, files: Bootable) -> None:
 _Done = tuple[int, Mapping[str, int], tuple[str, ...]]
 
 
+@dataclass
+class _Guest:
+    """A guest: what ends its machine, and its session, which is another one once it is anew."""
+
+    number: int
+    machine: ExitStack
+    session: Session
+    restarts: int = 0
+
+
 class _Rounds:
     """The rounds of a run, which its guests share."""
 
@@ -176,29 +200,49 @@ class _Rounds:
             fuzz.ws.reporter.say(fuzz.counted)
 
     @contextmanager
-    def _open(self, number: int) -> Iterator[Session]:
+    def _open(self, number: int) -> Iterator[_Guest]:
         """Open a guest that is ready; at its end, unless a round has failed, look for leaks."""
-        with self._pool.session(number) as session:
-            session.device.shell(f"mount -t debugfs debugfs {_DEBUGFS}", check=False)
-            if _NO_LEAKS in self._lacks and _scan_for_leaks(session.device):
-                session.device.shell(f"echo clear > {_KMEMLEAK}", timeout=_PATIENCE_SECONDS)
-            load_modules(session.device)
-            yield session
+        with ExitStack() as machine:
+            guest = _Guest(number, machine, self._ready(machine, number))
+            yield guest
             if not self._failed.is_set():
-                self._leaks += _leaks(session)
+                self._leaks += _leaks(guest.session)
 
-    def _do(self, session: Session, seed: int) -> _Done:
+    def _ready(self, machine: ExitStack, number: int) -> Session:
+        session = machine.enter_context(self._pool.session(number))
+        session.device.shell(f"mount -t debugfs debugfs {_DEBUGFS}", check=False)
+        if _NO_LEAKS in self._lacks and _scan_for_leaks(session.device):
+            session.device.shell(f"echo clear > {_KMEMLEAK}", timeout=_PATIENCE_SECONDS)
+        load_modules(session.device)
+        return session
+
+    def _do(self, guest: _Guest, seed: int) -> _Done:
+        """Do a round; do it again on a new guest if it failed because the host stood still."""
         failing = 0 if _MAY_FAIL in self._lacks else _FAILING
-        begun = time.monotonic()
-        counts, problems = _round(session, self._fuzz.folder, seed, failing)
+        for attempt in range(1, ATTEMPTS + 1):
+            begun = time.monotonic()
+            counts, problems = _round(guest.session, self._fuzz.folder, seed, failing)
+            still = guest.session.stood_still_since(begun - AFTERWARDS)
+            doubtful = problems and all(problem.by_clock for problem in problems)
+            if not doubtful or still < NOTICEABLE:
+                break
+            why = f"the round of seed {seed}: {stood_still(still)}: {problems[0].text}"
+            if attempt == ATTEMPTS:
+                again = shlex.join(self._fuzz.options.of_round(seed).command())
+                raise InfrastructureError(f"no verdict on {why}", hint=again)
+            self._fuzz.ws.reporter.say(f"{why}; done again{label_of(guest.number)}")
+            self._restart(guest)
         if problems:
-            still = session.stood_still_since(begun - AFTERWARDS)
-            if still >= NOTICEABLE:
-                why = f"the host stood still for {still:.1f} s, which may be why: repeat the round"
-                problems = (*problems, why)
             self._failed.set()
             self._pool.stop()
-        return seed, counts, problems
+        return seed, counts, tuple(problem.text for problem in problems)
+
+    def _restart(self, guest: _Guest) -> None:
+        """Start the guest anew; log and console of the old one are kept."""
+        guest.machine.close()
+        guest.restarts += 1
+        self._fuzz.folder.set_logs_aside(guest.number, f"stood-still-{guest.restarts}")
+        guest.session = self._ready(guest.machine, guest.number)
 
 
 def seed_of(text: str) -> int:
@@ -230,7 +274,7 @@ def _seeds(options: FuzzOptions) -> Iterator[int]:
 
 def _round(
     session: Session, results: ResultFolder, seed: int, failing: int
-) -> tuple[Mapping[str, int], tuple[str, ...]]:
+) -> tuple[Mapping[str, int], tuple[Problem, ...]]:
     """Do a round; return its counts and problems. Log and output go to the session's folder."""
     device, nonce = session.device, secrets.token_hex(8)
     words = [f"./{PROGRAM}", "-t", str(_ROUND_SECONDS), "-f", str(failing)]
@@ -245,7 +289,7 @@ def _round(
         device.mark_kernel_log(marker("end", nonce))
         log = device.kernel_log()
     except BootError as died:
-        return {}, (f"the kernel died: {died.message}",)
+        return {}, (Problem(f"the kernel died: {died.message}", is_by_clock(died.message)),)
     results.put("kernel.log", log, session.folder)
     results.put("output.txt", done.output, session.folder)
     output = parse_round(done.output, nonce)

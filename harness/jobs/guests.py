@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,8 @@ from harness.kernel_output.programs_output import ProgramOutput, Usage, parse_us
 from harness.kernel_output.records import COMM_BYTES
 from harness.kernel_output.reports import find_reports
 from harness.machine.adb import RunningCommand
-from harness.machine.session import Session
+from harness.machine.session import ATTEMPTS, Session
+from harness.results.folder import KERNEL_LOG
 from harness.results.run_result import ScenarioResult
 from harness.scenarios.catalogue import PROGRAMS, Modules, Scenario, uid_of
 from harness.scenarios.evidence import Decision, ScenarioUsage, UsageSample, samples_of
@@ -34,8 +35,6 @@ from harness.ui.events import Planned
 _BOOT = "boot"
 _WHOLE_LOG = "whole log"
 _PREPARE_SECONDS = 60.0
-# How often a scenario is attempted if the host stands still each time.
-_ATTEMPTS = 3
 # For fewer scenarios than this, a guest takes longer to start than it saves.
 WORTH_A_GUEST = 4
 
@@ -230,7 +229,7 @@ class _Attempt:
         if still < NOTICEABLE or not verdict.by_clock:
             return ""
         found = ": ".join((verdict.outcome.value, *verdict.reasons[:1]))
-        return f"{_stood_still(still)}: {found}"
+        return f"{stood_still(still)}: {found}"
 
     @property
     def complained(self) -> bool:
@@ -244,7 +243,8 @@ class _Attempt:
         return self.verdict.complained or any(trouble.by_clock for trouble in found)
 
 
-def _stood_still(seconds: float) -> str:
+def stood_still(seconds: float) -> str:
+    """Return the words for a host that stood still for so long."""
     return f"the host stood still for {seconds:.1f} s"
 
 
@@ -336,11 +336,9 @@ class Scenarios:
             guest.log_failed = True
             self._judge_log(guest, (2, guest.number), _WHOLE_LOG)
         guest.restarts += 1
-        folder, then = self._setup.folder, f"stood-still-{guest.restarts}.log"
-        console = folder.console_of(guest.number)
-        with suppress(FileNotFoundError):
-            console.rename(console.with_name(f"console.{then}"))
-        folder.put(f"kernel.{then}", log, console.parent)
+        folder, number = self._setup.folder, guest.number
+        folder.put(KERNEL_LOG, log, folder.of_guest(number))
+        folder.set_logs_aside(number, f"stood-still-{guest.restarts}")
         guest.usage = []
         guest.session = guest.machine.enter_context(self._pool.session(guest.number))
         self._prepare(guest)
@@ -380,7 +378,7 @@ class Scenarios:
         while why := last.doubtful:
             set_aside.append(why)
             name = f"{one.scenario.name} {one.policy}{label_of(guest.number)}"
-            again = len(set_aside) < _ATTEMPTS
+            again = len(set_aside) < ATTEMPTS
             self._reporter.say(f"{name}: {why}; {'judged again' if again else 'no verdict'}")
             if guest.gone or last.complained:
                 self._restart(guest)
@@ -396,7 +394,7 @@ class Scenarios:
             set_aside=tuple(set_aside),
         )
         if judged.passed and judged.stood_still:
-            still = f"{_stood_still(judged.stood_still)} meanwhile, without effect"
+            still = f"{stood_still(judged.stood_still)} meanwhile, without effect"
             self._reporter.say(f"{one.scenario.name} {one.policy}: {still}")
         self._tell(guest, (1, place), judged, one.scenario, last.seen)
         guest.died = judged.outcome is Outcome.KERNEL_DIED
@@ -462,7 +460,7 @@ class Scenarios:
         still = guest.session.stood_still_since(0.0)
         if verdict.by_clock and still >= NOTICEABLE:
             # There is no scenario to repeat.
-            verdict = verdict.withdrawn(_stood_still(still))
+            verdict = verdict.withdrawn(stood_still(still))
         judged = ScenarioResult.of(verdict, 0.0, datetime.now(UTC), guest.number)
         self._tell(guest, place, judged)
 

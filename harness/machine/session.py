@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,7 +30,8 @@ from harness.core.errors import (
     ToolMissingError,
 )
 from harness.core.lifetime import Health
-from harness.kernel_output.klog import find_trouble
+from harness.core.patience import NOTICEABLE
+from harness.kernel_output.klog import Trouble, find_trouble
 from harness.machine import avd, qemu, sdk
 from harness.machine import snapshot as snapshots
 from harness.machine.adb import AdbServer, Device, make_key
@@ -45,6 +46,8 @@ READY = r"goldfish-oom: init ready: (\S+)"
 # PATH names the folder with `tools` before the system's own: our su gives a command the
 # oom_score_adj of an app, in place of the one that adbd's children inherit.
 ANDROID_PRELUDE = f"export PATH={DEVICE_FOLDER}:$PATH; "
+# How often a guest is started, or a scenario attempted, if the host stands still each time.
+ATTEMPTS = 3
 _BOOT_POLL_SECONDS = 1.0
 # The kind of the cache entry with adb's key.
 _KEYS = "adb-keys"
@@ -125,21 +128,8 @@ def open_session(
     come up or its release is not the expected one, DeviceError if adb does not reach it,
     ToolMissingError if a tool is missing.
     """
-    start = _Start(ws, boot, folder, started, label)
     with ExitStack() as stack:
-        session = start.restore(stack) if boot.snapshot else None
-        if session is None:
-            with ws.reporter.phase(f"boot{label}"):
-                machine = boot.target.machine
-                if isinstance(machine, QemuMachine):
-                    session = start.boot(stack, machine)
-                else:
-                    session = start.boot_avd(stack, machine)
-                _check_release(session, boot.release)
-                if isinstance(machine, SdkMachine):
-                    _make_ready(session.device, boot.tools, start.limits, boot.uids)
-                    _bring(session.device, boot.pushed)
-        yield session
+        yield _Start(ws, boot, folder, started, label).start(stack)
 
 
 def check_machine(target: Target, avd_name: str | None = None) -> None:
@@ -166,11 +156,73 @@ class _Start:
     folder: Path
     started: Callable[[Health], None]
     label: str
+    # Of the machines that were started, one after the other.
+    healths: list[Health] = field(default_factory=list)
 
     @property
     def limits(self) -> BootLimits:
         """The time limits of the boot."""
         return self.what.limits or self.what.target.board.limits
+
+    def start(self, stack: ExitStack) -> Session:
+        """Restore the saved guest, or boot one; once more each time the host stood still."""
+        for number in range(1, ATTEMPTS):
+            try:
+                with ExitStack() as inner:
+                    session = self._attempt(inner)
+                    stack.push(inner.pop_all())
+                    return session
+            except BootError as error:
+                if not (still := self._stood_still()):
+                    raise
+                why = f"the host stood still for {still:.1f} s: {error.message}"
+                self.ws.reporter.say(f"{why}; started again{self.label}")
+                self._set_console_aside(f"stood-still-at-start-{number}")
+        return self._attempt(stack)
+
+    def _attempt(self, stack: ExitStack) -> Session:
+        what = self.what
+        session = self.restore(stack) if what.snapshot else None
+        if session is not None:
+            return session
+        with self.ws.reporter.phase(f"boot{self.label}"):
+            machine = what.target.machine
+            if isinstance(machine, QemuMachine):
+                session = self.boot(stack, machine)
+            else:
+                session = self.boot_avd(stack, machine)
+            _check_release(session, what.release)
+            if isinstance(machine, SdkMachine):
+                _make_ready(session.device, what.tools, self.limits, what.uids)
+                _bring(session.device, what.pushed)
+            return session
+
+    def _stood_still(self) -> float:
+        """Return for how many seconds the host stood still since the last machine's start.
+
+        Return 0 if that explains nothing: it was not for long, or the kernel has complained of what
+        a jump of its clock does not cause.
+        """
+        if not self.healths or not all(trouble.by_clock for trouble in self._troubles()):
+            return 0.0
+        still = self.healths[-1].clock.stood_still_since(0.0)
+        return still if still >= NOTICEABLE else 0.0
+
+    def _troubles(self) -> tuple[Trouble, ...]:
+        """Return what the console shows that the last kernel complained of."""
+        with suppress(FileNotFoundError):
+            said = self._console_log.read_text(encoding="utf-8", errors="replace")
+            return tuple(find_trouble(said, levels_tell=False))
+        return ()
+
+    def _set_console_aside(self, name: str) -> None:
+        """Keep the console as evidence; the next attempt writes a log of its own."""
+        with suppress(FileNotFoundError):
+            self._console_log.replace(self.folder / f"console.{name}.log")
+
+    def _note(self, health: Health) -> None:
+        self.healths.append(health)
+        self.started(health)
 
     def restore(self, stack: ExitStack) -> Session | None:
         """Restore the saved guest; return None if there is none, or it fails its checks."""
@@ -193,14 +245,15 @@ class _Start:
             # Such an error says nothing about the snapshot.
             raise
         except (HarnessError, OSError, ValueError) as error:
+            if self._stood_still():
+                # Nor does this.
+                raise BootError(str(error), log=self._console_log) from error
             self.ws.reporter.say(f"the snapshot is thrown away: {error}")
             # A read-only cache keeps the entry.
             with suppress(InfrastructureError):
                 cache.remove(snapshots.KIND, key)
             self._refuse_what_went_wrong()
-            # Keep it as evidence; the boot writes a log of its own.
-            with suppress(FileNotFoundError):
-                self._console_log.replace(self.folder / "console.thrown-away.log")
+            self._set_console_aside("thrown-away")
             return None
 
     @property
@@ -213,14 +266,12 @@ class _Start:
         The guest's state was exactly what was saved, so the kernel itself is at fault, and
         a boot that succeeds afterwards must not hide that.
         """
-        with suppress(FileNotFoundError):
-            said = self._console_log.read_text(encoding="utf-8", errors="replace")
-            for one in find_trouble(said, levels_tell=False):
-                raise BootError(
-                    f"the kernel of the restored guest: {one.kind}: {one.line.strip()}",
-                    log=self._console_log,
-                    hint="once more: the next run boots",
-                )
+        for one in self._troubles():
+            raise BootError(
+                f"the kernel of the restored guest: {one.kind}: {one.line.strip()}",
+                log=self._console_log,
+                hint="once more: the next run boots",
+            )
 
     def boot(self, stack: ExitStack, machine: QemuMachine) -> Session:
         """Boot on stock QEMU; return the session when the device has echoed a marker.
@@ -270,7 +321,7 @@ class _Start:
             log=self._console_log,
         )
         stack.callback(machine.close)
-        self.started(machine.health)
+        self._note(machine.health)
         limits = self.limits
         machine.console.wait_for(avd.FIRST_LINE, timeout=limits.boot, silence=limits.silence)
         device = Device(
@@ -299,7 +350,7 @@ class _Start:
             more=more,
         )
         stack.callback(machine.close)
-        self.started(machine.health)
+        self._note(machine.health)
         # The adb server starts while the kernel boots.
         server = AdbServer(scratch, self.folder / "adb.log", self._keys())
         stack.callback(server.close)

@@ -91,6 +91,13 @@ class ResultFolder:
         """Return the folder for a guest's logs; for the first guest it is the run's folder."""
         return self.path if number == 1 else self.path / f"guest{number}"
 
+    def set_logs_aside(self, guest: int, name: str) -> None:
+        """Rename the guest's console and kernel log to `console.NAME.log` and `kernel.NAME.log`."""
+        for log in (CONSOLE_LOG, KERNEL_LOG):
+            path = self.of_guest(guest) / log
+            with suppress(FileNotFoundError):
+                path.rename(path.with_suffix(f".{name}.log"))
+
     def write(self, summary: RunResult, logs: Mapping[int, str]) -> None:
         """Write all files but consoles and evidence; `logs` are the kernel logs by guest."""
         self.put("command.txt", f"{shlex.join(summary.command)}\n")

@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from harness.kernel_output.klog import Allowed, Section, find_trouble
+from harness.kernel_output.klog import Allowed, Section
 from harness.kernel_output.records import parse_log
+from harness.scenarios.verdict import troubles_of
 
 PROGRAM = "mm_limits_fuzz"
 # The largest seed of a round; they count from 0.
@@ -54,6 +55,14 @@ class RoundOutput:
     done: bool = False
 
 
+@dataclass(frozen=True)
+class Problem:
+    """An invariant that is broken; see Finding on `by_clock`."""
+
+    text: str
+    by_clock: bool = False
+
+
 def parse_round(text: str, marker: str) -> RoundOutput:
     """Parse the program's output. Never raises."""
     lines = [line.strip() for line in text.splitlines()]
@@ -66,37 +75,37 @@ def parse_round(text: str, marker: str) -> RoundOutput:
     )
 
 
-def judge_round(output: RoundOutput, section: Section) -> Iterator[str]:
+def judge_round(output: RoundOutput, section: Section) -> Iterator[Problem]:
     """Yield the problems of this round; none if it passed."""
     if not section.whole:
-        yield "the kernel log of the round is not whole"
-    for trouble in find_trouble(section.text, (_FAILED,)):
-        yield f"{trouble.kind}: {trouble.line.strip()}"
+        yield Problem("the kernel log of the round is not whole")
+    for trouble, by_clock in troubles_of(section.text, (_FAILED,)):
+        yield Problem(f"{trouble.kind}: {trouble.line.strip()}", by_clock)
     parsed = parse_log(section.text)
     for line in parsed.torn:
-        yield f"a torn record: {line.strip()}"
+        yield Problem(f"a torn record: {line.strip()}")
     recorded = {record.pid for record in parsed.records}
     for death in output.deaths:
         if death.adj == _OOM_SCORE_ADJ_MIN:
-            yield f"pid {death.pid} died, which was protected"
+            yield Problem(f"pid {death.pid} died, which was protected")
         elif death.uid not in LIMITED:
-            yield f"pid {death.pid} died, of uid {death.uid}, which has no limit"
+            yield Problem(f"pid {death.pid} died, of uid {death.uid}, which has no limit")
         if death.pid not in recorded:
-            yield f"pid {death.pid} (uid {death.uid}) was killed without a record"
+            yield Problem(f"pid {death.pid} (uid {death.uid}) was killed without a record")
     if not output.done:
-        yield "the program did not come to its end"
+        yield Problem("the program did not come to its end", by_clock=True)
     yield from _ends(output.ends)
 
 
-def _ends(ends: Mapping[str, int]) -> Iterator[str]:
+def _ends(ends: Mapping[str, int]) -> Iterator[Problem]:
     if ends.get("settled") == 0:
-        yield "a user stayed above its limit"
+        yield Problem("a user stayed above its limit", by_clock=True)
     if ends.get("ended") == 0:
-        yield "a process did not end when it was told to"
+        yield Problem("a process did not end when it was told to", by_clock=True)
     if ends.get("protected") == 0:
-        yield "the protected process is gone"
+        yield Problem("the protected process is gone")
     if ends.get("mistakes"):
-        yield f"{ends['mistakes']} thing(s) that must work did not"
+        yield Problem(f"{ends['mistakes']} thing(s) that must work did not")
 
 
 def _all(expression: re.Pattern[str], lines: list[str]) -> list[re.Match[str]]:

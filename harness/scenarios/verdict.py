@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from harness.kernel_output.klog import UNEXPLAINED, find_trouble
+from harness.kernel_output.klog import UNEXPLAINED, Allowed, Trouble, find_trouble
 from harness.kernel_output.proc_mm_limits import LimitEntry
 from harness.kernel_output.programs_output import ChildEnd
 from harness.kernel_output.records import (
@@ -203,14 +203,21 @@ def judge_log(
 def _kernel(died: str, log: str, levels_tell: bool) -> list[Finding]:
     """Check that the kernel lives, and reports no trouble."""
     findings = [Finding(Outcome.KERNEL_DIED, died, is_by_clock(died))] if died else []
-    troubles = find_trouble(log, levels_tell=levels_tell)
+    for trouble, by_clock in troubles_of(log, levels_tell=levels_tell):
+        outcome = Outcome.KERNEL_DIED if trouble.fatal else Outcome.KERNEL_COMPLAINED
+        findings.append(Finding(outcome, f"{trouble.kind}: {trouble.line.strip()}", by_clock))
+    return findings
+
+
+def troubles_of(
+    log: str, allowed: Iterable[Allowed] = (), *, levels_tell: bool = True
+) -> Iterator[tuple[Trouble, bool]]:
+    """Yield the troubles in a log, and if a healthy kernel has each, too, when its clock jumps."""
+    troubles = find_trouble(log, allowed, levels_tell=levels_tell)
     told = _lines_by_clock(log) if any(trouble.by_clock for trouble in troubles) else set()
     for trouble in troubles:
-        outcome = Outcome.KERNEL_DIED if trouble.fatal else Outcome.KERNEL_COMPLAINED
-        text = f"{trouble.kind}: {trouble.line.strip()}"
         in_report = trouble.kind == UNEXPLAINED and trouble.line in told
-        findings.append(Finding(outcome, text, trouble.by_clock or in_report))
-    return findings
+        yield trouble, trouble.by_clock or in_report
 
 
 def _lines_by_clock(log: str) -> set[str]:

@@ -113,6 +113,8 @@ class FakeGuests:
         self.change_stock: Change = lambda _, seen: seen
         # By the seed of a round: processes that die without a record.
         self.deaths: dict[int, list[int]] = {}
+        # The seeds of rounds after which a user is above its limit.
+        self.above: set[int] = set()
         # Called when a round begins.
         self.begin_round: Callable[[], None] = lambda: None
         # What kmemleak can find, lost in the boot and in rounds; None: the kernel has no kmemleak.
@@ -211,7 +213,8 @@ class FakeDevice:
         self._guests.begin_round()
         self._guests.rounds.append(Round(self._name, seed, int(option["-f"])))
         lines = [f"death: pid={pid}, uid=10070, adj=0" for pid in self._guests.deaths.get(seed, ())]
-        lines += ["counts: calls=2", "ends: settled=1, ended=1, protected=1, mistakes=0"]
+        settled = int(seed not in self._guests.above)
+        lines += ["counts: calls=2", f"ends: settled={settled}, ended=1, protected=1, mistakes=0"]
         lines += [f"done: program={PROGRAM}, marker={option['-m']}, checks=1/1"]
         return ShellResult(0, "\n".join(lines) + "\n")
 

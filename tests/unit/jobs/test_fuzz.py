@@ -14,6 +14,7 @@ from fake_guest import QEMU, FakeGuests, together
 from stand_ins import workspace
 
 from harness.bundle import built
+from harness.core.errors import InfrastructureError
 from harness.jobs import fuzz
 from harness.jobs.options import FuzzOptions
 from harness.results.folder import ResultFolder
@@ -24,6 +25,8 @@ from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
 AGAIN = "./inv fuzz --kernel linux-6.1 --emulator qemu"
+# On a busy host a guest does many rounds before it hears of another one's failure.
+MANY = 1_000_000
 HAND_ON = "to hand it on: ./inv bundle results/x"
 
 
@@ -116,22 +119,48 @@ def test_a_round_that_fails_ends_those_of_all(guests: FakeGuests, tmp_path: Path
     guests.begin_round = together(2)
     guests.deaths[8] = [5]
     guests.lost = ["0xbf8c1dc0"]
-    run = shared(tmp_path, 100, 2)
+    run = shared(tmp_path, MANY, 2)
     assert run.failed_seed == 8
     assert run.problems == ("pid 5 (uid 10070) was killed without a record",)
-    assert len(guests.rounds) < 10
+    assert len(guests.rounds) < MANY
 
 
-def test_a_round_that_fails_says_that_the_host_stood_still(
+# --- a host that stands still ---------------------------------------------------
+
+
+def test_a_round_that_failed_by_the_clock_is_done_again(guests: FakeGuests, tmp_path: Path) -> None:
+    guests.stood_still = 30.0
+
+    def fail_once() -> None:
+        guests.above = {8} - {one.seed for one in guests.rounds}
+
+    guests.begin_round = fail_once
+    run = shared(tmp_path, 3, 1)
+    assert [one.seed for one in guests.rounds] == [7, 8, 8, 9]
+    assert (run.problems, run.rounds, run.counts["calls"]) == ((), 3, 6)
+    assert len(guests.opened) == 2
+    assert (run.folder.path / "kernel.stood-still-1.log").is_file()
+
+
+def test_a_host_that_always_stands_still_gives_no_verdict(
     guests: FakeGuests, tmp_path: Path
 ) -> None:
-    guests.deaths[8] = [5]
-    guests.stood_still = 30.0
+    guests.stood_still, guests.above = 30.0, {8}
+    with pytest.raises(InfrastructureError, match="no verdict on the round of seed 8") as caught:
+        shared(tmp_path, 100, 1)
+    assert [one.seed for one in guests.rounds] == [7, 8, 8, 8]
+    assert "--seed 8 --rounds 1" in caught.value.hint
+
+
+@pytest.mark.parametrize(("still", "deaths"), [(0.5, []), (30.0, [5])])
+def test_what_no_standstill_explains_fails_at_once(
+    guests: FakeGuests, tmp_path: Path, still: float, deaths: list[int]
+) -> None:
+    guests.stood_still, guests.above = still, {8}
+    guests.deaths[8] = deaths
     run = shared(tmp_path, 100, 1)
     assert run.failed_seed == 8
-    first, second = run.problems
-    assert first == "pid 5 (uid 10070) was killed without a record"
-    assert second.startswith("the host stood still for 30.0 s, which may be why")
+    assert [one.seed for one in guests.rounds] == [7, 8]
 
 
 def test_leaks_of_any_guest_fail(guests: FakeGuests, tmp_path: Path) -> None:

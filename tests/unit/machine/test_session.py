@@ -24,7 +24,7 @@ import psutil
 import pytest
 from android_5 import SHELLS_OWN, TOOLBOX
 from fake_adb import KnownServer, fake_adb
-from stand_ins import script
+from stand_ins import script, workspace
 
 from harness.core.errors import (
     BootError,
@@ -40,6 +40,7 @@ from harness.machine import adb, session
 from harness.machine.adb import Device
 from harness.machine.session import ANDROID_PRELUDE, Session
 from harness.scenarios.catalogue import UIDS
+from harness.targets.linux_6_1 import LINUX_6_1
 from harness.targets.model import DEVICE_FOLDER, BootLimits
 
 
@@ -125,6 +126,106 @@ def test_scratch_folders_are_short_enough_for_a_socket(
         assert list(deep.iterdir()) == []
     finally:
         folder.rmdir()
+
+
+LOCKUP = "[    1.000000] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [x:1]\n"
+OOPS = "[    1.000000] Unable to handle kernel NULL pointer dereference at virtual address 0000\n"
+
+
+class Starts:
+    """Attempts to start a guest; it comes up when its console shows nothing.
+
+    `restored` are the consoles of the saved guest, and `booted` those of boots.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, still: float) -> None:
+        self.restored: list[str] = []
+        self.booted: list[str] = []
+        self._still, self._output, self._folder = still, io.StringIO(), folder
+        self._ws = workspace(folder / "cache", self._output)
+        made = session._Start
+        monkeypatch.setattr(
+            made, "_start_qemu", lambda start, *_: self._begin(start, self.restored)
+        )
+        monkeypatch.setattr(made, "boot", lambda start, *_: self._begin(start, self.booted))
+        monkeypatch.setattr(made, "_key", lambda *_: "key")
+        monkeypatch.setattr(session.snapshots, "restore", lambda *_: Path("image"))
+        for check in ("_prove", "_check_release"):
+            monkeypatch.setattr(session, check, lambda *_: None)
+
+    def start(self, *, saved: bool = False) -> None:
+        if saved:
+            self._ws.cache.ensure(session.snapshots.KIND, "key", lambda _path: None)
+        what = session.Boot(LINUX_6_1, Path(), Path(), "", snapshot=saved)
+        with session.open_session(self._ws, what, self._folder / "run"):
+            pass
+
+    @property
+    def is_saved(self) -> bool:
+        return self._ws.cache.has(session.snapshots.KIND, "key", seal=False)
+
+    @property
+    def said(self) -> str:
+        return self._output.getvalue()
+
+    def _begin(self, start: session._Start, consoles: list[str]) -> Any:
+        clock = SimpleNamespace(stood_still_since=lambda _moment: self._still)
+        start._note(cast(Health, SimpleNamespace(clock=clock)))
+        start.folder.mkdir(exist_ok=True)
+        console = consoles.pop(0)
+        start._console_log.write_text(console)
+        if console:
+            raise BootError(f"the kernel complained: {console}")
+        return SimpleNamespace(device=SimpleNamespace(connect=lambda _seconds: None))
+
+
+def test_a_guest_is_booted_again_if_the_host_stood_still(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    starts = Starts(monkeypatch, tmp_path, still=30.0)
+    starts.booted = [LOCKUP, LOCKUP, ""]
+    starts.start()
+    assert starts.said.count("the host stood still for 30.0 s: the kernel complained") == 2
+    assert (tmp_path / "run/console.stood-still-at-start-2.log").read_text() == LOCKUP
+
+
+@pytest.mark.parametrize(("still", "console"), [(0.0, LOCKUP), (30.0, OOPS), (30.0, LOCKUP + OOPS)])
+def test_a_boot_that_fails_for_another_reason_fails_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, still: float, console: str
+) -> None:
+    starts = Starts(monkeypatch, tmp_path, still)
+    starts.booted = [console]
+    with pytest.raises(BootError, match="the kernel complained"):
+        starts.start()
+
+
+def test_a_host_that_stands_still_in_all_boots(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    starts = Starts(monkeypatch, tmp_path, still=30.0)
+    starts.booted = [LOCKUP] * 3
+    with pytest.raises(BootError, match="soft lockup"):
+        starts.start()
+
+
+def test_a_saved_guest_is_not_to_blame_if_the_host_stood_still(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    starts = Starts(monkeypatch, tmp_path, still=30.0)
+    starts.restored = [LOCKUP, ""]
+    starts.start(saved=True)
+    assert starts.is_saved
+    assert "thrown away" not in starts.said
+
+
+def test_what_went_wrong_in_a_restored_guest_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    starts = Starts(monkeypatch, tmp_path, still=30.0)
+    starts.restored = [OOPS]
+    with pytest.raises(BootError, match="the kernel of the restored guest"):
+        starts.start(saved=True)
+    assert not starts.is_saved
 
 
 @pytest.mark.parametrize("user", ["root", "shell", "u0_a0", "u0_a99", "10070", "0"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from harness.core.errors import UsageError
 from harness.jobs.fuzz import minutes_of, seed_of
 from harness.kernel_output.klog import Section
-from harness.scenarios.fuzz_round import Death, RoundOutput, judge_round, parse_round
+from harness.scenarios.fuzz_round import Death, Problem, RoundOutput, judge_round, parse_round
 
 OUTPUT = """\
 death: pid=123, uid=10070, adj=0
@@ -32,8 +32,12 @@ def log_of(*pids: int) -> Section:
 GOOD = log_of(123, 124)
 
 
-def problems(output: str = OUTPUT, log: Section = GOOD) -> tuple[str, ...]:
+def judged(output: str = OUTPUT, log: Section = GOOD) -> tuple[Problem, ...]:
     return tuple(judge_round(parse_round(output, "cafe"), log))
+
+
+def problems(output: str = OUTPUT, log: Section = GOOD) -> tuple[str, ...]:
+    return tuple(one.text for one in judged(output, log))
 
 
 def test_a_good_round() -> None:
@@ -88,6 +92,30 @@ def test_a_broken_invariant_is_named(old: str, new: str, problem: str) -> None:
 )
 def test_what_the_log_shows(log: Section, found: tuple[str, ...]) -> None:
     assert problems(log=log) == found
+
+
+LOCKUP = "<0>[    1.5] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [x:123]\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "log"),
+    [
+        (OUTPUT.replace("settled=1", "settled=0"), GOOD),
+        (OUTPUT.replace("ended=1", "ended=0"), GOOD),
+        (OUTPUT.replace("marker=cafe", "marker=beef"), GOOD),
+        (OUTPUT, Section(GOOD.text + LOCKUP, True, True)),
+    ],
+    ids=["above", "goes on", "no end", "lockup"],
+)
+def test_what_a_healthy_kernel_does_too_if_its_clock_jumps(output: str, log: Section) -> None:
+    found = judged(output, log)
+    assert found
+    assert all(one.by_clock for one in found)
+
+
+def test_what_no_clock_explains() -> None:
+    found = judged(OUTPUT.replace("settled=1", "settled=0"), log_of(123))
+    assert [one.by_clock for one in found] == [False, True]
 
 
 @given(st.text(), st.text())
