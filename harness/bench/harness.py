@@ -29,6 +29,7 @@ from harness.bench.stats import Estimate, middle
 from harness.build import equipment, source
 from harness.build.bootable import Bootable
 from harness.core import typed_json
+from harness.core.cache import digest
 from harness.core.errors import EXIT_PASSED, InfrastructureError, UsageError
 from harness.core.paths import REPO, RESULTS
 from harness.core.process import RunOptions
@@ -58,7 +59,8 @@ class Case:
 
     `words` are the arguments of `./inv`. Without any, the case is only a guest, from a
     snapshot or booted: from QEMU's start until the guest is checked over adb. `goal` is the
-    most that the case should take, in seconds, and `share` the most as a part of its base's time.
+    most that the case should take, in seconds, `share` the most as a part of its base's time, and
+    `most_mib` the most that the cache should grow by.
 
     With `then` the command is that of the commit BASELINE. `edits` says in what a line is changed
     before each run: in the "source" of the kernel, which the command is then told of, or in "ours".
@@ -73,6 +75,7 @@ class Case:
     says: str = ""
     snapshot: bool = False
     share: float | None = None
+    most_mib: float | None = None
     then: bool = False
     edits: str = ""
     slow: bool = False
@@ -93,7 +96,7 @@ CASES: tuple[Case, ...] = (
     Case("all, then", ("emulator-test", "--policy", "all"), then=True),
     Case("all", ("emulator-test", "--policy", "all"), base="all, then", share=0.45),
     Case("line of DIR, then", _RSS, then=True, edits="source", slow=True),
-    Case("line of DIR", _RSS, base="line of DIR, then", goal=30.0, edits="source"),
+    Case("line of DIR", _RSS, base="line of DIR, then", goal=30.0, most_mib=50, edits="source"),
     Case("line of ours, then", _RSS, then=True, edits="ours"),
     Case("line of ours", _RSS, base="line of ours, then", goal=25.0, edits="ours"),
 )
@@ -140,8 +143,9 @@ def _compared(ws: Workspace, target: Target) -> _Compared:
 
     Raise InfrastructureError if this repository, as a shallow clone, lacks the commit BASELINE.
     """
-    places = _Compared(ws.cache.path(_KIND, BASELINE))
     fetched = source.fetch(ws, target)
+    key = digest(BASELINE, str(REPO), target.name, fetched.key)
+    places = _Compared(ws.cache.path(_KIND, key))
 
     def make(folder: Path) -> None:
         made = _Compared(folder)
@@ -150,7 +154,7 @@ def _compared(ws: Workspace, target: Target) -> _Compared:
         _git("-C", str(made.then), "checkout", "-q", "--detach", BASELINE)
         shutil.copytree(fetched.tree, made.source, symlinks=True)
 
-    ws.cache.ensure(_KIND, BASELINE, make, seal=False)
+    ws.cache.ensure(_KIND, key, make, seal=False)
     _git("-C", str(places.now), "fetch", "-q", str(REPO), "HEAD")
     _git("-C", str(places.now), "checkout", "-q", "--force", "--detach", "FETCH_HEAD")
     return places
@@ -167,7 +171,10 @@ def _git(*words: str) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """The result of a case: seconds, and the ratio to its base; both are medians of rounds."""
+    """The result of a case: seconds, the ratio to its base, and the MiB by which the cache grew.
+
+    All are medians of rounds; the MiB are measured only where something is edited.
+    """
 
     name: str
     command: str
@@ -176,6 +183,8 @@ class Row:
     ratio: Estimate | None
     goal: float | None
     share: float | None = None
+    mib: Estimate | None = None
+    most_mib: float | None = None
 
     @property
     def reached(self) -> bool | None:
@@ -185,6 +194,8 @@ class Row:
             found.append(self.seconds.value <= self.goal)
         if self.share is not None and self.ratio is not None:
             found.append(self.ratio.value <= self.share)
+        if self.most_mib is not None and self.mib is not None:
+            found.append(self.mib.value <= self.most_mib)
         return all(found) if found else None
 
 
@@ -203,6 +214,7 @@ def run(ws: Workspace, target: Target, *, rounds: int = 0, results: Path | None 
     places = _compared(ws, target)
     folder = ResultFolder.create(results or RESULTS, target.name, "bench-harness", datetime.now())
     seconds: dict[str, list[float]] = {case.name: [] for case in CASES}
+    mib: dict[str, list[float]] = {case.name: [] for case in CASES if case.edits}
     with ws.reporter.phase("measure") as phase:
         for number in range(-1, rounds or _ROUNDS):
             for case in CASES:
@@ -210,6 +222,7 @@ def run(ws: Workspace, target: Target, *, rounds: int = 0, results: Path | None 
                 if case.slow and number != 0:
                     continue
                 phase.note(f"round {number + 1}: {case.name}")
+                before = _mib(ws) if case.edits else 0.0
                 if case.words:
                     taken = _once(case, target, folder, places)
                 else:
@@ -217,16 +230,26 @@ def run(ws: Workspace, target: Target, *, rounds: int = 0, results: Path | None 
                 # Round -1 saves the guests, and fills the host's caches.
                 if number >= 0:
                     seconds[case.name].append(taken)
+                    if case.edits:
+                        mib[case.name].append(_mib(ws) - before)
             if number >= 0:
-                rows = table_of(seconds)
+                rows = table_of(seconds, mib)
                 folder.put(JSON, typed_json.to_text(rows))
     ws.reporter.console.print(_shown(rows))
     ws.reporter.result(f"results: {folder.path}", folder.path)
     return EXIT_PASSED
 
 
-def table_of(seconds: Mapping[str, Sequence[float]]) -> tuple[Row, ...]:
-    """Return the rows from each case's seconds by round: medians, with the least and the most."""
+def _mib(ws: Workspace) -> float:
+    """Return how much space the cache takes, in MiB: whole blocks, and each file once."""
+    command = ["du", "-s", "-k", str(ws.cache.root)]
+    return int(run_program(command, error=InfrastructureError).output.split()[0]) / 1024
+
+
+def table_of(
+    seconds: Mapping[str, Sequence[float]], mib: Mapping[str, Sequence[float]]
+) -> tuple[Row, ...]:
+    """Return the rows from each case's seconds and MiB by round."""
     rows = []
     for case in CASES:
         taken, base = seconds[case.name], seconds.get(case.base, ())
@@ -240,6 +263,8 @@ def table_of(seconds: Mapping[str, Sequence[float]]) -> tuple[Row, ...]:
                 middle(ratios) if ratios else None,
                 case.goal,
                 case.share,
+                middle(mib[case.name]) if case.name in mib else None,
+                case.most_mib,
             )
         )
     return tuple(rows)
@@ -278,7 +303,7 @@ def _shown(rows: Sequence[Row]) -> Table:
         title_justify="left",
         box=SIMPLE_HEAD,
     )
-    for name in ("what", "command", "s", "least to most", "ratio", "goal"):
+    for name in ("what", "command", "s", "least to most", "ratio", "more MiB", "goal"):
         table.add_column(name, no_wrap=name != "command")
     for row in rows:
         ratio = ""
@@ -286,6 +311,7 @@ def _shown(rows: Sequence[Row]) -> Table:
             ratio = f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f}) of {row.base}"
         goals = [f"{row.goal:g} s"] if row.goal is not None else []
         goals += [f"{row.share:g} of {row.base}"] if row.share is not None else []
+        goals += [f"{row.most_mib:g} MiB"] if row.most_mib is not None else []
         goal = f"{', '.join(goals)}: {'reached' if row.reached else 'missed'}" if goals else ""
         table.add_row(
             row.name,
@@ -293,6 +319,7 @@ def _shown(rows: Sequence[Row]) -> Table:
             f"{row.seconds.value:.2f}",
             f"{row.seconds.low:.2f} to {row.seconds.high:.2f}",
             ratio,
+            f"{row.mib.value:.0f}" if row.mib is not None else "",
             goal,
         )
     return table

@@ -26,7 +26,8 @@ from harness.targets.model import Target
 def test_ratios_are_of_the_same_round() -> None:
     seconds = {case.name: [10.0, 20.0, 40.0] for case in CASES}
     seconds["rss"] = [5.0, 2.0, 8.0]
-    rows = {row.name: row for row in table_of(seconds)}
+    mib = {"line of DIR": [10.0, 50.0, 90.0], "line of ours": [60.0]}
+    rows = {row.name: row for row in table_of(seconds, mib)}
     row = rows["rss"]
     assert (row.seconds.low, row.seconds.value, row.seconds.high) == (2.0, 5.0, 8.0)
     assert row.ratio is not None
@@ -35,6 +36,29 @@ def test_ratios_are_of_the_same_round() -> None:
     assert rows["all"].reached is False
     assert rows["rss, cold"].ratio is None
     assert rows["rss, cold"].reached is None
+    assert rows["line of DIR"].reached is True
+    more = {"line of DIR": [51.0]}
+    assert {row.name: row for row in table_of(seconds, more)}["line of DIR"].reached is False
+
+
+def test_what_the_cache_grows_by_is_of_the_edits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws = workspace(tmp_path / "cache")
+    ws.cache.root.mkdir()
+
+    def once(case: Any, *_: object) -> float:
+        (ws.cache.root / f"{case.name} {id(object())}").write_bytes(b"x" * (3 << 20))
+        return 1.0
+
+    monkeypatch.setattr(equipment, "build", lambda *_: SimpleNamespace(bootable=None))
+    for name, found in {"_compared": None, "_guest": 1.0}.items():
+        monkeypatch.setattr(bench_harness, name, lambda *_, found=found: found)
+    monkeypatch.setattr(bench_harness, "_once", once)
+    bench_harness.run(ws, LINUX_6_1, rounds=1, results=tmp_path / "r")
+    rows = json.loads((tmp_path / "r" / "latest" / JSON).read_text())
+    grown = {row["name"]: round(row["mib"]["value"]) for row in rows if row["mib"] is not None}
+    assert grown == {case.name: 3 for case in CASES if case.edits}
 
 
 def test_each_base_is_a_case_before_it() -> None:
@@ -86,7 +110,8 @@ def test_clones_and_a_copy_are_edited_and_not_the_users_files(
     (tree / bench_harness._EDITED["source"]).write_text("kernel\n")
     monkeypatch.setattr(bench_harness, "REPO", repo)
     monkeypatch.setattr(bench_harness, "BASELINE", "then")
-    monkeypatch.setattr(source, "fetch", lambda *_: SimpleNamespace(tree=tree))
+    fetched = SimpleNamespace(tree=tree, key="6.1.1")
+    monkeypatch.setattr(source, "fetch", lambda *_: fetched)
     cases = {case.name: case for case in CASES}
     ws = workspace(tmp_path / "cache")
     for _ in range(2):
@@ -107,6 +132,12 @@ def test_clones_and_a_copy_are_edited_and_not_the_users_files(
     assert places.prepare(cases["rss"]) == (repo, ())
     assert (repo / bench_harness._EDITED["ours"]).read_text() == "new\n"
     assert (tree / bench_harness._EDITED["source"]).read_text() == "kernel\n"
+    folders = {places.folder, bench_harness._compared(ws, GOLDFISH_3_4).folder}
+    fetched.key = "6.1.2"
+    folders.add(bench_harness._compared(ws, LINUX_6_1).folder)
+    monkeypatch.setattr(bench_harness, "REPO", repository(tmp_path / "another"))
+    folders.add(bench_harness._compared(ws, LINUX_6_1).folder)
+    assert len(folders) == 4
 
 
 def test_no_command_makes_room_in_the_cache(
@@ -127,7 +158,8 @@ def test_without_the_commit_to_compare_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench_harness, "REPO", repository(tmp_path / "repo"))
-    monkeypatch.setattr(source, "fetch", lambda *_: SimpleNamespace(tree=tmp_path))
+    fetched = SimpleNamespace(tree=tmp_path, key="6.1.1")
+    monkeypatch.setattr(source, "fetch", lambda *_: fetched)
     with pytest.raises(InfrastructureError) as caught:
         bench_harness._compared(workspace(tmp_path / "cache"), LINUX_6_1)
     assert "--unshallow" in caught.value.hint
