@@ -160,5 +160,6 @@ def _passes(ws: Workspace, check: Check) -> bool:
     if done.status != 0 and not check.shown:
         say(done.output.rstrip())
     if done.status not in (0, _FOUND_SOMETHING):
-        raise InfrastructureError(f"{check.name} did not run (status {done.status})")
+        last = "".join(done.output.splitlines()[-1:])
+        raise InfrastructureError(f"{check.name} did not run (status {done.status}): {last}")
     return done.status == 0

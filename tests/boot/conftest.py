@@ -27,6 +27,7 @@ from device_work import (
     holder,
     let_go,
 )
+from nothing_known import NothingKnown
 
 from harness.build import kernel as kernels
 from harness.build import modules as module_builds
@@ -36,6 +37,7 @@ from harness.build.kernel import KernelBuild
 from harness.build.modules import MODULE_NAMES, ModuleBuild
 from harness.build.programs import ProgramBuild
 from harness.build.rootfs import Rootfs
+from harness.core.errors import BootError, InfrastructureError
 from harness.jobs import emulator_test
 from harness.jobs.options import EmulatorTestOptions
 from harness.kernel_output.klog import Allowed, find_trouble, marker, section
@@ -82,6 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["INVOKE_GOLDFISH_OOM_KERNEL"] = config.getoption("--kernel")
     os.environ["INVOKE_GOLDFISH_OOM_TOOLCHAIN"] = config.getoption("--toolchain")
     os.environ["INVOKE_GOLDFISH_OOM_SOURCE"] = config.getoption("--source") or ""
+    config.pluginmanager.register(NothingKnown())
     worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
     if not worker:
         return
@@ -182,7 +185,11 @@ class Shared:
         if self._of is not None and self._of[0] == target:
             return self._of[1]
         self.close()
-        session = self._stack.enter_context(self._booting(target, self._folder("booted")))
+        try:
+            session = self._stack.enter_context(self._booting(target, self._folder("booted")))
+        except BootError as error:
+            # It did not die in a test, which would be the kernel's fault: see nothing_known.
+            raise InfrastructureError(f"the kernel did not boot: {error}") from error
         self._of, self.is_equipped = (target, session), False
         return session
 
