@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Kernels that are built ahead: beside other checks, with the CPU time that those leave.
 
-The boot tests need three kernels. Building them takes both CPUs of a small machine for half an
-hour; checks and guests do not take all of both.
+`./inv test` needs two kernels. Building them takes both CPUs of a small machine for many minutes;
+checks and guests do not take all of both.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _GRACE_SECONDS = 30.0
 
 @contextmanager
 def kernels_ahead(ws: Workspace, target: Target) -> Iterator[None]:
-    """Build the kernels of the boot tests while the context lasts, or until they are there.
+    """Build the kernels of `./inv test` while the context lasts, or until they are there.
 
     Whoever needs one meanwhile waits for it, as for any other run. An error is told in a log
     only: it comes again where the kernel is needed.
@@ -59,8 +59,8 @@ def _run(ws: Workspace, target: Target, stop: threading.Event) -> None:
 
 
 def build(ws: Workspace, target: Target) -> None:
-    """Build the target's kernel, the one that checks itself, and the stock one."""
-    for variant in (target, target.checking_itself(), target.stock()):
+    """Build the target's kernel, and the stock one."""
+    for variant in (target, target.stock()):
         kernels.build(ws, variant)
 
 

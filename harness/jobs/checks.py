@@ -84,7 +84,7 @@ LINT = (
 )
 UNIT_TESTS = (Check("unit tests", lambda: _unit_tests(usable_cpus()), shown=True),)
 # Tests that are too long to run at every push: each builds a kernel from its first file on.
-LONG_BOOT_TESTS = ("bisect", "edits", "one_cpu")
+LONG_BOOT_TESTS = ("bisect", "debug_kernel", "edits", "one_cpu")
 BROWSER_TESTS = (Check("browser tests", _python("pytest", "tests/browser"), shown=True),)
 
 

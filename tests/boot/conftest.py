@@ -129,8 +129,8 @@ def _has_other_kernels(item: pytest.Item) -> bool:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip, with the reason, each test that needs what the kernel lacks.
 
-    Those of a file that says `OTHER_KERNELS = True` come last: `./inv test` builds the debug kernel
-    and the stock one meanwhile (harness/jobs/ahead.py).
+    Those of a file that says `OTHER_KERNELS = True` come last: `./inv test` builds the stock kernel
+    meanwhile (harness/jobs/ahead.py).
     """
     items.sort(key=_has_other_kernels)
     lacks = plain_target(config).lacks

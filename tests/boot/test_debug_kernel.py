@@ -44,7 +44,7 @@ def checking(target: Target) -> Target:
 
 
 def test_scenarios_pass(emulate: Emulate, checking: Target, tmp_path: Path) -> None:
-    """For CI: `boot-test --debug --file verdicts` runs all scenarios on this kernel."""
+    """Some: `boot-test --debug --file verdicts` runs all scenarios on this kernel."""
     status = emulate(checking, tmp_path, scenarios=SCENARIOS)
     assert status == 0, (tmp_path / "latest/verdict.json").read_text()
 

@@ -23,13 +23,11 @@ from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
 
-def test_the_three_kernels_of_the_boot_tests(
-    ws: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_two_kernels_of_all_tests(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[Target] = []
     monkeypatch.setattr(kernels, "build", lambda _ws, target: built.append(target))
     ahead.build(ws, LINUX_6_1)
-    assert built == [LINUX_6_1, LINUX_6_1.checking_itself(), LINUX_6_1.stock()]
+    assert built == [LINUX_6_1, LINUX_6_1.stock()]
 
 
 def test_it_ends_with_the_context(
