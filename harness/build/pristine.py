@@ -120,7 +120,7 @@ class UserFolder:
         return folder == Path()
 
     def copy(self, tree: Path, folder: Path) -> None:
-        """Copy the files that were listed, and record those that did not change meanwhile."""
+        """Copy the files that were listed, and record which of them changed meanwhile."""
         root = self.listing.root
         tree.mkdir()
         # A folder that nobody may write to could not be filled, changed, or removed.
@@ -135,7 +135,10 @@ class UserFolder:
                 some = ["-t", str(tree), "--", *names[first : first + _NAMES_AT_ONCE]]
                 run([*copy, *some], RunOptions(cwd=root), error=SourceError, what=f"copy of {root}")
         moved = frozenset(self.listing.moved())
-        self._record(folder, {k: v for k, v in self.listing.files.items() if k not in moved})
+        # No file is listed as "": so the copy of a file that changed will be compared, or removed
+        # if the file has gone.
+        files = self.listing.files.items()
+        self._record(folder, {k: "" if k in moved else v for k, v in files})
 
     def differing(self, folder: Path) -> Sequence[str] | None:
         """Return the files that were not listed as they were recorded; None without a record."""

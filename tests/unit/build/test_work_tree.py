@@ -381,6 +381,27 @@ def test_a_save_in_the_middle_of_the_first_copy_is_seen(
     assert mine.sync() == ["a"]
 
 
+@pytest.mark.parametrize("instead", ["b2", "b/c"], ids=["another name", "a folder"])
+def test_a_file_that_goes_in_the_middle_of_the_first_copy_leaves_the_tree(
+    mine: Folder, monkeypatch: pytest.MonkeyPatch, instead: str
+) -> None:
+    mine.write(a="1", b="1")
+    work, real = mine.work, Listing.moved
+
+    def moved(listing: Listing) -> list[str]:
+        # It has been copied by now.
+        monkeypatch.undo()
+        assert (mine.folder / "source.new/b").is_file()
+        (mine.root / "b").unlink()
+        write_file(mine.root / instead, TreeFile(b"1", "file"))
+        return real(listing)
+
+    monkeypatch.setattr(Listing, "moved", moved)
+    with pytest.raises(SourceMovedError):
+        work.sync({})
+    mine.sync()
+
+
 @pytest.mark.parametrize("text", [None, "", "[]"])
 def test_a_tree_of_which_nothing_is_known_is_made_anew(mine: Folder, text: str | None) -> None:
     mine.write(a="1", b="1")
