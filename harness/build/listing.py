@@ -215,7 +215,7 @@ def unreadable_named() -> Iterator[None]:
     """Turn the failure to read a file of the user into an error that names the file."""
     try:
         yield
-    except (PermissionError, FileNotFoundError) as error:
+    except (PermissionError, FileNotFoundError, NotADirectoryError) as error:
         raise unreadable(error) from error
 
 

@@ -43,7 +43,7 @@ class Pristine(Protocol):
         """Return whether the folder stays, even if it is empty."""
 
     def copy(self, tree: Path, folder: Path) -> None:
-        """Copy all files to the new folder `tree`."""
+        """Copy all files to the new folder `tree`; SourceMovedError if a file went away."""
 
     def differing(self, folder: Path) -> Sequence[str] | None:
         """Return the files in which the source differs from what was recorded; None if unknown."""
@@ -128,12 +128,18 @@ class UserFolder:
             (tree / parent).mkdir(parents=True, exist_ok=True)
         links = {name for name, file in self.listing.files.items() if file.startswith("link ")}
         others = self.listing.files.keys() - links
-        # Not all links are listed as links: those that lead out are the files at their ends.
-        for follow, names in (("-P", sorted(links)), ("-L", sorted(others))):
-            copy = ["cp", "-R", follow, "--preserve=timestamps", "--reflink=auto", "--parents"]
-            for first in range(0, len(names), _NAMES_AT_ONCE):
-                some = ["-t", str(tree), "--", *names[first : first + _NAMES_AT_ONCE]]
-                run([*copy, *some], RunOptions(cwd=root), error=SourceError, what=f"copy of {root}")
+        try:
+            # Not all links are listed as links: those that lead out are the files at their ends.
+            for follow, names in (("-P", sorted(links)), ("-L", sorted(others))):
+                copy = ["cp", "-R", follow, "--preserve=timestamps", "--reflink=auto", "--parents"]
+                for first in range(0, len(names), _NAMES_AT_ONCE):
+                    some = ["-t", str(tree), "--", *names[first : first + _NAMES_AT_ONCE]]
+                    options = RunOptions(cwd=root)
+                    run([*copy, *some], options, error=SourceError, what=f"copy of {root}")
+        except SourceError:
+            # cp refuses a file that went away, or was replaced, before it was copied.
+            self.check_unmoved()
+            raise
         moved = frozenset(self.listing.moved())
         # No file is listed as "": so the copy of a file that changed will be compared, or removed
         # if the file has gone.

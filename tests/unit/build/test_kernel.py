@@ -35,7 +35,7 @@ from harness.core.errors import (
     ToolMissingError,
     UsageError,
 )
-from harness.core.process import run
+from harness.core.process import Completed, run
 from harness.targets.goldfish_3_4 import GOLDFISH_3_4
 from harness.targets.linux_6_1 import LINUX_6_1
 
@@ -360,6 +360,21 @@ def test_a_save_while_it_is_read_is_not_lost(
     assert fake.said.getvalue().count("it is read again") == 2
     assert build_it(fake) == kernel
     assert "1 << order + 0 + 0;" in (trees(fake)[0] / "source/mm/page_alloc.c").read_text()
+
+
+def test_a_file_that_goes_before_it_is_copied_has_the_folder_read_again(
+    fake: FakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = fake.pristine / "mm/gone.c"
+    gone.write_text("int gone;\n")
+
+    def late(*words: Any, **options: Any) -> Completed:
+        gone.unlink(missing_ok=True)
+        return run(*words, **options)
+
+    monkeypatch.setattr("harness.build.pristine.run", late)
+    assert "gone" not in (build_it(fake).folder / "System.map").read_text()
+    assert fake.said.getvalue().count("it is read again") == 1
 
 
 def test_a_patch_that_fails_on_half_a_save_is_tried_again(

@@ -19,7 +19,12 @@ from harness.build.listing import Listing, list_folder, walk
 from harness.build.pristine import UserFolder
 from harness.build.tree_file import Overlay, TreeFile, read_file, write_file
 from harness.build.work_tree import WorkTree
-from harness.core.errors import InfrastructureError, SourceMovedError
+from harness.core.errors import (
+    DiskFullError,
+    InfrastructureError,
+    SourceError,
+    SourceMovedError,
+)
 from harness.ui.workspace import Workspace
 
 
@@ -428,6 +433,20 @@ def test_the_copy_of_a_read_only_folder_can_be_written_to(
     copies = [mine.work.tree / path.relative_to(mine.root) for path in folders]
     assert [path.stat().st_mode & 0o700 for path in copies] == [0o700] * 3
     assert (mine.work.tree / "d/e/y").stat().st_mode & 0o100
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [("Input/output error", SourceError), ("No space left on device", DiskFullError)],
+)
+def test_a_copy_that_fails_for_another_reason_is_told(
+    mine: Folder, put_on_path: Callable[[str, str], Path], said: str, error: type[Exception]
+) -> None:
+    mine.write(a="1")
+    put_on_path("cp", f"echo cp: a: {said}; exit 1")
+    with pytest.raises(error) as caught:
+        mine.work.sync({})
+    assert caught.type is error
 
 
 def test_a_copy_that_cannot_be_removed_is_named(mine: Folder) -> None:
