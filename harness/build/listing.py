@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -116,6 +116,10 @@ class Listing:
     # By name, the stamps at that moment; a file in `fresh` may change and keep its stamp.
     stamps: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     fresh: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+    # Returns the names of those of the files found later that a build has made.
+    built_of: Callable[[Sequence[FoundFile]], frozenset[str]] = field(
+        default=lambda _: frozenset(), repr=False, compare=False
+    )
 
     @cached_property
     def key(self) -> str:
@@ -135,10 +139,17 @@ class Listing:
         return file
 
     def moved(self) -> list[str]:
-        """Return the files that were written to, added or removed since they were listed."""
-        now = {file.name: file for file in walk_sources(self.root) if file.is_source}
+        """Return the files that were written to, added or removed since they were listed.
+
+        Those that a build made meanwhile are not among them.
+        """
+        found = walk_sources(self.root)
+        now = {file.name: file for file in found if file.is_source}
         names = now.keys() | self.files.keys()
-        return sorted(name for name in names if self._has_moved(name, now.get(name)))
+        moved = {name for name in names if self._has_moved(name, now.get(name))}
+        if not moved <= self.files.keys():
+            moved -= self.built_of(found) - self.files.keys()
+        return sorted(moved)
 
     def _has_moved(self, name: str, now: FoundFile | None) -> bool:
         if name in self.built:

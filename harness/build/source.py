@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Literal
 
@@ -348,7 +349,9 @@ def _from_directory(ws: Workspace, target: Target, path: Path, phase: Phase) -> 
     check_version(version, target, str(path))
     phase.note(f"read {path}")
     found = walk_sources(path)
-    listing, read = list_folder(ws, path, found, built_in(ws, target, path, found))
+    built_of = partial(built_in, ws, target, path)
+    listing, read = list_folder(ws, path, found, built_of(found))
+    listing = replace(listing, built_of=built_of)
     if not read:
         phase.mark_cached()
     for what, is_link in (("pipe(s), socket(s) or device(s)", False), (_LEADS_OUT, True)):

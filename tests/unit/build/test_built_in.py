@@ -80,3 +80,26 @@ def test_a_build_in_the_tree_makes_no_other_source(fake: FakeRepository, tree: P
             (tree / name).unlink(missing_ok=True)
     keys.add(fetch(fake.ws, fake.target, str(tree)).key)
     assert len(keys) == 1
+
+
+def test_a_build_that_goes_on_in_the_tree_is_no_change_of_its_source(
+    fake: FakeRepository, tree: Path
+) -> None:
+    listing = fetch(fake.ws, fake.target, str(tree)).listing
+    assert listing is not None
+    (tree / "mm/new.o").write_text("built")
+    (tree / "mm/limits.o").unlink()
+    listing.check_unmoved()
+    (tree / "mm/new.c").touch()
+    assert listing.moved() == ["mm/new.c"]
+
+
+def test_a_build_that_begins_in_the_tree_is_no_change_of_its_source(fake: FakeRepository) -> None:
+    listing = fetch(fake.ws, fake.target, str(fake.pristine)).listing
+    assert listing is not None
+    (fake.pristine / ".config").touch()
+    (fake.pristine / "include/config").mkdir()
+    (fake.pristine / "include/config/auto.conf").touch()
+    listing.check_unmoved()
+    (fake.pristine / "mm/page_alloc.c").touch()
+    assert listing.moved() == ["mm/page_alloc.c"]
