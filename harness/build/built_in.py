@@ -22,8 +22,8 @@ from harness.core.process import RunOptions, run
 from harness.targets.model import Target
 from harness.ui.workspace import Workspace
 
-# A tree in which none of these exists has not been built in.
-_MARKS = (".config", "include/config/", "include/generated/")
+# A tree in which none of these exists has not been built in. Any build makes the last one first.
+_MARKS = (".config", "include/config/", "include/generated/", "scripts/basic/fixdep")
 # The names of files that make reads to clean a tree.
 _MAKEFILES = ("Makefile*", "Kbuild*", "Kconfig*", "Platform", "*.mk", "*.make", "*.include")
 _SCRIPTS = "scripts/"

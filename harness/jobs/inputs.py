@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 from harness.build import built_in
-from harness.build.listing import list_folder, unreadable_named, walk, walk_sources
+from harness.build.listing import FoundFile, list_folder, unreadable_named, walk, walk_sources
 from harness.build.tree_file import content_id, read_file
 from harness.core.editors import is_temporary
+from harness.core.errors import HarnessError
 from harness.core.paths import COMMON, MODULES, NDK_TESTS, REPO
 from harness.jobs.options import EmulatorTestOptions
+from harness.ui.progress import QUIET, Reporter
 from harness.ui.workspace import Workspace
 
 # How many changed files a line names.
@@ -35,28 +37,36 @@ class Place:
 class Inputs:
     """The files below some places: for each place, a content_id() by path.
 
-    `built` are files that a build in the kernel's tree has made.
+    `is_built` says whether a build in the kernel's tree has made a file by now.
     """
 
     files: Mapping[Place, Mapping[Path, str]]
-    built: frozenset[Path] = frozenset()
+    is_built: Callable[[Path], bool] = field(default=lambda _: False, compare=False)
 
     def differs(self, path: Path) -> bool:
         """Return whether a file that something happened to may have another content now.
 
         So may the files of a folder that came, went, or was renamed.
         """
-        if path in self.built or not concerns(self.files, path):
+        if not concerns(self.files, path):
             return False
-        known = next((files[path] for files in self.files.values() if path in files), None)
         try:
-            file = read_file(path)
-        except OSError:
-            # As if it were gone.
-            file = None
-        if file is None and known is None:
-            return path.is_dir() or path in self._folders
-        return file is None or known != content_id(file)
+            return self._differs(path)
+        except (HarnessError, OSError):
+            # Mostly because something there is changing right now.
+            return True
+
+    def _differs(self, path: Path) -> bool:
+        known = next((files[path] for files in self.files.values() if path in files), None)
+        file = read_file(path)
+        if file is not None:
+            return known != content_id(file) and (known is not None or not self.is_built(path))
+        if known is None and path.is_dir():
+            below = {path / found.name for found in walk(path)}
+            for files in self.files.values():
+                below.update(one for one in files if one.is_relative_to(path))
+            return any(map(self.differs, below))
+        return known is not None or path in self._folders
 
     @cached_property
     def _folders(self) -> frozenset[Path]:
@@ -119,17 +129,37 @@ def read_inputs(ws: Workspace, options: EmulatorTestOptions, places: Sequence[Pl
     Raises SourceError if a file cannot be read.
     """
     files: dict[Place, Mapping[Path, str]] = {}
-    built: frozenset[Path] = frozenset()
+    inputs = Inputs(files)
     for place in places:
         if place.title == _SOURCE:
             found = walk_sources(place.path)
-            made = built_in.built_in(ws, options.target, place.path, found)
-            listing, _ = list_folder(ws, place.path, found, made)
+            built = built_in.built_in(ws, options.target, place.path, found)
+            listing, _ = list_folder(ws, place.path, found, built)
             files[place] = {place.path / name: content for name, content in listing.files.items()}
-            built = frozenset(place.path / name for name in made)
+            # A make that goes on is asked about again and again: that is not said each time.
+            silent = replace(ws, reporter=Reporter(mode=QUIET))
+            built_of = partial(built_in.built_in, silent, options.target, place.path)
+            inputs = replace(inputs, is_built=_says_built(place.path, built, built_of))
         else:
             files[place] = _read(place.path)
-    return Inputs(files, built)
+    return inputs
+
+
+def _says_built(
+    root: Path, built: frozenset[str], built_of: Callable[[Sequence[FoundFile]], frozenset[str]]
+) -> Callable[[Path], bool]:
+    """Return what says whether a build in the folder `root` has made a file.
+
+    The names in `built` are known; for any other file, `built_of` is asked again.
+    """
+    known = {root / name for name in built}
+
+    def is_built(path: Path) -> bool:
+        if path not in known and path.is_relative_to(root):
+            known.update(root / name for name in built_of(walk_sources(root)))
+        return path in known
+
+    return is_built
 
 
 def _read(path: Path) -> dict[Path, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from harness.core import lifetime
 from harness.core.errors import InfrastructureError
 
 # Whoever writes several files does so within so many milliseconds of each other, mostly.
@@ -39,6 +40,7 @@ class Saves:
         self._is_save = is_save
         self._changed = threading.Condition()
         self._saved = False
+        self._happened: set[Path] = set()
         self._failure: Exception | None = None
         self._armed = False
         self._stop = threading.Event()
@@ -73,10 +75,15 @@ class Saves:
             thread.join()
         signal.signal(_SIGNAL, self._handler)
 
-    def forget(self) -> None:
-        """Forget the saves up to now: what they are about is looked at after this."""
+    def forget(self) -> set[Path]:
+        """Forget the saves up to now: what they are about is looked at after this.
+
+        Return what something has happened to since this was called last, saved or not.
+        """
         with self._changed:
             self._saved = False
+            happened, self._happened = self._happened, set()
+        return happened
 
     def wait(self) -> None:
         """Wait until there was a save."""
@@ -136,7 +143,13 @@ class Saves:
                     with self._changed:
                         self._starting -= 1
                         self._changed.notify_all()
-                if any(self._is_save(Path(path)) for _, path in changes):
+                paths = [Path(path) for _, path in changes]
+                with self._changed:
+                    self._happened.update(paths)
+                # At the end, a program that says whether it was a save is not waited for.
+                with lifetime.stopped_by(self._stop):
+                    saved = any(map(self._is_save, paths))
+                if saved:
                     self._tell()
         except Exception as error:
             with self._changed:

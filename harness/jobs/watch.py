@@ -40,8 +40,9 @@ def run(ws: Workspace, options: EmulatorTestOptions) -> None:
     last: Tested | None = None
 
     def is_save(path: Path) -> bool:
-        # While they are read, anything that happens to one may be a save.
-        return concerns(places, path) if now is None else now.differs(path)
+        # Until they have been read, anything that happens to one may be a save.
+        known = now
+        return concerns(places, path) if known is None else known.differs(path)
 
     with Saves([place.path for place in places], is_save) as saves:
         while True:
@@ -53,6 +54,9 @@ def run(ws: Workspace, options: EmulatorTestOptions) -> None:
                 # Mostly a file that went away meanwhile, which is a save.
                 cli.report(error, ws.reporter)
                 saves.wait()
+                continue
+            # What happened while they were read. `now` is set before: what comes later differs.
+            if any(map(now.differs, saves.forget())):
                 continue
             if last is None or now != last.inputs:
                 try:

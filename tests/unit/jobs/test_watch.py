@@ -222,6 +222,36 @@ def test_a_file_that_goes_away_while_it_is_read_ends_nothing(
     assert watched.tests == 2
 
 
+@pytest.mark.parametrize(("text", "read_again"), [("0", False), ("1", True)])
+def test_what_is_saved_while_the_files_are_read_is_compared_afterwards(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, text: str, read_again: bool
+) -> None:
+    real_read, real_tell = read_inputs, Saves._tell
+    read, told = [], threading.Event()
+
+    def tell(saves: Saves) -> None:
+        real_tell(saves)
+        told.set()
+
+    def late(ws: Workspace, options: EmulatorTestOptions, places: Sequence[Place]) -> Inputs:
+        read.append(1)
+        found = real_read(ws, options, places)
+        if len(read) == 1:
+            # One event, in one step.
+            (watched.folder.parent / "new").write_text(text)
+            (watched.folder.parent / "new").rename(watched.file)
+            assert told.wait(LONG)
+        return found
+
+    monkeypatch.setattr(Saves, "_tell", tell)
+    monkeypatch.setattr(watch, "read_inputs", late)
+    watched.when_idle = [lambda: watched.save("2")]
+    said = watched.run(judged(PASS))
+    assert "the test begins again" not in said
+    # The last time, after the save in between.
+    assert len(read) == (3 if read_again else 2)
+
+
 def test_wrong_usage_ends_it(watched: Watched) -> None:
     def wrong(_seen: Seen) -> int:
         raise UsageError("no such scenario")
@@ -362,6 +392,44 @@ def test_what_editors_and_builds_write_is_no_save(place: Place, name: str, title
     (place.path / "mm" / name).parent.mkdir(parents=True, exist_ok=True)
     (place.path / "mm" / name).write_text("x")
     assert not before.differs(place.path / "mm" / name)
+
+
+def test_what_a_make_in_the_tree_makes_is_no_save(place: Place) -> None:
+    place = replace(place, title="kernel source")
+    names = ("scripts/basic/fixdep", ".config", "include/config/SMP", "vmlinux", "made/version.h")
+    text = f"mrproper:\n\t@rm -rf {' '.join(names)}\n"
+    (place.path / "Makefile").write_text(text)
+    before = read(place)
+    for name in names:
+        (place.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (place.path / name).write_text("built")
+        assert not before.differs(place.path / name)
+        assert not before.differs((place.path / name).parent)
+    assert read(place) == before
+    (place.path / "vmlinux").write_text("built again")
+    (place.path / "made/version.h").unlink()
+    for inputs in (before, read(place)):
+        assert not inputs.differs(place.path / "vmlinux")
+        assert not inputs.differs(place.path / "made/version.h")
+    (place.path / "made/mine.h").write_text("mine")
+    assert before.differs(place.path / "made/mine.h")
+    assert before.differs(place.path / "made")
+
+
+@pytest.mark.parametrize("title", ["our C", "kernel source"])
+def test_of_a_folder_only_its_files_count(place: Place, title: str) -> None:
+    place = replace(place, title=title)
+    before = read(place)
+    (place.path / "new/empty").mkdir(parents=True)
+    (place.path / "mm").chmod(0o700)
+    assert not before.differs(place.path / "new")
+    assert not before.differs(place.path / "mm")
+    (place.path / "new/empty/a.c").touch()
+    assert before.differs(place.path / "new")
+    (place.path / "mm").rename(place.path.parent / "elsewhere")
+    assert before.differs(place.path / "mm")
+    (place.path / "mm").mkdir()
+    assert before.differs(place.path / "mm")
 
 
 def test_many_changes_are_counted(place: Place) -> None:
