@@ -351,7 +351,7 @@ def emulator_test(
     watch: bool = False,
 ) -> None:
     """Patch, build and boot the kernel, let users exceed their limits, and judge it."""
-    from harness.jobs import cli
+    from harness.jobs import cli, room
     from harness.jobs import emulator_test as job
     from harness.jobs import watch as watching
     from harness.jobs.options import EmulatorTestOptions
@@ -379,7 +379,7 @@ def emulator_test(
             kcidb_origin=defaults.kcidb_origin,
         )
         if watch:
-            watching.run(ws, options)
+            watching.run(ws, options, room.limit_of(defaults.cache_gib))
         status = job.run(ws, options)
     cli.finish(status)
 

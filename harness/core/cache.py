@@ -8,8 +8,9 @@ later run would take for an entry, and two runs that want the same entry build i
 An entry has a seal unless its caller asks for none: the list of its files with their SHA-256. An
 entry that does not match its seal (a failed disk, a power loss, a manual change) is built again.
 
-A run that uses an entry has a lease on it for as long as its Cache lives: a shared lock, which is
-released however the process ends. An entry with a lease is not moved away.
+A run that uses an entry has a lease on it for as long as its Cache lives, or until it releases all
+its leases: a shared lock, which is released however the process ends. An entry with a lease is not
+moved away.
 """
 
 from __future__ import annotations
@@ -282,6 +283,10 @@ class Cache:
             file = self._lease_file(entry)
             file.parent.mkdir(parents=True, exist_ok=True)
             self._leases[entry] = _Lease(file)
+
+    def release(self) -> None:
+        """Give up all leases, as if this Cache no longer lived."""
+        self._leases.clear()
 
     def leased(self, entry: Path) -> bool:
         """Return whether a run, this one included, has a lease on `entry`."""

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.core.errors import EXIT_INTERRUPTED, HarnessError, SourceError, UsageError
-from harness.jobs import cli, emulator_test
+from harness.jobs import cli, emulator_test, room
 from harness.jobs.inputs import Inputs, concerns, places_of, read_inputs
 from harness.jobs.options import EmulatorTestOptions
 from harness.jobs.saves import Abandoned, Saves
@@ -27,11 +28,12 @@ class Tested:
     verdicts: Verdicts
 
 
-def run(ws: Workspace, options: EmulatorTestOptions) -> None:
+def run(ws: Workspace, options: EmulatorTestOptions, limit: float = math.inf) -> None:
     """Test the kernel, and test it again at each save, until the user interrupts.
 
-    A save during a test ends that test, and another one begins. Raise UsageError if the first
-    test finds a wrong option; other errors end only one test.
+    A save during a test ends that test, and another one begins. After each other test, room is
+    made in the cache, which may have `limit` bytes. Raise UsageError if the first test finds a
+    wrong option; other errors end only one test.
     """
     places = places_of(options)
     folders = ", ".join(str(place.path) for place in places)
@@ -47,6 +49,8 @@ def run(ws: Workspace, options: EmulatorTestOptions) -> None:
     with Saves([place.path for place in places], is_save) as saves:
         while True:
             now = None
+            # Each test is a run by itself: what only earlier ones used may be removed.
+            ws.cache.release()
             saves.forget()
             try:
                 now = read_inputs(ws, options, places)
@@ -66,6 +70,7 @@ def run(ws: Workspace, options: EmulatorTestOptions) -> None:
                     ws.reporter.say("a file was saved: the test begins again")
                     ws.reporter.close(EXIT_INTERRUPTED)
                     continue
+                room.keep_below(ws.cache, limit, ws.reporter.say)
                 ws.reporter.say(waiting)
                 _report_end(ws, end)
             else:

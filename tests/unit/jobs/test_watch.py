@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from summaries import summary, verdict
 
 from harness.build.tree_file import TreeFile, content_id
 from harness.core import paths
+from harness.core.cache import Cache
 from harness.core.errors import BuildError, InfrastructureError, SourceMovedError, UsageError
 from harness.jobs import emulator_test, watch
 from harness.jobs.inputs import Inputs, Place, concerns, places_of, read_inputs
@@ -52,6 +54,7 @@ class Watched:
         self.said = io.StringIO()
         self.ws: Workspace = workspace(folder / "cache", self.said)
         self.options = EmulatorTestOptions(target=LINUX_6_1, policy="rss", trigger="alloc")
+        self.limit = math.inf
         self.tests = 0
         # What is done when a save is waited for, for the first time, the second, …
         self.when_idle: list[Callable[[], object]] = []
@@ -78,7 +81,7 @@ class Watched:
         """Watch until a step interrupts; return what was said."""
         self.steps = (*steps, interrupt)
         with pytest.raises(KeyboardInterrupt):
-            watch.run(self.ws, self.options)
+            watch.run(self.ws, self.options, self.limit)
         return " ".join(self.said.getvalue().split())
 
 
@@ -220,6 +223,38 @@ def test_a_file_that_goes_away_while_it_is_read_ends_nothing(
     watched.run(judged(PASS))
     assert "x.c was gone" in capsys.readouterr().err
     assert watched.tests == 2
+
+
+def test_each_test_makes_room_of_what_only_earlier_ones_used(watched: Watched) -> None:
+    root = watched.ws.cache.root
+
+    def fill(folder: Path) -> None:
+        (folder / "file").write_bytes(b"x" * 200_000)
+
+    def builds(*keys: str) -> Step:
+        def step(_seen: Seen) -> int:
+            for key in keys:
+                watched.ws.cache.ensure("kernel", key, fill)
+            return 0
+
+        return step
+
+    def stored() -> list[str]:
+        return sorted(path.name for path in (root / "kernel").iterdir())
+
+    def after_first() -> None:
+        assert stored() == ["a", "b"]
+        watched.save("1")
+
+    def after_second() -> None:
+        assert stored() == ["b", "c"]
+        assert not Cache(root).leased(root / "kernel" / "a")
+        watched.save("2")
+
+    watched.limit = 500_000
+    watched.when_idle = [after_first, after_second]
+    said = watched.run(builds("a", "b"), builds("b", "c"))
+    assert said.count("the cache: kernel/a removed") == 1
 
 
 @pytest.mark.parametrize(("text", "read_again"), [("0", False), ("1", True)])
