@@ -191,11 +191,14 @@ def _tell(ending: _Ending, reporter: Reporter | None) -> None:
         _flush()
 
 
-def report(error: HarnessError, reporter: Reporter) -> None:
+def report(error: HarnessError | OSError, reporter: Reporter) -> None:
     """Report an error after which the task goes on, as the error at a task's end is reported."""
-    ending = _ending(error, debug=False)
+    known = _explained(error)
+    if not isinstance(known, HarnessError):
+        known = InfrastructureError(str(error))
+    ending = _ending(known, debug=False)
     _tell(ending, reporter)
-    _say(f"{ending.label}{error}")
+    _say(f"{ending.label}{known}")
 
 
 def _flush() -> None:

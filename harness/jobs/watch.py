@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.core.errors import EXIT_INTERRUPTED, HarnessError, SourceError, UsageError
+from harness.core.errors import EXIT_INTERRUPTED, HarnessError, UsageError
 from harness.jobs import cli, emulator_test, room
 from harness.jobs.inputs import Inputs, concerns, places_of, read_inputs
 from harness.jobs.options import EmulatorTestOptions
@@ -54,7 +54,7 @@ def run(ws: Workspace, options: EmulatorTestOptions, limit: float = math.inf) ->
             saves.forget()
             try:
                 now = read_inputs(ws, options, places)
-            except SourceError as error:
+            except (HarnessError, OSError) as error:
                 # Mostly a file that went away meanwhile, which is a save.
                 cli.report(error, ws.reporter)
                 saves.wait()
@@ -80,16 +80,16 @@ def run(ws: Workspace, options: EmulatorTestOptions, limit: float = math.inf) ->
 
 def _test(
     ws: Workspace, options: EmulatorTestOptions, inputs: Inputs, last: Tested | None
-) -> tuple[Tested, int | HarnessError]:
+) -> tuple[Tested, int | HarnessError | OSError]:
     """Run one test, and say what has changed since the last one.
 
     Return it with its exit status, or the error that ended it.
     """
     seen: list[RunResult] = []
-    end: int | HarnessError
+    end: int | HarnessError | OSError
     try:
         end = emulator_test.run(ws, options, seen.append)
-    except HarnessError as error:
+    except (HarnessError, OSError) as error:
         # The options were right at the first test, so that a file is wrong, or gone for a moment.
         if last is None and isinstance(error, UsageError):
             raise
@@ -105,12 +105,12 @@ def _test(
     return Tested(inputs, verdicts or (last.verdicts if last is not None else {})), end
 
 
-def _report_end(ws: Workspace, end: int | HarnessError) -> None:
+def _report_end(ws: Workspace, end: int | HarnessError | OSError) -> None:
     """Report the end of one test, as that of a task is reported."""
-    if isinstance(end, HarnessError):
-        cli.report(end, ws.reporter)
-    else:
+    if isinstance(end, int):
         ws.reporter.close(end)
+    else:
+        cli.report(end, ws.reporter)
 
 
 def verdicts_of(result: RunResult) -> Verdicts:

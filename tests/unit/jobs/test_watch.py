@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
@@ -206,8 +207,22 @@ def test_a_build_that_fails_is_told_and_the_next_save_tested(
     assert f"{PASS.value} → {WRONG.value}" in third
 
 
+FULL = OSError(errno.ENOSPC, "No space left on device", "/tmp/x")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (SourceMovedError("x.c was gone before it was read"), "x.c was gone"),
+        (FULL, "error: no space left: /tmp/x"),
+    ],
+)
 def test_a_file_that_goes_away_while_it_is_read_ends_nothing(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    watched: Watched,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    told: str,
 ) -> None:
     real, read = read_inputs, []
 
@@ -215,14 +230,36 @@ def test_a_file_that_goes_away_while_it_is_read_ends_nothing(
         read.append(1)
         if len(read) == 1:
             watched.save("1")
-            raise SourceMovedError("x.c was gone before it was read")
+            raise error
         return real(ws, options, places)
 
     monkeypatch.setattr(watch, "read_inputs", vanishing)
     watched.when_idle = [lambda: None, lambda: watched.save("2")]
     watched.run(judged(PASS))
-    assert "x.c was gone" in capsys.readouterr().err
+    assert told in capsys.readouterr().err
     assert watched.tests == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (FULL, "error: no space left: /tmp/x\n  try: free some space\n"),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "x.c"),
+            "error: [Errno 2] No such file or directory: 'x.c'\n",
+        ),
+    ],
+)
+def test_what_the_system_refuses_ends_only_one_test(
+    watched: Watched, capsys: pytest.CaptureFixture[str], error: OSError, told: str
+) -> None:
+    def refused(_seen: Seen) -> int:
+        raise error
+
+    watched.when_idle = [lambda: watched.save("1"), lambda: watched.save("2")]
+    watched.run(refused, judged(PASS))
+    assert capsys.readouterr().err == told
+    assert watched.tests == 3
 
 
 def test_each_test_makes_room_of_what_only_earlier_ones_used(watched: Watched) -> None:
