@@ -72,7 +72,8 @@ def _walk(root: str, folder: str, found: list[FoundFile]) -> None:
         here = sorted((entry.name, entry) for entry in entries)
     for last, entry in here:
         name = folder + last
-        if name == ".git":
+        # Also that of a repository in the repository.
+        if last == ".git":
             continue
         if entry.is_dir(follow_symlinks=False):
             _walk(root, f"{name}/", found)

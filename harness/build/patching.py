@@ -87,9 +87,10 @@ def common_files(target: Target) -> dict[str, TreeFile]:
     if not target.patched:
         return files
     for path in sorted(COMMON.rglob("*")):
+        name = path.relative_to(COMMON).as_posix()
         hidden = path.name.startswith(".") or path.name.endswith(_LEFTOVERS)
-        if not (hidden or is_temporary(path.name)) and (file := read_file(path)) is not None:
-            files[path.relative_to(COMMON).as_posix()] = file
+        if not (hidden or is_temporary(name)) and (file := read_file(path)) is not None:
+            files[name] = file
     return files
 
 

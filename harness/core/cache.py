@@ -73,9 +73,10 @@ def tree_digest(*roots: Path) -> str:
     for root in roots:
         files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
         for path in files:
-            if "__pycache__" in path.parts or is_temporary(path.name):
+            name = str(path.relative_to(root.parent))
+            if "__pycache__" in path.parts or is_temporary(name):
                 continue
-            parts += [str(path.relative_to(root.parent)), path.read_bytes()]
+            parts += [name, path.read_bytes()]
     return digest(*parts)
 
 

@@ -96,9 +96,16 @@ def concerns(places: Iterable[Place], path: Path) -> bool:
     Beside a given file there may be anything, and in each folder what editors, builds and git
     keep there.
     """
-    if is_temporary(path.name) or path.name.endswith(_MADE) or ".git" in path.parts:
-        return False
-    return any(path.is_relative_to(place.path) for place in places)
+    return any(
+        path.is_relative_to(place.path) and _is_input(path.relative_to(place.path))
+        for place in places
+    )
+
+
+def _is_input(path: Path) -> bool:
+    """Return whether a path below a place may be that of an input."""
+    made = is_temporary(path.as_posix()) or path.name.endswith(_MADE)
+    return not made and ".git" not in path.parts
 
 
 def _shown(place: Place, path: Path) -> str:
@@ -164,10 +171,6 @@ def _says_built(
 
 def _read(path: Path) -> dict[Path, str]:
     with unreadable_named():
-        found = [path / file.name for file in walk(path)] if path.is_dir() else [path]
-        read = {one: read_file(one) for one in found if not is_temporary(one.name)}
-    return {
-        one: content_id(file)
-        for one, file in read.items()
-        if file is not None and not one.name.endswith(_MADE)
-    }
+        found = [Path(file.name) for file in walk(path)] if path.is_dir() else [Path()]
+        read = {path / name: read_file(path / name) for name in found if _is_input(name)}
+    return {one: content_id(file) for one, file in read.items() if file is not None}

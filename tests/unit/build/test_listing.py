@@ -10,7 +10,7 @@ import pytest
 from stand_ins import workspace
 
 from harness.build import listing
-from harness.build.listing import Listing, list_folder, walk
+from harness.build.listing import Listing, list_folder, walk, walk_sources
 from harness.build.tree_file import TreeFile, write_file
 from harness.core.errors import SourceError, SourceMovedError
 from harness.ui.workspace import Workspace
@@ -54,6 +54,36 @@ def test_what_a_build_made_is_not_in_it(ws: Workspace, root: Path) -> None:
     assert list(found.files) == ["a", "d/b", "d/c"]
     (root / "a.o").write_text("built again")
     assert found.moved() == []
+
+
+@pytest.mark.parametrize(
+    ("names", "counts"),
+    [
+        (("tags", "d/TAGS", "cscope.in.out", "ncscope.out", "GTAGS"), False),
+        (("compile_commands.json", ".cache/clangd/index/a.idx", "d/.ccls-cache/x"), False),
+        ((".vscode/settings.json", ".idea/a/b.xml", "d/e/.git/config", "f/.git"), False),
+        (("d/tags.c",), True),
+        # A folder of the kernel has such a name.
+        (("d/tags/Makefile",), True),
+        (("d/cscope.d/x",), True),
+        ((".cache",), True),
+        (("e/x.git/config",), True),
+        # What git is told to ignore is built all the same.
+        ((".gitignore",), True),
+        (("patches/series",), True),
+    ],
+)
+def test_what_is_kept_for_editors_and_git_is_no_source(
+    ws: Workspace, root: Path, names: tuple[str, ...], counts: bool
+) -> None:
+    def found() -> Listing:
+        return list_folder(ws, root, walk_sources(root), frozenset())[0]
+
+    before = found()
+    for name in names:
+        write_file(root / name, TreeFile(b"1", "file"))
+    assert before.moved() == (list(names) if counts else [])
+    assert (found().key != before.key) == counts
 
 
 def test_only_changed_files_are_read(

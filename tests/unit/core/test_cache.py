@@ -120,7 +120,8 @@ def test_a_cache_that_cannot_be_read_is_not_called_damaged(
 def test_what_editors_keep_beside_a_file_is_in_no_digest(tmp_path: Path) -> None:
     (tmp_path / "x.c").touch()
     before = tree_digest(tmp_path)
-    for name in (".x.c.swp", "x.c~", "#x.c#", "4913"):
+    for name in (".x.c.swp", "x.c~", "#x.c#", "4913", "tags", ".vscode/settings.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
     assert tree_digest(tmp_path) == before
     (tmp_path / "y.c").touch()

@@ -428,6 +428,9 @@ def test_only_what_may_be_an_input_counts_while_the_inputs_are_read(place: Place
         (place.path / ".git/index", False),
     ):
         assert concerns([place, given], path) == counts
+    # Of what is above a place, nothing counts.
+    within = Place("our C", place.path / ".cache/tree")
+    assert concerns([within], within.path / "a.c")
 
 
 def test_what_is_beside_a_given_file_is_no_save(place: Place) -> None:
@@ -455,6 +458,7 @@ def test_a_folder_that_is_renamed_is_a_save(place: Place) -> None:
         *(".a.c.swp", ".a.c.swx", "4913", "a.c~", "#a.c#", ".#a.c", "a.c___jb_tmp___"),
         *(".goutputstream-AB12", ".a.c.kate-swp", "a.o", ".a.o.cmd", "a.ko", "a.mod.c"),
         *(".git/index", ".git/refs/heads/x"),
+        *("tags", "cscope.out", ".vscode/settings.json", ".cache/clangd/index/a.idx"),
     ],
 )
 @pytest.mark.parametrize("title", ["our C", "kernel source"])
