@@ -88,15 +88,15 @@ def make_room(
     """Remove what was unused for longest until the cache fits into `limit` bytes.
 
     Half-made entries go in any case, and those of which `also` says so. What is in use stays.
-    Return None if another run is making room; with `wait`, wait for its end. Raise
-    InfrastructureError if the cache cannot be written to.
+    Return None if another run is making room; with `wait`, wait for its end, and find the sizes
+    that change anew. Raise InfrastructureError if the cache cannot be written to.
     """
     with cache.lock(_LOCK, wait=wait) as ours:
         if not ours:
             return None
         # First: what another run puts in meanwhile is for the next time.
         cache.has_grown(forget=True)
-        found = entries(cache)
+        found = entries(cache, fresh=wait)
         left = sum(one.size for one in found)
         removed: list[Stored] = []
         refused: list[str] = []

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from harness.core.errors import UsageError
 from harness.core.paths import RESULTS
-from harness.jobs.entries import Stored, entries
+from harness.jobs.entries import DAY, Stored, entries
 from harness.jobs.room import make_room
 from harness.results.folder import contents_of
 from harness.ui.workspace import Workspace
@@ -98,9 +98,13 @@ def _size(ones: Iterable[Stored]) -> int:
 
 
 def _prune(ws: Workspace, days: float, limit: float) -> None:
-    """Remove what was unused for `days` days, and more until the cache fits into `limit` bytes."""
+    """Remove what was unused for `days` days, and more until the cache fits into `limit` bytes.
+
+    A log stays for a day at least: a run may be writing it.
+    """
     now = time.time()
     with ws.reporter.phase("look at the cache"):
+        _remove_logs(ws.logs, max(days, 1.0), now)
         made = make_room(ws.cache, limit, also=lambda one: one.days(now) >= days, wait=True)
     if made is None:
         return
@@ -109,6 +113,16 @@ def _prune(ws: Workspace, days: float, limit: float) -> None:
     for refused in made.refused:
         ws.reporter.say(f"cannot remove {refused}")
     ws.reporter.result(f"removed {len(made.removed)} entries, {decimal(made.freed)}")
+
+
+def _remove_logs(folder: Path, days: float, now: float) -> None:
+    """Remove the logs to which nothing was written for `days` days."""
+    with suppress(FileNotFoundError):
+        for log in folder.iterdir():
+            # Another run may do the same.
+            with suppress(OSError):
+                if now - log.stat().st_mtime >= days * DAY:
+                    log.unlink()
 
 
 def _days_of(text: str) -> float:

@@ -128,6 +128,25 @@ def test_prune_makes_room_as_well(ws: Workspace) -> None:
     assert names(ws) == {"kernel/new", "trees/linux"}
 
 
+def test_prune_knows_how_large_a_tree_is_by_now(ws: Workspace) -> None:
+    tree = ws.cache.root / "trees" / "linux"
+    entries(ws.cache)
+    (tree / "file").write_bytes(b"x" * 300_000)
+    age(tree, 31)
+    stored.run(ws, prune=True, days="100", limit=400_000)
+    assert names(ws) == {"kernel/new", "trees/linux"}
+
+
+@pytest.mark.parametrize(("days", "left"), [("0", ["new"]), ("3", ["middle", "new"])])
+def test_old_logs_go(ws: Workspace, days: str, left: list[str]) -> None:
+    for name, old in (("old", 4), ("middle", 2), ("new", 0.9)):
+        make(ws.logs / "folder", 1)
+        (ws.logs / name).touch()
+        age(ws.logs / name, old)
+    stored.run(ws, prune=True, days=days)
+    assert sorted(path.name for path in ws.logs.iterdir()) == ["folder", *left]
+
+
 def test_what_somebody_is_at_stays(ws: Workspace) -> None:
     with ws.cache.lock("kernel-old"), ws.cache.lock("kernel-torn"), ws.cache.lock("tree-linux"):
         stored.run(ws, prune=True)
