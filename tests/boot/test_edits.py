@@ -18,6 +18,7 @@ from conftest import Emulate
 
 from harness.build.source import fetch
 from harness.build.work_tree import WorkTree
+from harness.bundle import built
 from harness.core.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PASSED, BuildError
 from harness.core.paths import REPO
 from harness.core.process import run
@@ -46,6 +47,8 @@ late_initcall(wrong_kernel);
 """
 LONG = 3600.0
 _MIB = 1 << 20
+# In bytes.
+MOST_FOR_AN_EDIT = 50_000_000
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,17 @@ def stored(workspace: Workspace) -> dict[str, int]:
     }
 
 
+def is_snapshot_of(release: str, workspace: Workspace, name: str) -> bool:
+    """Whether a file of the cache is a snapshot of a guest with this kernel: it has its memory."""
+    try:
+        return name.startswith("snapshots/") and (
+            f"Linux version {release} ".encode() in (workspace.cache.root / name).read_bytes()
+        )
+    except FileNotFoundError:
+        # Another test's, which was being saved.
+        return False
+
+
 def test_an_edit_is_built_by_itself_and_judged(
     emulate: Emulate, workspace: Workspace, plain: Target, edited: Path, tmp_path: Path
 ) -> None:
@@ -104,11 +118,20 @@ def test_an_edit_is_built_by_itself_and_judged(
     assert objects
     assert {path: path.stat().st_mtime_ns for path in objects} == objects
     new = {name: size for name, size in stored(workspace).items() if name not in before}
-    # Other tests fill the cache at the same time, but not with snapshots of this kernel.
+    # Other tests fill the cache at the same time.
     key = verdict(tmp_path)["release"].partition("-gfoom-")[2]
     assert any(name.startswith(f"kernel/{key}") for name in new)
     ours = [size for name, size in new.items() if name.startswith(f"kernel/{key}")]
     assert sum(ours) < 40 * _MIB
+    booted = built.read((tmp_path / LATEST / built.FILE).read_text())
+    entries = tuple({f"{part.kind}/{part.key}/" for part in booted.parts})
+    whole = [
+        size
+        for name, size in new.items()
+        if name.startswith(entries) or is_snapshot_of(booted.kernel.release, workspace, name)
+    ]
+    assert len(whole) > len(ours)
+    assert sum(whole) <= MOST_FOR_AN_EDIT
     assert not workspace.cache.path("sources", fetch(workspace, plain, str(edited)).key).exists()
 
     save(file, text + "this is no C\n")
