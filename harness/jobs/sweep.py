@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.core.errors import HarnessError, UsageError
+from harness.core.errors import HarnessError, UsageError, VerdictError
 from harness.core.paths import REPO, RESULTS
 from harness.core.text import visible
 from harness.jobs import worker as workers
@@ -77,7 +77,8 @@ def run(ws: Workspace, options: Options) -> int:
     """Run the sweep, or what is left of an earlier one; return the exit status.
 
     Raise UsageError for wrong options or a wrong file, and InfrastructureError if the sweep ends
-    early: then it can be resumed, as after Ctrl-C.
+    early: then it can be resumed, as after Ctrl-C. If a kernel had done something wrong before,
+    that is a VerdictError.
     """
     if (options.file is None) == (options.resume is None):
         raise UsageError("a sweep is of one matrix", hint="./inv sweep FILE, or --resume DIR")
@@ -96,6 +97,11 @@ def run(ws: Workspace, options: Options) -> int:
                 _run(ws, options, store)
         except BaseException as error:
             _end_early(ws, store, error)
+            if isinstance(error, HarnessError) and store.has_failed:
+                # The error ended the sweep, but what a kernel did wrong before it counts.
+                raise VerdictError(
+                    error.message, hint=error.hint, log=error.log, tail=error.tail
+                ) from error
             raise
         sweep = store.finish()
         _tell(ws, store)
@@ -119,8 +125,7 @@ def _end_early(ws: Workspace, store: Store, error: BaseException) -> None:
     with suppress(HarnessError, OSError):
         store.finish(visible(problem))
         _tell(ws, store)
-        done = store.count - len(store.todo)
-        ws.reporter.say(f"{done} of {store.count} cells have a verdict")
+        ws.reporter.say(store.sweep.last_line)
     ws.reporter.say(f"to go on: ./inv sweep --resume {shlex.quote(shown(store.folder))}")
 
 

@@ -91,6 +91,11 @@ class Store:
             if one.status not in (Status.PASSED, Status.FAILED)
         }
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether a kernel did something wrong in one of the cells."""
+        return any(one.status is Status.FAILED for one in self._cells)
+
     def cell(self, number: int) -> CellResult:
         """Return a cell with its attempts."""
         return self._cells[number]

@@ -1,18 +1,78 @@
 # SPDX-License-Identifier: MIT
-"""Wrong options of `sweep`: tests/unit/sweep/ has what it does with right ones."""
+"""Wrong options of `sweep`, and whole sweeps on a cluster of the test's: what they keep and say.
+
+tests/unit/sweep/ has the parts, and sweeps of real processes.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import io
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_cluster import FakeCluster
 
-from harness.core.errors import UsageError
+from harness.core.errors import HarnessError, UsageError
 from harness.jobs import sweep
+from harness.sweep import announced
+from harness.sweep.announced import Seen
+from harness.sweep.happening import Finished, Gone, Happening, Over, Started
+from harness.sweep.work import BUILD, Ended, Order
+from harness.targets.table import TARGETS
 from harness.ui.workspace import Workspace
 
 MATRIX = Path(__file__).parents[3] / "docs" / "portability.toml"
+BUNDLE = b"bundle"
+TWO_CELLS = """\
+policies = ["rss", "runtime"]
+[[run]]
+task = "emulator-test"
+"""
+Answer = Callable[[Order, str], Iterable[Happening]]
+
+
+def worker(name: str, guests: int = 1) -> Seen:
+    kernels = tuple(TARGETS)
+    can = announced.announced(announced.this_code(), guests, kernels, kernels)
+    return Seen(name, f"tcp://{name}", can)
+
+
+def done(order: Order, status: int = 0, line: str = "PASS") -> list[Happening]:
+    """Return what happens if an order ends so; a build always passes."""
+    ended = Ended(status, line)
+    if order.task == BUILD:
+        ended = Ended(0, "built", sha256=hashlib.sha256(BUNDLE).hexdigest(), packed=BUNDLE)
+    return [Started(order.key), Over(order.key), Finished(order.key, ended)]
+
+
+class Swept:
+    """Sweeps of a matrix in `folder`, one after the other, on clusters of the test's."""
+
+    def __init__(self, ws: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ws, self.monkeypatch = ws, monkeypatch
+        self.file, self.results = folder / "m.toml", folder / "results"
+
+    def run(self, answer: Answer, *workers: Seen, resume: Path | None = None) -> int:
+        cluster = FakeCluster(list(workers or [worker("w1")]), answer)
+        self.monkeypatch.setattr(sweep, "connected", lambda *_: nullcontext(cluster))
+        options = sweep.Options(
+            file=None if resume else self.file,
+            resume=resume,
+            scheduler="tcp://fake:1",
+            results=self.results,
+        )
+        return sweep.run(self.ws, options)
+
+
+@pytest.fixture
+def swept(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Swept:
+    made = Swept(ws, tmp_path, monkeypatch)
+    made.file.write_text(TWO_CELLS)
+    return made
 
 
 @pytest.mark.parametrize(
@@ -34,3 +94,22 @@ def test_what_is_wrong_leaves_no_folder(tmp_path: Path, options: dict[str, Any],
     with pytest.raises(UsageError, match=why):
         sweep.run(Workspace(), sweep.Options(results=tmp_path / "results", **options))
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "status"), [((1, "FAIL: wrong victim"), 1), ((3, "error: adb"), 3), ((0, "PASS"), 3)]
+)
+def test_what_a_kernel_did_wrong_counts_also_if_the_sweep_ends_early(
+    swept: Swept, said: io.StringIO, first: tuple[int, str], status: int
+) -> None:
+    begun: list[str] = []
+
+    def answer(order: Order, _worker: str) -> list[Happening]:
+        if order.task != BUILD:
+            begun.append(order.title)
+        return [Gone()] if len(begun) == 2 else done(order, *first)
+
+    with pytest.raises(HarnessError, match="the scheduler tcp://fake:1 went away") as error:
+        swept.run(answer)
+    assert error.value.exit_status == status
+    assert f"FAIL: of 2 cells {'1 FAIL, ' * (status == 1)}1 N" in said.getvalue()
