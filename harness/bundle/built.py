@@ -6,10 +6,8 @@ It is written before the boot, so that a run whose kernel does not come up can b
 
 from __future__ import annotations
 
-import shlex
 import tomllib
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -19,7 +17,7 @@ from harness.bundle import manifest as bundle_manifest
 from harness.bundle.manifest import Harness, Kernel, Place, Rounds, Scenarios
 from harness.core import typed_json
 from harness.core.cache import Cache, tree_digest
-from harness.core.paths import REPO
+from harness.core.paths import REPO, as_typed
 from harness.core.text import visible
 from harness.machine import qemu
 from harness.results.folder import ResultFolder
@@ -156,11 +154,7 @@ def leave(record: Record, folder: ResultFolder) -> str:
 
 def how_to_hand_on(folder: Path) -> str:
     """Return the hint for a run that did not pass: how to bundle its result folder."""
-    shown = folder
-    # The working directory may be gone.
-    with suppress(OSError, ValueError):
-        shown = folder.relative_to(Path.cwd())
-    return f"to hand it on: ./inv bundle {shlex.quote(str(shown))}"
+    return f"to hand it on: ./inv bundle {as_typed(folder)}"
 
 
 def this_harness() -> Harness:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import shlex
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
@@ -35,3 +37,11 @@ def cache_root() -> Path:
         return platformdirs.user_cache_path("goldfish-oom", appauthor=False)
     except RuntimeError as error:
         raise InfrastructureError("this user has no home directory", hint=CACHE_HINT) from error
+
+
+def as_typed(path: Path) -> str:
+    """Return a path as a user would type it into a shell here: relative, if it is below."""
+    # The working directory may be gone.
+    with suppress(OSError, ValueError):
+        path = path.relative_to(Path.cwd())
+    return shlex.quote(str(path))

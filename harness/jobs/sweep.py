@@ -4,19 +4,18 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.core.errors import HarnessError, UsageError, VerdictError
-from harness.core.paths import REPO, RESULTS
+from harness.core.paths import REPO, RESULTS, as_typed
 from harness.core.text import visible
 from harness.jobs import worker as workers
 from harness.report import report
-from harness.sweep import step_summary
+from harness.sweep import guess, step_summary
 from harness.sweep import store as stores
 from harness.sweep.address import NO_TLS, Tls, checked
 from harness.sweep.announced import this_code
@@ -114,6 +113,8 @@ def _store(options: Options) -> AbstractContextManager[Store]:
         return stores.resumed(options.resume, this_code())
     assert options.file is not None
     matrix = read_matrix(options.file)
+    # Those that took longest the last time begin first.
+    matrix = replace(matrix, cells=guess.from_results(matrix.cells, options.results))
     what = (options.file.name, matrix, options.command)
     return stores.created(options.results, *what, this_code())
 
@@ -126,7 +127,7 @@ def _end_early(ws: Workspace, store: Store, error: BaseException) -> None:
         store.finish(visible(problem))
         _tell(ws, store)
         ws.reporter.say(store.sweep.last_line)
-    ws.reporter.say(f"to go on: ./inv sweep --resume {shlex.quote(shown(store.folder))}")
+    ws.reporter.say(f"to go on: ./inv sweep --resume {as_typed(store.folder)}")
 
 
 def _tell(ws: Workspace, store: Store) -> None:
@@ -134,13 +135,6 @@ def _tell(ws: Workspace, store: Store) -> None:
     ws.reporter.say(f"matrix: {store.folder / PAGE}")
     step_summary.tell(store.sweep, os.environ, ws.reporter, store.previous)
     report.write_index(store.folder.parent)
-
-
-def shown(folder: Path) -> str:
-    """Return a folder as the user would type it."""
-    with suppress(OSError, ValueError):
-        return str(folder.relative_to(Path.cwd()))
-    return str(folder)
 
 
 def _run(ws: Workspace, options: Options, store: Store) -> None:

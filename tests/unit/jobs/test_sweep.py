@@ -41,9 +41,11 @@ def worker(name: str, guests: int = 1) -> Seen:
     return Seen(name, f"tcp://{name}", can)
 
 
-def done(order: Order, status: int = 0, line: str = "PASS") -> list[Happening]:
+def done(
+    order: Order, status: int = 0, line: str = "PASS", seconds: float = 0.0
+) -> list[Happening]:
     """Return what happens if an order ends so; a build always passes."""
-    ended = Ended(status, line)
+    ended = Ended(status, line, seconds=seconds)
     if order.task == BUILD:
         ended = Ended(0, "built", sha256=hashlib.sha256(BUNDLE).hexdigest(), packed=BUNDLE)
     return [Started(order.key), Over(order.key), Finished(order.key, ended)]
@@ -113,3 +115,15 @@ def test_what_a_kernel_did_wrong_counts_also_if_the_sweep_ends_early(
         swept.run(answer)
     assert error.value.exit_status == status
     assert f"FAIL: of 2 cells {'1 FAIL, ' * (status == 1)}1 N" in said.getvalue()
+
+
+def test_the_cells_that_took_longest_the_last_time_begin_first(swept: Swept) -> None:
+    begun: list[str] = []
+
+    def answer(order: Order, _worker: str) -> list[Happening]:
+        if order.task != BUILD:
+            begun.append(order.title.split()[2])
+        return done(order, seconds=9.0 if begun[-1:] == ["runtime"] else 1.0)
+
+    assert [swept.run(answer) for _ in range(2)] == [0, 0]
+    assert begun == ["rss", "runtime", "runtime", "rss"]
