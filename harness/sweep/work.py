@@ -204,6 +204,7 @@ def perform(order: Order, here: Here, should_stop: Callable[[], bool]) -> Ended:
 
 
 def _perform(order: Order, here: Here, should_stop: Callable[[], bool]) -> Ended:
+    here = replace(here, cache=_for_now(here.cache))
     for place in (tempfile.gettempdir(), here.cache.root):
         if Path(place).is_dir() and shutil.disk_usage(place).free < _LEAST_SPACE:
             line = f"{_NO_SPACE} on the worker's disk ({place})"
@@ -366,6 +367,14 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 # --- bundles --------------------------------------------------------------------------
 
 
+def _for_now(cache: Cache) -> Cache:
+    """Return the same cache with leases of its own: they end with it, the worker's with the worker.
+
+    A worker may live for months, and no bundle of all that time could be removed.
+    """
+    return Cache(cache.root, cache.say)
+
+
 def put_bundle(cache: Cache, sha256: str, data: bytes) -> None:
     """Keep a bundle that was sent here; see get_bundle(). Raise DiskFullError."""
     if get_bundle(cache, sha256) is None:
@@ -375,7 +384,7 @@ def put_bundle(cache: Cache, sha256: str, data: bytes) -> None:
 def receive(here: Here, sha256: str, data: bytes) -> None:
     """Keep a bundle that was asked for, or tell the orders that wait for it why it cannot be."""
     try:
-        put_bundle(here.cache, sha256, data)
+        put_bundle(_for_now(here.cache), sha256, data)
     except DiskFullError as error:
         here.refused[sha256] = error
     except (HarnessError, OSError) as error:

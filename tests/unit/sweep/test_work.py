@@ -238,6 +238,28 @@ def test_a_bundle_that_cannot_be_kept_is_not_waited_for(
     assert work.perform(replace(cell, bundle=sha256), again, never).status == 0
 
 
+def test_a_bundle_may_be_removed_when_its_order_has_ended(world: World, here: Here) -> None:
+    data = f"bundle of {world.trace}".encode() * 1000
+    sha256 = hashlib.sha256(data).hexdigest()
+    work.receive(here, sha256, data)
+    leased: list[bool] = []
+
+    def look() -> bool:
+        if world.waits("cell"):
+            leased.append(is_leased())
+            (world.trace / "go-cell").touch()
+        return False
+
+    def is_leased() -> bool:
+        return here.cache.leased(here.cache.path("sent-bundles", sha256))
+
+    assert not is_leased()
+    waits = replace(order(world, "wait"), bundle=sha256)
+    assert work.perform(waits, here, look).status == 0
+    assert leased[0]
+    assert not is_leased()
+
+
 def test_a_bundle_that_is_not_what_was_asked_for_is_not_used(here: Here) -> None:
     put_bundle(here.cache, SHA, b"something else")
     assert get_bundle(here.cache, SHA) is None
