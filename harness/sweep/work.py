@@ -36,7 +36,7 @@ from harness.core.errors import (
     HarnessError,
 )
 from harness.core.lifetime import bound_to_us
-from harness.core.paths import REPO
+from harness.core.paths import CACHE_HINT, REPO
 from harness.core.text import visible
 from harness.sweep import keeper
 
@@ -101,9 +101,9 @@ class Ended:
 
     `status` is the exit status of the command; None if it was stopped or got lost before it had
     one. `line` is its last line, or why there is none. `left_out` are the names of files that were
-    too large to be sent. `full` says that the worker's disk is, `changed` that its code is not the
-    announced one any more. `packed` is the result folder as a tar.gz or the bundle, empty if there
-    is none; `sha256` is the bundle's.
+    too large to be sent. `full` says that the worker's disk is, or that its cache cannot be written
+    to; `changed` that its code is not the announced one any more. `packed` is the result folder as
+    a tar.gz or the bundle, empty if there is none; `sha256` is the bundle's.
     """
 
     status: int | None
@@ -217,7 +217,8 @@ def _perform(order: Order, here: Here, should_stop: Callable[[], bool]) -> Ended
         status = _run([*here.program, *words], folder, here.grace, should_stop)
         _check_code(here)
         line = last_line(status, folder / "stdout", folder / "stderr")
-        full = status not in (EXIT_PASSED, EXIT_FAILED) and _NO_SPACE in line.lower()
+        no_place = _NO_SPACE in line.lower() or CACHE_HINT in _tail(folder / "stderr")
+        full = no_place and status not in (EXIT_PASSED, EXIT_FAILED)
         if order.is_build and status == EXIT_PASSED and output.is_file():
             return Ended(status, line, sha256=file_sha256(output), packed=output.read_bytes())
         if order.is_build:

@@ -170,6 +170,29 @@ def test_a_disk_that_fills_up(world: World, here: Here, monkeypatch: pytest.Monk
     nothing_is_left(world)
 
 
+_NO_CACHE = """
+import sys
+from pathlib import Path
+from harness.core.cache import Cache
+from harness.jobs import cli
+
+cache = Cache(Path(sys.argv[1]))
+sys.exit(cli.guarded(lambda: cache.ensure("kind", "key", lambda _: None)))
+"""
+
+
+@pytest.mark.parametrize("task", [work.BUILD, "bench"])
+def test_a_worker_that_cannot_write_to_its_cache_is_as_one_with_a_full_disk(
+    world: World, here: Here, task: str
+) -> None:
+    file = world.folder / "file"
+    file.touch()
+    told = replace(here, program=(PROGRAM[0], "-c", _NO_CACHE, str(file / "cache")))
+    ended = work.perform(Order("key", "title", task), told, never)
+    assert (ended.status, ended.full) == (3, True)
+    assert ended.line.startswith("error: cannot write to the cache: ")
+
+
 @pytest.mark.parametrize("already", [True, False])
 def test_a_command_of_changed_files_has_no_verdict(world: World, here: Here, already: bool) -> None:
     looks = iter([already, True])
