@@ -22,8 +22,11 @@ def this_code() -> str:
     """Return a key over the code that a sweep and its workers must share, and its interpreter."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     programs = (REPO / "harness", REPO / "inv_program.py", REPO / "tasks.py")
+    # Also the packages that they import, and the options of pytest, which are in pyproject.toml.
+    settings = (REPO / "invoke.yaml", REPO / "pyproject.toml", REPO / "requirements.lock")
     # The boot tests use fakes, too.
-    parts = (*programs, KERNEL_PATCHES, MODULES, NDK_TESTS, BOOT_TESTS, REPO / "tests" / "fakes")
+    tests = (BOOT_TESTS, REPO / "tests" / "fakes", REPO / "tests" / "conftest.py")
+    parts = (*programs, *settings, KERNEL_PATCHES, MODULES, NDK_TESTS, *tests)
     return digest(tree_digest(*parts), python, version("distributed"))
 
 

@@ -39,14 +39,25 @@ from harness.core.lifetime import bound_to_us
 from harness.core.paths import CACHE_HINT, REPO
 from harness.core.text import visible
 from harness.sweep import keeper
+from harness.targets.model import DEFAULT_EMULATOR, DEFAULT_TOOLCHAIN
 
 # The name of a build's order in place of a task.
 BUILD = "bundle"
 # Tasks whose guests share the work: a slot of a worker is one guest.
 _WITH_JOBS = ("emulator-test", "fuzz", "boot-test")
 # Where the results of a run are made (configuration `results`), and how it tells of itself.
-_RESULTS = "INVOKE_GOLDFISH_OOM_RESULTS"
-_OUTPUT = "INVOKE_GOLDFISH_OOM_OUTPUT"
+_CONFIGURED = "INVOKE_GOLDFISH_OOM_"
+_RESULTS, _OUTPUT = f"{_CONFIGURED}RESULTS", f"{_CONFIGURED}OUTPUT"
+# What is built is told by the matrix alone: what it leaves out has these values on every worker.
+_BUILT = {
+    f"{_CONFIGURED}SOURCE": "",
+    f"{_CONFIGURED}EMULATOR": DEFAULT_EMULATOR,
+    f"{_CONFIGURED}CROSS_COMPILE": "",
+    f"{_CONFIGURED}TOOLCHAIN": DEFAULT_TOOLCHAIN,
+    f"{_CONFIGURED}DEBUG": "0",
+}
+# Of the rest of a machine's configuration only this holds for commands.
+_OWN = tuple(f"{_CONFIGURED}{name}" for name in ("CACHE_GIB", "JOBS", "KCIDB_ORIGIN"))
 # What a cell's run finds is no finding of the CI job that the sweep is.
 _CI = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY")
 # A command ends its guests when it gets SIGTERM; the boot tests take 30 s for that at most.
@@ -244,8 +255,12 @@ def _words(order: Order, bundle: Path | None, output: Path) -> tuple[str, ...]:
 
 def _environment(scratch: Path) -> dict[str, str]:
     added = {_RESULTS: str(scratch / "results"), _OUTPUT: "plain", "TMPDIR": str(scratch / "tmp")}
-    found = environment_of(sys.executable, added)
-    return {name: value for name, value in found.items() if name not in _CI}
+    found = {
+        name: value
+        for name, value in environment_of(sys.executable).items()
+        if name not in _CI and (name in _OWN or not name.startswith("INVOKE_"))
+    }
+    return {**found, **_BUILT, **added}
 
 
 @contextmanager

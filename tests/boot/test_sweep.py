@@ -125,6 +125,7 @@ def results(tmp_path: Path) -> Path:
 def matrix(target: Target, tmp_path: Path) -> Path:
     """Return a file with four cells."""
     source = f'source = "{target.given_source}"\n' if target.given_source else ""
+    source += f'toolchain = "{target.toolchain}"\n'
     text = f'kernels = ["{target.name}"]\n[kernel."{target.name}"]\n{source}'
     path = tmp_path / "four.toml"
     path.write_text(text + RUNS)

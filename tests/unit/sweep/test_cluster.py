@@ -71,7 +71,13 @@ def test_what_a_worker_announces_is_what_orders_need() -> None:
     assert announced.BUILD not in announced.announced("code", 2, ("a",), ())
 
 
-@pytest.mark.parametrize("name", ["inv_program.py", "tasks.py", "harness/a.py", "tests/fakes/b.py"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("inv_program.py", "tasks.py", "harness/a.py", "tests/fakes/b.py", "tests/conftest.py"),
+        *("invoke.yaml", "pyproject.toml", "requirements.lock"),
+    ],
+)
 def test_the_code_is_all_that_is_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

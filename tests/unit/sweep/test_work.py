@@ -355,6 +355,26 @@ def test_the_words_of_commands() -> None:
     assert work._words(Order("k", "t", "bench"), None, Path()) == ("bench",)
 
 
+def test_what_is_built_is_not_told_by_the_configuration_of_a_worker(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"SOURCE": "/elsewhere", "DEBUG": "1", "TOOLCHAIN": "llvm", "JOBS": "3", "TLS_KEY": "/k"}
+    for name, value in told.items():
+        monkeypatch.setenv(f"INVOKE_GOLDFISH_OOM_{name}", value)
+    monkeypatch.setenv("INVOKE_RUNTIME_CONFIG", "/elsewhere.yaml")
+    shows = "import os; print(*(f'{k}={v}' for k, v in os.environ.items() if 'INVOKE_' in k))"
+    shown = Here(here.cache, program=(PROGRAM[0], "-c", shows), grace=0.5)
+    line = work.perform(Order("k", "t", ""), shown, never).line
+    found = {
+        name.removeprefix("INVOKE_GOLDFISH_OOM_"): value
+        for name, _, value in (word.partition("=") for word in line.split())
+    }
+    for name in ("RESULTS", "OUTPUT", "CACHE_GIB", "KCIDB_ORIGIN"):
+        found.pop(name, None)
+    built = {"SOURCE": "", "EMULATOR": "qemu", "CROSS_COMPILE": "", "TOOLCHAIN": "gnu"}
+    assert found == {**built, "DEBUG": "0", "JOBS": "3"}
+
+
 def test_a_keeper_passes_no_ignored_signal_on(world: World, here: Here) -> None:
     with_signal = (PROGRAM[0], "-c", "import signal;print(signal.getsignal(signal.SIGTERM).name)")
     shown = Here(here.cache, program=with_signal, grace=0.5)
