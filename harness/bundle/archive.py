@@ -97,6 +97,21 @@ def unpack(bundle: Path, folder: Path) -> Manifest:
         raise InfrastructureError(f"cannot unpack {bundle}: {error}") from error
 
 
+def read_manifest(bundle: Path) -> Manifest:
+    """Return the manifest of a bundle, whose members are not looked at.
+
+    Raise InfrastructureError as unpack() does.
+    """
+    try:
+        with (
+            gzip.open(bundle) as packed,
+            tarfile.open(fileobj=_Limited(packed, _MOST_BYTES), mode="r|") as tar,
+        ):
+            return _manifest(tar)
+    except (*_DAMAGED, OSError) as error:
+        raise InfrastructureError(f"{bundle} is no bundle: {error}", hint=_AGAIN) from error
+
+
 def _header(name: str, size: int) -> tarfile.TarInfo:
     header = tarfile.TarInfo(name)
     header.size = size

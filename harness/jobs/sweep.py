@@ -19,6 +19,7 @@ from harness.sweep import guess, step_summary
 from harness.sweep import store as stores
 from harness.sweep.address import NO_TLS, Tls, checked
 from harness.sweep.announced import this_code
+from harness.sweep.cell import Build
 from harness.sweep.cluster.connection import Cluster, connected
 from harness.sweep.cluster.local import LocalCluster
 from harness.sweep.engine import PATIENCE_SECONDS, Sweep, Terms
@@ -221,6 +222,10 @@ class _Books:
                 more = ", …" if len(ended.left_out) > _MOST_NAMES else ""
                 self.say(f"  too large to be sent back: {names}{more}")
         self._show()
+
+    def kernel(self, build: Build) -> str:
+        """Return the release of the kernel that a build's verdicts are of; empty if unknown."""
+        return self.store.kernel(build)
 
     def keep_bundle(self, sha256: str, data: bytes) -> None:
         """Store a bundle."""

@@ -9,6 +9,8 @@ from itertools import pairwise
 
 from harness.targets.model import DEFAULT_TOOLCHAIN
 
+_BUNDLED = ("emulator-test", "fuzz")
+
 
 @dataclass(frozen=True)
 class Build:
@@ -56,6 +58,11 @@ class Cell:
     repetition: int = 1
     seconds: float = 0.0
     label: str = ""
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether it boots a bundle, built on any machine; the others build for themselves."""
+        return self.task in _BUNDLED
 
     @property
     def command(self) -> tuple[str, ...]:

@@ -33,8 +33,6 @@ from harness.sweep.happening import (
 from harness.sweep.result import Attempt
 from harness.sweep.work import BUILD, GRACE_SECONDS, Ended, Order
 
-# Tasks that boot a bundle, which another machine may have built.
-_BUNDLED = ("emulator-test", "fuzz")
 # How often a lost cell is run in all.
 _TRIES = 2
 # How long, in seconds, a worker that can do what is left is waited for.
@@ -50,6 +48,7 @@ _STOP_SECONDS = 45.0
 _MOST_CELLS = 1 << 40
 LOST = "the worker was lost"
 _STOPPED = "stopped: the sweep has ended early"
+_MOVED = "take back what changed it, or begin a new sweep"
 _START_ONE = "./inv worker {} on a machine with the same version of this project"
 
 
@@ -85,6 +84,9 @@ class Books(Protocol):
 
     def ended(self, cell: int | None, title: str, attempt: Attempt, ended: Ended | None) -> None:
         """Take note of an attempt at a cell, or at a build; `ended` has its result folder."""
+
+    def kernel(self, build: Build) -> str:
+        """Return the release of the kernel that a build's verdicts are of; empty if unknown."""
 
     def keep_bundle(self, sha256: str, data: bytes) -> None:
         """Store a bundle."""
@@ -158,8 +160,9 @@ class Sweep:
         self._cluster, self._books, self._terms = cluster, books, terms
         self._groups: dict[tuple[tuple[str, float], ...], _Group] = {}
         self._flights: dict[str, _Flight] = {}
-        # The digest of each bundle, and the cells that wait for it.
+        # The digest of each bundle, the release of its kernel, and the cells that wait for it.
         self._bundles: dict[Build, str] = {}
+        self._kernels: dict[Build, str] = {}
         self._waiting: dict[Build, list[_Job]] = {}
         self._workers: tuple[Seen, ...] = ()
         # By address: why a worker is not used.
@@ -228,7 +231,7 @@ class Sweep:
     def _want(self, job: _Job) -> None:
         """Have a job done, and what it depends on before."""
         build = job.build
-        if job.cell is not None and job.cell.task in _BUNDLED and build not in self._bundles:
+        if job.cell is not None and job.cell.is_bundled and build not in self._bundles:
             if build not in self._waiting:
                 self._waiting[build] = []
                 # Before all cells: others wait for it.
@@ -241,7 +244,7 @@ class Sweep:
 
     def _needed(self, job: _Job) -> Mapping[str, float]:
         is_build = job.cell is None
-        at_once = job.cell is not None and job.cell.task not in _BUNDLED
+        at_once = job.cell is not None and not job.cell.is_bundled
         kernel, code = job.build.kernel, self._terms.code
         build = job.build.compiled if is_build or at_once else ""
         return announced.needs(kernel, code, guest=not is_build, build=build)
@@ -275,7 +278,7 @@ class Sweep:
         key = f"{'build' if job.cell is None else 'cell'}-{secrets.token_hex(8)}"
         order = Order(key, job.title, BUILD, build=job.build.words)
         if job.cell is not None:
-            sha256 = self._bundles[job.build] if job.cell.task in _BUNDLED else ""
+            sha256 = self._bundles[job.build] if job.cell.is_bundled else ""
             order = replace(order, task=job.cell.task, words=job.cell.words, bundle=sha256)
         self._flights[key] = _Flight(job, worker, needed, datetime.now(UTC))
         self._cluster.submit(order, worker, needed)
@@ -335,14 +338,19 @@ class Sweep:
             self._built(job, flight, ended)
 
     def _built(self, job: _Job, flight: _Flight, ended: Ended) -> None:
-        waiting = self._waiting.pop(job.build, [])
-        if ended.sha256:
-            self._books.keep_bundle(ended.sha256, ended.packed)
-            self._bundles[job.build] = ended.sha256
-            for one in waiting:
-                self._want(one)
-        else:
-            self._give_up(waiting, f"{job.title}: {ended.line}", flight.worker.name)
+        waiting, why = self._waiting.pop(job.build, []), ""
+        if not ended.sha256:
+            why = ended.line
+        elif (known := self._books.kernel(job.build)) not in ("", ended.kernel):
+            # Otherwise all cells of it could pass, and no single kernel has passed them.
+            why = f"it is {ended.kernel} now, and the verdicts before are of {known}: {_MOVED}"
+        if why:
+            self._give_up(waiting, f"{job.title}: {why}", flight.worker.name)
+            return
+        self._books.keep_bundle(ended.sha256, ended.packed)
+        self._bundles[job.build], self._kernels[job.build] = ended.sha256, ended.kernel
+        for one in waiting:
+            self._want(one)
 
     def _lose(self, flight: _Flight, why: str, line: str = LOST) -> None:
         """Take note that an order did not end; have its job done once more, unless it has been."""
@@ -373,6 +381,8 @@ class Sweep:
         else:
             seconds = (datetime.now(UTC) - flight.given).total_seconds()
             attempt = replace(attempt, seconds=max(seconds, 0.0))
+        if job.cell is not None and job.cell.is_bundled:
+            attempt = replace(attempt, kernel=self._kernels[job.build])
         self._books.ended(job.number, job.title, attempt, ended)
 
     def _give_up(self, jobs: Sequence[_Job], line: str, worker: str = "") -> None:

@@ -30,7 +30,8 @@ class Attempt:
     `worker` is the name of the machine's worker, `started` when it began, `seconds` how long it
     took. `status` is the exit status of its command; None if that never came, because the worker
     was lost or the run was cancelled. `line` is the command's last line, or why there is none.
-    `folder` is its result folder, relative to that of the sweep; empty if it has none.
+    `folder` is its result folder, relative to that of the sweep; empty if it has none. `kernel` is
+    the release of the kernel that it was to boot; empty if it built that for itself.
     """
 
     worker: str
@@ -39,6 +40,7 @@ class Attempt:
     status: int | None = None
     line: str = ""
     folder: str = ""
+    kernel: str = ""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from harness.core.typed_json import Count
 from harness.results.folder import ResultFolder
 from harness.results.run_result import Status
 from harness.sweep import page, result
-from harness.sweep.cell import Cell
+from harness.sweep.cell import Build, Cell
 from harness.sweep.junit import sweep_junit
 from harness.sweep.kcidb import sweep_kcidb
 from harness.sweep.matrix import Matrix
@@ -99,6 +99,12 @@ class Store:
     def cell(self, number: int) -> CellResult:
         """Return a cell with its attempts."""
         return self._cells[number]
+
+    def kernel(self, build: Build) -> str:
+        """Return the release of the kernel that a build's verdicts are of; empty if unknown."""
+        judged = (Status.PASSED, Status.FAILED)
+        last = (one.last for one in self._cells if one.cell.build == build and one.status in judged)
+        return next((one.kernel for one in last if one is not None and one.kernel), "")
 
     @property
     def count(self) -> int:

@@ -160,9 +160,13 @@ class Heading:
 
 @dataclass(frozen=True)
 class Row:
-    """A build, and its place in each column; None where the matrix has no such cell."""
+    """A build, and its place in each column; None where the matrix has no such cell.
+
+    `kernels` are the releases that its cells booted, as far as they are known.
+    """
 
     build: Build
+    kernels: tuple[str, ...]
     places: tuple[Place | None, ...]
 
 
@@ -265,9 +269,18 @@ class _Places:
 
     def rows(self, columns: Sequence[Column]) -> tuple[Row, ...]:
         return tuple(
-            Row(build, tuple(_place(row[one]) if one in row else None for one in columns))
+            Row(
+                build,
+                _kernels(item for items in row.values() for item in items),
+                tuple(_place(row[one]) if one in row else None for one in columns),
+            )
             for build, row in self._found.items()
         )
+
+
+def _kernels(items: Iterable[Item]) -> tuple[str, ...]:
+    last = (one.result.last for one in items)
+    return tuple(dict.fromkeys(one.kernel for one in last if one is not None and one.kernel))
 
 
 def _place(items: Sequence[Item]) -> Place:

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from backports import tarfile
 
+from harness.bundle import archive
 from harness.core import typed_json
 from harness.core.cache import Cache, file_sha256
 from harness.core.environment import environment_of
@@ -114,7 +115,8 @@ class Ended:
     one. `line` is its last line, or why there is none. `left_out` are the names of files that were
     too large to be sent. `full` says that the worker's disk is, or that its cache cannot be written
     to; `changed` that its code is not the announced one any more. `packed` is the result folder as
-    a tar.gz or the bundle, empty if there is none; `sha256` is the bundle's.
+    a tar.gz or the bundle, empty if there is none; `sha256` is the bundle's, and `kernel` the
+    release of the kernel in it.
     """
 
     status: int | None
@@ -124,6 +126,7 @@ class Ended:
     left_out: tuple[str, ...] = ()
     full: bool = False
     changed: bool = False
+    kernel: str = ""
     sha256: str = ""
     packed: bytes = b""
 
@@ -231,7 +234,8 @@ def _perform(order: Order, here: Here, should_stop: Callable[[], bool]) -> Ended
         no_place = _NO_SPACE in line.lower() or CACHE_HINT in _tail(folder / "stderr")
         full = no_place and status not in (EXIT_PASSED, EXIT_FAILED)
         if order.is_build and status == EXIT_PASSED and output.is_file():
-            return Ended(status, line, sha256=file_sha256(output), packed=output.read_bytes())
+            made = Ended(status, line, kernel=_kernel_in(output), sha256=file_sha256(output))
+            return replace(made, packed=output.read_bytes())
         if order.is_build:
             # A build has no verdict on a kernel.
             return Ended(EXIT_INFRASTRUCTURE, line, full=full)
@@ -426,6 +430,13 @@ def get_bundle(cache: Cache, sha256: str) -> Path | None:
             return path
     cache.remove(_KIND, sha256)
     return None
+
+
+def _kernel_in(bundle: Path) -> str:
+    """Return the release of the kernel in a bundle; empty if it is none: then nothing boots it."""
+    with suppress(HarnessError):
+        return visible(archive.read_manifest(bundle).kernel.release)
+    return ""
 
 
 def _bundle(sha256: str, here: Here, should_stop: Callable[[], bool]) -> Path:

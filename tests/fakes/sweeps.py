@@ -159,7 +159,7 @@ def hostile(script: str) -> SweepResult:
     cell = Cell(build, bad, (bad,), bad, bad, None, bad)
     attempts = (
         Attempt(bad, STARTED, 1.0, None, bad, "../../etc"),
-        Attempt(bad, None, 1.0, 1, bad, bad),
+        Attempt(bad, None, 1.0, 1, bad, bad, bad),
     )
     results = (CellResult(cell, attempts), CellResult(replace(cell, repetition=2)))
     return sweep(results, run=bad, file=bad, command=(bad,), workers=(bad,), problem=bad)
@@ -202,6 +202,7 @@ def sweeps(draw: st.DrawFn) -> SweepResult:
         times,
         st.floats(0, 1e6),
         st.sampled_from((None, 0, 1, 2, 3, 130)),
+        texts(),
         texts(),
         texts(),
     )

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.bundle import archive as bundle_archive
-from harness.bundle.archive import pack, unpack
+from harness.bundle.archive import pack, read_manifest, unpack
 from harness.bundle.manifest import NAME
 from harness.core.errors import DiskFullError, InfrastructureError, UsageError
 from harness.core.typed_json import to_text
@@ -49,6 +49,15 @@ def test_what_was_packed_is_unpacked(tmp_path: Path, folder: Path) -> None:
     assert files_below(folder) == bundles.CONTENTS
     assert os.access(folder / "programs/oom_test_kernel", os.X_OK)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_manifest_can_be_read_alone(tmp_path: Path) -> None:
+    file = bundles.bundle(tmp_path / "a.tar.gz")
+    assert read_manifest(file) == MANIFEST
+    for data in (b"", b"no archive", file.read_bytes()[:100]):
+        file.write_bytes(data)
+        with pytest.raises(InfrastructureError, match="is no bundle"):
+            read_manifest(file)
 
 
 def test_the_same_content_is_the_same_bytes(tmp_path: Path) -> None:

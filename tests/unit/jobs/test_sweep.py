@@ -18,7 +18,7 @@ from fake_cluster import FakeCluster
 
 from harness.core.errors import HarnessError, UsageError
 from harness.jobs import sweep
-from harness.sweep import announced
+from harness.sweep import announced, store
 from harness.sweep.announced import Seen
 from harness.sweep.happening import Finished, Gone, Happening, Over, Started
 from harness.sweep.work import BUILD, Ended, Order
@@ -42,12 +42,13 @@ def worker(name: str, guests: int = 1) -> Seen:
 
 
 def done(
-    order: Order, status: int = 0, line: str = "PASS", seconds: float = 0.0
+    order: Order, status: int = 0, line: str = "PASS", seconds: float = 0.0, kernel: str = ""
 ) -> list[Happening]:
     """Return what happens if an order ends so; a build always passes."""
     ended = Ended(status, line, seconds=seconds)
     if order.task == BUILD:
-        ended = Ended(0, "built", sha256=hashlib.sha256(BUNDLE).hexdigest(), packed=BUNDLE)
+        sha256 = hashlib.sha256(BUNDLE).hexdigest()
+        ended = Ended(0, "built", kernel=kernel, sha256=sha256, packed=BUNDLE)
     return [Started(order.key), Over(order.key), Finished(order.key, ended)]
 
 
@@ -127,3 +128,25 @@ def test_the_cells_that_took_longest_the_last_time_begin_first(swept: Swept) -> 
 
     assert [swept.run(answer) for _ in range(2)] == [0, 0]
     assert begun == ["rss", "runtime", "runtime", "rss"]
+
+
+@pytest.mark.parametrize("kernel", ["6.1.1-a", "6.1.2-b"])
+def test_a_resumed_sweep_has_one_kernel_in_a_row(swept: Swept, kernel: str) -> None:
+    begun: list[str] = []
+
+    def answer(order: Order, _worker: str) -> list[Happening]:
+        if order.task != BUILD:
+            begun.append(order.title)
+        return [Gone()] if len(begun) == 2 else done(order, kernel="6.1.1-a")
+
+    with pytest.raises(HarnessError, match="went away"):
+        swept.run(answer)
+    (folder,) = swept.results.glob("*-sweep-*")
+    if kernel != "6.1.1-a":
+        # Somebody has edited the source, or it is a branch that has moved.
+        assert swept.run(lambda order, _: done(order, kernel=kernel), resume=folder) == 3
+        first, second = store.load(folder).cells
+        moved = f"build linux-6.1: it is {kernel} now, and the verdicts before are of 6.1.1-a"
+        assert (first.headline, second.headline.partition(": take ")[0]) == ("PASS", moved)
+    assert swept.run(lambda order, _: done(order, kernel="6.1.1-a"), resume=folder) == 0
+    assert [one.attempts[-1].kernel for one in store.load(folder).cells] == ["6.1.1-a"] * 2

@@ -64,6 +64,9 @@ class FakeBooks:
     def keep_bundle(self, sha256: str, data: bytes) -> None:
         self.bundles[sha256] = data
 
+    def kernel(self, build: Build) -> str:
+        return ""
+
     def bundle(self, sha256: str) -> bytes:
         return self.bundles[sha256]
 

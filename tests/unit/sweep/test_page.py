@@ -67,6 +67,13 @@ def test_all_green(tmp_path: Path) -> None:
         assert words not in text
 
 
+def test_a_row_names_the_kernel_that_its_cells_booted() -> None:
+    first, second, *_ = (emulator_test(BUILDS[1], policy, "alloc") for policy in sweeps.POLICIES)
+    booted = [replace(one, kernel="6.1.153-gfoom-01") for one in passed(first).attempts]
+    text = shown(sweeps.sweep([CellResult(first, tuple(booted)), passed(second)]))
+    assert "linux-6.1 debug 6.1.153-gfoom-01 PASS" in text
+
+
 def test_one_wrong_victim() -> None:
     text = shown(sweeps.one_wrong_victim(), sweeps.green())
     assert "FAIL : of 30 cells 1 FAIL, 29 PASS A kernel did something wrong." in text

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
+import bundles
 import psutil
 import pytest
 from backports import tarfile
@@ -75,10 +76,18 @@ def test_a_build(world: World, here: Here) -> None:
     ended = work.perform(done, here, never)
     put_bundle(here.cache, ended.sha256, ended.packed)
     cell = Order("key", "t", "emulator-test", words=world.cell("c").words, bundle=ended.sha256)
-    assert work.perform(cell, here, never).status == 0
+    assert (work.perform(cell, here, never).status, ended.kernel) == (0, "")
     bad = Order("key", "title", work.BUILD, build=world.built_by("error").words)
     ended = work.perform(bad, here, never)
     assert (ended.status, ended.line, ended.sha256) == (3, "error: the compiler is missing", "")
+
+
+def test_a_build_says_which_kernel_it_made(here: Here, tmp_path: Path) -> None:
+    made = bundles.bundle(tmp_path / "made.tar.gz")
+    copies = "import shutil, sys; print(shutil.copy(sys.argv[1], sys.argv[-1]))"
+    copying = Here(here.cache, program=(PROGRAM[0], "-c", copies, str(made)), grace=0.5)
+    ended = work.perform(Order("key", "title", work.BUILD), copying, never)
+    assert (ended.kernel, ended.packed) == (bundles.RELEASE, made.read_bytes())
 
 
 @pytest.mark.parametrize("kind", ["wait", "stubborn"])
