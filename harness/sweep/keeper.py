@@ -7,7 +7,8 @@ It is run as a script, with the standard library and psutil alone, because it ha
 
 The worker holds the other end of its stdin. If that is closed, or a byte comes, the command gets
 SIGTERM, and after GRACE seconds SIGKILL. A closed stdin also means that the worker has gone without
-a word, and FOLDER, which has the files of the cell, is removed. Whatever the command has left
+a word, and FOLDER, which has the files of the cell, is removed; until then nobody else removes it
+(see harness/core/scratch.py). Whatever the command has left
 running is killed: the keeper is the subreaper of all that descends from it, so also what has become
 a daemon. At the end the keeper prints the status of the command: negative for a signal.
 """
@@ -15,6 +16,7 @@ a daemon. At the end the keeper prints the status of the command: negative for a
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import select
 import shutil
@@ -32,6 +34,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _POLL_SECONDS = 0.1
 # After SIGKILL. A process that waits for a broken disk may take longer; nothing more can be done.
 _KILLED_SECONDS = 20.0
+_HELD = "held"
 
 
 def become_subreaper() -> None:
@@ -73,6 +76,8 @@ def main(grace: float, folder: Path, command: list[str]) -> int:
     # Ctrl-C and the end of a session are for the worker, which then says so here.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    held = os.open(folder / _HELD, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_SH)
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         process = subprocess.Popen(
             command,

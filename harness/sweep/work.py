@@ -38,6 +38,7 @@ from harness.core.errors import (
 )
 from harness.core.lifetime import bound_to_us
 from harness.core.paths import CACHE_HINT, REPO
+from harness.core.scratch import scratch
 from harness.core.text import visible
 from harness.sweep import keeper
 from harness.targets.model import DEFAULT_EMULATOR, DEFAULT_TOOLCHAIN
@@ -270,13 +271,10 @@ def _environment(scratch: Path) -> dict[str, str]:
 @contextmanager
 def _scratch() -> Iterator[Path]:
     """Yield a new folder for a command, which is removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="goldfish-oom-cell-"))
-    try:
+    with scratch("cell") as folder:
         (folder / "results").mkdir()
         (folder / "tmp").mkdir()
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run(argv: list[str], folder: Path, grace: float, should_stop: Callable[[], bool]) -> int:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +17,7 @@ import distributed
 
 from harness.core.paths import REPO
 from harness.core.ports import LOOPBACK
+from harness.core.scratch import scratch
 from harness.core.text import visible
 from harness.sweep import work
 from harness.sweep.address import Tls
@@ -59,8 +59,9 @@ class LocalCluster:
     def __enter__(self) -> Cluster:
         """Start the scheduler and the workers."""
         quieten()
-        self._folder = tempfile.TemporaryDirectory(prefix="goldfish-oom-sweep-")
-        self._tls = throwaway_tls(Path(self._folder.name))
+        self._scratch = scratch("sweep")
+        self._folder = self._scratch.__enter__()
+        self._tls = throwaway_tls(self._folder)
         self._connection: Any = None
         self._loop = Loop()
         try:
@@ -108,7 +109,7 @@ class LocalCluster:
         return scheduler
 
     def _said(self, number: int) -> Path:
-        return Path(self._folder.name) / f"worker-{number}.log"
+        return self._folder / f"worker-{number}.log"
 
     def _start(self, number: int) -> None:
         with self._said(number).open("wb") as said:
@@ -157,4 +158,4 @@ class LocalCluster:
             with suppress(TimeoutError):
                 self._loop.do(self._scheduler.close(), ANSWER_SECONDS)
         self._loop.close()
-        self._folder.cleanup()
+        self._scratch.__exit__(None, None, None)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from distributed.core import Status
 from distributed.worker import Worker, get_worker
 
 from harness.core.errors import InfrastructureError
+from harness.core.scratch import scratch
 from harness.sweep import keeper, work
 from harness.sweep.address import NO_TLS, Tls
 from harness.sweep.announced import BUILD, GUEST
@@ -116,11 +116,11 @@ def serve(options: WorkerOptions, here: Here, ready: Callable[[], None]) -> None
     keeper.become_subreaper()
     _works = works = _Works(here)
     loop = Loop()
-    with tempfile.TemporaryDirectory(prefix="goldfish-oom-worker-") as folder:
+    with scratch("worker") as folder:
         worker: Worker | None = None
         try:
             # Not in another process, whose end would have to be watched: no nanny.
-            worker = loop.do(_registered(options, folder))
+            worker = loop.do(_registered(options, str(folder)))
             ready()
             finished = loop.start(worker.finished())
             while not finished.done():

@@ -134,6 +134,8 @@ def test_a_sweep_is_ended_and_resumed_again_and_again(world: World) -> None:
     assert {name: one.status for name, one in world.by_name().items()} == expected
     assert world.lines_of("started") == ["done", "failed", "c2", "c2", "c3", "c3", "c4", "c4"]
     nothing_is_left(world)
+    # Nor the folder of the one that was killed, with the key of its cluster.
+    assert not list(world.tmp.glob("goldfish-oom-*"))
 
 
 def test_a_scheduler_of_its_own_that_is_killed(world: World) -> None:

@@ -29,6 +29,8 @@ from sweep_world import World, until
 
 from harness.core.cache import Cache
 from harness.core.errors import DiskFullError
+from harness.core.lifetime import bound_to_us
+from harness.core.scratch import HELD, remove_left
 from harness.sweep import keeper, work
 from harness.sweep.work import Ended, Here, Order, get_bundle, put_bundle
 
@@ -155,6 +157,25 @@ def test_the_orphans_of_a_killed_keeper_are_killed() -> None:
         timeout=120,
     )
     assert done.stdout.split() == ["3", "True", "True"]
+
+
+def test_the_folder_of_a_keeper_is_removed_when_it_was_killed_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = tmp_path / "goldfish-oom-cell-x"
+    folder.mkdir()
+    (folder / HELD).touch()
+    words = [PROGRAM[0], "-I", keeper.__file__, "1", str(folder), *bound_to_us(["sleep", "1000"])]
+    # Its worker has been killed.
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as kept:
+        children = psutil.Process(kept.pid).children
+        until(lambda: [one.name() for one in children()] == ["sleep"])
+        remove_left()
+        assert (folder / "stdout").exists()
+        kept.kill()
+    remove_left()
+    assert not folder.exists()
 
 
 def test_a_full_disk_is_one_line(world: World, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
