@@ -44,6 +44,8 @@ _MOST_UNBEGUN = 5
 _WAIT_SECONDS = 15.0
 # After the grace of commands that are stopped, workers have so long to say that they have.
 _STOP_SECONDS = 45.0
+# So long after a worker has vanished, the keepers of its commands have ended them.
+_VANISHED_SECONDS = GRACE_SECONDS + _STOP_SECONDS
 # No sweep has more.
 _MOST_CELLS = 1 << 40
 LOST = "the worker was lost"
@@ -170,8 +172,9 @@ class Sweep:
         # By address: workers that end, and get nothing more to do.
         self._ending: set[str] = set()
         self._has_waited = False
-        # Whether something may run of which nothing is heard any more.
-        self._unheard = False
+        # Whether something may run of which nothing is heard any more; and until when that may be
+        # on workers that have vanished.
+        self._unheard, self._unheard_until = False, float("-inf")
         # By order: where something runs for it.
         self._busy: dict[str, str] = {}
         self._pushed = count()
@@ -192,7 +195,7 @@ class Sweep:
     def stop(self) -> bool:
         """Have everything stopped that runs, and wait until nothing does; return if that is known.
 
-        Of a worker that is lost it is not, nor without the scheduler.
+        Of a worker that was lost just before it is not, nor without the scheduler.
         """
         flights, self._flights = self._flights, {}
         self._cluster.cancel(tuple(flights))
@@ -212,7 +215,8 @@ class Sweep:
         for one in flights.values():
             if one.started:
                 self._tell(one, None, _STOPPED)
-        return not (self._busy or self._unheard)
+        unheard = self._unheard or time.monotonic() < self._unheard_until
+        return not (self._busy or unheard)
 
     def _take_stopping(self, happening: Happening, flights: Mapping[str, _Flight]) -> None:
         match happening:
@@ -222,9 +226,7 @@ class Sweep:
             case Over(key):
                 self._busy.pop(key, None)
             case Workers(seen):
-                before = len(self._busy)
                 self._see(seen)
-                self._unheard |= len(self._busy) < before
 
     # --- what is to be done ---
 
@@ -312,6 +314,8 @@ class Sweep:
     def _see(self, seen: Sequence[Seen]) -> None:
         self._workers = tuple(seen)
         here = {one.address for one in seen}
+        if not here.issuperset(self._busy.values()):
+            self._unheard_until = time.monotonic() + _VANISHED_SECONDS
         self._busy = {key: place for key, place in self._busy.items() if place in here}
         for one in seen:
             if not one.is_of(self._terms.code):

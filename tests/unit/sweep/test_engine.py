@@ -367,6 +367,27 @@ def test_stop_says_whether_nothing_runs_any_more(
     assert sweep.stop() == is_over
 
 
+@pytest.mark.parametrize("is_over", [False, True])
+def test_what_a_worker_ran_that_vanished_before_may_still_run(
+    monkeypatch: pytest.MonkeyPatch, is_over: bool
+) -> None:
+    if is_over:
+        monkeypatch.setattr(engine, "_VANISHED_SECONDS", -1.0)
+
+    def answer(order: Order, name: str) -> list[Happening]:
+        if order.task == BUILD:
+            return done(order, name)
+        if name == "w1":
+            return [Started(order.key), Workers((worker("w2"),)), Lost(order.key)]
+        raise Interrupted
+
+    found = FakeCluster([BUILDER, worker("w2")], answer)
+    sweep = Sweep(found, FakeBooks(), {0: cell("a")}, Terms(CODE))
+    with pytest.raises(Interrupted):
+        sweep.run()
+    assert sweep.stop() == is_over
+
+
 def test_a_scheduler_that_is_gone_is_not_waited_for() -> None:
     found = FakeCluster([BUILDER], lambda order, _: [Started(order.key), Gone()])
     sweep = Sweep(found, FakeBooks(), {0: cell("a")}, Terms(CODE))
