@@ -79,11 +79,15 @@ def needs(kernel: str, code: str, *, guest: bool, build: str) -> dict[str, float
 
 @dataclass(frozen=True)
 class Seen:
-    """A worker of the cluster, with what it has announced."""
+    """A worker of the cluster, with what it has announced.
+
+    `others` is how many orders of other sweeps it has, as it said last.
+    """
 
     name: str
     address: str
     resources: Mapping[str, float]
+    others: int = 0
 
     def is_of(self, code: str) -> bool:
         """Whether its harness is the one with this key."""

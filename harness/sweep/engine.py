@@ -270,8 +270,12 @@ class Sweep:
                     break
             else:
                 return
-            # The one with the most guests free: it disturbs the fewest others.
-            address = max(able, key=lambda place: free[place].get(announced.GUEST, 0.0))
+            # The one with the most guests free: it disturbs the fewest others. What other sweeps
+            # have on a worker is known too late to count on, but an order behind it has to wait.
+            address = max(
+                able,
+                key=lambda place: free[place].get(announced.GUEST, 0.0) - workers[place].others,
+            )
             for name, amount in group.needed.items():
                 free[address][name] -= amount
             self._give(heapq.heappop(group.heap)[-1], workers[address], group.needed)

@@ -43,6 +43,8 @@ from harness.sweep.work import Order
 _WATCH_SECONDS = 0.5
 # The longest line that a worker's word may become, in characters.
 _MOST_TOLD = 500
+# The states of an order that a worker has yet to do, or does.
+_AT_WORK = ("ready", "constrained", "executing")
 # Why dask says that an order was cancelled.
 _NO_CONNECTION = "scheduler-connection-lost"
 
@@ -194,7 +196,12 @@ class Cluster:
 
     def _see(self, found: Mapping[str, Mapping[str, Any]]) -> None:
         seen = tuple(
-            Seen(visible(str(one["name"])), address, dict(one["resources"]))
+            Seen(
+                visible(str(one["name"])),
+                address,
+                dict(one["resources"]),
+                self._others(address, one),
+            )
             for address, one in found.items()
             if one.get("status") in ("running", "paused")
         )
@@ -207,6 +214,12 @@ class Cluster:
                 flight.cancelled = True
                 self._queue.put(Lost(key))
                 self._loop.start(self._cancel((key,)))
+
+    def _others(self, address: str, told: Mapping[str, Any]) -> int:
+        """Return how many orders of other sweeps a worker has, from what it said last."""
+        counts: Mapping[str, int] = told.get("metrics", {}).get("task_counts", {})
+        ours = sum(one.address == address for one in self._flights.values())
+        return max(sum(counts.get(state, 0) for state in _AT_WORK) - ours, 0)
 
 
 def _why(error: Exception) -> str:

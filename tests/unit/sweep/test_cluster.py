@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.core.errors import InfrastructureError, UsageError
 from harness.sweep import announced
 from harness.sweep.address import NO_TLS, Tls, checked
-from harness.sweep.cluster.connection import connected
+from harness.sweep.cluster import connection
+from harness.sweep.cluster.connection import Cluster, connected
 from harness.sweep.cluster.local import throwaway_tls
+from harness.sweep.happening import Workers
 
 
 @pytest.fixture
@@ -96,6 +99,18 @@ def test_a_file_that_vanishes_is_a_change(monkeypatch: pytest.MonkeyPatch) -> No
     before = announced.this_code()
     monkeypatch.setattr(announced, "tree_digest", gone)
     assert announced.is_changed(before)
+
+
+def test_what_other_sweeps_have_on_a_worker_is_known() -> None:
+    nothing: Any = None
+    cluster = Cluster("tcp://host:1", NO_TLS, nothing)
+    cluster._flights["ours"] = connection._Flight("tcp://a", nothing)
+    told = {"name": "w", "resources": {"guest": 2.0}, "status": "running"}
+    counts = {"executing": 2, "constrained": 1, "memory": 5}
+    cluster._see({"tcp://a": {**told, "metrics": {"task_counts": counts}}, "tcp://b": told})
+    seen = cluster.next(0.0)
+    assert isinstance(seen, Workers)
+    assert [(one.address, one.others) for one in seen.seen] == [("tcp://a", 2), ("tcp://b", 0)]
 
 
 def test_no_scheduler_answers() -> None:

@@ -115,6 +115,14 @@ def test_no_worker_gets_more_than_it_can_do() -> None:
     assert found.most["w1"] <= 2
 
 
+def test_a_worker_with_orders_of_other_sweeps_comes_last() -> None:
+    busy = replace(worker("w1", 2, ("one",)), others=2)
+    found = FakeCluster([busy, worker("w2", 1)], done)
+    run(found, [cell("a"), cell("b")])
+    # But it is used.
+    assert found.orders[1:] == [(cell("a").title, "w2"), (cell("b").title, "w1")]
+
+
 def test_builds_go_to_a_worker_that_can_build() -> None:
     found = FakeCluster([worker("w1", 8), worker("w2", 1, ("one",))], done)
     books = run(found, [cell("a"), cell("b", task="boot-test")])
