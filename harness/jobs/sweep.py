@@ -162,8 +162,9 @@ def _cluster(options: Options, store: Store) -> Iterator[tuple[Cluster, Callable
         with connected(address, options.tls) as cluster:
             yield cluster, lambda: ""
         return
-    guests = workers.guests_for(tuple(store.todo.values()), options.jobs)
-    local = LocalCluster(options.worker_command, min(guests, len(store.todo)))
+    cells = tuple(store.todo.values())
+    guests = guess.side_by_side(cells, workers.guests_for(cells, options.jobs))
+    local = LocalCluster(options.worker_command, guests)
     with local as cluster:
         yield cluster, lambda: local.failed
 

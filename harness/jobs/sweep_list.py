@@ -37,7 +37,7 @@ def run(ws: Workspace, file: Path | None, as_json: bool, results: Path = RESULTS
         ws.reporter.result(typed_json.to_text(ci_matrix(matrix.cells), indent=None))
         return
     ws.reporter.console.print(table(matrix))
-    ws.reporter.result(summary(matrix, min(guests_for(matrix.cells), len(matrix.cells))))
+    ws.reporter.result(summary(matrix, guess.side_by_side(matrix.cells, guests_for(matrix.cells))))
 
 
 def table(matrix: Matrix) -> Table:

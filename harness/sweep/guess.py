@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -80,9 +80,19 @@ def from_results(cells: Sequence[Cell], results: Path) -> tuple[Cell, ...]:
 
 
 def wall_seconds(cells: Sequence[Cell], guests: int) -> float:
-    """Return how long the cells take on so many guests side by side."""
+    """Return how long the cells take on one machine, on so many guests side by side."""
     each = [cell.seconds for cell in cells]
-    return max(*each, sum(each) / guests) if len(each) > 1 else sum(each)
+    alone = sum(cell.seconds for cell in cells if not cell.is_bundled)
+    return max(*each, sum(each) / guests, alone) if len(each) > 1 else sum(each)
+
+
+def side_by_side(cells: Collection[Cell], guests: int) -> int:
+    """Return how many of the cells run at a time on one machine that has room for so many guests.
+
+    One of its workers builds, so of the cells that build for themselves it is one.
+    """
+    bundled = sum(cell.is_bundled for cell in cells)
+    return min(guests, bundled + (bundled < len(cells)))
 
 
 def _swept(results: Path) -> dict[str, float]:

@@ -110,3 +110,9 @@ def test_guests_share_the_cells() -> None:
     assert guess.wall_seconds(cells, 2) == 30.0
     assert guess.wall_seconds(cells[:1], 2) == 10.0
     assert guess.wall_seconds([], 2) == 0.0
+
+
+def test_what_builds_for_itself_runs_one_after_the_other() -> None:
+    alone = [replace(CELL, task="boot-test", file=name, seconds=20.0) for name in ("a", "b", "c")]
+    assert guess.wall_seconds([CELL, *alone], 8) == 60.0
+    assert [guess.side_by_side(one, 8) for one in (alone, [CELL, *alone], [CELL] * 9)] == [1, 2, 8]
