@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from harness.core.errors import HarnessError, UsageError
 from harness.jobs import sweep
 from harness.sweep import announced, store
 from harness.sweep.announced import Seen
-from harness.sweep.happening import Finished, Gone, Happening, Over, Started
+from harness.sweep.happening import Finished, Gone, Happening, Lost, Over, Started
 from harness.sweep.work import BUILD, Ended, Order
 from harness.targets.table import TARGETS
 from harness.ui.workspace import Workspace
@@ -50,6 +50,10 @@ def done(
         sha256 = hashlib.sha256(BUNDLE).hexdigest()
         ended = Ended(0, "built", kernel=kernel, sha256=sha256, packed=BUNDLE)
     return [Started(order.key), Over(order.key), Finished(order.key, ended)]
+
+
+class Interrupted(BaseException):
+    """As Ctrl-C, in a test."""
 
 
 class Swept:
@@ -150,3 +154,37 @@ def test_a_resumed_sweep_has_one_kernel_in_a_row(swept: Swept, kernel: str) -> N
         assert (first.headline, second.headline.partition(": take ")[0]) == ("PASS", moved)
     assert swept.run(lambda order, _: done(order, kernel="6.1.1-a"), resume=folder) == 0
     assert [one.attempts[-1].kernel for one in store.load(folder).cells] == ["6.1.1-a"] * 2
+
+
+def test_many_cells_have_one_verdict_each_however_often_the_sweep_is_interrupted(
+    swept: Swept,
+) -> None:
+    swept.file.write_text('seeds = "0-199"\n[[run]]\ntask = "fuzz"\n')
+    workers, begun = (worker("w1", 2), worker("w2", 3)), 0
+
+    def answer(order: Order, _worker: str) -> list[Happening]:
+        nonlocal begun
+        if order.task == BUILD:
+            return done(order)
+        begun += 1
+        if begun % 60 == 0:
+            raise Interrupted
+        if begun % 25 == 0:
+            return [Started(order.key), Over(order.key), Lost(order.key)]
+        wrong = int(order.words[order.words.index("--seed") + 1]) % 7 == 0
+        return done(order, *((1, "FAIL") if wrong else (0, "PASS")))
+
+    folder: Path | None = None
+    status: int | None = None
+    times = 0
+    while status is None:
+        times += 1
+        with suppress(Interrupted):
+            status = swept.run(answer, *workers, resume=folder)
+        (folder,) = swept.results.glob("*-sweep-*")
+    assert folder is not None
+    found = store.load(folder)
+    assert (status, times, found.finished, len(found.cells)) == (1, 4, True, 200)
+    for one in found.cells:
+        verdicts = [each.status for each in one.attempts if each.status is not None]
+        assert verdicts == [0 if (one.cell.seed or 0) % 7 else 1]
