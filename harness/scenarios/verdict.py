@@ -210,7 +210,7 @@ def _kernel(died: str, log: str, levels_tell: bool) -> list[Finding]:
 
 
 def troubles_of(
-    log: str, allowed: Iterable[Allowed] = (), *, levels_tell: bool = True
+    log: str, allowed: Sequence[Allowed] = (), *, levels_tell: bool = True
 ) -> Iterator[tuple[Trouble, bool]]:
     """Yield the troubles in a log, and if a healthy kernel has each, too, when its clock jumps."""
     troubles = find_trouble(log, allowed, levels_tell=levels_tell)

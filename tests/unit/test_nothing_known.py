@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_status(
     folder: Path, names: str, more: tuple[str, ...], status: int, last: str | None
 ) -> None:
-    words = ["-q", "-p", "no:cacheprovider", "-c", REPO / "pyproject.toml", "--rootdir", folder]
+    words = ["-q", "-p", "no:cacheprovider", "-c", f"{REPO}/pyproject.toml", f"--rootdir={folder}"]
     chosen = [f"{folder}/test_it.py::test_{name}" for name in names.split()]
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", *words, *more, *chosen],

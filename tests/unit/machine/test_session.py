@@ -36,7 +36,7 @@ from harness.core.errors import (
 from harness.core.lifetime import Health, Healths, bound_to_us
 from harness.core.paths import REPO
 from harness.jobs import boot
-from harness.machine import adb, session
+from harness.machine import adb, session, snapshot
 from harness.machine.adb import Device
 from harness.machine.session import ANDROID_PRELUDE, Session
 from harness.scenarios.catalogue import UIDS
@@ -149,20 +149,20 @@ class Starts:
         )
         monkeypatch.setattr(made, "boot", lambda start, *_: self._begin(start, self.booted))
         monkeypatch.setattr(made, "_key", lambda *_: "key")
-        monkeypatch.setattr(session.snapshots, "restore", lambda *_: Path("image"))
+        monkeypatch.setattr(snapshot, "restore", lambda *_: Path("image"))
         for check in ("_prove", "_check_release"):
             monkeypatch.setattr(session, check, lambda *_: None)
 
     def start(self, *, saved: bool = False) -> None:
         if saved:
-            self._ws.cache.ensure(session.snapshots.KIND, "key", lambda _path: None)
+            self._ws.cache.ensure(snapshot.KIND, "key", lambda _path: None)
         what = session.Boot(LINUX_6_1, Path(), Path(), "", snapshot=saved)
         with session.open_session(self._ws, what, self._folder / "run"):
             pass
 
     @property
     def is_saved(self) -> bool:
-        return self._ws.cache.has(session.snapshots.KIND, "key", seal=False)
+        return self._ws.cache.has(snapshot.KIND, "key", seal=False)
 
     @property
     def said(self) -> str:
