@@ -173,9 +173,9 @@ class _Start:
                     stack.push(inner.pop_all())
                     return session
             except BootError as error:
-                if not (still := self._stood_still()):
+                if not self._stood_still():
                     raise
-                why = f"the host stood still for {still:.1f} s: {error.message}"
+                why = f"the host stood still: {error.message}"
                 self.ws.reporter.say(f"{why}; started again{self.label}")
                 self._set_console_aside(f"stood-still-at-start-{number}")
         return self._attempt(stack)
@@ -197,16 +197,14 @@ class _Start:
                 _bring(session.device, what.pushed)
             return session
 
-    def _stood_still(self) -> float:
-        """Return for how many seconds the host stood still since the last machine's start.
+    def _stood_still(self) -> bool:
+        """Return whether the host has stood still since the last machine's start, and that may be why.
 
-        Return 0 if that explains nothing: it was not for long, or the kernel has complained of what
-        a jump of its clock does not cause.
+        It is not if the kernel has complained of what a jump of its clock does not cause.
         """
         if not self.healths or not all(trouble.by_clock for trouble in self._troubles()):
-            return 0.0
-        still = self.healths[-1].clock.stood_still_since(0.0)
-        return still if still >= NOTICEABLE else 0.0
+            return False
+        return self.healths[-1].clock.stood_still_since(0.0) >= NOTICEABLE
 
     def _troubles(self) -> tuple[Trouble, ...]:
         """Return what the console shows that the last kernel complained of."""
