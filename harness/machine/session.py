@@ -198,9 +198,9 @@ class _Start:
             return session
 
     def _stood_still(self) -> bool:
-        """Return whether the host has stood still since the last machine's start, and that may be why.
+        """Return whether the host has stood still since the last machine was started.
 
-        It is not if the kernel has complained of what a jump of its clock does not cause.
+        It does not count if the kernel has complained of what a jump of its clock does not cause.
         """
         if not self.healths or not all(trouble.by_clock for trouble in self._troubles()):
             return False
