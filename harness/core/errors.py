@@ -117,3 +117,7 @@ class BootError(InfrastructureError):
 
 class DeviceError(InfrastructureError):
     """adb, or the device behind it, did not do what was asked."""
+
+
+class MachineKilledError(DeviceError):
+    """Somebody ended or stopped the machine from outside."""

@@ -22,7 +22,12 @@ from typing import IO
 import pexpect
 
 from harness.core.environment import environment_of
-from harness.core.errors import BootError, DeviceError, HarnessError, InfrastructureError
+from harness.core.errors import (
+    BootError,
+    HarnessError,
+    InfrastructureError,
+    MachineKilledError,
+)
 from harness.core.lifetime import Health, bound_to_us
 from harness.core.niceness import keep_nice
 from harness.core.patience import AFTERWARDS, NOTICEABLE
@@ -239,7 +244,7 @@ class Console:
         if self.health.clock.beat() > _MOST_STOPPED_SECONDS:
             stopped = f"the machine (QEMU) has been stopped for {_MOST_STOPPED_SECONDS:g} s"
             hint = f"kill -CONT {self.pid} lets it go on"
-            self.health.fail(DeviceError(stopped, log=self.log, hint=hint))
+            self.health.fail(MachineKilledError(stopped, log=self.log, hint=hint))
 
     def _take(self, data: bytes) -> bytes:
         """Process the complete lines of `data`; return the rest."""
@@ -277,7 +282,7 @@ class Console:
         """Return the error for an unexpected end of the machine."""
         kind: type[HarnessError] = BootError
         if self._child.signalstatus is not None:
-            kind = DeviceError
+            kind = MachineKilledError
             end = f"was killed by {signal.Signals(self._child.signalstatus).name}"
         elif self._child.exitstatus:
             end = f"ended with status {self._child.exitstatus}"

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A plugin of pytest: boot tests that fail for their surroundings say nothing about the kernel.
 
-If each failure is a tool's, a build's, a disk's, a boot's or adb's, pytest ends with status 3, not
-1. A kernel that goes down in a test is a failure of the kernel.
+If each failure is a tool's, a build's, a disk's, a boot's, or that the machine was killed, pytest
+ends with status 3, not 1. A kernel that goes down in a test is a failure of the kernel, and so is a
+command on the device that fails, or does not end: the kernel may have refused or stalled it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,13 @@ from collections.abc import Generator
 
 import pytest
 
-from harness.core.errors import NO_PLACE, BootError, InfrastructureError
+from harness.core.errors import (
+    NO_PLACE,
+    BootError,
+    DeviceError,
+    InfrastructureError,
+    MachineKilledError,
+)
 
 STATUS = 3
 _NAME = "nothing is known about the kernel"
@@ -61,4 +68,6 @@ class NothingKnown:
 def _is_about_others(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno in NO_PLACE
-    return isinstance(error, InfrastructureError) and not isinstance(error, BootError)
+    if isinstance(error, BootError | DeviceError):
+        return isinstance(error, MachineKilledError)
+    return isinstance(error, InfrastructureError)

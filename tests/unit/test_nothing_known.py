@@ -19,7 +19,7 @@ def pytest_configure(config):
 TESTS = """
 import errno
 import pytest
-from harness.core.errors import BootError, BuildError, DeviceError
+from harness.core.errors import BootError, BuildError, DeviceError, MachineKilledError
 @pytest.fixture
 def built():
     raise BuildError("gcc failed", tail="x")
@@ -28,7 +28,8 @@ def left():
     yield
     raise BuildError("rmmod failed")
 def test_build(built): pass
-def test_device(): raise DeviceError("the machine (QEMU) was killed by SIGKILL")
+def test_killed(): raise MachineKilledError("the machine (QEMU) was killed by SIGKILL")
+def test_stalled(): raise DeviceError("'kill -9 161': it has not ended within 30 s")
 def test_disk(): raise OSError(errno.ENOSPC, "No space left on device")
 def test_left(left): pass
 def test_panic(): raise BootError("the kernel panicked")
@@ -49,7 +50,8 @@ def folder(tmp_path: Path) -> Path:
     ("names", "more", "status", "last"),
     [
         ("build good", (), 3, "harness.core.errors.BuildError: gcc failed"),
-        ("device disk", ("-n", "2"), 3, ""),
+        ("killed disk", ("-n", "2"), 3, ""),
+        ("stalled build", (), 1, None),
         ("left", (), 3, "harness.core.errors.BuildError: rmmod failed"),
         ("disk", (), 3, "OSError: [Errno 28] No space left on device"),
         ("panic build", (), 1, None),
