@@ -142,10 +142,15 @@ def process(
 def holder(
     device: Device, uid: int, mib: int, *, into: str = FULL, protected: bool = False
 ) -> Iterator[Process]:
-    """Run a process that has `mib` MiB, and waits for a reader of all of it."""
+    """Run a process that has `mib` MiB, and waits for a reader of all of it.
+
+    Raise TooLateError if it was killed before anybody saw that it has them.
+    """
     command = f"busybox dd if=/dev/zero bs={mib}M count=1 1<>{into}"
     with process(device, uid, command, protected=protected) as held:
-        eventually(lambda: rss(device, held.pid) >= mib * MIB)
+        eventually(lambda: held.running.ended or rss(device, held.pid) >= mib * MIB)
+        if held.running.ended:
+            raise TooLateError(held.running.output)
         yield held
 
 
@@ -174,7 +179,7 @@ def in_time(attempt: Callable[[], None]) -> None:
             return attempt()
         except TooLateError:
             continue
-    raise AssertionError(f"in {TRIES} tries this host did nothing within {PATIENCE:g} s")
+    raise AssertionError(f"too late in each of {TRIES} tries: the host is slow, or the kernel")
 
 
 @contextmanager
@@ -341,6 +346,12 @@ class Scene:
         result = self._running.wait(SECONDS)
         assert result.status == 0, result.output
 
+    def ended_or_killed(self) -> int:
+        """Wait until the program has ended; return 0 or KILLED."""
+        result = self._running.wait(SECONDS)
+        assert result.status in (0, KILLED), result.output
+        return result.status
+
     @property
     def is_over(self) -> bool:
         """Whether the program has ended."""
@@ -393,12 +404,12 @@ def play(
         # Nor is it to have adbd's priority.
         f" && echo 0 > /proc/$$/oom_score_adj && toybox chrt -o -p $$ 0 && {command} <>{LINES}"
     )
-    try:
+    with closing(running):
         scene = Scene(device, program, running)
-        if reach:
-            scene.next_step()
-        yield scene
-    finally:
-        if not running.ended:
-            device.shell(f"kill -9 {scene.pid}", check=False)
-        running.close()
+        try:
+            if reach:
+                scene.next_step()
+            yield scene
+        finally:
+            if not running.ended:
+                device.shell(f"kill -9 {scene.pid}", check=False)

@@ -14,13 +14,14 @@ import pytest
 from conftest import Sticking
 from device_work import (
     APP,
-    EARLIER,
     FREE,
+    FULL,
     GIVEN_UP,
     KILLED,
     LINES,
     MIB,
     MORE_SHARERS,
+    OTHER,
     PAGE,
     PATIENCE,
     PROC,
@@ -39,6 +40,7 @@ from device_work import (
     in_time,
     last_time,
     play,
+    process,
     reaction,
     rss,
     set_limit,
@@ -58,6 +60,7 @@ READS = (
     f" while read line; do :; done < {PROC}; i=$((i+1)); done'"
 )
 READERS = 3
+WAIT_MS = 200
 FORKS = 300
 # What a system call may take while a victim's memory cannot be had.
 FAULTS = 17
@@ -119,7 +122,12 @@ def now(device: Device) -> float:
 def test_no_pipe_is_held_while_its_user_waits_for_a_victim(
     room: Device, sticking: Sticking, way: str
 ) -> None:
+    in_time(lambda: uses_a_pipe(room, sticking, way))
+
+
+def uses_a_pipe(room: Device, sticking: Sticking, way: str) -> None:
     set_limit(room, APP, LIMIT)
+    eventually(lambda: entry_of(room, APP).rss == 0)
     log = Log(room)
     with sticking() as stuck, play(room, way, APP, program="attack", reach=False) as pipe:
 
@@ -132,7 +140,10 @@ def test_no_pipe_is_held_while_its_user_waits_for_a_victim(
         # meanwhile, and killed the user of the pipe; the line after that tells of all calls.
         eventually(lambda: len(calls()) >= before + 2 or pipe.is_over)
         assert len(calls()) > before
-        assert int(calls()[-1]) < (PATIENCE - EARLIER) * 1000
+        # A user that waits does so for 200 ms at least. A busy host may hold a call up, too, but
+        # not each time.
+        if int(calls()[-1]) >= WAIT_MS:
+            raise TooLateError
 
 
 @pytest.mark.parametrize(
@@ -168,16 +179,19 @@ def serve_first(device: Device) -> Iterator[Callable[[], None]]:
         device.shell(each, timeout=SECONDS)
 
     yield lambda: serve("f", 10)
+    # What is killed and not yet gone would be served before an adbd without that priority:
+    # on the debug kernel hundreds of processes take minutes.
+    eventually(lambda: entry_of(device, APP).rss == 0)
     serve("o", 0)
 
 
-def times_of_asking(device: Device) -> list[float]:
-    """Have the kernel check every limit, three times; return how many seconds each takes."""
-    asks = f"{DEVICE_FOLDER}/oom_daemon -c 1 0.1"
-    thrice = f"for i in 1 2 3; do busybox sleep 1; busybox time {asks}; done"
-    said = device.shell(thrice, timeout=SECONDS)
+def times_of_asking(device: Device, often: int = 3) -> list[float]:
+    """Have the kernel check every limit; return how many seconds each time takes."""
+    asks = f"busybox time {DEVICE_FOLDER}/oom_daemon -c 1 0.1"
+    loop = f"i=0; while [ $((i+=1)) -le {often} ]; do busybox sleep 1; {asks}; done"
+    said = device.shell(loop, timeout=SECONDS)
     times = re.findall(r"real\s+(\d+)m\s*([\d.]+)s", said.output)
-    assert len(times) == 3
+    assert len(times) == often
     return [60 * int(minutes) + float(seconds) for minutes, seconds in times]
 
 
@@ -192,6 +206,20 @@ def test_a_task_without_cpu_time_holds_nobody_up(
         set_bytes(device, APP, entry_of(device, APP).rss, "dry_run=1")
         scene.go_on()
         assert max(times_of_asking(device)) < max(PATIENCE, 10 * max(before))
+
+
+def test_who_gets_no_cpu_keeps_nobody_from_the_table_of_limits(
+    device: Device, serve_first: Callable[[], None]
+) -> None:
+    for uid in range(20000, 20009):
+        set_limit(device, uid, 900)
+    set_limit(device, APP, 900)
+    serve_first()
+    with play(device, "nice-sets", 40, 800 * MIB, program="attack", user=APP) as scene:
+        before = times_of_asking(device)
+        scene.go_on()
+        # It gets a CPU every few seconds, and loses it again with what it holds.
+        assert max(times_of_asking(device, 20)) < max(PATIENCE, 10 * max(before))
 
 
 def test_threads_that_wait_do_not_look_one_after_the_other(room: Device, tracing: str) -> None:
@@ -376,19 +404,25 @@ def test_readers_lose_no_record_of_a_dry_run(room: Device) -> None:
 
 
 def test_readers_do_not_cut_a_period_of_grace_short(room: Device) -> None:
+    with readers(room):
+        in_time(lambda: goes_over_twice(room))
+
+
+def goes_over_twice(room: Device) -> None:
     grace = 3
     set_bytes(room, APP, 20 * MIB, f"grace={grace}")
-    with readers(room):
-        with holder(room, APP, 21):
-            pass
-        eventually(lambda: entry_of(room, APP).rss == 0)
-        log = Log(room)
-        begun = last_time(room)
-        with holder(room, APP, 21) as held:
-            held.running.wait(SECONDS)
+    eventually(lambda: entry_of(room, APP).rss == 0)
+    takes = "busybox dd if=/dev/zero bs=21M count=1"
+    if room.shell(f"{takes} of=/dev/null", user=APP, check=False).status == KILLED:
+        raise TooLateError
+    eventually(lambda: entry_of(room, APP).rss == 0)
+    log = Log(room)
+    begun = last_time(room)
+    with process(room, APP, f"{takes} 1<>{FULL}") as holds:
+        holds.running.wait(SECONDS)
     (record,) = log.records
     assert record.time is not None
-    assert (record.trigger, record.pid) == ("grace", held.pid)
+    assert (record.trigger, record.pid) == ("grace", holds.pid)
     assert record.time - begun > grace
 
 
@@ -568,10 +602,10 @@ def test_a_period_of_grace_that_is_made_longer_ends_late(room: Device) -> None:
 
 def makes_longer(room: Device) -> None:
     log = Log(room)
-    with over(room, 4) as held:
+    with over(room, 8) as held:
         room.shell("busybox sleep 2")
         begun = now(room)
-        room.shell(f"echo uid={APP} grace=6 > {PROC}")
+        room.shell(f"echo uid={APP} grace=10 > {PROC}")
         if list(log.records):
             raise TooLateError
         held.running.wait(SECONDS)
@@ -580,7 +614,7 @@ def makes_longer(room: Device) -> None:
     assert (record.trigger, record.pid) == ("grace", held.pid)
     # A new one has begun: the old one, made longer, ends two seconds earlier. Both clocks differ by
     # a tick, or by many where the host has not run the CPU that counts them.
-    assert record.time - begun > 5
+    assert record.time - begun > 9
 
 
 # Who pays
@@ -641,16 +675,22 @@ def test_a_process_that_is_gone_counts_for_a_limit_that_came_later(
             keeping.shell(f"echo uid={APP} max=none > {PROC}")
         set_limit(keeping, APP, LIMIT)
         scene.go_on()
-        assert int(scene.said("took: ").rpartition(" ")[2]) <= LIMIT * MIB
-        # It got that far, and no further.
-        assert entry_of(keeping, APP).rss > (LIMIT - 1) * MIB
-        scene.ended()
+        # It got that far, and no further. Where it takes longer than the kernel is patient
+        # with what is gone, it dies for it.
+        if scene.ended_or_killed() == 0:
+            assert int(scene.said("took: ").rpartition(" ")[2]) <= LIMIT * MIB
+        assert entry_of(keeping, APP).peak_rss > (LIMIT - 1) * MIB
     assert entry_of(keeping, APP).overshoot <= FAULTS * PAGE
 
 
-def test_memory_that_is_written_for_a_process_that_is_gone_counts(room: Device) -> None:
-    set_limit(room, APP, LIMIT)
-    with play(room, "remote", 5 * LIMIT * MIB, program="attack", user=APP) as scene:
+@pytest.mark.parametrize("writer", [APP, OTHER])
+def test_memory_that_is_written_for_a_process_that_is_gone_counts(
+    room: Device, writer: int
+) -> None:
+    """Also where two users do so together: whose the memory is has reached its limit."""
+    for uid in (APP, OTHER):
+        set_limit(room, uid, LIMIT)
+    with play(room, "remote", APP, writer, 5 * LIMIT * MIB, program="attack") as scene:
         scene.go_on()
         took = int(scene.said("took: ").rpartition(" ")[2])
         assert took <= LIMIT * MIB
@@ -659,7 +699,8 @@ def test_memory_that_is_written_for_a_process_that_is_gone_counts(room: Device) 
 
 
 def test_what_who_ends_still_takes_is_bounded(room: Device) -> None:
-    ends = 20
+    # Each makes thousands of mappings, which the debug kernel checks at each change.
+    ends = 5
     set_limit(room, APP, LIMIT)
     with play(room, "robust", ends, program="attack", user=APP) as scene:
         scene.go_on()

@@ -45,12 +45,14 @@ static const char usage[] =
 	"                     SCHED_IDLE\n"
 	"  sets N M SIZE      sets a limit for itself N times, with the least priority: SIZE, then M\n"
 	"                     pages less each time\n"
+	"  nice-sets N SIZE   N children keep the CPUs busy; 1: it sets its limit without end, with\n"
+	"                     the least priority\n"
 	"  lowers N M SIZE    N children; M more set the limit to SIZE, and to a byte less each time,\n"
 	"                     without end; 2: it takes SIZE\n"
 	"  calls N SIZE       N times: a child holds SIZE and makes system calls without end; another\n"
 	"                     takes three quarters of it; the limit must be in between\n"
 	"  subuids U N SIZE   N users of U's namespace, 100000 and so on, hold SIZE each\n"
-	"  remote SIZE        writes SIZE into a child's memory, which ends meanwhile\n"
+	"  remote U V SIZE    V writes SIZE into the memory of a child of U, which ends meanwhile\n"
 	"  robust N           N children end that have as many robust futexes as can be\n"
 	"  ring U SIZE        U maps a ring for packets, all of it at once\n"
 	"  execs N SIZE       holds SIZE, and executes this program's help with N words more, of\n"
@@ -71,7 +73,7 @@ static const struct way *find_way(const char *name)
 
 static bool parse_args(const char *takes, char **words, struct way_args *args)
 {
-	unsigned int counts = 0;
+	unsigned int counts = 0, users = 0;
 
 	for (; *takes != '\0'; takes++, words++) {
 		bool good;
@@ -81,7 +83,7 @@ static bool parse_args(const char *takes, char **words, struct way_args *args)
 		else if (*takes == 's')
 			good = parse_ulong(*words, &args->size);
 		else
-			good = parse_user(*words, &args->uid);
+			good = parse_user(*words, users++ ? &args->other : &args->uid);
 		if (!good) {
 			complain("not an argument: %s", *words);
 			return false;

@@ -653,6 +653,25 @@ static void attack_sets(const struct way_args *args)
 	stage_wait(2);
 }
 
+static void attack_nice_sets(const struct way_args *args)
+{
+	unsigned long i;
+
+	for (i = 0; i < args->counts[0]; i++) {
+		if (stage_child() == 0) {
+			for (;;)
+				continue;
+		}
+	}
+	stage_wait(1);
+	if (setpriority(PRIO_PROCESS, 0, 19) < 0)
+		stage_fail("setpriority");
+	for (;;) {
+		if (set_mm_limits(getuid(), args->size) < 0)
+			stage_fail("set_mm_limits");
+	}
+}
+
 /* A limit that is lowered during each look, so that it is never the one that was exceeded */
 
 static void attack_lowers(const struct way_args *args)
@@ -808,21 +827,27 @@ static void attack_remote(const struct way_args *args)
 	char *from = stage_map(args->size), *to = stage_map(args->size);
 	volatile char *begun = to;
 	char path[32];
+	int fd, ready[2];
 	ssize_t done;
 	pid_t owner;
-	int fd;
 
 	*from = 1;
+	stage_pipe(ready);
 	owner = stage_child();
 	if (owner == 0) {
-		while (!*begun)
+		stage_become(args->uid);
+		stage_tell(ready[WRITE_END], 1);
+		/* Its parent's end does not end it: it has become somebody else. */
+		while (!*begun && getppid() != 1)
 			sched_yield();
 		_exit(0);
 	}
 	snprintf(path, sizeof(path), "/proc/%d/mem", (int)owner);
 	fd = open(path, O_RDWR);
-	if (fd < 0)
+	if (fd < 0 || !stage_hear(ready[READ_END], 1))
 		stage_fail(path);
+	/* Whoever has the file may write: an app can send it to another one. */
+	stage_become(args->other);
 	stage_wait(1);
 	done = pwrite64(fd, from, args->size, (off64_t)(unsigned long)to);
 	say("took: %ld", (long)done);
@@ -1024,10 +1049,11 @@ const struct way ways[] = {
 	{ "threads", "nns", attack_threads },
 	{ "starved", "nns", attack_starved },
 	{ "sets", "nns", attack_sets },
+	{ "nice-sets", "ns", attack_nice_sets },
 	{ "lowers", "nns", attack_lowers },
 	{ "calls", "ns", attack_calls },
 	{ "subuids", "uns", attack_subuids },
-	{ "remote", "s", attack_remote },
+	{ "remote", "uus", attack_remote },
 	{ "robust", "n", attack_robust },
 	{ "ring", "us", attack_ring },
 	{ "execs", "ns", attack_execs },

@@ -8,7 +8,7 @@
 #define WAY_COUNTS	2
 
 struct way_args {
-	uid_t uid;
+	uid_t uid, other;
 	unsigned long counts[WAY_COUNTS];
 	unsigned long size;
 };

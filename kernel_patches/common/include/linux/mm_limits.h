@@ -136,6 +136,7 @@ void __mm_limits_rss_vec(struct mm_struct *mm, const int *rss);
 void __mm_limits_fold(struct mm_struct *mm);
 bool __mm_limits_folded(void);
 bool __mm_limits_copy(void);
+bool __mm_limits_remote(struct mm_struct *mm);
 void __mm_limits_resume(void);
 void __mm_limits_cred(const struct cred *old, const struct cred *new);
 void __mm_limits_mm_exec(struct mm_struct *mm);
@@ -228,6 +229,14 @@ static inline bool mm_limits_fold(struct mm_struct *mm)
 #define mm_limits_copy()							\
 	(mm_limits_key_enabled(&mm_limits_key) && current->mm_limits_due &&	\
 	 __mm_limits_copy())
+
+/**
+ * mm_limits_remote - the same for a fault in an mm that may be another process's
+ * @mm:		the mm
+ * @is_remote:	whether it may be
+ */
+#define mm_limits_remote(mm, is_remote)						\
+	(mm_limits_key_enabled(&mm_limits_key) && (is_remote) && __mm_limits_remote(mm))
 
 /**
  * mm_limits_resume - the current task is about to return to user space
@@ -362,6 +371,7 @@ do {										\
 #define mm_limits_fast_mm(task)		((task)->mm)
 #define mm_limits_folded()		false
 #define mm_limits_copy()		false
+#define mm_limits_remote(mm, is_remote)	false
 #define mm_limits_resume()		do { } while (0)
 #define mm_limits_signal()		do { } while (0)
 #define mm_limits_fault_around(pages)	do { } while (0)

@@ -224,15 +224,6 @@ unsigned int mm_limits_enforce(struct mm_limit *limit, const char *name,
 	return killed;
 }
 
-/*
- * Whether the current task may get hardly any CPU while others run. It is not to hold the
- * mutex then, which root's requests take, too: a worker of high priority decides.
- */
-static bool mm_limits_is_feeble(void)
-{
-	return current->policy == SCHED_IDLE || task_nice(current) > 0;
-}
-
 /**
  * mm_limits_enforce_set - enforce a limit that has just been set
  * @limit:	the user's
@@ -324,7 +315,7 @@ static struct mm_limit *mm_limits_next_in_turn(unsigned long turn)
 {
 	struct mm_limit *limit;
 
-	mutex_lock(&my_mm_limits.lock);
+	mm_limits_lock_table();
 	list_for_each_entry(limit, &my_mm_limits.entries, list) {
 		if ((long)(limit->turn - turn) < 0) {
 			limit->turn = turn;
@@ -346,7 +337,7 @@ void mm_limits_queue_all(void)
 {
 	struct mm_limit *limit;
 
-	mutex_lock(&my_mm_limits.lock);
+	mm_limits_lock_table();
 	list_for_each_entry(limit, &my_mm_limits.entries, list) {
 		/* Also at who was above its limit already, for whatever was to come then. */
 		WRITE_ONCE(limit->mark, MM_LIMITS_NEVER);
@@ -424,13 +415,19 @@ static void mm_limits_enforce_at_once(struct mm_limit *limit)
 		mm_limits_queue_look(limit);
 }
 
-/* Whether only what is dying keeps the user above its limit: some may have gone meanwhile. */
-static bool mm_limits_is_crowded(struct mm_limit *limit)
+/* Whether the user is above its limit, with what is dying. */
+static bool mm_limits_is_above(struct mm_limit *limit)
 {
 	unsigned long sum = max(mm_limits_sum(limit) + READ_ONCE(limit->held_back), 0L);
 
+	return mm_limits_is_over(sum, READ_ONCE(limit->max));
+}
+
+/* Whether only what is dying keeps the user above its limit: some may have gone meanwhile. */
+static bool mm_limits_is_crowded(struct mm_limit *limit)
+{
 	return READ_ONCE(limit->crowded) && READ_ONCE(mm_limits_on_alloc) &&
-	       mm_limits_is_over(sum, READ_ONCE(limit->max));
+	       mm_limits_is_above(limit);
 }
 
 /*
@@ -510,6 +507,36 @@ bool __mm_limits_copy(void)
 {
 	/* A table is as much as a fault of each kind together. */
 	return mm_limits_check(MM_LIMITS_FAULTS + 1);
+}
+
+/**
+ * __mm_limits_remote - the slow part of mm_limits_remote()
+ * @mm:	another one's, perhaps
+ *
+ * Whoever has its memory open may write it, also if its user is another one and it is gone.
+ * Not root's debugger, or who else could have the memory for itself, without a limit.
+ *
+ * Context: as __mm_limits_folded().
+ * Return: whether the fault has to fail.
+ */
+bool __mm_limits_remote(struct mm_struct *mm)
+{
+	struct mm_limit *own, *limit;
+	bool fails = false;
+
+	own = current->mm ? READ_ONCE(current->mm->mm_limit) : NULL;
+	if (!own || current->mm == mm || current->flags & PF_KTHREAD)
+		return false;
+	limit = mm_limits_of(mm);
+	if (!limit)
+		return false;
+	if (limit != own) {
+		mm_limits_enforce_at_once(limit);
+		fails = READ_ONCE(mm_limits_on_alloc) && !limit->set.grace &&
+			!limit->set.dry_run && mm_limits_is_above(limit);
+	}
+	mm_limits_put(limit);
+	return fails;
 }
 
 /* With nobody left to kill none of the user's is held up, but this one may be the next. */

@@ -243,6 +243,15 @@ enum mm_limits_found {
 	MM_LIMITS_AGAIN,	/* something has changed meanwhile */
 };
 
+/*
+ * Whether the current task may get hardly any CPU while others run. It is not to hold a
+ * mutex then that root's requests take, too, or be handed it while it waits.
+ */
+static inline bool mm_limits_is_feeble(void)
+{
+	return current->policy == SCHED_IDLE || task_nice(current) > 0;
+}
+
 /* An entry that was removed under somebody's hands has ULONG_MAX, and no limit. */
 static inline bool mm_limits_is_over(unsigned long pages, unsigned long max)
 {
@@ -269,6 +278,7 @@ static inline long mm_limits_count_changes(void)
 	return count;
 }
 
+void mm_limits_lock_table(void);
 struct mm_limit *mm_limits_find(kuid_t uid);
 struct mm_limit *mm_limits_get(kuid_t uid);
 void mm_limits_put(struct mm_limit *limit);

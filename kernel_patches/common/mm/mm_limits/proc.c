@@ -78,7 +78,7 @@ static int mm_limits_seq_show(struct seq_file *m, void *v)
 	if (v == SEQ_START_TOKEN) {
 		seq_puts(m, "uid mm_max rss peak_rss overshoot kills ");
 		seq_puts(m, "grace policy dry_run last_pid last_comm\n");
-		mutex_lock(&my_mm_limits.lock);
+		mm_limits_lock_table();
 		mm_limits_show_ranges(m);
 		mutex_unlock(&my_mm_limits.lock);
 		return 0;

@@ -37,6 +37,24 @@ static struct hlist_head *mm_limits_chain(kuid_t uid)
 }
 
 /**
+ * mm_limits_lock_table - take my_mm_limits.lock
+ *
+ * Whoever gets hardly any CPU tries until it is free: handed to one that waits, it would be
+ * kept until that one gets a CPU. Nor does such a one leave its CPU while it has it.
+ *
+ * Context: process context, may sleep.
+ */
+void mm_limits_lock_table(void)
+{
+	if (!mm_limits_is_feeble()) {
+		mutex_lock(&my_mm_limits.lock);
+		return;
+	}
+	while (!mutex_trylock(&my_mm_limits.lock))
+		schedule_timeout_uninterruptible(1);
+}
+
+/**
  * mm_limits_find - a user's limit
  * @uid:	the user
  *
@@ -109,7 +127,8 @@ static void mm_limits_unsettle(struct mm_limit *limit)
 	while ((mm = mm_limits_next_mm(limit, NULL, &moved))) {
 		mm_limits_settle(mm);
 		mmdrop(mm);
-		cond_resched();
+		if (!mm_limits_is_feeble())
+			cond_resched();
 	}
 }
 
@@ -288,7 +307,7 @@ static bool mm_limits_may_set_locked(kuid_t uid, unsigned long mm_max)
 {
 	bool may;
 
-	mutex_lock(&my_mm_limits.lock);
+	mm_limits_lock_table();
 	may = mm_limits_may_set(uid, mm_max);
 	mutex_unlock(&my_mm_limits.lock);
 	return may;
@@ -437,7 +456,7 @@ bool mm_limits_adopt(kuid_t uid)
 
 	if (!limit)
 		return false;
-	mutex_lock(&my_mm_limits.lock);
+	mm_limits_lock_table();
 	range = mm_limits_find_range(__kuid_val(uid));
 	if (range && !mm_limits_find(uid)) {
 		mm_limits_sweep();
@@ -462,7 +481,7 @@ struct mm_limit *mm_limits_entry(loff_t place)
 {
 	struct mm_limit *limit, *found = NULL;
 
-	mutex_lock(&my_mm_limits.lock);
+	mm_limits_lock_table();
 	list_for_each_entry(limit, &my_mm_limits.entries, list) {
 		if (!place--) {
 			atomic_inc(&limit->refs);
@@ -570,7 +589,7 @@ int mm_limits_apply(kuid_t uid, const struct mm_limits_settings *set, bool privi
 	 */
 	if (adds)
 		mm_limits_key_inc(&mm_limits_key);
-	mutex_lock(&my_mm_limits.lock);
+	mm_limits_lock_table();
 	ret = mm_limits_change(uid, set, privileged, &fresh, &removed);
 	mutex_unlock(&my_mm_limits.lock);
 	/* Where there is another entry, or one less. */
@@ -720,7 +739,7 @@ int mm_limits_apply_range(uid_t first, uid_t last, const struct mm_limits_settin
 	/* As in mm_limits_apply(): counted before, and not under the lock. */
 	if (adds)
 		mm_limits_key_inc(&mm_limits_key);
-	mutex_lock(&my_mm_limits.lock);
+	mm_limits_lock_table();
 	ret = mm_limits_change_range(first, last, set, &change);
 	mutex_unlock(&my_mm_limits.lock);
 	if (!ret)
@@ -732,22 +751,50 @@ int mm_limits_apply_range(uid_t first, uid_t last, const struct mm_limits_settin
 	return ret;
 }
 
+#define MM_LIMITS_LINES	16
+
+struct mm_limits_line {
+	uid_t uid;
+	unsigned long max;
+};
+
+/* Copies what is to be printed behind the first @skip lines. Returns how many there are. */
+static unsigned int mm_limits_copy_lines(unsigned int skip, struct mm_limits_line *lines)
+{
+	unsigned int number = 0, found = 0;
+	struct mm_limit *limit;
+
+	mm_limits_lock_table();
+	list_for_each_entry(limit, &my_mm_limits.entries, list) {
+		if (limit->adopted || number++ < skip)
+			continue;
+		lines[found].uid = from_kuid(&init_user_ns, limit->uid);
+		lines[found].max = limit->max;
+		if (++found == MM_LIMITS_LINES)
+			break;
+	}
+	mutex_unlock(&my_mm_limits.lock);
+	return found;
+}
+
 /**
  * mm_limits_print - write every entry to the kernel log, a line each
+ *
+ * Not under the lock: it takes as long as the console, and longer for who gets little CPU.
+ * An entry that is set meanwhile may come twice, and one behind it be left out.
  *
  * Context: process context, may sleep.
  */
 void mm_limits_print(void)
 {
-	struct mm_limit *limit;
+	struct mm_limits_line lines[MM_LIMITS_LINES];
+	unsigned int printed, found, i;
 
-	mutex_lock(&my_mm_limits.lock);
-	list_for_each_entry(limit, &my_mm_limits.entries, list) {
-		if (limit->adopted)
-			continue;
-		pr_info("uid=%u, mm_max=%lu\n", from_kuid(&init_user_ns, limit->uid), limit->max);
-		cond_resched();
+	for (printed = 0; (found = mm_limits_copy_lines(printed, lines)); printed += found) {
+		for (i = 0; i < found; i++) {
+			pr_info("uid=%u, mm_max=%lu\n", lines[i].uid, lines[i].max);
+			cond_resched();
+		}
 	}
-	mutex_unlock(&my_mm_limits.lock);
 }
 EXPORT_SYMBOL_GPL(mm_limits_print);

@@ -91,5 +91,6 @@ extern int _cond_resched(void);
 #define cond_resched() ({ _cond_resched(); })
 
 extern signed long schedule_timeout_killable(signed long timeout);
+extern signed long schedule_timeout_uninterruptible(signed long timeout);
 
 #endif
