@@ -41,8 +41,8 @@ from harness.scenarios.gaps import gaps
 from harness.scenarios.observations import Case, Observations, child_name
 from harness.targets.model import PAGE
 
-# Between two checks of its usage a user may allocate 1 MB, and some pages of its processes'
-# RSS may not be in the sum yet.
+# How far a user may get: some faults of 16 pages, for threads that are in one, or the pages of one
+# page table in a fork (docs/design.md).
 OVERSHOOT = 2_000_000
 # What a child has besides the memory it was told to allocate: program, stack, heap.
 CHILD_OVERHEAD = 3_000_000

@@ -20,6 +20,9 @@
 #include <linux/mm.h>
 #include <linux/mm_limits.h>
 #include <linux/mm_limits_uid.h>
+#ifdef CONFIG_MMU_NOTIFIER
+#include <linux/mmu_notifier.h>
+#endif
 #include <linux/ratelimit.h>
 #include <linux/sched.h>
 #include <linux/workqueue.h>
@@ -250,6 +253,16 @@ enum mm_limits_found {
 static inline bool mm_limits_is_feeble(void)
 {
 	return current->policy == SCHED_IDLE || task_nice(current) > 0;
+}
+
+/* Whether a driver wants to know what becomes of @mm. */
+static inline bool mm_limits_is_followed(struct mm_struct *mm)
+{
+#ifdef CONFIG_MMU_NOTIFIER
+	return mm_has_notifiers(mm);
+#else
+	return false;
+#endif
 }
 
 /* An entry that was removed under somebody's hands has ULONG_MAX, and no limit. */

@@ -5,7 +5,6 @@
  */
 #include <linux/kernel.h>
 #include <linux/mm.h>
-#include <linux/mmu_notifier.h>
 #include <linux/oom.h>
 #include <linux/rcupdate.h>
 #include <linux/signal.h>
@@ -269,7 +268,7 @@ bool mm_limits_reap(struct mm_struct *mm)
 	if (!atomic_inc_not_zero(&mm->mm_users))
 		return true;
 	/* A driver that follows the mm may have to be waited for. */
-	if (!mm_has_notifiers(mm) && mm_limits_try_to_read(mm)) {
+	if (!mm_limits_is_followed(mm) && mm_limits_try_to_read(mm)) {
 		mm_limits_set_unstable(mm);
 		for (vma = find_vma(mm, end); vma && left; vma = find_vma(mm, end)) {
 			if (vma->vm_flags & MM_LIMITS_NOT_REAPED) {
