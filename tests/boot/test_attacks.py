@@ -178,10 +178,16 @@ def serve_first(device: Device) -> Iterator[Callable[[], None]]:
         each = f"for task in /proc/$(busybox pidof adbd)/task/*; do {set_it}; done"
         device.shell(each, timeout=SECONDS)
 
+    def is_gone() -> bool:
+        # Shells that come one after the other would take the CPUs from what has to end.
+        device.shell("busybox sleep 2")
+        return entry_of(device, APP).rss == 0
+
     yield lambda: serve("f", 10)
-    # What is killed and not yet gone would be served before an adbd without that priority:
-    # on the debug kernel hundreds of processes take minutes.
-    eventually(lambda: entry_of(device, APP).rss == 0)
+    # Not only the process that is told to end, and passes that on when it gets a CPU: those that
+    # take all of them. An adbd without the priority would wait behind them.
+    device.shell(f"pkill -9 -u {APP}", check=False)
+    eventually(is_gone)
     serve("o", 0)
 
 
