@@ -514,7 +514,7 @@ bool __mm_limits_copy(void)
  * @mm:	another one's, perhaps
  *
  * Whoever has its memory open may write it, also if its user is another one and it is gone.
- * Not root's debugger, or who else could have the memory for itself, without a limit.
+ * Not root's debugger fails, or who else could have the memory for itself, without a limit.
  *
  * Context: as __mm_limits_folded().
  * Return: whether the fault has to fail.
@@ -532,8 +532,10 @@ bool __mm_limits_remote(struct mm_struct *mm)
 		return false;
 	if (limit != own) {
 		mm_limits_enforce_at_once(limit);
+		/* What is held back may have been told since somebody looked. */
 		fails = READ_ONCE(mm_limits_on_alloc) && !limit->set.grace &&
-			!limit->set.dry_run && mm_limits_is_above(limit);
+			!limit->set.dry_run && mm_limits_is_above(limit) &&
+			mm_limits_is_over(mm_limits_measure(limit), READ_ONCE(limit->max));
 	}
 	mm_limits_put(limit);
 	return fails;

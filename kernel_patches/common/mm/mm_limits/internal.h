@@ -255,7 +255,7 @@ static inline bool mm_limits_is_feeble(void)
 	return current->policy == SCHED_IDLE || task_nice(current) > 0;
 }
 
-/* Whether a driver wants to know what becomes of @mm. */
+/* Whether a driver wants to know what becomes of @mm, or wanted it once. */
 static inline bool mm_limits_is_followed(struct mm_struct *mm)
 {
 #ifdef CONFIG_MMU_NOTIFIER

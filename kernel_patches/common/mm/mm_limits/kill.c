@@ -246,40 +246,49 @@ static unsigned long mm_limits_reap_vma(struct mm_struct *mm, struct vm_area_str
 	return start;
 }
 
+/* With the lock of @mm to read it. Returns whether this has come to the end. */
+static bool mm_limits_reap_parts(struct mm_struct *mm)
+{
+	unsigned long end = mm->mm_limits_reaped, kept = 0;
+	unsigned int left = MM_LIMITS_PARTS;
+	struct vm_area_struct *vma;
+
+	mm_limits_set_unstable(mm);
+	for (vma = find_vma(mm, end); vma && left; vma = find_vma(mm, end)) {
+		if (vma->vm_flags & MM_LIMITS_NOT_REAPED) {
+			end = vma->vm_end;
+			left--;
+		} else {
+			end = mm_limits_reap_vma(mm, vma, end, &kept, &left);
+		}
+	}
+	mm->mm_limits_reaped = vma ? end : 0;
+	return !vma;
+}
+
 /**
  * mm_limits_reap - give back the memory of an mm all of whose users have been killed
  * @mm:	the mm
  *
  * As process_mrelease(2) does it. Not while somebody changes the mm, and only some of it
- * if it has very many parts: others may wait for the locks of who does it. Whoever looks
- * next goes on, and from its beginning while there is some left: who looks into it from
- * outside may have brought something back.
+ * if it has very many parts: others may wait for the locks of who does it. Nor where a
+ * driver may have to be waited for, but that is a worker's to do. Whoever looks next goes
+ * on, and from its beginning while there is some left: who looks into it from outside may
+ * have brought something back.
  *
  * Context: process context, any lock that sleeps may be held; the limit's mutex held.
  * Return: whether it has come to the end.
  */
 bool mm_limits_reap(struct mm_struct *mm)
 {
-	unsigned long end = mm->mm_limits_reaped, kept = 0;
-	unsigned int left = MM_LIMITS_PARTS;
-	struct vm_area_struct *vma;
 	bool done = false;
 
 	if (!atomic_inc_not_zero(&mm->mm_users))
 		return true;
-	/* A driver that follows the mm may have to be waited for. */
-	if (!mm_limits_is_followed(mm) && mm_limits_try_to_read(mm)) {
-		mm_limits_set_unstable(mm);
-		for (vma = find_vma(mm, end); vma && left; vma = find_vma(mm, end)) {
-			if (vma->vm_flags & MM_LIMITS_NOT_REAPED) {
-				end = vma->vm_end;
-				left--;
-			} else {
-				end = mm_limits_reap_vma(mm, vma, end, &kept, &left);
-			}
-		}
-		done = !vma;
-		mm->mm_limits_reaped = done ? 0 : end;
+	if (mm_limits_try_to_read(mm)) {
+		/* Under the lock: a driver begins to follow it with the lock held for write. */
+		if (!current->mm || !mm_limits_is_followed(mm))
+			done = mm_limits_reap_parts(mm);
 		mm_limits_done_reading(mm);
 	}
 	mm_limits_put_mm_later(mm);

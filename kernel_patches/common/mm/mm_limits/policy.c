@@ -89,15 +89,15 @@ static const struct mm_limits_policy *mm_limits_find_policy(const char *name)
  * mm_limits_policy_exists - whether a name is a policy's
  * @name:	the name
  *
- * Context: process context, may sleep.
+ * Context: process context.
  */
 bool mm_limits_policy_exists(const char *name)
 {
 	bool exists;
 
-	mutex_lock(&mm_limits_policy_lock);
+	rcu_read_lock();
 	exists = mm_limits_find_policy(name);
-	mutex_unlock(&mm_limits_policy_lock);
+	rcu_read_unlock();
 	return exists;
 }
 EXPORT_SYMBOL_GPL(mm_limits_policy_exists);
@@ -153,13 +153,15 @@ bool mm_limits_policy_stays(const struct mm_limits_choice *choice)
  * mm_limits_current_policy - the name of the policy of users without one of their own
  * @name:	MM_LIMITS_POLICY_LEN bytes for it
  *
- * Context: process context, may sleep.
+ * Without the lock: anybody may read it, also who gets hardly any CPU.
+ *
+ * Context: process context.
  */
 void mm_limits_current_policy(char *name)
 {
-	mutex_lock(&mm_limits_policy_lock);
-	snprintf(name, MM_LIMITS_POLICY_LEN, "%s", mm_limits_policy->name);
-	mutex_unlock(&mm_limits_policy_lock);
+	rcu_read_lock();
+	snprintf(name, MM_LIMITS_POLICY_LEN, "%s", READ_ONCE(mm_limits_policy)->name);
+	rcu_read_unlock();
 }
 
 /**

@@ -4,6 +4,7 @@
  *
  * Look-ups are an RCU walk of one hash chain. Changes hold my_mm_limits.lock.
  */
+#include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/errno.h>
 #include <linux/export.h>
@@ -39,14 +40,17 @@ static struct hlist_head *mm_limits_chain(kuid_t uid)
 /**
  * mm_limits_lock_table - take my_mm_limits.lock
  *
- * Whoever gets hardly any CPU tries until it is free: handed to one that waits, it would be
- * kept until that one gets a CPU. Nor does such a one leave its CPU while it has it.
+ * Only root's tasks and the kernel's wait in its queue. Handed to one that waits there, and gets
+ * hardly any CPU, it would be kept until that one does; others try until it is free. Nor does
+ * such a one leave its CPU by itself while it has it.
  *
  * Context: process context, may sleep.
  */
 void mm_limits_lock_table(void)
 {
-	if (!mm_limits_is_feeble()) {
+	bool privileged = !current->mm || has_capability_noaudit(current, CAP_SYS_RESOURCE);
+
+	if (privileged && !mm_limits_is_feeble()) {
 		mutex_lock(&my_mm_limits.lock);
 		return;
 	}
