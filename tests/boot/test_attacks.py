@@ -52,6 +52,7 @@ from harness.core.errors import DeviceError
 from harness.kernel_output.klog import Allowed
 from harness.machine.adb import Device
 from harness.scenarios.run import DEVICE_FOLDER, parse_limits
+from harness.targets.model import Target
 
 LIMIT = 40
 # A user that has no limit reads all limits, again and again.
@@ -191,6 +192,15 @@ def serve_first(device: Device) -> Iterator[Callable[[], None]]:
     serve("o", 0)
 
 
+@pytest.fixture
+def hogs(target: Target) -> int:
+    """Return how many processes keep the CPUs busy, so that a nice one waits seconds for its turn.
+
+    Among more of them the debug kernel's own threads get none, either.
+    """
+    return 10 if target.debug else 40
+
+
 def times_of_asking(device: Device, often: int = 3) -> list[float]:
     """Have the kernel check every limit; return how many seconds each time takes."""
     asks = f"busybox time {DEVICE_FOLDER}/oom_daemon -c 1 0.1"
@@ -202,12 +212,12 @@ def times_of_asking(device: Device, often: int = 3) -> list[float]:
 
 
 def test_a_task_without_cpu_time_holds_nobody_up(
-    device: Device, serve_first: Callable[[], None]
+    device: Device, serve_first: Callable[[], None], hogs: int
 ) -> None:
     set_limit(device, APP, 900)
     # On the debug kernel no shell gets that far among them.
     serve_first()
-    with play(device, "starved", 40, 300, 100 * MIB, program="attack", user=APP) as scene:
+    with play(device, "starved", hogs, 300, 100 * MIB, program="attack", user=APP) as scene:
         before = times_of_asking(device)
         set_bytes(device, APP, entry_of(device, APP).rss, "dry_run=1")
         scene.go_on()
@@ -215,13 +225,13 @@ def test_a_task_without_cpu_time_holds_nobody_up(
 
 
 def test_who_gets_no_cpu_keeps_nobody_from_the_table_of_limits(
-    device: Device, serve_first: Callable[[], None]
+    device: Device, serve_first: Callable[[], None], hogs: int
 ) -> None:
     for uid in range(20000, 20009):
         set_limit(device, uid, 900)
     set_limit(device, APP, 900)
     serve_first()
-    with play(device, "nice-sets", 40, 800 * MIB, program="attack", user=APP) as scene:
+    with play(device, "nice-sets", hogs, 800 * MIB, program="attack", user=APP) as scene:
         before = times_of_asking(device)
         scene.go_on()
         # It gets a CPU every few seconds, and loses it again with what it holds.
