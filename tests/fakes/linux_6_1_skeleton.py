@@ -66,6 +66,11 @@ _DEBIAN: Mapping[str, Lines] = {
         2596: "\tsched_post_fork(p);",
     },
     "kernel/sys_ni.c": {481: "COND_SYSCALL(rseq);"},
+    "mm/gup.c": {
+        1006: "\t\tfault_flags |= FAULT_FLAG_WRITE;",
+        1007: "\tif (*flags & FOLL_REMOTE)",
+        1008: "\t\tfault_flags |= FAULT_FLAG_REMOTE;",
+    },
     "mm/memory.c": {
         175: "",
         176: "\tfor (i = 0; i < NR_MM_COUNTERS; i++) {",
